@@ -1,0 +1,1 @@
+//! What to run, how often and in what order: benchmark harness, sweeps, schedules.

@@ -1,0 +1,1 @@
+//! Launches a program and observes it: sampled stacks, symbols, resources, step marks.

@@ -1,0 +1,1 @@
+//! Findings drawn from a run, and the files that show them.

@@ -1,0 +1,3 @@
+//! The simprof command.
+
+fn main() {}

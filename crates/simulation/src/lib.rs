@@ -1,0 +1,1 @@
+//! The agent-based reference simulation.

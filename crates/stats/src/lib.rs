@@ -1,0 +1,1 @@
+//! Pure statistics of performance: intervals, comparison, scaling laws, drift, cliffs.
