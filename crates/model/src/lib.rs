@@ -1,1 +1,24 @@
-//! The data of a profiling run: profiles, measurements, manifests, and how they are kept on disk.
+//! The data of a profiling run, and how it is kept on disk; it decides nothing.
+//!
+//! Two shapes carry everything that is measured: a [`Profile`] says *where* a cost is, a
+//! [`Measurement`] says *how much* it is. A [`Run`] is the manifest that ties them together.
+
+mod machine;
+mod measurement;
+mod profile;
+mod run;
+mod steps;
+mod store;
+mod timeline;
+
+pub use machine::Machine;
+pub use measurement::{Measurement, Metric, Replicate, Status, Value};
+pub use profile::{
+    Frame, FrameId, Function, FunctionId, FunctionKind, Module, ModuleId, PROFILE_SCHEMA, Profile,
+    ProfileBuilder, Provenance, StackId, StackNode, StackSample, StringId, Thread, ThreadId,
+    WeightKind,
+};
+pub use run::{Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus};
+pub use steps::{Step, Steps};
+pub use store::{StoreError, append_line, read_json, write_atomically, write_json};
+pub use timeline::{ResourceSample, ThreadCpu, Timeline};
