@@ -1,0 +1,226 @@
+//! Runs a set of planned measurements to their ends: nothing that was planned goes unrecorded.
+
+use simprof_model::{Measurement, Replicate, Status};
+
+use crate::grid::Parameters;
+use crate::schedule::{self, Slot};
+
+/// A measurement that is to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// Unique in its phase.
+    pub name: String,
+    /// Component, where it is a component benchmark.
+    pub component: Option<String>,
+    /// Operation of that component.
+    pub operation: Option<String>,
+    /// Parameters to run with.
+    pub parameters: Parameters,
+    /// Fresh processes to run.
+    pub repeats: usize,
+}
+
+/// One process to run.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// What it is a replicate of.
+    pub planned: &'a Planned,
+    /// Position of the measurement in the campaign.
+    pub index: usize,
+    /// Which replicate, from 0.
+    pub replicate: usize,
+    /// Seed to give it.
+    pub seed: u64,
+    /// Place in the order of the campaign, from 0.
+    pub order: usize,
+}
+
+/// Runs one process of the target and says what came of it.
+pub trait Executor {
+    /// Runs it to its end. A failure is data: it is in the replicate's status and reason.
+    fn execute(&mut self, job: Job<'_>) -> Replicate;
+
+    /// Why no further process is to be started (a person's interrupt, a full disk), if so.
+    fn stop_reason(&self) -> Option<String>;
+
+    /// Called after each process with the measurement as it stands and the number of processes done.
+    fn progressed(&mut self, measurement: &Measurement, done: usize);
+}
+
+/// Runs all `planned` in randomised, interleaved order and returns them in the order given.
+///
+/// Once a replicate of a measurement fails or times out, its later ones are not run: they would
+/// most likely cost the same time again for the same answer.
+pub fn run(planned: &[Planned], seed: u64, executor: &mut impl Executor) -> Vec<Measurement> {
+    let mut measurements: Vec<Measurement> = planned.iter().map(blank).collect();
+    let repeats: Vec<usize> = planned.iter().map(|planned| planned.repeats).collect();
+    let slots = schedule::interleaved(&repeats, seed);
+    for (order, slot) in slots.iter().enumerate() {
+        let measurement = &mut measurements[slot.measurement];
+        let replicate = match reason_to_skip(measurement, executor) {
+            Some(reason) => skipped(slot, order, reason),
+            None => executor.execute(Job {
+                planned: &planned[slot.measurement],
+                index: slot.measurement,
+                replicate: slot.replicate,
+                seed: slot.seed,
+                order,
+            }),
+        };
+        measurement.replicates.push(replicate);
+        conclude(measurement);
+        executor.progressed(&measurements[slot.measurement], order + 1);
+    }
+    measurements
+}
+
+fn blank(planned: &Planned) -> Measurement {
+    Measurement {
+        name: planned.name.clone(),
+        component: planned.component.clone(),
+        operation: planned.operation.clone(),
+        parameters: planned.parameters.clone(),
+        status: Status::Skipped,
+        reason: Some("not started".to_owned()),
+        replicates: Vec::new(),
+    }
+}
+
+fn reason_to_skip(measurement: &Measurement, executor: &impl Executor) -> Option<String> {
+    if let Some(reason) = executor.stop_reason() {
+        return Some(reason);
+    }
+    let broken =
+        |replicate: &&Replicate| matches!(replicate.status, Status::Failed | Status::TimedOut);
+    let first = measurement.replicates.iter().find(broken)?;
+    Some(format!("an earlier replicate {}", past_tense(first.status)))
+}
+
+fn past_tense(status: Status) -> &'static str {
+    if status == Status::TimedOut { "timed out" } else { "failed" }
+}
+
+fn skipped(slot: &Slot, order: usize, reason: String) -> Replicate {
+    Replicate {
+        seed: slot.seed,
+        order,
+        status: Status::Skipped,
+        reason: Some(reason),
+        metrics: Default::default(),
+        counters: Default::default(),
+        digest: None,
+        load: None,
+    }
+}
+
+/// Derives a measurement's status and reason from its replicates.
+fn conclude(measurement: &mut Measurement) {
+    let replicates = &measurement.replicates;
+    let worst = [Status::TimedOut, Status::Failed, Status::Partial, Status::Skipped]
+        .into_iter()
+        .find(|&status| replicates.iter().any(|replicate| replicate.status == status));
+    let any_ok = replicates.iter().any(|replicate| replicate.status.is_ok());
+    measurement.status = match worst {
+        None => Status::Ok,
+        Some(_) if any_ok => Status::Partial,
+        Some(status) => status,
+    };
+    measurement.reason = worst.and_then(|status| {
+        replicates.iter().find(|replicate| replicate.status == status)?.reason.clone()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simprof_model::Metric;
+
+    /// Answers from a script; records what it was asked.
+    struct Scripted<'a> {
+        answer: &'a dyn Fn(&Job<'_>) -> (Status, Option<&'static str>),
+        ran: Vec<(usize, usize)>,
+        stop_after: usize,
+        reports: usize,
+    }
+
+    impl Executor for Scripted<'_> {
+        fn execute(&mut self, job: Job<'_>) -> Replicate {
+            self.ran.push((job.index, job.replicate));
+            let (status, reason) = (self.answer)(&job);
+            let slot = Slot { measurement: job.index, replicate: job.replicate, seed: job.seed };
+            let metrics = [("t_ns".to_owned(), Metric::single(1.0))].into();
+            let reason = reason.map(str::to_owned);
+            Replicate { status, reason, metrics, ..skipped(&slot, job.order, String::new()) }
+        }
+
+        fn stop_reason(&self) -> Option<String> {
+            (self.ran.len() >= self.stop_after).then(|| "interrupted".to_owned())
+        }
+
+        fn progressed(&mut self, _: &Measurement, _: usize) {
+            self.reports += 1;
+        }
+    }
+
+    fn planned(count: usize, repeats: usize) -> Vec<Planned> {
+        (0..count)
+            .map(|index| Planned {
+                name: format!("m{index}"),
+                component: None,
+                operation: None,
+                parameters: Parameters::new(),
+                repeats,
+            })
+            .collect()
+    }
+
+    fn scripted(answer: &dyn Fn(&Job<'_>) -> (Status, Option<&'static str>)) -> Scripted<'_> {
+        Scripted { answer, ran: Vec::new(), stop_after: usize::MAX, reports: 0 }
+    }
+
+    #[test]
+    fn everything_planned_is_run_and_reported() {
+        let mut executor = scripted(&|_| (Status::Ok, None));
+        let measurements = run(&planned(3, 4), 1, &mut executor);
+        assert_eq!((executor.ran.len(), executor.reports), (12, 12));
+        assert!(measurements.iter().all(|m| m.status.is_ok() && m.replicates.len() == 4));
+        assert_eq!(measurements[2].name, "m2");
+    }
+
+    #[test]
+    fn a_time_out_is_neither_lost_nor_repeated() {
+        let answer = |job: &Job<'_>| match job.index {
+            1 => (Status::TimedOut, Some("no end within 5 s")),
+            _ => (Status::Ok, None),
+        };
+        let mut executor = scripted(&answer);
+        let measurements = run(&planned(2, 5), 1, &mut executor);
+        assert_eq!(executor.ran.iter().filter(|ran| ran.0 == 1).count(), 1);
+        assert_eq!(measurements[1].status, Status::TimedOut);
+        assert_eq!(measurements[1].reason.as_deref(), Some("no end within 5 s"));
+        assert_eq!(measurements[1].replicates.len(), 5);
+        assert!(measurements[0].status.is_ok());
+    }
+
+    #[test]
+    fn a_late_failure_leaves_what_was_measured() {
+        let answer = |job: &Job<'_>| match job.replicate {
+            2 => (Status::Failed, Some("exited with status 3")),
+            _ => (Status::Ok, None),
+        };
+        let measurements = run(&planned(1, 4), 1, &mut scripted(&answer));
+        assert_eq!(measurements[0].status, Status::Partial);
+        assert_eq!(measurements[0].reason.as_deref(), Some("exited with status 3"));
+        assert_eq!(measurements[0].replicate_medians("t_ns").len(), 2);
+    }
+
+    #[test]
+    fn an_interrupt_leaves_the_rest_skipped_with_the_reason() {
+        let mut executor = scripted(&|_| (Status::Ok, None));
+        executor.stop_after = 2;
+        let measurements = run(&planned(4, 1), 1, &mut executor);
+        let skipped: Vec<_> = measurements.iter().filter(|m| m.status == Status::Skipped).collect();
+        assert_eq!(skipped.len(), 2);
+        assert_eq!(skipped[0].reason.as_deref(), Some("interrupted"));
+    }
+}

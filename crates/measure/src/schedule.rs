@@ -1,0 +1,72 @@
+//! The order of fresh processes: interleaved, randomised, mirrored (ABBA).
+
+/// One process to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Which measurement it is a replicate of.
+    pub measurement: usize,
+    /// Which replicate, from 0. All slots with the same replicate form a block and share a seed.
+    pub replicate: usize,
+    /// Seed of the block.
+    pub seed: u64,
+}
+
+/// Orders `repeats[i]` replicates of each measurement `i`.
+///
+/// Block `r` holds the `r`-th replicate of every measurement that has one, so that a slow drift of
+/// the machine falls on all of them alike. Blocks come in pairs: a random order, then its mirror
+/// image, so that a linear drift within a pair cancels (an ABBA design).
+pub fn interleaved(repeats: &[usize], seed: u64) -> Vec<Slot> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let blocks = repeats.iter().copied().max().unwrap_or(0);
+    let mut order: Vec<usize> = (0..repeats.len()).collect();
+    let mut slots = Vec::new();
+    for replicate in 0..blocks {
+        if replicate % 2 == 0 {
+            random.shuffle(&mut order);
+        } else {
+            order.reverse();
+        }
+        let block = order.iter().filter(|&&measurement| replicate < repeats[measurement]);
+        let block_seed = seed.wrapping_add(replicate as u64);
+        slots.extend(block.map(|&measurement| Slot { measurement, replicate, seed: block_seed }));
+    }
+    slots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn blocks_mirror_each_other() {
+        let slots = interleaved(&[2; 5], 7);
+        let order: Vec<usize> = slots.iter().map(|slot| slot.measurement).collect();
+        let mirrored: Vec<usize> = order[..5].iter().rev().copied().collect();
+        assert_eq!(order[5..], mirrored);
+        assert!(slots[..5].iter().all(|slot| slot.seed == slots[0].seed));
+        assert_ne!(slots[0].seed, slots[5].seed);
+    }
+
+    #[test]
+    fn the_seed_decides_the_order() {
+        assert_eq!(interleaved(&[3; 8], 1), interleaved(&[3; 8], 1));
+        assert_ne!(interleaved(&[3; 8], 1), interleaved(&[3; 8], 2));
+    }
+
+    proptest! {
+        #[test]
+        fn every_replicate_is_run_once(repeats in prop::collection::vec(0usize..6, 0..10), seed: u64) {
+            let mut seen: Vec<(usize, usize)> =
+                interleaved(&repeats, seed).iter().map(|slot| (slot.measurement, slot.replicate)).collect();
+            seen.sort_unstable();
+            let expected: Vec<(usize, usize)> = repeats
+                .iter()
+                .enumerate()
+                .flat_map(|(index, &count)| (0..count).map(move |replicate| (index, replicate)))
+                .collect();
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}
