@@ -1,0 +1,149 @@
+//! The command line: what can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Profiles simulations: what is slow, why, where, and what changing it does.
+#[derive(Debug, Parser)]
+#[command(name = "simprof", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Profile a program through the four phases (the reference simulation where none is given)
+    Run(RunArgs),
+    /// Show what runs now, how far it is, what is done and which files exist
+    Status(StatusArgs),
+    /// List what this machine and this target allow, each lack with its consequence and its mend
+    Doctor(DoctorArgs),
+    /// Write a commented simprof.toml for this project
+    Init(InitArgs),
+    /// Run the reference simulation by itself
+    Simulate(Box<super::commands::simulate::SimulateArgs>),
+    /// Measure one operation of one component of the reference simulation (the runner that phase 2 uses)
+    Component(Box<super::commands::component::ComponentArgs>),
+    /// Start a target and end what it leaves behind (used by simprof itself)
+    #[command(hide = true, name = super::runner::GUARDIAN_COMMAND)]
+    Guardian {
+        /// Handed on as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A spread subset of every grid: ends within a minute on the reference simulation
+    #[arg(long)]
+    pub quick: bool,
+    /// Run only this phase (1 to 4); may be given more than once
+    #[arg(long = "phase", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub phases: Vec<u8>,
+    /// Phase 2: measure only this component; may be given more than once
+    #[arg(long = "component", value_name = "NAME")]
+    pub components: Vec<String>,
+    /// Phase 3: look at the functions whose name this is, ends in, or matches as a glob
+    #[arg(long = "function", value_name = "NAME")]
+    pub functions: Vec<String>,
+    /// Folder for results
+    #[arg(long, value_name = "DIR", default_value = "profiling_results")]
+    pub output_dir: PathBuf,
+    /// Time limit of each process of the target
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub timeout: Option<f64>,
+    /// Samples per second of CPU time
+    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub rate: u32,
+    /// Seed of the order of measurements and of the target where it takes one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Fresh processes for each point of phases 2 and 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeats: Option<u32>,
+    /// How to sample: auto, cycles (hardware counter) or cpu-clock (timer)
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub recorder: String,
+    /// Print what would run and how long it may take, and end
+    #[arg(long)]
+    pub plan: bool,
+    /// The spec to use instead of ./simprof.toml
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// Set the default of a parameter; may be given more than once
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// The program to profile and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// A run's folder, or a folder of results whose latest run is meant
+    #[arg(value_name = "DIR", default_value = "profiling_results")]
+    pub folder: PathBuf,
+    /// Print again whenever something changed, until the run has ended
+    #[arg(long)]
+    pub follow: bool,
+    /// Print the run's manifest as JSON instead
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// The program to look at (the reference simulation where none is given)
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// File to write
+    #[arg(long, value_name = "FILE", default_value = super::spec::FILE_NAME)]
+    pub output: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub force: bool,
+    /// The command to put in it
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("it must be a number of seconds above 0".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_two_dashes_is_the_target() {
+        let cli = Cli::try_parse_from(["simprof", "run", "--quick", "--", "./prog", "--quick", "-n", "3"]);
+        let Command::Run(args) = cli.expect("valid").command else { panic!("run") };
+        assert_eq!(args.command, ["./prog", "--quick", "-n", "3"]);
+    }
+}

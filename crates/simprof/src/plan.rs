@@ -1,0 +1,436 @@
+//! What a run will measure, resolved from the spec and the flags before anything is started.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use simprof_measure::campaign::Planned;
+use simprof_measure::grid::{self, Axis, Parameters};
+use simprof_model::{Mode, Phase, Value};
+
+use crate::spec::{Benchmark, CommandTemplate, Spec, SpecError, Strictness, TemplateError, Values, nearest};
+
+/// Placeholders that every command may use.
+pub const BUILTINS: [&str; 3] = ["seed", "simprof", "scratch"];
+
+/// On-CPU samples that make a profile good enough.
+const ENOUGH_SAMPLES: u64 = 5_000;
+
+/// A run of the target to be recorded: phases 1 and 3.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// `default`, or the parameters that differ.
+    pub name: String,
+    /// All parameters.
+    pub parameters: Parameters,
+}
+
+/// Runs over the values of one parameter: phase 4.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    /// The parameter.
+    pub parameter: String,
+    /// One measurement for each of its values.
+    pub planned: Vec<Planned>,
+}
+
+/// A component benchmark with its points: phase 2.
+#[derive(Debug, Clone)]
+pub struct BenchmarkPlan {
+    /// As the spec has it.
+    pub benchmark: Benchmark,
+    /// Its command.
+    pub command: CommandTemplate,
+    /// One measurement for each point.
+    pub planned: Vec<Planned>,
+}
+
+/// How long a recording goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Samples per second of CPU time.
+    pub rate_hz: u32,
+    /// A short run is repeated until it has this many on-CPU samples ...
+    pub enough_samples: u64,
+    /// ... or has taken this long.
+    pub enough: Duration,
+}
+
+/// The target, resolved.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Name for people.
+    pub name: String,
+    /// Its command.
+    pub command: CommandTemplate,
+    /// Working folder; the caller's where none.
+    pub directory: Option<PathBuf>,
+    /// argv of the build command; none where empty.
+    pub build: Vec<String>,
+    /// Time limit of each process.
+    pub timeout: Option<Duration>,
+    /// How steps are told, where the target does not mark them.
+    pub step_pattern: Option<String>,
+    /// Defaults of all parameters.
+    pub defaults: Parameters,
+    /// Seconds that one run with the defaults takes, where known.
+    pub estimate_s: Option<f64>,
+}
+
+/// What a run will measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The target.
+    pub target: Target,
+    /// The spec that it was made from, with the flags applied.
+    pub spec: Spec,
+    /// Grids and repeats.
+    pub mode: Mode,
+    /// Seed of orders and targets.
+    pub seed: u64,
+    /// The phases to run, in order.
+    pub phases: Vec<Phase>,
+    /// How to record.
+    pub sampling: Sampling,
+    /// Phase 1.
+    pub cases: Vec<Case>,
+    /// Phase 2.
+    pub benchmarks: Vec<BenchmarkPlan>,
+    /// Phase 3: functions asked for by name.
+    pub functions: Vec<String>,
+    /// Phase 4.
+    pub sweeps: Vec<Sweep>,
+    /// Phase 4: runs whose resources are followed.
+    pub timelines: Vec<Case>,
+}
+
+/// What the flags ask for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Grids and repeats.
+    pub mode: Mode,
+    /// Phases by number; all where empty.
+    pub phases: Vec<u8>,
+    /// Components of phase 2; all where empty.
+    pub components: Vec<String>,
+    /// Functions of phase 3 by name.
+    pub functions: Vec<String>,
+    /// Time limit of each process; the spec's where none.
+    pub timeout: Option<Duration>,
+    /// Samples per second of CPU time.
+    pub rate_hz: u32,
+    /// Seed.
+    pub seed: u64,
+    /// Fresh processes a point; by mode where none.
+    pub repeats: Option<u32>,
+    /// How braces in the target's command are read.
+    pub strictness: Strictness,
+}
+
+/// Why no plan can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The spec is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// A command of the spec is wrong.
+    #[error("{key}: {source}")]
+    Template {
+        /// Which command.
+        key: String,
+        /// What is wrong.
+        source: TemplateError,
+    },
+    /// There is nothing to run.
+    #[error("no command to profile: give one after `--`, or put `command = [...]` under [target] in simprof.toml")]
+    NoCommand,
+    /// A component that nothing measures.
+    #[error("no component is named `{name}`; there are: {known}")]
+    UnknownComponent {
+        /// As typed.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A parameter that is swept and that the command does not use.
+    #[error("parameter `{name}` is swept but the command has no `{{{name}}}`, so the sweep would change nothing; put the placeholder in target.command or target.environment, or remove the sweep")]
+    InertParameter {
+        /// The parameter.
+        name: String,
+    },
+    /// A parameter that hides a placeholder of simprof's own.
+    #[error("`{name}` is a placeholder of simprof itself and cannot be a parameter; rename it")]
+    ReservedParameter {
+        /// The parameter.
+        name: String,
+    },
+}
+
+/// Resolves a spec and the flags into a plan.
+///
+/// # Errors
+/// Where the spec or the flags name what is not there.
+pub fn plan(spec: Spec, request: &Request) -> Result<Plan, PlanError> {
+    spec.check()?;
+    let target = target(&spec, request)?;
+    check_parameters(&spec, &target.command)?;
+    let repeats = request.repeats.map_or_else(|| default_repeats(request.mode), |repeats| repeats as usize);
+    let defaults = &target.defaults;
+    let mut plan = Plan {
+        mode: request.mode,
+        seed: request.seed,
+        phases: phases(&request.phases),
+        sampling: sampling(request),
+        cases: cases(&spec.phase1.cases, defaults, request.mode),
+        benchmarks: benchmarks(&spec, request, repeats)?,
+        functions: spec.phase3.functions.iter().chain(&request.functions).cloned().collect(),
+        sweeps: sweeps(&spec, defaults, request.mode, repeats),
+        timelines: timelines(&spec.phase4.timelines, defaults, request.mode),
+        target,
+        spec,
+    };
+    plan.functions.dedup();
+    Ok(plan)
+}
+
+/// Fewest pairs that a 95 % signed-rank interval can be had from is 6.
+fn default_repeats(mode: Mode) -> usize {
+    match mode {
+        Mode::Quick => 6,
+        Mode::Full => 10,
+    }
+}
+
+fn phases(numbers: &[u8]) -> Vec<Phase> {
+    let asked = |phase: &Phase| numbers.is_empty() || numbers.contains(&phase.number());
+    Phase::ALL.into_iter().filter(asked).collect()
+}
+
+fn sampling(request: &Request) -> Sampling {
+    let (enough_samples, seconds) = match request.mode {
+        Mode::Quick => (ENOUGH_SAMPLES, 5),
+        Mode::Full => (ENOUGH_SAMPLES, 10),
+    };
+    Sampling { rate_hz: request.rate_hz, enough_samples, enough: Duration::from_secs(seconds) }
+}
+
+fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
+    let argv = &spec.target.command;
+    let program = argv.first().filter(|program| !program.is_empty()).ok_or(PlanError::NoCommand)?;
+    let known: Vec<&str> = spec.parameters.keys().map(String::as_str).chain(BUILTINS).collect();
+    let command = CommandTemplate::parse(argv, &spec.target.environment, &known, request.strictness)
+        .map_err(|source| PlanError::Template { key: "target.command".into(), source })?;
+    let file_name = std::path::Path::new(program).file_name().unwrap_or(program.as_ref());
+    let limit = spec.target.timeout_s.map(Duration::from_secs_f64);
+    Ok(Target {
+        name: spec.target.name.clone().unwrap_or_else(|| file_name.to_string_lossy().into_owned()),
+        command,
+        directory: spec.target.directory.clone(),
+        build: spec.target.build.clone(),
+        timeout: request.timeout.or(limit),
+        step_pattern: spec.target.step.as_ref().map(|step| step.output.clone()),
+        defaults: spec.defaults(),
+        estimate_s: spec.target.estimate_s,
+    })
+}
+
+fn check_parameters(spec: &Spec, command: &CommandTemplate) -> Result<(), PlanError> {
+    let used = command.placeholders();
+    for (name, parameter) in &spec.parameters {
+        if BUILTINS.contains(&name.as_str()) {
+            return Err(PlanError::ReservedParameter { name: name.clone() });
+        }
+        if !parameter.sweep.is_empty() && !used.contains(name.as_str()) {
+            return Err(PlanError::InertParameter { name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn with(defaults: &Parameters, overrides: &BTreeMap<String, Value>) -> Parameters {
+    let mut parameters = defaults.clone();
+    parameters.extend(overrides.clone());
+    parameters
+}
+
+fn cases(extra: &[BTreeMap<String, Value>], defaults: &Parameters, mode: Mode) -> Vec<Case> {
+    let extra = if mode == Mode::Full { extra } else { &[] };
+    let default = Case { name: "default".into(), parameters: defaults.clone() };
+    let named = |case: &BTreeMap<String, Value>| Case {
+        name: grid::describe(case),
+        parameters: with(defaults, case),
+    };
+    std::iter::once(default).chain(extra.iter().map(named)).collect()
+}
+
+fn timelines(spec: &[BTreeMap<String, Value>], defaults: &Parameters, mode: Mode) -> Vec<Case> {
+    if spec.is_empty() {
+        return vec![Case { name: "default".into(), parameters: defaults.clone() }];
+    }
+    let most = if mode == Mode::Quick { 1 } else { spec.len() };
+    let case = |case: &BTreeMap<String, Value>| Case {
+        name: grid::describe(case),
+        parameters: with(defaults, case),
+    };
+    spec.iter().take(most).map(case).collect()
+}
+
+fn sweeps(spec: &Spec, defaults: &Parameters, mode: Mode, repeats: usize) -> Vec<Sweep> {
+    let swept = spec.parameters.iter().filter(|(_, parameter)| !parameter.values(mode).is_empty());
+    swept
+        .map(|(name, parameter)| {
+            let point = |value: Value| {
+                let mut parameters = with(defaults, &parameter.with);
+                parameters.insert(name.clone(), value.clone());
+                Planned {
+                    name: format!("{name}={value}"),
+                    component: None,
+                    operation: None,
+                    parameters,
+                    repeats,
+                }
+            };
+            Sweep { parameter: name.clone(), planned: parameter.values(mode).into_iter().map(point).collect() }
+        })
+        .collect()
+}
+
+fn benchmarks(spec: &Spec, request: &Request, repeats: usize) -> Result<Vec<BenchmarkPlan>, PlanError> {
+    check_components(spec, &request.components)?;
+    spec.benchmark
+        .iter()
+        .filter(|benchmark| request.components.is_empty() || request.components.contains(&benchmark.component))
+        .filter(|benchmark| request.mode == Mode::Full || !benchmark.full_only)
+        .map(|benchmark| benchmark_plan(benchmark, request.mode, repeats))
+        .collect()
+}
+
+fn check_components(spec: &Spec, wanted: &[String]) -> Result<(), PlanError> {
+    let mut known: Vec<&str> = spec.benchmark.iter().map(|benchmark| benchmark.component.as_str()).collect();
+    known.extend(spec.components.keys().map(String::as_str));
+    known.sort_unstable();
+    known.dedup();
+    match wanted.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) if !known.is_empty() => Err(PlanError::UnknownComponent {
+            name: match nearest(name, &known) {
+                Some(hint) => format!("{name}` (did you mean `{hint}`?), not `{name}"),
+                None => name.clone(),
+            },
+            known: known.join(", "),
+        }),
+        Some(name) => Err(PlanError::UnknownComponent {
+            name: name.clone(),
+            known: "none, since the spec has no [components] and no [[benchmark]]".into(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn benchmark_plan(benchmark: &Benchmark, mode: Mode, repeats: usize) -> Result<BenchmarkPlan, PlanError> {
+    let known: Vec<&str> = benchmark.baseline.keys().map(String::as_str).chain(BUILTINS).collect();
+    let command = CommandTemplate::parse(&benchmark.command, &BTreeMap::new(), &known, Strictness::Strict)
+        .map_err(|source| PlanError::Template { key: format!("benchmark {}", benchmark.name()), source })?;
+    let axes = |axes: &BTreeMap<String, Values>| -> Vec<Axis> {
+        axes.iter().map(|(name, values)| Axis { name: name.clone(), values: values.of(mode).to_vec() }).collect()
+    };
+    let points = grid::star(&benchmark.baseline, &axes(&benchmark.sweep), &axes(&benchmark.arms));
+    let planned = points
+        .into_iter()
+        .map(|parameters| Planned {
+            name: format!("{} {}", benchmark.name(), grid::describe(&parameters)),
+            component: Some(benchmark.component.clone()),
+            operation: Some(benchmark.operation.clone()),
+            parameters,
+            repeats,
+        })
+        .collect();
+    Ok(BenchmarkPlan { benchmark: benchmark.clone(), command, planned })
+}
+
+impl Plan {
+    /// Processes of the target that a phase will start; for recordings, at least that many.
+    pub fn processes(&self, phase: Phase) -> usize {
+        let of = |planned: &[Planned]| planned.iter().map(|planned| planned.repeats).sum::<usize>();
+        match phase {
+            Phase::Macro => self.cases.len(),
+            Phase::Component => self.benchmarks.iter().map(|benchmark| of(&benchmark.planned)).sum(),
+            Phase::Line => 1,
+            Phase::System => {
+                self.sweeps.iter().map(|sweep| of(&sweep.planned)).sum::<usize>() + self.timelines.len()
+            }
+        }
+    }
+
+    /// Seconds that a phase may take; none where the target's time is not known.
+    pub fn estimate_s(&self, phase: Phase) -> Option<f64> {
+        let recording = |once: f64| once.max(self.sampling.enough.as_secs_f64()) + 1.0;
+        match phase {
+            Phase::Macro => Some(self.cases.len() as f64 * recording(self.target.estimate_s?)),
+            Phase::Line => Some(recording(self.target.estimate_s?)),
+            Phase::Component => self.benchmarks.iter().map(benchmark_estimate_s).sum(),
+            Phase::System => Some(self.processes(phase) as f64 * self.target.estimate_s?),
+        }
+    }
+
+    /// The plan for people: what would run, how often, and how long it may take.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let mode = if self.mode == Mode::Quick { "quick" } else { "full" };
+        let argv = self.target.command.argv(&self.target.defaults).join(" ");
+        let _ = writeln!(text, "target   {} ({argv})", self.target.name);
+        let _ = writeln!(text, "mode     {mode}, seed {}, {} Hz", self.seed, self.sampling.rate_hz);
+        for &phase in &self.phases {
+            let time = self.estimate_s(phase).map_or("time not known before a first run".to_owned(), |seconds| {
+                format!("about {seconds:.0} s")
+            });
+            let _ = writeln!(text, "\n{phase}: {} processes, {time}", self.processes(phase));
+            self.describe_phase(phase, &mut text);
+        }
+        let total: Option<f64> = self.phases.iter().map(|&phase| self.estimate_s(phase)).sum();
+        let _ = match total {
+            Some(seconds) => writeln!(text, "\nin all about {seconds:.0} s"),
+            None => writeln!(text, "\nhow long it takes in all is not known before a first run"),
+        };
+        text
+    }
+
+    fn describe_phase(&self, phase: Phase, text: &mut String) {
+        let mut line = |line: String| {
+            let _ = writeln!(text, "  {line}");
+        };
+        let enough = format!(
+            "repeated until {} samples or {} s",
+            self.sampling.enough_samples,
+            self.sampling.enough.as_secs()
+        );
+        match phase {
+            Phase::Macro => self.cases.iter().for_each(|case| line(format!("record {} ({enough})", case.name))),
+            Phase::Component if self.benchmarks.is_empty() => {
+                line("no [[benchmark]] in the spec: component shares of the recorded run".into());
+            }
+            Phase::Component => self.benchmarks.iter().for_each(|plan| {
+                let repeats = plan.planned.first().map_or(0, |planned| planned.repeats);
+                line(format!("{}: {} points x {repeats} processes", plan.benchmark.name(), plan.planned.len()));
+            }),
+            Phase::Line => line(format!("record default ({enough}); functions chosen by phases 1 and 2{}", asked(&self.functions))),
+            Phase::System => {
+                for sweep in &self.sweeps {
+                    let repeats = sweep.planned.first().map_or(0, |planned| planned.repeats);
+                    let values: Vec<String> = sweep.planned.iter().map(|planned| planned.parameters[&sweep.parameter].to_string()).collect();
+                    line(format!("sweep {} over {} x {repeats} processes", sweep.parameter, values.join(", ")));
+                }
+                self.timelines.iter().for_each(|case| line(format!("resources over time: {}", case.name)));
+            }
+        }
+    }
+}
+
+fn asked(functions: &[String]) -> String {
+    if functions.is_empty() { String::new() } else { format!(", and {}", functions.join(", ")) }
+}
+
+fn benchmark_estimate_s(plan: &BenchmarkPlan) -> Option<f64> {
+    let processes: usize = plan.planned.iter().map(|planned| planned.repeats).sum();
+    Some(processes as f64 * plan.benchmark.estimate_s?)
+}

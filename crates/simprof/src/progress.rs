@@ -1,0 +1,98 @@
+//! How far a run is: bars with the time left on a terminal, plain lines otherwise.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Plain lines come at least this far apart within a phase.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Tells a person how far a run is, on standard error.
+#[derive(Debug)]
+pub struct Progress {
+    terminal: bool,
+    bar: Option<ProgressBar>,
+    phase: Phase,
+}
+
+/// The phase that runs.
+#[derive(Debug)]
+struct Phase {
+    began: Instant,
+    said: Instant,
+    planned: usize,
+    done: usize,
+}
+
+impl Progress {
+    /// Bars where standard error is a terminal.
+    pub fn new() -> Self {
+        let now = Instant::now();
+        let terminal = std::io::stderr().is_terminal();
+        Self { terminal, bar: None, phase: Phase { began: now, said: now, planned: 0, done: 0 } }
+    }
+
+    /// Begins a phase of `planned` units of work.
+    pub fn begin(&mut self, title: &str, planned: usize) {
+        let now = Instant::now();
+        self.phase = Phase { began: now, said: now, planned, done: 0 };
+        if self.terminal {
+            let bar = ProgressBar::new(planned as u64).with_style(style());
+            bar.set_prefix(title.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(200));
+            self.bar = Some(bar);
+        } else {
+            eprintln!("{title}: begins");
+        }
+    }
+
+    /// Names what runs now.
+    pub fn current(&mut self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// `done` units of the phase are done.
+    pub fn advance(&mut self, done: usize, what: &str) {
+        self.phase.done = done.min(self.phase.planned);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.phase.done as u64);
+        } else if self.phase.said.elapsed() >= QUIET {
+            self.phase.said = Instant::now();
+            eprintln!("  {} of {}{}: {what}", self.phase.done, self.phase.planned, self.time_left());
+        }
+    }
+
+    /// Says a sentence without tearing the bar.
+    pub fn say(&self, sentence: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{sentence}")),
+            None => eprintln!("{sentence}"),
+        }
+    }
+
+    /// Ends the phase with one sentence on what came of it.
+    pub fn end(&mut self, title: &str, outcome: &str) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        eprintln!("{title}: {outcome} ({:.1} s)", self.phase.began.elapsed().as_secs_f64());
+    }
+
+    fn time_left(&self) -> String {
+        let Phase { began, planned, done, .. } = self.phase;
+        if done == 0 {
+            return String::new();
+        }
+        let left = began.elapsed().as_secs_f64() * (planned - done) as f64 / done as f64;
+        format!(", about {left:.0} s left")
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} {eta} left  {wide_msg}")
+        .expect("the template is well formed")
+        .progress_chars("=> ")
+}

@@ -1,0 +1,158 @@
+//! Starts processes of the target, as the plan says, and observes them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use simprof_measure::grid::Parameters;
+use simprof_model::Value;
+use simprof_record::sample::{Recorder, Sampling};
+use simprof_record::{Cancel, Guardian, Launch, Outcome, Recording, launch};
+
+use crate::plan::Target;
+use crate::spec::CommandTemplate;
+
+/// Name of the hidden command that the guardian runs as.
+pub const GUARDIAN_COMMAND: &str = "__guardian";
+
+/// Between two looks at the target's resources.
+const RESOURCE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Bytes of user stack copied with each sample.
+const STACK_BYTES: u32 = 16 * 1024;
+
+/// What to observe of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observe {
+    /// Its stacks and its resources.
+    Stacks {
+        /// Samples per second of CPU time.
+        rate_hz: u32,
+    },
+    /// Its resources.
+    Resources,
+    /// Its end and its totals only: nothing disturbs what it times itself.
+    Nothing,
+}
+
+/// One process to start.
+#[derive(Debug)]
+pub struct Invocation<'a> {
+    /// The command.
+    pub command: &'a CommandTemplate,
+    /// Values of its placeholders.
+    pub parameters: &'a Parameters,
+    /// Seed to give it.
+    pub seed: u64,
+    /// What to observe.
+    pub observe: Observe,
+    /// An empty folder that it may write to.
+    pub scratch: PathBuf,
+    /// Its standard output goes to this file with `.out`, its standard error to `.err`.
+    pub log: &'a Path,
+}
+
+/// Starts processes of the target.
+#[derive(Debug)]
+pub struct Runner {
+    directory: Option<PathBuf>,
+    timeout: Option<Duration>,
+    step_pattern: Option<regex::Regex>,
+    recorder: Recorder,
+    simprof: PathBuf,
+    cancel: Cancel,
+}
+
+impl Runner {
+    /// A runner for `target`; `cancel` ends its processes.
+    ///
+    /// # Errors
+    /// Where this program cannot find itself.
+    pub fn new(target: &Target, recorder: Recorder, cancel: Cancel) -> Result<Self> {
+        let pattern = target.step_pattern.as_deref().map(regex::Regex::new).transpose();
+        Ok(Self {
+            directory: target.directory.clone(),
+            timeout: target.timeout,
+            step_pattern: pattern.context("the step pattern")?,
+            recorder,
+            simprof: std::env::current_exe().context("simprof cannot find its own executable")?,
+            cancel,
+        })
+    }
+
+    /// True once a person asked to stop.
+    pub fn cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// The argument vector that an invocation would start.
+    pub fn argv(&self, command: &CommandTemplate, parameters: &Parameters, seed: u64, scratch: &Path) -> Vec<String> {
+        command.argv(&self.values(parameters, seed, scratch))
+    }
+
+    /// Runs one process to its end.
+    ///
+    /// # Errors
+    /// Where it cannot be started or observed; how it ended is in the recording.
+    pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, simprof_record::RecordError> {
+        let values = self.values(invocation.parameters, invocation.seed, &invocation.scratch);
+        let (sampling, resources) = match invocation.observe {
+            Observe::Stacks { rate_hz } => (Some(self.sampling(rate_hz)), Some(RESOURCE_INTERVAL)),
+            Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
+            Observe::Nothing => (None, None),
+        };
+        let request = Launch {
+            argv: invocation.command.argv(&values),
+            directory: self.directory.clone(),
+            environment: invocation.command.environment(&values),
+            stdout: with_ending(invocation.log, "out"),
+            stderr: with_ending(invocation.log, "err"),
+            timeout: self.timeout,
+            sampling,
+            resources,
+            marks: true,
+            step_pattern: self.step_pattern.clone(),
+            guardian: Guardian { program: self.simprof.clone(), arguments: vec![GUARDIAN_COMMAND.into()] },
+        };
+        launch(&request, &self.cancel)
+    }
+
+    fn sampling(&self, rate_hz: u32) -> Sampling {
+        Sampling { rate_hz, stack_bytes: STACK_BYTES, kernel: true, recorder: self.recorder }
+    }
+
+    fn values(&self, parameters: &Parameters, seed: u64, scratch: &Path) -> Parameters {
+        let mut values = parameters.clone();
+        let text = |path: &Path| Value::Text(path.to_string_lossy().into_owned());
+        values.insert("seed".into(), Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
+        values.insert("simprof".into(), text(&self.simprof));
+        values.insert("scratch".into(), text(scratch));
+        values
+    }
+}
+
+/// `path` with a further ending.
+pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Why a process that ended so did not do its work; none where it did.
+pub fn failure(recording: &Recording, timeout: Option<Duration>) -> Option<String> {
+    let reason = match &recording.outcome {
+        Outcome::Exited(0) => return None,
+        Outcome::TimedOut => {
+            let limit = timeout.map_or(String::new(), |limit| format!(" within {} s", limit.as_secs_f64()));
+            format!("no end{limit}: raise --timeout or make the run shorter")
+        }
+        Outcome::Cancelled => "interrupted".to_owned(),
+        other => other.to_string(),
+    };
+    let said = recording.stderr_tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    Some(match (&recording.outcome, said) {
+        (Outcome::Exited(_) | Outcome::Signalled { .. }, Some(said)) => format!("{reason}; its last words: {said}"),
+        _ => reason,
+    })
+}
