@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a planned measurement, a phase or a summary ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Everything that was planned was measured.
@@ -48,7 +49,7 @@ impl fmt::Display for Status {
 }
 
 /// The value of a parameter.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Value {
     /// A whole number.
@@ -92,7 +93,7 @@ impl fmt::Display for Value {
 }
 
 /// One quantity as one process measured it. The unit is the end of its name: `nearby_ns`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Metric {
     /// Every value that the process reported, in order; one for a figure of the whole process.
     pub samples: Vec<f64>,
@@ -106,7 +107,7 @@ impl Metric {
 }
 
 /// One fresh process: the unit of replication.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Replicate {
     /// Seed it was given.
     pub seed: u64,
@@ -127,7 +128,7 @@ pub struct Replicate {
 }
 
 /// One planned measurement and what came of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measurement {
     /// Unique in its phase: `spatial/nearby index=kdtree entities=1000`.
     pub name: String,

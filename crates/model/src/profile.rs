@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
         pub struct $name(pub u32);
 
@@ -46,7 +47,7 @@ id!(
 );
 
 /// What the weights of a profile count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightKind {
     /// Nanoseconds on a CPU.
@@ -62,7 +63,7 @@ pub enum WeightKind {
 }
 
 /// Which world a function belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionKind {
     /// Machine code of the target, with a symbol.
@@ -76,7 +77,7 @@ pub enum FunctionKind {
 }
 
 /// A file that code was loaded from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Module {
     /// Path as the target saw it, or a name in brackets (`[kernel]`, `[vdso]`).
     pub path: StringId,
@@ -85,7 +86,7 @@ pub struct Module {
 }
 
 /// A function, as symbolised.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Function {
     /// Demangled name.
     pub name: StringId,
@@ -100,7 +101,7 @@ pub struct Function {
 }
 
 /// One place in a function: what a stack is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
     /// The function that is executing.
     pub function: FunctionId,
@@ -115,7 +116,7 @@ pub struct Frame {
 }
 
 /// A stack as a path in a tree: this frame, called from `parent`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct StackNode {
     /// The caller, or none at the root.
     pub parent: Option<StackId>,
@@ -124,7 +125,7 @@ pub struct StackNode {
 }
 
 /// A thread that was seen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Thread {
     /// Process id in the recorder's namespace.
     pub pid: u32,
@@ -135,7 +136,7 @@ pub struct Thread {
 }
 
 /// One sample of one thread's stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StackSample {
     /// CLOCK_MONOTONIC, ns.
     pub time_ns: u64,
@@ -148,7 +149,7 @@ pub struct StackSample {
 }
 
 /// How a profile was obtained, and what it lacks.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
     /// The event really used, such as `cpu-clock:u`.
     pub event: String,
@@ -181,7 +182,7 @@ pub struct Provenance {
 }
 
 /// Where a cost is. All tables are indexed by their id types; frames run from leaf to root.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Profile {
     /// Format name and version.
     pub schema: String,

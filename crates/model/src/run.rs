@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Machine, Measurement, Status};
@@ -10,7 +11,7 @@ use crate::{Machine, Measurement, Status};
 pub const RUN_SCHEMA: &str = "simprof.run/1";
 
 /// The four questions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// WHAT is slow.
@@ -75,7 +76,7 @@ impl fmt::Display for Phase {
 }
 
 /// How far a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// It runs (or its process was killed: see [`Run::pid`]).
@@ -91,7 +92,7 @@ pub enum RunStatus {
 }
 
 /// Grids and repeats: a spread subset or all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// A spread subset that ends within a minute for the reference simulation.
@@ -101,7 +102,7 @@ pub enum Mode {
 }
 
 /// One phase of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseRecord {
     /// Which.
     pub phase: Phase,
@@ -147,7 +148,7 @@ impl PhaseRecord {
 }
 
 /// The manifest, kept as `run.json` and replaced atomically after every measurement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Format name and version.
     pub schema: String,

@@ -1,9 +1,10 @@
 //! Steps: the unit of work that every figure is normalised by.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One step of the target, as it marked it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// The target's own number for it.
     pub index: u64,
@@ -23,7 +24,7 @@ impl Step {
 }
 
 /// All steps of one run of a target.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Steps {
     /// In order of time.
     pub steps: Vec<Step>,

@@ -1,9 +1,10 @@
 //! Resources over time: what the target's processes used, sampled while they ran.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// CPU time of one thread up to a moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadCpu {
     /// Process id.
     pub pid: u32,
@@ -17,7 +18,7 @@ pub struct ThreadCpu {
 
 /// What the target's process tree had used at one moment. Counts are totals since the start and
 /// include processes that have ended, as far as they were seen.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceSample {
     /// CLOCK_MONOTONIC, ns.
     pub time_ns: u64,
@@ -48,7 +49,7 @@ pub struct ResourceSample {
 }
 
 /// Resources of one run of a target over time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timeline {
     /// Asked for between samples, ns.
     pub interval_ns: u64,

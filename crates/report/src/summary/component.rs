@@ -1,0 +1,264 @@
+//! Phase 2: why it is slow.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use simprof_model::{Measurement, Value};
+
+use super::arms::{Arm, ArmPoint, Winner, arms, winners};
+use super::common::Head;
+use super::counters::{Counter, counters};
+use super::laws::{Law, laws};
+use super::macro_::ComponentCost;
+
+/// phase2_summary.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ComponentSummary {
+    /// What every summary begins with.
+    #[serde(flatten)]
+    pub head: Head,
+    /// How each metric grows.
+    pub laws: Vec<Law>,
+    /// Configurations side by side.
+    pub arms: Vec<Arm>,
+    /// Which configuration wins, for each operation and knob.
+    pub winners: Vec<Winner>,
+    /// Distribution of times within a process, where a benchmark reports it.
+    pub latencies: Vec<LatencySummary>,
+    /// Work done, by operation.
+    pub counters: Vec<OperationCounters>,
+    /// Components that were asked to work and did none.
+    pub idle: Vec<IdleComponent>,
+    /// Shares in the recorded run, where there are no component benchmarks.
+    pub in_situ: Option<InSitu>,
+    /// What it means, one sentence each.
+    pub statements: Vec<String>,
+}
+
+/// Component shares of the recorded run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InSitu {
+    /// Where they come from.
+    pub source: String,
+    /// By share.
+    pub components: Vec<ComponentCost>,
+}
+
+/// Percentiles of one metric at one point, the median over processes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LatencySummary {
+    /// The measurement.
+    pub name: String,
+    /// Stem of the metric: `nearby` for `nearby_p50_ns`.
+    pub metric: String,
+    /// Median, ns.
+    pub p50_ns: f64,
+    /// 95th percentile, ns.
+    pub p95_ns: f64,
+    /// 99th percentile, ns.
+    pub p99_ns: f64,
+}
+
+/// Work done by one operation over all its points.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationCounters {
+    /// `component/operation`.
+    pub operation: String,
+    /// Counters.
+    pub counters: Vec<Counter>,
+}
+
+/// A component that did no work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IdleComponent {
+    /// `component/operation`.
+    pub operation: String,
+    /// The counters that are zero everywhere.
+    pub counters: Vec<String>,
+}
+
+/// What is needed of a benchmark to read its measurements.
+#[derive(Debug, Clone)]
+pub struct BenchmarkShape<'a> {
+    /// Parameters that are swept.
+    pub sweeps: Vec<String>,
+    /// Parameters that tell arms apart; the first value of each is the baseline.
+    pub arms: Vec<(String, Value)>,
+    /// What arms are compared by.
+    pub metric: String,
+    /// True where arms must compute the same answer.
+    pub same_answer: bool,
+    /// Margin of verdicts: from an A/A control.
+    pub margin: f64,
+    /// Its measurements.
+    pub measurements: Vec<&'a Measurement>,
+}
+
+/// Reads the measurements of all benchmarks.
+pub fn component_summary(head: Head, benchmarks: &[BenchmarkShape<'_>]) -> ComponentSummary {
+    let mut summary = ComponentSummary {
+        head,
+        laws: Vec::new(),
+        arms: Vec::new(),
+        winners: Vec::new(),
+        latencies: Vec::new(),
+        counters: Vec::new(),
+        idle: Vec::new(),
+        in_situ: None,
+        statements: Vec::new(),
+    };
+    for benchmark in benchmarks {
+        summary.laws.extend(benchmark.laws());
+        benchmark.compare(&mut summary);
+        summary.latencies.extend(benchmark.measurements.iter().flat_map(|m| latencies(m)));
+        benchmark.count(&mut summary);
+    }
+    summary.statements = statements(&summary);
+    summary
+}
+
+impl BenchmarkShape<'_> {
+    fn operation(&self) -> String {
+        let name = self.measurements.first().map_or("", |measurement| measurement.name.as_str());
+        name.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// The laws of every arm in every swept parameter.
+    fn laws(&self) -> Vec<Law> {
+        let mut found = Vec::new();
+        for sweep in &self.sweeps {
+            for (arm, measurements) in self.groups(sweep) {
+                found.extend(laws(&measurements, sweep, &arm).into_iter().map(|(law, _)| law));
+            }
+        }
+        found
+    }
+
+    /// Measurements that differ in `sweep` alone, by the arm that they share; groups of one size are left out.
+    fn groups(&self, sweep: &str) -> Vec<(String, Vec<&Measurement>)> {
+        let mut groups: Vec<(Vec<(String, Value)>, Vec<&Measurement>)> = Vec::new();
+        for measurement in &self.measurements {
+            let rest: Vec<(String, Value)> =
+                measurement.parameters.clone().into_iter().filter(|(name, _)| name != sweep).collect();
+            match groups.iter_mut().find(|group| group.0 == rest) {
+                Some(group) => group.1.push(measurement),
+                None => groups.push((rest, vec![measurement])),
+            }
+        }
+        groups.retain(|group| group.1.len() > 1);
+        groups.into_iter().map(|(rest, group)| (self.arm_name(&rest), group)).collect()
+    }
+
+    fn arm_name(&self, parameters: &[(String, Value)]) -> String {
+        let arm = |name: &str| self.arms.iter().any(|arm| arm.0 == name);
+        let parts: Vec<String> = parameters
+            .iter()
+            .filter(|(name, _)| arm(name))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        parts.join(" ")
+    }
+
+    /// Compares the arms of every knob, and names the winner of each.
+    fn compare(&self, summary: &mut ComponentSummary) {
+        for (parameter, baseline) in &self.arms {
+            let points = self.points(parameter, baseline);
+            summary.arms.extend(arms(&points, parameter, &self.metric, self.margin));
+            summary.winners.extend(winners(&points, parameter, &self.metric, self.margin));
+        }
+    }
+
+    /// Every arm of a knob beside the baseline with the same other parameters.
+    fn points(&self, parameter: &str, baseline: &Value) -> Vec<ArmPoint<'_>> {
+        let others = |measurement: &Measurement| {
+            let mut others = measurement.parameters.clone();
+            others.remove(parameter);
+            others
+        };
+        let is_baseline = |measurement: &&&Measurement| measurement.parameters.get(parameter) == Some(baseline);
+        let arm = |arm: &&Measurement| !is_baseline(&arm);
+        let point = |arm: &&'_ Measurement| {
+            let same = |candidate: &&&Measurement| is_baseline(candidate) && others(candidate) == others(arm);
+            let baseline = self.measurements.iter().find(same)?;
+            Some((*baseline, arm.name.clone()))
+        };
+        self.measurements
+            .iter()
+            .filter(|measurement| arm(measurement))
+            .filter_map(|measurement| {
+                let (baseline, _) = point(measurement)?;
+                let size = self.sweeps.iter().find_map(|sweep| {
+                    Some((sweep.clone(), measurement.parameters.get(sweep)?.as_number()?))
+                });
+                Some(ArmPoint { baseline, arm: measurement, at: self.place(measurement), size })
+            })
+            .collect()
+    }
+
+    /// The swept parameters' values: `entities=1000 queries=100`.
+    fn place(&self, measurement: &Measurement) -> String {
+        let value = |sweep: &String| Some(format!("{sweep}={}", measurement.parameters.get(sweep)?));
+        let parts: Vec<String> = self.sweeps.iter().filter_map(value).collect();
+        parts.join(" ")
+    }
+
+    /// Work done, and whether there was any.
+    fn count(&self, summary: &mut ComponentSummary) {
+        let counters = counters(self.measurements.iter().copied());
+        let operation = self.operation();
+        let zero: Vec<String> = counters
+            .iter()
+            .filter(|counter| counter.most == 0.0)
+            .map(|counter| counter.name.clone())
+            .collect();
+        if !counters.is_empty() && zero.len() == counters.len() {
+            summary.idle.push(IdleComponent { operation: operation.clone(), counters: zero });
+        }
+        if !counters.is_empty() {
+            summary.counters.push(OperationCounters { operation, counters });
+        }
+    }
+}
+
+/// Metrics that come as `NAME_p50_ns`, `NAME_p95_ns` and `NAME_p99_ns`.
+fn latencies(measurement: &Measurement) -> Vec<LatencySummary> {
+    let value = |stem: &str, percentile: &str| {
+        let medians = measurement.replicate_medians(&format!("{stem}_{percentile}_ns"));
+        simprof_stats::median(&medians).ok()
+    };
+    let stems = measurement.metric_names().into_iter().filter_map(|name| name.strip_suffix("_p50_ns"));
+    stems
+        .filter_map(|stem| {
+            Some(LatencySummary {
+                name: measurement.name.clone(),
+                metric: stem.to_owned(),
+                p50_ns: value(stem, "p50")?,
+                p95_ns: value(stem, "p95")?,
+                p99_ns: value(stem, "p99")?,
+            })
+        })
+        .collect()
+}
+
+fn statements(summary: &ComponentSummary) -> Vec<String> {
+    let winners = summary.winners.iter().map(|winner| format!("{}: {}.", winner.component, winner.statement));
+    let inert = summary.arms.iter().filter(|arm| arm.inert).map(|arm| {
+        format!(
+            "{}/{}: {} {} is inert against {}{}: neither the time nor the work done differs.",
+            arm.component, arm.operation, arm.parameter, arm.arm, arm.baseline, place(&arm.at)
+        )
+    });
+    let wrong = summary.arms.iter().filter(|arm| arm.same_answer == Some(false)).map(|arm| {
+        format!(
+            "{}/{}: {} {} does not compute the same answer as {}{}.",
+            arm.component, arm.operation, arm.parameter, arm.arm, arm.baseline, place(&arm.at)
+        )
+    });
+    let idle = summary.idle.iter().map(|idle| {
+        format!("{} did no work: {} stayed at 0.", idle.operation, idle.counters.join(", "))
+    });
+    winners.chain(wrong).chain(inert).chain(idle).collect()
+}
+
+fn place(at: &str) -> String {
+    if at.is_empty() { String::new() } else { format!(" at {at}") }
+}

@@ -1,0 +1,73 @@
+//! Phase 3: where it is slow.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Bounds, Head};
+use super::macro_::ProfileSummary;
+
+/// phase3_summary.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LineSummary {
+    /// What every summary begins with.
+    #[serde(flatten)]
+    pub head: Head,
+    /// How it was recorded; absent where nothing was.
+    pub profile: Option<ProfileSummary>,
+    /// The functions that were looked at, in order of choice.
+    pub functions: Vec<FunctionLines>,
+    /// The hottest lines of those functions, by share.
+    pub lines: Vec<LineCost>,
+    /// What it means, one sentence each.
+    pub statements: Vec<String>,
+}
+
+/// A function that was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FunctionLines {
+    /// As it was chosen or asked for.
+    pub asked: String,
+    /// Who chose it: `phase 1`, `phase 2` or `by name`.
+    pub chosen_by: String,
+    /// The function whose lines are shown: the one asked for, or where its wrappers lead.
+    pub name: String,
+    /// The wrappers that were followed, from the one asked for.
+    pub followed: Vec<String>,
+    /// Share of CPU time in it and what it calls, 0 to 1.
+    pub total_share: f64,
+    /// 95 % interval of that share.
+    pub interval: Bounds,
+    /// Share that phase 1 saw, from other runs; absent where phase 1 did not run.
+    pub phase1_share: Option<f64>,
+    /// File with its annotated source, relative to the phase's folder; absent where it has no lines.
+    pub annotated: Option<String>,
+    /// Its hottest lines, by share.
+    pub lines: Vec<LineCost>,
+}
+
+/// What a line costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LineCost {
+    /// The function that it stands in.
+    pub function: String,
+    /// Source file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Share of all CPU time spent at this line and in what it calls, 0 to 1.
+    pub cpu_share: f64,
+    /// Share of all CPU time spent at this line itself, 0 to 1.
+    pub self_share: f64,
+    /// 95 % interval of `cpu_share`.
+    pub interval: Bounds,
+    /// What it calls, inlined or not, by share: `name (share)`.
+    pub callees: Vec<String>,
+    /// Its source text, where the file could be read.
+    pub text: Option<String>,
+    /// Bytes allocated: not measured.
+    pub alloc_bytes: Option<u64>,
+    /// Allocations: not measured.
+    pub alloc_count: Option<u64>,
+    /// Bytes leaked: not measured.
+    pub leaked_bytes: Option<u64>,
+}

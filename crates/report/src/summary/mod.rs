@@ -1,0 +1,23 @@
+//! The four summaries: what each phase found, as data that scripts may rely on (docs/FORMATS.md).
+
+mod arms;
+mod common;
+mod component;
+mod counters;
+mod laws;
+mod line;
+mod macro_;
+mod system;
+
+pub use arms::{Arm, ArmPoint, Winner, arms, winners};
+pub use common::{Bounds, Entry, Head, entries};
+pub use component::{BenchmarkShape, ComponentSummary, IdleComponent, InSitu, LatencySummary, OperationCounters, component_summary};
+pub use counters::{Counter, counters};
+pub use laws::{Law, laws, sizes};
+pub use line::{FunctionLines, LineCost, LineSummary};
+pub use macro_::{
+    Bottleneck, CaseSummary, ComponentCost, FunctionSummary, MacroSummary, ProfileSummary, StepSummary,
+};
+pub use system::{
+    Check, Growth, Prediction, ReadinessVerdict, SystemSummary, TimelinePoint, TimelineSummary,
+};
