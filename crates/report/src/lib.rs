@@ -1,1 +1,13 @@
 //! Findings drawn from a run, and the files that show them.
+//!
+//! [`analysis`] turns profiles, steps and timelines into figures; [`export`], [`annotate`] and
+//! [`chart`] turn them into files; [`format`] and [`markdown`] write them for people. All of it is
+//! pure: nothing here reads the machine, the clock or a file.
+
+pub mod analysis;
+mod error;
+pub mod summary;
+#[cfg(test)]
+mod testing;
+
+pub use error::ReportError;

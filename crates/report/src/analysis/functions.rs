@@ -1,0 +1,244 @@
+//! What each function costs: by itself and with all that it calls.
+
+use std::cmp::Ordering;
+
+use serde::Serialize;
+use simprof_model::{FunctionId, FunctionKind, Profile};
+
+use super::origin::{Origin, origin};
+use super::weights::{Groups, Once, by_stack, share};
+
+/// Name that stands for samples without a stack.
+pub const UNKNOWN: &str = "[unknown]";
+
+/// The cost of one function. Weights are in the unit of the profile, shares are 0 to 1 of all
+/// samples of the profile.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FunctionCost {
+    /// Demangled name, or [`UNKNOWN`].
+    pub name: String,
+    /// Path of the module that it was loaded from.
+    pub module: Option<String>,
+    /// Source file of its definition.
+    pub file: Option<String>,
+    /// First line of its definition, where known.
+    pub line: Option<u32>,
+    /// Which world it belongs to.
+    pub kind: FunctionKind,
+    /// Whose code it is.
+    pub origin: Origin,
+    /// Weight of samples in which it was executing.
+    pub self_weight: u64,
+    /// Weight of samples with it anywhere on the stack, each sample once.
+    pub total_weight: u64,
+    /// Share of all weight in which it was executing.
+    pub self_share: f64,
+    /// Share of all weight with it on the stack.
+    pub total_share: f64,
+    /// Number of samples in which it was executing.
+    pub samples_self: u64,
+    /// Number of samples with it on the stack.
+    pub samples_total: u64,
+    /// Exact number of calls; none from samples, which cannot tell.
+    pub calls: Option<u64>,
+    /// Entries of the profile's table that make it up; empty for [`UNKNOWN`].
+    #[serde(skip)]
+    pub ids: Vec<FunctionId>,
+}
+
+/// The cost of every function that a sample saw, by falling total, then falling self weight, then
+/// name. Functions of one name, module and file are one. The self shares of a profile with weight
+/// sum to 1. Time: samples plus distinct stacks times their depth.
+pub fn functions(profile: &Profile) -> Vec<FunctionCost> {
+    let groups = Groups::new(profile);
+    let tallies = tally(profile, &groups);
+    let total = profile.total_weight();
+    let mut costs: Vec<FunctionCost> = tallies
+        .into_iter()
+        .enumerate()
+        .filter(|(_, tally)| tally.samples_total > 0)
+        .map(|(group, tally)| tally.cost(profile, &groups, group, total))
+        .collect();
+    sort_by_total(&mut costs);
+    costs
+}
+
+/// By falling total weight, then falling self weight, then name.
+pub fn sort_by_total(costs: &mut [FunctionCost]) {
+    costs.sort_by(|a, b| {
+        let by_weight = (b.total_weight, b.self_weight).cmp(&(a.total_weight, a.self_weight));
+        by_weight.then_with(|| by_name(a, b))
+    });
+}
+
+/// By falling self weight, then falling total weight, then name.
+pub fn sort_by_self(costs: &mut [FunctionCost]) {
+    costs.sort_by(|a, b| {
+        let by_weight = (b.self_weight, b.total_weight).cmp(&(a.self_weight, a.total_weight));
+        by_weight.then_with(|| by_name(a, b))
+    });
+}
+
+fn by_name(a: &FunctionCost, b: &FunctionCost) -> Ordering {
+    (&a.name, &a.module, &a.file).cmp(&(&b.name, &b.module, &b.file))
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    self_weight: u64,
+    total_weight: u64,
+    samples_self: u64,
+    samples_total: u64,
+}
+
+/// One tally per group, and a last one for samples without a stack.
+fn tally(profile: &Profile, groups: &Groups) -> Vec<Tally> {
+    let unknown = groups.len();
+    let mut tallies = vec![Tally::default(); unknown + 1];
+    let mut once = Once::new(unknown + 1);
+    for entry in by_stack(profile) {
+        once.next_round();
+        let mut on_stack = groups.of_stack(profile, entry.stack).peekable();
+        let leaf = on_stack.peek().copied().unwrap_or(unknown);
+        tallies[leaf].self_weight += entry.weight;
+        tallies[leaf].samples_self += entry.samples;
+        for group in on_stack.chain(entry.stack.is_none().then_some(unknown)) {
+            if once.first(group) {
+                tallies[group].total_weight += entry.weight;
+                tallies[group].samples_total += entry.samples;
+            }
+        }
+    }
+    tallies
+}
+
+impl Tally {
+    fn cost(self, profile: &Profile, groups: &Groups, group: usize, total: u64) -> FunctionCost {
+        let ids = if group < groups.len() { groups.members(group).to_vec() } else { Vec::new() };
+        let first = ids.first().copied();
+        FunctionCost {
+            name: first.map_or(UNKNOWN, |id| profile.function_name(id)).to_owned(),
+            module: first.and_then(|id| profile.function_module(id)).map(str::to_owned),
+            file: first.and_then(|id| profile.function_file(id)).map(str::to_owned),
+            line: ids.iter().filter_map(|&id| profile.function(id).line).min(),
+            kind: first.map_or(FunctionKind::Unsymbolised, |id| profile.function(id).kind),
+            origin: first.map_or(Origin::Unknown, |id| origin(profile, id)),
+            self_weight: self.self_weight,
+            total_weight: self.total_weight,
+            self_share: share(self.self_weight, total),
+            total_share: share(self.total_weight, total),
+            samples_self: self.samples_self,
+            samples_total: self.samples_total,
+            calls: None,
+            ids,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use simprof_model::Function;
+
+    use super::*;
+    use crate::testing::{Sketch, profile};
+
+    fn summary(costs: &[FunctionCost]) -> Vec<(&str, u64, u64)> {
+        costs.iter().map(|c| (c.name.as_str(), c.self_weight, c.total_weight)).collect()
+    }
+
+    #[test]
+    fn costs_of_small_profiles() {
+        for (case, samples, expected) in [
+            ("empty", vec![], vec![]),
+            ("one sample", vec![("main > work", 5)], vec![("work", 5, 5), ("main", 0, 5)]),
+            (
+                "recursion counts once in total",
+                vec![("main > f > f > f", 2), ("main > f > g > f", 3)],
+                vec![("f", 5, 5), ("main", 0, 5), ("g", 0, 3)],
+            ),
+            (
+                "an inlined function has its own cost",
+                vec![("main > f@3 > +g@9", 4), ("main > f@4", 1)],
+                vec![("f", 1, 5), ("main", 0, 5), ("g", 4, 4)],
+            ),
+            (
+                "kernel, unsymbolised and missing stacks",
+                vec![("main > k:page_fault", 1), ("main > ?lib.so+0x10", 2), ("", 4)],
+                vec![
+                    ("[unknown]", 4, 4),
+                    ("main", 0, 3),
+                    ("lib.so+0x10", 2, 2),
+                    ("page_fault", 1, 1),
+                ],
+            ),
+        ] {
+            assert_eq!(summary(&functions(&profile(&samples))), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn entries_that_differ_by_line_are_one_function() {
+        let mut sketch = Sketch::new().sample("work@1", 1);
+        let builder = sketch.builder();
+        let (name, file) = (builder.string("work"), builder.string("src/sim.rs"));
+        let module = builder.module("/opt/sim", Some("other build".into()));
+        let twin = builder.function(Function {
+            name,
+            module: Some(module),
+            file: Some(file),
+            line: Some(7),
+            kind: FunctionKind::Native,
+        });
+        let frame = builder.frame(simprof_model::Frame {
+            function: twin,
+            line: Some(8),
+            file: Some(file),
+            address: 0,
+            inlined: false,
+        });
+        let thread = builder.thread(1, 1, "");
+        let stack = builder.stack([frame]);
+        builder.sample(simprof_model::StackSample { time_ns: 9, thread, stack, weight: 2 });
+        let costs = functions(&sketch.finish());
+        assert_eq!(summary(&costs), [("work", 3, 3)]);
+        assert_eq!((costs[0].line, costs[0].ids.len(), costs[0].samples_self), (Some(7), 2, 2));
+    }
+
+    #[test]
+    fn orders_are_by_weight_then_name() {
+        let mut costs = functions(&profile(&[("m > b", 3), ("m > a", 3), ("m > a > c", 5)]));
+        assert_eq!(costs.iter().map(|c| &*c.name).collect::<String>(), "macb");
+        sort_by_self(&mut costs);
+        assert_eq!(costs.iter().map(|c| &*c.name).collect::<String>(), "cabm");
+    }
+
+    proptest! {
+        #[test]
+        fn shares_are_sound(
+            samples in prop::collection::vec((prop::collection::vec(0_u8..6, 0..8), 1_u64..1000), 1..40)
+        ) {
+            let text: Vec<(String, u64)> = samples
+                .iter()
+                .map(|(stack, weight)| {
+                    let names: Vec<String> = stack.iter().map(|n| format!("f{n}")).collect();
+                    (names.join(" > "), *weight)
+                })
+                .collect();
+            let samples: Vec<(&str, u64)> = text.iter().map(|(s, w)| (s.as_str(), *w)).collect();
+            let costs = functions(&profile(&samples));
+            let sum: f64 = costs.iter().map(|cost| cost.self_share).sum();
+            prop_assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+            for cost in &costs {
+                prop_assert!(cost.total_weight >= cost.self_weight);
+                prop_assert!(cost.total_share <= 1.0 + 1e-12);
+                let naive: u64 = samples
+                    .iter()
+                    .filter(|(stack, _)| stack.split(" > ").any(|name| name == cost.name))
+                    .map(|(_, weight)| weight)
+                    .sum();
+                prop_assert!(cost.name == UNKNOWN || naive == cost.total_weight);
+            }
+        }
+    }
+}

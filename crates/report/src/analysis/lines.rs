@@ -1,0 +1,388 @@
+//! Which source lines the cost is on, and what they call.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use simprof_model::{Frame, FrameId, FunctionId, Profile, StringId};
+
+use super::origin::{Origin, origin, origins};
+use super::select::FunctionSet;
+use super::weights::{Groups, StackWeight, by_stack, share};
+
+/// The lines of one function, or of a set of functions that a person named together. Shares are
+/// 0 to 1 of all weight of the profile.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FunctionLines {
+    /// Demangled name of the one with the most samples.
+    pub function: String,
+    /// Its source file.
+    pub file: Option<String>,
+    /// First line of its definition, where known.
+    pub line: Option<u32>,
+    /// Weight of samples with any of the functions on the stack.
+    pub total_weight: u64,
+    /// `total_weight` of all weight.
+    pub total_share: f64,
+    /// Weight of samples that were executing one of the functions itself.
+    pub self_weight: u64,
+    /// `self_weight` of all weight.
+    pub self_share: f64,
+    /// Number of samples with any of the functions on the stack.
+    pub samples: u64,
+    /// By falling total weight.
+    pub lines: Vec<LineCost>,
+}
+
+/// The cost of one line of a function.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LineCost {
+    /// Source file of the line.
+    pub file: Option<String>,
+    /// Line, 1-based; none where the debug information does not tell.
+    pub line: Option<u32>,
+    /// Weight of samples that were executing this line of the function.
+    pub self_weight: u64,
+    /// `self_weight` of all weight.
+    pub self_share: f64,
+    /// Weight of samples that were executing this line or code inlined into it.
+    pub local_weight: u64,
+    /// `local_weight` of all weight.
+    pub local_share: f64,
+    /// Weight of samples with this line on the stack, calls included, each sample once.
+    pub total_weight: u64,
+    /// `total_weight` of all weight.
+    pub total_share: f64,
+    /// Number of samples with this line on the stack.
+    pub samples: u64,
+    /// What the line calls, inlined or not, by falling weight.
+    pub callees: Vec<CalleeCost>,
+}
+
+/// What one function costs beneath one line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CalleeCost {
+    /// Demangled name.
+    pub name: String,
+    /// Source file of its definition.
+    pub file: Option<String>,
+    /// True where it was inlined into the line.
+    pub inlined: bool,
+    /// Weight of samples in which the line calls it.
+    pub weight: u64,
+    /// `weight` of all weight of the profile.
+    pub share: f64,
+}
+
+/// A line of the program with what was executing on it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HotLine {
+    /// Function that the line belongs to.
+    pub function: String,
+    /// Source file of the line.
+    pub file: Option<String>,
+    /// Line, 1-based, where known.
+    pub line: Option<u32>,
+    /// Whose code it is.
+    pub origin: Origin,
+    /// Weight of samples.
+    pub weight: u64,
+    /// `weight` of all weight, 0 to 1.
+    pub share: f64,
+    /// Number of samples.
+    pub samples: u64,
+}
+
+/// Which frame of a sample a hot line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The frame that was executing.
+    Executing,
+    /// The frame nearest the leaf that is the author's own code, so that time in libraries shows on the
+    /// line that called them; the executing frame where there is none.
+    Own,
+}
+
+/// The cost of each line of the given functions; none where no sample has one of them. A line under
+/// recursion counts a sample once.
+pub fn function_lines(profile: &Profile, functions: &FunctionSet) -> Option<FunctionLines> {
+    let groups = Groups::new(profile);
+    let whole = profile.total_weight();
+    let mut sums = LineSums::default();
+    for entry in by_stack(profile) {
+        sums.add(profile, &groups, functions, entry);
+    }
+    let heaviest = sums.functions.iter().max_by_key(|&(_, weight)| weight).map(|(&id, _)| id)?;
+    let line_of = |id: FunctionId| profile.function(id).line;
+    let mut lines: Vec<LineCost> =
+        sums.lines.into_iter().map(|(key, sum)| sum.cost(profile, &groups, key, whole)).collect();
+    lines.sort_by(|a, b| {
+        (b.total_weight, b.self_weight, &a.file, a.line).cmp(&(
+            a.total_weight,
+            a.self_weight,
+            &b.file,
+            b.line,
+        ))
+    });
+    Some(FunctionLines {
+        function: profile.function_name(heaviest).to_owned(),
+        file: profile.function_file(heaviest).map(str::to_owned),
+        line: groups.members(groups.of(heaviest)).iter().filter_map(|&id| line_of(id)).min(),
+        total_weight: sums.total,
+        total_share: share(sums.total, whole),
+        self_weight: sums.executing,
+        self_share: share(sums.executing, whole),
+        samples: sums.samples,
+        lines,
+    })
+}
+
+/// The first `limit` lines of the whole program by falling weight.
+pub fn hot_lines(profile: &Profile, whose: Whose, limit: usize) -> Vec<HotLine> {
+    let origins = origins(profile);
+    let groups = Groups::new(profile);
+    let mut sums: BTreeMap<(usize, LineKey), (u64, u64)> = BTreeMap::new();
+    for entry in by_stack(profile) {
+        let own = |id: &FrameId| origins[profile.frame(*id).function.index()] == Origin::Own;
+        let leaf = profile.frames_from_leaf(entry.stack).next();
+        let chosen = match whose {
+            Whose::Executing => leaf,
+            Whose::Own => profile.frames_from_leaf(entry.stack).find(own).or(leaf),
+        };
+        let Some(frame) = chosen.map(|id| profile.frame(id)) else { continue };
+        let sum = sums.entry((groups.of(frame.function), LineKey::of(profile, frame))).or_default();
+        sum.0 += entry.weight;
+        sum.1 += entry.samples;
+    }
+    let whole = profile.total_weight();
+    let mut lines: Vec<HotLine> = sums
+        .into_iter()
+        .map(|((group, key), (weight, samples))| {
+            let id = groups.first(group);
+            HotLine {
+                function: profile.function_name(id).to_owned(),
+                file: key.file_name(profile),
+                line: key.line,
+                origin: origin(profile, id),
+                weight,
+                share: share(weight, whole),
+                samples,
+            }
+        })
+        .collect();
+    lines.sort_by(|a, b| {
+        (b.weight, &a.file, a.line, &a.function).cmp(&(a.weight, &b.file, b.line, &b.function))
+    });
+    lines.truncate(limit);
+    lines
+}
+
+/// A line of a source file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct LineKey {
+    file: Option<StringId>,
+    line: Option<u32>,
+}
+
+impl LineKey {
+    fn of(profile: &Profile, frame: &Frame) -> Self {
+        let file = frame.file.or(profile.function(frame.function).file);
+        Self { file, line: frame.line }
+    }
+
+    fn file_name(self, profile: &Profile) -> Option<String> {
+        self.file.map(|file| profile.string(file).to_owned())
+    }
+}
+
+/// Who is called from a line: the function, and whether it is inlined there.
+type Callee = (usize, bool);
+
+#[derive(Debug, Default)]
+struct LineSums {
+    total: u64,
+    executing: u64,
+    samples: u64,
+    functions: BTreeMap<FunctionId, u64>,
+    lines: BTreeMap<LineKey, LineSum>,
+}
+
+#[derive(Debug, Default)]
+struct LineSum {
+    executing: u64,
+    local: u64,
+    total: u64,
+    samples: u64,
+    callees: BTreeMap<Callee, u64>,
+}
+
+impl LineSums {
+    fn add(&mut self, profile: &Profile, groups: &Groups, set: &FunctionSet, entry: StackWeight) {
+        let mut seen = Seen::default();
+        let mut callee = None;
+        let mut is_local = true;
+        for (depth, id) in profile.frames_from_leaf(entry.stack).enumerate() {
+            let frame = profile.frame(id);
+            if set.contains(frame.function) {
+                let key = LineKey::of(profile, frame);
+                self.add_line(&mut seen, key, callee, entry, depth == 0, is_local);
+                if first(&mut seen.functions, frame.function) {
+                    *self.functions.entry(frame.function).or_default() += entry.weight;
+                }
+                self.executing += if depth == 0 { entry.weight } else { 0 };
+            }
+            is_local &= frame.inlined;
+            callee = Some((groups.of(frame.function), frame.inlined));
+        }
+        if !seen.functions.is_empty() {
+            self.total += entry.weight;
+            self.samples += entry.samples;
+        }
+    }
+
+    fn add_line(
+        &mut self,
+        seen: &mut Seen,
+        key: LineKey,
+        callee: Option<Callee>,
+        entry: StackWeight,
+        is_leaf: bool,
+        is_local: bool,
+    ) {
+        let sum = self.lines.entry(key).or_default();
+        if first(&mut seen.lines, key) {
+            sum.total += entry.weight;
+            sum.samples += entry.samples;
+            sum.local += if is_local { entry.weight } else { 0 };
+        }
+        sum.executing += if is_leaf { entry.weight } else { 0 };
+        if let Some(callee) = callee.filter(|&callee| first(&mut seen.callees, (key, callee))) {
+            *sum.callees.entry(callee).or_default() += entry.weight;
+        }
+    }
+}
+
+/// What the stack at hand has met already; short, for stacks are.
+#[derive(Debug, Default)]
+struct Seen {
+    functions: Vec<FunctionId>,
+    lines: Vec<LineKey>,
+    callees: Vec<(LineKey, Callee)>,
+}
+
+/// True where `value` is new, which it is not from then on.
+fn first<T: PartialEq>(seen: &mut Vec<T>, value: T) -> bool {
+    let is_new = !seen.contains(&value);
+    if is_new {
+        seen.push(value);
+    }
+    is_new
+}
+
+impl LineSum {
+    fn cost(self, profile: &Profile, groups: &Groups, key: LineKey, whole: u64) -> LineCost {
+        let mut callees: Vec<CalleeCost> = self
+            .callees
+            .into_iter()
+            .map(|((group, inlined), weight)| CalleeCost {
+                name: profile.function_name(groups.first(group)).to_owned(),
+                file: profile.function_file(groups.first(group)).map(str::to_owned),
+                inlined,
+                weight,
+                share: share(weight, whole),
+            })
+            .collect();
+        callees.sort_by(|a, b| (b.weight, &a.name).cmp(&(a.weight, &b.name)));
+        LineCost {
+            file: key.file_name(profile),
+            line: key.line,
+            self_weight: self.executing,
+            self_share: share(self.executing, whole),
+            local_weight: self.local,
+            local_share: share(self.local, whole),
+            total_weight: self.total,
+            total_share: share(self.total, whole),
+            samples: self.samples,
+            callees,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::profile;
+
+    fn lines(samples: &[(&str, u64)], function: &str) -> FunctionLines {
+        let profile = profile(samples);
+        let set = FunctionSet::matching(&profile, function).expect("valid");
+        function_lines(&profile, &set).expect("it has samples")
+    }
+
+    fn summary(lines: &FunctionLines) -> Vec<(u32, u64, u64, u64)> {
+        lines
+            .lines
+            .iter()
+            .map(|l| (l.line.unwrap_or(0), l.self_weight, l.local_weight, l.total_weight))
+            .collect()
+    }
+
+    #[test]
+    fn lines_have_own_inlined_and_called_cost() {
+        let found = lines(
+            &[
+                ("main@1 > f@10", 1),
+                ("main@1 > f@11 > +core::iter%iter.rs@90 > +core::add%add.rs@7", 4),
+                ("main@1 > f@11 > g@30", 5),
+                ("main@1 > other@50", 10),
+            ],
+            "f",
+        );
+        assert_eq!(summary(&found), [(11, 0, 4, 9), (10, 1, 1, 1)]);
+        assert_eq!((found.total_weight, found.self_weight, found.samples), (10, 1, 3));
+        assert_eq!(found.total_share, 0.5);
+        let callees: Vec<_> =
+            found.lines[0].callees.iter().map(|c| (c.name.as_str(), c.inlined, c.weight)).collect();
+        assert_eq!(callees, [("g", false, 5), ("core::iter", true, 4)]);
+    }
+
+    #[test]
+    fn recursion_counts_a_sample_once_per_line() {
+        let found = lines(&[("f@1 > f@2 > f@1 > f@1 > f@3", 6)], "f");
+        assert_eq!(summary(&found), [(3, 6, 6, 6), (1, 0, 0, 6), (2, 0, 0, 6)]);
+        assert_eq!(found.lines[1].callees.len(), 1, "f calls f");
+    }
+
+    #[test]
+    fn closures_show_among_the_lines_of_their_function() {
+        let found =
+            lines(&[("s::f@10 > core::map@1 > s::f::{closure#0}@12", 3), ("s::f@9", 1)], "f");
+        assert_eq!(summary(&found), [(12, 3, 3, 3), (10, 0, 0, 3), (9, 1, 1, 1)]);
+        assert_eq!(found.function, "s::f");
+    }
+
+    #[test]
+    fn unknown_lines_are_kept() {
+        assert_eq!(summary(&lines(&[("f", 2)], "f")), [(0, 2, 2, 2)]);
+        let profile = profile(&[]);
+        let none = FunctionSet::from_ids(&profile, &[]);
+        assert_eq!(function_lines(&profile, &none), None);
+    }
+
+    #[test]
+    fn hot_lines_by_executing_or_own_frame() {
+        let core = "core::add%/rustc/1/library/core/src/a.rs@7";
+        let inlined = format!("main@1 > f@11 > +{core}");
+        let profile = profile(&[(&inlined, 4), ("main@1 > f@11", 1), ("main@1 > g@3", 2), ("", 9)]);
+        let summary = |whose| -> Vec<(String, u32, u64)> {
+            hot_lines(&profile, whose, 2)
+                .into_iter()
+                .map(|l| (l.function, l.line.expect("known"), l.weight))
+                .collect()
+        };
+        assert_eq!(
+            summary(Whose::Executing),
+            [("core::add".to_owned(), 7, 4), ("g".to_owned(), 3, 2)]
+        );
+        assert_eq!(summary(Whose::Own), [("f".to_owned(), 11, 5), ("g".to_owned(), 3, 2)]);
+    }
+}

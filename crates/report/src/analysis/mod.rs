@@ -1,0 +1,26 @@
+//! Figures drawn from profiles, steps and timelines, as pure functions.
+
+mod bottlenecks;
+mod components;
+mod follow;
+mod functions;
+mod lines;
+mod names;
+mod origin;
+mod patterns;
+mod resources;
+mod select;
+mod steps;
+mod weights;
+
+pub use bottlenecks::{Bottlenecks, bottlenecks};
+pub use components::{ComponentRules, ComponentShare, OTHER, components};
+pub use follow::{FollowStep, follow_wrappers};
+pub use functions::{FunctionCost, UNKNOWN, functions, sort_by_self, sort_by_total};
+pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
+pub use origin::{Origin, origin};
+pub use resources::{ResourceUse, resource_use};
+pub use select::FunctionSet;
+pub use steps::{
+    Latency, StepSummary, WithinSteps, latency, step_summary, warm_up_steps, within_steps,
+};

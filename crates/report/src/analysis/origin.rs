@@ -1,0 +1,183 @@
+//! Whose code a function is: the author's, a library's, the language runtime's or the kernel's.
+
+use serde::Serialize;
+use simprof_model::{Function, FunctionId, FunctionKind, Profile};
+
+use super::names;
+
+/// Whose code a function is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The author of the simulation wrote it.
+    Own,
+    /// A library that the simulation uses.
+    Library,
+    /// The language's library, the C library, the loader or an interpreter.
+    Runtime,
+    /// The operating system.
+    Kernel,
+    /// No symbol, or no stack at all.
+    Unknown,
+}
+
+/// Parts of source paths that tell a language's own library.
+const RUNTIME_SOURCES: [&str; 10] = [
+    "/rustc/",
+    "/rust/deps/",
+    "library/core/src/",
+    "library/std/src/",
+    "library/alloc/src/",
+    "/.rustup/toolchains/",
+    "/usr/include/",
+    "/usr/lib/python3",
+    "/usr/lib/gcc/",
+    "<frozen ",
+];
+
+/// Parts of source paths that tell a library fetched from a registry.
+const LIBRARY_SOURCES: [&str; 5] =
+    ["/.cargo/registry/", "/.cargo/git/", "/cargo/registry/", "site-packages/", "dist-packages/"];
+
+/// Beginnings of the file names of modules that are a runtime.
+const RUNTIME_MODULES: [&str; 11] = [
+    "[",
+    "ld-linux",
+    "ld-musl",
+    "libc.",
+    "libc-",
+    "libm.",
+    "libpthread",
+    "libstdc++",
+    "libgcc_s",
+    "libpython",
+    "python3",
+];
+
+/// Functions of the C library that may be linked into the program itself.
+const RUNTIME_FUNCTIONS: [&str; 9] =
+    ["memcpy", "memmove", "memset", "memcmp", "bcmp", "malloc", "free", "calloc", "realloc"];
+
+/// Whose code a function is, by the first of these that decides: its kind; its module (system
+/// folders and known runtimes); its source file (registries and the toolchain's folders are not the
+/// author's, any other file is); its name (`std::`, `core::`, `memcpy`, names with two underscores).
+/// What nothing tells apart counts as the author's, so that a program without debug information
+/// still has findings.
+pub fn origin(profile: &Profile, id: FunctionId) -> Origin {
+    let function = profile.function(id);
+    match function.kind {
+        FunctionKind::Kernel => Origin::Kernel,
+        FunctionKind::Unsymbolised => Origin::Unknown,
+        FunctionKind::Python => by_file(profile, id).unwrap_or(Origin::Own),
+        FunctionKind::Native => native(profile, id, function),
+    }
+}
+
+/// [`origin`] of every function, by position in the table.
+pub(crate) fn origins(profile: &Profile) -> Vec<Origin> {
+    (0..profile.functions.len())
+        .map(|index| {
+            let index = u32::try_from(index).expect("ids of functions have 32 bits");
+            origin(profile, FunctionId(index))
+        })
+        .collect()
+}
+
+fn native(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
+    by_module(profile, id)
+        .or_else(|| by_file(profile, id))
+        .unwrap_or_else(|| by_name(profile.string(function.name)))
+}
+
+fn by_module(profile: &Profile, id: FunctionId) -> Option<Origin> {
+    let module = profile.function_module(id)?;
+    let name = names::file_name(module);
+    if RUNTIME_MODULES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Some(Origin::Runtime);
+    }
+    let is_system = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"]
+        .iter()
+        .any(|folder| module.starts_with(folder));
+    let is_package = ["site-packages/", "dist-packages/"].iter().any(|part| module.contains(part));
+    (is_system || is_package).then_some(Origin::Library)
+}
+
+fn by_file(profile: &Profile, id: FunctionId) -> Option<Origin> {
+    let file = profile.function_file(id)?;
+    let holds = |parts: &[&str]| parts.iter().any(|part| file.contains(part));
+    Some(if holds(&LIBRARY_SOURCES) {
+        Origin::Library
+    } else if holds(&RUNTIME_SOURCES) {
+        Origin::Runtime
+    } else {
+        Origin::Own
+    })
+}
+
+fn by_name(name: &str) -> Origin {
+    let is_runtime = name.starts_with("__")
+        || name == "_start"
+        || RUNTIME_FUNCTIONS.contains(&name)
+        || names::path(name).first().is_some_and(|root| names::is_language_root(root));
+    if is_runtime { Origin::Runtime } else { Origin::Own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Sketch;
+
+    #[test]
+    fn modules_then_files_then_names_decide() {
+        let exe = "/work/target/release/sim";
+        for (name, module, file, expected) in [
+            ("sim::step", Some(exe), Some("src/main.rs"), Origin::Own),
+            ("sim::step", Some(exe), None, Origin::Own),
+            ("core::ptr::read", Some(exe), None, Origin::Runtime),
+            (
+                "read",
+                Some(exe),
+                Some("/rustc/90b35a6/library/core/src/ptr/mod.rs"),
+                Origin::Runtime,
+            ),
+            (
+                "kd::nearest",
+                Some(exe),
+                Some("/home/me/.cargo/registry/src/x/kd-1/a.rs"),
+                Origin::Library,
+            ),
+            ("<alloc::vec::Vec<T> as sim::Sum>::sum", Some(exe), Some("src/sum.rs"), Origin::Own),
+            (
+                "malloc",
+                Some("/lib/x86_64-linux-gnu/libc.so.6"),
+                Some("./malloc/malloc.c"),
+                Origin::Runtime,
+            ),
+            (
+                "sqlite3_step",
+                Some("/usr/lib/x86_64-linux-gnu/libsqlite3.so.0"),
+                None,
+                Origin::Library,
+            ),
+            ("__memcpy_avx_unaligned", Some(exe), None, Origin::Runtime),
+            ("sum", Some("/v/lib/python3.11/site-packages/np/_core.so"), None, Origin::Library),
+        ] {
+            let mut sketch = Sketch::new();
+            let id = sketch.function(name, module, file, FunctionKind::Native);
+            assert_eq!(origin(&sketch.finish(), id), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn kinds_decide_first() {
+        for (kind, expected) in [
+            (FunctionKind::Kernel, Origin::Kernel),
+            (FunctionKind::Unsymbolised, Origin::Unknown),
+            (FunctionKind::Python, Origin::Own),
+        ] {
+            let mut sketch = Sketch::new();
+            let id = sketch.function("f", Some("/usr/bin/python3.11"), Some("sim.py"), kind);
+            assert_eq!(origin(&sketch.finish(), id), expected);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Hand-made profiles for tests, written as `root > function@line > +inlined@line`.
+
+use simprof_model::{
+    Frame, FrameId, Function, FunctionId, FunctionKind, Profile, ProfileBuilder, StackSample,
+    ThreadId, WeightKind,
+};
+
+/// Builds a profile from stacks in words.
+pub(crate) struct Sketch {
+    builder: ProfileBuilder,
+    thread: ThreadId,
+    time_ns: u64,
+}
+
+impl Sketch {
+    pub(crate) fn new() -> Self {
+        let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
+        let thread = builder.thread(1, 1, "main");
+        Self { builder, thread, time_ns: 0 }
+    }
+
+    pub(crate) fn function(
+        &mut self,
+        name: &str,
+        module: Option<&str>,
+        file: Option<&str>,
+        kind: FunctionKind,
+    ) -> FunctionId {
+        let name = self.builder.string(name);
+        let module = module.map(|path| self.builder.module(path, None));
+        let file = file.map(|path| self.builder.string(path));
+        self.builder.function(Function { name, module, file, line: None, kind })
+    }
+
+    /// A frame from `name@line`, `+` before it where it is inlined, `k:` for the kernel's and `?` for
+    /// one without a symbol. `name%file@line` gives its source file, `src/sim.rs` otherwise.
+    fn frame(&mut self, text: &str) -> FrameId {
+        let (inlined, text) = text.strip_prefix('+').map_or((false, text), |rest| (true, rest));
+        let (text, line) = text.split_once('@').map_or((text, None), |(text, line)| {
+            (text, Some(line.parse().expect("a line in a test is a number")))
+        });
+        let (name, file) = text.split_once('%').unwrap_or((text, "src/sim.rs"));
+        let function = if let Some(name) = name.strip_prefix("k:") {
+            self.function(name, Some("[kernel]"), None, FunctionKind::Kernel)
+        } else if let Some(name) = name.strip_prefix('?') {
+            self.function(name, Some("/opt/sim"), None, FunctionKind::Unsymbolised)
+        } else {
+            self.function(name, Some("/opt/sim"), Some(file), FunctionKind::Native)
+        };
+        let file = Some(self.builder.string(file));
+        self.builder.frame(Frame { function, line, file, address: 0, inlined })
+    }
+
+    /// Further samples have times from here.
+    pub(crate) fn at(mut self, time_ns: u64) -> Self {
+        self.time_ns = time_ns;
+        self
+    }
+
+    /// A sample; an empty text is one without a stack.
+    pub(crate) fn sample(mut self, stack: &str, weight: u64) -> Self {
+        let frames: Vec<FrameId> = stack
+            .split(" > ")
+            .filter(|text| !text.is_empty())
+            .map(|text| self.frame(text))
+            .collect();
+        let stack = self.builder.stack(frames);
+        let (time_ns, thread) = (self.time_ns, self.thread);
+        self.builder.sample(StackSample { time_ns, thread, stack, weight });
+        self.time_ns += 1;
+        self
+    }
+
+    pub(crate) fn builder(&mut self) -> &mut ProfileBuilder {
+        &mut self.builder
+    }
+
+    pub(crate) fn finish(self) -> Profile {
+        self.builder.finish()
+    }
+}
+
+/// A profile of the given stacks and weights.
+pub(crate) fn profile(samples: &[(&str, u64)]) -> Profile {
+    samples
+        .iter()
+        .fold(Sketch::new(), |sketch, (stack, weight)| sketch.sample(stack, *weight))
+        .finish()
+}
