@@ -63,7 +63,9 @@ pub enum WeightKind {
 }
 
 /// Which world a function belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionKind {
     /// Machine code of the target, with a symbol.
@@ -179,6 +181,44 @@ pub struct Provenance {
     pub target_cpu_ns: u64,
     /// Anything else that a reader must know, one sentence each.
     pub warnings: Vec<String>,
+}
+
+impl Provenance {
+    /// Joins the record of another run of the same target.
+    pub fn absorb(&mut self, other: &Provenance) {
+        if self.event.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        let cpu_ns = self.target_cpu_ns + other.target_cpu_ns;
+        if cpu_ns > 0 {
+            self.achieved_hz = (self.achieved_hz * self.target_cpu_ns as f64
+                + other.achieved_hz * other.target_cpu_ns as f64)
+                / cpu_ns as f64;
+        }
+        self.target_cpu_ns = cpu_ns;
+        self.samples += other.samples;
+        self.lost += other.lost;
+        self.truncated += other.truncated;
+        self.unsymbolised += other.unsymbolised;
+        self.recorder_cpu_ns += other.recorder_cpu_ns;
+        self.symbolise_ns += other.symbolise_ns;
+        self.kernel |= other.kernel;
+        add_new(&mut self.fallbacks, &other.fallbacks);
+        add_new(&mut self.warnings, &other.warnings);
+        if self.event != other.event {
+            add_new(&mut self.warnings, &[format!("another run was sampled by {}", other.event)]);
+        }
+    }
+}
+
+/// Adds the sentences that are not there yet.
+fn add_new(sentences: &mut Vec<String>, more: &[String]) {
+    for sentence in more {
+        if !sentences.contains(sentence) {
+            sentences.push(sentence.clone());
+        }
+    }
 }
 
 /// Where a cost is. All tables are indexed by their id types; frames run from leaf to root.
@@ -355,6 +395,56 @@ impl ProfileBuilder {
         self.profile.samples.push(sample);
     }
 
+    /// Adds all that `other` holds: another run of the same target. Shares of the joined profile are
+    /// those of both runs together; the provenance is joined too.
+    pub fn absorb(&mut self, other: &Profile) {
+        let strings: Vec<StringId> = other.strings.iter().map(|text| self.string(text)).collect();
+        let string = |id: StringId| strings[id.index()];
+        let modules: Vec<ModuleId> = other
+            .modules
+            .iter()
+            .map(|module| self.module(other.string(module.path), module.build_id.clone()))
+            .collect();
+        let functions: Vec<FunctionId> = other
+            .functions
+            .iter()
+            .map(|function| {
+                self.function(Function {
+                    name: string(function.name),
+                    module: function.module.map(|id| modules[id.index()]),
+                    file: function.file.map(string),
+                    ..*function
+                })
+            })
+            .collect();
+        let frames: Vec<FrameId> = other
+            .frames
+            .iter()
+            .map(|frame| {
+                let function = functions[frame.function.index()];
+                self.frame(Frame { function, file: frame.file.map(string), ..*frame })
+            })
+            .collect();
+        let mut stacks: Vec<StackId> = Vec::with_capacity(other.stacks.len());
+        for node in &other.stacks {
+            let parent = node.parent.map(|id| stacks[id.index()]);
+            stacks.push(self.child(parent, frames[node.frame.index()]));
+        }
+        let threads: Vec<ThreadId> = other
+            .threads
+            .iter()
+            .map(|thread| self.thread(thread.pid, thread.tid, &thread.name))
+            .collect();
+        for sample in &other.samples {
+            self.sample(StackSample {
+                thread: threads[sample.thread.index()],
+                stack: sample.stack.map(|id| stacks[id.index()]),
+                ..*sample
+            });
+        }
+        self.profile.provenance.absorb(&other.provenance);
+    }
+
     /// The provenance, to be filled in.
     pub fn provenance(&mut self) -> &mut Provenance {
         &mut self.profile.provenance
@@ -397,6 +487,37 @@ mod tests {
             .map(|id| profile.function_name(profile.frame(id).function))
             .collect();
         assert_eq!(names, ["work", "main"]);
+    }
+
+    #[test]
+    fn runs_of_one_target_are_joined() {
+        let run = |names: [&str; 2]| {
+            let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
+            let frames = names.map(|name| frame(&mut builder, name));
+            let thread = builder.thread(1, 1, "main");
+            let stack = builder.stack(frames);
+            builder.sample(StackSample { time_ns: 1, thread, stack, weight: 2 });
+            *builder.provenance() = Provenance {
+                event: "cpu-clock".into(),
+                samples: 1,
+                target_cpu_ns: 10,
+                achieved_hz: 5.0,
+                ..Provenance::default()
+            };
+            builder.finish()
+        };
+        let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
+        joined.absorb(&run(["main", "a"]));
+        joined.absorb(&run(["main", "b"]));
+        let joined = joined.finish();
+        assert_eq!((joined.total_weight(), joined.functions.len()), (4, 3));
+        assert_eq!((joined.provenance.samples, joined.provenance.target_cpu_ns), (2, 20));
+        assert!((joined.provenance.achieved_hz - 5.0).abs() < 1e-9);
+        let leaf = |index: usize| {
+            let first = joined.frames_from_leaf(joined.samples[index].stack).next();
+            joined.function_name(joined.frame(first.expect("a leaf")).function).to_owned()
+        };
+        assert_eq!([leaf(0), leaf(1)], ["a", "b"]);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::{Machine, Measurement, Status};
 pub const RUN_SCHEMA: &str = "simprof.run/1";
 
 /// The four questions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// WHAT is slow.
