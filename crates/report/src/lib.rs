@@ -6,6 +6,9 @@
 
 pub mod analysis;
 mod error;
+pub mod export;
+pub mod format;
+pub mod markdown;
 pub mod summary;
 #[cfg(test)]
 mod testing;

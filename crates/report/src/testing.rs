@@ -59,15 +59,35 @@ impl Sketch {
 
     /// A sample; an empty text is one without a stack.
     pub(crate) fn sample(mut self, stack: &str, weight: u64) -> Self {
-        let frames: Vec<FrameId> = stack
-            .split(" > ")
-            .filter(|text| !text.is_empty())
-            .map(|text| self.frame(text))
+        let texts = stack.split(" > ").filter(|text| !text.is_empty());
+        let frames: Vec<FrameId> = texts.map(|text| self.frame(text)).collect();
+        self.push(frames, weight)
+    }
+
+    /// A sample of functions with just these names, whatever they hold.
+    pub(crate) fn stack(mut self, names: &[String], weight: u64) -> Self {
+        let frames: Vec<FrameId> = names
+            .iter()
+            .map(|name| {
+                let function = self.function(name, None, None, FunctionKind::Native);
+                let (line, file, address, inlined) = (None, None, 0, false);
+                self.builder.frame(Frame { function, line, file, address, inlined })
+            })
             .collect();
+        self.push(frames, weight)
+    }
+
+    fn push(mut self, frames: Vec<FrameId>, weight: u64) -> Self {
         let stack = self.builder.stack(frames);
         let (time_ns, thread) = (self.time_ns, self.thread);
         self.builder.sample(StackSample { time_ns, thread, stack, weight });
         self.time_ns += 1;
+        self
+    }
+
+    /// Further samples are of this thread.
+    pub(crate) fn on_thread(mut self, tid: u32, name: &str) -> Self {
+        self.thread = self.builder.thread(1, tid, name);
         self
     }
 

@@ -24,3 +24,6 @@ pub use select::FunctionSet;
 pub use steps::{
     Latency, StepSummary, WithinSteps, latency, step_summary, warm_up_steps, within_steps,
 };
+
+pub(crate) use origin::origins;
+pub(crate) use weights::{Groups, by_stack};

@@ -1,0 +1,151 @@
+//! A flame graph, drawn by inferno.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
+use inferno::flamegraph::{self, Options};
+use simprof_model::{Profile, WeightKind};
+
+use super::{folded, weight_name};
+use crate::analysis::{Origin, origins};
+use crate::format;
+
+/// Frames narrower than this are left out, percent.
+const MIN_WIDTH_PERCENT: f64 = 0.02;
+
+/// Writes an SVG that a browser can search and zoom; names are escaped.
+pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    let lines: Vec<String> = folded::lines(profile)
+        .into_iter()
+        .map(|(stack, weight)| format!("{stack} {weight}"))
+        .collect();
+    let mut palette = palette(profile);
+    let mut options = options(profile);
+    options.palette_map = Some(&mut palette);
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)
+}
+
+fn options(profile: &Profile) -> Options<'static> {
+    let mut options = Options::default();
+    options.title = title(profile);
+    options.subtitle = Some(subtitle(profile));
+    (options.count_name, options.factor) = unit(profile.weight);
+    options.min_width = MIN_WIDTH_PERCENT;
+    options.bgcolors = Some(BackgroundColor::Grey);
+    options.deterministic = true;
+    options
+}
+
+/// Colours by whose code a function is, told in the subtitle.
+fn palette(profile: &Profile) -> PaletteMap {
+    let mut palette = PaletteMap::default();
+    for (function, origin) in profile.functions.iter().zip(origins(profile)) {
+        let name = folded::folded_name(profile.string(function.name));
+        let color = shade(base_color(origin), &name);
+        palette.insert(name, color);
+    }
+    palette
+}
+
+fn base_color(origin: Origin) -> [u8; 3] {
+    match origin {
+        Origin::Own => [240, 120, 70],
+        Origin::Library => [240, 195, 80],
+        Origin::Runtime => [165, 200, 120],
+        Origin::Kernel => [125, 170, 225],
+        Origin::Unknown => [190, 190, 190],
+    }
+}
+
+/// A little lighter or darker by name, so that neighbours can be told apart.
+fn shade(base: [u8; 3], name: &str) -> Color {
+    let hash = name.bytes().fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
+    let lighter = u8::try_from(hash % 30).expect("a remainder of 30 is small");
+    let [r, g, b] = base.map(|part| (part - 15).saturating_add(lighter));
+    Color { r, g, b }
+}
+
+/// What is shown, of how much.
+fn title(profile: &Profile) -> String {
+    let whole = profile.total_weight() as f64;
+    let size = match profile.weight {
+        WeightKind::CpuNs | WeightKind::WallNs => format::duration_ns(whole),
+        WeightKind::Bytes => format::bytes(whole),
+        WeightKind::Allocations | WeightKind::Calls => format::count(whole),
+    };
+    let what = match profile.weight {
+        WeightKind::CpuNs => "of CPU time",
+        WeightKind::WallNs => "of wall-clock time",
+        WeightKind::Bytes => "allocated",
+        kind @ (WeightKind::Allocations | WeightKind::Calls) => weight_name(kind),
+    };
+    format!("{size} {what}")
+}
+
+/// How it was obtained, and what the colours mean.
+fn subtitle(profile: &Profile) -> String {
+    let from = &profile.provenance;
+    let mut facts = vec![format!("{} samples", format::count(profile.samples.len() as f64))];
+    if !from.event.is_empty() {
+        facts.insert(0, from.event.clone());
+    }
+    if from.achieved_hz > 0.0 {
+        let [achieved, asked] = [from.achieved_hz, from.rate_hz].map(format::three_digits);
+        facts.push(format!("{achieved} Hz ({asked} Hz asked)"));
+    }
+    if from.lost > 0 {
+        facts.push(format!("{} lost", format::count(from.lost as f64)));
+    }
+    let colors = "orange: own code, yellow: libraries, green: runtime, blue: kernel";
+    format!("{} ({colors})", facts.join(", "))
+}
+
+/// The unit that figures of frames are shown in, and what a weight is multiplied by for it.
+fn unit(kind: WeightKind) -> (String, f64) {
+    match kind {
+        WeightKind::CpuNs | WeightKind::WallNs => ("ms".to_owned(), 1e-6),
+        WeightKind::Bytes => ("bytes".to_owned(), 1.0),
+        WeightKind::Allocations => ("allocations".to_owned(), 1.0),
+        WeightKind::Calls => ("calls".to_owned(), 1.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Sketch;
+
+    fn svg(profile: &Profile) -> String {
+        let mut out = Vec::new();
+        write(profile, &mut out).expect("memory does not refuse");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn names_and_events_are_escaped() {
+        let hostile = "<script>alert(1)</script>&\"'";
+        let mut sketch = Sketch::new().stack(
+            &["main".to_owned(), hostile.to_owned(), "]]>\u{0}\u{1b}\u{ffff}".to_owned()],
+            5,
+        );
+        sketch.builder().provenance().event = hostile.to_owned();
+        let svg = svg(&sketch.finish());
+        assert!(!svg.contains("<script>alert"), "{svg}");
+        assert!(svg.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;"), "{svg}");
+        let is_text = |c: char| c == '\n' || !c.is_control() && c != '\u{ffff}';
+        assert!(svg.chars().all(is_text), "XML allows no control characters");
+    }
+
+    #[test]
+    fn the_title_says_what_and_how() {
+        let mut sketch = Sketch::new().sample("main > work", 3_000_000);
+        let from = sketch.builder().provenance();
+        from.event = "cpu-clock:u".into();
+        (from.rate_hz, from.achieved_hz, from.lost) = (999.0, 987.3, 4);
+        let profile = sketch.finish();
+        assert_eq!(title(&profile), "3 ms of CPU time");
+        let expected = "cpu-clock:u, 1 samples, 987 Hz (999 Hz asked), 4 lost (";
+        assert!(subtitle(&profile).starts_with(expected), "{}", subtitle(&profile));
+        assert!(svg(&profile).contains("3 ms of CPU time"));
+    }
+}

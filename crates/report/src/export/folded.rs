@@ -1,0 +1,141 @@
+//! Folded stacks: a line per stack, `root;caller;leaf weight`.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use simprof_model::{Profile, StackId};
+
+use crate::analysis::{UNKNOWN, by_stack};
+
+/// Writes the stacks of a profile, sorted, each with its weight in the profile's unit.
+pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    for (stack, weight) in lines(profile) {
+        writeln!(out, "{stack} {weight}")?;
+    }
+    Ok(())
+}
+
+/// Stacks as text with their weights. Different stacks may read the same, and are one then.
+pub(super) fn lines(profile: &Profile) -> BTreeMap<String, u64> {
+    let names: Vec<String> =
+        profile.functions.iter().map(|f| folded_name(profile.string(f.name))).collect();
+    let mut lines = BTreeMap::new();
+    for entry in by_stack(profile).into_iter().filter(|entry| entry.weight > 0) {
+        *lines.entry(folded_stack(profile, &names, entry.stack)).or_default() += entry.weight;
+    }
+    lines
+}
+
+fn folded_stack(profile: &Profile, names: &[String], stack: Option<StackId>) -> String {
+    let mut frames: Vec<&str> = profile
+        .frames_from_leaf(stack)
+        .map(|frame| names[profile.frame(frame).function.index()].as_str())
+        .collect();
+    if frames.is_empty() {
+        frames.push(UNKNOWN);
+    }
+    frames.reverse();
+    frames.join(";")
+}
+
+/// A name as it may stand in a folded stack: `;` is `:`, control characters are spaces, and a number
+/// after a last space, which a reader would take for a weight, is joined by `_`.
+pub fn folded_name(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|character| match character {
+            ';' => ':',
+            '\u{fffe}' | '\u{ffff}' => ' ',
+            character if character.is_control() || character.is_whitespace() => ' ',
+            character => character,
+        })
+        .collect();
+    let mut plain = plain.trim().to_owned();
+    while let Some((at, _)) =
+        plain.rmatch_indices(' ').next().filter(|&(at, _)| is_number(&plain[at + 1..]))
+    {
+        plain.replace_range(at..=at, "_");
+    }
+    match plain.strip_prefix("# ") {
+        _ if plain.is_empty() => "[unnamed]".to_owned(),
+        // A line that begins so would be a comment.
+        Some(rest) => format!("#_{rest}"),
+        None => plain,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::profile;
+
+    fn text(samples: &[(&str, u64)]) -> String {
+        let mut out = Vec::new();
+        write(&profile(samples), &mut out).expect("memory does not refuse");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn stacks_run_from_the_root() {
+        insta::assert_snapshot!(text(&[
+            ("main@1 > sim::step@4 > +sim::grid::nearby@9", 30),
+            ("main@1 > sim::step@5 > +sim::grid::nearby@9", 10),
+            ("main@1 > sim::step@6 > k:page_fault", 5),
+            ("main@1 > ?sim+0x40", 2),
+            ("main@1 > f > f > f", 1),
+            ("main@2", 0),
+            ("", 3),
+        ]));
+    }
+
+    #[test]
+    fn names_cannot_break_a_line() {
+        for (name, expected) in [
+            ("plain", "plain"),
+            ("[u8; 4]", "[u8: 4]"),
+            ("a\nb\tc\u{1}", "a b c"),
+            ("", "[unnamed]"),
+            (" \n", "[unnamed]"),
+            ("f 12", "f_12"),
+            ("f 12 7.5", "f 12_7.5"),
+            ("# x", "#_x"),
+            ("operator new", "operator new"),
+        ] {
+            assert_eq!(folded_name(name), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn weight_survives_the_round_trip(
+            samples in prop::collection::vec(
+                (prop::collection::vec("[a-c; \\n\\r0-9#\u{e9}]{0,5}", 0..6), 0_u64..1000), 0..30)
+        ) {
+            let mut sketch = crate::testing::Sketch::new();
+            for (stack, weight) in &samples {
+                sketch = sketch.stack(stack, *weight);
+            }
+            let profile = sketch.finish();
+            let mut out = Vec::new();
+            write(&profile, &mut out).expect("memory does not refuse");
+            let text = String::from_utf8(out).expect("text");
+            let mut sum = 0;
+            for line in text.lines() {
+                let (stack, weight) = line.rsplit_once(' ').expect("a weight at the end");
+                prop_assert!(stack.split(';').all(|frame| !frame.is_empty()));
+                prop_assert!(stack.rsplit_once(' ').is_none_or(|(_, end)| end.parse::<f64>().is_err()));
+                sum += weight.parse::<u64>().expect("a number");
+            }
+            prop_assert_eq!(sum, profile.total_weight());
+            let depths: Vec<usize> = text.lines().map(|line| line.split(';').count()).collect();
+            let deepest = samples.iter().filter(|(_, w)| *w > 0).map(|(s, _)| s.len().max(1)).max();
+            prop_assert_eq!(depths.into_iter().max(), deepest);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Figures in units that people read: three digits, and the unit that fits.
+
+/// Nanoseconds: `0 ns`, `3.42 ms`, `61.2 s`, `2 min 5 s`, `3 h 20 min`.
+pub fn duration_ns(ns: f64) -> String {
+    if !ns.is_finite() {
+        return "-".to_owned();
+    }
+    let size = ns.abs();
+    if size >= 99.95e9 {
+        let sign = if ns < 0.0 { "-" } else { "" };
+        return format!("{sign}{}", clock((size * 1e-9).round() as u64));
+    }
+    scaled(ns, &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")])
+}
+
+/// Bytes in powers of 1024 with their IEC names: `812 B`, `12.3 MiB`.
+pub fn bytes(bytes: f64) -> String {
+    const KIB: f64 = 1024.0;
+    let units = [
+        (KIB.powi(4), "TiB"),
+        (KIB.powi(3), "GiB"),
+        (KIB.powi(2), "MiB"),
+        (KIB, "KiB"),
+        (1.0, "B"),
+    ];
+    scaled(bytes, &units)
+}
+
+/// A share of 0 to 1 as a percentage: `61.2 %`, `0.034 %`, `100 %`.
+pub fn share(share: f64) -> String {
+    if !share.is_finite() {
+        return "-".to_owned();
+    }
+    let percent = share * 100.0;
+    if percent != 0.0 && percent.abs() < 0.0005 {
+        return "< 0.001 %".to_owned();
+    }
+    let digits = match percent.abs() {
+        size if size >= 99.95 => 0,
+        size if size >= 0.995 => 1,
+        size if size >= 0.0995 => 2,
+        _ => 3,
+    };
+    format!("{} %", trimmed(&format!("{percent:.digits$}")))
+}
+
+/// A ratio: `1.24×`, `0.031×`, `37.5×`.
+pub fn ratio(ratio: f64) -> String {
+    if ratio.is_finite() { format!("{}×", three_digits(ratio)) } else { "-".to_owned() }
+}
+
+/// A count: `0`, `17`, `12,400`; `3.2` for a mean below a hundred; `1.25 M`, `3.1 G` for large ones.
+pub fn count(count: f64) -> String {
+    if !count.is_finite() {
+        return "-".to_owned();
+    }
+    let size = count.abs();
+    if size >= 999_500.0 {
+        return scaled(count, &[(1e12, "T"), (1e9, "G"), (1e6, "M")]);
+    }
+    if size < 99.95 { three_digits(count) } else { grouped(count) }
+}
+
+/// Three significant digits, without zeros at the end of a fraction and without an exponent.
+pub fn three_digits(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return if value == 0.0 { "0".to_owned() } else { "-".to_owned() };
+    }
+    let magnitude = rounded_magnitude(value);
+    if magnitude >= 3 {
+        return grouped(value);
+    }
+    let digits = usize::try_from(2 - magnitude).unwrap_or(0).min(12);
+    trimmed(&format!("{value:.digits$}"))
+}
+
+/// A bar of eight steps per character, `width` characters at a share of 1: `███▌`.
+pub fn bar(share: f64, width: usize) -> String {
+    const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
+    let mut bar = "█".repeat(eighths / 8);
+    if !eighths.is_multiple_of(8) {
+        bar.push(EIGHTHS[eighths % 8]);
+    }
+    bar
+}
+
+/// A line of small bars from 0 to the largest value, one per value: `▁▂▅█`. What is not a number
+/// is a space.
+pub fn sparkline(values: &[f64]) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let largest = values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f64::max);
+    let level = |value: f64| (value / largest * 7.0).round().clamp(0.0, 7.0) as usize;
+    values
+        .iter()
+        .map(|&value| match value {
+            value if !value.is_finite() => ' ',
+            _ if largest == 0.0 => LEVELS[0],
+            value => LEVELS[level(value)],
+        })
+        .collect()
+}
+
+/// In the first unit that leaves one or more, by three digits; in the last one otherwise.
+fn scaled(value: f64, units: &[(f64, &str)]) -> String {
+    if !value.is_finite() {
+        return "-".to_owned();
+    }
+    // 999.6 µs is 1 ms: the unit is chosen by what would be printed.
+    let fits = |factor: f64| (value / factor).abs() >= 0.9995;
+    let last = units[units.len() - 1];
+    let (factor, unit) = units.iter().copied().find(|&(factor, _)| fits(factor)).unwrap_or(last);
+    format!("{} {unit}", three_digits(value / factor))
+}
+
+/// Power of ten of a value once it is rounded to three digits; the value is not zero.
+fn rounded_magnitude(value: f64) -> i32 {
+    let magnitude = value.abs().log10().floor() as i32;
+    let rounded = (value.abs() / 10_f64.powi(magnitude - 2)).round();
+    magnitude + i32::from(rounded >= 1000.0)
+}
+
+fn trimmed(number: &str) -> String {
+    if !number.contains('.') {
+        return number.to_owned();
+    }
+    number.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0.0 { format!("-{text}") } else { text }
+}
+
+fn clock(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (ns, expected) in [
+            (0.0, "0 ns"),
+            (0.25, "0.25 ns"),
+            (999.0, "999 ns"),
+            (999.6, "1 µs"),
+            (3_420_000.0, "3.42 ms"),
+            (61.24e9, "61.2 s"),
+            (99.94e9, "99.9 s"),
+            (100e9, "1 min 40 s"),
+            (120e9, "2 min"),
+            (12_000e9, "3 h 20 min"),
+            (7_200e9, "2 h"),
+            (-5e6, "-5 ms"),
+            (-125e9, "-2 min 5 s"),
+            (f64::NAN, "-"),
+            (f64::INFINITY, "-"),
+        ] {
+            assert_eq!(duration_ns(ns), expected, "{ns}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_shares() {
+        for (value, expected) in [
+            (0.0, "0 B"),
+            (812.0, "812 B"),
+            (1536.0, "1.5 KiB"),
+            (12.34 * 1048576.0, "12.3 MiB"),
+            (1e18, "909,495 TiB"),
+        ] {
+            assert_eq!(bytes(value), expected);
+        }
+        for (value, expected) in [
+            (0.0, "0 %"),
+            (0.612_34, "61.2 %"),
+            (1.0, "100 %"),
+            (0.9996, "100 %"),
+            (0.05, "5 %"),
+            (0.001_234, "0.12 %"),
+            (0.000_34, "0.034 %"),
+            (0.000_001, "< 0.001 %"),
+            (f64::NAN, "-"),
+        ] {
+            assert_eq!(share(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn ratios_and_counts() {
+        assert_eq!(ratio(1.2444), "1.24×");
+        assert_eq!(ratio(0.03126), "0.0313×");
+        for (value, expected) in [
+            (0.0, "0"),
+            (17.0, "17"),
+            (3.25, "3.25"),
+            (99.96, "100"),
+            (12_400.0, "12,400"),
+            (999_999.0, "1 M"),
+            (1_254_000.0, "1.25 M"),
+            (-1234.0, "-1,234"),
+        ] {
+            assert_eq!(count(value), expected, "{value}");
+        }
+        assert_eq!(three_digits(999.7), "1,000");
+        assert_eq!(three_digits(9.996), "10");
+    }
+
+    #[test]
+    fn bars_and_sparklines() {
+        assert_eq!(bar(0.5, 4), "██");
+        assert_eq!(bar(0.45, 5), "██▎");
+        assert_eq!(bar(7.0, 2), "██");
+        assert_eq!(bar(f64::NAN, 2), "");
+        assert_eq!(sparkline(&[0.0, 1.0, f64::NAN, 2.0]), "▁▅ █");
+        assert_eq!(sparkline(&[0.0, 0.0]), "▁▁");
+    }
+}
