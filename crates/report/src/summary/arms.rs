@@ -98,7 +98,8 @@ fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm 
     let value = |measurement: &Measurement| {
         measurement.parameters.get(parameter).map_or_else(String::new, Value::to_string)
     };
-    let verdict = comparison.as_ref().map_or(Verdict::Inconclusive, |comparison| comparison.verdict);
+    let verdict =
+        comparison.as_ref().map_or(Verdict::Inconclusive, |comparison| comparison.verdict);
     Arm {
         component: point.arm.component.clone().unwrap_or_default(),
         operation: point.arm.operation.clone().unwrap_or_default(),
@@ -142,7 +143,9 @@ fn by_seed(measurement: &Measurement, metric: &str) -> BTreeMap<u64, f64> {
     let median = |samples: &[f64]| simprof_stats::median(samples).ok().filter(|value| *value > 0.0);
     measurement
         .ok_replicates()
-        .filter_map(|replicate| Some((replicate.seed, median(&replicate.metrics.get(metric)?.samples)?)))
+        .filter_map(|replicate| {
+            Some((replicate.seed, median(&replicate.metrics.get(metric)?.samples)?))
+        })
         .collect()
 }
 
@@ -153,8 +156,9 @@ fn same_work(point: &ArmPoint<'_>) -> bool {
 }
 
 fn same_answer(point: &ArmPoint<'_>) -> Option<bool> {
-    let digests: Option<Vec<bool>> =
-        replicate_pairs(point).map(|(a, b)| Some(a.digest.as_ref()? == b.digest.as_ref()?)).collect();
+    let digests: Option<Vec<bool>> = replicate_pairs(point)
+        .map(|(a, b)| Some(a.digest.as_ref()? == b.digest.as_ref()?))
+        .collect();
     digests.filter(|equal| !equal.is_empty()).map(|equal| equal.iter().all(|&equal| equal))
 }
 
@@ -171,7 +175,12 @@ fn replicate_pairs<'a>(
 ///
 /// An arm wins from the smallest size on at which, and at all larger sizes, its interval clears the margin. Its gain is
 /// that of those sizes together: one log-ratio of geometric means per block of processes.
-pub fn winners(points: &[ArmPoint<'_>], parameter: &str, metric: &str, margin: f64) -> Option<Winner> {
+pub fn winners(
+    points: &[ArmPoint<'_>],
+    parameter: &str,
+    metric: &str,
+    margin: f64,
+) -> Option<Winner> {
     let arms: Vec<Arm> = arms(points, parameter, metric, margin);
     let first = arms.first()?;
     let mut names: Vec<&str> = arms.iter().map(|arm| arm.arm.as_str()).collect();
@@ -180,7 +189,11 @@ pub fn winners(points: &[ArmPoint<'_>], parameter: &str, metric: &str, margin: f
     let best = names
         .into_iter()
         .filter_map(|name| gain(&arms, points, name, metric, margin))
-        .max_by(|a, b| (a.sizes, a.speedup).partial_cmp(&(b.sizes, b.speedup)).unwrap_or(std::cmp::Ordering::Equal));
+        .max_by(|a, b| {
+            (a.sizes, a.speedup)
+                .partial_cmp(&(b.sizes, b.speedup))
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
     Some(match best {
         Some(gain) => won(first, gain),
         None => lost(first, &arms),
@@ -197,11 +210,18 @@ struct Gain {
     n: usize,
 }
 
-fn gain(arms: &[Arm], points: &[ArmPoint<'_>], name: &str, metric: &str, margin: f64) -> Option<Gain> {
+fn gain(
+    arms: &[Arm],
+    points: &[ArmPoint<'_>],
+    name: &str,
+    metric: &str,
+    margin: f64,
+) -> Option<Gain> {
     let mut of_arm: Vec<(&Arm, &ArmPoint<'_>)> =
         arms.iter().zip(points).filter(|(arm, _)| arm.arm == name).collect();
     of_arm.sort_by(|a, b| size(a.1).total_cmp(&size(b.1)));
-    let from = of_arm.iter().rposition(|(arm, _)| arm.verdict != "faster").map_or(0, |last| last + 1);
+    let from =
+        of_arm.iter().rposition(|(arm, _)| arm.verdict != "faster").map_or(0, |last| last + 1);
     let winning = &of_arm[from..];
     let start = winning.first()?.1;
     let blocks = blocks(&winning.iter().map(|(_, point)| *point).collect::<Vec<_>>(), metric);
@@ -231,7 +251,8 @@ fn blocks(points: &[&ArmPoint<'_>], metric: &str) -> Vec<Block> {
         let after = by_seed(point.arm, metric);
         for (seed, before) in by_seed(point.baseline, metric) {
             if let Some(&after) = after.get(&seed) {
-                let block = blocks.entry(seed).or_insert_with(|| Block { before: vec![], after: vec![] });
+                let block =
+                    blocks.entry(seed).or_insert_with(|| Block { before: vec![], after: vec![] });
                 block.before.push(before);
                 block.after.push(after);
             }
@@ -241,8 +262,14 @@ fn blocks(points: &[&ArmPoint<'_>], metric: &str) -> Vec<Block> {
 }
 
 fn won(first: &Arm, gain: Gain) -> Winner {
-    let place = if gain.range.is_empty() { "at every size measured".to_owned() } else { format!("for {}", gain.range) };
-    let interval = gain.interval.map_or_else(String::new, |[low, high]| format!(", 95 % interval {low:.2} to {high:.2}"));
+    let place = if gain.range.is_empty() {
+        "at every size measured".to_owned()
+    } else {
+        format!("for {}", gain.range)
+    };
+    let interval = gain
+        .interval
+        .map_or_else(String::new, |[low, high]| format!(", 95 % interval {low:.2} to {high:.2}"));
     let statement = format!(
         "{} {} wins over {} {place}: {} {:.2}x faster{interval} ({} blocks)",
         first.parameter, gain.arm, first.baseline, first.operation, gain.speedup, gain.n
@@ -270,7 +297,10 @@ fn lost(first: &Arm, arms: &[Arm]) -> Winner {
     } else if same == arms.len() {
         format!("{} makes no difference beyond the margin", first.parameter)
     } else {
-        format!("no {} is surely faster than {} at the largest size", first.parameter, first.baseline)
+        format!(
+            "no {} is surely faster than {} at the largest size",
+            first.parameter, first.baseline
+        )
     };
     let statement = format!(
         "{}: {what} ({slower} slower, {same} same, {} faster, {} inconclusive of {} comparisons)",
@@ -305,7 +335,8 @@ mod tests {
             order: 0,
             status: Status::Ok,
             reason: None,
-            metrics: [("t_ns".to_owned(), Metric::single(cost * (1.0 + 0.001 * seed as f64)))].into(),
+            metrics: [("t_ns".to_owned(), Metric::single(cost * (1.0 + 0.001 * seed as f64)))]
+                .into(),
             counters: [("calls".to_owned(), work)].into(),
             digest: Some("same".into()),
             load: None,
@@ -327,9 +358,13 @@ mod tests {
 
     #[test]
     fn the_winner_is_named_with_its_range_and_interval() {
-        let (base, slow, fast) =
-            (measurement("kdtree", 10.0, 1.0), measurement("hash", 12.0, 1.0), measurement("hash", 5.0, 1.0));
-        let points = [point(&base, &slow, 100.0), point(&base, &fast, 500.0), point(&base, &fast, 2000.0)];
+        let (base, slow, fast) = (
+            measurement("kdtree", 10.0, 1.0),
+            measurement("hash", 12.0, 1.0),
+            measurement("hash", 5.0, 1.0),
+        );
+        let points =
+            [point(&base, &slow, 100.0), point(&base, &fast, 500.0), point(&base, &fast, 2000.0)];
         let winner = winners(&points, "index", "t_ns", 0.03).expect("points");
         assert_eq!((winner.winner.as_str(), winner.range.as_str()), ("hash", "n >= 500"));
         assert!((winner.speedup.expect("a gain") - 2.0).abs() < 1e-9);

@@ -43,7 +43,9 @@ impl Head {
         let phase: Phase = record.phase;
         Head {
             schema: format!("simprof.{}/1", phase.folder()),
-            status: Status::of_parts(record.measurements.iter().map(|measurement| measurement.status)),
+            status: Status::of_parts(
+                record.measurements.iter().map(|measurement| measurement.status),
+            ),
             target: run.target_name.clone(),
             command: run.target.clone(),
             mode: run.mode,

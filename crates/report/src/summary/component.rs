@@ -137,8 +137,12 @@ impl BenchmarkShape<'_> {
     fn groups(&self, sweep: &str) -> Vec<(String, Vec<&Measurement>)> {
         let mut groups: Vec<(Vec<(String, Value)>, Vec<&Measurement>)> = Vec::new();
         for measurement in &self.measurements {
-            let rest: Vec<(String, Value)> =
-                measurement.parameters.clone().into_iter().filter(|(name, _)| name != sweep).collect();
+            let rest: Vec<(String, Value)> = measurement
+                .parameters
+                .clone()
+                .into_iter()
+                .filter(|(name, _)| name != sweep)
+                .collect();
             match groups.iter_mut().find(|group| group.0 == rest) {
                 Some(group) => group.1.push(measurement),
                 None => groups.push((rest, vec![measurement])),
@@ -174,10 +178,13 @@ impl BenchmarkShape<'_> {
             others.remove(parameter);
             others
         };
-        let is_baseline = |measurement: &&&Measurement| measurement.parameters.get(parameter) == Some(baseline);
+        let is_baseline =
+            |measurement: &&&Measurement| measurement.parameters.get(parameter) == Some(baseline);
         let arm = |arm: &&Measurement| !is_baseline(&arm);
         let point = |arm: &&'_ Measurement| {
-            let same = |candidate: &&&Measurement| is_baseline(candidate) && others(candidate) == others(arm);
+            let same = |candidate: &&&Measurement| {
+                is_baseline(candidate) && others(candidate) == others(arm)
+            };
             let baseline = self.measurements.iter().find(same)?;
             Some((*baseline, arm.name.clone()))
         };
@@ -196,7 +203,8 @@ impl BenchmarkShape<'_> {
 
     /// The swept parameters' values: `entities=1000 queries=100`.
     fn place(&self, measurement: &Measurement) -> String {
-        let value = |sweep: &String| Some(format!("{sweep}={}", measurement.parameters.get(sweep)?));
+        let value =
+            |sweep: &String| Some(format!("{sweep}={}", measurement.parameters.get(sweep)?));
         let parts: Vec<String> = self.sweeps.iter().filter_map(value).collect();
         parts.join(" ")
     }
@@ -225,7 +233,8 @@ fn latencies(measurement: &Measurement) -> Vec<LatencySummary> {
         let medians = measurement.replicate_medians(&format!("{stem}_{percentile}_ns"));
         simprof_stats::median(&medians).ok()
     };
-    let stems = measurement.metric_names().into_iter().filter_map(|name| name.strip_suffix("_p50_ns"));
+    let stems =
+        measurement.metric_names().into_iter().filter_map(|name| name.strip_suffix("_p50_ns"));
     stems
         .filter_map(|stem| {
             Some(LatencySummary {
@@ -240,17 +249,28 @@ fn latencies(measurement: &Measurement) -> Vec<LatencySummary> {
 }
 
 fn statements(summary: &ComponentSummary) -> Vec<String> {
-    let winners = summary.winners.iter().map(|winner| format!("{}: {}.", winner.component, winner.statement));
+    let winners =
+        summary.winners.iter().map(|winner| format!("{}: {}.", winner.component, winner.statement));
     let inert = summary.arms.iter().filter(|arm| arm.inert).map(|arm| {
         format!(
             "{}/{}: {} {} is inert against {}{}: neither the time nor the work done differs.",
-            arm.component, arm.operation, arm.parameter, arm.arm, arm.baseline, place(&arm.at)
+            arm.component,
+            arm.operation,
+            arm.parameter,
+            arm.arm,
+            arm.baseline,
+            place(&arm.at)
         )
     });
     let wrong = summary.arms.iter().filter(|arm| arm.same_answer == Some(false)).map(|arm| {
         format!(
             "{}/{}: {} {} does not compute the same answer as {}{}.",
-            arm.component, arm.operation, arm.parameter, arm.arm, arm.baseline, place(&arm.at)
+            arm.component,
+            arm.operation,
+            arm.parameter,
+            arm.arm,
+            arm.baseline,
+            place(&arm.at)
         )
     });
     let idle = summary.idle.iter().map(|idle| {

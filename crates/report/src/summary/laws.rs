@@ -70,7 +70,9 @@ fn law(
     arm: &str,
 ) -> Option<(Law, ScalingFit)> {
     let points = sizes(measurements, parameter, metric);
-    let fit = scaling::fit(&points.iter().map(|(x, y)| Point { x: *x, y: y.clone() }).collect::<Vec<_>>());
+    let fit = scaling::fit(
+        &points.iter().map(|(x, y)| Point { x: *x, y: y.clone() }).collect::<Vec<_>>(),
+    );
     let fit = fit.ok()?;
     let first = measurements.first()?;
     let adequate = fit.adequacy == Adequacy::Adequate;
@@ -159,7 +161,11 @@ mod tests {
             order,
             status: Status::Ok,
             reason: None,
-            metrics: [("t_ns".to_owned(), Metric::single(cost(n as f64) * (1.0 + 0.004 * order as f64)))].into(),
+            metrics: [(
+                "t_ns".to_owned(),
+                Metric::single(cost(n as f64) * (1.0 + 0.004 * order as f64)),
+            )]
+            .into(),
             counters: BTreeMap::new(),
             digest: None,
             load: None,

@@ -1,9 +1,17 @@
 //! Phase 1: what is slow.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use simprof_model::{Profile, Provenance, Steps};
 
 use super::common::{Bounds, Head};
+use crate::analysis::{
+    ComponentRules, ComponentShare, FunctionCost, OTHER, WithinSteps, bottlenecks, components,
+    functions, sort_by_total, step_summary, within_steps,
+};
+use crate::format::duration_ns;
 
 /// phase1_summary.json. The figures at its top are those of the default case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,7 +46,7 @@ pub struct CaseSummary {
     /// CPU time of one run, s: the mean over runs.
     pub cpu_s: f64,
     /// Work done in one run, by the target's own counters.
-    pub counters: std::collections::BTreeMap<String, f64>,
+    pub counters: BTreeMap<String, f64>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
 }
@@ -106,8 +114,10 @@ pub struct Bottleneck {
     pub line: Option<u32>,
     /// The component that it belongs to.
     pub component: String,
-    /// Share of CPU time that is its own to answer for, 0 to 1.
+    /// Share of CPU time in it and what it calls, 0 to 1.
     pub share: f64,
+    /// Share of CPU time in it alone, 0 to 1.
+    pub self_share: f64,
     /// 95 % interval of the share.
     pub interval: Bounds,
     /// CPU ms per step; absent without steps.
@@ -146,4 +156,241 @@ pub struct StepSummary {
     pub set_up_ms: f64,
     /// Where the marks come from: `marks` or `output`.
     pub source: String,
+}
+
+/// What a recorded case was made of.
+#[derive(Debug)]
+pub struct CaseInput<'a> {
+    /// `default`, or the parameters that differ.
+    pub name: &'a str,
+    /// All runs, joined.
+    pub profile: &'a Profile,
+    /// Steps of each run.
+    pub steps: &'a [RunSteps],
+    /// Wall time of each run, ns.
+    pub wall_ns: &'a [u64],
+    /// Groups of functions.
+    pub rules: &'a ComponentRules,
+    /// Work done in one run.
+    pub counters: BTreeMap<String, f64>,
+}
+
+/// The steps of one run.
+#[derive(Debug, Clone)]
+pub struct RunSteps {
+    /// Begin of the run, CLOCK_MONOTONIC, ns.
+    pub start_ns: u64,
+    /// Its steps.
+    pub steps: Steps,
+}
+
+/// Share below which a function is left out of the table.
+const LEAST_SHARE: f64 = 0.001;
+
+/// How many bottlenecks are named.
+const BOTTLENECKS: usize = 10;
+
+/// Reads a recorded case.
+pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
+    let joined = join(input.steps);
+    let scale = Scale::new(input.profile, &joined);
+    let mut costs = functions(input.profile);
+    sort_by_total(&mut costs);
+    let steps = step_figures(input.steps, &joined);
+    let mut summary = CaseSummary {
+        case: input.name.to_owned(),
+        profile: Some(profile_summary(&input.profile.provenance, input.wall_ns.len())),
+        functions: scale.functions(&costs),
+        bottlenecks: scale.bottlenecks(input, &costs),
+        components: scale.components(&components(input.profile, input.rules)),
+        steps,
+        wall_s: median(input.wall_ns.iter().map(|&ns| ns as f64 * 1e-9)),
+        cpu_s: input.profile.provenance.target_cpu_ns as f64 * 1e-9
+            / input.wall_ns.len().max(1) as f64,
+        counters: input.counters.clone(),
+        statements: Vec::new(),
+    };
+    summary.statements = statements(&summary);
+    summary
+}
+
+/// The profile's provenance as a summary shows it.
+pub fn profile_summary(provenance: &Provenance, runs: usize) -> ProfileSummary {
+    let cpu_ns = provenance.target_cpu_ns.max(1) as f64;
+    ProfileSummary {
+        event: provenance.event.clone(),
+        rate_hz: provenance.rate_hz,
+        achieved_hz: provenance.achieved_hz,
+        samples: provenance.samples,
+        lost: provenance.lost,
+        truncated: provenance.truncated,
+        unsymbolised: provenance.unsymbolised,
+        kernel: provenance.kernel,
+        runs,
+        recorder_cpu_share: provenance.recorder_cpu_ns as f64 / cpu_ns,
+        fallbacks: provenance.fallbacks.clone(),
+    }
+}
+
+/// 95 % interval of a share that `samples` of `of` samples gave.
+pub fn share_interval(samples: u64, of: u64) -> Bounds {
+    simprof_stats::binomial_interval(samples, of, 0.95)
+        .map_or([0.0, 1.0], |interval| [interval.lo, interval.hi])
+}
+
+fn join(runs: &[RunSteps]) -> Steps {
+    let mut joined = Steps::default();
+    for run in runs {
+        joined.steps.extend(run.steps.steps.iter().copied());
+        joined.lost += run.steps.lost;
+        joined.source.clone_from(&run.steps.source);
+    }
+    joined
+}
+
+fn step_figures(runs: &[RunSteps], joined: &Steps) -> Option<StepSummary> {
+    let whole = step_summary(joined, None);
+    let per_run: Vec<_> =
+        runs.iter().map(|run| step_summary(&run.steps, Some(run.start_ns))).collect();
+    let rates: Vec<f64> = per_run.iter().filter_map(|run| run.per_second).collect();
+    let set_up = per_run.iter().filter_map(|run| run.setup_ms);
+    if rates.is_empty() {
+        return None;
+    }
+    Some(StepSummary {
+        count: joined.steps.len(),
+        per_second: median(rates),
+        p50_ms: whole.p50_ms?,
+        p95_ms: whole.p95_ms?,
+        p99_ms: whole.p99_ms?,
+        warm_up: per_run.iter().map(|run| run.warm_up_steps).max().unwrap_or(0),
+        set_up_ms: median(set_up),
+        source: joined.source.clone(),
+    })
+}
+
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    simprof_stats::median(&values.into_iter().collect::<Vec<_>>()).unwrap_or(0.0)
+}
+
+/// What turns weights and samples into shares, intervals and time per step.
+struct Scale {
+    samples: u64,
+    weight: u64,
+    ms_per_step: Option<f64>,
+}
+
+impl Scale {
+    fn new(profile: &Profile, steps: &Steps) -> Self {
+        // Time per step counts what was sampled within steps: set-up is not theirs.
+        let within = within_steps(profile, steps);
+        let ms = |within: WithinSteps| {
+            let weight = within.profile.total_weight();
+            within.per_step(weight) * 1e-6 / within.steps_share.max(f64::MIN_POSITIVE)
+        };
+        let samples = profile.samples.len() as u64;
+        Self { samples, weight: profile.total_weight(), ms_per_step: within.map(ms) }
+    }
+
+    fn interval(&self, weight: u64) -> Bounds {
+        let share = weight as f64 / self.weight.max(1) as f64;
+        share_interval((share * self.samples as f64).round() as u64, self.samples)
+    }
+
+    fn per_step(&self, share: f64) -> Option<f64> {
+        self.ms_per_step.map(|ms| ms * share)
+    }
+
+    fn functions(&self, costs: &[FunctionCost]) -> Vec<FunctionSummary> {
+        let shown = costs.iter().filter(|cost| cost.total_share >= LEAST_SHARE);
+        shown
+            .map(|cost| FunctionSummary {
+                name: cost.name.clone(),
+                module: cost.module.clone(),
+                file: cost.file.clone(),
+                line: cost.line,
+                self_share: cost.self_share,
+                total_share: cost.total_share,
+                total_interval: self.interval(cost.total_weight),
+                ms_per_step: self.per_step(cost.total_share),
+                calls: cost.calls,
+            })
+            .collect()
+    }
+
+    fn bottlenecks(&self, input: &CaseInput<'_>, costs: &[FunctionCost]) -> Vec<Bottleneck> {
+        let component = |cost: &FunctionCost| {
+            let mut names =
+                cost.ids.iter().filter_map(|&id| input.rules.component_of(input.profile, id));
+            names.next().unwrap_or(OTHER).to_owned()
+        };
+        let found = bottlenecks(costs, BOTTLENECKS).by_total;
+        found
+            .iter()
+            .enumerate()
+            .map(|(index, cost)| Bottleneck {
+                rank: index + 1,
+                name: cost.name.clone(),
+                file: cost.file.clone(),
+                line: cost.line,
+                component: component(cost),
+                share: cost.total_share,
+                self_share: cost.self_share,
+                interval: self.interval(cost.total_weight),
+                ms_per_step: self.per_step(cost.total_share),
+            })
+            .collect()
+    }
+
+    fn components(&self, shares: &[ComponentShare]) -> Vec<ComponentCost> {
+        shares
+            .iter()
+            .map(|share| ComponentCost {
+                name: share.name.clone(),
+                share: share.share,
+                interval: self.interval(share.weight),
+                ms_per_step: self.per_step(share.share),
+            })
+            .collect()
+    }
+}
+
+fn statements(summary: &CaseSummary) -> Vec<String> {
+    let component = summary.components.first().map(|component| {
+        let [low, high] = component.interval;
+        format!(
+            "{} takes {:.1} % of CPU time (95 % interval {:.1} to {:.1} %){}.",
+            component.name,
+            component.share * 100.0,
+            low * 100.0,
+            high * 100.0,
+            component
+                .ms_per_step
+                .map_or_else(String::new, |ms| format!(", {} of a step", duration_ns(ms * 1e6)))
+        )
+    });
+    let function = summary.bottlenecks.first().map(|first| {
+        format!(
+            "The first function to look at is {}: {:.1} % with what it calls.",
+            first.name,
+            first.share * 100.0
+        )
+    });
+    let steps = summary.steps.as_ref().map(|steps| {
+        format!(
+            "{:.0} steps/s; a step takes {} (median), {} (p95), {} (p99), over {} steps.",
+            steps.per_second,
+            duration_ns(steps.p50_ms * 1e6),
+            duration_ns(steps.p95_ms * 1e6),
+            duration_ns(steps.p99_ms * 1e6),
+            steps.count
+        )
+    });
+    let waits = (summary.wall_s > 0.0 && summary.cpu_s / summary.wall_s < 0.8).then(|| {
+        format!(
+            "Only {:.0} % of wall time is on a CPU: the rest waits, and these shares do not show for what.",
+            100.0 * summary.cpu_s / summary.wall_s
+        )
+    });
+    component.into_iter().chain(function).chain(steps).chain(waits).collect()
 }

@@ -11,12 +11,16 @@ mod system;
 
 pub use arms::{Arm, ArmPoint, Winner, arms, winners};
 pub use common::{Bounds, Entry, Head, entries};
-pub use component::{BenchmarkShape, ComponentSummary, IdleComponent, InSitu, LatencySummary, OperationCounters, component_summary};
+pub use component::{
+    BenchmarkShape, ComponentSummary, IdleComponent, InSitu, LatencySummary, OperationCounters,
+    component_summary,
+};
 pub use counters::{Counter, counters};
 pub use laws::{Law, laws, sizes};
 pub use line::{FunctionLines, LineCost, LineSummary};
 pub use macro_::{
-    Bottleneck, CaseSummary, ComponentCost, FunctionSummary, MacroSummary, ProfileSummary, StepSummary,
+    Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
+    ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
 };
 pub use system::{
     Check, Growth, Prediction, ReadinessVerdict, SystemSummary, TimelinePoint, TimelineSummary,

@@ -1,0 +1,169 @@
+//! CROSS_REFERENCE.md: each top bottleneck, followed through the phases.
+
+use std::fmt::Write;
+
+use super::parts::{place, share_with_interval};
+use crate::format;
+use crate::markdown::{code, escape};
+use crate::summary::{Bottleneck, ComponentSummary, Law, LineSummary, MacroSummary, SystemSummary};
+
+/// How many bottlenecks are followed.
+const FOLLOWED: usize = 5;
+
+/// The report that joins the phases; a phase that did not run is said to be missing.
+pub fn cross_reference_report(
+    macro_: Option<&MacroSummary>,
+    component: Option<&ComponentSummary>,
+    line: Option<&LineSummary>,
+    system: Option<&SystemSummary>,
+) -> String {
+    let mut text = String::from("# From the bottleneck to its impact\n\n");
+    let Some(macro_) = macro_ else {
+        text.push_str("Phase 1 did not run, so there is no bottleneck to follow.\n");
+        return text;
+    };
+    if macro_.default.bottlenecks.is_empty() {
+        text.push_str("Phase 1 found no bottleneck: nothing was recorded.\n");
+    }
+    for bottleneck in macro_.default.bottlenecks.iter().take(FOLLOWED) {
+        text.push_str(&follow(bottleneck, component, line, system));
+    }
+    text
+}
+
+fn follow(
+    bottleneck: &Bottleneck,
+    component: Option<&ComponentSummary>,
+    line: Option<&LineSummary>,
+    system: Option<&SystemSummary>,
+) -> String {
+    let mut text = format!("## {}. {}\n\n", bottleneck.rank, code(&bottleneck.name));
+    let mut phase = |number: u8, found: String| {
+        let _ = writeln!(text, "- **Phase {number}**: {found}");
+    };
+    phase(1, what(bottleneck));
+    phase(2, component.map_or_else(not_run, |component| why(bottleneck, component)));
+    phase(3, line.map_or_else(not_run, |line| place_of(bottleneck, line)));
+    phase(4, system.map_or_else(not_run, impact));
+    text.push('\n');
+    text
+}
+
+fn not_run() -> String {
+    "did not run.".to_owned()
+}
+
+fn what(bottleneck: &Bottleneck) -> String {
+    let per_step = bottleneck
+        .ms_per_step
+        .map_or_else(String::new, |ms| format!(", {} a step", format::duration_ns(ms * 1e6)));
+    format!(
+        "{} of CPU time with what it calls{per_step}; component {}; {}.",
+        share_with_interval(bottleneck.share, bottleneck.interval),
+        escape(&bottleneck.component),
+        code(&place(bottleneck.file.as_deref(), bottleneck.line))
+    )
+}
+
+/// The steepest laws of its component, or its share in the recorded run.
+fn why(bottleneck: &Bottleneck, component: &ComponentSummary) -> String {
+    let of_component = |law: &&Law| law.component.as_deref() == Some(bottleneck.component.as_str());
+    let mut laws: Vec<&Law> =
+        component.laws.iter().filter(of_component).filter(|law| timed(law)).collect();
+    laws.sort_by(|a, b| lower_end(b).total_cmp(&lower_end(a)));
+    let told: Vec<String> = laws.iter().take(2).filter_map(|law| tell(law)).collect();
+    let winner = component
+        .winners
+        .iter()
+        .find(|winner| winner.component == bottleneck.component && winner.speedup.is_some());
+    let winner = winner.map(|winner| escape(&winner.statement));
+    let parts: Vec<String> = told.into_iter().chain(winner).collect();
+    if !parts.is_empty() {
+        return format!("{}.", parts.join("; "));
+    }
+    let share = component.in_situ.as_ref().and_then(|in_situ| {
+        in_situ.components.iter().find(|cost| cost.name == bottleneck.component)
+    });
+    share.map_or_else(
+        || format!("no benchmark measures component {}.", escape(&bottleneck.component)),
+        |cost| {
+            format!(
+                "{} is {} of the recorded run; no benchmark varies it.",
+                escape(&cost.name),
+                format::share(cost.share)
+            )
+        },
+    )
+}
+
+fn timed(law: &Law) -> bool {
+    law.exponent_interval.is_some() && law.metric.ends_with("_ns") && !law.metric.contains("_p9")
+}
+
+fn lower_end(law: &Law) -> f64 {
+    law.exponent_interval.map_or(f64::MIN, |interval| interval[0])
+}
+
+/// `observe grows as agents^1.92 (95 % interval 1.88 to 1.96)`.
+fn tell(law: &Law) -> Option<String> {
+    let ([low, high], exponent) = (law.exponent_interval?, law.exponent?);
+    let arm = if law.arm.is_empty() { String::new() } else { format!(" ({})", law.arm) };
+    let name = law.operation.as_deref().unwrap_or("the run");
+    Some(escape(&format!(
+        "{name}{arm}: {} grows as {}^{exponent:.2} (95 % interval {low:.2} to {high:.2})",
+        law.metric, law.parameter
+    )))
+}
+
+fn place_of(bottleneck: &Bottleneck, line: &LineSummary) -> String {
+    let found = line
+        .functions
+        .iter()
+        .find(|function| function.asked == bottleneck.name || function.name == bottleneck.name);
+    let Some(function) = found else {
+        return "not among the functions looked at.".to_owned();
+    };
+    let lines: Vec<String> = function
+        .lines
+        .iter()
+        .take(2)
+        .map(|line| {
+            let text = line.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+            let text = text.map_or_else(String::new, |text| format!(" {}", code(text)));
+            format!(
+                "{} {}{text}",
+                code(&place(Some(&line.file), Some(line.line))),
+                format::share(line.cpu_share)
+            )
+        })
+        .collect();
+    let followed = if function.followed.is_empty() {
+        String::new()
+    } else {
+        format!("through {} to {}: ", function.followed.len(), code(&function.name))
+    };
+    if lines.is_empty() {
+        "no line information.".to_owned()
+    } else {
+        format!("{followed}{}.", lines.join("; "))
+    }
+}
+
+/// The laws of the whole run, and what readiness makes of them.
+fn impact(system: &SystemSummary) -> String {
+    let headline = system.laws.iter().filter(|law| law.exponent.is_some());
+    let laws: Vec<String> = headline
+        .filter(|law| law.metric == "step_ms" || law.metric == "wall_ms")
+        .take(3)
+        .filter_map(tell)
+        .collect();
+    let missed = system.readiness.iter().filter(|check| check.value.is_some());
+    let checks: Vec<String> =
+        missed.map(|check| escape(&format!("{}: {}", check.check, check.word))).collect();
+    let parts: Vec<String> = laws.into_iter().chain(checks).collect();
+    if parts.is_empty() {
+        "no sweep, no readiness figure.".to_owned()
+    } else {
+        format!("{}.", parts.join("; "))
+    }
+}

@@ -1,0 +1,96 @@
+//! PHASE3_REPORT.md: where it is slow.
+
+use std::fmt::Write;
+
+use simprof_model::Machine;
+
+use super::parts::{measurements, opening, place, recording, share_with_interval};
+use crate::format;
+use crate::markdown::{Align, Table, code, escape};
+use crate::summary::{FunctionLines, LineCost, LineSummary};
+
+/// Lines shown for one function.
+const SHOWN: usize = 12;
+
+/// The report of phase 3.
+pub fn line_report(summary: &LineSummary, machine: &Machine) -> String {
+    let title = "Phase 3, line: where it is slow";
+    let mut text = opening(title, &summary.head, machine, &summary.statements);
+    if !summary.lines.is_empty() {
+        let _ = write!(text, "## Hottest lines\n\n{}\n", line_table(&summary.lines, true));
+        text.push_str(
+            "`here` is time at the line itself, `with callees` counts also what it calls. Allocations by line are \
+             not measured.\n\n",
+        );
+    }
+    for function in &summary.functions {
+        text.push_str(&section(function));
+    }
+    if let Some(profile) = &summary.profile {
+        text.push_str(&recording(profile));
+    }
+    text.push_str(&measurements(&summary.head));
+    text
+}
+
+fn section(function: &FunctionLines) -> String {
+    let mut text = format!("## {}\n\n", code(&function.name));
+    let _ = write!(
+        text,
+        "Chosen by {}; {} of CPU time",
+        escape(&function.chosen_by),
+        share_with_interval(function.total_share, function.interval)
+    );
+    if let Some(share) = function.phase1_share {
+        let _ = write!(text, "; phase 1 saw {} in other runs", format::share(share));
+    }
+    text.push_str(".\n\n");
+    if !function.followed.is_empty() {
+        let chain: Vec<String> = function.followed.iter().map(|name| code(name)).collect();
+        let _ = write!(
+            text,
+            "{} only hands on the work; followed to {}.\n\n",
+            chain.join(" → "),
+            code(&function.name)
+        );
+    }
+    if function.lines.is_empty() {
+        text.push_str("No line is known: the module has no line information. Compile with `-g` (C, C++), or `debug = \"line-tables-only\"` in the Cargo profile.\n\n");
+        return text;
+    }
+    let shown = &function.lines[..function.lines.len().min(SHOWN)];
+    let _ = write!(text, "{}\n", line_table(shown, false));
+    if let Some(file) = &function.annotated {
+        let _ = write!(text, "Annotated source: [{}]({})\n\n", escape(file), escape(file));
+    }
+    text
+}
+
+fn line_table(lines: &[LineCost], with_function: bool) -> Table {
+    let mut columns = vec![
+        ("with callees (95 %)", Align::Right),
+        ("here", Align::Right),
+        ("line", Align::Left),
+        ("source", Align::Left),
+        ("mostly in", Align::Left),
+    ];
+    if with_function {
+        columns.push(("function", Align::Left));
+    }
+    let mut table = Table::new(&columns);
+    for line in lines {
+        let source = line.text.as_deref().map(str::trim).unwrap_or_default();
+        let mut row = vec![
+            share_with_interval(line.cpu_share, line.interval),
+            format::share(line.self_share),
+            code(&place(Some(&line.file), Some(line.line))),
+            if source.is_empty() { String::new() } else { code(source) },
+            line.callees.first().map(|callee| code(callee)).unwrap_or_default(),
+        ];
+        if with_function {
+            row.push(code(&line.function));
+        }
+        table.markdown_row(row);
+    }
+    table
+}

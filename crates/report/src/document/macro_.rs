@@ -1,0 +1,150 @@
+//! PHASE1_REPORT.md: what is slow.
+
+use std::fmt::Write;
+
+use simprof_model::Machine;
+
+use super::parts::{measurements, ms, opening, place, recording, share_with_interval};
+use crate::format;
+use crate::markdown::{Align, Table, code, escape};
+use crate::summary::{Bottleneck, CaseSummary, ComponentCost, MacroSummary, StepSummary};
+
+/// Functions shown in the table; the summary has all.
+const SHOWN: usize = 40;
+
+/// The report of phase 1.
+pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
+    let statements = &summary.default.statements;
+    let mut text = opening("Phase 1, macro: what is slow", &summary.head, machine, statements);
+    text.push_str(&case(&summary.default));
+    for extra in &summary.cases {
+        let _ = write!(text, "# Case {}\n\n", escape(&extra.case));
+        text.push_str(&crate::markdown::list(&extra.statements));
+        let _ = write!(text, "\n{}", case(extra));
+    }
+    text.push_str(&measurements(&summary.head));
+    text.push_str(
+        "Files beside this one: `flamegraph.svg` (open in a browser), `profile.speedscope.json` \
+         (speedscope.app), `profile.folded`, `profile.json` (all samples), `steps.csv`, \
+         `phase1_summary.json`.\n",
+    );
+    text
+}
+
+fn case(case: &CaseSummary) -> String {
+    let mut text = String::new();
+    let Some(profile) = &case.profile else { return text };
+    let _ = write!(
+        text,
+        "## Top {} bottlenecks\n\n{}\n",
+        case.bottlenecks.len(),
+        bottlenecks(&case.bottlenecks)
+    );
+    let _ = write!(text, "## Components\n\n{}\n", components(&case.components));
+    match &case.steps {
+        Some(steps) => {
+            let _ = write!(text, "## Steps\n\n{}\n", step_table(steps));
+        }
+        None => text.push_str(
+            "## Steps\n\nThe target marks no steps, so figures are shares and not per step. Mark them with the \
+             simprof-probe crate or simprof_probe.h, or name a pattern: `step = { output = \"^step (\\\\d+)\" }`.\n\n",
+        ),
+    }
+    if !case.counters.is_empty() {
+        let _ = write!(text, "## Work done in one run\n\n{}\n", counters(case));
+    }
+    let _ = write!(text, "## Functions by total time\n\n{}\n", functions(case));
+    let _ = writeln!(
+        text,
+        "One run takes {} of wall time and {} of CPU time. Calls are not counted by sampling.\n",
+        format::duration_ns(case.wall_s * 1e9),
+        format::duration_ns(case.cpu_s * 1e9)
+    );
+    text.push_str(&recording(profile));
+    text
+}
+
+fn bottlenecks(found: &[Bottleneck]) -> Table {
+    let mut table = Table::new(&[
+        ("#", Align::Right),
+        ("function", Align::Left),
+        ("component", Align::Left),
+        ("with callees (95 %)", Align::Right),
+        ("itself", Align::Right),
+        ("per step", Align::Right),
+        ("where", Align::Left),
+    ]);
+    for found in found {
+        table.markdown_row([
+            found.rank.to_string(),
+            code(&found.name),
+            escape(&found.component),
+            share_with_interval(found.share, found.interval),
+            format::share(found.self_share),
+            ms(found.ms_per_step),
+            code(&place(found.file.as_deref(), found.line)),
+        ]);
+    }
+    table
+}
+
+/// The table of component shares.
+pub fn components(costs: &[ComponentCost]) -> Table {
+    let mut table = Table::new(&[
+        ("component", Align::Left),
+        ("share (95 %)", Align::Right),
+        ("per step", Align::Right),
+        ("", Align::Left),
+    ]);
+    for cost in costs {
+        table.row([
+            cost.name.clone(),
+            share_with_interval(cost.share, cost.interval),
+            ms(cost.ms_per_step),
+            format::bar(cost.share, 20),
+        ]);
+    }
+    table
+}
+
+fn step_table(steps: &StepSummary) -> Table {
+    let mut table = Table::new(&[("steps", Align::Left), ("", Align::Right)]);
+    let from =
+        if steps.source.is_empty() { String::new() } else { format!(" (by {})", steps.source) };
+    table.row(["seen".to_owned(), format!("{}{from}", steps.count)]);
+    table.row(["per second".to_owned(), format::count(steps.per_second)]);
+    for (name, figure) in [("p50", steps.p50_ms), ("p95", steps.p95_ms), ("p99", steps.p99_ms)] {
+        table.row([name.to_owned(), ms(Some(figure))]);
+    }
+    table.row(["warm-up".to_owned(), format!("{} steps", steps.warm_up)]);
+    table.row(["set-up before the first".to_owned(), ms(Some(steps.set_up_ms))]);
+    table
+}
+
+fn counters(case: &CaseSummary) -> Table {
+    let mut table = Table::new(&[("counter", Align::Left), ("in one run", Align::Right)]);
+    for (name, &value) in &case.counters {
+        table.row([name.clone(), format::count(value)]);
+    }
+    table
+}
+
+fn functions(case: &CaseSummary) -> Table {
+    let mut table = Table::new(&[
+        ("total", Align::Right),
+        ("self", Align::Right),
+        ("per step", Align::Right),
+        ("function", Align::Left),
+        ("where", Align::Left),
+    ]);
+    for function in case.functions.iter().take(SHOWN) {
+        table.markdown_row([
+            format::share(function.total_share),
+            format::share(function.self_share),
+            ms(function.ms_per_step),
+            code(&function.name),
+            code(&place(function.file.as_deref(), function.line)),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,143 @@
+//! PHASE4_REPORT.md: what it means for the whole.
+
+use std::fmt::Write;
+
+use simprof_model::Machine;
+
+use super::component::law_table;
+use super::parts::{measurements, opening, value};
+use crate::format;
+use crate::markdown::{Align, Table, escape, list};
+use crate::summary::{Check, Prediction, ReadinessVerdict, SystemSummary, TimelineSummary};
+
+/// The report of phase 4.
+pub fn system_report(summary: &SystemSummary, machine: &Machine) -> String {
+    let title = "Phase 4, system: the impact";
+    let mut text = opening(title, &summary.head, machine, &summary.statements);
+    let _ = write!(text, "## Readiness\n\n{}\n", readiness(&summary.readiness));
+    if summary.laws.is_empty() {
+        text.push_str(
+            "## How cost grows\n\nNot measured: no parameter is swept. Declare them in simprof.toml, with \
+             `{name}` in the command: `agents = { default = 50, sweep = [10, 25, 50, 100, 200] }`.\n\n",
+        );
+    } else {
+        let _ = write!(text, "## How cost grows\n\n{}\n", law_table(&summary.laws));
+    }
+    if !summary.predictions.is_empty() {
+        let _ = write!(text, "## Predictions, checked\n\n{}\n", predictions(&summary.predictions));
+    }
+    for timeline in &summary.timelines {
+        text.push_str(&timeline_section(timeline));
+    }
+    text.push_str(&measurements(&summary.head));
+    text
+}
+
+fn readiness(checks: &[Check]) -> Table {
+    let mut table = Table::new(&[
+        ("check", Align::Left),
+        ("value (95 %)", Align::Right),
+        ("good is", Align::Right),
+        ("verdict", Align::Left),
+        ("evidence", Align::Left),
+    ]);
+    for check in checks {
+        let interval = check.interval.map_or_else(String::new, |[low, high]| {
+            format!(" ({} to {})", format::three_digits(low), format::three_digits(high))
+        });
+        let value = check.value.map_or_else(|| "-".to_owned(), format::three_digits);
+        table.row([
+            check.check.clone(),
+            value + &interval,
+            format::three_digits(check.threshold),
+            verdict(check),
+            check.evidence.clone(),
+        ]);
+    }
+    table
+}
+
+fn verdict(check: &Check) -> String {
+    let verdict = match check.verdict {
+        ReadinessVerdict::Good => "good",
+        ReadinessVerdict::Acceptable => "acceptable",
+        ReadinessVerdict::Poor => "poor",
+        ReadinessVerdict::NotMeasured => return "not measured".to_owned(),
+    };
+    format!("{verdict} ({})", check.word)
+}
+
+fn predictions(predictions: &[Prediction]) -> Table {
+    let mut table = Table::new(&[
+        ("at", Align::Left),
+        ("metric", Align::Left),
+        ("predicted (95 %)", Align::Right),
+        ("measured", Align::Right),
+        ("verdict", Align::Left),
+    ]);
+    for prediction in predictions {
+        let shown = |number: f64| value(&prediction.metric, number);
+        let [low, high] = prediction.interval.map(shown);
+        table.row([
+            format!("{}={}", prediction.parameter, prediction.value),
+            prediction.metric.clone(),
+            format!("{} ({low} to {high})", shown(prediction.predicted)),
+            prediction.measured.map_or_else(|| "-".to_owned(), shown),
+            prediction.verdict.clone(),
+        ]);
+    }
+    table
+}
+
+fn timeline_section(timeline: &TimelineSummary) -> String {
+    let mut text = format!("## Resources over time: {}\n\n", escape(&timeline.case));
+    if let Some(chart) = timeline.files.iter().find(|file| file.ends_with(".svg")) {
+        let _ = write!(text, "![resources over time]({})\n\n", escape(chart));
+    }
+    let rss: Vec<f64> = timeline.points.iter().map(|point| point.rss_bytes as f64).collect();
+    let cpu: Vec<f64> = timeline.points.iter().map(|point| point.cpu_cores).collect();
+    let _ = write!(
+        text,
+        "```\ncores used  {}  mean {:.2}\nmemory      {}  peak {}\n```\n\n",
+        format::sparkline(&thin(&cpu)),
+        timeline.cpu_s / timeline.wall_s.max(f64::MIN_POSITIVE),
+        format::sparkline(&thin(&rss)),
+        format::bytes(timeline.peak_rss_bytes as f64)
+    );
+    let _ = write!(text, "{}\n", resource_table(timeline));
+    if !timeline.warnings.is_empty() {
+        let _ = write!(text, "{}\n", list(&timeline.warnings));
+    }
+    text
+}
+
+fn resource_table(timeline: &TimelineSummary) -> Table {
+    let mut table = Table::new(&[("resource", Align::Left), ("", Align::Left)]);
+    table.row(["wall time".to_owned(), format::duration_ns(timeline.wall_s * 1e9)]);
+    table.row(["CPU time".to_owned(), format::duration_ns(timeline.cpu_s * 1e9)]);
+    let cores: Vec<String> = timeline.core_busy.iter().map(|&busy| format::share(busy)).collect();
+    table.row(["each core of the machine busy".to_owned(), cores.join(", ")]);
+    table.row(["most threads".to_owned(), timeline.threads.to_string()]);
+    let [minor, major] = timeline.page_faults.map(|count| format::count(count as f64));
+    table.row(["page faults".to_owned(), format!("{minor} without I/O, {major} with")]);
+    let [asked, forced] = timeline.context_switches.map(|count| format::count(count as f64));
+    table.row(["context switches".to_owned(), format!("{asked} asked for, {forced} forced")]);
+    let io = timeline.io_bytes.map_or_else(
+        || "not told by the kernel".to_owned(),
+        |bytes| {
+            let [read, written] = bytes.map(|bytes| format::bytes(bytes as f64));
+            format!("{read} read, {written} written")
+        },
+    );
+    table.row(["storage".to_owned(), io]);
+    if let Some(growth) = &timeline.growth {
+        table.row(["memory growth".to_owned(), format!("{}: {}", growth.verdict, growth.evidence)]);
+    }
+    table
+}
+
+/// At most 60 values, each the largest of its stretch.
+fn thin(values: &[f64]) -> Vec<f64> {
+    let stretch = values.len().div_ceil(60).max(1);
+    values.chunks(stretch).map(|chunk| chunk.iter().copied().fold(f64::MIN, f64::max)).collect()
+}
