@@ -4,14 +4,17 @@
 //! random numbers takes its seed. What a sample cannot support is said in the result's type (an
 //! absent interval, a typed refusal, an inconclusive verdict) and never filled in with a guess.
 
+mod cliff;
 mod compare;
 mod dist;
 mod error;
 mod interval;
 mod rank;
 mod rng;
+pub mod scaling;
 mod summary;
 
+pub use cliff::{Bend, BendKind, CLIFF_AICC_GAIN, CLIFF_SLOPE_JUMP, find_bend};
 pub use compare::{
     Block, Comparison, MARGIN_FLOOR, Verdict, compare_blocks, compare_paired, compare_unpaired,
     margin_from_control,
