@@ -1,0 +1,300 @@
+//! Exact null distributions of the two Wilcoxon statistics, and the shift estimates they invert to.
+//!
+//! Both estimators are medians of a list of differences, and both intervals cut the same number of
+//! entries from each end of that list when sorted: Hodges and Lehmann 1963; Hollander, Wolfe and
+//! Chicken 2014, sections 3.3 and 4.3.
+
+use crate::dist::{normal_quantile, normal_upper_tail};
+use crate::interval::Interval;
+use crate::summary::median_of_sorted;
+
+/// Up to this many pairs the signed-rank distribution is computed exactly.
+const EXACT_PAIRS: usize = 50;
+/// Up to this product of the two sample sizes the Mann-Whitney distribution is computed exactly.
+const EXACT_PRODUCT: usize = 900;
+
+/// A location estimate and the interval that its sample can support at the confidence asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Shift {
+    /// The Hodges-Lehmann estimate.
+    pub estimate: f64,
+    /// Absent where even the whole range of the list covers less than was asked.
+    pub interval: Option<Interval>,
+}
+
+/// How many entries to cut from each end of the sorted list, and the tail probability of doing so.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cut {
+    entries: usize,
+    tail: f64,
+}
+
+/// The centre of symmetry of `differences` (not empty): the median of the Walsh averages, with the
+/// interval of the signed-rank test. Time and space grow with the square of the length.
+pub(crate) fn one_sample_shift(differences: &[f64], confidence: f64) -> Shift {
+    let mut walsh = Vec::with_capacity(differences.len() * (differences.len() + 1) / 2);
+    for (i, a) in differences.iter().enumerate() {
+        walsh.extend(differences[i..].iter().map(|b| (a + b) / 2.0));
+    }
+    shift(
+        walsh,
+        signed_rank_cut(differences.len(), (1.0 - confidence) / 2.0),
+    )
+}
+
+/// The shift from `before` to `after` (neither empty): the median of all differences, with the
+/// interval of the Mann-Whitney test. Time and space grow with the product of the lengths.
+pub(crate) fn two_sample_shift(before: &[f64], after: &[f64], confidence: f64) -> Shift {
+    let differences = after
+        .iter()
+        .flat_map(|a| before.iter().map(move |b| a - b))
+        .collect();
+    shift(
+        differences,
+        mann_whitney_cut(before.len(), after.len(), (1.0 - confidence) / 2.0),
+    )
+}
+
+/// The fewest pairs whose signed-rank interval reaches `confidence`: 6 for 95 %.
+pub(crate) fn pairs_needed(confidence: f64) -> usize {
+    (1..)
+        .find(|&n| 0.5f64.powi(n) <= (1.0 - confidence) / 2.0)
+        .map_or(usize::MAX, |n| n as usize)
+}
+
+/// The fewest values on each side whose Mann-Whitney interval reaches `confidence`: 4 for 95 %.
+pub(crate) fn sides_needed(confidence: f64) -> usize {
+    let tail = (1.0 - confidence) / 2.0;
+    let mut arrangements = 1.0;
+    for n in 1..usize::MAX {
+        // C(2n, n) = C(2n - 2, n - 1) * (2n)(2n - 1) / n^2.
+        arrangements *= 2.0 * (2 * n - 1) as f64 / n as f64;
+        if 1.0 / arrangements <= tail {
+            return n;
+        }
+    }
+    usize::MAX
+}
+
+/// Sorts the list, takes its median, and cuts its ends.
+fn shift(mut list: Vec<f64>, cut: Option<Cut>) -> Shift {
+    list.sort_by(f64::total_cmp);
+    let interval = cut.map(|cut| Interval {
+        lo: list[cut.entries],
+        hi: list[list.len() - 1 - cut.entries],
+        confidence: 1.0 - 2.0 * cut.tail,
+    });
+    Shift {
+        estimate: median_of_sorted(&list),
+        interval,
+    }
+}
+
+/// The cut of a signed-rank interval with at most `tail` on each side; none where `n` is too small.
+fn signed_rank_cut(n: usize, tail: f64) -> Option<Cut> {
+    if n <= EXACT_PAIRS {
+        return exact_cut(&signed_rank_distribution(n), tail);
+    }
+    let pairs = n as f64;
+    let variance = pairs * (pairs + 1.0) * (2.0 * pairs + 1.0) / 24.0;
+    normal_cut(pairs * (pairs + 1.0) / 4.0, variance.sqrt(), tail)
+}
+
+/// The cut of a Mann-Whitney interval with at most `tail` on each side; none where a side is too small.
+fn mann_whitney_cut(m: usize, n: usize, tail: f64) -> Option<Cut> {
+    if m * n <= EXACT_PRODUCT {
+        return exact_cut(&mann_whitney_distribution(m, n), tail);
+    }
+    let product = (m * n) as f64;
+    normal_cut(
+        product / 2.0,
+        (product * (m + n + 1) as f64 / 12.0).sqrt(),
+        tail,
+    )
+}
+
+/// The largest value whose lower tail is at most `tail` under `probabilities` of 0, 1, 2, ...
+fn exact_cut(probabilities: &[f64], tail: f64) -> Option<Cut> {
+    // Sums of probabilities carry rounding of a few parts in 10^16: a tie must count as a tie.
+    let limit = tail * (1.0 + 1e-12);
+    let mut below = 0.0;
+    let mut cut = None;
+    for (entries, probability) in probabilities.iter().enumerate() {
+        below += probability;
+        if below > limit {
+            break;
+        }
+        cut = Some(Cut {
+            entries,
+            tail: below,
+        });
+    }
+    cut
+}
+
+/// The same by the normal approximation with continuity correction.
+fn normal_cut(mean: f64, sd: f64, tail: f64) -> Option<Cut> {
+    let entries = (mean + normal_quantile(tail) * sd - 0.5).floor();
+    (entries >= 0.0).then(|| Cut {
+        entries: entries as usize,
+        tail: normal_upper_tail((mean - entries - 0.5) / sd),
+    })
+}
+
+/// Probabilities of each signed-rank sum 0..=n(n+1)/2: each rank counts or not, with one half each.
+fn signed_rank_distribution(n: usize) -> Vec<f64> {
+    let mut probabilities = vec![0.0; n * (n + 1) / 2 + 1];
+    probabilities[0] = 1.0;
+    for rank in 1..=n {
+        for sum in (0..probabilities.len()).rev() {
+            let with = if sum >= rank {
+                probabilities[sum - rank]
+            } else {
+                0.0
+            };
+            probabilities[sum] = (probabilities[sum] + with) / 2.0;
+        }
+    }
+    probabilities
+}
+
+/// Probabilities of each Mann-Whitney U 0..=mn, by the recursion of Mann and Whitney 1947: the
+/// largest of all values is either of the first sample, and then exceeds all of the second, or it is of the second.
+fn mann_whitney_distribution(m: usize, n: usize) -> Vec<f64> {
+    // One row per size of the first sample, for a second sample that grows by one each round.
+    let mut rows: Vec<Vec<f64>> = vec![vec![1.0]; m + 1];
+    for second in 1..=n {
+        for first in 1..=m {
+            let share = first as f64 / (first + second) as f64;
+            let mut row = vec![0.0; first * second + 1];
+            for (u, p) in rows[first - 1].iter().enumerate() {
+                row[u + second] += share * p;
+            }
+            for (u, p) in rows[first].iter().enumerate() {
+                row[u] += (1.0 - share) * p;
+            }
+            rows[first] = row;
+        }
+    }
+    rows.swap_remove(m)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Wilcoxon's table of critical values, two-sided 5 % (Siegel 1956, table G); none below 6.
+    #[test]
+    fn signed_rank_critical_values_are_the_published_ones() {
+        let table = [
+            (6, 0),
+            (7, 2),
+            (8, 3),
+            (9, 5),
+            (10, 8),
+            (11, 10),
+            (12, 13),
+            (13, 17),
+            (14, 21),
+            (15, 25),
+            (16, 29),
+            (17, 34),
+            (18, 40),
+            (19, 46),
+            (20, 52),
+            (25, 89),
+            (30, 137),
+        ];
+        for (n, want) in table {
+            assert_eq!(signed_rank_cut(n, 0.025).unwrap().entries, want, "n = {n}");
+        }
+        for n in 1..6 {
+            assert_eq!(signed_rank_cut(n, 0.025), None, "n = {n}");
+        }
+        assert_eq!((pairs_needed(0.95), pairs_needed(0.99)), (6, 8));
+    }
+
+    /// Mann and Whitney's critical values, two-sided 5 % (Siegel 1956, table K).
+    #[test]
+    fn mann_whitney_critical_values_are_the_published_ones() {
+        for (m, n, want) in [
+            (3, 5, Some(0)),
+            (4, 4, Some(0)),
+            (5, 5, Some(2)),
+            (6, 6, Some(5)),
+            (5, 10, Some(8)),
+            (8, 8, Some(13)),
+            (10, 10, Some(23)),
+            (20, 20, Some(127)),
+            (3, 3, None),
+            (2, 7, None),
+        ] {
+            let got = mann_whitney_cut(m, n, 0.025).map(|cut| cut.entries);
+            assert_eq!(got, want, "{m}, {n}");
+            assert_eq!(
+                mann_whitney_cut(n, m, 0.025).map(|cut| cut.entries),
+                want,
+                "{n}, {m}"
+            );
+        }
+        assert_eq!((sides_needed(0.95), sides_needed(0.99)), (4, 5));
+    }
+
+    #[test]
+    fn distributions_equal_enumeration() {
+        for n in 1..=10usize {
+            let mut counts = vec![0.0; n * (n + 1) / 2 + 1];
+            for signs in 0..1u32 << n {
+                let sum: usize = (0..n)
+                    .filter(|bit| signs >> bit & 1 == 1)
+                    .map(|bit| bit + 1)
+                    .sum();
+                counts[sum] += 0.5f64.powi(n as i32);
+            }
+            assert_eq!(signed_rank_distribution(n), counts);
+        }
+        for (m, n) in [(1, 1), (2, 5), (4, 3), (5, 5)] {
+            let mut counts = vec![0.0; m * n + 1];
+            let subsets: Vec<u32> = (0..1u32 << (m + n))
+                .filter(|s| s.count_ones() as usize == m)
+                .collect();
+            for subset in &subsets {
+                let ranks: usize = (0..m + n).filter(|bit| subset >> bit & 1 == 1).sum();
+                counts[ranks - m * (m - 1) / 2] += 1.0 / subsets.len() as f64;
+            }
+            for (got, want) in mann_whitney_distribution(m, n).iter().zip(&counts) {
+                assert!((got - want).abs() < 1e-14, "{m}, {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_normal_approximation_takes_over_smoothly() {
+        let n = EXACT_PAIRS;
+        let exact = exact_cut(&signed_rank_distribution(n), 0.025).unwrap();
+        let pairs = n as f64;
+        let sd = (pairs * (pairs + 1.0) * (2.0 * pairs + 1.0) / 24.0).sqrt();
+        let approximate = normal_cut(pairs * (pairs + 1.0) / 4.0, sd, 0.025).unwrap();
+        assert!(exact.entries.abs_diff(approximate.entries) <= 2);
+        let exact = exact_cut(&mann_whitney_distribution(30, 30), 0.025).unwrap();
+        let approximate = normal_cut(450.0, (900.0f64 * 61.0 / 12.0).sqrt(), 0.025).unwrap();
+        assert!(exact.entries.abs_diff(approximate.entries) <= 2);
+    }
+
+    proptest! {
+        #[test]
+        fn a_shift_moves_with_its_data(
+            values in prop::collection::vec(-100.0f64..100.0, 6..40),
+            by in -50.0f64..50.0,
+        ) {
+            let moved: Vec<f64> = values.iter().map(|v| v + by).collect();
+            let (one, other) = (one_sample_shift(&values, 0.95), one_sample_shift(&moved, 0.95));
+            prop_assert!((one.estimate + by - other.estimate).abs() < 1e-9);
+            prop_assert!(one.interval.unwrap().contains(one.estimate));
+            let two = two_sample_shift(&values, &moved, 0.95);
+            prop_assert!((two.estimate - by).abs() < 100.0);
+            prop_assert!(two.interval.unwrap().contains(by));
+        }
+    }
+}

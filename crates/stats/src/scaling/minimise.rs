@@ -1,0 +1,242 @@
+//! Least squares of one law on reduced points: the level in closed form, the rest by bounded search.
+//!
+//! Every law with an offset is written as level + log(e^balance + g(n) / g(reference)), where the balance is the logarithm of the
+//! constant's share against the growing part's at the reference size. The level is linear and drops out (variable projection,
+//! Golub and Pereyra 1973), so a fixed form takes a search over one bounded number and a free exponent over two:
+//! no starting values, no divergence.
+
+use super::law::{Law, Term};
+use super::points::Points;
+
+/// The balance is searched within these bounds: beyond them one part is a millionth of the other.
+const BALANCE_BOUND: f64 = 14.0;
+/// Step of the coarse search over the balance.
+const BALANCE_STEP: f64 = 2.0;
+/// Rounds of golden-section search for the balance: to about 0.001.
+const BALANCE_ROUNDS: usize = 18;
+/// Smallest and largest magnitude of a free exponent beside an offset.
+pub(super) const EXPONENT_BOUNDS: (f64, f64) = (0.05, 6.0);
+/// Step of the coarse search over a free exponent.
+const EXPONENT_STEP: f64 = 0.35;
+/// Rounds of golden-section search for a free exponent: to about 0.0001.
+const EXPONENT_ROUNDS: usize = 18;
+
+/// A law at its least squares.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fitted {
+    /// The law in the unit of the costs.
+    pub law: Law,
+    /// Weighted squares of the size means about the law, in logarithms.
+    pub lack: f64,
+    /// The same for the law with its constant held at 0, where it has a constant and its growing part a fixed form.
+    pub bare_lack: Option<f64>,
+}
+
+/// Fits `term` from nothing.
+pub(super) fn least_squares(points: &Points, term: Term) -> Fitted {
+    match term {
+        Term::Constant => {
+            let (level, lack) = points.level(|_| 0.0);
+            Fitted {
+                law: Law {
+                    term,
+                    a: level.exp(),
+                    b: None,
+                    c: 0.0,
+                },
+                lack,
+                bare_lack: None,
+            }
+        }
+        Term::Power => power(points),
+        Term::OffsetPower => free_exponent(points),
+        _ => with_offset(points, term, 1.0),
+    }
+}
+
+/// Fits c + a n^b with the exponent held at `b`.
+pub(super) fn at_exponent(points: &Points, b: f64) -> Fitted {
+    with_offset(points, Term::OffsetPower, b)
+}
+
+/// Slope of the mean logarithm on log n, and the weighted squares of log n about their mean.
+pub(super) fn log_log_slope(points: &Points) -> (f64, f64) {
+    let log_x: Vec<f64> = points.x.iter().map(|x| x.ln()).collect();
+    let weighted = |values: &dyn Fn(usize) -> f64| -> f64 {
+        (0..log_x.len()).map(|i| points.count[i] * values(i)).sum()
+    };
+    let centre = weighted(&|i| log_x[i]) / points.samples();
+    let squares = weighted(&|i| (log_x[i] - centre).powi(2));
+    (
+        weighted(&|i| (log_x[i] - centre) * points.mean[i]) / squares,
+        squares,
+    )
+}
+
+/// Fits a n^b: linear in logarithms.
+fn power(points: &Points) -> Fitted {
+    let (b, _) = log_log_slope(points);
+    let reference = points.reference().ln();
+    let (level, lack) = points.level(|i| b * (points.x[i].ln() - reference));
+    let a = (level - b * reference).exp();
+    let law = Law {
+        term: Term::Power,
+        a,
+        b: Some(b),
+        c: 0.0,
+    };
+    Fitted {
+        law,
+        lack,
+        bare_lack: None,
+    }
+}
+
+/// Fits c + a n^b over both: the exponent takes the sign of the log-log slope.
+fn free_exponent(points: &Points) -> Fitted {
+    let sign = if log_log_slope(points).0 < 0.0 {
+        -1.0
+    } else {
+        1.0
+    };
+    let (low, high) = EXPONENT_BOUNDS;
+    let lack = |b: f64| at_exponent(points, sign * b).lack;
+    at_exponent(
+        points,
+        sign * search(&lack, low, high, EXPONENT_STEP, EXPONENT_ROUNDS),
+    )
+}
+
+/// Fits the offset and the factor of a growing part of a fixed form.
+fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
+    let scale = term.growth(points.reference(), b);
+    let growth: Vec<f64> = points
+        .x
+        .iter()
+        .map(|&x| term.growth(x, b) / scale)
+        .collect();
+    let level = |balance: f64| points.level(|i| (balance.exp() + growth[i]).ln());
+    let balance = search(
+        &|balance| level(balance).1,
+        -BALANCE_BOUND,
+        BALANCE_BOUND,
+        BALANCE_STEP,
+        BALANCE_ROUNDS,
+    );
+    let (bare, bare_lack) = level(f64::NEG_INFINITY);
+    let (offset, offset_lack) = level(balance);
+    let b = (term == Term::OffsetPower).then_some(b);
+    let (law, lack) = if bare_lack <= offset_lack {
+        (
+            Law {
+                term,
+                a: bare.exp() / scale,
+                b,
+                c: 0.0,
+            },
+            bare_lack,
+        )
+    } else {
+        let c = (offset + balance).exp();
+        (
+            Law {
+                term,
+                a: offset.exp() / scale,
+                b,
+                c,
+            },
+            offset_lack,
+        )
+    };
+    Fitted {
+        law,
+        lack,
+        bare_lack: Some(bare_lack),
+    }
+}
+
+/// The least point of `f` on [`from`, `to`]: the best of a grid, refined between its neighbours.
+fn search(f: &impl Fn(f64) -> f64, from: f64, to: f64, step: f64, rounds: usize) -> f64 {
+    let cells = ((to - from) / step).ceil();
+    let (mut best, mut least) = (from, f64::INFINITY);
+    for cell in 0..=cells as usize {
+        let at = from + (to - from) * cell as f64 / cells;
+        let value = f(at);
+        if value < least {
+            (best, least) = (at, value);
+        }
+    }
+    let step = (to - from) / cells;
+    golden_section(f, (best - step).max(from), (best + step).min(to), rounds)
+}
+
+/// The least point of `f`, unimodal on [`from`, `to`] (Kiefer 1953).
+fn golden_section(f: &impl Fn(f64) -> f64, mut from: f64, mut to: f64, rounds: usize) -> f64 {
+    const GOLDEN: f64 = 0.618_033_988_749_894_8;
+    let (mut left, mut right) = (to - GOLDEN * (to - from), from + GOLDEN * (to - from));
+    let (mut at_left, mut at_right) = (f(left), f(right));
+    for _ in 0..rounds {
+        if at_left <= at_right {
+            (to, right, at_right) = (right, left, at_left);
+            left = to - GOLDEN * (to - from);
+            at_left = f(left);
+        } else {
+            (from, left, at_left) = (left, right, at_right);
+            right = from + GOLDEN * (to - from);
+            at_right = f(right);
+        }
+    }
+    if at_left <= at_right { left } else { right }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scaling::Point;
+    use proptest::prelude::*;
+
+    /// Two costs of `law` at each of seven sizes over 64x, without noise.
+    fn exact(law: Law) -> Points {
+        let point = |i: i32| {
+            let x = 50.0 * 2f64.powi(i);
+            Point {
+                x,
+                y: vec![law.at(x); 2],
+            }
+        };
+        Points::new(&(0..7).map(point).collect::<Vec<_>>()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn exact_laws_are_found_again(
+            term in prop::sample::select(Term::ALL.to_vec()),
+            a in 0.01f64..100.0,
+            balance in -2.0f64..2.0,
+            b in 0.4f64..3.5,
+        ) {
+            let scale = term.growth(400.0, b);
+            let c = if term.has_offset() { a * balance.exp() } else { 0.0 };
+            let law = Law { term, a: a / scale, b: Some(b), c };
+            let found = least_squares(&exact(law), term).law;
+            for x in [50.0, 400.0, 3200.0, 12_800.0] {
+                prop_assert!((found.at(x) / law.at(x)).ln().abs() < 0.02, "{law:?} {found:?} at {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_falling_cost_takes_a_falling_law() {
+        let law = Law {
+            term: Term::OffsetPower,
+            a: 1000.0,
+            b: Some(-1.0),
+            c: 2.0,
+        };
+        let found = least_squares(&exact(law), Term::OffsetPower).law;
+        assert!(
+            (found.b.unwrap() + 1.0).abs() < 0.01 && (found.c - 2.0).abs() < 0.02,
+            "{found:?}"
+        );
+    }
+}
