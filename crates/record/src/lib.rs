@@ -1,1 +1,22 @@
 //! Launches a program and observes it: sampled stacks, symbols, resources, step marks.
+//!
+//! [`launch`] is the whole of it. Three processes take part: the caller, which observes; a
+//! *guardian*, which starts the target, waits for it and leaves nothing of it behind whatever
+//! dies first; and the target. All times are CLOCK_MONOTONIC nanoseconds, so that samples, steps
+//! and resources can be joined.
+
+mod cancel;
+mod clock;
+mod error;
+pub mod guardian;
+mod launch;
+mod outcome;
+mod output;
+mod program;
+pub mod sample;
+mod tree;
+
+pub use cancel::Cancel;
+pub use error::RecordError;
+pub use launch::{Guardian, Launch, Leftover, Recording, launch};
+pub use outcome::Outcome;

@@ -1,0 +1,114 @@
+//! What can go wrong before there is a recording.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a program could not be recorded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// No program is named.
+    #[error("the command is empty")]
+    EmptyCommand,
+    /// A name without a slash is in none of the folders of PATH.
+    #[error("program {program:?} is in none of the folders of PATH ({path})")]
+    NotInPath {
+        /// As given.
+        program: String,
+        /// The value of PATH that was used.
+        path: String,
+    },
+    /// There is no such file.
+    #[error("program {} does not exist", .path.display())]
+    ProgramMissing {
+        /// As looked up.
+        path: PathBuf,
+    },
+    /// The program is a folder.
+    #[error("program {} is a directory", .path.display())]
+    ProgramIsDirectory {
+        /// As looked up.
+        path: PathBuf,
+    },
+    /// The file lacks the permission to be executed.
+    #[error("program {} has no permission to be executed", .path.display())]
+    NotExecutable {
+        /// As looked up.
+        path: PathBuf,
+    },
+    /// The kernel knows no way to run this file.
+    #[error(
+        "program {} is not an executable: neither a binary for this machine nor a script that begins with #!",
+        .path.display()
+    )]
+    NotAProgram {
+        /// As looked up.
+        path: PathBuf,
+    },
+    /// A script's interpreter, or a binary's loader, does not exist.
+    #[error("program {} needs the interpreter {interpreter}, which does not exist", .path.display())]
+    InterpreterMissing {
+        /// As looked up.
+        path: PathBuf,
+        /// What its first line, or its header, names.
+        interpreter: String,
+    },
+    /// The kernel refused to run it for another reason.
+    #[error("program {} cannot be run", .path.display())]
+    Exec {
+        /// As looked up.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// An argument or a variable holds a NUL byte or (a variable's name) an equals sign.
+    #[error("{what} cannot be passed to a program: it holds a NUL byte or its name holds =")]
+    Unpassable {
+        /// The argument or variable.
+        what: String,
+    },
+    /// The target's working directory cannot be entered.
+    #[error("working directory {} cannot be entered", .path.display())]
+    Directory {
+        /// As given.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A file for the target's output cannot be written.
+    #[error("log file {} cannot be written", .path.display())]
+    Log {
+        /// As given.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The shared memory for step marks cannot be had.
+    #[error("no shared memory for step marks")]
+    Marks(#[source] io::Error),
+    /// The guardian cannot be started.
+    #[error("the guardian {} cannot be started", .exe.display())]
+    Guardian {
+        /// Its executable.
+        exe: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The guardian ended, or was killed, before the target had.
+    #[error("the guardian of process {pid} ended before its target did")]
+    GuardianLost {
+        /// Process id of the target; 0 where it had none yet.
+        pid: u32,
+    },
+    /// The guardian does not answer.
+    #[error("the guardian does not answer")]
+    GuardianSilent,
+    /// Something that always works did not: a pipe, a thread, memory.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,208 @@
+//! What the recorder and its guardian tell each other: JSON, one message a line, over a socket.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// From the recorder.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Fork the target, which waits before its exec.
+    Prepare(Target),
+    /// Let it exec.
+    Go,
+    /// End it and all that descends from it.
+    Kill,
+    /// Its last figures were read: let its remains go.
+    Release,
+}
+
+/// What to run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// The executable file's path, as bytes.
+    pub program: Vec<u8>,
+    /// The arguments, the first being the name.
+    pub argv: Vec<String>,
+    /// Working directory as bytes; the recorder's own where there is none.
+    pub directory: Option<Vec<u8>>,
+    /// Variables of the recorder's environment that the target does not get.
+    pub without: Vec<String>,
+    /// Variables that it gets, replacing those of the recorder's environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// From the guardian.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum News {
+    /// The target waits before its exec.
+    Ready {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The target could not be made or run; nothing is left of it.
+    Refused {
+        /// What was tried.
+        stage: Stage,
+        /// The kernel's reason.
+        errno: i32,
+    },
+    /// The target runs.
+    Started {
+        /// CLOCK_MONOTONIC just before its exec, ns.
+        time_ns: u64,
+    },
+    /// The target's main process has ended and is kept as a zombie until the order to release it.
+    Ended {
+        /// CLOCK_MONOTONIC, ns.
+        time_ns: u64,
+    },
+    /// Nothing is left; the guardian exits.
+    Done(Remains),
+}
+
+/// What was being tried when the target could not be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// To make a process.
+    Fork,
+    /// To enter the working directory.
+    Directory,
+    /// To run the program.
+    Exec,
+}
+
+/// What came of a target.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Remains {
+    /// As `wait` gives it.
+    pub wait_status: i32,
+    /// User time of all processes that were waited for, ns.
+    pub user_ns: u64,
+    /// System time of all processes that were waited for, ns.
+    pub system_ns: u64,
+    /// Largest resident set of any one process, bytes.
+    pub peak_rss_bytes: u64,
+    /// Processes that outlived the main one and were ended: id and name.
+    pub leftovers: Vec<(u32, String)>,
+    /// Processes that could not be ended: id and name.
+    pub stuck: Vec<(u32, String)>,
+}
+
+/// One end of the socket.
+#[derive(Debug)]
+pub struct Channel {
+    stream: UnixStream,
+    received: Vec<u8>,
+}
+
+impl Channel {
+    /// Speaks over `stream`.
+    pub fn new(stream: UnixStream) -> Self {
+        Self { stream, received: Vec::new() }
+    }
+
+    /// To be polled for reading.
+    pub fn fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+
+    /// Sends a message. Messages are far smaller than the socket's buffer, except the first.
+    pub fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        self.stream.write_all(&line)
+    }
+
+    /// Waits at most `timeout` for a message. None where none came; an error of the kind
+    /// `UnexpectedEof` where the other side has gone.
+    pub fn receive<T: DeserializeOwned>(&mut self, timeout: Duration) -> io::Result<Option<T>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(message) = self.take()? {
+                return Ok(Some(message));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !poll_readable(&[self.fd()], Some(left))?[0] {
+                return Ok(None);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads what is there; call it when the socket is readable.
+    pub fn fill(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 16384];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.received.extend_from_slice(&chunk[..count]);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            // A peer that went with unread messages resets the connection: it has gone as well.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next message that has been received whole.
+    pub fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        let Some(end) = self.received.iter().position(|&byte| byte == b'\n') else {
+            return Ok(None);
+        };
+        let message = serde_json::from_slice(&self.received[..end])?;
+        self.received.drain(..=end);
+        Ok(Some(message))
+    }
+}
+
+/// Waits until one of `fds` is readable (or closed by its other side), at most `timeout`; says
+/// which are. A signal ends the waiting early. Negative descriptors are ignored.
+pub fn poll_readable<const N: usize>(
+    fds: &[RawFd; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    // Rounded up, so that a wait for less than a millisecond does not become a busy loop.
+    let timeout_ms = timeout.map_or(-1, |timeout| {
+        timeout.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX)
+    });
+    // SAFETY: `polled` is an array of N entries.
+    let status = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
+    if status < 0 {
+        let error = io::Error::last_os_error();
+        let interrupted = error.kind() == io::ErrorKind::Interrupted;
+        return if interrupted { Ok([false; N]) } else { Err(error) };
+    }
+    Ok(polled.map(|entry| entry.revents != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_whole_and_in_order() {
+        let (near, far) = UnixStream::pair().expect("sockets");
+        let (mut near, mut far) = (Channel::new(near), Channel::new(far));
+        near.send(&News::Ready { pid: 7 }).expect("sent");
+        near.send(&News::Started { time_ns: 9 }).expect("sent");
+        let wait = Duration::from_secs(10);
+        let first = far.receive::<News>(wait).expect("received");
+        assert!(matches!(first, Some(News::Ready { pid: 7 })));
+        let second = far.receive::<News>(wait).expect("received");
+        assert!(matches!(second, Some(News::Started { time_ns: 9 })));
+        assert!(far.receive::<News>(Duration::ZERO).expect("nothing").is_none());
+        drop(near);
+        let end = far.receive::<News>(wait).expect_err("closed");
+        assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,270 @@
+//! One recording of one run of a program.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use regex::Regex;
+use simprof_model::{Profile, Steps, Timeline};
+
+use crate::guardian::handle::{self, Handle};
+use crate::guardian::protocol::{News, Order, Remains, Target};
+use crate::output::{Output, Written};
+use crate::{Cancel, Outcome, RecordError, program};
+
+/// How often a request to cancel, or the time-out, is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long the guardian may take for what takes it milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Variable by which processes of a target are known even where their guardian was killed.
+const RUN_VARIABLE: &str = "SIMPROF_RUN";
+
+/// What to run, and what to observe of it.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program and its arguments. A program without a slash is looked up in PATH, one with a
+    /// slash is relative to `directory`.
+    pub argv: Vec<String>,
+    /// Working directory; that of this process where none is given.
+    pub directory: Option<PathBuf>,
+    /// Variables that are added to, or replace those of, this process's environment.
+    pub environment: BTreeMap<String, String>,
+    /// File that standard output is written to.
+    pub stdout: PathBuf,
+    /// File that standard error is written to; may be the same.
+    pub stderr: PathBuf,
+    /// After this time from its start the target is killed.
+    pub timeout: Option<Duration>,
+    /// How to start the guardian.
+    pub guardian: Guardian,
+    /// Lines of the output that mark the begin of a step; the first group may be its number.
+    pub step_pattern: Option<Regex>,
+}
+
+/// An executable that, with these arguments, calls [`guardian::main`](crate::guardian::main).
+#[derive(Debug, Clone)]
+pub struct Guardian {
+    /// Such as `/proc/self/exe`.
+    pub exe: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// What was observed of a program that ran.
+#[derive(Debug)]
+pub struct Recording {
+    /// How its main process ended.
+    pub outcome: Outcome,
+    /// From its exec to the end of its main process, ns.
+    pub wall_ns: u64,
+    /// Its exec, CLOCK_MONOTONIC ns.
+    pub start_ns: u64,
+    /// The end of its main process, CLOCK_MONOTONIC ns.
+    pub end_ns: u64,
+    /// User time of all processes that were waited for, ns.
+    pub user_cpu_ns: u64,
+    /// System time of all processes that were waited for, ns.
+    pub system_cpu_ns: u64,
+    /// The larger of the largest resident set of any one process, as the kernel keeps it, and the
+    /// largest sum over processes that was seen, bytes. Never below the guardian's own (a few
+    /// MiB), which a process keeps as its mark from before its exec.
+    pub peak_rss_bytes: u64,
+    /// Sampled stacks, where they were asked for and allowed.
+    pub profile: Option<Profile>,
+    /// Resources over time; empty where they were not asked for.
+    pub timeline: Timeline,
+    /// Steps; empty where nothing marks them.
+    pub steps: Steps,
+    /// The last 8 KiB of standard output.
+    pub stdout_tail: String,
+    /// The last 8 KiB of standard error.
+    pub stderr_tail: String,
+    /// Processes that outlived the main one and were ended.
+    pub leftovers: Vec<Leftover>,
+    /// Anything that a reader must know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A process that outlived the target's main process and was ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Process id.
+    pub pid: u32,
+    /// Name, at most 15 bytes.
+    pub name: String,
+}
+
+/// Runs a program to its end and observes it. Blocks; returns when nothing is left of the target.
+///
+/// # Errors
+/// Where the program could not be run, or the guardian was killed. That the target fails, crashes,
+/// hangs or is cancelled is no error: what was observed until then is in the recording.
+pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError> {
+    let name = launch.argv.first().ok_or(RecordError::EmptyCommand)?;
+    let directory = launch.directory.as_deref();
+    let program = program::resolve(name, directory, &launch.environment)?;
+    check_passable(launch)?;
+    let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
+    let (output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
+    let (run_name, run_value) = (RUN_VARIABLE, run_value());
+    let target = target(launch, &program, &run_value);
+    let mark = format!("{run_name}={run_value}");
+    let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
+    let mut run = Run { launch, program, cancel, handle, ended_by: None };
+    let pid = run.ready()?;
+    let start_ns = run.start()?;
+    let end_ns = run.watch()?;
+    run.order(&Order::Release)?;
+    let remains = run.remains()?;
+    let _ = pid;
+    let written = output.finish();
+    Ok(run.recording(start_ns, end_ns, remains, written))
+}
+
+/// One run from its guardian's start on.
+struct Run<'a> {
+    launch: &'a Launch,
+    program: PathBuf,
+    cancel: &'a Cancel,
+    handle: Handle,
+    /// Set when the target was killed on purpose.
+    ended_by: Option<Outcome>,
+}
+
+impl Run<'_> {
+    /// Waits until the target waits before its exec: its process id.
+    fn ready(&mut self) -> Result<u32, RecordError> {
+        match self.next(PATIENCE)? {
+            News::Ready { pid } => Ok(pid),
+            news => Err(self.unexpected(&news)),
+        }
+    }
+
+    /// Lets the target run: the time of its exec, ns.
+    fn start(&mut self) -> Result<u64, RecordError> {
+        self.order(&Order::Go)?;
+        match self.next(PATIENCE)? {
+            News::Started { time_ns } => Ok(time_ns),
+            news => Err(self.unexpected(&news)),
+        }
+    }
+
+    /// Waits for the end of the target, by itself or not: its time, ns.
+    fn watch(&mut self) -> Result<u64, RecordError> {
+        let deadline = self.launch.timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let wait = left.map_or(TICK, |left| left.min(TICK));
+            match self.handle.news(wait)? {
+                Some(News::Ended { time_ns }) => return Ok(time_ns),
+                Some(news) => return Err(self.unexpected(&news)),
+                None if self.ended_by.is_some() => {}
+                None if self.cancel.is_cancelled() => self.kill(Outcome::Cancelled)?,
+                None if left.is_some_and(|left| left.is_zero()) => self.kill(Outcome::TimedOut)?,
+                None => {}
+            }
+        }
+    }
+
+    fn kill(&mut self, why: Outcome) -> Result<(), RecordError> {
+        self.ended_by = Some(why);
+        self.order(&Order::Kill)
+    }
+
+    fn remains(&mut self) -> Result<Remains, RecordError> {
+        match self.next(PATIENCE)? {
+            News::Done(remains) => Ok(remains),
+            news => Err(self.unexpected(&news)),
+        }
+    }
+
+    fn order(&mut self, order: &Order) -> Result<(), RecordError> {
+        let failed = |source| RecordError::System { what: "no word to the guardian", source };
+        self.handle.order(order).map_err(failed)
+    }
+
+    /// The next news, which must come.
+    fn next(&mut self, patience: Duration) -> Result<News, RecordError> {
+        self.handle.news(patience)?.ok_or(RecordError::GuardianSilent)
+    }
+
+    /// The error that news stand for which are not those waited for.
+    fn unexpected(&self, news: &News) -> RecordError {
+        match news {
+            News::Refused { stage, errno } => {
+                handle::refusal(*stage, *errno, &self.program, self.launch.directory.as_deref())
+            }
+            // Something killed it before its exec.
+            _ => RecordError::GuardianLost { pid: self.handle.pid() },
+        }
+    }
+
+    fn recording(
+        self,
+        start_ns: u64,
+        end_ns: u64,
+        remains: Remains,
+        written: Written,
+    ) -> Recording {
+        let [stdout_tail, stderr_tail] = written.tails;
+        let mut warnings = written.warnings;
+        warnings.extend(stuck_warning(&remains.stuck));
+        let leftover = |(pid, name)| Leftover { pid, name };
+        Recording {
+            outcome: self.ended_by.unwrap_or(Outcome::from_wait_status(remains.wait_status)),
+            wall_ns: end_ns.saturating_sub(start_ns),
+            start_ns,
+            end_ns,
+            user_cpu_ns: remains.user_ns,
+            system_cpu_ns: remains.system_ns,
+            peak_rss_bytes: remains.peak_rss_bytes,
+            profile: None,
+            timeline: Timeline::default(),
+            steps: written.steps.unwrap_or_default(),
+            stdout_tail,
+            stderr_tail,
+            leftovers: remains.leftovers.into_iter().map(leftover).collect(),
+            warnings,
+        }
+    }
+}
+
+fn stuck_warning(stuck: &[(u32, String)]) -> Option<String> {
+    let names: Vec<_> = stuck.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
+    (!names.is_empty()).then(|| format!("could not be ended and still run: {}", names.join(", ")))
+}
+
+/// A value that no other run of this machine has at this time.
+fn run_value() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn target(launch: &Launch, program: &Path, run_value: &str) -> Target {
+    let mut environment = launch.environment.clone();
+    environment.insert(RUN_VARIABLE.to_owned(), run_value.to_owned());
+    Target {
+        program: program.as_os_str().as_bytes().to_vec(),
+        argv: launch.argv.clone(),
+        directory: launch.directory.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
+        without: Vec::new(),
+        environment,
+    }
+}
+
+/// Whether all can be passed to a program.
+fn check_passable(launch: &Launch) -> Result<(), RecordError> {
+    let argument = launch.argv.iter().find(|argument| argument.contains('\0'));
+    let variable = launch.environment.iter().find_map(|(name, value)| {
+        let bad = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+        bad.then_some(name)
+    });
+    match argument.or(variable) {
+        Some(what) => Err(RecordError::Unpassable { what: format!("{what:?}") }),
+        None => Ok(()),
+    }
+}

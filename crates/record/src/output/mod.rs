@@ -1,0 +1,84 @@
+//! Where a target's output goes: straight into log files, or through pipes that are watched for
+//! the lines that mark steps.
+
+mod log;
+mod pattern;
+mod watcher;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use regex::Regex;
+use simprof_model::Steps;
+
+use crate::RecordError;
+use log::Log;
+use watcher::Watcher;
+
+/// How much of the end of each stream is kept for people, bytes.
+const TAIL_BYTES: usize = 8192;
+
+/// The output of one target while it runs.
+pub struct Output {
+    logs: [Log; 2],
+    watcher: Option<Watcher>,
+}
+
+/// What came of it.
+pub struct Written {
+    /// The end of standard output and standard error.
+    pub tails: [String; 2],
+    /// Steps, where a pattern was looked for.
+    pub steps: Option<Steps>,
+    /// Anything that a reader must know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Output {
+    /// Creates the log files, which may be one, and returns what the target writes to. Only with
+    /// a pattern is the output read on its way.
+    pub fn open(
+        paths: [&Path; 2],
+        pattern: Option<&Regex>,
+    ) -> Result<(Output, [OwnedFd; 2]), RecordError> {
+        let logs = [Log::create(paths[0])?, Log::create(paths[1])?];
+        let failed = |source| RecordError::System { what: "no pipe for the output", source };
+        let Some(pattern) = pattern else {
+            let fds = [logs[0].descriptor()?, logs[1].descriptor()?];
+            return Ok((Output { logs, watcher: None }, fds));
+        };
+        let [first, second] = [pipe().map_err(failed)?, pipe().map_err(failed)?];
+        let watched = [logs[0].reopened()?, logs[1].reopened()?];
+        let readers = [first.0, second.0];
+        let watcher = Watcher::start(readers, watched, pattern.clone()).map_err(failed)?;
+        Ok((Output { logs, watcher: Some(watcher) }, [first.1, second.1]))
+    }
+
+    /// Call it when all that could write has ended.
+    pub fn finish(self) -> Written {
+        let mut warnings: Vec<String> = self.logs.iter().filter_map(Log::room_warning).collect();
+        warnings.dedup();
+        let Some(watcher) = self.watcher else {
+            let tails = self.logs.each_ref().map(Log::tail);
+            return Written { tails, steps: None, warnings };
+        };
+        let seen = watcher.finish();
+        warnings.extend(seen.warnings);
+        Written { tails: seen.tails, steps: Some(seen.steps), warnings }
+    }
+}
+
+/// A pipe, reader first, with room for bursts where the system grants it.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    // SAFETY: no memory is involved; a refusal leaves the pipe at its size.
+    unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+    Ok((reader.into(), writer.into()))
+}
+
+/// Bytes as text for people, without the rest of a character that was cut at the front.
+fn text(bytes: &[u8]) -> String {
+    let cut = bytes.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count();
+    String::from_utf8_lossy(&bytes[cut..]).into_owned()
+}

@@ -1,0 +1,152 @@
+//! Steps by the lines that a target writes.
+
+use regex::Regex;
+use simprof_model::{Step, Steps};
+
+/// Longest part of a line that the pattern is tried on, bytes; the rest is skipped.
+const LINE_BYTES: usize = 4096;
+
+/// Most matches kept; what comes after is counted as lost.
+const MATCHES: usize = 1 << 22;
+
+/// The lines of one stream.
+#[derive(Debug, Default)]
+pub struct Lines {
+    line: Vec<u8>,
+}
+
+impl Lines {
+    /// Splits what came at line feeds and carriage returns (which progress displays use), and
+    /// passes each line that is whole, at most its first 4,096 bytes.
+    pub fn feed(&mut self, mut bytes: &[u8], mut whole: impl FnMut(&str)) {
+        while let Some(end) = bytes.iter().position(|&byte| matches!(byte, b'\n' | b'\r')) {
+            self.keep(&bytes[..end]);
+            self.end(&mut whole);
+            bytes = &bytes[end + 1..];
+        }
+        self.keep(bytes);
+    }
+
+    /// Passes what is left when the stream ends.
+    pub fn end(&mut self, mut whole: impl FnMut(&str)) {
+        if !self.line.is_empty() {
+            whole(&String::from_utf8_lossy(&self.line));
+            self.line.clear();
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = LINE_BYTES - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}
+
+/// Collects the lines that match.
+#[derive(Debug)]
+pub struct Marker {
+    pattern: Regex,
+    /// Time in ns and index of each match.
+    matches: Vec<(u64, u64)>,
+    lost: u64,
+    /// Matches that came in one read with the match before.
+    crowded: usize,
+}
+
+impl Marker {
+    /// Looks for `pattern`; its first group, where it is a number, is the step's index.
+    pub fn new(pattern: Regex) -> Self {
+        Self { pattern, matches: Vec::new(), lost: 0, crowded: 0 }
+    }
+
+    /// A line that arrived at `time_ns`.
+    pub fn line(&mut self, line: &str, time_ns: u64) {
+        let Some(found) = self.pattern.captures(line) else { return };
+        if self.matches.len() == MATCHES {
+            self.lost += 1;
+            return;
+        }
+        let next = self.matches.last().map_or(0, |&(_, index)| index.wrapping_add(1));
+        let index = found.get(1).and_then(|group| group.as_str().parse().ok()).unwrap_or(next);
+        self.crowded += usize::from(self.matches.last().is_some_and(|&(time, _)| time == time_ns));
+        self.matches.push((time_ns, index));
+    }
+
+    /// The steps: each match begins one, which lasts until the next. The last match only ends the
+    /// step before, since when its own ends is not known.
+    pub fn steps(&self) -> Steps {
+        let step = |pair: &[(u64, u64)]| {
+            let (begin_ns, index) = pair[0];
+            Step { index, begin_ns, end_ns: pair[1].0, population: None }
+        };
+        let steps = self.matches.windows(2).map(step).collect();
+        Steps { steps, lost: self.lost, source: "output".to_owned() }
+    }
+
+    /// Why the times may be wrong, in a sentence.
+    pub fn warning(&self) -> Option<String> {
+        let count = self.matches.len();
+        if count == 0 {
+            return Some(format!("no line of the output matches {}", self.pattern));
+        }
+        (count >= 4 && self.crowded * 2 > count).then(|| {
+            format!(
+                "{} of {count} lines that mark steps arrived together with the one before: the \
+                 target holds its output back, so that times of single steps are wrong; let it \
+                 flush after each line",
+                self.crowded
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+        for chunk in chunks {
+            lines.feed(chunk, |line| seen.push(line.to_owned()));
+        }
+        lines.end(|line| seen.push(line.to_owned()));
+        seen
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_arrive() {
+        assert_eq!(lines(&[b"on", b"e\r\ntwo\rthr", b"ee"]), ["one", "two", "three"]);
+        assert_eq!(lines(&[b"\xff\xfe\n\0"]), ["\u{fffd}\u{fffd}", "\0"]);
+        assert_eq!(lines(&[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let long = vec![b'x'; 3000];
+        let seen = lines(&[&long, &long, &long, b"\nnext"]);
+        assert_eq!(seen.iter().map(String::len).collect::<Vec<_>>(), [LINE_BYTES, 4]);
+    }
+
+    fn marker(lines: &[(&str, u64)]) -> Marker {
+        let mut marker = Marker::new(Regex::new(r"^step (\w*)").expect("a pattern"));
+        lines.iter().for_each(|(line, time)| marker.line(line, *time));
+        marker
+    }
+
+    #[test]
+    fn a_match_begins_a_step_and_ends_the_one_before() {
+        let marker =
+            marker(&[("step 7", 10), ("else", 15), ("step", 20), ("step x", 20), ("step 3", 50)]);
+        let steps = marker.steps();
+        let seen: Vec<_> = steps.steps.iter().map(|s| (s.index, s.begin_ns, s.end_ns)).collect();
+        assert_eq!(seen, [(7, 10, 20)].into_iter().chain([(9, 20, 50)]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn output_that_is_held_back_is_told() {
+        let together: Vec<_> = (0..10).map(|_| ("step", 5)).collect();
+        assert!(marker(&together).warning().expect("told").starts_with("9 of 10"));
+        let apart: Vec<_> = (0..10).map(|time| ("step", time)).collect();
+        assert_eq!(marker(&apart).warning(), None);
+        assert!(marker(&[]).warning().expect("told").contains("no line"));
+    }
+}

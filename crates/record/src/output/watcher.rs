@@ -1,0 +1,131 @@
+//! A thread that copies a target's output into its logs and times the lines that mark steps.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use regex::Regex;
+use simprof_model::Steps;
+
+use super::log::Log;
+use super::pattern::{Lines, Marker};
+use super::{TAIL_BYTES, text};
+use crate::clock;
+use crate::guardian::protocol::poll_readable;
+
+/// The running thread.
+pub struct Watcher {
+    thread: JoinHandle<Seen>,
+    /// Closed to end the thread even where something still holds the pipes open.
+    stop: OwnedFd,
+}
+
+/// What the thread has seen.
+#[derive(Default)]
+pub struct Seen {
+    pub tails: [String; 2],
+    pub steps: Steps,
+    pub warnings: Vec<String>,
+}
+
+/// One of the two outputs.
+struct Stream {
+    /// None when it has ended.
+    pipe: Option<File>,
+    log: Log,
+    lines: Lines,
+    tail: Vec<u8>,
+}
+
+impl Watcher {
+    pub fn start(pipes: [OwnedFd; 2], logs: [Log; 2], pattern: Regex) -> io::Result<Watcher> {
+        let (stopped, stop) = io::pipe()?;
+        let [first, second] = pipes;
+        let [first_log, second_log] = logs;
+        let streams = [Stream::new(first, first_log), Stream::new(second, second_log)];
+        let marker = Marker::new(pattern);
+        let thread = thread::Builder::new()
+            .name("output".to_owned())
+            .spawn(move || watch(streams, marker, &stopped.into()))?;
+        Ok(Watcher { thread, stop: stop.into() })
+    }
+
+    /// Waits until all that was written has been copied.
+    pub fn finish(self) -> Seen {
+        drop(self.stop);
+        self.thread.join().unwrap_or_else(|_| Seen {
+            warnings: vec!["the thread that reads the output has failed".to_owned()],
+            ..Seen::default()
+        })
+    }
+}
+
+fn watch(mut streams: [Stream; 2], mut marker: Marker, stop: &OwnedFd) -> Seen {
+    let mut chunk = vec![0; 1 << 16];
+    let mut stopping = false;
+    while streams.iter().any(|stream| stream.pipe.is_some()) {
+        let stop_fd = if stopping { -1 } else { stop.as_raw_fd() };
+        let timeout = stopping.then_some(Duration::ZERO);
+        let fds = [streams[0].fd(), streams[1].fd(), stop_fd];
+        let Ok(ready) = poll_readable(&fds, timeout) else { break };
+        for (stream, _) in streams.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            stream.read(&mut chunk, &mut marker);
+        }
+        if stopping && !ready[0] && !ready[1] {
+            break;
+        }
+        stopping |= ready[2];
+    }
+    conclude(streams, marker)
+}
+
+fn conclude(mut streams: [Stream; 2], mut marker: Marker) -> Seen {
+    let now_ns = clock::now_ns();
+    for stream in &mut streams {
+        stream.lines.end(|line| marker.line(line, now_ns));
+    }
+    let losses = streams.iter().filter_map(|stream| stream.log.loss_warning());
+    let warnings = losses.chain(marker.warning()).collect();
+    Seen { tails: streams.map(|stream| text(stream.recent())), steps: marker.steps(), warnings }
+}
+
+impl Stream {
+    fn new(pipe: OwnedFd, log: Log) -> Self {
+        Self { pipe: Some(pipe.into()), log, lines: Lines::default(), tail: Vec::new() }
+    }
+
+    fn fd(&self) -> RawFd {
+        self.pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Reads once; the lines in it get the time of the read.
+    fn read(&mut self, chunk: &mut [u8], marker: &mut Marker) {
+        let Some(pipe) = &mut self.pipe else { return };
+        let bytes = match pipe.read(chunk) {
+            Ok(0) => {
+                self.pipe = None;
+                return;
+            }
+            Ok(count) => &chunk[..count],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(_) => {
+                self.pipe = None;
+                return;
+            }
+        };
+        let now_ns = clock::now_ns();
+        self.lines.feed(bytes, |line| marker.line(line, now_ns));
+        self.log.write(bytes);
+        self.tail.extend_from_slice(bytes);
+        if self.tail.len() > 16 * TAIL_BYTES {
+            let excess = self.tail.len() - TAIL_BYTES;
+            self.tail.drain(..excess);
+        }
+    }
+
+    fn recent(&self) -> &[u8] {
+        &self.tail[self.tail.len().saturating_sub(TAIL_BYTES)..]
+    }
+}
