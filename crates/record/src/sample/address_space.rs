@@ -29,11 +29,7 @@ pub(super) struct AddressSpace {
 
 impl AddressSpace {
     pub fn new() -> Self {
-        Self {
-            mappings: Vec::new(),
-            unwinder: ModuleUnwinder::new(),
-            resolved: FastMap::default(),
-        }
+        Self { mappings: Vec::new(), unwinder: ModuleUnwinder::new(), resolved: FastMap::default() }
     }
 
     /// Knows the unwind information of every module here.
@@ -98,8 +94,10 @@ impl AddressSpace {
 
     fn locate(&self, address: u64) -> RawFrame {
         let after = self.mappings.partition_point(|known| known.range.start <= address);
-        let mapping =
-            after.checked_sub(1).map(|at| &self.mappings[at]).filter(|m| m.range.contains(&address));
+        let mapping = after
+            .checked_sub(1)
+            .map(|at| &self.mappings[at])
+            .filter(|m| m.range.contains(&address));
         match mapping {
             Some(mapping) => {
                 RawFrame { module: mapping.module, address: address.wrapping_sub(mapping.bias) }

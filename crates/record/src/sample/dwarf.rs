@@ -10,6 +10,8 @@ use gimli::{DwarfSections, EndianSlice, NativeEndian, UnitOffset, UnitRef};
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection};
 
+use super::symbol_table::demangle;
+
 type Reader<'a> = EndianSlice<'a, NativeEndian>;
 
 /// References from one entry to another are followed this far.
@@ -42,7 +44,8 @@ pub(super) type Sections<'a> = DwarfSections<Cow<'a, [u8]>>;
 /// Loads the debug sections of a file; sections that are missing are empty.
 pub(super) fn load<'a>(file: &ElfFile64<'a, Endianness>) -> Sections<'a> {
     let section = |id: gimli::SectionId| -> Result<Cow<'a, [u8]>, std::convert::Infallible> {
-        let data = file.section_by_name(id.name()).and_then(|section| section.uncompressed_data().ok());
+        let data =
+            file.section_by_name(id.name()).and_then(|section| section.uncompressed_data().ok());
         Ok(data.unwrap_or_default())
     };
     match DwarfSections::load(section) {
@@ -73,7 +76,10 @@ struct OtherUnit<'a> {
 
 impl<'a> DebugInfo<'a> {
     /// Reads the tables of contents; units are read when an address within them is asked for.
-    pub fn new(sections: &'a Sections<'a>, supplementary: Option<&'a Sections<'a>>) -> Option<Self> {
+    pub fn new(
+        sections: &'a Sections<'a>,
+        supplementary: Option<&'a Sections<'a>>,
+    ) -> Option<Self> {
         let borrow = |section: &'a Cow<'a, [u8]>| EndianSlice::new(section, NativeEndian);
         let mut dwarf = sections.borrow_with_sup(supplementary, borrow);
         dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
@@ -98,8 +104,8 @@ impl<'a> DebugInfo<'a> {
             let key = entry.map(|(unit, offset)| (unit_start(unit), offset.0));
             let known = key.and_then(|key| functions.get(&key).cloned());
             let function = known.or_else(|| {
-                let name = frame.function.as_ref().and_then(|name| name.demangle().ok());
-                let name = name.map(Cow::into_owned).or_else(&symbol)?;
+                let name = frame.function.as_ref().map(|name| demangle(name.name.slice()));
+                let name = name.or_else(&symbol)?;
                 let declared = entry.map(|(unit, at)| declaration(unit, at, other_units));
                 let function = Rc::new(function(name, declared.unwrap_or_default(), files));
                 functions.extend(key.map(|key| (key, Rc::clone(&function))));
@@ -115,7 +121,11 @@ impl<'a> DebugInfo<'a> {
     }
 }
 
-fn function(name: String, declared: Declaration, files: &mut HashMap<String, Rc<str>>) -> FunctionInfo {
+fn function(
+    name: String,
+    declared: Declaration,
+    files: &mut HashMap<String, Rc<str>>,
+) -> FunctionInfo {
     let file = declared.file.map(|file| intern(files, &file));
     let cell = OnceCell::new();
     if let Some(file) = file {
@@ -161,7 +171,8 @@ fn declaration<'u, 'a>(
         let Ok(entry) = unit.entry(offset) else { break };
         let number = |name| entry.attr_value(name).and_then(|value| value.udata_value());
         if declared.line.is_none() {
-            declared.line = number(gimli::DW_AT_decl_line).and_then(|line| u32::try_from(line).ok());
+            declared.line =
+                number(gimli::DW_AT_decl_line).and_then(|line| u32::try_from(line).ok());
         }
         if declared.file.is_none() {
             declared.file = entry

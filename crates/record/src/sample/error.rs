@@ -51,7 +51,9 @@ pub enum SampleError {
         range: &'static str,
     },
     /// The memory shared with the kernel could not be had, however small.
-    #[error("cannot map the ring buffer of CPU {cpu} ({bytes} bytes); the limits are `ulimit -l` and /proc/sys/kernel/perf_event_mlock_kb")]
+    #[error(
+        "cannot map the ring buffer of CPU {cpu} ({bytes} bytes); the limits are `ulimit -l` and /proc/sys/kernel/perf_event_mlock_kb"
+    )]
     Ring {
         /// The CPU that the buffer belongs to.
         cpu: u32,

@@ -131,7 +131,8 @@ pub(super) fn open(attr: &perf_event_attr, pid: u32, cpu: u32) -> io::Result<Own
 
 /// How the records of an event are laid out.
 pub(super) fn layout(attr: &perf_event_attr) -> RecordParseInfo {
-    let words = |kinds: SampleFormat| 8 * u8::try_from(kinds.bits().count_ones()).unwrap_or(u8::MAX);
+    let words =
+        |kinds: SampleFormat| 8 * u8::try_from(kinds.bits().count_ones()).unwrap_or(u8::MAX);
     let sample_format = SampleFormat::from_bits_truncate(attr.sample_type);
     let trailer = SampleFormat::TID | SampleFormat::TIME | SampleFormat::CPU;
     let after_time = SampleFormat::TIME | SampleFormat::CPU;

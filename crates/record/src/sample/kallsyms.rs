@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn hidden_addresses_give_no_names() {
-        let symbols = KernelSymbols::parse("0000000000000000 T _text\n0000000000000000 t do_work\n");
+        let symbols =
+            KernelSymbols::parse("0000000000000000 T _text\n0000000000000000 t do_work\n");
         assert_eq!(symbols.at(0xffff_ffff_8100_01ff), None);
     }
 }

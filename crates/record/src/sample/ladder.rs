@@ -127,7 +127,9 @@ fn refusal(event: Event, error: &io::Error) -> Refusal {
         libc::EPERM => "forbidden: a container's seccomp filter or a security module denies \
                         perf_event_open"
             .into(),
-        libc::ENOSYS => "this kernel (or the sandbox that stands for it) has no perf_event_open".into(),
+        libc::ENOSYS => {
+            "this kernel (or the sandbox that stands for it) has no perf_event_open".into()
+        }
         libc::EMFILE => "too many open files: two are needed for each CPU (see `ulimit -n`)".into(),
         _ => error.to_string(),
     };

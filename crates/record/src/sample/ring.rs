@@ -48,7 +48,8 @@ impl Ring {
 
     /// What the kernel has written and we have not yet given back.
     pub fn view(&self) -> View<'_> {
-        let head = self.position(|page| unsafe { &raw mut (*page).data_head }).load(Ordering::Acquire);
+        let head =
+            self.position(|page| unsafe { &raw mut (*page).data_head }).load(Ordering::Acquire);
         // SAFETY: the data follow the first page and are `data_bytes` long. The kernel writes to
         // them beyond the head only, and a view reads below it only.
         let bytes = unsafe {
@@ -70,10 +71,7 @@ impl Ring {
     }
 
     /// One of the two positions on the page that is shared with the kernel.
-    fn position(
-        &self,
-        field: impl FnOnce(*mut perf_event_mmap_page) -> *mut u64,
-    ) -> &AtomicU64 {
+    fn position(&self, field: impl FnOnce(*mut perf_event_mmap_page) -> *mut u64) -> &AtomicU64 {
         let pointer = field(self.base.as_ptr());
         // SAFETY: the field is aligned, lives as long as the mapping, and both sides access it
         // atomically.

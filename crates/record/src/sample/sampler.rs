@@ -75,7 +75,8 @@ impl Sampler {
     ///
     /// [`SampleError::Thread`] and [`SampleError::Panicked`] where the draining thread is gone.
     pub fn finish(mut self, target_cpu_ns: u64) -> Result<Profile, SampleError> {
-        let drain = self.drain.take().expect("only finish and drop take it, and both end the sampler");
+        let drain =
+            self.drain.take().expect("only finish and drop take it, and both end the sampler");
         let drained = drain.end()?;
         let started = Instant::now();
         let circumstances = Circumstances {
@@ -159,7 +160,8 @@ fn map_rings(
     loop {
         match map_all(&opened.cpus, bytes, &layouts) {
             Ok(rings) => {
-                let warnings = if bytes < wanted { vec![shrunk(wanted, bytes)] } else { Vec::new() };
+                let warnings =
+                    if bytes < wanted { vec![shrunk(wanted, bytes)] } else { Vec::new() };
                 return Ok((sources(opened.cpus, rings), warnings));
             }
             Err((_, source)) if is_want_of_memory(&source) && bytes / 2 >= least => bytes /= 2,
@@ -234,7 +236,9 @@ mod tests {
 
     #[test]
     fn buffers_are_powers_of_two_and_bounded_in_total() {
-        for (cpus, bytes) in [(0, 2 << 20), (1, 2 << 20), (128, 2 << 20), (200, 1 << 20), (512, 512 << 10)] {
+        for (cpus, bytes) in
+            [(0, 2 << 20), (1, 2 << 20), (128, 2 << 20), (200, 1 << 20), (512, 512 << 10)]
+        {
             assert_eq!(wanted_bytes(cpus), bytes, "{cpus} CPUs");
         }
     }

@@ -1,7 +1,5 @@
 //! Function names from an ELF file's symbol tables, and function bounds from its unwind tables.
 
-use std::borrow::Cow;
-
 use object::elf;
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol, SymbolFlags};
@@ -48,9 +46,7 @@ impl<'a> SymbolTable<'a> {
 }
 
 /// A symbol where it names code.
-fn function<'a>(
-    symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>,
-) -> Option<Symbol<'a>> {
+fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> Option<Symbol<'a>> {
     let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { return None };
     let kind = st_info.st_type();
     if !matches!(kind, elf::STT_FUNC | elf::STT_GNU_IFUNC | elf::STT_NOTYPE) {
@@ -73,13 +69,23 @@ fn function<'a>(
 }
 
 /// The readable form of a symbol's name, its version (`@@GLIBC_2.34`) left out.
-fn demangle(name: &[u8]) -> String {
+///
+/// Only names with a mangling's own prefix are demangled: the C function `f` would else become `float`.
+pub(super) fn demangle(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     let bare = match name.find('@') {
-        Some(at) if at > 0 => Cow::Owned(name[..at].to_owned()),
-        _ => name,
+        Some(at) if at > 0 => &name[..at],
+        _ => &name,
     };
-    addr2line::demangle_auto(bare, None).into_owned()
+    let readable = if bare.starts_with("_R") {
+        addr2line::demangle(bare, gimli::DW_LANG_Rust)
+    } else if bare.starts_with("_Z") {
+        addr2line::demangle(bare, gimli::DW_LANG_Rust)
+            .or_else(|| addr2line::demangle(bare, gimli::DW_LANG_C_plus_plus))
+    } else {
+        None
+    };
+    readable.unwrap_or_else(|| bare.to_owned())
 }
 
 #[cfg(test)]
@@ -90,10 +96,15 @@ mod tests {
     fn names_are_demangled_and_stripped_of_versions() {
         let table = [
             ("main", "main"),
+            ("f", "f"),
+            ("St", "St"),
             ("memcpy@@GLIBC_2.14", "memcpy"),
             ("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core::fmt::Write::write_fmt"),
             ("_RNvC6_123foo3bar", "123foo::bar"),
-            ("_ZNSt6vectorIiSaIiEE9push_backERKi", "std::vector<int, std::allocator<int> >::push_back(int const&)"),
+            (
+                "_ZNSt6vectorIiSaIiEE9push_backERKi",
+                "std::vector<int, std::allocator<int> >::push_back(int const&)",
+            ),
             ("_Znonsense", "_Znonsense"),
         ];
         for (mangled, plain) in table {

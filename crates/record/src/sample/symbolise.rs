@@ -103,9 +103,8 @@ impl<'a> FunctionBounds<'a> {
 fn bounds_sections<'a>(file: &ElfFile64<'a, Endianness>) -> Option<BoundsSections<'a>> {
     let section = |name| file.section_by_name(name);
     let (header, frame) = (section(".eh_frame_hdr")?, section(".eh_frame")?);
-    let mut bases = BaseAddresses::default()
-        .set_eh_frame_hdr(header.address())
-        .set_eh_frame(frame.address());
+    let mut bases =
+        BaseAddresses::default().set_eh_frame_hdr(header.address()).set_eh_frame(frame.address());
     for (name, set) in [
         (".text", BaseAddresses::set_text as fn(BaseAddresses, u64) -> BaseAddresses),
         (".got", BaseAddresses::set_got),
@@ -115,5 +114,9 @@ fn bounds_sections<'a>(file: &ElfFile64<'a, Endianness>) -> Option<BoundsSection
         }
     }
     let parsed = EhFrameHdr::new(header.data().ok()?, NativeEndian).parse(&bases, 8).ok()?;
-    Some(BoundsSections { frame: EhFrame::new(frame.data().ok()?, NativeEndian), header: parsed, bases })
+    Some(BoundsSections {
+        frame: EhFrame::new(frame.data().ok()?, NativeEndian),
+        header: parsed,
+        bases,
+    })
 }

@@ -13,8 +13,7 @@ const CACHES: usize = 16;
 type RuleCache = framehop::CacheNative<framehop::MayAllocateDuringUnwind>;
 
 /// Knows the modules of one address space.
-pub(super) type ModuleUnwinder =
-    UnwinderNative<SectionBytes, framehop::MayAllocateDuringUnwind>;
+pub(super) type ModuleUnwinder = UnwinderNative<SectionBytes, framehop::MayAllocateDuringUnwind>;
 
 /// Which registers the kernel copies, as bits of its numbering for this architecture.
 #[cfg(target_arch = "x86_64")]
@@ -144,12 +143,10 @@ impl Walker {
             let lookup = address.address_for_lookup();
             frames.push(lookup);
             let cache = &mut self.caches[(lookup >> 4) as usize % CACHES];
-            let caller = unwinder.unwind_frame(
-                address,
-                &mut registers.rest,
-                cache,
-                &mut |address| stack.read(address),
-            );
+            let caller =
+                unwinder.unwind_frame(address, &mut registers.rest, cache, &mut |address| {
+                    stack.read(address)
+                });
             match caller {
                 Ok(None) | Err(Error::ReturnAddressIsNull) => return WalkEnd::Root,
                 Ok(Some(caller)) => match FrameAddress::from_return_address(caller) {
