@@ -1,1 +1,54 @@
-//! Sampled stacks of a running program.
+//! Samples the stacks of a process and of all that it starts, from outside, by the kernel's perf events.
+//!
+//! [`Sampler::open`] opens one sampling event per CPU, inherited by threads and children, and starts
+//! the thread that drains, orders and unwinds; [`Sampler::finish`] symbolises what was collected.
+//! Nothing here stops or slows the target by more than the kernel's own copy of registers and stack:
+//! where the recorder falls behind, samples are lost and counted.
+
+mod address_space;
+mod debug_file;
+mod drain;
+mod dwarf;
+mod error;
+mod event;
+mod kallsyms;
+mod ladder;
+mod merge;
+mod module;
+mod observer;
+mod profile;
+mod raw_stacks;
+mod ring;
+mod sampler;
+mod symbol_table;
+mod symbolise;
+mod unwind;
+
+pub use error::{Refusal, SampleError};
+pub use ladder::{EventProbe, probe_events};
+pub use sampler::Sampler;
+
+/// Which event is asked to tell the time that a thread spends on a CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recorder {
+    /// The best that the machine allows: [`Recorder::Cycles`], else [`Recorder::CpuClock`].
+    Auto,
+    /// The hardware's cycle counter. Virtual machines often have none.
+    Cycles,
+    /// The kernel's high-resolution timer; works wherever perf events do.
+    CpuClock,
+}
+
+/// How to sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sampling {
+    /// Samples per second of CPU time of the target, 1 to 100,000.
+    pub rate_hz: u32,
+    /// Bytes of user stack copied with each sample: a multiple of 8, at most 65,528 (the kernel
+    /// cuts it shorter where a record would pass 64 KiB). Deeper stacks are cut and counted.
+    pub stack_bytes: u32,
+    /// Whether to record frames and time of the kernel, where that is allowed.
+    pub kernel: bool,
+    /// Which event to use.
+    pub recorder: Recorder,
+}

@@ -1,0 +1,161 @@
+//! The perf events that are opened on a target: what they count and what their records carry.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use linux_perf_event_reader::{
+    BranchSampleFormat, Endianness, ReadFormat, RecordIdParseInfo, RecordParseInfo, SampleFormat,
+};
+use perf_event_open_sys as sys;
+use sys::bindings::{self, perf_event_attr};
+
+use super::unwind;
+
+/// What is asked to fire, in CPU time of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clock {
+    Cycles,
+    CpuClock,
+}
+
+/// One way to sample: a clock, with or without the kernel's part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Event {
+    pub clock: Clock,
+    pub kernel: bool,
+}
+
+impl Event {
+    /// The name that `perf` would give it.
+    pub fn name(self) -> String {
+        let clock = match self.clock {
+            Clock::Cycles => "cycles",
+            Clock::CpuClock => "cpu-clock",
+        };
+        format!("{clock}:{}", if self.kernel { "uk" } else { "u" })
+    }
+
+    /// The request for samples at `rate_hz` with `stack_bytes` of stack.
+    pub fn sampling_attr(self, rate_hz: u32, stack_bytes: u32) -> perf_event_attr {
+        let mut attr = inherited_attr();
+        match self.clock {
+            Clock::Cycles => {
+                attr.type_ = bindings::PERF_TYPE_HARDWARE;
+                attr.config = bindings::PERF_COUNT_HW_CPU_CYCLES.into();
+                attr.set_freq(1);
+                attr.__bindgen_anon_1.sample_freq = rate_hz.into();
+            }
+            Clock::CpuClock => {
+                attr.type_ = bindings::PERF_TYPE_SOFTWARE;
+                attr.config = bindings::PERF_COUNT_SW_CPU_CLOCK.into();
+                attr.__bindgen_anon_1.sample_period = 1_000_000_000 / u64::from(rate_hz);
+            }
+        }
+        attr.sample_type = u64::from(
+            bindings::PERF_SAMPLE_IP
+                | bindings::PERF_SAMPLE_TID
+                | bindings::PERF_SAMPLE_TIME
+                | bindings::PERF_SAMPLE_CPU
+                | bindings::PERF_SAMPLE_PERIOD
+                | bindings::PERF_SAMPLE_REGS_USER,
+        );
+        attr.sample_regs_user = unwind::REGISTER_MASK;
+        if stack_bytes > 0 {
+            attr.sample_type |= u64::from(bindings::PERF_SAMPLE_STACK_USER);
+            attr.sample_stack_user = stack_bytes;
+        }
+        if self.kernel {
+            attr.sample_type |= u64::from(bindings::PERF_SAMPLE_CALLCHAIN);
+            attr.set_exclude_callchain_user(1);
+        } else {
+            attr.set_exclude_kernel(1);
+        }
+        attr
+    }
+}
+
+/// The request for what happens to processes: forks, names, mappings, ends.
+///
+/// It counts nothing. It has a buffer of its own, so that a mapping is never lost to a burst of
+/// samples, and so that a new module can be opened while its process still lives.
+pub(super) fn lifecycle_attr() -> perf_event_attr {
+    let mut attr = inherited_attr();
+    attr.type_ = bindings::PERF_TYPE_SOFTWARE;
+    attr.config = bindings::PERF_COUNT_SW_DUMMY.into();
+    attr.sample_type = u64::from(
+        bindings::PERF_SAMPLE_TID | bindings::PERF_SAMPLE_TIME | bindings::PERF_SAMPLE_CPU,
+    );
+    attr.set_exclude_kernel(1);
+    attr.set_mmap(1);
+    attr.set_mmap2(1);
+    attr.set_comm(1);
+    attr.set_comm_exec(1);
+    attr.set_task(1);
+    attr.__bindgen_anon_2.wakeup_watermark = 1;
+    attr
+}
+
+/// What both requests share.
+fn inherited_attr() -> perf_event_attr {
+    let mut attr = perf_event_attr {
+        size: u32::try_from(size_of::<perf_event_attr>()).expect("the structure is small"),
+        clockid: libc::CLOCK_MONOTONIC,
+        ..Default::default()
+    };
+    attr.set_disabled(1);
+    attr.set_enable_on_exec(1);
+    attr.set_inherit(1);
+    attr.set_exclude_hv(1);
+    attr.set_sample_id_all(1);
+    attr.set_use_clockid(1);
+    // A watermark of zero bytes stands for half of the buffer.
+    attr.set_watermark(1);
+    attr
+}
+
+/// Opens `attr` on a process, for the time that it spends on one CPU.
+pub(super) fn open(attr: &perf_event_attr, pid: u32, cpu: u32) -> io::Result<OwnedFd> {
+    let mut attr = *attr;
+    let (Ok(pid), Ok(cpu)) = (i32::try_from(pid), i32::try_from(cpu)) else {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    };
+    let flags = bindings::PERF_FLAG_FD_CLOEXEC.into();
+    // SAFETY: `attr` is a complete structure whose size field is right, and lives through the call.
+    let fd = unsafe { sys::perf_event_open(&raw mut attr, pid, cpu, -1, flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system has just made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// How the records of an event are laid out.
+pub(super) fn layout(attr: &perf_event_attr) -> RecordParseInfo {
+    let words =
+        |kinds: SampleFormat| 8 * u8::try_from(kinds.bits().count_ones()).unwrap_or(u8::MAX);
+    let sample_format = SampleFormat::from_bits_truncate(attr.sample_type);
+    let trailer = SampleFormat::TID | SampleFormat::TIME | SampleFormat::CPU;
+    let after_time = SampleFormat::TIME | SampleFormat::CPU;
+    let before_time = SampleFormat::IP | SampleFormat::TID;
+    RecordParseInfo {
+        endian: if cfg!(target_endian = "little") {
+            Endianness::LittleEndian
+        } else {
+            Endianness::BigEndian
+        },
+        sample_format,
+        branch_sample_format: BranchSampleFormat::empty(),
+        read_format: ReadFormat::empty(),
+        common_data_offset_from_end: Some(words(sample_format & trailer)),
+        sample_regs_user: attr.sample_regs_user,
+        user_regs_count: u8::try_from(attr.sample_regs_user.count_ones()).unwrap_or(u8::MAX),
+        sample_regs_intr: 0,
+        intr_regs_count: 0,
+        id_parse_info: RecordIdParseInfo {
+            nonsample_record_id_offset_from_end: None,
+            sample_record_id_offset_from_start: None,
+        },
+        nonsample_record_time_offset_from_end: Some(words(sample_format & after_time)),
+        sample_record_time_offset_from_start: Some(words(sample_format & before_time)),
+    }
+}

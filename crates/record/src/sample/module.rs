@@ -1,0 +1,372 @@
+//! The files that code was mapped from: opened while their process lives, each once.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::ops::{Deref, Range};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use framehop::ExplicitModuleSectionInfo;
+use object::elf;
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Endianness, Object, ObjectSection};
+
+/// Position in [`ModuleTable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ModuleIndex(pub u32);
+
+impl ModuleIndex {
+    /// The kernel.
+    pub const KERNEL: Self = Self(0);
+    /// Executable memory that no file was mapped to.
+    pub const ANONYMOUS: Self = Self(1);
+    /// Addresses where nothing is known to be mapped.
+    pub const UNKNOWN: Self = Self(2);
+}
+
+/// A mapping of a file into a process, as the kernel reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileMapping {
+    pub pid: u32,
+    pub range: Range<u64>,
+    pub file_offset: u64,
+    pub path: String,
+    pub identity: FileIdentity,
+}
+
+/// Which file it was, whatever its path names now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct FileIdentity {
+    pub device: (u32, u32),
+    pub inode: u64,
+    pub generation: u64,
+}
+
+/// A module of the target.
+#[derive(Debug)]
+pub(super) struct ModuleFile {
+    /// Path as the target saw it, or a name in brackets.
+    pub path: String,
+    /// Its content, where it could be opened and is a 64-bit ELF file.
+    pub image: Option<Image>,
+}
+
+/// Every module that was seen.
+#[derive(Debug)]
+pub(super) struct ModuleTable {
+    modules: Vec<ModuleFile>,
+    known: HashMap<(String, FileIdentity), ModuleIndex>,
+    started: SystemTime,
+}
+
+impl ModuleTable {
+    /// The modules that are always there, in the order of the constants of [`ModuleIndex`].
+    pub fn new() -> Self {
+        let named = |path: &str| ModuleFile { path: path.to_owned(), image: None };
+        Self {
+            modules: vec![named("[kernel]"), named("[anon]"), named("[unknown]")],
+            known: HashMap::new(),
+            started: SystemTime::now(),
+        }
+    }
+
+    /// The module of a mapping, opened where it is new.
+    pub fn of_mapping(&mut self, mapping: &FileMapping) -> ModuleIndex {
+        if is_anonymous(&mapping.path) {
+            return ModuleIndex::ANONYMOUS;
+        }
+        let key = (mapping.path.clone(), mapping.identity);
+        if let Some(&index) = self.known.get(&key) {
+            return index;
+        }
+        let path = mapping.path.trim_end_matches(" (deleted)").to_owned();
+        let image = open_image(mapping, &path, self.started);
+        self.modules.push(ModuleFile { path, image });
+        let index = ModuleIndex(
+            u32::try_from(self.modules.len() - 1).expect("fewer than 2^32 files are mapped"),
+        );
+        self.known.insert(key, index);
+        index
+    }
+
+    /// A module by its index.
+    pub fn get(&self, index: ModuleIndex) -> &ModuleFile {
+        &self.modules[index.0 as usize]
+    }
+
+    /// All modules with their indices.
+    pub fn iter(&self) -> impl Iterator<Item = (ModuleIndex, &ModuleFile)> {
+        (0..).map(ModuleIndex).zip(&self.modules)
+    }
+}
+
+/// True for what the kernel calls memory without a file, `[vdso]` excepted.
+fn is_anonymous(path: &str) -> bool {
+    path != "[vdso]"
+        && (!path.starts_with('/')
+            || path.starts_with("//")
+            || path.starts_with("/anon_hugepage")
+            || path.starts_with("/dev/zero"))
+}
+
+/// Bytes that are shared: a mapped file, or memory.
+#[derive(Clone)]
+pub(super) struct SharedBytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+impl std::fmt::Debug for SharedBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SharedBytes({} bytes)", self.len())
+    }
+}
+
+impl SharedBytes {
+    /// Shares bytes in memory.
+    pub fn from_vec(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
+    }
+
+    /// Maps a whole file.
+    pub fn map(file: &File) -> std::io::Result<Self> {
+        // SAFETY: the mapping is private and read-only. Whoever truncates the file while it is
+        // mapped would kill us with a bus error; that is true of every program that is running,
+        // its loader maps the same files, so linkers and package managers replace and never truncate.
+        let map = unsafe { memmap2::Mmap::map(file) }?;
+        Ok(Self(Arc::new(map)))
+    }
+}
+
+impl Deref for SharedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+/// A part of shared bytes.
+#[derive(Debug, Clone)]
+pub(super) struct SectionBytes {
+    bytes: SharedBytes,
+    range: Range<usize>,
+}
+
+impl Deref for SectionBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+}
+
+/// A loadable part of an ELF file that holds code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CodeSegment {
+    file_range: Range<u64>,
+    svma: u64,
+}
+
+/// The content of an ELF file, and what unwinding needs of it.
+///
+/// "svma" is an address as the file states it; "avma" is where it was mapped to.
+#[derive(Debug)]
+pub(super) struct Image {
+    bytes: SharedBytes,
+    base_svma: u64,
+    code: Vec<CodeSegment>,
+    sections: ExplicitModuleSectionInfo<SectionBytes>,
+}
+
+impl Image {
+    /// Reads the headers; none where the bytes are not a 64-bit ELF file.
+    pub fn parse(bytes: SharedBytes) -> Option<Self> {
+        let file = ElfFile64::<Endianness>::parse(&*bytes).ok()?;
+        let endian = file.endian();
+        let loads =
+            || file.elf_program_headers().iter().filter(|h| h.p_type(endian) == elf::PT_LOAD);
+        let base_svma = loads().map(|header| header.p_vaddr(endian)).min()? & !0xfff;
+        let code = loads()
+            .filter(|header| header.p_flags(endian).contains(elf::PF_X))
+            .map(|header| CodeSegment {
+                file_range: header.p_offset(endian)
+                    ..header.p_offset(endian).saturating_add(header.p_filesz(endian)),
+                svma: header.p_vaddr(endian),
+            })
+            .collect();
+        let sections = unwind_sections(&file, &bytes, base_svma);
+        Some(Self { base_svma, code, sections, bytes })
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &SharedBytes {
+        &self.bytes
+    }
+
+    /// The address that the file states for the code at an offset that was mapped.
+    ///
+    /// Mappings start at whole pages, so the offset may lie before its segment, and within the
+    /// page that another segment ends in: only segments of code are looked at.
+    pub fn svma_at(&self, file_offset: u64) -> Option<u64> {
+        const LARGEST_PAGE: u64 = 0x1_0000;
+        let distance = |segment: &&CodeSegment| segment.file_range.start.abs_diff(file_offset);
+        let segment = self
+            .code
+            .iter()
+            .filter(|segment| {
+                let first = segment.file_range.start.saturating_sub(LARGEST_PAGE);
+                (first..segment.file_range.end).contains(&file_offset)
+            })
+            .min_by_key(distance)?;
+        Some(segment.svma.wrapping_add(file_offset).wrapping_sub(segment.file_range.start))
+    }
+
+    /// The image as a module of an address space: its code mapped to `range`, moved by `bias`.
+    pub fn unwind_module(&self, range: Range<u64>, bias: u64) -> framehop::Module<SectionBytes> {
+        let base_avma = self.base_svma.wrapping_add(bias);
+        framehop::Module::new(String::new(), range, base_avma, self.sections.clone())
+    }
+}
+
+/// Finds the sections that unwinding reads, by section headers or, without these, by program headers.
+fn unwind_sections(
+    file: &ElfFile64<'_>,
+    bytes: &SharedBytes,
+    base_svma: u64,
+) -> ExplicitModuleSectionInfo<SectionBytes> {
+    let range = |name: &str| {
+        let section = file.section_by_name(name)?;
+        Some(section.address()..section.address().checked_add(section.size())?)
+    };
+    let mut sections = ExplicitModuleSectionInfo {
+        base_svma,
+        text_svma: range(".text"),
+        got_svma: range(".got"),
+        eh_frame_svma: range(".eh_frame"),
+        eh_frame: section_bytes(file, bytes, ".eh_frame"),
+        eh_frame_hdr_svma: range(".eh_frame_hdr"),
+        eh_frame_hdr: section_bytes(file, bytes, ".eh_frame_hdr"),
+        debug_frame: section_bytes(file, bytes, ".debug_frame"),
+        text: None,
+        stubs_svma: None,
+        stub_helper_svma: None,
+        unwind_info: None,
+        text_segment_svma: None,
+        text_segment: None,
+    };
+    if sections.eh_frame.is_none() {
+        add_sections_by_program_header(file, bytes, &mut sections);
+    }
+    sections
+}
+
+/// The bytes of a section, decompressed where they are compressed.
+fn section_bytes(file: &ElfFile64<'_>, bytes: &SharedBytes, name: &str) -> Option<SectionBytes> {
+    let section = file.section_by_name(name)?;
+    match section.compressed_file_range().ok()? {
+        range if range.format == object::CompressionFormat::None => {
+            let start = usize::try_from(range.offset).ok()?;
+            let end = start.checked_add(usize::try_from(range.uncompressed_size).ok()?)?;
+            bytes.get(start..end)?;
+            (start != end).then(|| SectionBytes { bytes: bytes.clone(), range: start..end })
+        }
+        _ => {
+            let data = section.uncompressed_data().ok()?.into_owned();
+            let range = 0..data.len();
+            Some(SectionBytes { bytes: SharedBytes::from_vec(data), range })
+        }
+    }
+}
+
+/// Finds `.eh_frame_hdr`, and `.eh_frame` through it, in a file whose section headers were removed.
+fn add_sections_by_program_header(
+    file: &ElfFile64<'_>,
+    bytes: &SharedBytes,
+    sections: &mut ExplicitModuleSectionInfo<SectionBytes>,
+) -> Option<()> {
+    // DW_EH_PE_pcrel | DW_EH_PE_sdata4: what every linker writes for the pointer to .eh_frame.
+    const RELATIVE_I32: u8 = 0x1b;
+    let endian = file.endian();
+    let headers = file.elf_program_headers();
+    let header = headers.iter().find(|h| h.p_type(endian) == elf::PT_GNU_EH_FRAME)?;
+    let (svma, size) = (header.p_vaddr(endian), header.p_filesz(endian));
+    let start = usize::try_from(header.p_offset(endian)).ok()?;
+    let end = start.checked_add(usize::try_from(size).ok()?)?;
+    let content = bytes.get(start..end)?;
+    if *content.get(1)? != RELATIVE_I32 {
+        return None;
+    }
+    let relative = i32::from_ne_bytes(content.get(4..8)?.try_into().ok()?);
+    let frame_svma = svma.wrapping_add(4).wrapping_add_signed(relative.into());
+    let load = headers.iter().filter(|h| h.p_type(endian) == elf::PT_LOAD).find(|h| {
+        let first = h.p_vaddr(endian);
+        (first..first.saturating_add(h.p_filesz(endian))).contains(&frame_svma)
+    })?;
+    let skipped = frame_svma - load.p_vaddr(endian);
+    let frame_start = usize::try_from(load.p_offset(endian).checked_add(skipped)?).ok()?;
+    let frame_end =
+        usize::try_from(load.p_offset(endian).checked_add(load.p_filesz(endian))?).ok()?;
+    bytes.get(frame_start..frame_end)?;
+    sections.eh_frame_hdr_svma = Some(svma..svma.checked_add(size)?);
+    sections.eh_frame_hdr = Some(SectionBytes { bytes: bytes.clone(), range: start..end });
+    sections.eh_frame_svma =
+        Some(frame_svma..frame_svma.checked_add((frame_end - frame_start) as u64)?);
+    sections.eh_frame = Some(SectionBytes { bytes: bytes.clone(), range: frame_start..frame_end });
+    Some(())
+}
+
+/// Opens the file of a mapping and reads its headers.
+fn open_image(mapping: &FileMapping, path: &str, started: SystemTime) -> Option<Image> {
+    if path == "[vdso]" {
+        return Image::parse(SharedBytes::from_vec(own_vdso()?));
+    }
+    let exact = PathBuf::from(format!(
+        "/proc/{}/map_files/{:x}-{:x}",
+        mapping.pid, mapping.range.start, mapping.range.end
+    ));
+    let file = open_regular(exact).or_else(|| {
+        let in_its_root = PathBuf::from(format!("/proc/{}/root{path}", mapping.pid));
+        [in_its_root, PathBuf::from(path)]
+            .into_iter()
+            .filter_map(open_regular)
+            .find(|file| !was_replaced(file, mapping.identity.inode, started))
+    })?;
+    Image::parse(SharedBytes::map(&file).ok()?)
+}
+
+fn open_regular(path: PathBuf) -> Option<File> {
+    // Not blocking: what the path names may be a pipe by now.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
+/// True where the path names another file by now than the one that was mapped.
+///
+/// Layered file systems number a file differently for its mapping and for its path, so another number alone
+/// does not prove it; a file that is also younger than the sampling does.
+fn was_replaced(file: &File, inode: u64, started: SystemTime) -> bool {
+    let Ok(metadata) = file.metadata() else { return true };
+    let started = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let changed = u64::try_from(metadata.ctime()).unwrap_or(0);
+    metadata.ino() != inode && changed >= started
+}
+
+/// The code that the kernel maps into every process; ours is the same as the target's.
+fn own_vdso() -> Option<Vec<u8>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let start = u64::from_str_radix(start, 16).ok()?;
+    let end = u64::from_str_radix(end, 16).ok()?;
+    let mut bytes = vec![0; usize::try_from(end.checked_sub(start)?).ok()?];
+    read_own_memory(start, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn read_own_memory(address: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+    use std::io::{Seek, SeekFrom};
+    let mut memory = File::open("/proc/self/mem")?;
+    memory.seek(SeekFrom::Start(address))?;
+    memory.read_exact(bytes)
+}

@@ -1,0 +1,331 @@
+//! Turns a recording into a profile: names, weights, and the account of how it was obtained.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use object::Object;
+use object::read::elf::ElfFile64;
+use simprof_model::{
+    Frame, FrameId, Function, FunctionKind, ModuleId, Profile, ProfileBuilder, Provenance, StackId,
+    StackSample, WeightKind,
+};
+
+use super::debug_file::hexadecimal;
+use super::event::{Clock, Event};
+use super::kallsyms::KernelSymbols;
+use super::module::{ModuleFile, ModuleIndex};
+use super::observer::{RawSample, Trace};
+use super::symbolise::{self, Symbolised};
+use super::unwind::WalkEnd;
+use super::{Refusal, Sampling};
+
+/// Functions that nothing calls: a stack that ends in one is whole, whatever unwinding thought of it.
+const ROOTS: [&str; 9] = [
+    "_start",
+    "_dl_start_user",
+    "__clone",
+    "__clone3",
+    "clone",
+    "clone3",
+    "__clone_internal",
+    "start_thread",
+    "thread_start",
+];
+/// Below this share of the rate asked for, the profile says so.
+const NOTABLE_SHORTFALL: f64 = 0.8;
+
+/// How the recording came about.
+#[derive(Debug)]
+pub(super) struct Circumstances {
+    pub sampling: Sampling,
+    pub event: Event,
+    pub refusals: Vec<Refusal>,
+    pub warnings: Vec<String>,
+    pub target_cpu_ns: u64,
+    pub recorder_cpu_ns: u64,
+    pub started: Instant,
+}
+
+/// Builds the profile of a recording.
+pub(super) fn build(trace: &Trace, circumstances: Circumstances) -> Profile {
+    let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
+    let frames = symbolised_frames(trace, &mut builder);
+    let stacks = Stacks::build(trace, &frames, &mut builder);
+    let threads: Vec<_> = trace
+        .threads
+        .iter()
+        .map(|thread| builder.thread(thread.pid, thread.tid, &thread.name))
+        .collect();
+    let weights = weights(&trace.samples, circumstances.event.clock, circumstances.target_cpu_ns);
+    for (sample, weight) in trace.samples.iter().zip(weights) {
+        let stack = sample.stack.map(|stack| stacks.ids[stack.0 as usize]);
+        let thread = threads[sample.thread as usize];
+        builder.sample(StackSample { time_ns: sample.time_ns, thread, stack, weight });
+    }
+    *builder.provenance() = provenance(trace, &stacks, circumstances);
+    builder.finish()
+}
+
+/// The frames that one raw frame stands for.
+#[derive(Debug, Default, Clone)]
+struct Expansion {
+    /// Innermost first.
+    frames: Vec<FrameId>,
+    named: bool,
+    is_root: bool,
+}
+
+/// Symbolises every distinct raw frame, module by module, in order of address.
+fn symbolised_frames(trace: &Trace, builder: &mut ProfileBuilder) -> Vec<Expansion> {
+    let raw = trace.stacks.frames();
+    let mut by_module: BTreeMap<ModuleIndex, Vec<(u64, usize)>> = BTreeMap::new();
+    for (position, frame) in raw.iter().enumerate() {
+        by_module.entry(frame.module).or_default().push((frame.address, position));
+    }
+    let mut expansions = vec![Expansion::default(); raw.len()];
+    for (index, mut places) in by_module {
+        places.sort_unstable();
+        if index == ModuleIndex::KERNEL {
+            expand_kernel(&places, builder, &mut expansions);
+        } else {
+            expand_module(trace.modules.get(index), &places, builder, &mut expansions);
+        }
+    }
+    expansions
+}
+
+fn expand_module(
+    file: &ModuleFile,
+    places: &[(u64, usize)],
+    builder: &mut ProfileBuilder,
+    expansions: &mut [Expansion],
+) {
+    let module = builder.module(&file.path, build_id(file));
+    let addresses: Vec<_> = places.iter().map(|&(address, _)| address).collect();
+    let symbolised = symbolise::addresses(file, &addresses);
+    for (&(address, position), found) in places.iter().zip(&symbolised) {
+        let kind = if found.named { FunctionKind::Native } else { FunctionKind::Unsymbolised };
+        expansions[position] = expand(found, module, address, kind, builder);
+    }
+}
+
+fn expand_kernel(
+    places: &[(u64, usize)],
+    builder: &mut ProfileBuilder,
+    expansions: &mut [Expansion],
+) {
+    let symbols = KernelSymbols::read();
+    let base = symbols.base();
+    for &(address, position) in places {
+        let symbol = symbols.at(address);
+        let name = symbol.map_or_else(|| format!("[kernel]+{address:#x}"), |s| s.name.clone());
+        let module = builder.module(symbol.map_or("[kernel]", |s| &s.module), None);
+        let found = Symbolised { places: vec![symbolise::place(name)], named: symbol.is_some() };
+        let offset = address.wrapping_sub(base);
+        expansions[position] = expand(&found, module, offset, FunctionKind::Kernel, builder);
+    }
+}
+
+fn expand(
+    found: &Symbolised,
+    module: ModuleId,
+    address: u64,
+    kind: FunctionKind,
+    builder: &mut ProfileBuilder,
+) -> Expansion {
+    let outermost = found.places.len() - 1;
+    let frames = found.places.iter().enumerate().map(|(depth, place)| {
+        let name = builder.string(&place.function.name);
+        let declared = place.function.file.get().map(|file| builder.string(file));
+        let line = place.function.line;
+        let function =
+            builder.function(Function { name, module: Some(module), file: declared, line, kind });
+        let file = place.file.as_ref().map(|file| builder.string(file));
+        let inlined = depth != outermost;
+        builder.frame(Frame { function, line: place.line, file, address, inlined })
+    });
+    let frames = frames.collect();
+    let is_root = ROOTS.contains(&found.places[outermost].function.name.as_str());
+    Expansion { frames, named: found.named, is_root }
+}
+
+fn build_id(file: &ModuleFile) -> Option<String> {
+    let image = file.image.as_ref()?;
+    let elf = ElfFile64::<object::Endianness>::parse(&**image.bytes()).ok()?;
+    Some(hexadecimal(elf.build_id().ok()??))
+}
+
+/// The stacks of the profile, by the raw stack that each stands for.
+struct Stacks {
+    ids: Vec<StackId>,
+    /// Whether the outermost function is one that nothing calls.
+    rooted: Vec<bool>,
+    /// Whether the innermost function has a name.
+    named: Vec<bool>,
+}
+
+impl Stacks {
+    fn build(trace: &Trace, frames: &[Expansion], builder: &mut ProfileBuilder) -> Self {
+        let count = trace.stacks.nodes().len();
+        let mut stacks = Self {
+            ids: Vec::with_capacity(count),
+            rooted: Vec::with_capacity(count),
+            named: Vec::with_capacity(count),
+        };
+        for node in trace.stacks.nodes() {
+            let parent = node.parent.map(|parent| parent.0 as usize);
+            let expansion = &frames[node.frame.0 as usize];
+            let caller = parent.map(|parent| stacks.ids[parent]);
+            let leaf = expansion
+                .frames
+                .iter()
+                .rev()
+                .fold(caller, |caller, &frame| Some(builder.child(caller, frame)));
+            stacks.ids.push(leaf.expect("every address has at least one frame"));
+            stacks.rooted.push(parent.map_or(expansion.is_root, |parent| stacks.rooted[parent]));
+            stacks.named.push(expansion.named);
+        }
+        stacks
+    }
+}
+
+/// What each sample stands for, in nanoseconds of CPU time.
+///
+/// The clock's periods are nanoseconds already. Cycles are not: they are scaled so that all together are the
+/// CPU time that the target used, which holds as far as the frequency was the same throughout.
+fn weights(samples: &[RawSample], clock: Clock, target_cpu_ns: u64) -> Vec<u64> {
+    match clock {
+        Clock::CpuClock => samples.iter().map(|sample| sample.period).collect(),
+        Clock::Cycles => scaled(samples.iter().map(|sample| sample.period), target_cpu_ns),
+    }
+}
+
+/// Scales counts so that their sum is `total`, each rounded so that no error adds up.
+fn scaled(counts: impl Iterator<Item = u64> + Clone, total: u64) -> Vec<u64> {
+    let sum: u128 = counts.clone().map(u128::from).sum();
+    let (mut counted, mut given) = (0_u128, 0_u128);
+    counts
+        .map(|count| {
+            counted += u128::from(count);
+            let due = counted * u128::from(total) / sum.max(1);
+            let weight = due - given;
+            given = due;
+            u64::try_from(weight).expect("a part of a total that fits")
+        })
+        .collect()
+}
+
+fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> Provenance {
+    let Circumstances { sampling, event, refusals, mut warnings, .. } = circumstances;
+    let samples = trace.samples.len() as u64;
+    let seconds = circumstances.target_cpu_ns as f64 / 1e9;
+    let achieved_hz = if seconds > 0.0 { samples as f64 / seconds } else { 0.0 };
+    warnings.extend(observations(trace, &sampling, event, achieved_hz));
+    let count = |is: &dyn Fn(&RawSample) -> bool| {
+        trace.samples.iter().filter(|sample| is(sample)).count() as u64
+    };
+    let known =
+        |flags: &[bool], sample: &RawSample| sample.stack.is_some_and(|s| flags[s.0 as usize]);
+    Provenance {
+        event: event.name(),
+        fallbacks: refusals.iter().map(Refusal::to_string).collect(),
+        rate_hz: sampling.rate_hz.into(),
+        achieved_hz,
+        samples,
+        lost: trace.counts.lost_samples,
+        truncated: count(&|s| s.end == WalkEnd::Cut && !known(&stacks.rooted, s)),
+        unsymbolised: count(&|s| !known(&stacks.named, s)),
+        kernel: event.kernel,
+        stack_bytes: sampling.stack_bytes,
+        recorder_cpu_ns: circumstances.recorder_cpu_ns,
+        symbolise_ns: u64::try_from(circumstances.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        target_cpu_ns: circumstances.target_cpu_ns,
+        warnings,
+    }
+}
+
+/// What a reader must know, one sentence each.
+fn observations(trace: &Trace, sampling: &Sampling, event: Event, achieved_hz: f64) -> Vec<String> {
+    let mut sentences = Vec::new();
+    let mut say = |is: bool, sentence: String| {
+        if is {
+            sentences.push(sentence);
+        }
+    };
+    let counts = trace.counts;
+    say(
+        !event.kernel,
+        "Time in the kernel is not sampled: shares are of time in user code.".to_owned(),
+    );
+    let share = achieved_hz / f64::from(sampling.rate_hz);
+    say(
+        share < NOTABLE_SHORTFALL && !trace.samples.is_empty(),
+        format!(
+            "{achieved_hz:.0} samples came per second of CPU time instead of {}: {}.",
+            sampling.rate_hz,
+            if event.kernel {
+                "threads that live shorter than a period are not seen"
+            } else {
+                "time in the kernel gives none"
+            }
+        ),
+    );
+    say(
+        counts.throttled > 0,
+        format!("The kernel paused sampling {} times since it came too fast.", counts.throttled),
+    );
+    say(
+        counts.lost_lifecycle > 0,
+        format!(
+            "{} records of mappings or processes were lost: some frames may be misnamed.",
+            counts.lost_lifecycle
+        ),
+    );
+    say(
+        counts.malformed > 0,
+        format!("{} records from the kernel could not be read.", counts.malformed),
+    );
+    sentences.extend(unopened(trace));
+    sentences
+}
+
+/// A sentence that names the files which stacks run through but which could not be opened.
+fn unopened(trace: &Trace) -> Option<String> {
+    let mut seen: Vec<_> = trace.stacks.frames().iter().map(|frame| frame.module).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    let paths: Vec<_> = trace
+        .modules
+        .iter()
+        .filter(|(index, module)| {
+            module.image.is_none()
+                && module.path.starts_with('/')
+                && seen.binary_search(index).is_ok()
+        })
+        .map(|(_, module)| module.path.as_str())
+        .collect();
+    (!paths.is_empty()).then(|| format!("Could not be opened as programs: {}.", paths.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scaled_weights_add_up_to_the_total() {
+        let table: [(&[u64], u64); 5] = [
+            (&[1, 1, 1], 100),
+            (&[], 7),
+            (&[0, 0], 7),
+            (&[1 << 60, 1, 1 << 60], u64::MAX),
+            (&[3], 0),
+        ];
+        for (counts, total) in table {
+            let weights = scaled(counts.iter().copied(), total);
+            let sum: u128 = weights.iter().copied().map(u128::from).sum();
+            let expected = if counts.iter().any(|&count| count > 0) { total } else { 0 };
+            assert_eq!(sum, u128::from(expected), "{counts:?}");
+        }
+        assert_eq!(scaled([1, 3].into_iter(), 400), [100, 300]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Stacks as addresses in modules, interned: what is kept of each sample until the end.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::module::ModuleIndex;
+
+/// A code address within a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct RawFrame {
+    pub module: ModuleIndex,
+    /// As the module states its addresses; a return address less one.
+    pub address: u64,
+}
+
+/// Position in [`RawStacks::frames`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RawFrameId(pub u32);
+
+/// Position in [`RawStacks::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RawStackId(pub u32);
+
+/// A frame called from `parent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RawNode {
+    pub parent: Option<RawStackId>,
+    pub frame: RawFrameId,
+}
+
+/// A tree of stacks; parents come before their children.
+#[derive(Debug, Default)]
+pub(super) struct RawStacks {
+    frames: Vec<RawFrame>,
+    nodes: Vec<RawNode>,
+    frame_ids: FastMap<RawFrame, RawFrameId>,
+    node_ids: FastMap<RawNode, RawStackId>,
+}
+
+impl RawStacks {
+    /// Interns a frame.
+    pub fn frame(&mut self, frame: RawFrame) -> RawFrameId {
+        *self.frame_ids.entry(frame).or_insert_with(|| {
+            self.frames.push(frame);
+            RawFrameId(last_index(self.frames.len()))
+        })
+    }
+
+    /// Interns the stack that is `frame` called from `parent`.
+    pub fn child(&mut self, parent: Option<RawStackId>, frame: RawFrameId) -> RawStackId {
+        let node = RawNode { parent, frame };
+        *self.node_ids.entry(node).or_insert_with(|| {
+            self.nodes.push(node);
+            RawStackId(last_index(self.nodes.len()))
+        })
+    }
+
+    /// Every frame that occurs, once.
+    pub fn frames(&self) -> &[RawFrame] {
+        &self.frames
+    }
+
+    /// The tree.
+    pub fn nodes(&self) -> &[RawNode] {
+        &self.nodes
+    }
+}
+
+fn last_index(length: usize) -> u32 {
+    u32::try_from(length - 1).expect("a recording has fewer than 2^32 distinct stacks")
+}
+
+/// A map whose keys are addresses and small numbers that no adversary chooses for their hash alone:
+/// the worst that colliding keys could do is to slow the recorder, and with it lose samples.
+pub(super) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
+
+/// Folds words by multiplication; several times faster than the standard hash on such keys.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FoldHasher(u64);
+
+impl Hasher for FoldHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // Odd, its bits evenly spread: 2^64 divided by the golden ratio (Knuth, vol. 3, 6.4).
+        let product = u128::from(self.0 ^ word ^ 0x2545_f491_4f6c_dd1d) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn write_isize(&mut self, word: isize) {
+        self.write_u64(word as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_stacks_share_their_nodes() {
+        let mut stacks = RawStacks::default();
+        let frame = |address| RawFrame { module: ModuleIndex::UNKNOWN, address };
+        let main = stacks.frame(frame(1));
+        let work = stacks.frame(frame(2));
+        assert_eq!(stacks.frame(frame(1)), main);
+        let root = stacks.child(None, main);
+        let leaf = stacks.child(Some(root), work);
+        let root_again = stacks.child(None, main);
+        assert_eq!(stacks.child(Some(root_again), work), leaf);
+        assert_ne!(stacks.child(None, work), leaf);
+        assert_eq!((stacks.frames().len(), stacks.nodes().len()), (2, 3));
+    }
+}

@@ -1,0 +1,262 @@
+//! The sampler's life: open, drain in a thread, finish.
+
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use simprof_model::Profile;
+
+use super::drain::{self, Drained, Source};
+use super::event::{self, Event};
+use super::ladder::{self, CpuEvents, Opened};
+use super::profile::{self, Circumstances};
+use super::ring::{Ring, page_size};
+use super::{Refusal, SampleError, Sampling};
+
+/// Room for samples, per CPU, where nothing forbids it.
+const SAMPLE_BYTES: usize = 2 << 20;
+/// Room for what happens to processes, per CPU.
+const LIFECYCLE_BYTES: usize = 64 << 10;
+/// Room for samples on all CPUs together.
+const TOTAL_BYTES: usize = 256 << 20;
+
+/// Samples a process, its threads and its children, from its next exec on.
+#[derive(Debug)]
+pub struct Sampler {
+    drain: Option<Drain>,
+    sampling: Sampling,
+    event: Event,
+    refusals: Vec<Refusal>,
+    warnings: Vec<String>,
+    samples: Arc<AtomicU64>,
+}
+
+/// The draining thread.
+#[derive(Debug)]
+struct Drain {
+    stop: PipeWriter,
+    thread: JoinHandle<Drained>,
+}
+
+impl Sampler {
+    /// Opens events on process `pid`, which must live and not have called exec yet, and starts to drain.
+    ///
+    /// Threads and children are sampled with it. Nothing is recorded before the exec.
+    ///
+    /// # Errors
+    ///
+    /// [`SampleError::Refused`] where the system allows no event, with what it said to each;
+    /// [`SampleError::NoSuchProcess`]; [`SampleError::Ring`] where no memory may be locked;
+    /// [`SampleError::OutOfRange`] for a rate or a size that the kernel cannot do.
+    pub fn open(pid: u32, sampling: &Sampling) -> Result<Self, SampleError> {
+        check(sampling)?;
+        let opened = ladder::climb(pid, sampling)?;
+        let (event, refusals) = (opened.event, opened.refusals.clone());
+        let (sources, warnings) = map_rings(opened, sampling)?;
+        let samples = Arc::new(AtomicU64::new(0));
+        let drain = start(sources, &samples)?;
+        Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, warnings, samples })
+    }
+
+    /// Samples that were taken from the buffers so far; at most a tenth of a second behind.
+    pub fn samples_so_far(&self) -> u64 {
+        self.samples.load(Ordering::Relaxed)
+    }
+
+    /// Stops, takes what is left in the buffers, and symbolises.
+    ///
+    /// To be called when the target has ended. `target_cpu_ns` is the CPU time that it used with
+    /// all its children: hardware cycles are scaled to it, and the achieved rate follows from it.
+    ///
+    /// # Errors
+    ///
+    /// [`SampleError::Thread`] and [`SampleError::Panicked`] where the draining thread is gone.
+    pub fn finish(mut self, target_cpu_ns: u64) -> Result<Profile, SampleError> {
+        let drain =
+            self.drain.take().expect("only finish and drop take it, and both end the sampler");
+        let drained = drain.end()?;
+        let started = Instant::now();
+        let circumstances = Circumstances {
+            sampling: self.sampling,
+            event: self.event,
+            refusals: std::mem::take(&mut self.refusals),
+            warnings: std::mem::take(&mut self.warnings),
+            target_cpu_ns,
+            recorder_cpu_ns: drained.cpu_ns,
+            started,
+        };
+        Ok(profile::build(&drained.trace, circumstances))
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        if let Some(drain) = self.drain.take() {
+            // There is nobody to tell: the samples are not wanted any more.
+            let _ = drain.end();
+        }
+    }
+}
+
+impl Drain {
+    fn end(mut self) -> Result<Drained, SampleError> {
+        // A byte, not the closing of the pipe: a process forked meanwhile may hold a copy of it.
+        self.stop
+            .write_all(&[0])
+            .map_err(|source| SampleError::Thread { action: "stop", source })?;
+        self.thread.join().map_err(|panic| {
+            let message = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            SampleError::Panicked { message: message.unwrap_or_default() }
+        })
+    }
+}
+
+fn check(sampling: &Sampling) -> Result<(), SampleError> {
+    let Sampling { rate_hz, stack_bytes, .. } = *sampling;
+    if !(1..=100_000).contains(&rate_hz) {
+        let range = "1 to 100,000 per second";
+        return Err(SampleError::OutOfRange { what: "the sampling rate", value: rate_hz, range });
+    }
+    if stack_bytes % 8 != 0 || stack_bytes > 65528 {
+        let range = "a multiple of 8, at most 65,528 bytes";
+        let what = "the stack copied per sample";
+        return Err(SampleError::OutOfRange { what, value: stack_bytes, range });
+    }
+    Ok(())
+}
+
+fn start(sources: Vec<Source>, samples: &Arc<AtomicU64>) -> Result<Drain, SampleError> {
+    let error = |source| SampleError::Thread { action: "start", source };
+    let (stopped, stop) = io::pipe().map_err(error)?;
+    let samples = Arc::clone(samples);
+    let thread = std::thread::Builder::new()
+        .name("simprof-drain".to_owned())
+        .spawn(move || drain::run(sources, stopped.as_raw_fd(), &samples))
+        .map_err(error)?;
+    Ok(Drain { stop, thread })
+}
+
+/// Maps every event's buffer, as large as the system lets us.
+///
+/// Ordinary users may lock little memory, and all CPUs share what they may: where one buffer is refused, all
+/// are made anew at half the size.
+fn map_rings(
+    opened: Opened,
+    sampling: &Sampling,
+) -> Result<(Vec<Source>, Vec<String>), SampleError> {
+    let layouts = Layouts {
+        samples: event::layout(&opened.event.sampling_attr(sampling.rate_hz, sampling.stack_bytes)),
+        lifecycle: event::layout(&event::lifecycle_attr()),
+    };
+    let wanted = wanted_bytes(opened.cpus.len());
+    let least = page_size().max((sampling.stack_bytes as usize * 2).next_power_of_two());
+    let mut bytes = wanted.max(least);
+    loop {
+        match map_all(&opened.cpus, bytes, &layouts) {
+            Ok(rings) => {
+                let warnings =
+                    if bytes < wanted { vec![shrunk(wanted, bytes)] } else { Vec::new() };
+                return Ok((sources(opened.cpus, rings), warnings));
+            }
+            Err((_, source)) if is_want_of_memory(&source) && bytes / 2 >= least => bytes /= 2,
+            Err((cpu, source)) => return Err(SampleError::Ring { cpu, bytes, source }),
+        }
+    }
+}
+
+struct Layouts {
+    samples: linux_perf_event_reader::RecordParseInfo,
+    lifecycle: linux_perf_event_reader::RecordParseInfo,
+}
+
+/// The rings of one CPU: samples, lifecycle.
+type CpuRings = (Ring, Ring);
+
+fn map_all(
+    cpus: &[CpuEvents],
+    bytes: usize,
+    layouts: &Layouts,
+) -> Result<Vec<CpuRings>, (u32, io::Error)> {
+    cpus.iter()
+        .map(|events| {
+            let error = |source| (events.cpu, source);
+            let lifecycle_bytes = LIFECYCLE_BYTES.min(bytes).max(page_size());
+            let lifecycle = Ring::map(events.lifecycle.as_fd(), lifecycle_bytes, layouts.lifecycle)
+                .map_err(error)?;
+            let samples =
+                Ring::map(events.samples.as_fd(), bytes, layouts.samples).map_err(error)?;
+            Ok((samples, lifecycle))
+        })
+        .collect()
+}
+
+fn sources(cpus: Vec<CpuEvents>, rings: Vec<CpuRings>) -> Vec<Source> {
+    cpus.into_iter()
+        .zip(rings)
+        .flat_map(|(events, (samples, lifecycle))| {
+            [
+                Source { fd: events.lifecycle, ring: lifecycle, lifecycle: true },
+                Source { fd: events.samples, ring: samples, lifecycle: false },
+            ]
+        })
+        .collect()
+}
+
+/// Bytes for the samples of each of `cpus`.
+fn wanted_bytes(cpus: usize) -> usize {
+    let share = TOTAL_BYTES / cpus.max(1);
+    let power = if share.is_power_of_two() { share } else { share.next_power_of_two() / 2 };
+    power.min(SAMPLE_BYTES)
+}
+
+/// True for the errors that a smaller buffer may avoid.
+fn is_want_of_memory(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM | libc::EAGAIN))
+}
+
+fn shrunk(wanted: usize, bytes: usize) -> String {
+    format!(
+        "the buffer for samples is {} KiB per CPU instead of {} KiB, since no more memory may be \
+         locked (`ulimit -l`, kernel.perf_event_mlock_kb): bursts may lose samples",
+        bytes >> 10,
+        wanted >> 10
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Recorder;
+
+    #[test]
+    fn buffers_are_powers_of_two_and_bounded_in_total() {
+        for (cpus, bytes) in
+            [(0, 2 << 20), (1, 2 << 20), (128, 2 << 20), (200, 1 << 20), (512, 512 << 10)]
+        {
+            assert_eq!(wanted_bytes(cpus), bytes, "{cpus} CPUs");
+        }
+    }
+
+    #[test]
+    fn parameters_outside_their_range_are_named() {
+        let sampling =
+            Sampling { rate_hz: 1000, stack_bytes: 16384, kernel: true, recorder: Recorder::Auto };
+        let table = [
+            (Sampling { rate_hz: 0, ..sampling }, "sampling rate is 0"),
+            (Sampling { rate_hz: 100_001, ..sampling }, "sampling rate is 100001"),
+            (Sampling { stack_bytes: 100, ..sampling }, "stack copied per sample is 100"),
+            (Sampling { stack_bytes: 65536, ..sampling }, "stack copied per sample is 65536"),
+        ];
+        for (sampling, text) in table {
+            let error = check(&sampling).expect_err("out of range").to_string();
+            assert!(error.contains(text), "{error}");
+        }
+        assert!(check(&sampling).is_ok());
+    }
+}

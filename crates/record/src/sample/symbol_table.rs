@@ -1,0 +1,140 @@
+//! Function names from an ELF file's symbol tables, and function bounds from its unwind tables.
+
+use object::elf;
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object, ObjectSymbol, SymbolFlags};
+
+/// A function as the symbol table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Symbol<'a> {
+    start: u64,
+    /// Zero where the table does not say.
+    size: u64,
+    /// How good a name it is; smaller is better.
+    rank: (bool, u8, usize),
+    name: &'a [u8],
+}
+
+/// The functions of an ELF file, by address.
+#[derive(Debug, Default)]
+pub(super) struct SymbolTable<'a> {
+    symbols: Vec<Symbol<'a>>,
+}
+
+impl<'a> SymbolTable<'a> {
+    /// Reads the symbols of all of `files`, which must be the same program (stripped, and its debug file).
+    pub fn read(files: &[&ElfFile64<'a, Endianness>]) -> Self {
+        let mut symbols: Vec<_> = files
+            .iter()
+            .flat_map(|file| file.symbols().chain(file.dynamic_symbols()))
+            .filter_map(|symbol| function(&symbol))
+            .collect();
+        symbols.sort_by(|a, b| (a.start, a.rank, a.name).cmp(&(b.start, b.rank, b.name)));
+        symbols.dedup_by_key(|symbol| symbol.start);
+        Self { symbols }
+    }
+
+    /// The demangled name of the function at an address.
+    pub fn name_at(&self, address: u64) -> Option<String> {
+        let after = self.symbols.partition_point(|symbol| symbol.start <= address);
+        let symbol = &self.symbols[after.checked_sub(1)?];
+        if symbol.size != 0 && address - symbol.start >= symbol.size {
+            return None;
+        }
+        Some(demangle(symbol.name))
+    }
+}
+
+/// A symbol where it names code.
+fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> Option<Symbol<'a>> {
+    let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { return None };
+    let kind = st_info.st_type();
+    if !matches!(kind, elf::STT_FUNC | elf::STT_GNU_IFUNC | elf::STT_NOTYPE) {
+        return None;
+    }
+    symbol.section_index()?;
+    let name = symbol.name_bytes().ok()?;
+    // Names such as `$x` mark stretches of code and data, and are not functions.
+    if name.is_empty() || name[0] == b'$' {
+        return None;
+    }
+    let binding = match st_info.st_bind() {
+        elf::STB_GLOBAL => 0,
+        elf::STB_WEAK => 1,
+        _ => 2,
+    };
+    let underscores = name.iter().take_while(|&&byte| byte == b'_').count();
+    let rank = (kind == elf::STT_NOTYPE, binding, underscores);
+    Some(Symbol { start: symbol.address(), size: symbol.size(), rank, name })
+}
+
+/// The readable form of a symbol's name, its version (`@@GLIBC_2.34`) left out.
+///
+/// Only names with a mangling's own prefix are demangled: the C function `f` would else become `float`.
+pub(super) fn demangle(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let bare = match name.find('@') {
+        Some(at) if at > 0 => &name[..at],
+        _ => &name,
+    };
+    let readable = if bare.starts_with("_R") {
+        addr2line::demangle(bare, gimli::DW_LANG_Rust)
+    } else if bare.starts_with("_Z") {
+        addr2line::demangle(bare, gimli::DW_LANG_Rust)
+            .or_else(|| addr2line::demangle(bare, gimli::DW_LANG_C_plus_plus))
+    } else {
+        None
+    };
+    readable.unwrap_or_else(|| bare.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_demangled_and_stripped_of_versions() {
+        let table = [
+            ("main", "main"),
+            ("f", "f"),
+            ("St", "St"),
+            ("memcpy@@GLIBC_2.14", "memcpy"),
+            ("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core::fmt::Write::write_fmt"),
+            ("_RNvC6_123foo3bar", "123foo::bar"),
+            (
+                "_ZNSt6vectorIiSaIiEE9push_backERKi",
+                "std::vector<int, std::allocator<int> >::push_back(int const&)",
+            ),
+            ("_Znonsense", "_Znonsense"),
+        ];
+        for (mangled, plain) in table {
+            assert_eq!(demangle(mangled.as_bytes()), plain);
+        }
+        assert_eq!(demangle(b"bad\xff"), "bad\u{fffd}");
+    }
+
+    #[test]
+    fn a_symbol_ends_where_its_size_says() {
+        let symbol = |start, size, name: &'static str| Symbol {
+            start,
+            size,
+            rank: (false, 0, 0),
+            name: name.as_bytes(),
+        };
+        let symbols = vec![symbol(0x10, 0x10, "a"), symbol(0x30, 0, "b"), symbol(0x50, 8, "c")];
+        let table = SymbolTable { symbols };
+        let cases = [
+            (0x0f, None),
+            (0x10, Some("a")),
+            (0x1f, Some("a")),
+            (0x20, None),
+            (0x30, Some("b")),
+            (0x4f, Some("b")),
+            (0x57, Some("c")),
+            (0x58, None),
+        ];
+        for (address, name) in cases {
+            assert_eq!(table.name_at(address).as_deref(), name, "{address:#x}");
+        }
+    }
+}
