@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::functions::{FunctionCost, sort_by_self, sort_by_total};
+use super::functions::{FunctionCost, sort_by_charged, sort_by_self, sort_by_total};
 use super::origin::Origin;
 
 /// Share of all weight from which a function that does nothing itself is only the way to the work.
@@ -10,11 +10,14 @@ const PASSAGE_TOTAL: f64 = 0.95;
 /// Share of all weight below which a function does nothing itself.
 const PASSAGE_SELF: f64 = 0.01;
 
-/// Two short tables of the same profile.
+/// Three short tables of the same profile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bottlenecks {
     /// Where the processor was: any function, by falling self share.
     pub by_self: Vec<FunctionCost>,
+    /// Which functions answer for it: those of the author with what libraries, the runtime and the
+    /// kernel did for them, by falling [`FunctionCost::charged_share`]. The one to show first.
+    pub by_charged: Vec<FunctionCost>,
     /// Which of the author's functions cost most with all they call, libraries and kernel included,
     /// by falling total share.
     pub by_total: Vec<FunctionCost>,
@@ -22,25 +25,32 @@ pub struct Bottlenecks {
 
 /// The first `limit` functions of each table.
 ///
-/// The table by self share holds every function that was executing. The table by total share holds
+/// The tables by self share and by charged share hold every function that was executing, or that answers for others. The table by total share holds
 /// functions whose origin is [`Origin::Own`] (all functions where none is), without those that are
 /// only the way to the work: 95 % of the total or more, and less than 1 % by themselves, such as
 /// `main` and what starts it.
 pub fn bottlenecks(costs: &[FunctionCost], limit: usize) -> Bottlenecks {
-    let mut by_self: Vec<FunctionCost> =
-        costs.iter().filter(|cost| cost.self_weight > 0).cloned().collect();
-    sort_by_self(&mut by_self);
-    by_self.truncate(limit);
-
     let has_own = costs.iter().any(is_own_work);
-    let mut by_total: Vec<FunctionCost> = costs
-        .iter()
-        .filter(|cost| if has_own { is_own_work(cost) } else { !is_passage(cost) })
-        .cloned()
-        .collect();
-    sort_by_total(&mut by_total);
-    by_total.truncate(limit);
-    Bottlenecks { by_self, by_total }
+    let is_shown =
+        |cost: &FunctionCost| if has_own { is_own_work(cost) } else { !is_passage(cost) };
+    Bottlenecks {
+        by_self: first(costs, limit, sort_by_self, |cost| cost.self_weight > 0),
+        by_charged: first(costs, limit, sort_by_charged, |cost| cost.charged_weight > 0),
+        by_total: first(costs, limit, sort_by_total, is_shown),
+    }
+}
+
+fn first(
+    costs: &[FunctionCost],
+    limit: usize,
+    sort: fn(&mut [FunctionCost]),
+    is_shown: impl Fn(&FunctionCost) -> bool,
+) -> Vec<FunctionCost> {
+    let mut shown: Vec<FunctionCost> =
+        costs.iter().filter(|cost| is_shown(cost)).cloned().collect();
+    sort(&mut shown);
+    shown.truncate(limit);
+    shown
 }
 
 fn is_own_work(cost: &FunctionCost) -> bool {
@@ -68,6 +78,7 @@ mod tests {
         let profile = profile(&[(&nearest, 60), ("main > sim::run > sim::move", 38), ("main", 2)]);
         let found = bottlenecks(&functions(&profile), 10);
         assert_eq!(names(&found.by_self), ["kd::nearest", "sim::move", "main"]);
+        assert_eq!(names(&found.by_charged), ["sim::look", "sim::move", "main"]);
         assert_eq!(names(&found.by_total), ["main", "sim::look", "sim::move"]);
     }
 

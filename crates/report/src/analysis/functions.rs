@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde::Serialize;
 use simprof_model::{FunctionId, FunctionKind, Profile};
 
-use super::origin::{Origin, origin};
+use super::origin::{Origin, origins};
 use super::weights::{Groups, Once, by_stack, share};
 
 /// Name that stands for samples without a stack.
@@ -31,14 +31,22 @@ pub struct FunctionCost {
     pub self_weight: u64,
     /// Weight of samples with it anywhere on the stack, each sample once.
     pub total_weight: u64,
+    /// Weight of samples that it answers for: it is the function nearest the leaf that the author of
+    /// the simulation wrote, or the leaf where there is none. What libraries, the runtime and the kernel
+    /// do is thus charged to who called them. Like `self_weight`, these sum to all weight.
+    pub charged_weight: u64,
     /// Share of all weight in which it was executing.
     pub self_share: f64,
     /// Share of all weight with it on the stack.
     pub total_share: f64,
+    /// Share of all weight that it answers for.
+    pub charged_share: f64,
     /// Number of samples in which it was executing.
     pub samples_self: u64,
     /// Number of samples with it on the stack.
     pub samples_total: u64,
+    /// Number of samples that it answers for.
+    pub samples_charged: u64,
     /// Exact number of calls; none from samples, which cannot tell.
     pub calls: Option<u64>,
     /// Entries of the profile's table that make it up; empty for [`UNKNOWN`].
@@ -51,13 +59,18 @@ pub struct FunctionCost {
 /// sum to 1. Time: samples plus distinct stacks times their depth.
 pub fn functions(profile: &Profile) -> Vec<FunctionCost> {
     let groups = Groups::new(profile);
-    let tallies = tally(profile, &groups);
+    let origins = origins(profile);
+    let origin_of = |group: usize| origins[groups.first(group).index()];
+    let tallies = tally(profile, &groups, |group| origin_of(group) == Origin::Own);
     let total = profile.total_weight();
     let mut costs: Vec<FunctionCost> = tallies
         .into_iter()
         .enumerate()
         .filter(|(_, tally)| tally.samples_total > 0)
-        .map(|(group, tally)| tally.cost(profile, &groups, group, total))
+        .map(|(group, tally)| {
+            let origin = if group < groups.len() { origin_of(group) } else { Origin::Unknown };
+            tally.cost(profile, &groups, group, origin, total)
+        })
         .collect();
     sort_by_total(&mut costs);
     costs
@@ -79,6 +92,14 @@ pub fn sort_by_self(costs: &mut [FunctionCost]) {
     });
 }
 
+/// By falling weight that they answer for, then falling self weight, then name.
+pub fn sort_by_charged(costs: &mut [FunctionCost]) {
+    costs.sort_by(|a, b| {
+        let by_weight = (b.charged_weight, b.self_weight).cmp(&(a.charged_weight, a.self_weight));
+        by_weight.then_with(|| by_name(a, b))
+    });
+}
+
 fn by_name(a: &FunctionCost, b: &FunctionCost) -> Ordering {
     (&a.name, &a.module, &a.file).cmp(&(&b.name, &b.module, &b.file))
 }
@@ -87,33 +108,43 @@ fn by_name(a: &FunctionCost, b: &FunctionCost) -> Ordering {
 struct Tally {
     self_weight: u64,
     total_weight: u64,
+    charged_weight: u64,
     samples_self: u64,
     samples_total: u64,
+    samples_charged: u64,
 }
 
 /// One tally per group, and a last one for samples without a stack.
-fn tally(profile: &Profile, groups: &Groups) -> Vec<Tally> {
+fn tally(profile: &Profile, groups: &Groups, is_own: impl Fn(usize) -> bool) -> Vec<Tally> {
     let unknown = groups.len();
     let mut tallies = vec![Tally::default(); unknown + 1];
     let mut once = Once::new(unknown + 1);
     for entry in by_stack(profile) {
         once.next_round();
-        let mut on_stack = groups.of_stack(profile, entry.stack).peekable();
-        let leaf = on_stack.peek().copied().unwrap_or(unknown);
+        let on_stack = || groups.of_stack(profile, entry.stack);
+        let leaf = on_stack().next().unwrap_or(unknown);
         tallies[leaf].self_weight += entry.weight;
         tallies[leaf].samples_self += entry.samples;
-        for group in on_stack.chain(entry.stack.is_none().then_some(unknown)) {
-            if once.first(group) {
-                tallies[group].total_weight += entry.weight;
-                tallies[group].samples_total += entry.samples;
-            }
+        let charged = on_stack().find(|&group| is_own(group)).unwrap_or(leaf);
+        tallies[charged].charged_weight += entry.weight;
+        tallies[charged].samples_charged += entry.samples;
+        for group in on_stack().chain([leaf]).filter(|&group| once.first(group)) {
+            tallies[group].total_weight += entry.weight;
+            tallies[group].samples_total += entry.samples;
         }
     }
     tallies
 }
 
 impl Tally {
-    fn cost(self, profile: &Profile, groups: &Groups, group: usize, total: u64) -> FunctionCost {
+    fn cost(
+        self,
+        profile: &Profile,
+        groups: &Groups,
+        group: usize,
+        origin: Origin,
+        total: u64,
+    ) -> FunctionCost {
         let ids = if group < groups.len() { groups.members(group).to_vec() } else { Vec::new() };
         let first = ids.first().copied();
         FunctionCost {
@@ -122,13 +153,16 @@ impl Tally {
             file: first.and_then(|id| profile.function_file(id)).map(str::to_owned),
             line: ids.iter().filter_map(|&id| profile.function(id).line).min(),
             kind: first.map_or(FunctionKind::Unsymbolised, |id| profile.function(id).kind),
-            origin: first.map_or(Origin::Unknown, |id| origin(profile, id)),
+            origin,
             self_weight: self.self_weight,
             total_weight: self.total_weight,
+            charged_weight: self.charged_weight,
+            charged_share: share(self.charged_weight, total),
             self_share: share(self.self_weight, total),
             total_share: share(self.total_weight, total),
             samples_self: self.samples_self,
             samples_total: self.samples_total,
+            samples_charged: self.samples_charged,
             calls: None,
             ids,
         }
@@ -206,6 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn what_others_do_is_charged_to_the_author_who_called_them() {
+        let lib = "x%/home/me/.cargo/registry/src/x/lib.rs";
+        let costs = functions(&profile(&[
+            (&format!("main > f > {lib} > k:read"), 5),
+            (&format!("main > f > {lib} > g > {lib}"), 3),
+            (lib, 2),
+            ("", 1),
+        ]));
+        let charged: Vec<(&str, u64, u64)> = costs
+            .iter()
+            .map(|c| (c.name.as_str(), c.charged_weight, c.samples_charged))
+            .filter(|entry| entry.2 > 0)
+            .collect();
+        assert_eq!(charged, [("x", 2, 1), ("f", 5, 1), ("g", 3, 1), ("[unknown]", 1, 1)]);
+    }
+
+    #[test]
     fn orders_are_by_weight_then_name() {
         let mut costs = functions(&profile(&[("m > b", 3), ("m > a", 3), ("m > a > c", 5)]));
         assert_eq!(costs.iter().map(|c| &*c.name).collect::<String>(), "macb");
@@ -229,6 +280,8 @@ mod tests {
             let costs = functions(&profile(&samples));
             let sum: f64 = costs.iter().map(|cost| cost.self_share).sum();
             prop_assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+            let charged: f64 = costs.iter().map(|cost| cost.charged_share).sum();
+            prop_assert!((charged - 1.0).abs() < 1e-9, "{charged}");
             for cost in &costs {
                 prop_assert!(cost.total_weight >= cost.self_weight);
                 prop_assert!(cost.total_share <= 1.0 + 1e-12);

@@ -16,7 +16,9 @@ mod weights;
 pub use bottlenecks::{Bottlenecks, bottlenecks};
 pub use components::{ComponentRules, ComponentShare, OTHER, components};
 pub use follow::{FollowStep, follow_wrappers};
-pub use functions::{FunctionCost, UNKNOWN, functions, sort_by_self, sort_by_total};
+pub use functions::{
+    FunctionCost, UNKNOWN, functions, sort_by_charged, sort_by_self, sort_by_total,
+};
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
 pub use origin::{Origin, origin};
 pub use resources::{ResourceUse, resource_use};
