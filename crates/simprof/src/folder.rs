@@ -78,6 +78,11 @@ impl RunFolder {
         &self.run
     }
 
+    /// The manifest, to be changed; the change is written with the next [`RunFolder::update`].
+    pub fn run_mut(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
     /// Changes the manifest and writes it.
     ///
     /// # Errors

@@ -1,0 +1,151 @@
+//! Phase 2: why it is slow.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use simprof_measure::campaign;
+use simprof_model::{Measurement, Phase, Status, Value};
+use simprof_report::document::component_report;
+use simprof_report::summary::{
+    BenchmarkShape, ComponentSummary, Head, InSitu, component_summary,
+};
+
+use super::record::{file_stem, record};
+use crate::campaign::TargetExecutor;
+use crate::plan::{BenchmarkPlan, Case};
+use crate::runner::Observe;
+use crate::session::Session;
+
+const PHASE: Phase = Phase::Component;
+
+/// Margin of verdicts: smaller differences are within what layout and alignment alone do.
+const MARGIN: f64 = simprof_stats::MARGIN_FLOOR;
+
+/// Measures every component benchmark, or takes the components' shares in the recorded run where
+/// the spec has no benchmark.
+///
+/// # Errors
+/// Where results cannot be written.
+pub fn run(session: &mut Session<'_>) -> Result<()> {
+    let summary = if session.plan.benchmarks.is_empty() { in_situ(session)? } else { benchmarks(session)? };
+    session.write(PHASE, "phase2_summary.json", &super::csv::json(&summary)?)?;
+    let report = component_report(&summary, &session.folder.run().machine);
+    session.write(PHASE, "PHASE2_REPORT.md", report.as_bytes())?;
+    session.evidence.component = Some(summary);
+    Ok(())
+}
+
+fn head(session: &Session<'_>) -> Head {
+    Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned"))
+}
+
+fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {
+    let plans = session.plan.benchmarks.clone();
+    session.begin(PHASE, session.plan.processes(PHASE))?;
+    let planned: Vec<_> = plans.iter().flat_map(|plan| plan.planned.iter().cloned()).collect();
+    let commands = plans.iter().flat_map(|plan| plan.planned.iter().map(|_| &plan.command)).collect();
+    let seed = session.plan.seed;
+    let mut executor = TargetExecutor { session, phase: PHASE, commands, observe: Observe::Nothing, done_before: 0 };
+    let measurements = campaign::run(&planned, seed, &mut executor);
+    write_samples(session, &measurements)?;
+    let shapes = shapes(&plans, &measurements);
+    let outcome = format!("{} points measured", measurements.iter().filter(|m| m.status.is_ok()).count());
+    session.end(PHASE, &outcome)?;
+    let summary = component_summary(head(session), &shapes);
+    Ok(summary)
+}
+
+/// One CSV for each component.
+fn write_samples(session: &mut Session<'_>, measurements: &[Measurement]) -> Result<()> {
+    let mut by_component: BTreeMap<&str, Vec<&Measurement>> = BTreeMap::new();
+    for measurement in measurements {
+        let component = measurement.component.as_deref().unwrap_or_default();
+        by_component.entry(component).or_default().push(measurement);
+    }
+    for (component, measurements) in by_component {
+        let bytes = super::csv::samples(measurements)?;
+        session.write(PHASE, &format!("{}_profile.csv", file_stem(component)), &bytes)?;
+    }
+    Ok(())
+}
+
+/// The measurements of each benchmark, with what is needed to read them.
+fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<BenchmarkShape<'a>> {
+    let mut rest = measurements;
+    plans
+        .iter()
+        .map(|plan| {
+            let (own, others) = rest.split_at(plan.planned.len());
+            rest = others;
+            let benchmark = &plan.benchmark;
+            BenchmarkShape {
+                sweeps: benchmark.sweep.keys().cloned().collect(),
+                arms: benchmark
+                    .arms
+                    .iter()
+                    .filter_map(|(name, values)| {
+                        let first: &Value = values.of(simprof_model::Mode::Full).first()?;
+                        Some((name.clone(), first.clone()))
+                    })
+                    .collect(),
+                metric: benchmark.metric.clone(),
+                same_answer: benchmark.same_answer,
+                margin: MARGIN,
+                measurements: own.iter().collect(),
+            }
+        })
+        .collect()
+}
+
+/// Component shares of the run that phase 1 recorded, or of one recorded here.
+fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
+    session.begin(PHASE, 1)?;
+    let (source, components) = match &session.evidence.macro_ {
+        Some((summary, _)) => {
+            let measurement = Measurement {
+                name: "components in the recorded run".into(),
+                component: None,
+                operation: None,
+                parameters: session.plan.target.defaults.clone(),
+                status: Status::Ok,
+                reason: None,
+                replicates: Vec::new(),
+            };
+            let found = ("phase 1's recording".to_owned(), summary.default.components.clone());
+            session.keep(PHASE, &measurement, 1);
+            found
+        }
+        None => recorded_here(session)?,
+    };
+    let outcome = components.first().map_or_else(
+        || "nothing could be recorded".to_owned(),
+        |first| format!("{} takes {:.1} % of CPU time", first.name, first.share * 100.0),
+    );
+    session.end(PHASE, &outcome)?;
+    let mut summary = component_summary(head(session), &[]);
+    summary.statements = components
+        .iter()
+        .take(3)
+        .map(|component| format!("{} takes {:.1} % of CPU time.", component.name, component.share * 100.0))
+        .collect();
+    summary.in_situ = Some(InSitu { source, components });
+    Ok(summary)
+}
+
+fn recorded_here(session: &mut Session<'_>) -> Result<(String, Vec<simprof_report::summary::ComponentCost>)> {
+    let parameters = session.plan.target.defaults.clone();
+    let case = Case { name: "default".into(), parameters };
+    let recorded = record(session, PHASE, &case, 0)?;
+    let components = recorded.profile.as_ref().map_or_else(Vec::new, |profile| {
+        simprof_report::summary::case_summary(&simprof_report::summary::CaseInput {
+            name: &case.name,
+            profile,
+            steps: &recorded.steps,
+            wall_ns: &recorded.wall_ns,
+            rules: &session.rules,
+            counters: BTreeMap::new(),
+        })
+        .components
+    });
+    Ok(("a recording of its own".to_owned(), components))
+}

@@ -1,0 +1,101 @@
+//! Phase 1: what is slow.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use simprof_model::{Phase, Profile};
+use simprof_report::document::macro_report;
+use simprof_report::export::EXPORTS;
+use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, case_summary};
+
+use super::record::{Recorded, file_stem, record};
+use crate::plan::Case;
+use crate::session::Session;
+
+const PHASE: Phase = Phase::Macro;
+
+/// Records every case, and writes the tables, the flame graph and the profile.
+///
+/// # Errors
+/// Where results cannot be written.
+pub fn run(session: &mut Session<'_>) -> Result<()> {
+    let cases = session.plan.cases.clone();
+    session.begin(PHASE, cases.len())?;
+    let mut summaries = Vec::new();
+    let mut first = None;
+    for (index, case) in cases.iter().enumerate() {
+        let recorded = record(session, PHASE, case, index)?;
+        summaries.push(summarise(session, case, &recorded)?);
+        if index == 0 {
+            first = recorded.profile;
+        }
+    }
+    let outcome = outcome(&summaries[0]);
+    session.end(PHASE, &outcome)?;
+    let mut summaries = summaries.into_iter();
+    let default = summaries.next().expect("there is always the default case");
+    let head = Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned"));
+    let summary = MacroSummary { head, default, cases: summaries.collect() };
+    session.write(PHASE, "phase1_summary.json", &super::csv::json(&summary)?)?;
+    let report = macro_report(&summary, &session.folder.run().machine);
+    session.write(PHASE, "PHASE1_REPORT.md", report.as_bytes())?;
+    session.evidence.macro_ = first.map(|profile| (summary, profile));
+    Ok(())
+}
+
+fn summarise(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Result<CaseSummary> {
+    let Some(profile) = &recorded.profile else {
+        return Ok(CaseSummary { case: case.name.clone(), ..CaseSummary::default() });
+    };
+    let summary = case_summary(&CaseInput {
+        name: &case.name,
+        profile,
+        steps: &recorded.steps,
+        wall_ns: &recorded.wall_ns,
+        rules: &session.rules,
+        counters: recorded.counters.clone(),
+    });
+    let folder = if case.name == "default" { String::new() } else { format!("{}/", file_stem(&case.name)) };
+    write_profile(session, PHASE, &folder, profile)?;
+    session.write(PHASE, &format!("{folder}steps.csv"), steps_csv(recorded).as_bytes())?;
+    Ok(summary)
+}
+
+/// Writes the profile itself and every export of it.
+///
+/// # Errors
+/// Where a file cannot be written.
+pub fn write_profile(session: &mut Session<'_>, phase: Phase, folder: &str, profile: &Profile) -> Result<()> {
+    for export in &EXPORTS {
+        match export.to_bytes(profile) {
+            Ok(bytes) => session.write(phase, &format!("{folder}{}", export.file_name), &bytes)?,
+            Err(error) => session.warn(phase, format!("{} was not written: {error}", export.file_name)),
+        }
+    }
+    session.write(phase, &format!("{folder}profile.json"), &serde_json::to_vec(profile)?)
+}
+
+fn steps_csv(recorded: &Recorded) -> String {
+    let mut text = String::from("run,step,begin_ms,duration_ms,population\n");
+    for (run, steps) in recorded.steps.iter().enumerate() {
+        for step in &steps.steps.steps {
+            let begin = step.begin_ns.saturating_sub(steps.start_ns) as f64 * 1e-6;
+            let duration = step.duration_ns() as f64 * 1e-6;
+            let population = step.population.map_or_else(String::new, |population| population.to_string());
+            let _ = writeln!(text, "{run},{},{begin:.6},{duration:.6},{population}", step.index);
+        }
+    }
+    text
+}
+
+fn outcome(summary: &CaseSummary) -> String {
+    match (&summary.profile, summary.components.first()) {
+        (Some(profile), Some(first)) => format!(
+            "{} takes {:.1} % of CPU time ({} samples)",
+            first.name,
+            first.share * 100.0,
+            profile.samples
+        ),
+        _ => "nothing could be recorded".to_owned(),
+    }
+}

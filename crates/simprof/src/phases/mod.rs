@@ -1,0 +1,29 @@
+//! The four phases: each measures, summarises and reports, and leaves evidence for the next.
+
+mod component;
+mod csv;
+mod line;
+mod macro_;
+mod readiness;
+mod record;
+mod system;
+
+use anyhow::Result;
+use simprof_model::Phase;
+
+pub use record::{ending, file_stem};
+
+use crate::session::Session;
+
+/// Runs one phase to its end.
+///
+/// # Errors
+/// Where results cannot be written; that the target fails is no error but a result.
+pub fn run(session: &mut Session<'_>, phase: Phase) -> Result<()> {
+    match phase {
+        Phase::Macro => macro_::run(session),
+        Phase::Component => component::run(session),
+        Phase::Line => line::run(session),
+        Phase::System => system::run(session),
+    }
+}

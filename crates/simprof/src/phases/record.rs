@@ -1,0 +1,187 @@
+//! Records the target's stacks until there are enough samples: phases 1 and 3.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use simprof_model::{Measurement, Phase, Profile, ProfileBuilder, Status, WeightKind};
+use simprof_report::summary::RunSteps;
+
+use crate::plan::Case;
+use crate::replicate::{Place, describe, replicate};
+use crate::runner::{Invocation, Observe, with_ending};
+use crate::session::Session;
+
+/// A target that never gets on a CPU is not run more often than this.
+const MOST_RUNS: usize = 300;
+
+/// What came of recording one case.
+#[derive(Debug)]
+pub struct Recorded {
+    /// All runs, joined; none where nothing could be sampled.
+    pub profile: Option<Profile>,
+    /// Steps of each run.
+    pub steps: Vec<RunSteps>,
+    /// Wall time of each run, ns.
+    pub wall_ns: Vec<u64>,
+    /// Work done in one run.
+    pub counters: BTreeMap<String, f64>,
+}
+
+/// Records `case`, again and again until there are enough samples, and keeps the measurement.
+///
+/// # Errors
+/// Where results cannot be written.
+pub fn record(session: &mut Session<'_>, phase: Phase, case: &Case, done: usize) -> Result<Recorded> {
+    let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
+    let mut recorded =
+        Recorded { profile: None, steps: Vec::new(), wall_ns: Vec::new(), counters: BTreeMap::new() };
+    let mut measurement = blank(case);
+    session.current(phase, &case.name)?;
+    loop {
+        if let Some(reason) = session.stop_reason() {
+            conclude_early(&mut measurement, reason);
+            break;
+        }
+        let profile = once(session, phase, case, &mut recorded, &mut measurement)?;
+        let sampled = profile.is_some();
+        if let Some(profile) = profile {
+            joined.absorb(&profile);
+        }
+        session.keep(phase, &measurement, done);
+        if !measurement.status.is_ok() || !sampled || enough(session, &mut joined, &recorded) {
+            break;
+        }
+    }
+    session.keep(phase, &measurement, done + 1);
+    let profile = joined.finish();
+    recorded.profile = (!profile.samples.is_empty()).then_some(profile);
+    warn(session, phase, case, &recorded);
+    Ok(recorded)
+}
+
+fn blank(case: &Case) -> Measurement {
+    Measurement {
+        name: case.name.clone(),
+        component: None,
+        operation: None,
+        parameters: case.parameters.clone(),
+        status: Status::Skipped,
+        reason: Some("not started".to_owned()),
+        replicates: Vec::new(),
+    }
+}
+
+fn conclude_early(measurement: &mut Measurement, reason: String) {
+    if measurement.replicates.is_empty() {
+        measurement.status = Status::Skipped;
+        measurement.reason = Some(reason);
+    }
+}
+
+/// One run of the target.
+fn once(
+    session: &mut Session<'_>,
+    phase: Phase,
+    case: &Case,
+    recorded: &mut Recorded,
+    measurement: &mut Measurement,
+) -> Result<Option<Profile>> {
+    let log = session.phase_folder(phase)?.join(file_stem(&case.name));
+    let seed = session.plan.seed;
+    let invocation = Invocation {
+        command: &session.plan.target.command,
+        parameters: &case.parameters,
+        seed,
+        observe: Observe::Stacks { rate_hz: session.plan.sampling.rate_hz },
+        scratch: session.folder.scratch()?,
+        log: &log,
+    };
+    let load = simprof_record::load_average();
+    let result = session.runner.run(&invocation);
+    let place = Place { seed, order: measurement.replicates.len(), load };
+    let output = with_ending(&log, "out");
+    let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
+    session.folder.clear_scratch();
+    measurement.status = replicate.status;
+    measurement.reason.clone_from(&replicate.reason);
+    session.log(phase, &format!("{} run {}: {}", case.name, place.order + 1, ending(&replicate)));
+    if replicate.status.is_ok() {
+        recorded.counters.clone_from(&replicate.counters);
+    }
+    measurement.replicates.push(replicate);
+    let recording = match result {
+        Ok(recording) => recording,
+        Err(error) => {
+            session.progress.say(&format!("simprof: {}", describe(&error)));
+            return Ok(None);
+        }
+    };
+    for warning in &recording.warnings {
+        session.warn(phase, warning.clone());
+    }
+    for leftover in &recording.leftovers {
+        let name = &leftover.name;
+        session.warn(phase, format!("process {name} outlived the target and was ended"));
+    }
+    recorded.wall_ns.push(recording.wall_ns);
+    recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
+    if recording.profile.is_none() && measurement.status.is_ok() {
+        measurement.status = Status::Failed;
+        measurement.reason = Some(
+            recording.sampling_error.as_ref().map_or_else(
+                || "the target could not be sampled".to_owned(),
+                |error| describe(error),
+            ),
+        );
+    }
+    Ok(recording.profile)
+}
+
+/// One line for the log.
+pub fn ending(replicate: &simprof_model::Replicate) -> String {
+    let wall = replicate.metrics.get("wall_ms").and_then(|metric| metric.samples.first().copied());
+    let wall = wall.map_or_else(String::new, |ms| format!(" after {ms:.1} ms"));
+    let reason = replicate.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("{}{wall}{reason}", replicate.status)
+}
+
+fn enough(session: &Session<'_>, joined: &mut ProfileBuilder, recorded: &Recorded) -> bool {
+    let sampling = session.plan.sampling;
+    let spent = Duration::from_nanos(recorded.wall_ns.iter().sum());
+    joined.provenance().samples >= sampling.enough_samples
+        || spent >= sampling.enough
+        || recorded.wall_ns.len() >= MOST_RUNS
+}
+
+/// Says what a reader must know of how the profile came to be.
+fn warn(session: &mut Session<'_>, phase: Phase, case: &Case, recorded: &Recorded) {
+    let runs = recorded.wall_ns.len();
+    if runs > 1 {
+        let sentence = format!(
+            "One run of {} is too short to sample well: {runs} runs with the same seed were joined.",
+            case.name
+        );
+        session.warn(phase, sentence);
+    }
+    let Some(profile) = &recorded.profile else { return };
+    let provenance = profile.provenance.clone();
+    let enough = session.plan.sampling.enough_samples;
+    if provenance.samples < enough {
+        let sentence = format!(
+            "{}: {} samples, fewer than {enough}: the intervals are wide.",
+            case.name, provenance.samples
+        );
+        session.warn(phase, sentence);
+    }
+    for warning in provenance.warnings {
+        session.warn(phase, warning);
+    }
+}
+
+/// A name as part of a file name.
+pub fn file_stem(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "=-_.".contains(c) { c } else { '-' };
+    let stem: String = name.chars().take(100).map(plain).collect();
+    stem.trim_start_matches('.').to_owned()
+}

@@ -1,0 +1,125 @@
+//! What one process of the target measured, from its recording.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use simprof_measure::protocol::{self, Report};
+use simprof_model::{Metric, Replicate, Status};
+use simprof_record::{Outcome, RecordError, Recording};
+
+use crate::runner::failure;
+
+/// A report line stands within this much of the end of the output.
+const OUTPUT_READ: u64 = 1 << 20;
+
+/// Which process it was.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Seed it was given.
+    pub seed: u64,
+    /// Place in the order of the phase.
+    pub order: usize,
+    /// Load average of the machine when it began.
+    pub load: Option<f64>,
+}
+
+/// What came of a process: its figures where it ended well, the reason where it did not.
+pub fn replicate(
+    place: Place,
+    recorded: Result<&Recording, &RecordError>,
+    output: &Path,
+    timeout: Option<Duration>,
+) -> Replicate {
+    let mut replicate = Replicate {
+        seed: place.seed,
+        order: place.order,
+        status: Status::Ok,
+        reason: None,
+        metrics: BTreeMap::new(),
+        counters: BTreeMap::new(),
+        digest: None,
+        load: place.load,
+    };
+    match recorded {
+        Ok(recording) => fill(&mut replicate, recording, output, timeout),
+        Err(error) => fail(&mut replicate, Status::Failed, describe(error)),
+    }
+    replicate
+}
+
+/// An error with its causes, in one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let mut text = error.to_string();
+    for cause in causes {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn fail(replicate: &mut Replicate, status: Status, reason: String) {
+    replicate.status = status;
+    replicate.reason = Some(reason);
+}
+
+fn fill(replicate: &mut Replicate, recording: &Recording, output: &Path, timeout: Option<Duration>) {
+    totals(&mut replicate.metrics, recording);
+    steps(&mut replicate.metrics, recording);
+    if let Some(reason) = failure(recording, timeout) {
+        let status = match recording.outcome {
+            Outcome::TimedOut => Status::TimedOut,
+            Outcome::Cancelled => Status::Skipped,
+            _ => Status::Failed,
+        };
+        return fail(replicate, status, reason);
+    }
+    match protocol::parse(&tail(output)) {
+        Ok(Some(report)) => add_report(replicate, report),
+        Ok(None) => {}
+        Err(error) => fail(replicate, Status::Failed, describe(&error)),
+    }
+}
+
+fn add_report(replicate: &mut Replicate, report: Report) {
+    let metrics = report.metrics.into_iter().map(|(name, samples)| (name, Metric { samples }));
+    replicate.metrics.extend(metrics);
+    replicate.counters = report.counters;
+    replicate.digest = report.digest;
+}
+
+/// Figures of the whole process.
+fn totals(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
+    let cpu_ns = recording.user_cpu_ns + recording.system_cpu_ns;
+    for (name, value) in [
+        ("wall_ms", recording.wall_ns as f64 * 1e-6),
+        ("cpu_ms", cpu_ns as f64 * 1e-6),
+        ("peak_rss_bytes", recording.peak_rss_bytes as f64),
+    ] {
+        metrics.insert(name.to_owned(), Metric::single(value));
+    }
+}
+
+/// Figures of its steps, where it marks any.
+fn steps(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
+    let Some(per_second) = recording.steps.per_second() else { return };
+    metrics.insert("steps_per_second".to_owned(), Metric::single(per_second));
+    metrics.insert("step_ms".to_owned(), Metric::single(1e3 / per_second));
+}
+
+/// The end of a file as text; empty where it cannot be read.
+fn tail(path: &Path) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(OUTPUT_READ)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
