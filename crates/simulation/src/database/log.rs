@@ -1,0 +1,215 @@
+//! The log of a run: collects rows and hands them on when the buffer, the clock or the step says so.
+
+use std::time::{Duration, Instant};
+
+use super::rows::{
+    ActionRow, AgentRow, Batch, DeathRow, HealthRow, InteractionRow, ReproductionRow, ResourceRow,
+    StateRow, StepRow,
+};
+use super::sink::Sink;
+use super::writer::{RunRow, Writer};
+use crate::config::{Config, DatabaseConfig};
+use crate::error::Error;
+use crate::simulation::Summary;
+use crate::world::World;
+
+/// Collects the rows of a run.
+#[derive(Debug)]
+pub struct Log {
+    sink: Sink,
+    batch: Batch,
+    buffer_size: usize,
+    flush_interval: Option<Duration>,
+    flush_every_steps: u64,
+    last_flush: Instant,
+    /// Rows collected since the start.
+    rows: u64,
+    /// Rows collected at the last call of `database_log`.
+    rows_before: u64,
+    /// Number of the next health row in its step.
+    health_number: u32,
+    /// Whether rows were handed on since the last commit.
+    handed: bool,
+}
+
+impl Log {
+    /// Makes the database of a run and logs its agents.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Writer::create`].
+    pub fn create(
+        database: &DatabaseConfig,
+        config: &Config,
+        world: &World,
+    ) -> Result<Self, Error> {
+        let run = RunRow {
+            seed: config.seed,
+            parameters: format!("{config:?}"),
+            steps: config.steps,
+        };
+        let mut log = Self::new(database, &run)?;
+        for agent in &world.agents {
+            log.agent(AgentRow::of(agent, None));
+        }
+        Ok(log)
+    }
+
+    /// Makes a database and an empty log to it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Writer::create`].
+    pub fn new(database: &DatabaseConfig, run: &RunRow) -> Result<Self, Error> {
+        let writer = Writer::create(database, run)?;
+        Ok(Self {
+            sink: Sink::new(writer, database.writer_thread)?,
+            batch: Batch::default(),
+            buffer_size: database.buffer_size,
+            flush_interval: database.flush_interval,
+            flush_every_steps: database.flush_every_steps,
+            last_flush: Instant::now(),
+            rows: 0,
+            rows_before: 0,
+            health_number: 0,
+            handed: false,
+        })
+    }
+
+    /// Collects a birth.
+    pub fn agent(&mut self, row: AgentRow) {
+        self.batch.agents.push(row);
+        self.rows += 1;
+    }
+
+    /// Collects a death.
+    pub fn death(&mut self, row: DeathRow) {
+        self.batch.deaths.push(row);
+    }
+
+    /// Collects an action.
+    pub fn action(&mut self, row: ActionRow) {
+        self.batch.actions.push(row);
+        self.rows += 1;
+    }
+
+    /// Collects an interaction.
+    pub fn interaction(&mut self, row: InteractionRow) {
+        self.batch.interactions.push(row);
+        self.rows += 1;
+    }
+
+    /// Collects an attempt to reproduce.
+    pub fn reproduction(&mut self, row: ReproductionRow) {
+        self.batch.reproductions.push(row);
+        self.rows += 1;
+    }
+
+    /// Collects a change of health and numbers it.
+    pub fn health(&mut self, mut row: HealthRow) {
+        row.number = self.health_number;
+        self.health_number += 1;
+        self.batch.health.push(row);
+        self.rows += 1;
+    }
+
+    /// Collects the state of an agent.
+    pub fn state(&mut self, row: StateRow) {
+        self.batch.states.push(row);
+        self.rows += 1;
+    }
+
+    /// Collects the state of a resource.
+    pub fn resource(&mut self, row: ResourceRow) {
+        self.batch.resources.push(row);
+        self.rows += 1;
+    }
+
+    /// Collects the metrics of a step, which end it; writes and commits if it is time to.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sink::take`].
+    pub fn end_step(&mut self, row: StepRow) -> Result<(), Error> {
+        let step = row.step;
+        self.batch.steps.push(row);
+        self.rows += 1;
+        self.health_number = 0;
+        let full = self.batch.rows() >= self.buffer_size;
+        if full || self.handed || self.due(step) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn due(&self, step: u64) -> bool {
+        let by_step =
+            self.flush_every_steps > 0 && (step + 1).is_multiple_of(self.flush_every_steps);
+        let overdue = |interval| self.last_flush.elapsed() >= interval;
+        by_step || self.flush_interval.is_some_and(overdue)
+    }
+
+    /// Hands on what was collected in the middle of a step if it fills the buffer; it is committed with the step's end.
+    fn spill(&mut self) -> Result<(), Error> {
+        if self.batch.rows() >= self.buffer_size {
+            self.sink.take(&mut self.batch)?;
+            self.handed = true;
+        }
+        Ok(())
+    }
+
+    /// Writes and commits what was collected; only between steps.
+    fn flush(&mut self) -> Result<(), Error> {
+        self.batch.commit = true;
+        self.sink.take(&mut self.batch)?;
+        self.handed = false;
+        if self.flush_interval.is_some() {
+            self.last_flush = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Writes the rest and completes the database; returns the rows written.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sink::finish`] and [`Writer::finish`].
+    pub fn finish(mut self, summary: &Summary) -> Result<u64, Error> {
+        let last = self.flush();
+        let writer = self.sink.finish()?;
+        last?;
+        writer.finish(summary.steps, summary.state_hash)
+    }
+}
+
+/// Logs the end of a step: a row for each living agent and each resource, and the metrics; returns the rows that the whole step
+/// added.
+///
+/// # Errors
+///
+/// Those of [`Log::end_step`].
+#[inline(never)]
+pub fn database_log(log: &mut Log, world: &World, metrics: StepRow) -> Result<u64, Error> {
+    log.spill()?;
+    for agent in world.agents.iter().filter(|agent| agent.alive) {
+        log.state(StateRow::of(agent, world.step));
+    }
+    log.spill()?;
+    let amounts = world
+        .resources
+        .positions
+        .iter()
+        .zip(&world.resources.amounts);
+    for (id, (at, &amount)) in amounts.enumerate() {
+        log.resource(ResourceRow {
+            step: world.step,
+            resource: id as u32,
+            at: [at.x, at.y],
+            amount,
+        });
+    }
+    log.end_step(metrics)?;
+    let added = log.rows - log.rows_before;
+    log.rows_before = log.rows;
+    Ok(added)
+}

@@ -1,0 +1,25 @@
+//! Logging to SQLite: rows, how they are buffered and written, and how they are read back.
+
+mod connection;
+mod insert;
+mod log;
+mod pragma;
+mod read;
+mod rows;
+mod schema;
+mod sink;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use log::{Log, database_log};
+pub use pragma::PragmaProfile;
+pub use read::Reader;
+pub use rows::{
+    ActionRow, AgentRow, Batch, DeathRow, HealthCause, HealthRow, InteractionRow, ReproductionRow,
+    ResourceRow, StateRow, StepRow,
+};
+pub use schema::TABLES;
+pub use sink::Sink;
+pub use writer::{RunRow, Writer};

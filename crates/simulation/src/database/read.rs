@@ -1,0 +1,154 @@
+//! Reading a database back: the questions that people commonly ask of a run.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, Params};
+
+use super::connection::fail;
+use super::schema::TABLES;
+use crate::error::Error;
+
+/// A database opened for reading.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the database of a run, complete or killed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if it is missing or no database.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        // A write-ahead log that a killed run left is recovered on opening, which needs the right to write.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(fail(path, "open it"))?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+        })
+    }
+
+    /// What `PRAGMA integrity_check` and `foreign_key_check` find; empty if all is well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if the checks cannot run.
+    pub fn faults(&self) -> Result<Vec<String>, Error> {
+        let mut faults = self.strings("PRAGMA integrity_check")?;
+        faults.retain(|line| line != "ok");
+        faults.extend(self.strings("PRAGMA foreign_key_check")?);
+        Ok(faults)
+    }
+
+    /// Rows of one of [`TABLES`]; 0 for any other name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if it cannot be read.
+    pub fn rows(&self, table: &str) -> Result<u64, Error> {
+        match TABLES.iter().find(|&&known| known == table) {
+            Some(table) => self.number(&format!("SELECT count(*) FROM {table}"), ()),
+            None => Ok(0),
+        }
+    }
+
+    /// The steps that the database holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if it cannot be read.
+    pub fn steps(&self) -> Result<u64, Error> {
+        self.rows("simulation_steps")
+    }
+
+    /// How many agents lived at the end of a step, with the sum of their resources (by the index on step).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if it cannot be read.
+    pub fn population(&self, step: u64) -> Result<(u64, f64), Error> {
+        self.pair(
+            "SELECT count(*), total(resource) FROM agent_states WHERE step = ?",
+            [step as i64],
+        )
+    }
+
+    /// Steps that an agent lived through and its mean health (by the index on agent).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if it cannot be read.
+    pub fn history(&self, agent: u32) -> Result<(u64, f64), Error> {
+        self.pair(
+            "SELECT count(*), coalesce(avg(health), 0.0) FROM agent_states WHERE agent_id = ?",
+            [agent],
+        )
+    }
+
+    /// Attempts at an action between two steps, ends included, and the mean reward.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if it cannot be read.
+    pub fn actions(&self, action: &str, first: u64, last: u64) -> Result<(u64, f64), Error> {
+        self.pair(
+            "SELECT count(*), coalesce(avg(reward), 0.0) FROM agent_actions
+             WHERE step BETWEEN ?2 AND ?3 AND action = ?1",
+            (action, first as i64, last as i64),
+        )
+    }
+
+    /// How often an agent interacted with others, either way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if it cannot be read.
+    pub fn interactions(&self, agent: u32) -> Result<u64, Error> {
+        self.number(
+            "SELECT count(*) FROM interactions WHERE source_id = ?1 OR target_id = ?1",
+            [agent],
+        )
+    }
+
+    /// The connection, for questions of one's own.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn number(&self, sql: &str, values: impl Params) -> Result<u64, Error> {
+        self.one(sql, values, |row| row.get::<_, i64>(0))
+            .map(|count| count as u64)
+    }
+
+    fn pair(&self, sql: &str, values: impl Params) -> Result<(u64, f64), Error> {
+        self.one(sql, values, |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))
+            .map(|(count, value)| (count as u64, value))
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row(values, read))
+            .map_err(fail(&self.path, "read it"))
+    }
+
+    fn strings(&self, sql: &str) -> Result<Vec<String>, Error> {
+        self.connection
+            .prepare(sql)
+            .and_then(|mut statement| {
+                statement
+                    .query_map((), |row| row.get::<_, String>(0))?
+                    .collect()
+            })
+            .map_err(fail(&self.path, "check it"))
+    }
+}

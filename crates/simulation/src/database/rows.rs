@@ -1,0 +1,477 @@
+//! The rows of each table and how they are bound to a statement.
+
+use super::insert::{Binder, Row};
+use crate::action::ActionKind;
+use crate::agent::Agent;
+use crate::counters::Counters;
+use crate::kinds::kinds;
+use crate::world::World;
+
+kinds! {
+    /// Why an agent's health changed.
+    HealthCause, "health cause" {
+        /// Another agent attacked.
+        Attack = "attack",
+        /// It starved to death.
+        Starvation = "starvation",
+        /// It defended.
+        Healing = "healing",
+    }
+}
+
+/// An agent at its birth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentRow {
+    /// The agent as it was born.
+    pub agent: Agent,
+    /// Its parent's number; none for those of the start.
+    pub parent: Option<u32>,
+}
+
+impl AgentRow {
+    /// The row of an agent just born.
+    #[must_use]
+    pub fn of(agent: &Agent, parent: Option<u32>) -> Self {
+        Self {
+            agent: agent.clone(),
+            parent,
+        }
+    }
+}
+
+impl Row for AgentRow {
+    const TABLE: &'static str = "agents";
+    const COLUMNS: &'static [&'static str] = &[
+        "agent_id",
+        "simulation_id",
+        "agent_type",
+        "birth_step",
+        "parent_id",
+        "generation",
+        "x",
+        "y",
+        "start_resource",
+        "start_health",
+        "gather_multiplier",
+        "share_weight",
+        "attack_weight",
+    ];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        let agent = &self.agent;
+        to.integer(agent.id)?;
+        to.integer(1u32)?;
+        to.text(agent.kind.name())?;
+        to.long(agent.birth_step)?;
+        to.optional(self.parent)?;
+        to.integer(agent.generation)?;
+        to.real(agent.at.x)?;
+        to.real(agent.at.y)?;
+        to.real(agent.resource)?;
+        to.real(agent.health)?;
+        to.real(agent.genome.gather_multiplier)?;
+        to.real(agent.genome.share_weight)?;
+        to.real(agent.genome.attack_weight)
+    }
+}
+
+/// The end of an agent; changes its row in `agents`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DeathRow {
+    /// Who died.
+    pub agent: u32,
+    /// When.
+    pub step: u64,
+    /// Of what.
+    pub cause: &'static str,
+}
+
+/// An agent at the end of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StateRow {
+    /// The step.
+    pub step: u64,
+    /// The agent's number.
+    pub agent: u32,
+    /// Position and orientation: x, y, degrees.
+    pub place: [f32; 3],
+    /// Resource level.
+    pub resource: f32,
+    /// Health.
+    pub health: f32,
+    /// Whether it defends.
+    pub defending: bool,
+    /// Turns in a row that it starved.
+    pub starvation: u32,
+    /// Rewards so far.
+    pub total_reward: f32,
+}
+
+impl StateRow {
+    /// The state of an agent.
+    #[must_use]
+    pub fn of(agent: &Agent, step: u64) -> Self {
+        Self {
+            step,
+            agent: agent.id,
+            place: [agent.at.x, agent.at.y, agent.orientation],
+            resource: agent.resource,
+            health: agent.health,
+            defending: agent.defending(),
+            starvation: agent.starvation,
+            total_reward: agent.total_reward,
+        }
+    }
+}
+
+impl Row for StateRow {
+    const TABLE: &'static str = "agent_states";
+    const COLUMNS: &'static [&'static str] = &[
+        "step",
+        "agent_id",
+        "x",
+        "y",
+        "orientation",
+        "resource",
+        "health",
+        "defending",
+        "starvation",
+        "total_reward",
+    ];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        to.long(self.step)?;
+        to.integer(self.agent)?;
+        to.real(self.place[0])?;
+        to.real(self.place[1])?;
+        to.real(self.place[2])?;
+        to.real(self.resource)?;
+        to.real(self.health)?;
+        to.integer(u32::from(self.defending))?;
+        to.integer(self.starvation)?;
+        to.real(self.total_reward)
+    }
+}
+
+/// A resource at the end of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ResourceRow {
+    /// The step.
+    pub step: u64,
+    /// The resource's number.
+    pub resource: u32,
+    /// Where it lies.
+    pub at: [f32; 2],
+    /// What it holds.
+    pub amount: f32,
+}
+
+impl Row for ResourceRow {
+    const TABLE: &'static str = "resource_states";
+    const COLUMNS: &'static [&'static str] = &["step", "resource_id", "x", "y", "amount"];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        to.long(self.step)?;
+        to.integer(self.resource)?;
+        to.real(self.at[0])?;
+        to.real(self.at[1])?;
+        to.real(self.amount)
+    }
+}
+
+/// One action.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ActionRow {
+    /// The step.
+    pub step: u64,
+    /// Who acted.
+    pub agent: u32,
+    /// What was tried.
+    pub kind: ActionKind,
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// The agent or resource it was aimed at.
+    pub target: Option<u32>,
+    /// Amount gathered, shared, done, healed, moved or paid.
+    pub amount: f32,
+    /// Resource level before the turn.
+    pub resource_before: f32,
+    /// Resource level after it.
+    pub resource_after: f32,
+    /// The turn's reward.
+    pub reward: f32,
+    /// Direction or reason of failure.
+    pub details: Option<&'static str>,
+}
+
+impl Row for ActionRow {
+    const TABLE: &'static str = "agent_actions";
+    const COLUMNS: &'static [&'static str] = &[
+        "step",
+        "agent_id",
+        "action",
+        "succeeded",
+        "target_id",
+        "amount",
+        "resource_before",
+        "resource_after",
+        "reward",
+        "details",
+    ];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        to.long(self.step)?;
+        to.integer(self.agent)?;
+        to.text(self.kind.name())?;
+        to.integer(u32::from(self.succeeded))?;
+        to.optional(self.target)?;
+        to.real(self.amount)?;
+        to.real(self.resource_before)?;
+        to.real(self.resource_after)?;
+        to.real(self.reward)?;
+        to.optional_text(self.details)
+    }
+}
+
+/// An action that reached another agent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InteractionRow {
+    /// The step.
+    pub step: u64,
+    /// Who acted.
+    pub source: u32,
+    /// Whom it reached.
+    pub target: u32,
+    /// What was done.
+    pub kind: ActionKind,
+    /// Amount shared or damage done.
+    pub amount: f32,
+}
+
+impl Row for InteractionRow {
+    const TABLE: &'static str = "interactions";
+    const COLUMNS: &'static [&'static str] =
+        &["step", "source_id", "target_id", "interaction", "amount"];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        to.long(self.step)?;
+        to.integer(self.source)?;
+        to.integer(self.target)?;
+        to.text(self.kind.name())?;
+        to.real(self.amount)
+    }
+}
+
+/// The metrics of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepRow {
+    /// The step.
+    pub step: u64,
+    /// Agents alive at its end, by type.
+    pub living: [u32; 3],
+    /// Born in it.
+    pub births: u64,
+    /// Died in it.
+    pub deaths: u64,
+    /// Actions tried.
+    pub actions: u64,
+    /// Actions that succeeded.
+    pub succeeded: u64,
+    /// What all resources hold.
+    pub total_resources: f64,
+    /// Means over living agents: resource level, health, total reward.
+    pub averages: [f64; 3],
+}
+
+impl StepRow {
+    /// The metrics of a world at the end of a step.
+    #[must_use]
+    pub fn of(world: &World, counters: &Counters) -> Self {
+        let mut row = Self {
+            step: world.step,
+            births: counters.births,
+            deaths: counters.deaths,
+            actions: counters.tried.iter().sum(),
+            succeeded: counters.succeeded.iter().sum(),
+            total_resources: world.resources.amounts.iter().map(|&a| f64::from(a)).sum(),
+            ..Self::default()
+        };
+        for agent in world.agents.iter().filter(|agent| agent.alive) {
+            row.living[agent.kind as usize] += 1;
+            row.averages[0] += f64::from(agent.resource);
+            row.averages[1] += f64::from(agent.health);
+            row.averages[2] += f64::from(agent.total_reward);
+        }
+        let count = world.living.max(1) as f64;
+        row.averages.iter_mut().for_each(|sum| *sum /= count);
+        row
+    }
+}
+
+impl Row for StepRow {
+    const TABLE: &'static str = "simulation_steps";
+    const COLUMNS: &'static [&'static str] = &[
+        "step",
+        "living",
+        "system_agents",
+        "independent_agents",
+        "control_agents",
+        "births",
+        "deaths",
+        "actions",
+        "actions_succeeded",
+        "total_resources",
+        "average_resource",
+        "average_health",
+        "average_reward",
+    ];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        to.long(self.step)?;
+        to.integer(self.living.iter().sum::<u32>())?;
+        for count in self.living {
+            to.integer(count)?;
+        }
+        for count in [self.births, self.deaths, self.actions, self.succeeded] {
+            to.long(count)?;
+        }
+        to.double(self.total_resources)?;
+        to.double(self.averages[0])?;
+        to.double(self.averages[1])?;
+        to.double(self.averages[2])
+    }
+}
+
+/// An attempt to reproduce.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReproductionRow {
+    /// The step.
+    pub step: u64,
+    /// Who tried.
+    pub parent: u32,
+    /// The child, if there is one.
+    pub child: Option<u32>,
+    /// The parent's resource level before.
+    pub resource_before: f32,
+    /// The parent's resource level after.
+    pub resource_after: f32,
+    /// Why there is no child.
+    pub reason: Option<&'static str>,
+}
+
+impl Row for ReproductionRow {
+    const TABLE: &'static str = "reproduction_events";
+    const COLUMNS: &'static [&'static str] = &[
+        "step",
+        "parent_id",
+        "child_id",
+        "resource_before",
+        "resource_after",
+        "failure",
+    ];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        to.long(self.step)?;
+        to.integer(self.parent)?;
+        to.optional(self.child)?;
+        to.real(self.resource_before)?;
+        to.real(self.resource_after)?;
+        to.optional_text(self.reason)
+    }
+}
+
+/// A change of an agent's health.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HealthRow {
+    /// The step.
+    pub step: u64,
+    /// Whose health.
+    pub agent: u32,
+    /// Health before.
+    pub before: f32,
+    /// Health after.
+    pub after: f32,
+    /// Why.
+    pub cause: HealthCause,
+    /// Who did it.
+    pub source: Option<u32>,
+    /// Its number within the step; [`super::Log`] sets it.
+    pub number: u32,
+}
+
+impl Row for HealthRow {
+    const TABLE: &'static str = "health_incidents";
+    const COLUMNS: &'static [&'static str] = &[
+        "step",
+        "number",
+        "agent_id",
+        "health_before",
+        "health_after",
+        "cause",
+        "source_id",
+    ];
+
+    fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
+        to.long(self.step)?;
+        to.integer(self.number)?;
+        to.integer(self.agent)?;
+        to.real(self.before)?;
+        to.real(self.after)?;
+        to.text(self.cause.name())?;
+        to.optional(self.source)
+    }
+}
+
+/// Rows that wait to be written, by table.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Births.
+    pub agents: Vec<AgentRow>,
+    /// Deaths.
+    pub deaths: Vec<DeathRow>,
+    /// Agents at the ends of steps.
+    pub states: Vec<StateRow>,
+    /// Resources at the ends of steps.
+    pub resources: Vec<ResourceRow>,
+    /// Actions.
+    pub actions: Vec<ActionRow>,
+    /// Interactions.
+    pub interactions: Vec<InteractionRow>,
+    /// Metrics of steps.
+    pub steps: Vec<StepRow>,
+    /// Attempts to reproduce.
+    pub reproductions: Vec<ReproductionRow>,
+    /// Changes of health.
+    pub health: Vec<HealthRow>,
+    /// Whether the batch ends with a whole step, so that it may be committed.
+    pub commit: bool,
+}
+
+impl Batch {
+    /// Rows to insert; deaths change rows that are there.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.agents.len()
+            + self.states.len()
+            + self.resources.len()
+            + self.actions.len()
+            + self.interactions.len()
+            + self.steps.len()
+            + self.reproductions.len()
+            + self.health.len()
+    }
+
+    /// Empties the batch but keeps its memory.
+    pub fn clear(&mut self) {
+        self.agents.clear();
+        self.deaths.clear();
+        self.states.clear();
+        self.resources.clear();
+        self.actions.clear();
+        self.interactions.clear();
+        self.steps.clear();
+        self.reproductions.clear();
+        self.health.clear();
+        self.commit = false;
+    }
+}

@@ -1,0 +1,26 @@
+//! Observations: 13 planes of cells around an agent, what is in them and how they are remembered.
+
+mod channel;
+mod event;
+mod grid;
+mod ground;
+mod memory;
+mod observer;
+mod plane;
+mod scene;
+mod spread;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use channel::{Channel, ChannelSet};
+pub use event::EventFields;
+pub use grid::{ResourceGrid, ResourceSource};
+pub use ground::Terrain;
+pub use memory::Memory;
+pub use observer::{Observation, Observer, observe};
+pub use plane::{Plane, StorageKind};
+pub use scene::ObservationScene;
+pub use spread::Spread;
+pub use window::{Cell, Window};
