@@ -5,6 +5,7 @@
 //! pure: nothing here reads the machine, the clock or a file.
 
 pub mod analysis;
+pub mod annotate;
 mod error;
 pub mod export;
 pub mod format;
