@@ -6,6 +6,7 @@
 
 pub mod analysis;
 pub mod annotate;
+pub mod chart;
 mod error;
 pub mod export;
 pub mod format;
