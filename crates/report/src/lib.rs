@@ -6,6 +6,8 @@
 
 pub mod analysis;
 pub mod document;
+pub mod annotate;
+pub mod chart;
 mod error;
 pub mod export;
 pub mod format;

@@ -1,0 +1,253 @@
+//! Source text with the cost of each line beside it and what the line calls beneath.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::analysis::{CalleeCost, FunctionLines, LineCost};
+use crate::{format, markdown};
+
+/// Lines shown around one that costs something.
+const CONTEXT: u32 = 3;
+/// Callees shown beneath a line.
+const MAX_CALLEES: usize = 4;
+/// Share of the function's total below which a callee is not shown.
+const MIN_CALLEE: f64 = 0.005;
+/// Characters of the bar beside a line.
+const BAR: usize = 8;
+/// Characters of a source line or name beyond which it is cut.
+const MAX_WIDTH: usize = 160;
+/// Characters of a name in a file name.
+const MAX_STEM: usize = 80;
+
+/// A Markdown file of one function: for each of its source files the text with shares of all
+/// `what` ("CPU time"), bars relative to the function's own total, and the callees of each line.
+///
+/// `source` gives the text of a file by the path that the debug information names; of a file that it
+/// does not have, the lines are listed without text and the file is named.
+pub fn annotate(
+    lines: &FunctionLines,
+    what: &str,
+    source: &dyn Fn(&str) -> Option<String>,
+) -> String {
+    let mut page = format!("# {}\n\n{}\n", markdown::code(&lines.function), head(lines, what));
+    for (file, costs) in by_file(lines) {
+        let text = source(file);
+        write!(page, "\n## {}\n\n", markdown::code(file)).expect("writing to text cannot fail");
+        if text.is_none() {
+            let name = markdown::code(file);
+            writeln!(page, "The source file {name} was not found: lines are shown without text.\n")
+                .expect("writing to text cannot fail");
+        }
+        let listing = listing(lines, file, &costs, text.as_deref());
+        page.push_str(&markdown::code_block("text", &listing));
+    }
+    page.push_str(&without_line(lines));
+    page
+}
+
+/// A file name for the annotated source of a function, unique among `taken`, to which it is added.
+pub fn annotated_file_name(function: &str, taken: &mut Vec<String>) -> String {
+    let mut stem = String::new();
+    for character in function.chars().take(MAX_STEM) {
+        if character.is_ascii_alphanumeric() {
+            stem.push(character);
+        } else if !stem.is_empty() && !stem.ends_with('_') {
+            stem.push('_');
+        }
+    }
+    let stem = stem.trim_end_matches('_');
+    let stem = if stem.is_empty() { "function" } else { stem };
+    let name = (1..)
+        .map(|n| if n == 1 { format!("{stem}.md") } else { format!("{stem}_{n}.md") })
+        .find(|name| !taken.iter().any(|other| other.eq_ignore_ascii_case(name)))
+        .expect("there are more numbers than names");
+    taken.push(name.clone());
+    name
+}
+
+fn head(lines: &FunctionLines, what: &str) -> String {
+    format!(
+        "{} of all {} is in this function and what it calls, {} in itself ({} samples). The first \
+         column is the share of all {} with the line on the stack, the bar its part of this function, \
+         the second column the line itself and what is inlined into it.",
+        format::share(lines.total_share),
+        markdown::escape(what),
+        format::share(lines.self_share),
+        format::count(lines.samples as f64),
+        markdown::escape(what),
+    )
+}
+
+/// Lines with a number, by file: the costliest file first, its lines in order.
+fn by_file(lines: &FunctionLines) -> Vec<(&str, Vec<&LineCost>)> {
+    let mut files: BTreeMap<&str, Vec<&LineCost>> = BTreeMap::new();
+    for cost in lines.lines.iter().filter(|cost| cost.line.is_some()) {
+        files.entry(cost.file.as_deref().unwrap_or("[unknown file]")).or_default().push(cost);
+    }
+    let mut files: Vec<_> = files.into_iter().collect();
+    let heaviest = |costs: &[&LineCost]| costs.iter().map(|cost| cost.total_weight).max();
+    files.sort_by_key(|(_, costs)| std::cmp::Reverse(heaviest(costs)));
+    for (_, costs) in &mut files {
+        costs.sort_by_key(|cost| cost.line);
+    }
+    files
+}
+
+fn without_line(lines: &FunctionLines) -> String {
+    let lost: Vec<String> = lines
+        .lines
+        .iter()
+        .filter(|cost| cost.line.is_none())
+        .map(|cost| {
+            format!("{} has no line in the debug information.", format::share(cost.total_share))
+        })
+        .collect();
+    if lost.is_empty() { String::new() } else { format!("\n{}", markdown::list(lost)) }
+}
+
+fn listing(lines: &FunctionLines, file: &str, costs: &[&LineCost], text: Option<&str>) -> String {
+    let source: Vec<&str> = text.map(|text| text.lines().collect()).unwrap_or_default();
+    let begin = lines.line.filter(|_| lines.file.as_deref() == Some(file));
+    let shown = shown_lines(costs, begin, source.len());
+    let digits = shown.last().map_or(1, |last| last.to_string().len());
+    let mut listing = String::new();
+    let mut before = None;
+    for number in shown {
+        if before.is_some_and(|before| before + 1 != number) && text.is_some() {
+            listing.push_str(&format!("{:>width$} ⋮\n", "", width = 18 + BAR + digits));
+        }
+        before = Some(number);
+        let text = source.get(number as usize - 1).copied().unwrap_or("");
+        let cost = costs.iter().find(|cost| cost.line == Some(number)).copied();
+        listing.push_str(&source_line(lines, cost, number, digits, text));
+        for callee in cost.map(|cost| cost.callees.as_slice()).unwrap_or_default() {
+            listing.push_str(&callee_line(lines, cost, callee, digits));
+        }
+    }
+    listing
+}
+
+/// Numbers of the lines to show: those with a cost and some around them, as far as the file goes.
+fn shown_lines(costs: &[&LineCost], begin: Option<u32>, length: usize) -> Vec<u32> {
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    let mut shown: Vec<u32> =
+        begin.filter(|&line| (1..=length).contains(&line)).into_iter().collect();
+    for line in costs.iter().filter_map(|cost| cost.line).filter(|&line| line > 0) {
+        shown.push(line);
+        let around = line.saturating_sub(CONTEXT).max(1)..=line.saturating_add(CONTEXT);
+        shown.extend(around.filter(|&line| line <= length));
+    }
+    shown.sort_unstable();
+    shown.dedup();
+    shown
+}
+
+fn source_line(
+    lines: &FunctionLines,
+    cost: Option<&LineCost>,
+    number: u32,
+    digits: usize,
+    text: &str,
+) -> String {
+    let share = |share: Option<f64>| {
+        share.filter(|&share| share > 0.0).map_or(String::new(), format::share)
+    };
+    let part = cost.map_or(0.0, |cost| cost.total_weight as f64 / lines.total_weight as f64);
+    let line = format!(
+        "{:>8} {:<BAR$} {:>8} {number:>digits$} │ {}",
+        share(cost.map(|cost| cost.total_share)),
+        format::bar(part, BAR),
+        share(cost.map(|cost| cost.local_share)),
+        cut(&text.replace('\t', "    ")),
+    );
+    format!("{}\n", line.trim_end())
+}
+
+/// Nothing for a callee that is too small or too far down the list to be shown.
+fn callee_line(
+    lines: &FunctionLines,
+    cost: Option<&LineCost>,
+    callee: &CalleeCost,
+    digits: usize,
+) -> String {
+    let rank = cost.and_then(|cost| cost.callees.iter().position(|other| other == callee));
+    let is_small = (callee.weight as f64) < lines.total_weight as f64 * MIN_CALLEE;
+    if is_small || rank.is_none_or(|rank| rank >= MAX_CALLEES) {
+        return String::new();
+    }
+    let how = if callee.inlined { "inlined" } else { "calls" };
+    let indent = 18 + BAR + digits;
+    format!("{:>indent$} │   ↳ {how} {} ({})\n", "", cut(&callee.name), format::share(callee.share))
+}
+
+fn cut(text: &str) -> String {
+    let text: String = text.chars().filter(|character| !character.is_control()).collect();
+    match text.char_indices().nth(MAX_WIDTH) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{FunctionSet, function_lines};
+    use crate::testing::profile;
+
+    const SOURCE: &str = "fn helper() {}\n\nfn look(grid: &Grid) -> f64 {\n\tlet mut sum = 0.0;\n    \
+        for cell in grid.cells() {\n        sum += cell.value(); // ```\n    }\n    sum\n}\n\n\n\n\n\n\n\n\
+        fn tail() {}\n";
+
+    fn lines() -> FunctionLines {
+        let profile = profile(&[
+            ("main > look@5 > +sim::cells%src/grid.rs@3", 200),
+            ("main > look@6 > +sim::value%src/grid.rs@9", 300),
+            ("main > look@6 > sim::slow%src/grid.rs@20", 100),
+            ("main > look@6", 50),
+            ("main > look@17", 10),
+            ("main > look%src/inc.rs@2", 20),
+            ("main > look", 20),
+            ("main > rest", 300),
+        ]);
+        let set = FunctionSet::matching(&profile, "look").expect("valid");
+        function_lines(&profile, &set).expect("samples")
+    }
+
+    #[test]
+    fn text_stands_beside_its_cost() {
+        let source = |file: &str| (file == "src/sim.rs").then(|| SOURCE.to_owned());
+        insta::assert_snapshot!(annotate(&lines(), "CPU time", &source));
+    }
+
+    #[test]
+    fn without_the_file_the_lines_remain() {
+        let page = annotate(&lines(), "CPU time", &|_| None);
+        assert!(page.contains("The source file `src/sim.rs` was not found"), "{page}");
+        assert!(page.contains("45 % █████▏       35 %"), "{page}");
+        assert!(!page.contains('⋮'), "{page}");
+    }
+
+    #[test]
+    fn hostile_names_and_texts_stay_in_their_block() {
+        let profile = profile(&[("ev`il\n# x > look@1 > +``````@2", 1)]);
+        let set = FunctionSet::matching(&profile, "look").expect("valid");
+        let lines = function_lines(&profile, &set).expect("samples");
+        let page = annotate(&lines, "CPU time", &|_| Some("`````\u{1b}[31m\n".into()));
+        assert!(page.contains("\n```````text\n"), "{page}");
+        assert!(!page.contains('\u{1b}'), "{page}");
+    }
+
+    #[test]
+    fn file_names_are_plain_and_unique() {
+        let mut taken = Vec::new();
+        for (function, expected) in [
+            ("sim::step", "sim_step.md"),
+            ("Sim::step", "Sim_step_2.md"),
+            ("<sim::A as B>::act/../x", "sim_A_as_B_act_x.md"),
+            ("../..", "function.md"),
+        ] {
+            assert_eq!(annotated_file_name(function, &mut taken), expected);
+        }
+        assert!(annotated_file_name(&"x".repeat(500), &mut taken).len() < 100);
+    }
+}

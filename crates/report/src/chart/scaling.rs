@@ -1,0 +1,227 @@
+//! Cost against size on logarithmic axes: every replicate, and the law fitted to them.
+
+use super::Unit;
+use super::axis::Axis;
+use super::svg::{Anchor, Area, COLORS, FAINT, INK, Svg};
+
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 470.0;
+const AREA: Area = Area { left: 92.0, top: 64.0, right: 736.0, bottom: 384.0 };
+/// Height of a row of the legend.
+const LEGEND_ROW: f64 = 18.0;
+
+/// A law as it is drawn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LawCurve {
+    /// For the legend, such as `n^1.92 [1.85, 1.99]`.
+    pub label: String,
+    /// The law at rising sizes.
+    pub curve: Vec<(f64, f64)>,
+    /// Its interval at rising sizes: size, low, high; empty for none.
+    pub band: Vec<(f64, f64, f64)>,
+    /// Size from which on the curve is beyond what was measured, and drawn dashed.
+    pub extrapolated_from: Option<f64>,
+}
+
+/// One configuration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScalingSeries {
+    /// For the legend.
+    pub name: String,
+    /// For each size the figure of every replicate.
+    pub points: Vec<(f64, Vec<f64>)>,
+    /// What was fitted to them.
+    pub law: Option<LawCurve>,
+}
+
+/// A chart of cost against size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScalingChart {
+    /// Above the chart.
+    pub title: String,
+    /// Beneath the title: what the points are, and how many.
+    pub subtitle: String,
+    /// Name of the parameter.
+    pub x_label: String,
+    /// Of the parameter.
+    pub x_unit: Unit,
+    /// Name of the metric.
+    pub y_label: String,
+    /// Of the metric.
+    pub y_unit: Unit,
+    /// The configurations; colours repeat beyond seven.
+    pub series: Vec<ScalingSeries>,
+}
+
+/// Draws a scaling chart as SVG. Figures that are not above zero cannot stand on logarithmic axes:
+/// they are left out, and their number is told.
+pub fn scaling_chart(chart: &ScalingChart) -> String {
+    let rows = chart.series.len().max(1) as f64;
+    let height = HEIGHT + (rows - 1.0) * LEGEND_ROW;
+    let mut svg = Svg::new(WIDTH, height, &chart.title, &subtitle(chart));
+    let sizes = chart.series.iter().flat_map(xs);
+    let x = Axis::log(sizes, chart.x_unit, AREA.left, AREA.right);
+    let figures = chart.series.iter().flat_map(ys);
+    let y = Axis::log(figures, chart.y_unit, AREA.bottom, AREA.top);
+    svg.y_axis(AREA, &y, &chart.y_label);
+    svg.x_axis(AREA, &x, &chart.x_label);
+    for (at, series) in chart.series.iter().enumerate() {
+        let color = COLORS[at % COLORS.len()];
+        draw_law(&mut svg, series, &x, &y, color);
+        draw_points(&mut svg, series, &x, &y, color);
+        draw_legend(&mut svg, series, at, color);
+    }
+    if chart.series.iter().all(|series| xs(series).next().is_none()) {
+        let middle = f64::midpoint(AREA.left, AREA.right);
+        svg.text(middle, 220.0, "nothing was measured", 14.0, FAINT, Anchor::Middle);
+    }
+    svg.finish()
+}
+
+fn subtitle(chart: &ScalingChart) -> String {
+    let left_out: usize = chart
+        .series
+        .iter()
+        .flat_map(|series| &series.points)
+        .map(|(size, figures)| figures.iter().filter(|figure| !is_shown(*size, **figure)).count())
+        .sum();
+    match left_out {
+        0 => chart.subtitle.clone(),
+        n => format!("{} ({n} not above zero left out)", chart.subtitle),
+    }
+}
+
+fn is_shown(size: f64, figure: f64) -> bool {
+    [size, figure].iter().all(|value| value.is_finite() && *value > 0.0)
+}
+
+fn shown(series: &ScalingSeries) -> impl Iterator<Item = (f64, f64)> + '_ {
+    series
+        .points
+        .iter()
+        .flat_map(|(size, figures)| figures.iter().map(move |figure| (*size, *figure)))
+        .filter(|&(size, figure)| is_shown(size, figure))
+}
+
+fn xs(series: &ScalingSeries) -> impl Iterator<Item = f64> + '_ {
+    let law = series.law.iter().flat_map(|law| law.curve.iter().map(|point| point.0));
+    shown(series).map(|point| point.0).chain(law)
+}
+
+/// The band is left out: it may be so wide that it would flatten everything else.
+fn ys(series: &ScalingSeries) -> impl Iterator<Item = f64> + '_ {
+    let law = series.law.iter().flat_map(|law| law.curve.iter().map(|point| point.1));
+    shown(series).map(|point| point.1).chain(law)
+}
+
+fn draw_law(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color: &str) {
+    let Some(law) = &series.law else { return };
+    let highs = law.band.iter().map(|&(size, _, high)| (x.place(size), y.place(high)));
+    let lows = law.band.iter().rev().map(|&(size, low, _)| (x.place(size), y.place(low)));
+    svg.polygon(&highs.chain(lows).collect::<Vec<_>>(), color, 0.14);
+    let end = law.extrapolated_from.unwrap_or(f64::INFINITY);
+    let split = law.curve.partition_point(|point| point.0 <= end);
+    let place = |&(size, figure): &(f64, f64)| (x.place(size), y.place(figure));
+    let within: Vec<_> = law.curve[..split].iter().map(place).collect();
+    let beyond: Vec<_> = law.curve[split.saturating_sub(1)..].iter().map(place).collect();
+    svg.path(&within, color, 1.8, false);
+    svg.path(&beyond, color, 1.8, true);
+}
+
+/// Every replicate faint, and their median.
+fn draw_points(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color: &str) {
+    for (size, figure) in shown(series) {
+        svg.circle((x.place(size), y.place(figure)), 3.0, color, 0.45);
+    }
+    for (size, figures) in &series.points {
+        let mut figures: Vec<f64> =
+            figures.iter().copied().filter(|&figure| is_shown(*size, figure)).collect();
+        figures.sort_by(f64::total_cmp);
+        if figures.len() > 1 {
+            let middle =
+                f64::midpoint(figures[(figures.len() - 1) / 2], figures[figures.len() / 2]);
+            let (place, height) = (x.place(*size), y.place(middle));
+            svg.line((place - 7.0, height), (place + 7.0, height), color, 2.2);
+        }
+    }
+}
+
+fn draw_legend(svg: &mut Svg, series: &ScalingSeries, at: usize, color: &str) {
+    let y = AREA.bottom + 62.0 + at as f64 * LEGEND_ROW;
+    svg.circle((AREA.left + 4.0, y - 4.0), 4.0, color, 1.0);
+    let n = shown(series).count();
+    let law = series.law.as_ref().map_or(String::new(), |law| format!(": {}", law.label));
+    svg.text(
+        AREA.left + 16.0,
+        y,
+        &format!("{}{law} ({n} runs)", series.name),
+        12.0,
+        INK,
+        Anchor::Start,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart() -> ScalingChart {
+        let sizes = [10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 640.0];
+        let law = |a: f64, n: f64| move |size: f64| a * size.powf(n);
+        let series = |name: &str, a: f64, n: f64, label: &str| {
+            let curve: Vec<(f64, f64)> = (0..40)
+                .map(|i| 10.0 * 1.15_f64.powi(i))
+                .map(|size| (size, law(a, n)(size)))
+                .collect();
+            let band = curve.iter().map(|&(x, y)| (x, y * 0.85, y * 1.2)).collect();
+            let noise = [0.95, 1.0, 1.08, 1.02, 0.99];
+            ScalingSeries {
+                name: name.to_owned(),
+                points: sizes
+                    .iter()
+                    .map(|&size| (size, noise.map(|noise| noise * law(a, n)(size)).to_vec()))
+                    .collect(),
+                law: Some(LawCurve {
+                    label: label.to_owned(),
+                    curve,
+                    band,
+                    extrapolated_from: Some(640.0),
+                }),
+            }
+        };
+        ScalingChart {
+            title: "spatial/nearby: time of one call against entities".to_owned(),
+            subtitle: "every process, its median, law with 95 % interval".to_owned(),
+            x_label: "entities".to_owned(),
+            x_unit: Unit::Count,
+            y_label: "time per call".to_owned(),
+            y_unit: Unit::DurationNs,
+            series: vec![
+                series("index=none", 40.0, 1.92, "n^1.92 [1.85, 1.99]"),
+                series("index=kdtree", 900.0, 0.31, "n^0.31 [0.25, 0.38]"),
+            ],
+        }
+    }
+
+    #[test]
+    fn every_run_is_a_point() {
+        let svg = scaling_chart(&chart());
+        assert_eq!(svg.matches("fill-opacity=\"0.45\"").count(), 70);
+        assert!(svg.contains("index=kdtree: n^0.31 [0.25, 0.38] (35 runs)"), "{svg}");
+        assert_eq!(svg.matches("stroke-dasharray").count(), 2);
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_counted() {
+        let mut chart = chart();
+        chart.series.truncate(1);
+        chart.series[0].law = None;
+        chart.series[0].points = vec![(10.0, vec![0.0, 5.0, f64::NAN]), (0.0, vec![1.0])];
+        let svg = scaling_chart(&chart);
+        assert!(svg.contains("(3 not above zero left out)"), "{svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        chart.series.clear();
+        assert!(scaling_chart(&chart).contains("nothing was measured"));
+    }
+}

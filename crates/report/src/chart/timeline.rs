@@ -1,0 +1,322 @@
+//! Resources over time: processor, each core, and memory, with the steps marked.
+
+use simprof_model::{ResourceSample, Steps, Timeline};
+
+use super::Unit;
+use super::axis::Axis;
+use super::svg::{Anchor, Area, COLORS, FAINT, INK, Svg};
+use crate::format;
+
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 92.0;
+const RIGHT: f64 = 876.0;
+/// Height of the panels of processor and memory.
+const PANEL: f64 = 150.0;
+/// Most points of a line; more are joined to the mean of those that fall together.
+const MAX_POINTS: usize = 800;
+/// Most steps that are marked one by one.
+const MAX_MARKS: usize = 120;
+/// Most cores that have a row each.
+const MAX_CORES: usize = 64;
+/// Most shapes that show all cores.
+const MAX_CELLS: usize = 4000;
+/// Shades of how busy a core is.
+const SHADES: f32 = 12.0;
+
+/// Draws what a target used over time as SVG. Time runs from the first sample; the set-up before
+/// the first step is shaded.
+pub fn timeline_chart(timeline: &Timeline, steps: &Steps, title: &str) -> String {
+    let samples = joined(&timeline.samples, MAX_POINTS);
+    let cores =
+        samples.iter().map(|sample| sample.core_busy.len()).max().unwrap_or(0).min(MAX_CORES);
+    let layout = Layout::new(cores);
+    let mut svg = Svg::new(WIDTH, layout.height, title, &subtitle(timeline, steps));
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
+        let middle = f64::midpoint(LEFT, RIGHT);
+        svg.text(middle, 140.0, "nothing was sampled", 14.0, FAINT, Anchor::Middle);
+        return svg.finish();
+    };
+    let span = Span { begin_ns: first.time_ns, end_ns: last.time_ns.max(first.time_ns + 1) };
+    draw_steps(&mut svg, &layout, span, steps);
+    draw_processor(&mut svg, layout.processor, span, &samples);
+    draw_cores(&mut svg, layout.cores, span, &samples, cores);
+    draw_memory(&mut svg, layout.memory, span, &samples);
+    svg.x_axis(layout.memory, &span.axis(), "time since the first sample");
+    svg.finish()
+}
+
+/// Where the panels are.
+struct Layout {
+    processor: Area,
+    cores: Area,
+    memory: Area,
+    height: f64,
+}
+
+impl Layout {
+    fn new(cores: usize) -> Self {
+        let panel =
+            |top: f64, height: f64| Area { left: LEFT, top, right: RIGHT, bottom: top + height };
+        let processor = panel(88.0, PANEL);
+        let rows = (cores as f64 * 14.0).clamp(0.0, 170.0);
+        let cores = panel(processor.bottom + 28.0, rows);
+        let memory = panel(cores.bottom + if rows > 0.0 { 28.0 } else { 0.0 }, PANEL);
+        Self { processor, cores, memory, height: memory.bottom + 56.0 }
+    }
+}
+
+/// The time that the chart shows.
+#[derive(Clone, Copy)]
+struct Span {
+    begin_ns: u64,
+    end_ns: u64,
+}
+
+impl Span {
+    fn axis(self) -> Axis {
+        let wall_ns = (self.end_ns - self.begin_ns) as f64;
+        Axis::exact(0.0, wall_ns, Unit::DurationNs, LEFT, RIGHT)
+    }
+
+    /// The place of a moment; one outside is moved to the edge.
+    fn place(self, time_ns: u64) -> f64 {
+        let since = time_ns.clamp(self.begin_ns, self.end_ns) - self.begin_ns;
+        LEFT + (RIGHT - LEFT) * since as f64 / (self.end_ns - self.begin_ns) as f64
+    }
+}
+
+fn subtitle(timeline: &Timeline, steps: &Steps) -> String {
+    let mut facts = vec![format!("{} samples", format::count(timeline.samples.len() as f64))];
+    if timeline.interval_ns > 0 {
+        facts.push(format!("every {}", format::duration_ns(timeline.interval_ns as f64)));
+    }
+    if let Some(peak) = timeline.peak_rss_bytes() {
+        facts.push(format!("peak memory {}", format::bytes(peak as f64)));
+    }
+    if !steps.steps.is_empty() {
+        facts.push(format!("{} steps", format::count(steps.steps.len() as f64)));
+    }
+    facts.join(", ")
+}
+
+/// Samples that stand closer than can be drawn, as one each: counts and time of the last, memory the
+/// largest, cores the mean.
+fn joined(samples: &[ResourceSample], most: usize) -> Vec<ResourceSample> {
+    let size = samples.len().div_ceil(most).max(1);
+    samples.chunks(size).filter_map(join).collect()
+}
+
+fn join(chunk: &[ResourceSample]) -> Option<ResourceSample> {
+    let mut whole = chunk.last()?.clone();
+    whole.rss_bytes = chunk.iter().map(|sample| sample.rss_bytes).max()?;
+    for (core, busy) in whole.core_busy.iter_mut().enumerate() {
+        let all = chunk.iter().map(|sample| sample.core_busy.get(core).copied().unwrap_or(0.0));
+        *busy = all.sum::<f32>() / chunk.len() as f32;
+    }
+    Some(whole)
+}
+
+/// The set-up as a shade, steps as marks above the first panel, or their whole span where they are many.
+fn draw_steps(svg: &mut Svg, layout: &Layout, span: Span, steps: &Steps) {
+    let (Some(first), Some(last)) = (steps.first_begin_ns(), steps.last_end_ns()) else { return };
+    let begin = span.place(first);
+    let top = layout.processor.top;
+    if first > span.begin_ns {
+        for panel in [layout.processor, layout.memory] {
+            svg.rect(Area { right: begin, ..panel }, "#8a8a8a", 0.12);
+        }
+        if begin - LEFT > 40.0 {
+            svg.text(LEFT + 5.0, top + 14.0, "set-up", 11.0, FAINT, Anchor::Start);
+        }
+    }
+    svg.text(LEFT - 8.0, top - 12.0, "steps", 11.0, INK, Anchor::End);
+    let marks = Area { left: begin, top: top - 20.0, right: span.place(last), bottom: top - 12.0 };
+    if steps.steps.len() > MAX_MARKS {
+        svg.rect(marks, COLORS[6], 0.45);
+        return;
+    }
+    for (at, step) in steps.steps.iter().enumerate() {
+        let (left, right) = (span.place(step.begin_ns), span.place(step.end_ns));
+        let opacity = if at % 2 == 0 { 0.65 } else { 0.3 };
+        svg.rect(Area { left, right: right.max(left + 0.5), ..marks }, COLORS[6], opacity);
+    }
+}
+
+/// CPU time per wall time between samples, in cores: 1 is one core busy.
+fn processor_use(samples: &[ResourceSample]) -> Vec<(u64, f64)> {
+    samples
+        .windows(2)
+        .filter_map(|pair| {
+            let wall_ns = pair[1].time_ns.checked_sub(pair[0].time_ns).filter(|&wall| wall > 0)?;
+            let cpu_ns = pair[1].cpu_ns.saturating_sub(pair[0].cpu_ns);
+            Some((pair[1].time_ns, cpu_ns as f64 / wall_ns as f64))
+        })
+        .collect()
+}
+
+fn draw_processor(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample]) {
+    let used = processor_use(samples);
+    let largest = used.iter().map(|point| point.1).fold(1.0, f64::max);
+    let y = Axis::from_zero(largest, Unit::Share, area.bottom, area.top);
+    svg.y_axis(area, &y, "CPU of the target (100 % = a core)");
+    svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
+    let points: Vec<(f64, f64)> =
+        used.iter().map(|&(time_ns, cores)| (span.place(time_ns), y.place(cores))).collect();
+    svg.path(&points, COLORS[0], 1.6, false);
+}
+
+/// A row for each core, the darker the busier.
+fn draw_cores(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample], cores: usize) {
+    if cores == 0 {
+        return;
+    }
+    let title = "each core of the machine, all programs: white is idle, dark is busy";
+    svg.text(area.left, area.top - 6.0, title, 11.0, FAINT, Anchor::Start);
+    let height = (area.bottom - area.top) / cores as f64;
+    let columns = (MAX_CELLS / cores).clamp(60, MAX_POINTS);
+    let samples = joined(samples, columns);
+    for core in 0..cores {
+        let top = area.top + core as f64 * height;
+        let row = Area { top, bottom: top + height - 1.0, ..area };
+        if height >= 11.0 || core % 8 == 0 {
+            let (label, y) = (format!("core {core}"), top + height / 2.0 + 4.0);
+            svg.text(area.left - 8.0, y, &label, 11.0, INK, Anchor::End);
+        }
+        draw_row(svg, row, span, &levels(&samples, core));
+    }
+    svg.line((area.left, area.top), (area.left, area.bottom), INK, 1.0);
+}
+
+/// How busy a core was, in steps of a shade, with the time until which it was.
+fn levels(samples: &[ResourceSample], core: usize) -> Vec<(u64, u8)> {
+    let level = |sample: &ResourceSample| {
+        let busy = sample.core_busy.get(core).copied().unwrap_or(0.0).clamp(0.0, 1.0);
+        (busy * SHADES).round() as u8
+    };
+    samples.iter().map(|sample| (sample.time_ns, level(sample))).collect()
+}
+
+/// One shape for each stretch of the same shade, and none for what is idle.
+fn draw_row(svg: &mut Svg, row: Area, span: Span, levels: &[(u64, u8)]) {
+    let mut begin_ns = span.begin_ns;
+    for stretch in levels.chunk_by(|a, b| a.1 == b.1) {
+        let (end_ns, level) = stretch[stretch.len() - 1];
+        if level > 0 {
+            let (left, right) = (span.place(begin_ns), span.place(end_ns));
+            let opacity = f64::from(level) / f64::from(SHADES);
+            svg.rect(Area { left, right, ..row }, COLORS[1], opacity);
+        }
+        begin_ns = end_ns;
+    }
+}
+
+fn draw_memory(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample]) {
+    let largest = samples.iter().map(|sample| sample.rss_bytes).max().unwrap_or(0);
+    let y = Axis::from_zero(largest as f64, Unit::Bytes, area.bottom, area.top);
+    svg.y_axis(area, &y, "resident memory");
+    let line: Vec<(f64, f64)> = samples
+        .iter()
+        .map(|sample| (span.place(sample.time_ns), y.place(sample.rss_bytes as f64)))
+        .collect();
+    let mut below = line.clone();
+    below.extend(line.last().map(|&(x, _)| (x, area.bottom)));
+    below.extend(line.first().map(|&(x, _)| (x, area.bottom)));
+    svg.polygon(&below, COLORS[2], 0.15);
+    svg.path(&line, COLORS[2], 1.6, false);
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::Step;
+
+    use super::*;
+
+    fn timeline(count: u64, cores: usize) -> (Timeline, Steps) {
+        let ms = 1_000_000;
+        let samples = (0..count)
+            .map(|i| ResourceSample {
+                time_ns: 5_000 * ms + i * 20 * ms,
+                cpu_ns: i * 20 * ms * 17 / 10 + (i % 5) * ms,
+                core_busy: (0..cores)
+                    .map(|core| {
+                        ((i as f32 / 9.0 + core as f32).sin() * 0.5 + 0.5)
+                            / (1.0 + core as f32 / 4.0)
+                    })
+                    .collect(),
+                rss_bytes: (40 << 20) + i.min(90) * (1 << 20) / 2 + i * 40_000,
+                ..ResourceSample::default()
+            })
+            .collect();
+        let steps = (0..60)
+            .map(|index| Step {
+                index,
+                begin_ns: 5_600 * ms + index * 50 * ms,
+                end_ns: 5_600 * ms + (index + 1) * 50 * ms,
+                population: None,
+            })
+            .collect();
+        let timeline = Timeline { interval_ns: 20 * ms, samples, ..Timeline::default() };
+        (timeline, Steps { steps, lost: 0, source: "marks".into() })
+    }
+
+    #[test]
+    fn all_that_was_sampled_is_drawn() {
+        let (timeline, steps) = timeline(200, 4);
+        let svg = timeline_chart(&timeline, &steps, "A <run>");
+        for part in
+            ["A &lt;run&gt;", "core 3", "set-up", "60 steps", "resident memory", "every 20 ms"]
+        {
+            assert!(svg.contains(part), "{part}: {svg}");
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("<script"));
+    }
+
+    #[test]
+    fn odd_timelines_are_drawn_too() {
+        let (full, steps) = timeline(3, 0);
+        let one = Timeline { samples: full.samples[..1].to_vec(), ..Timeline::default() };
+        for timeline in [Timeline::default(), one, full] {
+            let svg = timeline_chart(&timeline, &steps, "odd");
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+        assert!(
+            timeline_chart(&Timeline::default(), &Steps::default(), "")
+                .contains("nothing was sampled")
+        );
+    }
+
+    #[test]
+    fn many_samples_are_joined_and_none_of_the_cost_is_lost() {
+        let (timeline, _) = timeline(10_000, 2);
+        let joined = joined(&timeline.samples, MAX_POINTS);
+        assert!(joined.len() <= MAX_POINTS);
+        assert_eq!(joined.last().map(|s| s.cpu_ns), timeline.samples.last().map(|s| s.cpu_ns));
+        assert_eq!(joined.iter().map(|s| s.rss_bytes).max(), timeline.peak_rss_bytes());
+    }
+
+    #[test]
+    fn use_of_the_processor_is_in_cores() {
+        let sample =
+            |time_ns, cpu_ns| ResourceSample { time_ns, cpu_ns, ..ResourceSample::default() };
+        let used = processor_use(&[sample(0, 0), sample(10, 25), sample(10, 30), sample(20, 20)]);
+        assert_eq!(used, [(10, 2.5), (20, 0.0)]);
+    }
+
+    #[test]
+    fn a_stretch_of_one_shade_is_one_shape() {
+        let sample = |time_ns, busy| ResourceSample {
+            time_ns,
+            core_busy: vec![busy],
+            ..ResourceSample::default()
+        };
+        let samples = [0.9, 0.5, 0.51, 0.0, 1.0, 7.0, f32::NAN];
+        let samples: Vec<_> = (0..).zip(samples).map(|(at, busy)| sample(at, busy)).collect();
+        let levels = levels(&samples, 0);
+        assert_eq!(levels.iter().map(|l| l.1).collect::<Vec<_>>(), [11, 6, 6, 0, 12, 12, 0]);
+        let mut svg = Svg::new(1.0, 1.0, "", "");
+        let row = Area { left: LEFT, top: 0.0, right: RIGHT, bottom: 9.0 };
+        draw_row(&mut svg, row, Span { begin_ns: 0, end_ns: 6 }, &levels);
+        // The page itself, the first sample (of no width), and two stretches.
+        assert_eq!(svg.finish().matches("<rect").count(), 4);
+    }
+}
