@@ -37,7 +37,8 @@ impl SplitMix64 {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// A chi-square number with `df` degrees of freedom: a sum of squares, so the cost grows with `df`.
+    /// A chi-square number with `df` degrees of freedom: a sum of squares, so the cost grows with
+    /// `df`.
     pub(crate) fn chi_square(&mut self, df: usize) -> f64 {
         (0..df).map(|_| self.normal().powi(2)).sum()
     }

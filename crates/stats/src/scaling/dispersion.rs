@@ -3,18 +3,21 @@
 /// The worth of the repeats.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dispersion {
-    /// Number of independent samples that carry as much information, from the number of sizes to the number of samples.
+    /// Number of independent samples that carry as much information, from the number of sizes to
+    /// the number of samples.
     pub effective: f64,
     /// Share of the noise's variance that all repeats at one size have in common, 0 to 1.
     pub shared: f64,
 }
 
-/// Judges repeats by the scatter that is left between sizes once the most flexible law has been taken out.
+/// Judges repeats by the scatter that is left between sizes once the most flexible law has been
+/// taken out.
 ///
-/// If sizes scatter about the law by no more than their repeats explain, every repeat counts. If a size shifts all its repeats
-/// together (an allocation that just misses a cache, a machine that drifted), further repeats say nothing about the law, and the count falls
-/// towards the number of sizes: the design effect 1 + (r - 1) * intraclass correlation (Kish 1965), the
-/// correlation by the method of moments. `lack` and `within` are sums of squares of logarithms between and within
+/// If sizes scatter about the law by no more than their repeats explain, every repeat counts. If a
+/// size shifts all its repeats together (an allocation that just misses a cache, a machine that
+/// drifted), further repeats say nothing about the law, and the count falls towards the number of
+/// sizes: the design effect 1 + (r - 1) * intraclass correlation (Kish 1965), the correlation by
+/// the method of moments. `lack` and `within` are sums of squares of logarithms between and within
 /// `sizes`; `spare` is the number of sizes beyond the law's parameters.
 pub(crate) fn effective_samples(
     sizes: usize,

@@ -1,8 +1,9 @@
-//! Scaling laws: how a cost grows with a parameter, which forms the data allow, and how far ahead they can be trusted.
+//! Scaling laws: how a cost grows with a parameter, which forms the data allow, and how far ahead
+//! they can be trusted.
 //!
-//! Costs are fitted in logarithms: a run's noise is a factor, the same share of a short run as of a long one, so
-//! equal weights in logarithms are the likelihood's, and the smallest size counts as much as the largest
-//! (least squares on the raw costs would fit the largest alone).
+//! Costs are fitted in logarithms: a run's noise is a factor, the same share of a short run as of a
+//! long one, so equal weights in logarithms are the likelihood's, and the smallest size counts as
+//! much as the largest (least squares on the raw costs would fit the largest alone).
 
 mod dispersion;
 mod exponent;
