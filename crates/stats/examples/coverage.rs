@@ -254,7 +254,7 @@ fn drifts(trials: u64) {
         let mut spent = Duration::ZERO;
         for seed in 0..trials {
             let mut rng = SplitMix64::new(seed);
-            let fresh = 5.0 * (1.0 - memory * memory as f64).sqrt();
+            let fresh = 5.0 * (1.0f64 - memory * memory).sqrt();
             let mut noise = 5.0 * rng.normal();
             let (times, values): (Vec<f64>, Vec<f64>) = (0..1000)
                 .map(|i| {

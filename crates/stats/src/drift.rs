@@ -124,28 +124,14 @@ pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Dr
     let middle = binned.len() / 2;
     let second_half = trend(&binned_times[middle..], &binned[middle..])?;
     let duration = duration(times);
-    let growth_interval = whole.interval.map(|slope| slope * duration);
     let threshold = rule
         .absolute_floor
         .max(rule.relative_floor * median(values)?.abs());
-    let growth = whole.slope * duration;
-    let rising = whole.interval.lo > 0.0 && whole.p < rule.p;
-    let levelled = second_half.interval.hi * duration <= threshold
-        || (rising && has_levelled(&whole, &second_half));
-    let verdict = if rising && growth > threshold && !levelled {
-        DriftVerdict::Growing
-    } else if growth_interval.hi <= threshold {
-        DriftVerdict::Steady
-    } else if levelled {
-        DriftVerdict::Levelled
-    } else {
-        DriftVerdict::Inconclusive
-    };
     Ok(Drift {
-        verdict,
+        verdict: judge(&whole, &second_half, duration, threshold, rule.p),
         trend: whole,
-        growth,
-        growth_interval,
+        growth: whole.slope * duration,
+        growth_interval: whole.interval.map(|slope| slope * duration),
         threshold,
         second_half,
         n: times.len(),
@@ -192,6 +178,22 @@ pub fn assess_leak(
         population: Some(fit),
         ..assess_drift(times, &rest, rule)?
     })
+}
+
+/// The verdict on a series that lasts `duration`: see [`assess_drift`].
+fn judge(whole: &Trend, half: &Trend, duration: f64, threshold: f64, p: f64) -> DriftVerdict {
+    let rising = whole.interval.lo > 0.0 && whole.p < p;
+    let levelled =
+        half.interval.hi * duration <= threshold || (rising && has_levelled(whole, half));
+    if rising && whole.slope * duration > threshold && !levelled {
+        DriftVerdict::Growing
+    } else if whole.interval.hi * duration <= threshold {
+        DriftVerdict::Steady
+    } else if levelled {
+        DriftVerdict::Levelled
+    } else {
+        DriftVerdict::Inconclusive
+    }
 }
 
 /// Whether the second half grows surely slower than the whole, and much slower.

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::dispersion::Dispersion;
 use super::minimise::{EXPONENT_BOUNDS, Fitted, at_exponent, log_log_slope};
 use super::points::Points;
 use crate::dist::t_quantile;
@@ -49,20 +50,20 @@ pub(super) fn slope(points: &Points, confidence: f64) -> Exponent {
 }
 
 /// The exponent of `best`, the fit of c + a n^b, with its profile-likelihood interval: every
-/// exponent that, with c and a at their best for it, raises the squares by no more than F(1,
-/// effective - 3) allows (Bates and Watts 1988, section 6.1). `noise_floor` is the sum of squares
-/// that is granted to any fit.
+/// exponent that, with c and a at their best for it, raises the squares by no more than F allows on
+/// one and the noise's degrees of freedom (Bates and Watts 1988, section 6.1), samples counted by
+/// what they are worth. `noise_floor` is the sum of squares that is granted to any fit.
 pub(super) fn net(
     points: &Points,
     best: &Fitted,
-    effective: f64,
+    dispersion: &Dispersion,
     noise_floor: f64,
     confidence: f64,
 ) -> Exponent {
     let value = best.law.b.expect("the law with a free exponent has one");
-    let spare = effective - 3.0;
+    let spare = dispersion.effective - 3.0;
     let interval = (spare > 0.0).then(|| {
-        let t = t_quantile((1.0 + confidence) / 2.0, spare);
+        let t = t_quantile((1.0 + confidence) / 2.0, dispersion.freedom(3));
         let allowed = (points.within + best.lack).max(noise_floor) * (1.0 + t * t / spare);
         let (sign, size) = (value.signum(), value.abs());
         let fits = |b: f64| points.within + at_exponent(points, sign * b).lack <= allowed;

@@ -142,14 +142,14 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
             need: 3,
         });
     }
-    let allowed = Term::ALL
-        .into_iter()
-        .filter(|term| term.allows(points.x[0]));
-    let fits: Vec<Fitted> = allowed.map(|term| least_squares(&points, term)).collect();
-    let least = fits
-        .iter()
-        .map(|fit| fit.lack)
-        .fold(f64::INFINITY, f64::min);
+    Ok(conclude(points))
+}
+
+/// Fits, ranks and chooses on points of at least three sizes.
+fn conclude(points: Points) -> ScalingFit {
+    let fits = fit_all(&points);
+    let lacks = fits.iter().map(|fit| fit.lack);
+    let least = lacks.fold(f64::INFINITY, f64::min);
     let (sizes, samples) = (points.sizes(), points.samples());
     let dispersion = effective_samples(sizes, samples, least, sizes - 3, points.within);
     let models = rank(&points, &fits, dispersion.effective);
@@ -157,13 +157,7 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     let chosen = choose(&models, &points);
     let flexible = fits.iter().find(|fit| fit.law.term == Term::OffsetPower);
     let flexible = flexible.expect("c + a n^b is allowed at every size");
-    let net = net(
-        &points,
-        flexible,
-        dispersion.effective,
-        floor(samples),
-        CONFIDENCE,
-    );
+    let net = net(&points, flexible, &dispersion, floor(samples), CONFIDENCE);
     let grows = models[chosen].law.term != Term::Constant;
     let shown = grows && constant_shown(&points, &fits, dispersion.effective);
     let (exponent_kind, exponent) = if shown && net.interval.is_some() {
@@ -171,7 +165,7 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     } else {
         (ExponentKind::LogLogSlope, slope)
     };
-    Ok(ScalingFit {
+    ScalingFit {
         exponent: exponent.value,
         exponent_interval: exponent.interval,
         exponent_kind,
@@ -188,16 +182,21 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
         adequacy: adequacy(sizes, points.span()),
         points,
         dispersion,
-    })
+    }
+}
+
+/// Every law that the sizes allow, at its best.
+fn fit_all(points: &Points) -> Vec<Fitted> {
+    let allowed = |term: &Term| term.allows(points.x[0]);
+    let terms = Term::ALL.into_iter().filter(allowed);
+    terms.map(|term| least_squares(points, term)).collect()
 }
 
 /// For every scaling law at its best: the number of its parameters and the weighted squares of the
 /// size means about it.
 pub(crate) fn smooth_fits(points: &Points) -> impl Iterator<Item = (usize, f64)> {
-    let allowed = Term::ALL
-        .into_iter()
-        .filter(|term| term.allows(points.x[0]));
-    allowed.map(|term| (term.parameters(), least_squares(points, term).lack))
+    let fits = fit_all(points).into_iter();
+    fits.map(|fit| (fit.law.term.parameters(), fit.lack))
 }
 
 /// Corrected Akaike criterion of a Gaussian fit with `k` parameters, the noise's included (Hurvich

@@ -217,9 +217,7 @@ impl ScalingFit {
         let law = picked.unwrap_or(&self.models[0]).law;
         let parameters = law.term.parameters() - 1;
         let (_, lack) = self.points.level(|i| law.at(self.points.x[i]).ln());
-        let spare = (self.dispersion.effective - parameters as f64)
-            .floor()
-            .max(1.0);
+        let spare = self.dispersion.freedom(parameters).floor().max(1.0);
         let squares = (self.points.within + lack) * spare
             / (self.points.samples() - parameters as f64).max(1.0);
         (law, squares / rng.chi_square(spare as usize))
