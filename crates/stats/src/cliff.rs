@@ -36,7 +36,8 @@ pub struct Bend {
     pub kind: BendKind,
     /// Size at the break.
     pub at: f64,
-    /// 95 % interval of that size: where to measure next. Its ends are within the second and the last but one size.
+    /// 95 % interval of that size: where to measure next. Its ends are within the second and the
+    /// last but one size.
     pub at_interval: Interval,
     /// Log-log slope below the break.
     pub slope_below: f64,
@@ -50,14 +51,17 @@ pub struct Bend {
     pub n_samples: usize,
 }
 
-/// Looks for a break: two straight segments in log cost against log size that meet (Hudson 1966; Muggeo 2003), against the best smooth law.
+/// Looks for a break: two straight segments in log cost against log size that meet (Hudson 1966;
+/// Muggeo 2003), against the best smooth law.
 ///
-/// The break is accepted if it gains [`CLIFF_AICC_GAIN`] and changes the slope by [`CLIFF_SLOPE_JUMP`]. The rival is
-/// the best of all the scaling laws and not the straight line alone, which would take the bend of any c + a n^2 for a cliff. Repeats count by the
-/// scatter about the two segments, as in the fit of laws.
+/// The break is accepted if it gains [`CLIFF_AICC_GAIN`] and changes the slope by
+/// [`CLIFF_SLOPE_JUMP`]. The rival is the best of all the scaling laws and not the straight line
+/// alone, which would take the bend of any c + a n^2 for a cliff. Repeats count by the scatter
+/// about the two segments, as in the fit of laws.
 ///
 /// # Errors
-/// Fewer than six distinct sizes, a size without costs, or a number that is not finite and above zero.
+/// Fewer than six distinct sizes, a size without costs, or a number that is not finite and above
+/// zero.
 pub fn find_bend(points: &[Point]) -> Result<Bend, StatsError> {
     let points = Points::new(points)?;
     let sizes = points.sizes();
@@ -126,7 +130,8 @@ fn segments_by_break(points: &Points) -> Vec<Segments> {
 
 /// The least squares of segments that meet at log size `at`.
 ///
-/// The distances below and above the break are the two regressors; their slopes follow from the normal equations about the means.
+/// The distances below and above the break are the two regressors; their slopes follow from the
+/// normal equations about the means.
 fn segments(points: &Points, at: f64) -> Segments {
     let distance = |i: usize| points.x[i].ln() - at;
     let below = |i: usize| distance(i).min(0.0);
@@ -157,7 +162,8 @@ fn segments(points: &Points, at: f64) -> Segments {
     }
 }
 
-/// The positions that raise the squares by no more than F(1, effective - 4) allows: the profile likelihood.
+/// The positions that raise the squares by no more than F(1, effective - 4) allows: the profile
+/// likelihood.
 fn interval(points: &Points, tried: &[Segments], best: Segments, effective: f64) -> Interval {
     let spare = (effective - 4.0).max(1.0);
     let t = t_quantile((1.0 + CONFIDENCE) / 2.0, spare);

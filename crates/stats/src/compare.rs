@@ -28,7 +28,8 @@ pub enum Verdict {
     Inconclusive,
 }
 
-/// The cost of one block of runs that share a seed and lie close in time: ABBA gives two of each side.
+/// The cost of one block of runs that share a seed and lie close in time: ABBA gives two of each
+/// side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     /// Costs before, above zero.
@@ -52,14 +53,14 @@ pub struct Comparison {
     pub margin: f64,
     /// The verdict against the margin.
     pub verdict: Verdict,
-    /// The smallest relative change, in the direction of more cost, that this noise and `n` would have
-    /// called with a probability of about 80 %; absent without an interval.
+    /// The smallest relative change, in the direction of more cost, that this noise and `n` would
+    /// have called with a probability of about 80 %; absent without an interval.
     pub smallest_visible: Option<f64>,
 }
 
 impl Comparison {
-    /// Whether the interval leaves out 1. In a control, where both sides are the same program, that is
-    /// a sign of bias in the set-up.
+    /// Whether the interval leaves out 1. In a control, where both sides are the same program, that
+    /// is a sign of bias in the set-up.
     pub fn excludes_one(&self) -> bool {
         self.interval
             .is_some_and(|interval| !interval.contains(1.0))
@@ -86,15 +87,17 @@ pub fn compare_paired(
 }
 
 /// Compares blocks of runs: one log-ratio of geometric means per block, then the Hodges-Lehmann
-/// estimate over blocks and its exact signed-rank interval (Hodges and Lehmann 1963; Hollander, Wolfe and
-/// Chicken 2014, section 3.3), by the normal approximation above 50 blocks.
+/// estimate over blocks and its exact signed-rank interval (Hodges and Lehmann 1963; Hollander,
+/// Wolfe and Chicken 2014, section 3.3), by the normal approximation above 50 blocks.
 ///
-/// The block is the replicate, as its runs share a seed and their moment. Within an ABBA block a linear drift of the
-/// machine cancels exactly. The interval assumes log-ratios that are independent and symmetric.
-/// `margin` is relative and at least 0; it is applied symmetrically in logarithms: from 1 / (1 + margin) to 1 + margin.
+/// The block is the replicate, as its runs share a seed and their moment. Within an ABBA block a
+/// linear drift of the machine cancels exactly. The interval assumes log-ratios that are
+/// independent and symmetric. `margin` is relative and at least 0; it is applied symmetrically in
+/// logarithms: from 1 / (1 + margin) to 1 + margin.
 ///
 /// # Errors
-/// No blocks, a side of a block that is empty, a cost that is not finite and above zero, or a confidence outside (0, 1).
+/// No blocks, a side of a block that is empty, a cost that is not finite and above zero, or a
+/// confidence outside (0, 1).
 pub fn compare_blocks(
     blocks: &[Block],
     confidence: f64,
@@ -118,9 +121,10 @@ pub fn compare_blocks(
     ))
 }
 
-/// Compares two sets of unmatched runs: the Hodges-Lehmann shift of the logarithms with the interval of the
-/// Mann-Whitney test, exact up to 900 pairs of runs and by the normal approximation above
-/// (Hollander, Wolfe and Chicken 2014, section 4.3). The interval assumes that the two sides differ by a factor alone.
+/// Compares two sets of unmatched runs: the Hodges-Lehmann shift of the logarithms with the
+/// interval of the Mann-Whitney test, exact up to 900 pairs of runs and by the normal approximation
+/// above (Hollander, Wolfe and Chicken 2014, section 4.3). The interval assumes that the two sides
+/// differ by a factor alone.
 ///
 /// # Errors
 /// As for [`compare_blocks`].
@@ -140,8 +144,8 @@ pub fn compare_unpaired(
     ))
 }
 
-/// The margin that an A/A control calls for: the larger of [`MARGIN_FLOOR`] and twice the half-width of
-/// the control's interval, as a relative change.
+/// The margin that an A/A control calls for: the larger of [`MARGIN_FLOOR`] and twice the
+/// half-width of the control's interval, as a relative change.
 ///
 /// # Errors
 /// A control too small to have an interval: it supports no margin.

@@ -15,7 +15,8 @@ const READINGS_NEEDED: usize = 20;
 const BINS: usize = 240;
 /// A second half that grows at less than this share of the whole's rate has levelled off.
 const PLATEAU_SHARE: f64 = 0.25;
-/// Correlation of population and time from which their effects on memory cannot be told apart: a variance inflation of 10.
+/// Correlation of population and time from which their effects on memory cannot be told apart: a
+/// variance inflation of 10.
 const COLLINEAR: f64 = 0.948_683;
 
 /// What counts as growth.
@@ -60,7 +61,8 @@ pub enum DriftVerdict {
     Steady,
     /// Growth above the floor is neither shown nor excluded.
     Inconclusive,
-    /// Memory grows, but the population grows along with time: which of them memory follows cannot be told.
+    /// Memory grows, but the population grows along with time: which of them memory follows cannot
+    /// be told.
     Confounded,
 }
 
@@ -96,12 +98,15 @@ pub struct PopulationFit {
 
 /// Judges the drift of `values` read at `times` (ascending or not), warm-up already removed.
 ///
-/// It grows if the Theil-Sen interval lies above zero, the Mann-Kendall test (corrected for autocorrelation) is below the rule's p and the growth
-/// is above both floors. It has levelled off if the second half, kept up for as long as the whole, excludes growth above the floors, or if the second half's slope
-/// is under a quarter of the whole's and surely below it. It is steady only if the interval excludes growth above the floors: a series too noisy for that is inconclusive.
+/// It grows if the Theil-Sen interval lies above zero, the Mann-Kendall test (corrected for
+/// autocorrelation) is below the rule's p and the growth is above both floors. It has levelled off
+/// if the second half, kept up for as long as the whole, excludes growth above the floors, or if
+/// the second half's slope is under a quarter of the whole's and surely below it. It is steady only
+/// if the interval excludes growth above the floors: a series too noisy for that is inconclusive.
 ///
 /// # Errors
-/// Fewer than twenty readings, lengths that differ, readings all at one time, or a number that is not finite.
+/// Fewer than twenty readings, lengths that differ, readings all at one time, or a number that is
+/// not finite.
 pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Drift, StatsError> {
     require_same_length(times, values)?;
     require_finite(times)?;
@@ -119,28 +124,14 @@ pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Dr
     let middle = binned.len() / 2;
     let second_half = trend(&binned_times[middle..], &binned[middle..])?;
     let duration = duration(times);
-    let growth_interval = whole.interval.map(|slope| slope * duration);
     let threshold = rule
         .absolute_floor
         .max(rule.relative_floor * median(values)?.abs());
-    let growth = whole.slope * duration;
-    let rising = whole.interval.lo > 0.0 && whole.p < rule.p;
-    let levelled = second_half.interval.hi * duration <= threshold
-        || (rising && has_levelled(&whole, &second_half));
-    let verdict = if rising && growth > threshold && !levelled {
-        DriftVerdict::Growing
-    } else if growth_interval.hi <= threshold {
-        DriftVerdict::Steady
-    } else if levelled {
-        DriftVerdict::Levelled
-    } else {
-        DriftVerdict::Inconclusive
-    };
     Ok(Drift {
-        verdict,
+        verdict: judge(&whole, &second_half, duration, threshold, rule.p),
         trend: whole,
-        growth,
-        growth_interval,
+        growth: whole.slope * duration,
+        growth_interval: whole.interval.map(|slope| slope * duration),
         threshold,
         second_half,
         n: times.len(),
@@ -148,10 +139,12 @@ pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Dr
     })
 }
 
-/// Judges whether memory leaks: the drift of `memory` (bytes) at `times` with what the live `population` accounts for taken out.
+/// Judges whether memory leaks: the drift of `memory` (bytes) at `times` with what the live
+/// `population` accounts for taken out.
 ///
-/// Bytes per individual come from the least squares of memory on population and time together: on population alone, a leak in a growing
-/// world would pass for its upkeep. Where both rise together no regression can tell, and a memory that is not steady is confounded.
+/// Bytes per individual come from the least squares of memory on population and time together: on
+/// population alone, a leak in a growing world would pass for its upkeep. Where both rise together
+/// no regression can tell, and a memory that is not steady is confounded.
 ///
 /// # Errors
 /// As for [`assess_drift`].
@@ -187,6 +180,22 @@ pub fn assess_leak(
     })
 }
 
+/// The verdict on a series that lasts `duration`: see [`assess_drift`].
+fn judge(whole: &Trend, half: &Trend, duration: f64, threshold: f64, p: f64) -> DriftVerdict {
+    let rising = whole.interval.lo > 0.0 && whole.p < p;
+    let levelled =
+        half.interval.hi * duration <= threshold || (rising && has_levelled(whole, half));
+    if rising && whole.slope * duration > threshold && !levelled {
+        DriftVerdict::Growing
+    } else if whole.interval.hi * duration <= threshold {
+        DriftVerdict::Steady
+    } else if levelled {
+        DriftVerdict::Levelled
+    } else {
+        DriftVerdict::Inconclusive
+    }
+}
+
 /// Whether the second half grows surely slower than the whole, and much slower.
 fn has_levelled(whole: &Trend, second_half: &Trend) -> bool {
     second_half.slope < PLATEAU_SHARE * whole.slope && second_half.interval.hi < whole.slope
@@ -202,7 +211,8 @@ fn duration(times: &[f64]) -> f64 {
     last - first
 }
 
-/// The series in order of time, in at most [`BINS`] runs of equal length: mean time and median value of each.
+/// The series in order of time, in at most [`BINS`] runs of equal length: mean time and median
+/// value of each.
 fn thin(times: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let mut series: Vec<(f64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
     series.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -217,7 +227,8 @@ fn thin(times: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (0..bins).map(|i| reduce(bin(i))).unzip()
 }
 
-/// Least squares of memory on population and time; a population that never changes accounts for nothing.
+/// Least squares of memory on population and time; a population that never changes accounts for
+/// nothing.
 fn population_fit(times: &[f64], memory: &[f64], population: &[f64]) -> PopulationFit {
     let (tt, pp) = (covariance(times, times), covariance(population, population));
     let tp = covariance(times, population);
@@ -262,7 +273,8 @@ mod tests {
 
     const MIB: f64 = 1024.0 * 1024.0;
 
-    /// 600 readings over 60 s of 100 MiB plus `growth`, with noise of half a MiB that lasts some readings.
+    /// 600 readings over 60 s of 100 MiB plus `growth`, with noise of half a MiB that lasts some
+    /// readings.
     fn memory(seed: u64, growth: impl Fn(f64) -> f64) -> (Vec<f64>, Vec<f64>) {
         let mut rng = SplitMix64::new(seed);
         let mut noise = 0.0;

@@ -40,10 +40,10 @@ impl Interval {
 
 /// The interval of a share, given `successes` out of `trials`: Clopper and Pearson 1934.
 ///
-/// It never covers less than `confidence`. Wilson's interval is shorter and covers that much on average,
-/// but dips to about 84 % for shares near one in `trials`: just where the rare functions of a
-/// profile lie. A few tenths of a percent of width are the price of never overstating. With no trials the
-/// interval is 0 to 1. Samples are taken as independent.
+/// It never covers less than `confidence`. Wilson's interval is shorter and covers that much on
+/// average, but dips to about 84 % for shares near one in `trials`: just where the rare functions
+/// of a profile lie. A few tenths of a percent of width are the price of never overstating. With no
+/// trials the interval is 0 to 1. Samples are taken as independent.
 ///
 /// # Errors
 /// More successes than trials, or a confidence outside (0, 1).

@@ -3,6 +3,20 @@
 //! Every function here is pure and deterministic: no input or output, no clock, and whatever draws
 //! random numbers takes its seed. What a sample cannot support is said in the result's type (an
 //! absent interval, a typed refusal, an inconclusive verdict) and never filled in with a guess.
+//!
+//! ```
+//! use simprof_stats::{Verdict, compare_paired};
+//!
+//! let before = [10.1, 10.0, 10.3, 9.9, 10.2, 10.0];
+//! let after = [8.1, 8.0, 8.3, 7.8, 8.2, 8.1];
+//! let comparison = compare_paired(&before, &after, 0.95, 0.03)?;
+//! assert_eq!(comparison.verdict, Verdict::Faster);
+//!
+//! // Five pairs cannot carry 95 %, and say so.
+//! let five = compare_paired(&before[..5], &after[..5], 0.95, 0.03)?;
+//! assert_eq!((five.interval, five.n, five.n_needed), (None, 5, 6));
+//! # Ok::<(), simprof_stats::StatsError>(())
+//! ```
 
 mod cliff;
 mod compare;

@@ -100,7 +100,8 @@ fn signed_rank_cut(n: usize, tail: f64) -> Option<Cut> {
     normal_cut(pairs * (pairs + 1.0) / 4.0, variance.sqrt(), tail)
 }
 
-/// The cut of a Mann-Whitney interval with at most `tail` on each side; none where a side is too small.
+/// The cut of a Mann-Whitney interval with at most `tail` on each side; none where a side is too
+/// small.
 fn mann_whitney_cut(m: usize, n: usize, tail: f64) -> Option<Cut> {
     if m * n <= EXACT_PRODUCT {
         return exact_cut(&mann_whitney_distribution(m, n), tail);
@@ -159,7 +160,8 @@ fn signed_rank_distribution(n: usize) -> Vec<f64> {
 }
 
 /// Probabilities of each Mann-Whitney U 0..=mn, by the recursion of Mann and Whitney 1947: the
-/// largest of all values is either of the first sample, and then exceeds all of the second, or it is of the second.
+/// largest of all values is either of the first sample, and then exceeds all of the second, or it
+/// is of the second.
 fn mann_whitney_distribution(m: usize, n: usize) -> Vec<f64> {
     // One row per size of the first sample, for a second sample that grows by one each round.
     let mut rows: Vec<Vec<f64>> = vec![vec![1.0]; m + 1];

@@ -85,9 +85,9 @@ pub fn median(samples: &[f64]) -> Result<f64, StatsError> {
 /// The interval of the median between two order statistics, exact for any continuous distribution
 /// (the number of values below the median is binomial: Thompson 1936; Conover 1999, section 3.2).
 ///
-/// The result is the shortest symmetric pair that covers at least `confidence`, with the confidence it
-/// achieves. Where even the extremes cover less (95 % takes 6 values) it is the whole range of the
-/// sample, with that lower confidence: 1 - 2^(1-n), so 0 for a single value.
+/// The result is the shortest symmetric pair that covers at least `confidence`, with the confidence
+/// it achieves. Where even the extremes cover less (95 % takes 6 values) it is the whole range of
+/// the sample, with that lower confidence: 1 - 2^(1-n), so 0 for a single value.
 ///
 /// # Errors
 /// No samples, one that is not finite, or a confidence outside (0, 1).
@@ -178,7 +178,8 @@ mod tests {
         assert_eq!((summary.min, summary.max), (2.0, 9.0));
     }
 
-    /// Published order statistics for 95 % (Conover 1999, table A3; ranks from 1) and exact coverage.
+    /// Published order statistics for 95 % (Conover 1999, table A3; ranks from 1) and exact
+    /// coverage.
     #[test]
     fn median_interval_uses_the_tabled_order_statistics() {
         for (n, lo, hi, confidence) in [

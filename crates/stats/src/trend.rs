@@ -1,4 +1,5 @@
-//! A monotonic trend of a series: its slope, and whether it is one, with repeated readings not counted twice.
+//! A monotonic trend of a series: its slope, and whether it is one, with repeated readings not
+//! counted twice.
 
 use serde::Serialize;
 
@@ -14,7 +15,8 @@ const CONFIDENCE: f64 = 0.95;
 /// The trend of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Trend {
-    /// Theil-Sen slope: the median of the slopes between all pairs of readings, in units of value per unit of time.
+    /// Theil-Sen slope: the median of the slopes between all pairs of readings, in units of value
+    /// per unit of time.
     pub slope: f64,
     /// Its 95 % interval, widened for autocorrelation.
     pub interval: Interval,
@@ -28,13 +30,15 @@ pub struct Trend {
 
 /// The trend of `values` read at `times`, in any order.
 ///
-/// Slope and interval are those of Theil 1950 and Sen 1968, the test that of Mann 1945 and Kendall 1955 with ties, its variance
-/// inflated after Hamed and Rao 1998 by the autocorrelation of the ranks of the detrended values. The inflation is never below 1, and
-/// correlations are first corrected for the bias that detrending a short series gives them (Marriott and Pope 1954).
-/// Time and space grow with the square of the length: thin long series first.
+/// Slope and interval are those of Theil 1950 and Sen 1968, the test that of Mann 1945 and Kendall
+/// 1955 with ties, its variance inflated after Hamed and Rao 1998 by the autocorrelation of the
+/// ranks of the detrended values. The inflation is never below 1, and correlations are first
+/// corrected for the bias that detrending a short series gives them (Marriott and Pope 1954). Time
+/// and space grow with the square of the length: thin long series first.
 ///
 /// # Errors
-/// Lengths that differ, fewer than ten readings, readings all at one time, or a number that is not finite.
+/// Lengths that differ, fewer than ten readings, readings all at one time, or a number that is not
+/// finite.
 pub fn trend(times: &[f64], values: &[f64]) -> Result<Trend, StatsError> {
     require_same_length(times, values)?;
     require_finite(times)?;
@@ -146,8 +150,9 @@ fn inflation(series: &[(f64, f64)], slope: f64) -> f64 {
     counted.max(first_order(unbiased(autocorrelation(&ranks, 1), n), n))
 }
 
-/// The inflation of a first-order autoregressive series, at least 1 and at most `n`. The lags counted one by one are noisy, and too
-/// few of them lets chance pass for a trend: the larger of the two is taken.
+/// The inflation of a first-order autoregressive series, at least 1 and at most `n`. The lags
+/// counted one by one are noisy, and too few of them lets chance pass for a trend: the larger of
+/// the two is taken.
 fn first_order(correlation: f64, n: f64) -> f64 {
     let correlation = correlation.clamp(0.0, 1.0 - 1.0 / n);
     ((1.0 + correlation) / (1.0 - correlation)).min(n)
@@ -222,8 +227,8 @@ mod tests {
             got.p
         );
         assert!((got.slope - 26.0 / 35.0).abs() < 1e-9, "{}", got.slope);
-        // 45 slopes less 1.96 times the root of 125, halved: the 11th from each end. Rounding to the nearest instead, scipy takes the
-        // 12th, 0.7 and 6/7.
+        // 45 slopes less 1.96 times the root of 125, halved: the 11th from each end. Rounding to
+        // the nearest instead, scipy takes the 12th, 0.7 and 6/7.
         assert!(
             (got.interval.lo - 2.0 / 3.0).abs() < 1e-9,
             "{:?}",

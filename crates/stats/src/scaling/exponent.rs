@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::dispersion::Dispersion;
 use super::minimise::{EXPONENT_BOUNDS, Fitted, at_exponent, log_log_slope};
 use super::points::Points;
 use crate::dist::t_quantile;
@@ -11,7 +12,8 @@ use crate::interval::Interval;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExponentKind {
-    /// The slope of log cost on log size over the range measured: the average local power, overheads included.
+    /// The slope of log cost on log size over the range measured: the average local power,
+    /// overheads included.
     LogLogSlope,
     /// The b of c + a n^b: the power of what grows, a constant overhead taken out.
     NetOfConstant,
@@ -26,10 +28,12 @@ pub struct Exponent {
     pub interval: Option<Interval>,
 }
 
-/// The log-log slope with Student's t interval over the size means: sizes less two degrees of freedom.
+/// The log-log slope with Student's t interval over the size means: sizes less two degrees of
+/// freedom.
 ///
-/// The size is the unit, not the run: an effect that all repeats at a size share, and the curvature of a law that is no pure power,
-/// both widen the interval as they should, however many repeats there are. At five sizes this costs a factor of 3.18 against 2.07.
+/// The size is the unit, not the run: an effect that all repeats at a size share, and the curvature
+/// of a law that is no pure power, both widen the interval as they should, however many repeats
+/// there are. At five sizes this costs a factor of 3.18 against 2.07.
 pub(super) fn slope(points: &Points, confidence: f64) -> Exponent {
     let (value, squares) = log_log_slope(points);
     let spare = points.sizes() as f64 - 2.0;
@@ -45,20 +49,21 @@ pub(super) fn slope(points: &Points, confidence: f64) -> Exponent {
     Exponent { value, interval }
 }
 
-/// The exponent of `best`, the fit of c + a n^b, with its profile-likelihood interval: every exponent that, with c and a at their best
-/// for it, raises the squares by no more than F(1, effective - 3) allows (Bates and Watts 1988, section 6.1). `noise_floor` is
-/// the sum of squares that is granted to any fit.
+/// The exponent of `best`, the fit of c + a n^b, with its profile-likelihood interval: every
+/// exponent that, with c and a at their best for it, raises the squares by no more than F allows on
+/// one and the noise's degrees of freedom (Bates and Watts 1988, section 6.1), samples counted by
+/// what they are worth. `noise_floor` is the sum of squares that is granted to any fit.
 pub(super) fn net(
     points: &Points,
     best: &Fitted,
-    effective: f64,
+    dispersion: &Dispersion,
     noise_floor: f64,
     confidence: f64,
 ) -> Exponent {
     let value = best.law.b.expect("the law with a free exponent has one");
-    let spare = effective - 3.0;
+    let spare = dispersion.effective - 3.0;
     let interval = (spare > 0.0).then(|| {
-        let t = t_quantile((1.0 + confidence) / 2.0, spare);
+        let t = t_quantile((1.0 + confidence) / 2.0, dispersion.freedom(3));
         let allowed = (points.within + best.lack).max(noise_floor) * (1.0 + t * t / spare);
         let (sign, size) = (value.signum(), value.abs());
         let fits = |b: f64| points.within + at_exponent(points, sign * b).lack <= allowed;
@@ -77,7 +82,8 @@ pub(super) fn net(
     }
 }
 
-/// Where `fits` turns false on the way from `inside` to `bound`, to 0.0005; none if it still holds at the bound.
+/// Where `fits` turns false on the way from `inside` to `bound`, to 0.0005; none if it still holds
+/// at the bound.
 fn crossing(fits: &impl Fn(f64) -> bool, mut inside: f64, bound: f64) -> Option<f64> {
     let mut outside = bound;
     if fits(outside) {

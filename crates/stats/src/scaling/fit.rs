@@ -15,14 +15,18 @@ pub const SIZES_NEEDED: usize = 5;
 /// The least ratio of the largest size to the smallest that a law may be read from.
 pub const SPAN_NEEDED: f64 = 16.0;
 
-/// Laws within this much AICc of the best cannot be told apart (Burnham and Anderson 2002, section 2.6).
+/// Laws within this much AICc of the best cannot be told apart (Burnham and Anderson 2002, section
+/// 2.6).
 const INDISTINGUISHABLE: f64 = 2.0;
-/// AICc that a growing law must gain on the constant before growth is claimed: from 10 on the loser has "essentially no
-/// support" (Burnham and Anderson 2002), while by 2 the best of seven laws beats a true constant too often.
+/// AICc that a growing law must gain on the constant before growth is claimed: from 10 on the loser
+/// has "essentially no support" (Burnham and Anderson 2002), while by 2 the best of seven laws
+/// beats a true constant too often.
 const GROWTH_GAIN: f64 = 10.0;
-/// Or the confidence at which the log-log slope must differ from 0: with few samples AICc cannot gain so much.
+/// Or the confidence at which the log-log slope must differ from 0: with few samples AICc cannot
+/// gain so much.
 const GROWTH_CONFIDENCE: f64 = 0.999;
-/// A change of the fitted cost over the whole range below this factor is no growth, however surely measured.
+/// A change of the fitted cost over the whole range below this factor is no growth, however surely
+/// measured.
 const GROWTH_LEAST: f64 = 1.03;
 /// Relative scatter that no law is asked to explain; keeps exact counts from deciding on rounding.
 const RESOLUTION: f64 = 1e-3;
@@ -34,7 +38,8 @@ const CONFIDENCE: f64 = 0.95;
 pub struct ModelFit {
     /// The law with its numbers, in the unit of the costs.
     pub law: Law,
-    /// Corrected Akaike criterion on the effective number of samples; infinite where they are too few for the law.
+    /// Corrected Akaike criterion on the effective number of samples; infinite where they are too
+    /// few for the law.
     pub aicc: f64,
     /// AICc above the best law's, at least 0.
     pub delta: f64,
@@ -69,8 +74,9 @@ pub enum Adequacy {
 pub struct ScalingFit {
     /// The headline exponent: `net` where an additive constant is shown, else `slope`.
     ///
-    /// A constant is shown if the cost is taken to grow, the best law with a constant beats the best without (every form with its
-    /// constant held at 0) by more than 2 AICc, and the data bound `net` on both sides. `exponent_kind` says which it is.
+    /// A constant is shown if the cost is taken to grow, the best law with a constant beats the
+    /// best without (every form with its constant held at 0) by more than 2 AICc, and the data
+    /// bound `net` on both sides. `exponent_kind` says which it is.
     pub exponent: f64,
     /// 95 % interval of the headline exponent; absent below three sizes.
     pub exponent_interval: Option<Interval>,
@@ -78,16 +84,18 @@ pub struct ScalingFit {
     pub exponent_kind: ExponentKind,
     /// Slope of log cost on log size: the average local power over the range measured.
     pub slope: Exponent,
-    /// The exponent b of c + a n^b with c at least 0: the power that is left once a constant overhead is taken out. Without a
-    /// constant it estimates the same as `slope`, less surely; for a cost that does not grow it means nothing.
+    /// The exponent b of c + a n^b with c at least 0: the power that is left once a constant
+    /// overhead is taken out. Without a constant it estimates the same as `slope`, less surely; for
+    /// a cost that does not grow it means nothing.
     pub net: Exponent,
     /// Every law, best AICc first.
     pub models: Vec<ModelFit>,
-    /// Index into `models` of the law to report: the best that grows if it gains 10 AICc on the constant or the log-log slope
-    /// differs from 0 at 99.9 %, and it changes the cost by 3 % over the range; else the constant.
+    /// Index into `models` of the law to report: the best that grows if it gains 10 AICc on the
+    /// constant or the log-log slope differs from 0 at 99.9 %, and it changes the cost by 3 % over
+    /// the range; else the constant.
     pub chosen: usize,
-    /// Indices into `models` of the laws within 2 AICc of the best, and of the chosen one: if these are several, the data
-    /// cannot tell them apart.
+    /// Indices into `models` of the laws within 2 AICc of the best, and of the chosen one: if these
+    /// are several, the data cannot tell them apart.
     pub indistinguishable: Vec<usize>,
     /// Distinct sizes.
     pub n_points: usize,
@@ -99,7 +107,8 @@ pub struct ScalingFit {
     pub range_ratio: f64,
     /// Relative standard deviation of a single cost about the best law.
     pub noise: f64,
-    /// Whether the sizes suffice. If not, the rest is for orientation and must not be reported as a law.
+    /// Whether the sizes suffice. If not, the rest is for orientation and must not be reported as a
+    /// law.
     pub adequacy: Adequacy,
     #[serde(skip)]
     pub(super) points: Points,
@@ -122,7 +131,8 @@ impl ScalingFit {
 /// Fits every law to the costs measured. Sizes may come in any order; equal ones are joined.
 ///
 /// # Errors
-/// Fewer than three distinct sizes, a size without costs, or a number that is not finite and above zero.
+/// Fewer than three distinct sizes, a size without costs, or a number that is not finite and above
+/// zero.
 pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     let points = Points::new(points)?;
     if points.sizes() < 3 {
@@ -132,14 +142,14 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
             need: 3,
         });
     }
-    let allowed = Term::ALL
-        .into_iter()
-        .filter(|term| term.allows(points.x[0]));
-    let fits: Vec<Fitted> = allowed.map(|term| least_squares(&points, term)).collect();
-    let least = fits
-        .iter()
-        .map(|fit| fit.lack)
-        .fold(f64::INFINITY, f64::min);
+    Ok(conclude(points))
+}
+
+/// Fits, ranks and chooses on points of at least three sizes.
+fn conclude(points: Points) -> ScalingFit {
+    let fits = fit_all(&points);
+    let lacks = fits.iter().map(|fit| fit.lack);
+    let least = lacks.fold(f64::INFINITY, f64::min);
     let (sizes, samples) = (points.sizes(), points.samples());
     let dispersion = effective_samples(sizes, samples, least, sizes - 3, points.within);
     let models = rank(&points, &fits, dispersion.effective);
@@ -147,13 +157,7 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     let chosen = choose(&models, &points);
     let flexible = fits.iter().find(|fit| fit.law.term == Term::OffsetPower);
     let flexible = flexible.expect("c + a n^b is allowed at every size");
-    let net = net(
-        &points,
-        flexible,
-        dispersion.effective,
-        floor(samples),
-        CONFIDENCE,
-    );
+    let net = net(&points, flexible, &dispersion, floor(samples), CONFIDENCE);
     let grows = models[chosen].law.term != Term::Constant;
     let shown = grows && constant_shown(&points, &fits, dispersion.effective);
     let (exponent_kind, exponent) = if shown && net.interval.is_some() {
@@ -161,7 +165,7 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     } else {
         (ExponentKind::LogLogSlope, slope)
     };
-    Ok(ScalingFit {
+    ScalingFit {
         exponent: exponent.value,
         exponent_interval: exponent.interval,
         exponent_kind,
@@ -178,19 +182,26 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
         adequacy: adequacy(sizes, points.span()),
         points,
         dispersion,
-    })
+    }
 }
 
-/// For every scaling law at its best: the number of its parameters and the weighted squares of the size means about it.
+/// Every law that the sizes allow, at its best.
+fn fit_all(points: &Points) -> Vec<Fitted> {
+    let allowed = |term: &Term| term.allows(points.x[0]);
+    let terms = Term::ALL.into_iter().filter(allowed);
+    terms.map(|term| least_squares(points, term)).collect()
+}
+
+/// For every scaling law at its best: the number of its parameters and the weighted squares of the
+/// size means about it.
 pub(crate) fn smooth_fits(points: &Points) -> impl Iterator<Item = (usize, f64)> {
-    let allowed = Term::ALL
-        .into_iter()
-        .filter(|term| term.allows(points.x[0]));
-    allowed.map(|term| (term.parameters(), least_squares(points, term).lack))
+    let fits = fit_all(points).into_iter();
+    fits.map(|fit| (fit.law.term.parameters(), fit.lack))
 }
 
-/// Corrected Akaike criterion of a Gaussian fit with `k` parameters, the noise's included (Hurvich and Tsai 1989).
-/// `effective` samples carry the information of `samples`, whose squares sum to `squares`.
+/// Corrected Akaike criterion of a Gaussian fit with `k` parameters, the noise's included (Hurvich
+/// and Tsai 1989). `effective` samples carry the information of `samples`, whose squares sum to
+/// `squares`.
 pub(crate) fn aicc(effective: f64, samples: f64, squares: f64, k: usize) -> f64 {
     let k = k as f64;
     let spare = effective - k - 1.0;
@@ -269,7 +280,8 @@ fn standing(models: &[ModelFit], chosen: usize) -> Vec<usize> {
         .collect()
 }
 
-/// Whether a constant beside what grows is needed, whatever the form of the growth: see [`ScalingFit::exponent`].
+/// Whether a constant beside what grows is needed, whatever the form of the growth: see
+/// [`ScalingFit::exponent`].
 fn constant_shown(points: &Points, fits: &[Fitted], effective: f64) -> bool {
     let criterion =
         |lack: f64, k: usize| aicc(effective, points.samples(), points.within + lack, k);

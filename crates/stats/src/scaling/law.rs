@@ -111,8 +111,8 @@ impl Law {
         self.c + self.a * self.term.growth(x, self.b.unwrap_or(1.0))
     }
 
-    /// The power with which the cost grows at size `x`: d log cost / d log n. It tends to the exponent of the
-    /// growing part once that outweighs the constant.
+    /// The power with which the cost grows at size `x`: d log cost / d log n. It tends to the
+    /// exponent of the growing part once that outweighs the constant.
     pub fn local_exponent(&self, x: f64) -> f64 {
         let growing = 1.0 - self.c / self.at(x);
         growing

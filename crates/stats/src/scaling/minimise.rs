@@ -1,9 +1,11 @@
-//! Least squares of one law on reduced points: the level in closed form, the rest by bounded search.
+//! Least squares of one law on reduced points: the level in closed form, the rest by bounded
+//! search.
 //!
-//! Every law with an offset is written as level + log(e^balance + g(n) / g(reference)), where the balance is the logarithm of the
-//! constant's share against the growing part's at the reference size. The level is linear and drops out (variable projection,
-//! Golub and Pereyra 1973), so a fixed form takes a search over one bounded number and a free exponent over two:
-//! no starting values, no divergence.
+//! Every law with an offset is written as level + log(e^balance + g(n) / g(reference)), where the
+//! balance is the logarithm of the constant's share against the growing part's at the reference
+//! size. The level is linear and drops out (variable projection, Golub and Pereyra 1973), so a
+//! fixed form takes a search over one bounded number and a free exponent over two: no starting
+//! values, no divergence.
 
 use super::law::{Law, Term};
 use super::points::Points;
@@ -28,7 +30,8 @@ pub(super) struct Fitted {
     pub law: Law,
     /// Weighted squares of the size means about the law, in logarithms.
     pub lack: f64,
-    /// The same for the law with its constant held at 0, where it has a constant and its growing part a fixed form.
+    /// The same for the law with its constant held at 0, where it has a constant and its growing
+    /// part a fixed form.
     pub bare_lack: Option<f64>,
 }
 

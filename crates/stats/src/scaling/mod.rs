@@ -1,8 +1,23 @@
-//! Scaling laws: how a cost grows with a parameter, which forms the data allow, and how far ahead they can be trusted.
+//! Scaling laws: how a cost grows with a parameter, which forms the data allow, and how far ahead
+//! they can be trusted.
 //!
-//! Costs are fitted in logarithms: a run's noise is a factor, the same share of a short run as of a long one, so
-//! equal weights in logarithms are the likelihood's, and the smallest size counts as much as the largest
-//! (least squares on the raw costs would fit the largest alone).
+//! Costs are fitted in logarithms: a run's noise is a factor, the same share of a short run as of a
+//! long one, so equal weights in logarithms are the likelihood's, and the smallest size counts as
+//! much as the largest (least squares on the raw costs would fit the largest alone).
+//!
+//! ```
+//! use simprof_stats::scaling::{Point, fit};
+//!
+//! let points: Vec<Point> = [50.0, 100.0, 200.0, 400.0, 800.0]
+//!     .iter()
+//!     .map(|&x| Point { x, y: vec![x * x * 0.98, x * x, x * x * 1.03] })
+//!     .collect();
+//! let law = fit(&points)?;
+//! assert!((law.exponent - 2.0).abs() < 0.05);
+//! assert!(law.predict(3200.0, 1, 42).is_ok());
+//! assert!(law.predict(4000.0, 1, 42).is_err());
+//! # Ok::<(), simprof_stats::StatsError>(())
+//! ```
 
 mod dispersion;
 mod exponent;

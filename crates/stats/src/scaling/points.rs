@@ -13,8 +13,8 @@ pub struct Point {
     pub y: Vec<f64>,
 }
 
-/// Sizes in ascending order with the mean and number of the logarithms of their costs. The scatter within a size is the same
-/// for every law, so that sum of squares is kept once.
+/// Sizes in ascending order with the mean and number of the logarithms of their costs. The scatter
+/// within a size is the same for every law, so that sum of squares is kept once.
 #[derive(Debug, Clone)]
 pub(crate) struct Points {
     /// Sizes, ascending and distinct.
@@ -88,7 +88,8 @@ impl Points {
         (self.x[0] * self.largest()).sqrt()
     }
 
-    /// The best additive shift (in logarithms) of a shape given at every size, and the weighted squares that remain.
+    /// The best additive shift (in logarithms) of a shape given at every size, and the weighted
+    /// squares that remain.
     ///
     /// One pass with a running mean (West 1979): this is the innermost loop of every fit.
     pub fn level(&self, shape: impl Fn(usize) -> f64) -> (f64, f64) {

@@ -9,7 +9,8 @@ use super::refit::refit;
 use crate::interval::Interval;
 use crate::rng::SplitMix64;
 
-/// How far beyond the largest size measured a law is trusted, as a factor; the same below the smallest.
+/// How far beyond the largest size measured a law is trusted, as a factor; the same below the
+/// smallest.
 pub const EXTRAPOLATION_LIMIT: f64 = 4.0;
 /// Laws left standing may differ by this factor in what they predict.
 const DISAGREEMENT_LIMIT: f64 = 1.5;
@@ -33,11 +34,13 @@ pub struct Prediction {
 /// The size at which a cost reaches a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Capacity {
-    /// The largest size whose expected cost stays within the limit: the median over laws, by their weight.
+    /// The largest size whose expected cost stays within the limit: the median over laws, by their
+    /// weight.
     pub x: f64,
     /// 95 % interval of that size.
     pub interval: Interval,
-    /// Whether the upper end was cut at four times the largest size measured: read it as "at least".
+    /// Whether the upper end was cut at four times the largest size measured: read it as "at
+    /// least".
     pub open_above: bool,
 }
 
@@ -86,13 +89,16 @@ pub enum Refusal {
 impl ScalingFit {
     /// Foretells the geometric mean cost of `runs` (at least 1) fresh runs at size `x`.
     ///
-    /// The interval is from a model-averaged parametric bootstrap (Buckland, Burnham and Augustin 1997; Efron and Tibshirani
-    /// 1993, chapter 6): each of 999 draws takes a law by its Akaike weight, makes new size means from it with noise whose
-    /// variance is itself drawn from its own uncertainty, fits that law again, and adds the noise of the runs foretold. It
-    /// holds the doubt about law, numbers and noise; not that of a cliff beyond what was measured. It takes a few milliseconds.
+    /// The interval is from a model-averaged parametric bootstrap (Buckland, Burnham and Augustin
+    /// 1997; Efron and Tibshirani 1993, chapter 6): each of 999 draws takes a law by its Akaike
+    /// weight, makes new size means from it with noise whose variance is itself drawn from its own
+    /// uncertainty, fits that law again, and adds the noise of the runs foretold. It holds the
+    /// doubt about law, numbers and noise; not that of a cliff beyond what was measured. It takes a
+    /// few milliseconds.
     ///
     /// # Errors
-    /// Sizes that support no law; `x` beyond 4 times the largest size or below a quarter of the smallest; laws left standing that differ by 1.5.
+    /// Sizes that support no law; `x` beyond 4 times the largest size or below a quarter of the
+    /// smallest; laws left standing that differ by 1.5.
     pub fn predict(&self, x: f64, runs: usize, seed: u64) -> Result<Prediction, Refusal> {
         self.require_adequate()?;
         let (lowest, highest) = self.reach();
@@ -113,11 +119,12 @@ impl ScalingFit {
         })
     }
 
-    /// The size at which the expected cost reaches `limit`, by the same bootstrap as [`Self::predict`] without the noise of new runs.
+    /// The size at which the expected cost reaches `limit`, by the same bootstrap as
+    /// [`Self::predict`] without the noise of new runs.
     ///
     /// # Errors
-    /// As for [`Self::predict`], or a limit that is reached nowhere or everywhere within reach. A cost that falls with size
-    /// reaches no limit.
+    /// As for [`Self::predict`], or a limit that is reached nowhere or everywhere within reach. A
+    /// cost that falls with size reaches no limit.
     pub fn capacity(&self, limit: f64, seed: u64) -> Result<Capacity, Refusal> {
         self.require_adequate()?;
         let (lowest, highest) = self.reach();
@@ -199,7 +206,8 @@ impl ScalingFit {
         }
     }
 
-    /// A law by its Akaike weight, and a variance of its noise from the scaled inverse chi-square that its squares imply.
+    /// A law by its Akaike weight, and a variance of its noise from the scaled inverse chi-square
+    /// that its squares imply.
     fn pick(&self, rng: &mut SplitMix64) -> (Law, f64) {
         let mut left = rng.uniform();
         let picked = self.models.iter().find(|model| {
@@ -209,9 +217,7 @@ impl ScalingFit {
         let law = picked.unwrap_or(&self.models[0]).law;
         let parameters = law.term.parameters() - 1;
         let (_, lack) = self.points.level(|i| law.at(self.points.x[i]).ln());
-        let spare = (self.dispersion.effective - parameters as f64)
-            .floor()
-            .max(1.0);
+        let spare = self.dispersion.freedom(parameters).floor().max(1.0);
         let squares = (self.points.within + lack) * spare
             / (self.points.samples() - parameters as f64).max(1.0);
         (law, squares / rng.chi_square(spare as usize))
@@ -236,7 +242,8 @@ impl Draw {
     }
 }
 
-/// The size between `lowest` and `highest` at which `law` reaches `limit`, by bisection in logarithms; an end if it does not.
+/// The size between `lowest` and `highest` at which `law` reaches `limit`, by bisection in
+/// logarithms; an end if it does not.
 fn size_at(law: &Law, limit: f64, lowest: f64, highest: f64) -> f64 {
     let (mut within, mut beyond) = (lowest.ln(), highest.ln());
     if law.at(highest) <= limit {

@@ -15,9 +15,9 @@ const BALANCE_START: f64 = -4.0;
 
 /// The least squares of `law`'s form on `points`, from `law` as the start.
 ///
-/// Forms without an offset are solved outright; the others by Levenberg and Marquardt (Marquardt 1963) over the balance of
-/// constant and growing part and, if free, the exponent, with the level projected out. The grid search that the first fit takes
-/// costs some thirty times as much.
+/// Forms without an offset are solved outright; the others by Levenberg and Marquardt (Marquardt
+/// 1963) over the balance of constant and growing part and, if free, the exponent, with the level
+/// projected out. The grid search that the first fit takes costs some thirty times as much.
 pub(super) fn refit(points: &Points, law: &Law) -> Law {
     if !law.term.has_offset() {
         return least_squares(points, law.term).law;
@@ -104,7 +104,8 @@ impl State {
         )
     }
 
-    /// Sums of products of the centred derivatives (balance with itself, with b, b with itself), and of each with the residuals.
+    /// Sums of products of the centred derivatives (balance with itself, with b, b with itself),
+    /// and of each with the residuals.
     fn normal_equations(&self, points: &Points) -> ([f64; 3], [f64; 2]) {
         let growth = relative_growth(points, self.term, self.b);
         let (constant, reference) = (self.balance.exp(), points.reference());
@@ -161,8 +162,9 @@ mod tests {
     use crate::scaling::Point;
 
     /// The search from nothing is the oracle: from a law nearby, the refit leaves squares as small
-    /// to within a third of one run's variance, which no AICc notices. Exponents below 1 beside a large
-    /// constant are left out: there the squares hardly depend on the numbers, and neither do predictions.
+    /// to within a third of one run's variance, which no AICc notices. Exponents below 1 beside a
+    /// large constant are left out: there the squares hardly depend on the numbers, and neither do
+    /// predictions.
     #[test]
     fn reaches_what_the_search_from_nothing_reaches() {
         let mut rng = SplitMix64::new(5);
