@@ -12,6 +12,7 @@ use simprof_model::{Profile, Steps, Timeline};
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{News, Order, Remains, Target};
 use crate::output::{Output, Written};
+use crate::resources::{Sampled, Sampler};
 use crate::{Cancel, Outcome, RecordError, program};
 
 /// How often a request to cancel, or the time-out, is looked at.
@@ -39,6 +40,8 @@ pub struct Launch {
     pub stderr: PathBuf,
     /// After this time from its start the target is killed.
     pub timeout: Option<Duration>,
+    /// Time between samples of resources, 50 ms by default in the command; none samples none.
+    pub resources: Option<Duration>,
     /// How to start the guardian.
     pub guardian: Guardian,
     /// Lines of the output that mark the begin of a step; the first group may be its number.
@@ -77,6 +80,8 @@ pub struct Recording {
     pub profile: Option<Profile>,
     /// Resources over time; empty where they were not asked for.
     pub timeline: Timeline,
+    /// CPU time that the sampling of resources took, ns.
+    pub resources_cpu_ns: u64,
     /// Steps; empty where nothing marks them.
     pub steps: Steps,
     /// The last 8 KiB of standard output.
@@ -116,13 +121,15 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
     let mut run = Run { launch, program, cancel, handle, ended_by: None };
     let pid = run.ready()?;
+    let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
+    sampler.iter().for_each(Sampler::begin);
     let end_ns = run.watch()?;
+    let sampled = sampler.map(Sampler::finish).unwrap_or_default();
     run.order(&Order::Release)?;
     let remains = run.remains()?;
-    let _ = pid;
-    let written = output.finish();
-    Ok(run.recording(start_ns, end_ns, remains, written))
+    let observed = Observed { remains, sampled, written: output.finish() };
+    Ok(run.recording(start_ns, end_ns, observed))
 }
 
 /// One run from its guardian's start on.
@@ -142,6 +149,13 @@ impl Run<'_> {
             News::Ready { pid } => Ok(pid),
             news => Err(self.unexpected(&news)),
         }
+    }
+
+    fn resource_sampler(&self, pid: u32) -> Result<Option<Sampler>, RecordError> {
+        let failed = |source| RecordError::System { what: "no thread to sample resources", source };
+        let guardian = self.handle.guardian_pid();
+        let prepare = |interval| Sampler::prepare(guardian, pid, interval);
+        self.launch.resources.map(prepare).transpose().map_err(failed)
     }
 
     /// Lets the target run: the time of its exec, ns.
@@ -203,17 +217,13 @@ impl Run<'_> {
         }
     }
 
-    fn recording(
-        self,
-        start_ns: u64,
-        end_ns: u64,
-        remains: Remains,
-        written: Written,
-    ) -> Recording {
+    fn recording(self, start_ns: u64, end_ns: u64, observed: Observed) -> Recording {
+        let Observed { remains, sampled, written } = observed;
         let [stdout_tail, stderr_tail] = written.tails;
         let mut warnings = written.warnings;
         warnings.extend(stuck_warning(&remains.stuck));
         let leftover = |(pid, name)| Leftover { pid, name };
+        let peak_seen_bytes = sampled.timeline.peak_rss_bytes().unwrap_or(0);
         Recording {
             outcome: self.ended_by.unwrap_or(Outcome::from_wait_status(remains.wait_status)),
             wall_ns: end_ns.saturating_sub(start_ns),
@@ -221,9 +231,10 @@ impl Run<'_> {
             end_ns,
             user_cpu_ns: remains.user_ns,
             system_cpu_ns: remains.system_ns,
-            peak_rss_bytes: remains.peak_rss_bytes,
+            peak_rss_bytes: remains.peak_rss_bytes.max(peak_seen_bytes),
             profile: None,
-            timeline: Timeline::default(),
+            timeline: sampled.timeline,
+            resources_cpu_ns: sampled.cpu_ns,
             steps: written.steps.unwrap_or_default(),
             stdout_tail,
             stderr_tail,
@@ -231,6 +242,13 @@ impl Run<'_> {
             warnings,
         }
     }
+}
+
+/// All that was observed, in parts.
+struct Observed {
+    remains: Remains,
+    sampled: Sampled,
+    written: Written,
 }
 
 fn stuck_warning(stuck: &[(u32, String)]) -> Option<String> {

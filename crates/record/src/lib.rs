@@ -13,6 +13,7 @@ mod launch;
 mod outcome;
 mod output;
 mod program;
+mod resources;
 pub mod sample;
 mod tree;
 
