@@ -10,6 +10,7 @@ mod clock;
 mod error;
 pub mod guardian;
 mod launch;
+mod marks;
 mod outcome;
 mod output;
 mod program;

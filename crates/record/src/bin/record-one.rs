@@ -32,6 +32,7 @@ fn record(folder: &Path, argv: &[String]) -> ExitCode {
             exe: "/proc/self/exe".into(),
             arguments: vec!["--guardian".to_owned()],
         },
+        marks: true,
         step_pattern: None,
     };
     match launch(&plan, &Cancel::new()) {

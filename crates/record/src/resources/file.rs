@@ -10,6 +10,10 @@ use std::rc::Rc;
 /// does not use up this process's; files beyond are opened for each read.
 const KEPT_OPEN: usize = 256;
 
+/// Less than this from one read is all there is, bytes: entries of /proc's files are shorter than
+/// the rest of the page.
+const SHORT: usize = 2048;
+
 /// How many descriptors may still be kept.
 #[derive(Debug, Clone)]
 pub struct Room(Rc<Cell<usize>>);
@@ -66,8 +70,9 @@ fn read_whole<'a>(file: &File, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> 
     loop {
         let count = file.read_at(&mut buffer[length..], length as u64)?;
         length += count;
-        // Such a file is shorter than a page, or comes in pieces that end before the room does.
-        if count == 0 || length < 4096 {
+        // A longer file comes in pieces of up to a page, which end where the next entry has no
+        // room; what is short is whole, and one call is saved for it.
+        if count == 0 || length < SHORT {
             return Ok(&buffer[..length]);
         }
         if length == buffer.len() {
