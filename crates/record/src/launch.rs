@@ -11,11 +11,14 @@ use simprof_model::{Profile, Steps, Timeline};
 
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{News, Order, Remains, Target};
+use crate::marks::Marks;
 use crate::output::{Output, Written};
+use crate::resources::{Sampled, Sampler};
 use crate::{Cancel, Outcome, RecordError, program};
 
-/// How often a request to cancel, or the time-out, is looked at.
-const TICK: Duration = Duration::from_millis(50);
+/// How often a request to cancel, or the time-out, is looked at, and marks are read: at 40 Hz the
+/// memory for marks holds 5 million a second.
+const TICK: Duration = Duration::from_millis(25);
 
 /// How long the guardian may take for what takes it milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,8 +42,12 @@ pub struct Launch {
     pub stderr: PathBuf,
     /// After this time from its start the target is killed.
     pub timeout: Option<Duration>,
+    /// Time between samples of resources, 50 ms by default in the command; none samples none.
+    pub resources: Option<Duration>,
     /// How to start the guardian.
     pub guardian: Guardian,
+    /// Whether the target may mark its steps with `simprof-probe`.
+    pub marks: bool,
     /// Lines of the output that mark the begin of a step; the first group may be its number.
     pub step_pattern: Option<Regex>,
 }
@@ -77,7 +84,10 @@ pub struct Recording {
     pub profile: Option<Profile>,
     /// Resources over time; empty where they were not asked for.
     pub timeline: Timeline,
-    /// Steps; empty where nothing marks them.
+    /// CPU time that the sampling of resources took, ns.
+    pub resources_cpu_ns: u64,
+    /// Steps: by the target's marks where it made any, else by the lines of its output; empty where
+    /// neither marks them.
     pub steps: Steps,
     /// The last 8 KiB of standard output.
     pub stdout_tail: String,
@@ -111,18 +121,26 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
     let (output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
     let (run_name, run_value) = (RUN_VARIABLE, run_value());
-    let target = target(launch, &program, &run_value);
+    let marks = launch.marks.then(Marks::create).transpose().map_err(RecordError::Marks)?;
+    let mut target = target(launch, &program, &run_value);
+    if let Some(marks) = &marks {
+        target.environment.insert(marks_variable(), marks.path());
+    }
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
-    let mut run = Run { launch, program, cancel, handle, ended_by: None };
+    let mut run = Run { launch, program, cancel, handle, marks, ended_by: None };
     let pid = run.ready()?;
+    let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
+    sampler.iter().for_each(Sampler::begin);
     let end_ns = run.watch()?;
+    let sampled = sampler.map(Sampler::finish).unwrap_or_default();
     run.order(&Order::Release)?;
     let remains = run.remains()?;
-    let _ = pid;
     let written = output.finish();
-    Ok(run.recording(start_ns, end_ns, remains, written))
+    let marked = run.marks.take().map(Marks::finish);
+    let observed = Observed { remains, sampled, written, marked };
+    Ok(run.recording(start_ns, end_ns, observed))
 }
 
 /// One run from its guardian's start on.
@@ -131,6 +149,7 @@ struct Run<'a> {
     program: PathBuf,
     cancel: &'a Cancel,
     handle: Handle,
+    marks: Option<Marks>,
     /// Set when the target was killed on purpose.
     ended_by: Option<Outcome>,
 }
@@ -142,6 +161,13 @@ impl Run<'_> {
             News::Ready { pid } => Ok(pid),
             news => Err(self.unexpected(&news)),
         }
+    }
+
+    fn resource_sampler(&self, pid: u32) -> Result<Option<Sampler>, RecordError> {
+        let failed = |source| RecordError::System { what: "no thread to sample resources", source };
+        let guardian = self.handle.guardian_pid();
+        let prepare = |interval| Sampler::prepare(guardian, pid, interval);
+        self.launch.resources.map(prepare).transpose().map_err(failed)
     }
 
     /// Lets the target run: the time of its exec, ns.
@@ -157,6 +183,7 @@ impl Run<'_> {
     fn watch(&mut self) -> Result<u64, RecordError> {
         let deadline = self.launch.timeout.map(|timeout| Instant::now() + timeout);
         loop {
+            self.marks.iter_mut().for_each(Marks::drain);
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let wait = left.map_or(TICK, |left| left.min(TICK));
             match self.handle.news(wait)? {
@@ -203,17 +230,15 @@ impl Run<'_> {
         }
     }
 
-    fn recording(
-        self,
-        start_ns: u64,
-        end_ns: u64,
-        remains: Remains,
-        written: Written,
-    ) -> Recording {
+    fn recording(self, start_ns: u64, end_ns: u64, observed: Observed) -> Recording {
+        let Observed { remains, sampled, written, marked } = observed;
         let [stdout_tail, stderr_tail] = written.tails;
         let mut warnings = written.warnings;
+        let (marked, mark_warnings) = marked.unwrap_or_default();
+        warnings.extend(mark_warnings);
         warnings.extend(stuck_warning(&remains.stuck));
         let leftover = |(pid, name)| Leftover { pid, name };
+        let peak_seen_bytes = sampled.timeline.peak_rss_bytes().unwrap_or(0);
         Recording {
             outcome: self.ended_by.unwrap_or(Outcome::from_wait_status(remains.wait_status)),
             wall_ns: end_ns.saturating_sub(start_ns),
@@ -221,10 +246,11 @@ impl Run<'_> {
             end_ns,
             user_cpu_ns: remains.user_ns,
             system_cpu_ns: remains.system_ns,
-            peak_rss_bytes: remains.peak_rss_bytes,
+            peak_rss_bytes: remains.peak_rss_bytes.max(peak_seen_bytes),
             profile: None,
-            timeline: Timeline::default(),
-            steps: written.steps.unwrap_or_default(),
+            timeline: sampled.timeline,
+            resources_cpu_ns: sampled.cpu_ns,
+            steps: if marked.steps.is_empty() { written.steps.unwrap_or(marked) } else { marked },
             stdout_tail,
             stderr_tail,
             leftovers: remains.leftovers.into_iter().map(leftover).collect(),
@@ -233,9 +259,22 @@ impl Run<'_> {
     }
 }
 
+/// All that was observed, in parts.
+struct Observed {
+    remains: Remains,
+    sampled: Sampled,
+    written: Written,
+    marked: Option<(Steps, Vec<String>)>,
+}
+
 fn stuck_warning(stuck: &[(u32, String)]) -> Option<String> {
     let names: Vec<_> = stuck.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
     (!names.is_empty()).then(|| format!("could not be ended and still run: {}", names.join(", ")))
+}
+
+/// Name of the variable by which a probe finds the memory for its marks.
+fn marks_variable() -> String {
+    simprof_probe::format::VARIABLE.to_string_lossy().into_owned()
 }
 
 /// A value that no other run of this machine has at this time.
@@ -251,7 +290,7 @@ fn target(launch: &Launch, program: &Path, run_value: &str) -> Target {
         program: program.as_os_str().as_bytes().to_vec(),
         argv: launch.argv.clone(),
         directory: launch.directory.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
-        without: Vec::new(),
+        without: vec![marks_variable()],
         environment,
     }
 }

@@ -10,9 +10,11 @@ mod clock;
 mod error;
 pub mod guardian;
 mod launch;
+mod marks;
 mod outcome;
 mod output;
 mod program;
+mod resources;
 pub mod sample;
 mod tree;
 

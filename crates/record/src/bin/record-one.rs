@@ -27,10 +27,12 @@ fn record(folder: &Path, argv: &[String]) -> ExitCode {
         stdout: folder.join("stdout.log"),
         stderr: folder.join("stderr.log"),
         timeout: None,
+        resources: Some(std::time::Duration::from_millis(50)),
         guardian: Guardian {
             exe: "/proc/self/exe".into(),
             arguments: vec!["--guardian".to_owned()],
         },
+        marks: true,
         step_pattern: None,
     };
     match launch(&plan, &Cancel::new()) {

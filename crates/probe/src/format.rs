@@ -1,0 +1,120 @@
+//! The numbers of the shared memory's format; see the crate's documentation.
+
+/// Name of the environment variable that holds the path of the shared memory.
+pub const VARIABLE: &std::ffi::CStr = c"SIMPROF_MARKS";
+
+/// First 8 bytes of the memory; the last character is the version.
+pub const MAGIC: u64 = u64::from_ne_bytes(*b"simprof1");
+
+/// Bytes before the records.
+pub const HEADER_BYTES: usize = 4096;
+
+/// Bytes of one record.
+pub const RECORD_BYTES: usize = 32;
+
+/// Records in the ring; a power of two.
+pub const RECORDS: u64 = 1 << 17;
+
+/// Bytes in all.
+pub const FILE_BYTES: usize = HEADER_BYTES + RECORDS as usize * RECORD_BYTES;
+
+/// Offset of the number of records.
+pub const RECORDS_OFFSET: usize = 8;
+
+/// Offset of `next`.
+pub const NEXT_OFFSET: usize = 64;
+
+/// Bits of the stamp that hold the thread's id.
+pub const THREAD_BITS: u32 = 22;
+
+/// Bits of the stamp that hold the kind.
+pub const KIND_BITS: u32 = 4;
+
+/// Stamp of a record that is being written.
+pub const BUSY: u64 = 1;
+
+/// Bits of a stamp below its sequence.
+pub const SEQUENCE_SHIFT: u32 = THREAD_BITS + KIND_BITS;
+
+/// What is being marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A step begins.
+    Begin = 1,
+    /// A step ends.
+    End = 2,
+    /// A step ends, with a population.
+    EndWithPopulation = 3,
+    /// One step ends and the next begins.
+    Boundary = 4,
+}
+
+/// The stamp of a record: the sequence (`position + 1`, its upper bits cut off), the kind and the
+/// id of the thread, from the highest bits to the lowest. Never 0, since no kind is 0.
+#[inline]
+pub const fn stamp(position: u64, kind: Kind, thread: u32) -> u64 {
+    let thread = thread as u64 & ((1 << THREAD_BITS) - 1);
+    sequence(position) << SEQUENCE_SHIFT | (kind as u64) << THREAD_BITS | thread
+}
+
+/// The sequence that a stamp holds for a position: 38 bits.
+#[inline]
+pub const fn sequence(position: u64) -> u64 {
+    position.wrapping_add(1) << SEQUENCE_SHIFT >> SEQUENCE_SHIFT
+}
+
+/// Whether a record with this stamp may be taken for `position`: it is empty or of an earlier
+/// position, and nobody is writing it.
+#[inline]
+pub const fn is_free_for(stamp: u64, position: u64) -> bool {
+    let ahead = sequence(position) << SEQUENCE_SHIFT;
+    let behind = stamp >> SEQUENCE_SHIFT << SEQUENCE_SHIFT;
+    stamp != BUSY && ahead.wrapping_sub(behind).cast_signed() > 0
+}
+
+/// Sequence, kind and thread of a stamp; none where it is no stamp of this format.
+pub const fn unstamp(stamp: u64) -> Option<(u64, Kind, u32)> {
+    let thread = (stamp & ((1 << THREAD_BITS) - 1)) as u32;
+    let kind = match stamp >> THREAD_BITS & ((1 << KIND_BITS) - 1) {
+        1 => Kind::Begin,
+        2 => Kind::End,
+        3 => Kind::EndWithPopulation,
+        4 => Kind::Boundary,
+        _ => return None,
+    };
+    Some((stamp >> SEQUENCE_SHIFT, kind, thread))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_gives_back_what_it_was_made_of() {
+        for position in [0, 1, RECORDS, (1 << 38) - 2, u64::MAX] {
+            for (kind, thread) in [(Kind::Begin, 1), (Kind::Boundary, (1 << 22) - 1)] {
+                let stamp = stamp(position, kind, thread);
+                assert_ne!(stamp, 0);
+                assert_eq!(unstamp(stamp), Some((sequence(position), kind, thread)));
+            }
+        }
+        assert_eq!(unstamp(0), None);
+        assert_eq!(unstamp(BUSY), None);
+        assert_eq!(unstamp(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_record_is_taken_from_earlier_positions_only() {
+        assert!(is_free_for(0, 0));
+        assert!(!is_free_for(BUSY, 0));
+        let last = stamp(5, Kind::End, 9);
+        assert!(is_free_for(last, 5 + RECORDS));
+        assert!(!is_free_for(last, 5));
+        assert!(!is_free_for(stamp(5 + RECORDS, Kind::End, 9), 5));
+        // The sequence begins anew after 2^38.
+        let end = (1 << 38) - 10;
+        assert!(is_free_for(stamp(end, Kind::End, 9), end + RECORDS));
+        assert!(!is_free_for(stamp(end + RECORDS, Kind::End, 9), end));
+    }
+}

@@ -1,0 +1,196 @@
+//! The writer's side of the shared memory.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+use crate::format::{
+    BUSY, FILE_BYTES, HEADER_BYTES, Kind, MAGIC, NEXT_OFFSET, RECORD_BYTES, RECORDS,
+    RECORDS_OFFSET, VARIABLE, is_free_for, stamp,
+};
+
+/// Where the memory is mapped: null before the first mark, [`OFF`] where there is none.
+static MEMORY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+
+/// Stands for "there is none"; never dereferenced.
+const OFF: *mut u8 = ptr::without_provenance_mut(1);
+
+/// Counts forks on the way to this process, so that a thread's id is not taken for its parent's.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+thread_local! {
+    /// The generation and the id of this thread; (0, 0) before its first mark.
+    static THREAD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// One record of the ring.
+#[repr(C)]
+struct Record {
+    stamp: AtomicU64,
+    time_ns: AtomicU64,
+    index: AtomicU64,
+    population: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
+
+/// Appends a record, where there is somebody to read it.
+#[inline]
+pub fn mark(kind: Kind, index: u64, population: u64) {
+    let memory = MEMORY.load(Ordering::Acquire);
+    if memory != OFF {
+        append(memory, kind, index, population);
+    }
+}
+
+/// Whether marks are recorded.
+pub fn is_recorded() -> bool {
+    let memory = MEMORY.load(Ordering::Acquire);
+    (if memory.is_null() { open() } else { memory }) != OFF
+}
+
+#[inline(never)]
+fn append(memory: *mut u8, kind: Kind, index: u64, population: u64) {
+    let memory = if memory.is_null() { open() } else { memory };
+    if memory == OFF {
+        return;
+    }
+    let time_ns = now_ns();
+    let thread = thread_id();
+    // SAFETY: what `open` returns is mapped, FILE_BYTES long and never unmapped; both places are
+    // within it and aligned, and are only ever accessed as atomics.
+    let next = unsafe { &*memory.add(NEXT_OFFSET).cast::<AtomicU64>() };
+    let position = next.fetch_add(1, Ordering::Relaxed);
+    let offset = HEADER_BYTES + (position % RECORDS) as usize * RECORD_BYTES;
+    // SAFETY: as above; the offset is below FILE_BYTES.
+    let record = unsafe { &*memory.add(offset).cast::<Record>() };
+    let before = record.stamp.load(Ordering::Relaxed);
+    if !is_free_for(before, position) {
+        return;
+    }
+    // What is written next must not be seen before the record is taken.
+    let taken = record.stamp.compare_exchange(before, BUSY, Ordering::Acquire, Ordering::Relaxed);
+    if taken.is_err() {
+        return;
+    }
+    fence(Ordering::Release);
+    record.time_ns.store(time_ns, Ordering::Relaxed);
+    record.index.store(index, Ordering::Relaxed);
+    record.population.store(population, Ordering::Relaxed);
+    record.stamp.store(stamp(position, kind, thread), Ordering::Release);
+}
+
+/// Maps the memory once per process image. Threads that come here together each map it, and all
+/// but one unmap it again, so that none waits for another.
+#[cold]
+fn open() -> *mut u8 {
+    // The program may look at errno after a mark that it set before.
+    // SAFETY: errno's place is valid in this thread at any time.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { *errno };
+    let memory = publish(map().unwrap_or(OFF));
+    // SAFETY: as above.
+    unsafe { *errno = before };
+    memory
+}
+
+/// Makes `memory` the one that is used, unless another thread was first.
+fn publish(memory: *mut u8) -> *mut u8 {
+    match MEMORY.compare_exchange(ptr::null_mut(), memory, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            if memory != OFF {
+                // SAFETY: the handler only adds to an atomic. Without it (for want of memory) a
+                // forked child's marks would carry its parent's thread id.
+                unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+            }
+            memory
+        }
+        Err(theirs) => {
+            if memory != OFF {
+                // SAFETY: it was mapped by this call and is known to nobody else.
+                unsafe { libc::munmap(memory.cast(), FILE_BYTES) };
+            }
+            theirs
+        }
+    }
+}
+
+unsafe extern "C" fn forked() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Maps what the environment names; none where it names nothing, or nothing of this format.
+fn map() -> Option<*mut u8> {
+    // SAFETY: the name is a C string. As with any getenv, the program must not change its
+    // environment in another thread meanwhile.
+    let path = unsafe { libc::getenv(VARIABLE.as_ptr()) };
+    if path.is_null() {
+        return None;
+    }
+    // SAFETY: getenv returned a C string.
+    let path = unsafe { CStr::from_ptr(path) };
+    let flags = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // SAFETY: `path` is a C string.
+    let fd = unsafe { libc::open(path.as_ptr(), flags) };
+    if fd < 0 {
+        return None;
+    }
+    let memory = map_file(fd);
+    // SAFETY: it was opened here.
+    unsafe { libc::close(fd) };
+    memory
+}
+
+fn map_file(fd: libc::c_int) -> Option<*mut u8> {
+    // SAFETY: zero is a valid value of every field.
+    let mut status: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `status` is a valid place for the answer.
+    let known = unsafe { libc::fstat(fd, &raw mut status) } == 0;
+    let regular = status.st_mode & libc::S_IFMT == libc::S_IFREG;
+    if !known || !regular || usize::try_from(status.st_size) != Ok(FILE_BYTES) {
+        return None;
+    }
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // Populated at once, so that no mark pays for a page and no memory seems to leak later.
+    let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
+    // SAFETY: a new mapping; the file is as long as that.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), FILE_BYTES, protection, flags, fd, 0) };
+    if memory == libc::MAP_FAILED {
+        return None;
+    }
+    let memory = memory.cast::<u8>();
+    // SAFETY: both places are within the mapping and aligned.
+    let (magic, records) =
+        unsafe { (*memory.cast::<u64>(), *memory.add(RECORDS_OFFSET).cast::<u64>()) };
+    if (magic, records) == (MAGIC, RECORDS) {
+        return Some(memory);
+    }
+    // SAFETY: it was mapped above.
+    unsafe { libc::munmap(memory.cast(), FILE_BYTES) };
+    None
+}
+
+#[inline]
+fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place for the answer; the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[inline]
+fn thread_id() -> u32 {
+    let generation = GENERATION.load(Ordering::Relaxed);
+    THREAD.with(|thread| {
+        let (known, id) = thread.get();
+        if known == generation {
+            return id;
+        }
+        // SAFETY: gettid has no preconditions.
+        let id = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
+        thread.set((generation, id));
+        id
+    })
+}

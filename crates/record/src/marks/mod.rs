@@ -1,0 +1,43 @@
+//! Step marks that a target makes with `simprof-probe`: reading them, and what they mean.
+
+mod ring;
+mod steps;
+
+use std::io;
+
+use simprof_model::Steps;
+
+use ring::Ring;
+use steps::Pairing;
+
+/// Marks of one run.
+pub struct Marks {
+    ring: Ring,
+    pairing: Pairing,
+}
+
+impl Marks {
+    /// Creates the shared memory.
+    pub fn create() -> io::Result<Marks> {
+        Ok(Marks { ring: Ring::create()?, pairing: Pairing::default() })
+    }
+
+    /// Path by which a process of the same user can open the memory while this one lives.
+    pub fn path(&self) -> String {
+        self.ring.path()
+    }
+
+    /// Reads what has come. The memory holds 131,072 marks, so that marks are only lost where more
+    /// come between two calls.
+    pub fn drain(&mut self) {
+        let pairing = &mut self.pairing;
+        self.ring.drain(|mark| pairing.add(mark));
+    }
+
+    /// All steps, when the target has ended; and what is wrong with them, one sentence each.
+    pub fn finish(mut self) -> (Steps, Vec<String>) {
+        self.drain();
+        let lost = self.ring.lost();
+        self.pairing.finish(lost)
+    }
+}
