@@ -14,6 +14,7 @@ use crate::guardian::protocol::{News, Order, Remains, Target};
 use crate::marks::Marks;
 use crate::output::{Output, Written};
 use crate::resources::{Sampled, Sampler};
+use crate::sample::{self, SampleError, Sampling};
 use crate::{Cancel, Outcome, RecordError, program};
 
 /// How often a request to cancel, or the time-out, is looked at, and marks are read: at 40 Hz the
@@ -44,6 +45,8 @@ pub struct Launch {
     pub timeout: Option<Duration>,
     /// Time between samples of resources, 50 ms by default in the command; none samples none.
     pub resources: Option<Duration>,
+    /// How to sample stacks; not at all where none.
+    pub sampling: Option<Sampling>,
     /// How to start the guardian.
     pub guardian: Guardian,
     /// Whether the target may mark its steps with `simprof-probe`.
@@ -82,6 +85,8 @@ pub struct Recording {
     pub peak_rss_bytes: u64,
     /// Sampled stacks, where they were asked for and allowed.
     pub profile: Option<Profile>,
+    /// Why stacks were not sampled although they were asked for.
+    pub sampling_error: Option<SampleError>,
     /// Resources over time; empty where they were not asked for.
     pub timeline: Timeline,
     /// CPU time that the sampling of resources took, ns.
@@ -130,6 +135,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
     let mut run = Run { launch, program, cancel, handle, marks, ended_by: None };
     let pid = run.ready()?;
+    let stacks = launch.sampling.map(|sampling| sample::Sampler::open(pid, &sampling));
     let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
     sampler.iter().for_each(Sampler::begin);
@@ -139,7 +145,9 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let remains = run.remains()?;
     let written = output.finish();
     let marked = run.marks.take().map(Marks::finish);
-    let observed = Observed { remains, sampled, written, marked };
+    let target_cpu_ns = remains.user_ns + remains.system_ns;
+    let stacks = stacks.map(|sampler| sampler.and_then(|sampler| sampler.finish(target_cpu_ns)));
+    let observed = Observed { remains, sampled, written, marked, stacks };
     Ok(run.recording(start_ns, end_ns, observed))
 }
 
@@ -231,7 +239,12 @@ impl Run<'_> {
     }
 
     fn recording(self, start_ns: u64, end_ns: u64, observed: Observed) -> Recording {
-        let Observed { remains, sampled, written, marked } = observed;
+        let Observed { remains, sampled, written, marked, stacks } = observed;
+        let (profile, sampling_error) = match stacks {
+            Some(Ok(profile)) => (Some(profile), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
         let [stdout_tail, stderr_tail] = written.tails;
         let mut warnings = written.warnings;
         let (marked, mark_warnings) = marked.unwrap_or_default();
@@ -247,7 +260,8 @@ impl Run<'_> {
             user_cpu_ns: remains.user_ns,
             system_cpu_ns: remains.system_ns,
             peak_rss_bytes: remains.peak_rss_bytes.max(peak_seen_bytes),
-            profile: None,
+            profile,
+            sampling_error,
             timeline: sampled.timeline,
             resources_cpu_ns: sampled.cpu_ns,
             steps: if marked.steps.is_empty() { written.steps.unwrap_or(marked) } else { marked },
@@ -265,6 +279,7 @@ struct Observed {
     sampled: Sampled,
     written: Written,
     marked: Option<(Steps, Vec<String>)>,
+    stacks: Option<Result<Profile, SampleError>>,
 }
 
 fn stuck_warning(stuck: &[(u32, String)]) -> Option<String> {

@@ -5,9 +5,9 @@
 //! pure: nothing here reads the machine, the clock or a file.
 
 pub mod analysis;
-pub mod document;
 pub mod annotate;
 pub mod chart;
+pub mod document;
 mod error;
 pub mod export;
 pub mod format;

@@ -87,10 +87,7 @@ pub struct Action {
 
 impl From<ActionKind> for Action {
     fn from(kind: ActionKind) -> Self {
-        Self {
-            kind,
-            direction: None,
-        }
+        Self { kind, direction: None }
     }
 }
 
@@ -111,23 +108,11 @@ pub struct Outcome {
 
 impl Outcome {
     fn failed(kind: ActionKind, reason: &'static str) -> Self {
-        Self {
-            kind,
-            succeeded: false,
-            target: None,
-            amount: 0.0,
-            details: Some(reason),
-        }
+        Self { kind, succeeded: false, target: None, amount: 0.0, details: Some(reason) }
     }
 
     fn done(kind: ActionKind, target: Option<u32>, amount: f32) -> Self {
-        Self {
-            kind,
-            succeeded: true,
-            target,
-            amount,
-            details: None,
-        }
+        Self { kind, succeeded: true, target, amount, details: None }
     }
 }
 
@@ -194,9 +179,7 @@ fn poorest_ally(world: &mut World, slot: usize) -> Option<usize> {
     let (at, kind) = (world.agents[slot].at, world.agents[slot].kind);
     let mut near = std::mem::take(&mut world.scratch);
     near.clear();
-    world
-        .agent_index
-        .nearby(at, world.rules.share_range, &mut near);
+    world.agent_index.nearby(at, world.rules.share_range, &mut near);
     let mut best: Option<(f32, usize)> = None;
     for entry in &near {
         let other = entry.id as usize;
@@ -215,11 +198,7 @@ fn attack(world: &mut World, slot: usize) -> Outcome {
     let Some(victim) = nearest_enemy(world, attacker) else {
         return Outcome::failed(ActionKind::Attack, "no enemy in range");
     };
-    let shield = if world.agents[victim].defending() {
-        0.5
-    } else {
-        1.0
-    };
+    let shield = if world.agents[victim].defending() { 0.5 } else { 1.0 };
     let damage = world.rules.attack_strength * ratio * shield;
     hurt(world, slot, victim, damage);
     interact(world, slot, victim, ActionKind::Attack, damage)
@@ -327,13 +306,8 @@ fn interact(
     amount: f32,
 ) -> Outcome {
     let target = world.agents[other].id;
-    let row = InteractionRow {
-        step: world.step,
-        source: world.agents[slot].id,
-        target,
-        kind,
-        amount,
-    };
+    let row =
+        InteractionRow { step: world.step, source: world.agents[slot].id, target, kind, amount };
     if let Some(log) = &mut world.log {
         log.interaction(row);
     }

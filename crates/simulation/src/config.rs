@@ -282,11 +282,7 @@ impl Default for Rules {
             defence_turns: 3,
             defence_heal: 1.0,
             weights: [0.4, 0.3, 0.2, 0.1, 0.15, 0.25, 0.05],
-            types: [
-                of_type(0.4, 0.3, 0.05),
-                of_type(0.7, 0.05, 0.25),
-                of_type(0.55, 0.15, 0.15),
-            ],
+            types: [of_type(0.4, 0.3, 0.05), of_type(0.7, 0.05, 0.25), of_type(0.55, 0.15, 0.15)],
         }
     }
 }
@@ -303,12 +299,7 @@ impl Config {
             Preset::Research => (150.0, 60),
             Preset::Production => (200.0, 120),
         };
-        Self {
-            width: side,
-            height: side,
-            agents,
-            ..Self::default()
-        }
+        Self { width: side, height: side, agents, ..Self::default() }
     }
 
     /// Living agents at which nobody reproduces.
@@ -320,11 +311,9 @@ impl Config {
     /// How many resources the world gets.
     #[must_use]
     pub fn resource_count(&self) -> u32 {
-        self.resources
-            .density
-            .map_or(self.resources.count, |density| {
-                (f64::from(density) * f64::from(self.width) * f64::from(self.height)).round() as u32
-            })
+        self.resources.density.map_or(self.resources.count, |density| {
+            (f64::from(density) * f64::from(self.width) * f64::from(self.height)).round() as u32
+        })
     }
 
     /// Checks every parameter.
@@ -337,9 +326,7 @@ impl Config {
         self.validate_resources()?;
         self.validate_observation()?;
         self.rules.validate()?;
-        self.database
-            .as_ref()
-            .map_or(Ok(()), DatabaseConfig::validate)
+        self.database.as_ref().map_or(Ok(()), DatabaseConfig::validate)
     }
 
     fn validate_world(&self) -> Result<(), Error> {
@@ -351,11 +338,8 @@ impl Config {
             within("cell_size", size, 0.01, f32::MAX)?;
         }
         if self.agents > self.cap() {
-            let reason = format!(
-                "{} agents at the start exceed the cap of {}",
-                self.agents,
-                self.cap()
-            );
+            let reason =
+                format!("{} agents at the start exceed the cap of {}", self.agents, self.cap());
             return Err(Error::config("population_cap", reason));
         }
         if self.policy == PolicyKind::Greedy && !self.observe {
@@ -372,12 +356,7 @@ impl Config {
         }
         within("resources.amount_max", held.amount_max, 0.01, 1e6)?;
         within("resources.regeneration", held.regeneration, 0.0, 1e6)?;
-        within(
-            "resources.regeneration_chance",
-            held.regeneration_chance,
-            0.0,
-            1.0,
-        )
+        within("resources.regeneration_chance", held.regeneration_chance, 0.0, 1.0)
     }
 
     fn validate_observation(&self) -> Result<(), Error> {
@@ -394,12 +373,7 @@ impl Rules {
     fn validate(&self) -> Result<(), Error> {
         within("rules.move_distance", self.move_distance, 0.001, 8.0)?;
         within("rules.start_health", self.start_health, 0.001, 1e6)?;
-        within(
-            "rules.reproduction_chance",
-            self.reproduction_chance,
-            0.0,
-            1.0,
-        )?;
+        within("rules.reproduction_chance", self.reproduction_chance, 0.0, 1.0)?;
         let amounts = [
             ("rules.start_resource", self.start_resource),
             ("rules.consumption", self.consumption),
@@ -419,24 +393,14 @@ impl Rules {
             within(field, value, 0.0, 1e6)?;
         }
         for kind in self.types {
-            within(
-                "rules.types.gather_multiplier",
-                kind.gather_multiplier,
-                0.0,
-                1e6,
-            )?;
+            within("rules.types.gather_multiplier", kind.gather_multiplier, 0.0, 1e6)?;
             within("rules.types.share_weight", kind.share_weight, 0.0, 1e6)?;
             within("rules.types.attack_weight", kind.attack_weight, 0.0, 1e6)?;
         }
         for weight in self.weights {
             within("rules.weights", weight, 0.0, 1e6)?;
         }
-        within(
-            "rules.weights",
-            self.weights.iter().sum(),
-            f32::MIN_POSITIVE,
-            1e7,
-        )
+        within("rules.weights", self.weights.iter().sum(), f32::MIN_POSITIVE, 1e7)
     }
 }
 
@@ -501,14 +465,8 @@ mod tests {
 
     #[test]
     fn a_bad_field_is_named() {
-        assert_eq!(
-            fault(|c| c.width = f32::NAN),
-            "width: NaN is not between 1 and 100000"
-        );
-        assert_eq!(
-            fault(|c| c.flush.batch_size = 0),
-            "flush.batch_size: 0 is below 1"
-        );
+        assert_eq!(fault(|c| c.width = f32::NAN), "width: NaN is not between 1 and 100000");
+        assert_eq!(fault(|c| c.flush.batch_size = 0), "flush.batch_size: 0 is below 1");
         assert_eq!(
             fault(|c| c.rules.move_distance = 9.0),
             "rules.move_distance: 9 is not between 0.001 and 8"

@@ -10,9 +10,7 @@ pub struct Digest {
 
 impl Default for Digest {
     fn default() -> Self {
-        Self {
-            state: 0x243F_6A88_85A3_08D3,
-        }
+        Self { state: 0x243F_6A88_85A3_08D3 }
     }
 }
 

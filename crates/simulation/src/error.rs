@@ -68,9 +68,6 @@ pub enum Error {
 impl Error {
     /// A parameter error.
     pub(crate) fn config(field: &'static str, reason: impl Into<String>) -> Self {
-        Self::Config {
-            field,
-            reason: reason.into(),
-        }
+        Self::Config { field, reason: reason.into() }
     }
 }

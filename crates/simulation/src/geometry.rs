@@ -37,10 +37,7 @@ impl Area {
     /// The box from the origin to (width, height).
     #[must_use]
     pub const fn world(width: f32, height: f32) -> Self {
-        Self {
-            min: Point::new(0.0, 0.0),
-            max: Point::new(width, height),
-        }
+        Self { min: Point::new(0.0, 0.0), max: Point::new(width, height) }
     }
 
     /// The square around a point that reaches `reach` to each side.

@@ -61,9 +61,6 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
         let error = "r-tree".parse::<IndexKind>().unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "unknown index kind `r-tree` (known: kdtree, quadtree, hash)"
-        );
+        assert_eq!(error, "unknown index kind `r-tree` (known: kdtree, quadtree, hash)");
     }
 }

@@ -146,10 +146,9 @@ impl Policy for Greedy {
 fn forage(situation: &mut Situation<'_>, goal: Option<(i32, i32)>) -> Action {
     match goal {
         Some(_) if situation.random.chance(0.7) => ActionKind::Gather.into(),
-        Some((right, up)) if (right, up) != (0, 0) => Action {
-            kind: ActionKind::Move,
-            direction: Some(towards(right, up)),
-        },
+        Some((right, up)) if (right, up) != (0, 0) => {
+            Action { kind: ActionKind::Move, direction: Some(towards(right, up)) }
+        }
         Some(_) => ActionKind::Gather.into(),
         None => ActionKind::Move.into(),
     }

@@ -76,10 +76,7 @@ mod tests {
         assert_eq!(draw(3, 9), first);
         assert_ne!(draw(3, 10), first);
         assert_ne!(draw(4, 9), first);
-        assert_ne!(
-            Random::keyed(7, Domain::Regeneration, 3, 9).next_u64(),
-            first
-        );
+        assert_ne!(Random::keyed(7, Domain::Regeneration, 3, 9).next_u64(), first);
     }
 
     #[test]

@@ -63,11 +63,7 @@ impl Resources {
     /// Entries for an index.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.positions
-            .iter()
-            .enumerate()
-            .map(|(id, &at)| Entry { id: id as u32, at })
-            .collect()
+        self.positions.iter().enumerate().map(|(id, &at)| Entry { id: id as u32, at }).collect()
     }
 
     /// Takes up to `wanted` from one and returns what it gave.
@@ -112,10 +108,7 @@ fn positions(layout: Layout, count: u32, world: Area, seed: u64) -> Vec<Point> {
 /// A uniform place in a world.
 pub(crate) fn uniform(subject: u64, world: Area, seed: u64) -> Point {
     let mut random = Random::keyed(seed, Domain::Placement, subject, 0);
-    Point::new(
-        random.unit() * world.width(),
-        random.unit() * world.height(),
-    )
+    Point::new(random.unit() * world.width(), random.unit() * world.height())
 }
 
 /// The centre of one's cell in a grid of about square cells.
@@ -158,12 +151,7 @@ mod tests {
         let all: Vec<Resources> = Layout::ALL.iter().map(|&layout| placed(layout)).collect();
         for resources in &all {
             assert!(resources.positions.iter().all(|&at| world.contains(at)));
-            assert!(
-                resources
-                    .amounts
-                    .iter()
-                    .all(|&a| (15.0..=30.0).contains(&a))
-            );
+            assert!(resources.amounts.iter().all(|&a| (15.0..=30.0).contains(&a)));
         }
         assert_ne!(all[0].positions, all[1].positions);
         assert_ne!(all[0].positions, all[2].positions);
@@ -175,9 +163,8 @@ mod tests {
             let resources = placed(layout);
             let nearest = resources.positions.iter().enumerate().map(|(id, &at)| {
                 let others = resources.positions.iter().enumerate();
-                let distances = others
-                    .filter(|other| other.0 != id)
-                    .map(|other| other.1.squared_distance(at));
+                let distances =
+                    others.filter(|other| other.0 != id).map(|other| other.1.squared_distance(at));
                 distances.fold(f32::INFINITY, f32::min).sqrt()
             });
             nearest.sum::<f32>()

@@ -86,16 +86,8 @@ impl Simulation {
         if let Some(database) = &config.database {
             world.log = Some(Log::create(database, config, &world)?);
         }
-        let observer = config
-            .observe
-            .then(|| Observer::new(config.observation, &world));
-        Ok(Self {
-            steps: config.steps,
-            world,
-            observer,
-            policy,
-            totals: Counters::default(),
-        })
+        let observer = config.observe.then(|| Observer::new(config.observation, &world));
+        Ok(Self { steps: config.steps, world, observer, policy, totals: Counters::default() })
     }
 
     /// The state of the run.
@@ -127,11 +119,7 @@ impl Simulation {
         }
         self.world.step += 1;
         self.totals += counters;
-        Ok(StepReport {
-            step,
-            living: self.world.living as u64,
-            counters,
-        })
+        Ok(StepReport { step, living: self.world.living as u64, counters })
     }
 
     /// Runs all steps that remain of the configured number and tells `on_step` when each begins and ends.
@@ -141,9 +129,7 @@ impl Simulation {
     /// Those of [`Simulation::step`].
     pub fn run(&mut self, mut on_step: impl FnMut(StepEvent)) -> Result<(), Error> {
         while self.world.step < self.steps {
-            on_step(StepEvent::Begin {
-                step: self.world.step,
-            });
+            on_step(StepEvent::Begin { step: self.world.step });
             let report = self.step()?;
             on_step(StepEvent::End(report));
         }

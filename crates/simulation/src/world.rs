@@ -127,8 +127,7 @@ impl World {
         if let Some(events) = &mut self.events {
             events.trail(from, self.turn);
         }
-        self.agent_index
-            .queue_move(slot as u32, from, to, Priority::Normal);
+        self.agent_index.queue_move(slot as u32, from, to, Priority::Normal);
     }
 
     /// The agent at a slot signals to its allies.
@@ -158,11 +157,7 @@ impl World {
         if let Some(log) = &mut self.log {
             log.agent(AgentRow::of(&child, Some(parent)));
         }
-        let change = Change {
-            id: self.agents.len() as u32,
-            from: None,
-            to: Some(child.at),
-        };
+        let change = Change { id: self.agents.len() as u32, from: None, to: Some(child.at) };
         self.agents.push(child);
         self.living += 1;
         self.counters.births += 1;
@@ -176,11 +171,7 @@ impl World {
         let agent = &mut self.agents[slot];
         agent.alive = false;
         let before = std::mem::replace(&mut agent.health, 0.0);
-        let change = Change {
-            id: slot as u32,
-            from: Some(agent.at),
-            to: None,
-        };
+        let change = Change { id: slot as u32, from: Some(agent.at), to: None };
         let (id, cause_name) = (agent.id, cause.name());
         self.living -= 1;
         self.counters.deaths += 1;
@@ -198,23 +189,18 @@ impl World {
                     number: 0,
                 });
             }
-            log.death(DeathRow {
-                agent: id,
-                step,
-                cause: cause_name,
-            });
+            log.death(DeathRow { agent: id, step, cause: cause_name });
         }
     }
 
     /// Lets resources regenerate.
     pub(crate) fn regenerate(&mut self) {
         let grid = &mut self.resource_grid;
-        self.resources
-            .regenerate(self.seed, self.step, |at, before, after| {
-                if let Some(grid) = grid {
-                    grid.change(at, before, after);
-                }
-            });
+        self.resources.regenerate(self.seed, self.step, |at, before, after| {
+            if let Some(grid) = grid {
+                grid.change(at, before, after);
+            }
+        });
     }
 
     pub(crate) fn count_action(&mut self, outcome: &Outcome) {
@@ -238,9 +224,8 @@ impl World {
     /// The work done since the last call, that of the indexes included.
     pub(crate) fn take_counters(&mut self) -> Counters {
         let mut counters = std::mem::take(&mut self.counters);
-        for (index, counted) in [&self.agent_index, &self.resource_index]
-            .into_iter()
-            .zip(&mut self.counted)
+        for (index, counted) in
+            [&self.agent_index, &self.resource_index].into_iter().zip(&mut self.counted)
         {
             let now = index.counters();
             counters.queries += now.queries - counted.queries;
@@ -264,9 +249,7 @@ impl World {
             digest_agent(&mut digest, agent);
         }
         for (at, &amount) in self.resources.positions.iter().zip(&self.resources.amounts) {
-            [at.x, at.y, amount]
-                .into_iter()
-                .for_each(|value| digest.float(value));
+            [at.x, at.y, amount].into_iter().for_each(|value| digest.float(value));
         }
         digest.finish()
     }
@@ -275,9 +258,7 @@ impl World {
 fn digest_agent(digest: &mut Digest, agent: &Agent) {
     digest.word(u64::from(agent.id) << 8 | agent.kind as u64);
     let counts = [agent.defence_timer, agent.starvation, agent.generation];
-    counts
-        .into_iter()
-        .for_each(|count| digest.word(u64::from(count)));
+    counts.into_iter().for_each(|count| digest.word(u64::from(count)));
     digest.word(agent.birth_step);
     let values = [
         agent.at.x,
@@ -308,9 +289,6 @@ fn slot_entries(agents: &[Agent]) -> Vec<Entry> {
         .iter()
         .enumerate()
         .filter(|(_, agent)| agent.alive)
-        .map(|(slot, agent)| Entry {
-            id: slot as u32,
-            at: agent.at,
-        })
+        .map(|(slot, agent)| Entry { id: slot as u32, at: agent.at })
         .collect()
 }

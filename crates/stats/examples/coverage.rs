@@ -28,10 +28,7 @@ impl Plan {
             let x = 50.0 * 2f64.powi(i);
             let shared = self.shared * rng.normal();
             let mut run = |_| self.law.at(x) * (shared + self.noise * rng.normal()).exp();
-            Point {
-                x,
-                y: (0..self.repeats).map(&mut run).collect(),
-            }
+            Point { x, y: (0..self.repeats).map(&mut run).collect() }
         };
         (0..self.sizes).map(point).collect()
     }
@@ -59,11 +56,7 @@ fn try_law(plan: &Plan, seed: u64, tally: &mut Tally) {
     let got = fit(&points).expect("planted costs are above zero");
     tally.fitting += start.elapsed();
     let holds = |interval: Option<simprof_stats::Interval>| {
-        usize::from(
-            interval
-                .zip(plan.exponent)
-                .is_some_and(|(i, b)| i.contains(b)),
-        )
+        usize::from(interval.zip(plan.exponent).is_some_and(|(i, b)| i.contains(b)))
     };
     tally.slope += holds(got.slope.interval);
     tally.net += holds(got.net.interval);
@@ -72,10 +65,7 @@ fn try_law(plan: &Plan, seed: u64, tally: &mut Tally) {
     let mut standing = got.indistinguishable.iter();
     tally.true_form_stands +=
         usize::from(standing.any(|&i| got.models[i].law.term == plan.law.term));
-    *tally
-        .chosen
-        .entry(got.chosen_law().term.name())
-        .or_default() += 1;
+    *tally.chosen.entry(got.chosen_law().term.name()).or_default() += 1;
     let x = 4.0 * points[points.len() - 1].x;
     let start = Instant::now();
     if let Ok(prediction) = got.predict(x, 3, seed) {
@@ -126,12 +116,7 @@ fn scaling(trials: u64) {
 }
 
 fn plans() -> Vec<Plan> {
-    let form = |term, a, b, c| Law {
-        term,
-        a,
-        b: Some(b),
-        c,
-    };
+    let form = |term, a, b, c| Law { term, a, b: Some(b), c };
     let plan = |name, law: Law, exponent, sizes, repeats, noise, shared| Plan {
         name,
         law,
@@ -154,57 +139,17 @@ fn plans() -> Vec<Plan> {
         plan("n^2 5x1", square, Some(2.0), 5, 1, 0.05, 0.0),
         plan("n^2 7x5", square, Some(2.0), 7, 5, 0.05, 0.0),
         plan("n^2 7x5, 5 % shared", square, Some(2.0), 7, 5, 0.05, 0.05),
-        plan(
-            "n^2 5x5, 1 %, 5 % shared",
-            square,
-            Some(2.0),
-            5,
-            5,
-            0.01,
-            0.05,
-        ),
+        plan("n^2 5x5, 1 %, 5 % shared", square, Some(2.0), 5, 5, 0.01, 0.05),
         plan("n 5x5", line, Some(1.0), 5, 5, 0.05, 0.0),
         plan("n log n 5x5", n_log_n, None, 5, 5, 0.05, 0.0),
         plan("n log n 7x5, 2 %", n_log_n, None, 7, 5, 0.02, 0.0),
         plan("constant 5x5", flat, Some(0.0), 5, 5, 0.05, 0.0),
         plan("constant 5x1", flat, Some(0.0), 5, 1, 0.05, 0.0),
         plan("constant 7x3", flat, Some(0.0), 7, 3, 0.05, 0.0),
-        plan(
-            "constant 5x5, 1 %, 5 % shared",
-            flat,
-            Some(0.0),
-            5,
-            5,
-            0.01,
-            0.05,
-        ),
-        plan(
-            "62.5 + n^2/1000 5x5",
-            late_square,
-            Some(2.0),
-            5,
-            5,
-            0.05,
-            0.0,
-        ),
-        plan(
-            "62.5 + n^2/1000 7x5",
-            late_square,
-            Some(2.0),
-            7,
-            5,
-            0.05,
-            0.0,
-        ),
-        plan(
-            "62.5 + n^2/1000 7x5, 5 % sh.",
-            late_square,
-            Some(2.0),
-            7,
-            5,
-            0.05,
-            0.05,
-        ),
+        plan("constant 5x5, 1 %, 5 % shared", flat, Some(0.0), 5, 5, 0.01, 0.05),
+        plan("62.5 + n^2/1000 5x5", late_square, Some(2.0), 5, 5, 0.05, 0.0),
+        plan("62.5 + n^2/1000 7x5", late_square, Some(2.0), 7, 5, 0.05, 0.0),
+        plan("62.5 + n^2/1000 7x5, 5 % sh.", late_square, Some(2.0), 7, 5, 0.05, 0.05),
         plan("250 + n 5x5", late_line, Some(1.0), 5, 5, 0.05, 0.0),
         plan("5 + 2000/n 7x5", amdahl, Some(-1.0), 7, 5, 0.05, 0.0),
     ]
@@ -223,33 +168,21 @@ fn comparisons(trials: u64) {
             let held = |compare: fn(&[f64], &[f64], f64, f64) -> _| {
                 let got: Result<simprof_stats::Comparison, _> =
                     compare(&before, &after, 0.95, 0.03);
-                got.ok()
-                    .and_then(|got| got.interval)
-                    .is_some_and(|i| i.contains(1.3))
+                got.ok().and_then(|got| got.interval).is_some_and(|i| i.contains(1.3))
             };
             paired += usize::from(held(compare_paired));
             unpaired += usize::from(held(compare_unpaired));
         }
         let share = |count: usize| 100.0 * count as f64 / trials as f64;
-        println!(
-            "n = {n:2}: paired {:5.1}, unpaired {:5.1}",
-            share(paired),
-            share(unpaired)
-        );
+        println!("n = {n:2}: paired {:5.1}, unpaired {:5.1}", share(paired), share(unpaired));
     }
 }
 
 fn drifts(trials: u64) {
     println!("\ndrift of 1000 readings about 100, noise 5 with memory rho: verdicts");
-    for (growth, memory) in [
-        (0.0, 0.0),
-        (0.0, 0.5),
-        (0.0, 0.9),
-        (0.0, 0.98),
-        (10.0, 0.0),
-        (10.0, 0.5),
-        (10.0, 0.9),
-    ] {
+    for (growth, memory) in
+        [(0.0, 0.0), (0.0, 0.5), (0.0, 0.9), (0.0, 0.98), (10.0, 0.0), (10.0, 0.5), (10.0, 0.9)]
+    {
         let mut verdicts = BTreeMap::<String, usize>::new();
         let mut spent = Duration::ZERO;
         for seed in 0..trials {
@@ -273,10 +206,7 @@ fn drifts(trials: u64) {
 }
 
 fn main() {
-    let trials = std::env::args()
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(500);
+    let trials = std::env::args().nth(1).and_then(|word| word.parse().ok()).unwrap_or(500);
     scaling(trials);
     comparisons(trials);
     drifts(trials.min(200));

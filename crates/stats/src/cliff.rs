@@ -66,17 +66,10 @@ pub fn find_bend(points: &[Point]) -> Result<Bend, StatsError> {
     let points = Points::new(points)?;
     let sizes = points.sizes();
     if sizes < SIZES_NEEDED {
-        return Err(StatsError::TooFew {
-            what: "sizes",
-            have: sizes,
-            need: SIZES_NEEDED,
-        });
+        return Err(StatsError::TooFew { what: "sizes", have: sizes, need: SIZES_NEEDED });
     }
     let tried = segments_by_break(&points);
-    let best = tried
-        .iter()
-        .copied()
-        .min_by(|a, b| a.lack.total_cmp(&b.lack));
+    let best = tried.iter().copied().min_by(|a, b| a.lack.total_cmp(&b.lack));
     let best = best.expect("at least one position is tried");
     let samples = points.samples();
     let effective =
@@ -123,9 +116,7 @@ fn judge(gain: f64, jump: f64) -> BendKind {
 fn segments_by_break(points: &Points) -> Vec<Segments> {
     let (from, to) = (points.x[1].ln(), points.x[points.sizes() - 2].ln());
     let position = |i: usize| from + (to - from) * i as f64 / POSITIONS as f64;
-    (0..=POSITIONS)
-        .map(|i| segments(points, position(i)))
-        .collect()
+    (0..=POSITIONS).map(|i| segments(points, position(i))).collect()
 }
 
 /// The least squares of segments that meet at log size `at`.
@@ -140,11 +131,8 @@ fn segments(points: &Points, at: f64) -> Segments {
     let sum = |term: &dyn Fn(usize) -> f64| -> f64 {
         (0..points.sizes()).map(|i| points.count[i] * term(i)).sum()
     };
-    let (mean_y, mean_b, mean_a) = (
-        sum(&|i| points.mean[i]) / total,
-        sum(&below) / total,
-        sum(&above) / total,
-    );
+    let (mean_y, mean_b, mean_a) =
+        (sum(&|i| points.mean[i]) / total, sum(&below) / total, sum(&above) / total);
     let bb = sum(&|i| (below(i) - mean_b).powi(2));
     let aa = sum(&|i| (above(i) - mean_a).powi(2));
     let ab = sum(&|i| (above(i) - mean_a) * (below(i) - mean_b));
@@ -154,12 +142,7 @@ fn segments(points: &Points, at: f64) -> Segments {
     let slope_below = (yb * aa - ya * ab) / determinant;
     let slope_above = (ya * bb - yb * ab) / determinant;
     let (_, lack) = points.level(|i| slope_below * below(i) + slope_above * above(i));
-    Segments {
-        at,
-        below: slope_below,
-        above: slope_above,
-        lack,
-    }
+    Segments { at, below: slope_below, above: slope_above, lack }
 }
 
 /// The positions that raise the squares by no more than F(1, effective - 4) allows: the profile
@@ -171,11 +154,7 @@ fn interval(points: &Points, tried: &[Segments], best: Segments, effective: f64)
     let fits = |segments: &&Segments| points.within + segments.lack <= allowed;
     let first = tried.iter().find(fits).unwrap_or(&best);
     let last = tried.iter().rev().find(fits).unwrap_or(&best);
-    Interval {
-        lo: first.at.exp(),
-        hi: last.at.exp(),
-        confidence: CONFIDENCE,
-    }
+    Interval { lo: first.at.exp(), hi: last.at.exp(), confidence: CONFIDENCE }
 }
 
 #[cfg(test)]
@@ -188,23 +167,14 @@ mod tests {
         let mut rng = SplitMix64::new(seed);
         let mut point = |i: i32| {
             let x = 50.0 * 2f64.powi(i);
-            Point {
-                x,
-                y: (0..3)
-                    .map(|_| cost(x) * (noise * rng.normal()).exp())
-                    .collect(),
-            }
+            Point { x, y: (0..3).map(|_| cost(x) * (noise * rng.normal()).exp()).collect() }
         };
         (0..8).map(&mut point).collect()
     }
 
     /// Linear up to 800, then with the power 2: the cache overflows.
     fn cliff(x: f64) -> f64 {
-        if x < 800.0 {
-            x
-        } else {
-            800.0 * (x / 800.0).powi(2)
-        }
+        if x < 800.0 { x } else { 800.0 * (x / 800.0).powi(2) }
     }
 
     #[test]
@@ -216,10 +186,7 @@ mod tests {
             held += usize::from(bend.at_interval.contains(800.0));
             assert!((bend.slope_below - 1.0).abs() < 0.3 && (bend.slope_above - 2.0).abs() < 0.4);
         }
-        assert!(
-            found >= 190 && held >= 180,
-            "found {found}, held {held} of 200"
-        );
+        assert!(found >= 190 && held >= 180, "found {found}, held {held} of 200");
     }
 
     #[test]
@@ -233,13 +200,8 @@ mod tests {
 
     #[test]
     fn smooth_laws_have_no_cliff() {
-        let laws: [fn(f64) -> f64; 5] = [
-            |_| 3.0,
-            |x| x,
-            |x| x * x.ln(),
-            |x| 1e4 + x * x,
-            |x| 500.0 + x,
-        ];
+        let laws: [fn(f64) -> f64; 5] =
+            [|_| 3.0, |x| x, |x| x * x.ln(), |x| 1e4 + x * x, |x| 500.0 + x];
         for (i, law) in laws.iter().enumerate() {
             let found = (0..200).filter(|&seed| {
                 find_bend(&measure(law, 0.05, seed)).unwrap().kind != BendKind::None
@@ -252,11 +214,7 @@ mod tests {
     #[test]
     fn a_small_kink_is_not_worth_the_name() {
         let kink = |x: f64| {
-            if x < 800.0 {
-                x
-            } else {
-                800.0 * (x / 800.0).powf(1.2)
-            }
+            if x < 800.0 { x } else { 800.0 * (x / 800.0).powf(1.2) }
         };
         let bend = find_bend(&measure(kink, 0.002, 1)).unwrap();
         assert_eq!(bend.kind, BendKind::None);

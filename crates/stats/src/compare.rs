@@ -62,8 +62,7 @@ impl Comparison {
     /// Whether the interval leaves out 1. In a control, where both sides are the same program, that
     /// is a sign of bias in the set-up.
     pub fn excludes_one(&self) -> bool {
-        self.interval
-            .is_some_and(|interval| !interval.contains(1.0))
+        self.interval.is_some_and(|interval| !interval.contains(1.0))
     }
 }
 
@@ -78,10 +77,7 @@ pub fn compare_paired(
     margin: f64,
 ) -> Result<Comparison, StatsError> {
     require_same_length(before, after)?;
-    let block = |(&b, &a): (&f64, &f64)| Block {
-        before: vec![b],
-        after: vec![a],
-    };
+    let block = |(&b, &a): (&f64, &f64)| Block { before: vec![b], after: vec![a] };
     let blocks: Vec<Block> = before.iter().zip(after).map(block).collect();
     compare_blocks(&blocks, confidence, margin)
 }
@@ -108,17 +104,9 @@ pub fn compare_blocks(
         return Err(StatsError::Empty);
     }
     let log_ratio = |block: &Block| Ok(mean_log(&block.after)? - mean_log(&block.before)?);
-    let differences = blocks
-        .iter()
-        .map(log_ratio)
-        .collect::<Result<Vec<f64>, StatsError>>()?;
+    let differences = blocks.iter().map(log_ratio).collect::<Result<Vec<f64>, StatsError>>()?;
     let shift = one_sample_shift(&differences, confidence);
-    Ok(conclude(
-        shift,
-        blocks.len(),
-        pairs_needed(confidence),
-        margin,
-    ))
+    Ok(conclude(shift, blocks.len(), pairs_needed(confidence), margin))
 }
 
 /// Compares two sets of unmatched runs: the Hodges-Lehmann shift of the logarithms with the
@@ -136,12 +124,7 @@ pub fn compare_unpaired(
 ) -> Result<Comparison, StatsError> {
     require_probability("confidence", confidence)?;
     let shift = two_sample_shift(&logs(before)?, &logs(after)?, confidence);
-    Ok(conclude(
-        shift,
-        before.len().min(after.len()),
-        sides_needed(confidence),
-        margin,
-    ))
+    Ok(conclude(shift, before.len().min(after.len()), sides_needed(confidence), margin))
 }
 
 /// The margin that an A/A control calls for: the larger of [`MARGIN_FLOOR`] and twice the
@@ -150,11 +133,8 @@ pub fn compare_unpaired(
 /// # Errors
 /// A control too small to have an interval: it supports no margin.
 pub fn margin_from_control(control: &Comparison) -> Result<f64, StatsError> {
-    let too_few = StatsError::TooFew {
-        what: "control replicates",
-        have: control.n,
-        need: control.n_needed,
-    };
+    let too_few =
+        StatsError::TooFew { what: "control replicates", have: control.n, need: control.n_needed };
     let half_width = log_half_width(control.interval.ok_or(too_few)?);
     Ok(MARGIN_FLOOR.max(2.0 * half_width.exp_m1()))
 }
@@ -215,12 +195,7 @@ mod tests {
     fn pairs(rng: &mut SplitMix64, n: usize, ratio: f64, sd: f64) -> (Vec<f64>, Vec<f64>) {
         let mut run = |scale: f64, shared: f64| scale * (shared + sd * rng.normal()).exp();
         (0..n)
-            .map(|pair| {
-                (
-                    run(10.0, pair as f64 / 5.0),
-                    run(10.0 * ratio, pair as f64 / 5.0),
-                )
-            })
+            .map(|pair| (run(10.0, pair as f64 / 5.0), run(10.0 * ratio, pair as f64 / 5.0)))
             .unzip()
     }
 
@@ -233,18 +208,7 @@ mod tests {
             (0.95, 0.98, Verdict::Inconclusive),
             (0.9, 1.2, Verdict::Inconclusive),
         ] {
-            assert_eq!(
-                judge(
-                    Interval {
-                        lo,
-                        hi,
-                        confidence: 0.95
-                    },
-                    0.03
-                ),
-                want,
-                "{lo} {hi}"
-            );
+            assert_eq!(judge(Interval { lo, hi, confidence: 0.95 }, 0.03), want, "{lo} {hi}");
         }
     }
 
@@ -253,17 +217,11 @@ mod tests {
         let before = [10.0, 10.1, 9.9, 10.2, 10.0, 9.8];
         let after = before.map(|b| b * 0.5);
         let five = compare_paired(&before[..5], &after[..5], 0.95, 0.03).unwrap();
-        assert_eq!(
-            (five.interval, five.verdict, five.n_needed),
-            (None, Verdict::Inconclusive, 6)
-        );
+        assert_eq!((five.interval, five.verdict, five.n_needed), (None, Verdict::Inconclusive, 6));
         assert!((five.ratio - 0.5).abs() < 1e-12 && five.smallest_visible.is_none());
         assert!(margin_from_control(&five).is_err());
         let six = compare_paired(&before, &after, 0.95, 0.03).unwrap();
-        assert_eq!(
-            (six.verdict, six.interval.unwrap().confidence),
-            (Verdict::Faster, 0.968_75)
-        );
+        assert_eq!((six.verdict, six.interval.unwrap().confidence), (Verdict::Faster, 0.968_75));
     }
 
     #[test]
@@ -283,10 +241,7 @@ mod tests {
     fn the_margin_grows_with_a_noisy_control() {
         let mut rng = SplitMix64::new(3);
         let (a, b) = pairs(&mut rng, 10, 1.0, 0.001);
-        assert_eq!(
-            margin_from_control(&compare_paired(&a, &b, 0.95, 0.03).unwrap()),
-            Ok(0.03)
-        );
+        assert_eq!(margin_from_control(&compare_paired(&a, &b, 0.95, 0.03).unwrap()), Ok(0.03));
         let (a, b) = pairs(&mut rng, 10, 1.0, 0.2);
         let noisy = compare_paired(&a, &b, 0.95, 0.03).unwrap();
         let wide = noisy.interval.unwrap().map(f64::ln).half_width();
@@ -295,14 +250,8 @@ mod tests {
 
     #[test]
     fn intervals_cover_the_true_ratio() {
-        for (n, paired) in [
-            (6, true),
-            (12, true),
-            (60, true),
-            (5, false),
-            (12, false),
-            (40, false),
-        ] {
+        for (n, paired) in [(6, true), (12, true), (60, true), (5, false), (12, false), (40, false)]
+        {
             let mut rng = SplitMix64::new(n as u64);
             let covered = (0..500).filter(|_| {
                 let (before, after) = pairs(&mut rng, n, 1.3, 0.1);
@@ -310,20 +259,14 @@ mod tests {
                     compare_paired(&before, &after, 0.95, 0.03)
                 } else {
                     let still = |v: Vec<f64>| -> Vec<f64> {
-                        v.iter()
-                            .enumerate()
-                            .map(|(i, x)| x / (i as f64 / 5.0).exp())
-                            .collect()
+                        v.iter().enumerate().map(|(i, x)| x / (i as f64 / 5.0).exp()).collect()
                     };
                     compare_unpaired(&still(before), &still(after), 0.95, 0.03)
                 };
                 got.unwrap().interval.unwrap().contains(1.3)
             });
             let covered = covered.count();
-            assert!(
-                covered >= 462,
-                "{covered} of 500 with n = {n}, paired: {paired}"
-            );
+            assert!(covered >= 462, "{covered} of 500 with n = {n}, paired: {paired}");
         }
     }
 

@@ -19,16 +19,12 @@ pub(crate) fn normal_upper_tail(z: f64) -> f64 {
 
 /// The value that Student's t with `df` > 0 degrees of freedom stays below with probability `p`.
 pub(crate) fn t_quantile(p: f64, df: f64) -> f64 {
-    StudentsT::new(0.0, 1.0, df)
-        .expect("callers pass df > 0")
-        .inverse_cdf(p)
+    StudentsT::new(0.0, 1.0, df).expect("callers pass df > 0").inverse_cdf(p)
 }
 
 /// The probability of at most `k` heads in `n` throws of a fair coin.
 pub(crate) fn fair_coin_cdf(k: u64, n: u64) -> f64 {
-    Binomial::new(0.5, n)
-        .expect("one half is a probability")
-        .cdf(k)
+    Binomial::new(0.5, n).expect("one half is a probability").cdf(k)
 }
 
 #[cfg(test)]

@@ -33,19 +33,12 @@ pub struct DriftRule {
 impl DriftRule {
     /// For bytes: above 2 % and 4 MiB, p below 0.01.
     pub fn memory() -> Self {
-        DriftRule {
-            relative_floor: 0.02,
-            absolute_floor: LEAK_FLOOR_BYTES,
-            p: 0.01,
-        }
+        DriftRule { relative_floor: 0.02, absolute_floor: LEAK_FLOOR_BYTES, p: 0.01 }
     }
 
     /// For times per step and other costs: above 2 %, p below 0.01.
     pub fn cost() -> Self {
-        DriftRule {
-            absolute_floor: 0.0,
-            ..Self::memory()
-        }
+        DriftRule { absolute_floor: 0.0, ..Self::memory() }
     }
 }
 
@@ -113,20 +106,14 @@ pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Dr
     require_finite(values)?;
     if times.len() < READINGS_NEEDED {
         let have = times.len();
-        return Err(StatsError::TooFew {
-            what: "readings",
-            have,
-            need: READINGS_NEEDED,
-        });
+        return Err(StatsError::TooFew { what: "readings", have, need: READINGS_NEEDED });
     }
     let (binned_times, binned) = thin(times, values);
     let whole = trend(&binned_times, &binned)?;
     let middle = binned.len() / 2;
     let second_half = trend(&binned_times[middle..], &binned[middle..])?;
     let duration = duration(times);
-    let threshold = rule
-        .absolute_floor
-        .max(rule.relative_floor * median(values)?.abs());
+    let threshold = rule.absolute_floor.max(rule.relative_floor * median(values)?.abs());
     Ok(Drift {
         verdict: judge(&whole, &second_half, duration, threshold, rule.p),
         trend: whole,
@@ -160,24 +147,13 @@ pub fn assess_leak(
     let fit = population_fit(times, memory, population);
     if fit.correlation_with_time.abs() > COLLINEAR {
         let steady = raw.verdict == DriftVerdict::Steady;
-        let verdict = if steady {
-            DriftVerdict::Steady
-        } else {
-            DriftVerdict::Confounded
-        };
-        return Ok(Drift {
-            verdict,
-            population: Some(fit),
-            ..raw
-        });
+        let verdict = if steady { DriftVerdict::Steady } else { DriftVerdict::Confounded };
+        return Ok(Drift { verdict, population: Some(fit), ..raw });
     }
     let centre = mean(population);
     let owed = |(bytes, alive): (&f64, &f64)| bytes - fit.per_individual * (alive - centre);
     let rest: Vec<f64> = memory.iter().zip(population).map(owed).collect();
-    Ok(Drift {
-        population: Some(fit),
-        ..assess_drift(times, &rest, rule)?
-    })
+    Ok(Drift { population: Some(fit), ..assess_drift(times, &rest, rule)? })
 }
 
 /// The verdict on a series that lasts `duration`: see [`assess_drift`].
@@ -205,9 +181,7 @@ fn has_levelled(whole: &Trend, second_half: &Trend) -> bool {
 fn duration(times: &[f64]) -> f64 {
     let (first, last) = times
         .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &t| {
-            (lo.min(t), hi.max(t))
-        });
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), &t| (lo.min(t), hi.max(t)));
     last - first
 }
 
@@ -233,33 +207,19 @@ fn population_fit(times: &[f64], memory: &[f64], population: &[f64]) -> Populati
     let (tt, pp) = (covariance(times, times), covariance(population, population));
     let tp = covariance(times, population);
     if pp == 0.0 || tt == 0.0 {
-        return PopulationFit {
-            per_individual: 0.0,
-            correlation_with_time: 0.0,
-        };
+        return PopulationFit { per_individual: 0.0, correlation_with_time: 0.0 };
     }
     let (tm, pm) = (covariance(times, memory), covariance(population, memory));
     let determinant = tt * pp - tp * tp;
     // Wholly collinear: the caller sees the correlation and makes nothing of the slope.
-    let slope = if determinant > 0.0 {
-        (pm * tt - tm * tp) / determinant
-    } else {
-        0.0
-    };
-    PopulationFit {
-        per_individual: slope.max(0.0),
-        correlation_with_time: tp / (tt * pp).sqrt(),
-    }
+    let slope = if determinant > 0.0 { (pm * tt - tm * tp) / determinant } else { 0.0 };
+    PopulationFit { per_individual: slope.max(0.0), correlation_with_time: tp / (tt * pp).sqrt() }
 }
 
 /// Mean product of the deviations of two series of equal length.
 fn covariance(a: &[f64], b: &[f64]) -> f64 {
     let (mean_a, mean_b) = (mean(a), mean(b));
-    a.iter()
-        .zip(b)
-        .map(|(x, y)| (x - mean_a) * (y - mean_b))
-        .sum::<f64>()
-        / a.len() as f64
+    a.iter().zip(b).map(|(x, y)| (x - mean_a) * (y - mean_b)).sum::<f64>() / a.len() as f64
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -290,9 +250,7 @@ mod tests {
     fn verdicts(growth: impl Fn(f64) -> f64 + Copy, want: DriftVerdict) -> usize {
         let judge = |seed| {
             let (times, values) = memory(seed, growth);
-            assess_drift(&times, &values, DriftRule::memory())
-                .unwrap()
-                .verdict
+            assess_drift(&times, &values, DriftRule::memory()).unwrap().verdict
         };
         (0..50).filter(|&seed| judge(seed) == want).count()
     }
@@ -310,10 +268,7 @@ mod tests {
     fn noise_as_large_as_the_floor_is_inconclusive() {
         let mut rng = SplitMix64::new(2);
         let times: Vec<f64> = (0..30).map(f64::from).collect();
-        let values: Vec<f64> = times
-            .iter()
-            .map(|_| (100.0 + 30.0 * rng.normal()) * MIB)
-            .collect();
+        let values: Vec<f64> = times.iter().map(|_| (100.0 + 30.0 * rng.normal()) * MIB).collect();
         let got = assess_drift(&times, &values, DriftRule::memory()).unwrap();
         assert_eq!(got.verdict, DriftVerdict::Inconclusive);
         assert!(assess_drift(&times[..19], &values[..19], DriftRule::memory()).is_err());
@@ -333,11 +288,7 @@ mod tests {
             assert_eq!(got.verdict, want, "{got:?}");
             let each = got.population.unwrap().per_individual / MIB;
             assert!((each - 0.02).abs() < 0.001, "{each}");
-            assert!(
-                (got.growth / MIB - 60.0 * leak).abs() < 1.5,
-                "{}",
-                got.growth / MIB
-            );
+            assert!((got.growth / MIB - 60.0 * leak).abs() < 1.5, "{}", got.growth / MIB);
         }
     }
 

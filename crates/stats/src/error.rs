@@ -67,10 +67,7 @@ pub(crate) fn require_finite(samples: &[f64]) -> Result<(), StatsError> {
         return Err(StatsError::Empty);
     }
     match samples.iter().position(|value| !value.is_finite()) {
-        Some(index) => Err(StatsError::NotFinite {
-            index,
-            value: samples[index],
-        }),
+        Some(index) => Err(StatsError::NotFinite { index, value: samples[index] }),
         None => Ok(()),
     }
 }
@@ -79,10 +76,7 @@ pub(crate) fn require_finite(samples: &[f64]) -> Result<(), StatsError> {
 pub(crate) fn require_positive(samples: &[f64]) -> Result<(), StatsError> {
     require_finite(samples)?;
     match samples.iter().position(|&value| value <= 0.0) {
-        Some(index) => Err(StatsError::NotPositive {
-            index,
-            value: samples[index],
-        }),
+        Some(index) => Err(StatsError::NotPositive { index, value: samples[index] }),
         None => Ok(()),
     }
 }
@@ -101,9 +95,6 @@ pub(crate) fn require_same_length(left: &[f64], right: &[f64]) -> Result<(), Sta
     if left.len() == right.len() {
         Ok(())
     } else {
-        Err(StatsError::LengthMismatch {
-            left: left.len(),
-            right: right.len(),
-        })
+        Err(StatsError::LengthMismatch { left: left.len(), right: right.len() })
     }
 }

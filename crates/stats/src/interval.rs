@@ -30,11 +30,7 @@ impl Interval {
 
     /// The interval with `f`, which must be increasing, applied to both ends.
     pub(crate) fn map(self, f: impl Fn(f64) -> f64) -> Interval {
-        Interval {
-            lo: f(self.lo),
-            hi: f(self.hi),
-            confidence: self.confidence,
-        }
+        Interval { lo: f(self.lo), hi: f(self.hi), confidence: self.confidence }
     }
 }
 
@@ -58,24 +54,14 @@ pub fn binomial_interval(
     }
     let tail = (1.0 - confidence) / 2.0;
     let (k, misses) = (successes as f64, (trials - successes) as f64);
-    let lo = if successes == 0 {
-        0.0
-    } else {
-        beta_quantile(tail, k, misses + 1.0)
-    };
-    let hi = if misses == 0.0 {
-        1.0
-    } else {
-        beta_quantile(1.0 - tail, k + 1.0, misses)
-    };
+    let lo = if successes == 0 { 0.0 } else { beta_quantile(tail, k, misses + 1.0) };
+    let hi = if misses == 0.0 { 1.0 } else { beta_quantile(1.0 - tail, k + 1.0, misses) };
     Ok(Interval { lo, hi, confidence })
 }
 
 /// The value that a beta variable with both shapes above zero stays below with probability `p`.
 fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
-    Beta::new(a, b)
-        .expect("both shapes are above zero here")
-        .inverse_cdf(p)
+    Beta::new(a, b).expect("both shapes are above zero here").inverse_cdf(p)
 }
 
 #[cfg(test)]

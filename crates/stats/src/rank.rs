@@ -36,30 +36,19 @@ pub(crate) fn one_sample_shift(differences: &[f64], confidence: f64) -> Shift {
     for (i, a) in differences.iter().enumerate() {
         walsh.extend(differences[i..].iter().map(|b| (a + b) / 2.0));
     }
-    shift(
-        walsh,
-        signed_rank_cut(differences.len(), (1.0 - confidence) / 2.0),
-    )
+    shift(walsh, signed_rank_cut(differences.len(), (1.0 - confidence) / 2.0))
 }
 
 /// The shift from `before` to `after` (neither empty): the median of all differences, with the
 /// interval of the Mann-Whitney test. Time and space grow with the product of the lengths.
 pub(crate) fn two_sample_shift(before: &[f64], after: &[f64], confidence: f64) -> Shift {
-    let differences = after
-        .iter()
-        .flat_map(|a| before.iter().map(move |b| a - b))
-        .collect();
-    shift(
-        differences,
-        mann_whitney_cut(before.len(), after.len(), (1.0 - confidence) / 2.0),
-    )
+    let differences = after.iter().flat_map(|a| before.iter().map(move |b| a - b)).collect();
+    shift(differences, mann_whitney_cut(before.len(), after.len(), (1.0 - confidence) / 2.0))
 }
 
 /// The fewest pairs whose signed-rank interval reaches `confidence`: 6 for 95 %.
 pub(crate) fn pairs_needed(confidence: f64) -> usize {
-    (1..)
-        .find(|&n| 0.5f64.powi(n) <= (1.0 - confidence) / 2.0)
-        .map_or(usize::MAX, |n| n as usize)
+    (1..).find(|&n| 0.5f64.powi(n) <= (1.0 - confidence) / 2.0).map_or(usize::MAX, |n| n as usize)
 }
 
 /// The fewest values on each side whose Mann-Whitney interval reaches `confidence`: 4 for 95 %.
@@ -84,10 +73,7 @@ fn shift(mut list: Vec<f64>, cut: Option<Cut>) -> Shift {
         hi: list[list.len() - 1 - cut.entries],
         confidence: 1.0 - 2.0 * cut.tail,
     });
-    Shift {
-        estimate: median_of_sorted(&list),
-        interval,
-    }
+    Shift { estimate: median_of_sorted(&list), interval }
 }
 
 /// The cut of a signed-rank interval with at most `tail` on each side; none where `n` is too small.
@@ -107,11 +93,7 @@ fn mann_whitney_cut(m: usize, n: usize, tail: f64) -> Option<Cut> {
         return exact_cut(&mann_whitney_distribution(m, n), tail);
     }
     let product = (m * n) as f64;
-    normal_cut(
-        product / 2.0,
-        (product * (m + n + 1) as f64 / 12.0).sqrt(),
-        tail,
-    )
+    normal_cut(product / 2.0, (product * (m + n + 1) as f64 / 12.0).sqrt(), tail)
 }
 
 /// The largest value whose lower tail is at most `tail` under `probabilities` of 0, 1, 2, ...
@@ -125,10 +107,7 @@ fn exact_cut(probabilities: &[f64], tail: f64) -> Option<Cut> {
         if below > limit {
             break;
         }
-        cut = Some(Cut {
-            entries,
-            tail: below,
-        });
+        cut = Some(Cut { entries, tail: below });
     }
     cut
 }
@@ -148,11 +127,7 @@ fn signed_rank_distribution(n: usize) -> Vec<f64> {
     probabilities[0] = 1.0;
     for rank in 1..=n {
         for sum in (0..probabilities.len()).rev() {
-            let with = if sum >= rank {
-                probabilities[sum - rank]
-            } else {
-                0.0
-            };
+            let with = if sum >= rank { probabilities[sum - rank] } else { 0.0 };
             probabilities[sum] = (probabilities[sum] + with) / 2.0;
         }
     }
@@ -234,11 +209,7 @@ mod tests {
         ] {
             let got = mann_whitney_cut(m, n, 0.025).map(|cut| cut.entries);
             assert_eq!(got, want, "{m}, {n}");
-            assert_eq!(
-                mann_whitney_cut(n, m, 0.025).map(|cut| cut.entries),
-                want,
-                "{n}, {m}"
-            );
+            assert_eq!(mann_whitney_cut(n, m, 0.025).map(|cut| cut.entries), want, "{n}, {m}");
         }
         assert_eq!((sides_needed(0.95), sides_needed(0.99)), (4, 5));
     }
@@ -248,19 +219,16 @@ mod tests {
         for n in 1..=10usize {
             let mut counts = vec![0.0; n * (n + 1) / 2 + 1];
             for signs in 0..1u32 << n {
-                let sum: usize = (0..n)
-                    .filter(|bit| signs >> bit & 1 == 1)
-                    .map(|bit| bit + 1)
-                    .sum();
+                let sum: usize =
+                    (0..n).filter(|bit| signs >> bit & 1 == 1).map(|bit| bit + 1).sum();
                 counts[sum] += 0.5f64.powi(n as i32);
             }
             assert_eq!(signed_rank_distribution(n), counts);
         }
         for (m, n) in [(1, 1), (2, 5), (4, 3), (5, 5)] {
             let mut counts = vec![0.0; m * n + 1];
-            let subsets: Vec<u32> = (0..1u32 << (m + n))
-                .filter(|s| s.count_ones() as usize == m)
-                .collect();
+            let subsets: Vec<u32> =
+                (0..1u32 << (m + n)).filter(|s| s.count_ones() as usize == m).collect();
             for subset in &subsets {
                 let ranks: usize = (0..m + n).filter(|bit| subset >> bit & 1 == 1).sum();
                 counts[ranks - m * (m - 1) / 2] += 1.0 / subsets.len() as f64;

@@ -67,11 +67,7 @@ mod tests {
         let got: Vec<u64> = (0..3).map(|_| rng.next_u64()).collect();
         assert_eq!(
             got,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
     }
 
@@ -81,10 +77,7 @@ mod tests {
         let draws: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
         let mean = draws.iter().sum::<f64>() / 20_000.0;
         let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 20_000.0;
-        assert!(
-            mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05,
-            "{mean} {variance}"
-        );
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
     }
 
     #[test]
@@ -95,10 +88,7 @@ mod tests {
             let mean = draws.iter().sum::<f64>() / 4000.0;
             let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 4000.0;
             assert!((mean / df as f64 - 1.0).abs() < 0.05, "{df}: {mean}");
-            assert!(
-                (variance / (2.0 * df as f64) - 1.0).abs() < 0.15,
-                "{df}: {variance}"
-            );
+            assert!((variance / (2.0 * df as f64) - 1.0).abs() < 0.15, "{df}: {variance}");
         }
     }
 

@@ -139,11 +139,7 @@ fn order_statistic(n: u64, tail: f64) -> u64 {
     let (mut fits, mut too_far) = (0, n.div_ceil(2));
     while too_far - fits > 1 {
         let middle = fits + (too_far - fits) / 2;
-        if fair_coin_cdf(middle, n) <= tail {
-            fits = middle
-        } else {
-            too_far = middle
-        }
+        if fair_coin_cdf(middle, n) <= tail { fits = middle } else { too_far = middle }
     }
     fits
 }
@@ -156,17 +152,8 @@ mod tests {
     #[test]
     fn percentiles_are_type_7() {
         let samples = [15.0, 20.0, 35.0, 40.0, 50.0];
-        for (p, want) in [
-            (0.0, 15.0),
-            (5.0, 16.0),
-            (40.0, 29.0),
-            (50.0, 35.0),
-            (100.0, 50.0),
-        ] {
-            assert!(
-                (percentile(&samples, p).unwrap() - want).abs() < 1e-12,
-                "p{p}"
-            );
+        for (p, want) in [(0.0, 15.0), (5.0, 16.0), (40.0, 29.0), (50.0, 35.0), (100.0, 50.0)] {
+            assert!((percentile(&samples, p).unwrap() - want).abs() < 1e-12, "p{p}");
         }
     }
 
@@ -195,11 +182,7 @@ mod tests {
             let samples: Vec<f64> = (1..=n).map(f64::from).collect();
             let got = median_interval(&samples, 0.95).unwrap();
             assert_eq!((got.lo, got.hi), (lo, hi), "n = {n}");
-            assert!(
-                (got.confidence - confidence).abs() < 1e-6,
-                "n = {n}: {}",
-                got.confidence
-            );
+            assert!((got.confidence - confidence).abs() < 1e-6, "n = {n}: {}", got.confidence);
         }
     }
 

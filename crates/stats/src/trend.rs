@@ -45,21 +45,13 @@ pub fn trend(times: &[f64], values: &[f64]) -> Result<Trend, StatsError> {
     require_finite(values)?;
     if times.len() < READINGS_NEEDED {
         let have = times.len();
-        return Err(StatsError::TooFew {
-            what: "readings",
-            have,
-            need: READINGS_NEEDED,
-        });
+        return Err(StatsError::TooFew { what: "readings", have, need: READINGS_NEEDED });
     }
     let mut series: Vec<(f64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
     series.sort_by(|a, b| a.0.total_cmp(&b.0));
     let slopes = sorted_slopes(&series);
     if slopes.is_empty() {
-        return Err(StatsError::TooFew {
-            what: "distinct times",
-            have: 1,
-            need: 2,
-        });
+        return Err(StatsError::TooFew { what: "distinct times", have: 1, need: 2 });
     }
     let slope = median_of_sorted(&slopes);
     let inflation = inflation(&series, slope);
@@ -90,11 +82,7 @@ fn slope_interval(slopes: &[f64], sd: f64) -> Interval {
     let last = slopes.len() - 1;
     let cut = ((slopes.len() as f64 - reach) / 2.0).floor().max(1.0) as usize - 1;
     let cut = cut.min(last / 2);
-    Interval {
-        lo: slopes[cut],
-        hi: slopes[last - cut],
-        confidence: CONFIDENCE,
-    }
+    Interval { lo: slopes[cut], hi: slopes[last - cut], confidence: CONFIDENCE }
 }
 
 /// Kendall's S: later readings that are higher, less later readings that are lower.
@@ -115,10 +103,7 @@ fn kendall_variance(series: &[(f64, f64)]) -> f64 {
     let part = |n: f64| n * (n - 1.0) * (2.0 * n + 5.0);
     let mut values: Vec<f64> = series.iter().map(|(_, y)| *y).collect();
     values.sort_by(f64::total_cmp);
-    let tied: f64 = values
-        .chunk_by(|a, b| a == b)
-        .map(|ties| part(ties.len() as f64))
-        .sum();
+    let tied: f64 = values.chunk_by(|a, b| a == b).map(|ties| part(ties.len() as f64)).sum();
     (part(series.len() as f64) - tied) / 18.0
 }
 
@@ -167,16 +152,9 @@ fn unbiased(raw: f64, n: f64) -> f64 {
 fn autocorrelation(values: &[f64], lag: usize) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    let products: f64 = values
-        .iter()
-        .zip(&values[lag..])
-        .map(|(a, b)| (a - mean) * (b - mean))
-        .sum();
-    if squares == 0.0 {
-        0.0
-    } else {
-        products / squares
-    }
+    let products: f64 =
+        values.iter().zip(&values[lag..]).map(|(a, b)| (a - mean) * (b - mean)).sum();
+    if squares == 0.0 { 0.0 } else { products / squares }
 }
 
 /// Ranks from 1, ties sharing their mean.
@@ -216,24 +194,13 @@ mod tests {
         let times: Vec<f64> = (0..10).map(f64::from).collect();
         let values = [1.0, 2.1, 1.9, 3.5, 4.2, 4.0, 5.6, 6.1, 7.3, 7.9];
         let got = trend(&times, &values).unwrap();
-        assert_eq!(
-            kendall_score(&times.iter().copied().zip(values).collect::<Vec<_>>()),
-            41.0
-        );
+        assert_eq!(kendall_score(&times.iter().copied().zip(values).collect::<Vec<_>>()), 41.0);
         let sd = 125f64.sqrt();
-        assert!(
-            (got.p - 2.0 * normal_upper_tail(40.0 / sd)).abs() < 1e-12,
-            "{}",
-            got.p
-        );
+        assert!((got.p - 2.0 * normal_upper_tail(40.0 / sd)).abs() < 1e-12, "{}", got.p);
         assert!((got.slope - 26.0 / 35.0).abs() < 1e-9, "{}", got.slope);
         // 45 slopes less 1.96 times the root of 125, halved: the 11th from each end. Rounding to
         // the nearest instead, scipy takes the 12th, 0.7 and 6/7.
-        assert!(
-            (got.interval.lo - 2.0 / 3.0).abs() < 1e-9,
-            "{:?}",
-            got.interval
-        );
+        assert!((got.interval.lo - 2.0 / 3.0).abs() < 1e-9, "{:?}", got.interval);
         assert!((got.interval.hi - 0.9).abs() < 1e-9, "{:?}", got.interval);
     }
 
@@ -248,12 +215,7 @@ mod tests {
 
     #[test]
     fn autocorrelation_is_no_trend() {
-        for (memory, n, most) in [
-            (0.0, 40, 16),
-            (0.0, 200, 16),
-            (0.5, 100, 24),
-            (0.8, 200, 32),
-        ] {
+        for (memory, n, most) in [(0.0, 40, 16), (0.0, 200, 16), (0.5, 100, 24), (0.8, 200, 32)] {
             let mut rng = SplitMix64::new(n as u64);
             let found = (0..400).filter(|_| {
                 let (times, values) = series(n, 0.0, memory, &mut rng);

@@ -28,6 +28,7 @@ fn record(folder: &Path, argv: &[String]) -> ExitCode {
         stderr: folder.join("stderr.log"),
         timeout: None,
         resources: Some(std::time::Duration::from_millis(50)),
+        sampling: None,
         guardian: Guardian {
             exe: "/proc/self/exe".into(),
             arguments: vec!["--guardian".to_owned()],

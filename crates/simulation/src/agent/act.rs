@@ -30,18 +30,10 @@ pub fn agent_act(turn: &mut Turn<'_>, slot: usize) {
         return;
     }
     let timer = world.agents[slot].defence_timer;
-    let observation = turn
-        .observer
-        .as_deref_mut()
-        .map(|observer| observer.observe(world, slot));
+    let observation = turn.observer.as_deref_mut().map(|observer| observer.observe(world, slot));
     let agent = &world.agents[slot];
     let random = Random::keyed(world.seed, Domain::Turn, u64::from(agent.id), world.step);
-    let mut situation = Situation {
-        agent,
-        rules: &world.rules,
-        observation,
-        random,
-    };
+    let mut situation = Situation { agent, rules: &world.rules, observation, random };
     world.counters.observations += u64::from(situation.observation.is_some());
     let action = turn.policy.decide(&mut situation);
     let mut random = situation.random;

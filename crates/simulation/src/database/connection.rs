@@ -49,19 +49,13 @@ pub(crate) fn create(config: &DatabaseConfig) -> Result<NewDatabase, Error> {
     if !config.in_memory && !config.profile.staged() {
         let connection = open(path, config.profile)?;
         let placement = Placement::InPlace;
-        return Ok(NewDatabase {
-            connection,
-            placement,
-        });
+        return Ok(NewDatabase { connection, placement });
     }
     let connection = in_memory(path, config.profile)?;
     place_copy(&connection, &partial, path)?;
     if config.in_memory {
         let placement = Placement::InMemory(partial);
-        return Ok(NewDatabase {
-            connection,
-            placement,
-        });
+        return Ok(NewDatabase { connection, placement });
     }
     remove_stale(&partial)?;
     Ok(NewDatabase {
@@ -79,9 +73,7 @@ pub(crate) fn publish(
     if let Placement::InMemory(partial) = placement {
         place_copy(&connection, partial, path)?;
     }
-    connection
-        .close()
-        .map_err(|(_, source)| fail(path, "close it")(source))?;
+    connection.close().map_err(|(_, source)| fail(path, "close it")(source))?;
     if let Placement::Beside(partial) = placement {
         rename(partial, path)?;
     }
@@ -90,11 +82,7 @@ pub(crate) fn publish(
 
 /// The error of a refused operation.
 pub(crate) fn fail(path: &Path, operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
-    move |source| Error::Database {
-        path: path.to_owned(),
-        operation,
-        source,
-    }
+    move |source| Error::Database { path: path.to_owned(), operation, source }
 }
 
 fn open(path: &Path, profile: PragmaProfile) -> Result<Connection, Error> {

@@ -71,11 +71,7 @@ pub(crate) struct InsertSql {
 impl InsertSql {
     /// The statements of a table for batches of `batch_rows`.
     pub(crate) fn of<R: Row>(batch_rows: usize) -> Self {
-        Self {
-            batch_rows,
-            batch: insert_sql::<R>(batch_rows),
-            single: insert_sql::<R>(1),
-        }
+        Self { batch_rows, batch: insert_sql::<R>(batch_rows), single: insert_sql::<R>(1) }
     }
 
     /// Inserts rows: as many whole batches as there are, and the rest one by one.

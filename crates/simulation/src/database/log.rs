@@ -43,11 +43,8 @@ impl Log {
         config: &Config,
         world: &World,
     ) -> Result<Self, Error> {
-        let run = RunRow {
-            seed: config.seed,
-            parameters: format!("{config:?}"),
-            steps: config.steps,
-        };
+        let run =
+            RunRow { seed: config.seed, parameters: format!("{config:?}"), steps: config.steps };
         let mut log = Self::new(database, &run)?;
         for agent in &world.agents {
             log.agent(AgentRow::of(agent, None));
@@ -195,11 +192,7 @@ pub fn database_log(log: &mut Log, world: &World, metrics: StepRow) -> Result<u6
         log.state(StateRow::of(agent, world.step));
     }
     log.spill()?;
-    let amounts = world
-        .resources
-        .positions
-        .iter()
-        .zip(&world.resources.amounts);
+    let amounts = world.resources.positions.iter().zip(&world.resources.amounts);
     for (id, (at, &amount)) in amounts.enumerate() {
         log.resource(ResourceRow {
             step: world.step,

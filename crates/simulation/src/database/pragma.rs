@@ -49,13 +49,7 @@ impl PragmaProfile {
             Self::Safety => ("FULL", "WAL", 100, 4096, 0),
             Self::Memory => ("NORMAL", "MEMORY", 50, 4096, 0),
         };
-        Settings {
-            synchronous,
-            journal,
-            cache_mb,
-            page,
-            mmap_bytes,
-        }
+        Settings { synchronous, journal, cache_mb, page, mmap_bytes }
     }
 
     /// Applies the settings to a new database, before its first table.

@@ -25,10 +25,7 @@ impl Reader {
         // A write-ahead log that a killed run left is recovered on opening, which needs the right to write.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail(path, "open it"))?;
-        Ok(Self {
-            connection,
-            path: path.to_owned(),
-        })
+        Ok(Self { connection, path: path.to_owned() })
     }
 
     /// What `PRAGMA integrity_check` and `foreign_key_check` find; empty if all is well.
@@ -120,8 +117,7 @@ impl Reader {
     }
 
     fn number(&self, sql: &str, values: impl Params) -> Result<u64, Error> {
-        self.one(sql, values, |row| row.get::<_, i64>(0))
-            .map(|count| count as u64)
+        self.one(sql, values, |row| row.get::<_, i64>(0)).map(|count| count as u64)
     }
 
     fn pair(&self, sql: &str, values: impl Params) -> Result<(u64, f64), Error> {
@@ -145,9 +141,7 @@ impl Reader {
         self.connection
             .prepare(sql)
             .and_then(|mut statement| {
-                statement
-                    .query_map((), |row| row.get::<_, String>(0))?
-                    .collect()
+                statement.query_map((), |row| row.get::<_, String>(0))?.collect()
             })
             .map_err(fail(&self.path, "check it"))
     }

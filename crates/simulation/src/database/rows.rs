@@ -32,10 +32,7 @@ impl AgentRow {
     /// The row of an agent just born.
     #[must_use]
     pub fn of(agent: &Agent, parent: Option<u32>) -> Self {
-        Self {
-            agent: agent.clone(),
-            parent,
-        }
+        Self { agent: agent.clone(), parent }
     }
 }
 
@@ -361,14 +358,8 @@ pub struct ReproductionRow {
 
 impl Row for ReproductionRow {
     const TABLE: &'static str = "reproduction_events";
-    const COLUMNS: &'static [&'static str] = &[
-        "step",
-        "parent_id",
-        "child_id",
-        "resource_before",
-        "resource_after",
-        "failure",
-    ];
+    const COLUMNS: &'static [&'static str] =
+        &["step", "parent_id", "child_id", "resource_before", "resource_after", "failure"];
 
     fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
         to.long(self.step)?;
@@ -401,15 +392,8 @@ pub struct HealthRow {
 
 impl Row for HealthRow {
     const TABLE: &'static str = "health_incidents";
-    const COLUMNS: &'static [&'static str] = &[
-        "step",
-        "number",
-        "agent_id",
-        "health_before",
-        "health_after",
-        "cause",
-        "source_id",
-    ];
+    const COLUMNS: &'static [&'static str] =
+        &["step", "number", "agent_id", "health_before", "health_after", "cause", "source_id"];
 
     fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
         to.long(self.step)?;

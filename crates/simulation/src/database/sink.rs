@@ -86,27 +86,18 @@ impl ThreadSink {
                 operation: "start the thread that writes to it",
                 source,
             })?;
-        Ok(Self {
-            full,
-            empty,
-            thread,
-            path,
-        })
+        Ok(Self { full, empty, thread, path })
     }
 
     fn take(&mut self, batch: &mut Batch) -> Result<(), Error> {
         let fresh = self.empty.try_recv().unwrap_or_default();
         let sent = self.full.send(std::mem::replace(batch, fresh));
-        sent.map_err(|_| Error::WriterStopped {
-            path: self.path.clone(),
-        })
+        sent.map_err(|_| Error::WriterStopped { path: self.path.clone() })
     }
 
     fn finish(self) -> Result<Writer, Error> {
         drop(self.full);
-        self.thread
-            .join()
-            .unwrap_or(Err(Error::WriterStopped { path: self.path }))
+        self.thread.join().unwrap_or(Err(Error::WriterStopped { path: self.path }))
     }
 }
 

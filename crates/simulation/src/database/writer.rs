@@ -73,10 +73,7 @@ impl Writer {
     /// [`Error::DatabaseExists`] if the path is taken; [`Error::Database`] or [`Error::File`] if it cannot be made.
     pub fn create(config: &DatabaseConfig, run: &RunRow) -> Result<Self, Error> {
         config.validate()?;
-        let NewDatabase {
-            connection,
-            placement,
-        } = connection::create(config)?;
+        let NewDatabase { connection, placement } = connection::create(config)?;
         let made = Self {
             connection,
             placement,
@@ -86,8 +83,7 @@ impl Writer {
             rows: 0,
             commits: 0,
         };
-        made.insert_run(run)
-            .map_err(fail(&made.path, "write the run's row"))?;
+        made.insert_run(run).map_err(fail(&made.path, "write the run's row"))?;
         Ok(made)
     }
 
@@ -115,8 +111,7 @@ impl Writer {
     ///
     /// [`Error::Database`] if SQLite refuses, for example on a full disk.
     pub fn write(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.insert(batch)
-            .map_err(fail(&self.path, "write rows to it"))?;
+        self.insert(batch).map_err(fail(&self.path, "write rows to it"))?;
         self.rows += batch.rows() as u64;
         if batch.commit {
             self.commit()?;
@@ -131,8 +126,7 @@ impl Writer {
     /// [`Error::Database`] if SQLite refuses.
     pub fn commit(&mut self) -> Result<(), Error> {
         if self.in_transaction {
-            self.execute("COMMIT")
-                .map_err(fail(&self.path, "commit rows to it"))?;
+            self.execute("COMMIT").map_err(fail(&self.path, "commit rows to it"))?;
             self.in_transaction = false;
             self.commits += 1;
         }
@@ -146,8 +140,7 @@ impl Writer {
     /// [`Error::Database`] or [`Error::File`] if that fails.
     pub fn finish(mut self, steps: u64, state_hash: u64) -> Result<u64, Error> {
         self.commit()?;
-        self.complete(steps, state_hash)
-            .map_err(fail(&self.path, "complete it"))?;
+        self.complete(steps, state_hash).map_err(fail(&self.path, "complete it"))?;
         connection::publish(self.connection, &self.placement, &self.path)?;
         Ok(self.rows)
     }

@@ -101,16 +101,10 @@ mod tests {
     #[test]
     fn a_set_holds_what_was_put_in() {
         let set: ChannelSet = [Channel::Goal, Channel::Trails].into_iter().collect();
-        let held: Vec<Channel> = Channel::ALL
-            .iter()
-            .copied()
-            .filter(|&channel| set.has(channel))
-            .collect();
+        let held: Vec<Channel> =
+            Channel::ALL.iter().copied().filter(|&channel| set.has(channel)).collect();
         assert_eq!(held, [Channel::Trails, Channel::Goal]);
-        assert_eq!(
-            ChannelSet::all().without(Channel::Goal).with(Channel::Goal),
-            ChannelSet::all()
-        );
+        assert_eq!(ChannelSet::all().without(Channel::Goal).with(Channel::Goal), ChannelSet::all());
         assert_eq!(Channel::ALL.len(), Channel::COUNT);
     }
 }

@@ -161,9 +161,6 @@ impl EventFields {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let single = [&self.heat, &self.trails].into_iter().flatten();
-        single
-            .chain(self.signals.iter().flatten())
-            .map(Field::bytes)
-            .sum()
+        single.chain(self.signals.iter().flatten()).map(Field::bytes).sum()
     }
 }

@@ -40,13 +40,8 @@ impl ResourceGrid {
         let grid = CellGrid::of(world);
         let columns = grid.columns as usize + 2;
         let bytes = columns * (grid.rows as usize + 2) * size_of::<Share>();
-        let mut made = Self {
-            map: map(bytes)?,
-            grid,
-            columns,
-            spread,
-            amount_max: resources.amount_max,
-        };
+        let mut made =
+            Self { map: map(bytes)?, grid, columns, spread, amount_max: resources.amount_max };
         for (&at, &amount) in resources.positions.iter().zip(&resources.amounts) {
             made.change(at, 0.0, amount);
         }
@@ -112,16 +107,10 @@ impl ResourceGrid {
 
 /// Maps an unnamed temporary file of a length, all 0.
 fn map(bytes: usize) -> Result<MmapMut, Error> {
-    let fail = |operation| {
-        move |source| Error::File {
-            path: std::env::temp_dir(),
-            operation,
-            source,
-        }
-    };
+    let fail =
+        |operation| move |source| Error::File { path: std::env::temp_dir(), operation, source };
     let file = tempfile::tempfile().map_err(fail("make a temporary file in it"))?;
-    file.set_len(bytes as u64)
-        .map_err(fail("reserve room in it"))?;
+    file.set_len(bytes as u64).map_err(fail("reserve room in it"))?;
     // SAFETY: the file has no name, so nobody else can change or shorten it while it is mapped.
     unsafe { MmapMut::map_mut(&file) }.map_err(fail("map a file of it into memory"))
 }

@@ -106,11 +106,7 @@ mod tests {
         let grid = CellGrid::of(Area::world(10.0, 20.0));
         let window = Window::new(6, 6);
         let terrain = Terrain::new(Area::world(10.0, 20.0), 1);
-        for centre in [
-            Cell { x: 0, y: 0 },
-            Cell { x: 5, y: 10 },
-            Cell { x: 9, y: 19 },
-        ] {
+        for centre in [Cell { x: 0, y: 0 }, Cell { x: 5, y: 10 }, Cell { x: 9, y: 19 }] {
             let mut plane = vec![0.5; window.len()];
             let mut costs = vec![0.5; window.len()];
             read_obstacles(grid, &window, centre, &mut plane);
@@ -118,10 +114,7 @@ mod tests {
             assert!(at_edge(grid, &window, centre));
             for dy in -6..=6 {
                 for dx in -6..=6 {
-                    let cell = Cell {
-                        x: centre.x + dx,
-                        y: centre.y + dy,
-                    };
+                    let cell = Cell { x: centre.x + dx, y: centre.y + dy };
                     let place = window.place(dx, dy);
                     let expected = if grid.holds(cell) { 0.0 } else { 1.0 };
                     assert_eq!(plane[place], expected, "{cell:?}");

@@ -52,12 +52,7 @@ impl Memory {
         for (plane, channel) in self.planes.iter_mut().zip(REMEMBERED) {
             if channels.has(channel) {
                 let decay = channel.decay().unwrap_or(1.0);
-                plane.pass(Passage {
-                    dx,
-                    dy,
-                    decay,
-                    side,
-                });
+                plane.pass(Passage { dx, dy, decay, side });
             }
         }
         self.centre = centre;

@@ -20,10 +20,7 @@ pub struct Observation {
 
 impl Observation {
     fn new(side: usize) -> Self {
-        Self {
-            side,
-            values: vec![0.0; Channel::COUNT * side * side],
-        }
+        Self { side, values: vec![0.0; Channel::COUNT * side * side] }
     }
 
     /// Cells to a side.
@@ -179,20 +176,15 @@ impl Observer {
         let centre = self.grid.cell(own.at);
         let mut found = std::mem::take(&mut self.found);
         found.clear();
-        world
-            .agent_index
-            .range(&self.window.square(centre, 0.0), &mut found);
+        world.agent_index.range(&self.window.square(centre, 0.0), &mut found);
         for entry in &found {
             let visible = self.window.visible(centre, self.grid.cell(entry.at));
             let (Some(place), true) = (visible, entry.id as usize != slot) else {
                 continue;
             };
             let other = &world.agents[entry.id as usize];
-            let channel = if other.kind == own.kind {
-                Channel::AllyHealth
-            } else {
-                Channel::EnemyHealth
-            };
+            let channel =
+                if other.kind == own.kind { Channel::AllyHealth } else { Channel::EnemyHealth };
             if self.has(channel) {
                 self.set_max(channel, place, other.health / full);
             }
@@ -264,9 +256,7 @@ impl Observer {
             let goal = self.grid.cell(world.resources.positions[id as usize]);
             let radius = self.window.radius;
             let offset = |to: i32, from: i32| (to - from).clamp(-radius, radius);
-            let place = self
-                .window
-                .place(offset(goal.x, centre.x), offset(goal.y, centre.y));
+            let place = self.window.place(offset(goal.x, centre.x), offset(goal.y, centre.y));
             self.set_max(Channel::Goal, place, 1.0);
         }
     }
@@ -330,10 +320,8 @@ fn note_empty(window: &Window, instant: &[f32], plane: &mut [f32]) -> bool {
     let (allies, enemies) = (of(Channel::AllyHealth), of(Channel::EnemyHealth));
     let resources = of(Channel::Resources);
     for span in window.disk() {
-        let held = allies[span.clone()]
-            .iter()
-            .zip(&enemies[span.clone()])
-            .zip(&resources[span.clone()]);
+        let held =
+            allies[span.clone()].iter().zip(&enemies[span.clone()]).zip(&resources[span.clone()]);
         for (cell, ((ally, enemy), resource)) in plane[span].iter_mut().zip(held) {
             *cell = f32::from(u8::from(*ally + *enemy + *resource == 0.0));
         }

@@ -195,11 +195,7 @@ mod tests {
         let side = passage.side as i32;
         let at = |x: i32, y: i32| {
             let inside = (0..side).contains(&x) && (0..side).contains(&y);
-            let value = if inside {
-                cells[(y * side + x) as usize] * passage.decay
-            } else {
-                0.0
-            };
+            let value = if inside { cells[(y * side + x) as usize] * passage.decay } else { 0.0 };
             if value < SMALLEST { 0.0 } else { value }
         };
         (0..side * side)

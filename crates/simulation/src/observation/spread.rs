@@ -58,20 +58,9 @@ fn bilinear(at: Point, level: f64) -> [(Cell, Share); 4] {
     let (left, low) = (x.floor(), y.floor());
     let (right_share, high_share) = (x - left, y - low);
     let share = |dx: i32, dy: i32| {
-        let across = if dx == 0 {
-            1.0 - right_share
-        } else {
-            right_share
-        };
-        let up = if dy == 0 {
-            1.0 - high_share
-        } else {
-            high_share
-        };
-        let cell = Cell {
-            x: left as i32 + dx,
-            y: low as i32 + dy,
-        };
+        let across = if dx == 0 { 1.0 - right_share } else { right_share };
+        let up = if dy == 0 { 1.0 - high_share } else { high_share };
+        let cell = Cell { x: left as i32 + dx, y: low as i32 + dy };
         (cell, (level * across * up * ONE).round() as Share)
     };
     [share(0, 0), share(1, 0), share(0, 1), share(1, 1)]
@@ -86,11 +75,7 @@ mod tests {
     fn shares_sum_to_the_level() {
         let grid = CellGrid::of(Area::world(10.0, 10.0));
         for &spread in Spread::ALL {
-            for at in [
-                Point::new(0.0, 0.0),
-                Point::new(3.3, 7.9),
-                Point::new(10.0, 10.0),
-            ] {
+            for at in [Point::new(0.0, 0.0), Point::new(3.3, 7.9), Point::new(10.0, 10.0)] {
                 let sum: Share = spread.shares(grid, at, 0.75).iter().map(|s| s.1).sum();
                 assert!((value(sum) - 0.75).abs() < 1e-6, "{spread} at {at:?}");
             }

@@ -35,10 +35,7 @@ impl CellGrid {
     /// The cell of a point of the world.
     #[must_use]
     pub fn cell(&self, at: Point) -> Cell {
-        Cell {
-            x: (at.x as i32).min(self.columns - 1),
-            y: (at.y as i32).min(self.rows - 1),
-        }
+        Cell { x: (at.x as i32).min(self.columns - 1), y: (at.y as i32).min(self.rows - 1) }
     }
 
     /// Whether the cell is inside the world.
@@ -69,9 +66,7 @@ impl Window {
         let (radius, view) = (radius as i32, field_of_view.min(radius) as i32);
         let span = |dy: i32| {
             let half = (0..=view).rev().find(|dx| dx * dx + dy * dy <= view * view);
-            half.map_or(0..0, |half| {
-                (radius - half) as usize..(radius + half + 1) as usize
-            })
+            half.map_or(0..0, |half| (radius - half) as usize..(radius + half + 1) as usize)
         };
         Self {
             radius,
@@ -145,15 +140,10 @@ mod tests {
             let window = Window::new(radius, view);
             let centre = Cell { x: 10, y: 20 };
             let mut listed = vec![false; window.len()];
-            window
-                .disk()
-                .for_each(|span| listed[span].iter_mut().for_each(|cell| *cell = true));
+            window.disk().for_each(|span| listed[span].iter_mut().for_each(|cell| *cell = true));
             for dy in -window.radius..=window.radius {
                 for dx in -window.radius..=window.radius {
-                    let cell = Cell {
-                        x: 10 + dx,
-                        y: 20 + dy,
-                    };
+                    let cell = Cell { x: 10 + dx, y: 20 + dy };
                     let place = window.place(dx, dy);
                     assert_eq!(window.visible(centre, cell).is_some(), listed[place]);
                 }

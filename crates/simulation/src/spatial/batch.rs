@@ -147,14 +147,10 @@ impl Regions {
         let rows = self.row(area.min.y)..=self.row(area.max.y);
         if columns.clone().count() * rows.clone().count() > self.dirty.len() {
             for &region in &self.dirty {
-                let (row, column) = (
-                    region as usize / self.columns,
-                    region as usize % self.columns,
-                );
+                let (row, column) =
+                    (region as usize / self.columns, region as usize % self.columns);
                 if columns.contains(&column) && rows.contains(&row) {
-                    self.lists[region as usize]
-                        .iter()
-                        .for_each(|&place| visit(place));
+                    self.lists[region as usize].iter().for_each(|&place| visit(place));
                 }
             }
             return;
@@ -269,11 +265,7 @@ impl BatchedIndex {
         self.queue.clear();
         self.regions.clear();
         self.oldest = None;
-        let numbers = entries
-            .iter()
-            .map(|entry| entry.id as usize + 1)
-            .max()
-            .unwrap_or(0);
+        let numbers = entries.iter().map(|entry| entry.id as usize + 1).max().unwrap_or(0);
         self.waiting.clear();
         self.waiting.resize(numbers, NONE);
         self.index.rebuild(entries);
@@ -381,12 +373,7 @@ impl BatchedIndex {
 
     /// Pushes the entries inside a box onto `out`, in no particular order.
     pub fn range(&self, area: &Area, out: &mut Vec<Entry>) {
-        self.collect(
-            area,
-            out,
-            |index, out| index.range(area, out),
-            |at| area.contains(at),
-        );
+        self.collect(area, out, |index, out| index.range(area, out), |at| area.contains(at));
     }
 
     fn collect(
@@ -463,10 +450,7 @@ fn drop_waiting(out: &mut Vec<Entry>, start: usize, waiting: &[u32]) {
     let mut kept = start;
     for place in start..out.len() {
         let entry = out[place];
-        if waiting
-            .get(entry.id as usize)
-            .is_none_or(|&held| held == NONE)
-        {
+        if waiting.get(entry.id as usize).is_none_or(|&held| held == NONE) {
             out[kept] = entry;
             kept += 1;
         }

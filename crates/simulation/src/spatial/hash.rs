@@ -31,14 +31,7 @@ impl SpatialHash {
         let cell_size = cell_size.max(smallest).max(f32::MIN_POSITIVE);
         let count = |extent: f32| ((extent / cell_size).ceil() as usize).max(1);
         let (columns, rows) = (count(world.width()), count(world.height()));
-        Self {
-            world,
-            cell_size,
-            columns,
-            rows,
-            cells: vec![Vec::new(); columns * rows],
-            len: 0,
-        }
+        Self { world, cell_size, columns, rows, cells: vec![Vec::new(); columns * rows], len: 0 }
     }
 
     /// The cell size in use, in world units.

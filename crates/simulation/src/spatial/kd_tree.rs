@@ -31,12 +31,7 @@ impl KdTreeIndex {
     /// An empty index over a world.
     #[must_use]
     pub fn new(world: Area) -> Self {
-        Self {
-            world,
-            tree: Tree::default(),
-            positions: Vec::new(),
-            source: Vec::new(),
-        }
+        Self { world, tree: Tree::default(), positions: Vec::new(), source: Vec::new() }
     }
 
     fn set(&mut self, id: u32, at: Option<Point>) {
@@ -50,8 +45,7 @@ impl KdTreeIndex {
     fn build(&mut self) {
         self.source.clear();
         let held = self.positions.iter().enumerate();
-        self.source
-            .extend(held.filter_map(|(id, at)| at.map(|at| (id as u32, [at.x, at.y]))));
+        self.source.extend(held.filter_map(|(id, at)| at.map(|at| (id as u32, [at.x, at.y]))));
         self.tree = Tree::new_from_entries(&self.source)
             .expect("a static tree with soft leaves accepts any finite points");
     }
@@ -113,10 +107,7 @@ impl SpatialIndex for KdTreeIndex {
     }
 
     fn range(&self, area: &Area, out: &mut Vec<Entry>) {
-        let centre = [
-            (area.min.x + area.max.x) * 0.5,
-            (area.min.y + area.max.y) * 0.5,
-        ];
+        let centre = [(area.min.x + area.max.x) * 0.5, (area.min.y + area.max.y) * 0.5];
         // The square around the box; halving rounds, so a little is added.
         let reach = area.width().max(area.height()) * 0.5 * SLACK
             + (centre[0].abs() + centre[1].abs()) * f32::EPSILON;

@@ -54,10 +54,7 @@ impl Neighbour {
     /// The entry as a neighbour of a position.
     #[must_use]
     pub fn of(entry: Entry, centre: Point) -> Self {
-        Self {
-            entry,
-            squared_distance: entry.at.squared_distance(centre),
-        }
+        Self { entry, squared_distance: entry.at.squared_distance(centre) }
     }
 
     /// Whether this one wins: nearer, or as near with the smaller number.

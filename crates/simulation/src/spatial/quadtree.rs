@@ -25,11 +25,7 @@ struct Node {
 
 impl Node {
     fn leaf() -> Self {
-        Self {
-            children: NONE,
-            count: 0,
-            entries: Vec::new(),
-        }
+        Self { children: NONE, count: 0, entries: Vec::new() }
     }
 }
 
@@ -48,40 +44,24 @@ fn quadrant(centre: Point, at: Point) -> usize {
 }
 
 fn centre_of(area: &Area) -> Point {
-    Point::new(
-        (area.min.x + area.max.x) * 0.5,
-        (area.min.y + area.max.y) * 0.5,
-    )
+    Point::new((area.min.x + area.max.x) * 0.5, (area.min.y + area.max.y) * 0.5)
 }
 
 /// One quarter of a square.
 fn quarter(area: &Area, which: usize) -> Area {
     let centre = centre_of(area);
-    let (min_x, max_x) = if which & 1 == 0 {
-        (area.min.x, centre.x)
-    } else {
-        (centre.x, area.max.x)
-    };
-    let (min_y, max_y) = if which & 2 == 0 {
-        (area.min.y, centre.y)
-    } else {
-        (centre.y, area.max.y)
-    };
-    Area {
-        min: Point::new(min_x, min_y),
-        max: Point::new(max_x, max_y),
-    }
+    let (min_x, max_x) =
+        if which & 1 == 0 { (area.min.x, centre.x) } else { (centre.x, area.max.x) };
+    let (min_y, max_y) =
+        if which & 2 == 0 { (area.min.y, centre.y) } else { (centre.y, area.max.y) };
+    Area { min: Point::new(min_x, min_y), max: Point::new(max_x, max_y) }
 }
 
 impl Quadtree {
     /// An empty tree over a world.
     #[must_use]
     pub fn new(world: Area) -> Self {
-        Self {
-            world,
-            nodes: vec![Node::leaf()],
-            free: Vec::new(),
-        }
+        Self { world, nodes: vec![Node::leaf()], free: Vec::new() }
     }
 
     fn insert(&mut self, entry: Entry) {
@@ -240,8 +220,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn reach(&self) -> f32 {
-        self.best
-            .map_or(self.disk.squared, |best| best.squared_distance)
+        self.best.map_or(self.disk.squared, |best| best.squared_distance)
     }
 
     fn offer(&mut self, entry: Entry) {
@@ -298,11 +277,7 @@ impl SpatialIndex for Quadtree {
         accept: &mut dyn FnMut(u32) -> bool,
     ) -> Option<Neighbour> {
         let squared = radius * radius;
-        let mut search = Search {
-            disk: Disk { centre, squared },
-            accept,
-            best: None,
-        };
+        let mut search = Search { disk: Disk { centre, squared }, accept, best: None };
         self.find_nearest(0, &self.world, &mut search);
         search.best
     }

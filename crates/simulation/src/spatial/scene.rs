@@ -18,10 +18,7 @@ pub struct Found {
 #[must_use]
 pub fn uniform_entries(count: u32, world: Area, seed: u64) -> Vec<Entry> {
     (0..count)
-        .map(|id| Entry {
-            id,
-            at: uniform_point(world, seed, Domain::Placement, u64::from(id)),
-        })
+        .map(|id| Entry { id, at: uniform_point(world, seed, Domain::Placement, u64::from(id)) })
         .collect()
 }
 
@@ -106,17 +103,12 @@ impl SpatialScene {
 
     /// Asks for the entry nearest to query point number `query`.
     pub fn nearest(&mut self, query: u64) -> Found {
-        let nearest = self
-            .index
-            .nearest(self.query_point(query), f32::INFINITY, |_| true);
+        let nearest = self.index.nearest(self.query_point(query), f32::INFINITY, |_| true);
         let mut digest = Digest::default();
         if let Some(nearest) = nearest {
             digest.word(u64::from(nearest.entry.id));
         }
-        Found {
-            hits: u64::from(nearest.is_some()),
-            digest: digest.finish(),
-        }
+        Found { hits: u64::from(nearest.is_some()), digest: digest.finish() }
     }
 
     /// Moves the first `count` entries each to a place up to `distance` away on both axes and queues the moves; `round`
@@ -129,8 +121,7 @@ impl SpatialScene {
             let x = (entry.at.x + step(&mut random)).clamp(self.world.min.x, self.world.max.x);
             let y = (entry.at.y + step(&mut random)).clamp(self.world.min.y, self.world.max.y);
             let from = std::mem::replace(&mut entry.at, Point::new(x, y));
-            self.index
-                .queue_move(entry.id, from, entry.at, Priority::Normal);
+            self.index.queue_move(entry.id, from, entry.at, Priority::Normal);
         }
     }
 
@@ -143,11 +134,8 @@ impl SpatialScene {
 /// Counts and digests entries, whatever their order.
 fn found(entries: &[Entry]) -> Found {
     // A sum of mixed numbers does not depend on order, and costs little beside the query.
-    let digest = entries.iter().fold(0u64, |sum, entry| {
-        sum.wrapping_add(crate::random::mix(u64::from(entry.id) + 1))
-    });
-    Found {
-        hits: entries.len() as u64,
-        digest,
-    }
+    let digest = entries
+        .iter()
+        .fold(0u64, |sum, entry| sum.wrapping_add(crate::random::mix(u64::from(entry.id) + 1)));
+    Found { hits: entries.len() as u64, digest }
 }

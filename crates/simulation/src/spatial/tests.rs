@@ -12,12 +12,8 @@ struct Naive(Vec<Entry>);
 
 impl Naive {
     fn ids(&self, inside: impl Fn(Point) -> bool) -> Vec<u32> {
-        let mut ids: Vec<u32> = self
-            .0
-            .iter()
-            .filter(|entry| inside(entry.at))
-            .map(|entry| entry.id)
-            .collect();
+        let mut ids: Vec<u32> =
+            self.0.iter().filter(|entry| inside(entry.at)).map(|entry| entry.id).collect();
         ids.sort_unstable();
         ids
     }
@@ -66,12 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn priority(level: u8) -> Priority {
-    [
-        Priority::Low,
-        Priority::Normal,
-        Priority::High,
-        Priority::Critical,
-    ][level as usize]
+    [Priority::Low, Priority::Normal, Priority::High, Priority::Critical][level as usize]
 }
 
 fn sorted(mut entries: Vec<Entry>) -> Vec<u32> {
@@ -91,19 +82,12 @@ fn check(index: &BatchedIndex, naive: &Naive, centre: Point, radius: f32) {
     };
     let mut out = Vec::new();
     index.range(&area, &mut out);
-    assert_eq!(
-        sorted(out),
-        naive.ids(|at| area.contains(at)),
-        "{} range",
-        index.kind()
-    );
+    assert_eq!(sorted(out), naive.ids(|at| area.contains(at)), "{} range", index.kind());
 
     for (reach, divisor) in [(f32::INFINITY, 1), (radius, 1), (f32::INFINITY, 3)] {
         let accept = |id: u32| id % divisor == 0;
         assert_eq!(
-            index
-                .nearest(centre, reach, accept)
-                .map(|found| found.entry.id),
+            index.nearest(centre, reach, accept).map(|found| found.entry.id),
             naive.nearest(centre, reach, accept),
             "{} nearest within {reach}, every {divisor}",
             index.kind()
@@ -113,11 +97,7 @@ fn check(index: &BatchedIndex, naive: &Naive, centre: Point, radius: f32) {
 
 fn run(kind: IndexKind, start: &[Point], steps: &[Step], policy: FlushPolicy, cell: Option<f32>) {
     let entries = |points: &[Point]| -> Vec<Entry> {
-        points
-            .iter()
-            .enumerate()
-            .map(|(id, &at)| Entry { id: id as u32, at })
-            .collect()
+        points.iter().enumerate().map(|(id, &at)| Entry { id: id as u32, at }).collect()
     };
     let mut naive = Naive(entries(start));
     let mut index = BatchedIndex::new(kind, WORLD, cell, policy, &naive.0);
@@ -131,20 +111,12 @@ fn run(kind: IndexKind, start: &[Point], steps: &[Step], policy: FlushPolicy, ce
             }
             Step::Remove(which) if !naive.0.is_empty() => {
                 let gone = naive.0.remove(which.index(naive.0.len()));
-                let change = Change {
-                    id: gone.id,
-                    from: Some(gone.at),
-                    to: None,
-                };
+                let change = Change { id: gone.id, from: Some(gone.at), to: None };
                 index.queue(change, Priority::Normal);
             }
             Step::Insert(at) => {
                 naive.0.push(Entry { id: next, at: *at });
-                let change = Change {
-                    id: next,
-                    from: None,
-                    to: Some(*at),
-                };
+                let change = Change { id: next, from: None, to: Some(*at) };
                 index.queue(change, Priority::High);
                 next += 1;
             }
@@ -184,20 +156,14 @@ fn a_thousand_entries_at_one_place_are_all_found() {
         let mut out = Vec::new();
         index.nearby(at, 0.0, &mut out);
         assert_eq!(out.len(), 1000, "{kind}");
-        assert_eq!(
-            index.nearest(at, 1.0, |id| id >= 500).unwrap().entry.id,
-            500
-        );
+        assert_eq!(index.nearest(at, 1.0, |id| id >= 500).unwrap().entry.id, 500);
     }
 }
 
 #[test]
 fn batch_size_sets_the_number_of_flushes_and_of_rebuilds() {
     for (batch_size, flushes) in [(10, 50), (50, 10), (100, 5), (500, 1)] {
-        let policy = FlushPolicy {
-            batch_size,
-            ..FlushPolicy::default()
-        };
+        let policy = FlushPolicy { batch_size, ..FlushPolicy::default() };
         let world = Area::world(1000.0, 1000.0);
         let mut scene = SpatialScene::new(IndexKind::KdTree, 1000, world, None, policy, 1);
         scene.queue_moves(500, 5.0, 0);
@@ -213,11 +179,7 @@ fn batch_size_sets_the_number_of_flushes_and_of_rebuilds() {
 #[test]
 fn region_size_sets_how_much_of_the_queue_a_query_reads() {
     let read = |region_size| {
-        let policy = FlushPolicy {
-            batch_size: 10_000,
-            region_size,
-            ..FlushPolicy::default()
-        };
+        let policy = FlushPolicy { batch_size: 10_000, region_size, ..FlushPolicy::default() };
         let world = Area::world(1000.0, 1000.0);
         let mut scene = SpatialScene::new(IndexKind::Hash, 1000, world, None, policy, 1);
         scene.queue_moves(500, 5.0, 0);
@@ -234,10 +196,7 @@ fn region_size_sets_how_much_of_the_queue_a_query_reads() {
 
 #[test]
 fn stale_reads_see_the_index_as_it_was() {
-    let policy = FlushPolicy {
-        stale_reads: true,
-        ..FlushPolicy::default()
-    };
+    let policy = FlushPolicy { stale_reads: true, ..FlushPolicy::default() };
     let from = Point::new(1.0, 1.0);
     let to = Point::new(90.0, 50.0);
     for &kind in IndexKind::ALL {

@@ -40,28 +40,16 @@ pub(crate) fn effective_samples(
     let repeats = samples / sizes as f64;
     let spare_repeats = samples - sizes as f64;
     if spare == 0 || spare_repeats <= 0.0 {
-        return Dispersion {
-            effective: samples,
-            shared: 0.0,
-            freedom: f64::INFINITY,
-        };
+        return Dispersion { effective: samples, shared: 0.0, freedom: f64::INFINITY };
     }
     let pure = within / spare_repeats;
     let common = ((lack / spare as f64 - pure) / repeats).max(0.0);
     // Repeats that never differ are one observation, however often it is copied.
-    let shared = if pure == 0.0 {
-        1.0
-    } else {
-        common / (common + pure)
-    };
+    let shared = if pure == 0.0 { 1.0 } else { common / (common + pure) };
     let inflation = 1.0 + (repeats - 1.0) * shared;
     let of_mean = repeats * shared / inflation;
     let freedom = of_mean.powi(2) / spare as f64 + (1.0 - of_mean).powi(2) / spare_repeats;
-    Dispersion {
-        effective: samples / inflation,
-        shared,
-        freedom: freedom.recip(),
-    }
+    Dispersion { effective: samples / inflation, shared, freedom: freedom.recip() }
 }
 
 #[cfg(test)]

@@ -40,11 +40,7 @@ pub(super) fn slope(points: &Points, confidence: f64) -> Exponent {
     let (_, lack) = points.level(|i| value * points.x[i].ln());
     let interval = (spare > 0.0).then(|| {
         let reach = t_quantile((1.0 + confidence) / 2.0, spare) * (lack / spare / squares).sqrt();
-        Interval {
-            lo: value - reach,
-            hi: value + reach,
-            confidence,
-        }
+        Interval { lo: value - reach, hi: value + reach, confidence }
     });
     Exponent { value, interval }
 }
@@ -69,17 +65,10 @@ pub(super) fn net(
         let fits = |b: f64| points.within + at_exponent(points, sign * b).lack <= allowed;
         let near = crossing(&fits, size, EXPONENT_BOUNDS.0)?;
         let far = crossing(&fits, size, EXPONENT_BOUNDS.1)?;
-        let (lo, hi) = if sign > 0.0 {
-            (near, far)
-        } else {
-            (-far, -near)
-        };
+        let (lo, hi) = if sign > 0.0 { (near, far) } else { (-far, -near) };
         Some(Interval { lo, hi, confidence })
     });
-    Exponent {
-        value,
-        interval: interval.flatten(),
-    }
+    Exponent { value, interval: interval.flatten() }
 }
 
 /// Where `fits` turns false on the way from `inside` to `bound`, to 0.0005; none if it still holds
@@ -91,11 +80,7 @@ fn crossing(fits: &impl Fn(f64) -> bool, mut inside: f64, bound: f64) -> Option<
     }
     while (outside - inside).abs() > 5e-4 {
         let middle = (inside + outside) / 2.0;
-        if fits(middle) {
-            inside = middle
-        } else {
-            outside = middle
-        }
+        if fits(middle) { inside = middle } else { outside = middle }
     }
     Some(outside)
 }

@@ -136,11 +136,7 @@ impl ScalingFit {
 pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     let points = Points::new(points)?;
     if points.sizes() < 3 {
-        return Err(StatsError::TooFew {
-            what: "sizes",
-            have: points.sizes(),
-            need: 3,
-        });
+        return Err(StatsError::TooFew { what: "sizes", have: points.sizes(), need: 3 });
     }
     Ok(conclude(points))
 }
@@ -221,29 +217,15 @@ fn floor(samples: f64) -> f64 {
 fn rank(points: &Points, fits: &[Fitted], effective: f64) -> Vec<ModelFit> {
     let judge = |fit: &Fitted| {
         let squares = points.within + fit.lack;
-        let aicc = aicc(
-            effective,
-            points.samples(),
-            squares,
-            fit.law.term.parameters(),
-        );
-        ModelFit {
-            law: fit.law,
-            aicc,
-            delta: 0.0,
-            weight: 0.0,
-        }
+        let aicc = aicc(effective, points.samples(), squares, fit.law.term.parameters());
+        ModelFit { law: fit.law, aicc, delta: 0.0, weight: 0.0 }
     };
     let mut models: Vec<ModelFit> = fits.iter().map(judge).collect();
     models.sort_by(|a, b| a.aicc.total_cmp(&b.aicc));
     let best = models[0].aicc;
     for model in &mut models {
         // Where the samples are too few for any law, none is better than another.
-        model.delta = if best.is_finite() {
-            model.aicc - best
-        } else {
-            0.0
-        };
+        model.delta = if best.is_finite() { model.aicc - best } else { 0.0 };
         model.weight = (-model.delta / 2.0).exp();
     }
     let total: f64 = models.iter().map(|model| model.weight).sum();
@@ -254,30 +236,21 @@ fn rank(points: &Points, fits: &[Fitted], effective: f64) -> Vec<ModelFit> {
 /// The index of the law to report.
 fn choose(models: &[ModelFit], points: &Points) -> usize {
     let at = |constant: bool| {
-        let found = models
-            .iter()
-            .position(|model| (model.law.term == Term::Constant) == constant);
+        let found = models.iter().position(|model| (model.law.term == Term::Constant) == constant);
         found.expect("the constant and a n^b are allowed at every size")
     };
     let (constant, growing) = (at(true), at(false));
     let law = models[growing].law;
     let change = (law.at(points.largest()) / law.at(points.x[0])).ln().abs();
     let gain = models[constant].aicc - models[growing].aicc;
-    let surely = slope(points, GROWTH_CONFIDENCE)
-        .interval
-        .is_some_and(|slope| !slope.contains(0.0));
-    if change >= GROWTH_LEAST.ln() && (gain >= GROWTH_GAIN || surely) {
-        growing
-    } else {
-        constant
-    }
+    let surely =
+        slope(points, GROWTH_CONFIDENCE).interval.is_some_and(|slope| !slope.contains(0.0));
+    if change >= GROWTH_LEAST.ln() && (gain >= GROWTH_GAIN || surely) { growing } else { constant }
 }
 
 /// The indices of the laws that cannot be told from the best, and of the chosen one.
 fn standing(models: &[ModelFit], chosen: usize) -> Vec<usize> {
-    (0..models.len())
-        .filter(|&i| models[i].delta <= INDISTINGUISHABLE || i == chosen)
-        .collect()
+    (0..models.len()).filter(|&i| models[i].delta <= INDISTINGUISHABLE || i == chosen).collect()
 }
 
 /// Whether a constant beside what grows is needed, whatever the form of the growth: see
@@ -303,15 +276,9 @@ fn constant_shown(points: &Points, fits: &[Fitted], effective: f64) -> bool {
 /// Whether so many sizes over such a span suffice.
 fn adequacy(sizes: usize, span: f64) -> Adequacy {
     if sizes < SIZES_NEEDED {
-        Adequacy::TooFewSizes {
-            have: sizes,
-            need: SIZES_NEEDED,
-        }
+        Adequacy::TooFewSizes { have: sizes, need: SIZES_NEEDED }
     } else if span < SPAN_NEEDED * (1.0 - 1e-9) {
-        Adequacy::TooNarrow {
-            have: span,
-            need: SPAN_NEEDED,
-        }
+        Adequacy::TooNarrow { have: span, need: SPAN_NEEDED }
     } else {
         Adequacy::Adequate
     }

@@ -135,12 +135,8 @@ mod tests {
     #[test]
     fn local_exponents_are_the_derivatives() {
         for term in Term::ALL {
-            let law = Law {
-                term,
-                a: 0.3,
-                b: Some(1.7),
-                c: if term.has_offset() { 5.0 } else { 0.0 },
-            };
+            let law =
+                Law { term, a: 0.3, b: Some(1.7), c: if term.has_offset() { 5.0 } else { 0.0 } };
             for x in [2.0f64, 30.0, 4000.0] {
                 let step = 1e-5f64;
                 let rise = (law.at(x * step.exp()) / law.at(x * (-step).exp())).ln();

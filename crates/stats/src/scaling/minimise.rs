@@ -40,16 +40,7 @@ pub(super) fn least_squares(points: &Points, term: Term) -> Fitted {
     match term {
         Term::Constant => {
             let (level, lack) = points.level(|_| 0.0);
-            Fitted {
-                law: Law {
-                    term,
-                    a: level.exp(),
-                    b: None,
-                    c: 0.0,
-                },
-                lack,
-                bare_lack: None,
-            }
+            Fitted { law: Law { term, a: level.exp(), b: None, c: 0.0 }, lack, bare_lack: None }
         }
         Term::Power => power(points),
         Term::OffsetPower => free_exponent(points),
@@ -70,10 +61,7 @@ pub(super) fn log_log_slope(points: &Points) -> (f64, f64) {
     };
     let centre = weighted(&|i| log_x[i]) / points.samples();
     let squares = weighted(&|i| (log_x[i] - centre).powi(2));
-    (
-        weighted(&|i| (log_x[i] - centre) * points.mean[i]) / squares,
-        squares,
-    )
+    (weighted(&|i| (log_x[i] - centre) * points.mean[i]) / squares, squares)
 }
 
 /// Fits a n^b: linear in logarithms.
@@ -82,42 +70,22 @@ fn power(points: &Points) -> Fitted {
     let reference = points.reference().ln();
     let (level, lack) = points.level(|i| b * (points.x[i].ln() - reference));
     let a = (level - b * reference).exp();
-    let law = Law {
-        term: Term::Power,
-        a,
-        b: Some(b),
-        c: 0.0,
-    };
-    Fitted {
-        law,
-        lack,
-        bare_lack: None,
-    }
+    let law = Law { term: Term::Power, a, b: Some(b), c: 0.0 };
+    Fitted { law, lack, bare_lack: None }
 }
 
 /// Fits c + a n^b over both: the exponent takes the sign of the log-log slope.
 fn free_exponent(points: &Points) -> Fitted {
-    let sign = if log_log_slope(points).0 < 0.0 {
-        -1.0
-    } else {
-        1.0
-    };
+    let sign = if log_log_slope(points).0 < 0.0 { -1.0 } else { 1.0 };
     let (low, high) = EXPONENT_BOUNDS;
     let lack = |b: f64| at_exponent(points, sign * b).lack;
-    at_exponent(
-        points,
-        sign * search(&lack, low, high, EXPONENT_STEP, EXPONENT_ROUNDS),
-    )
+    at_exponent(points, sign * search(&lack, low, high, EXPONENT_STEP, EXPONENT_ROUNDS))
 }
 
 /// Fits the offset and the factor of a growing part of a fixed form.
 fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
     let scale = term.growth(points.reference(), b);
-    let growth: Vec<f64> = points
-        .x
-        .iter()
-        .map(|&x| term.growth(x, b) / scale)
-        .collect();
+    let growth: Vec<f64> = points.x.iter().map(|&x| term.growth(x, b) / scale).collect();
     let level = |balance: f64| points.level(|i| (balance.exp() + growth[i]).ln());
     let balance = search(
         &|balance| level(balance).1,
@@ -130,32 +98,12 @@ fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
     let (offset, offset_lack) = level(balance);
     let b = (term == Term::OffsetPower).then_some(b);
     let (law, lack) = if bare_lack <= offset_lack {
-        (
-            Law {
-                term,
-                a: bare.exp() / scale,
-                b,
-                c: 0.0,
-            },
-            bare_lack,
-        )
+        (Law { term, a: bare.exp() / scale, b, c: 0.0 }, bare_lack)
     } else {
         let c = (offset + balance).exp();
-        (
-            Law {
-                term,
-                a: offset.exp() / scale,
-                b,
-                c,
-            },
-            offset_lack,
-        )
+        (Law { term, a: offset.exp() / scale, b, c }, offset_lack)
     };
-    Fitted {
-        law,
-        lack,
-        bare_lack: Some(bare_lack),
-    }
+    Fitted { law, lack, bare_lack: Some(bare_lack) }
 }
 
 /// The least point of `f` on [`from`, `to`]: the best of a grid, refined between its neighbours.
@@ -202,10 +150,7 @@ mod tests {
     fn exact(law: Law) -> Points {
         let point = |i: i32| {
             let x = 50.0 * 2f64.powi(i);
-            Point {
-                x,
-                y: vec![law.at(x); 2],
-            }
+            Point { x, y: vec![law.at(x); 2] }
         };
         Points::new(&(0..7).map(point).collect::<Vec<_>>()).unwrap()
     }
@@ -230,16 +175,8 @@ mod tests {
 
     #[test]
     fn a_falling_cost_takes_a_falling_law() {
-        let law = Law {
-            term: Term::OffsetPower,
-            a: 1000.0,
-            b: Some(-1.0),
-            c: 2.0,
-        };
+        let law = Law { term: Term::OffsetPower, a: 1000.0, b: Some(-1.0), c: 2.0 };
         let found = least_squares(&exact(law), Term::OffsetPower).law;
-        assert!(
-            (found.b.unwrap() + 1.0).abs() < 0.01 && (found.c - 2.0).abs() < 0.02,
-            "{found:?}"
-        );
+        assert!((found.b.unwrap() + 1.0).abs() < 0.01 && (found.c - 2.0).abs() < 0.02, "{found:?}");
     }
 }

@@ -48,10 +48,8 @@ impl Points {
 
     /// Means, counts and scatter of groups of logarithms.
     fn reduce(groups: &[(f64, Vec<f64>)]) -> Points {
-        let mean: Vec<f64> = groups
-            .iter()
-            .map(|(_, logs)| logs.iter().sum::<f64>() / logs.len() as f64)
-            .collect();
+        let mean: Vec<f64> =
+            groups.iter().map(|(_, logs)| logs.iter().sum::<f64>() / logs.len() as f64).collect();
         let squares = |((_, logs), mean): (&(f64, Vec<f64>), &f64)| {
             logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>()
         };

@@ -141,19 +141,12 @@ impl ScalingFit {
             return Err(Refusal::LimitAlreadyExceeded { lowest });
         }
         self.require_agreement(x)?;
-        Ok(Capacity {
-            x,
-            interval,
-            open_above: interval.hi >= highest,
-        })
+        Ok(Capacity { x, interval, open_above: interval.hi >= highest })
     }
 
     /// The sizes between which something can be foretold.
     pub fn reach(&self) -> (f64, f64) {
-        (
-            self.points.x[0] / EXTRAPOLATION_LIMIT,
-            self.points.largest() * EXTRAPOLATION_LIMIT,
-        )
+        (self.points.x[0] / EXTRAPOLATION_LIMIT, self.points.largest() * EXTRAPOLATION_LIMIT)
     }
 
     fn require_adequate(&self) -> Result<(), Refusal> {
@@ -165,20 +158,12 @@ impl ScalingFit {
 
     /// Largest over smallest prediction at `x` of the laws left standing, if that is tolerable.
     fn require_agreement(&self, x: f64) -> Result<f64, Refusal> {
-        let costs = self
-            .indistinguishable
-            .iter()
-            .map(|&i| self.models[i].law.at(x));
-        let (least, most) = costs.fold((f64::INFINITY, 0.0f64), |(lo, hi), cost| {
-            (lo.min(cost), hi.max(cost))
-        });
+        let costs = self.indistinguishable.iter().map(|&i| self.models[i].law.at(x));
+        let (least, most) =
+            costs.fold((f64::INFINITY, 0.0f64), |(lo, hi), cost| (lo.min(cost), hi.max(cost)));
         let ratio = most / least;
         // Written so that a law undefined at x, which gives NaN, is refused too.
-        if ratio < DISAGREEMENT_LIMIT {
-            Ok(ratio)
-        } else {
-            Err(Refusal::LawsDisagree { x, ratio })
-        }
+        if ratio < DISAGREEMENT_LIMIT { Ok(ratio) } else { Err(Refusal::LawsDisagree { x, ratio }) }
     }
 
     /// Laws refitted to data that might as well have been measured.
@@ -198,12 +183,7 @@ impl ScalingFit {
             points.mean[i] = law.at(points.x[i]).ln() + noise;
         }
         let law = refit(&points, &law);
-        Draw {
-            law,
-            shared,
-            own,
-            noise: rng.normal(),
-        }
+        Draw { law, shared, own, noise: rng.normal() }
     }
 
     /// A law by its Akaike weight, and a variance of its noise from the scaled inverse chi-square
@@ -254,11 +234,7 @@ fn size_at(law: &Law, limit: f64, lowest: f64, highest: f64) -> f64 {
     }
     for _ in 0..40 {
         let middle = (within + beyond) / 2.0;
-        if law.at(middle.exp()) <= limit {
-            within = middle
-        } else {
-            beyond = middle
-        }
+        if law.at(middle.exp()) <= limit { within = middle } else { beyond = middle }
     }
     within.exp()
 }
@@ -268,12 +244,5 @@ fn middle(draws: &mut [f64]) -> (f64, Interval) {
     draws.sort_by(f64::total_cmp);
     let at = |p: f64| draws[(p * (draws.len() - 1) as f64).round() as usize];
     let tail = (1.0 - CONFIDENCE) / 2.0;
-    (
-        at(0.5),
-        Interval {
-            lo: at(tail),
-            hi: at(1.0 - tail),
-            confidence: CONFIDENCE,
-        },
-    )
+    (at(0.5), Interval { lo: at(tail), hi: at(1.0 - tail), confidence: CONFIDENCE })
 }

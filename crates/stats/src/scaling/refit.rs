@@ -41,11 +41,7 @@ pub(super) fn refit(points: &Points, law: &Law) -> Law {
             }
         }
     }
-    if bare.lack <= best.lack {
-        bare.law(points)
-    } else {
-        best.law(points)
-    }
+    if bare.lack <= best.lack { bare.law(points) } else { best.law(points) }
 }
 
 /// The balance that `law` itself has.
@@ -53,11 +49,7 @@ fn start(points: &Points, law: &Law) -> f64 {
     let reference = points.reference();
     let growing = law.a * law.term.growth(reference, law.b.unwrap_or(1.0));
     let balance = (law.c / growing).ln();
-    if balance.is_finite() {
-        balance.max(BALANCE_START)
-    } else {
-        BALANCE_START
-    }
+    if balance.is_finite() { balance.max(BALANCE_START) } else { BALANCE_START }
 }
 
 /// One trial of the search.
@@ -73,13 +65,7 @@ impl State {
     fn new(points: &Points, term: Term, balance: f64, b: Option<f64>) -> State {
         let growth = relative_growth(points, term, b);
         let (level, lack) = points.level(|i| (balance.exp() + growth(i)).ln());
-        State {
-            term,
-            balance,
-            b,
-            level,
-            lack,
-        }
+        State { term, balance, b, level, lack }
     }
 
     /// The state one damped Gauss-Newton step away.
@@ -89,19 +75,11 @@ impl State {
         bb *= 1.0 + damping;
         let determinant = hh * bb - hb * hb;
         let (by_balance, by_b) = match self.b {
-            Some(_) => (
-                (h * bb - b * hb) / determinant,
-                (b * hh - h * hb) / determinant,
-            ),
+            Some(_) => ((h * bb - b * hb) / determinant, (b * hh - h * hb) / determinant),
             None => (h / hh, 0.0),
         };
         let balance = (self.balance + by_balance).clamp(-BALANCE_BOUND, BALANCE_BOUND);
-        State::new(
-            points,
-            self.term,
-            balance,
-            self.b.map(|b| bounded(b + by_b)),
-        )
+        State::new(points, self.term, balance, self.b.map(|b| bounded(b + by_b)))
     }
 
     /// Sums of products of the centred derivatives (balance with itself, with b, b with itself),
@@ -132,20 +110,13 @@ impl State {
     fn law(&self, points: &Points) -> Law {
         let scale = self.term.growth(points.reference(), self.b.unwrap_or(1.0));
         let c = (self.level + self.balance).exp();
-        Law {
-            term: self.term,
-            a: self.level.exp() / scale,
-            b: self.b,
-            c,
-        }
+        Law { term: self.term, a: self.level.exp() / scale, b: self.b, c }
     }
 }
 
 /// The nearest exponent of the same sign that the search from nothing would allow.
 fn bounded(b: f64) -> f64 {
-    b.abs()
-        .clamp(EXPONENT_BOUNDS.0, EXPONENT_BOUNDS.1)
-        .copysign(b)
+    b.abs().clamp(EXPONENT_BOUNDS.0, EXPONENT_BOUNDS.1).copysign(b)
 }
 
 /// The growing part at each size, relative to the reference size.
@@ -180,9 +151,7 @@ mod tests {
                     let x = 20.0 * 2f64.powi(i);
                     Point {
                         x,
-                        y: (0..3)
-                            .map(|_| planted.at(x) * (0.05 * rng.normal()).exp())
-                            .collect(),
+                        y: (0..3).map(|_| planted.at(x) * (0.05 * rng.normal()).exp()).collect(),
                     }
                 };
                 Points::new(&(0..7).map(point).collect::<Vec<_>>()).unwrap()

@@ -10,23 +10,13 @@ use crate::rng::SplitMix64;
 fn measure(law: Law, sizes: i32, repeats: usize, noise: f64, rng: &mut SplitMix64) -> Vec<Point> {
     let point = |i: i32| {
         let x = 50.0 * 2f64.powi(i);
-        Point {
-            x,
-            y: (0..repeats)
-                .map(|_| law.at(x) * (noise * rng.normal()).exp())
-                .collect(),
-        }
+        Point { x, y: (0..repeats).map(|_| law.at(x) * (noise * rng.normal()).exp()).collect() }
     };
     (0..sizes).map(point).collect()
 }
 
 fn law(term: Term, a: f64, b: f64, c: f64) -> Law {
-    Law {
-        term,
-        a,
-        b: Some(b),
-        c,
-    }
+    Law { term, a, b: Some(b), c }
 }
 
 /// Of 300 seeded trials, how many satisfy `holds`.
@@ -45,8 +35,7 @@ fn trials(
 }
 
 fn covers(fit: &ScalingFit, exponent: f64) -> bool {
-    fit.exponent_interval
-        .is_some_and(|interval| interval.contains(exponent))
+    fit.exponent_interval.is_some_and(|interval| interval.contains(exponent))
 }
 
 #[test]
@@ -72,9 +61,7 @@ fn a_planted_line_is_found_and_never_a_square() {
 fn a_constant_is_no_law_of_growth() {
     let constant = law(Term::Constant, 40.0, 0.0, 0.0);
     for (sizes, repeats) in [(5, 3), (5, 5), (7, 5), (5, 1)] {
-        let kept = trials(constant, sizes, repeats, |fit| {
-            fit.chosen_law().term == Term::Constant
-        });
+        let kept = trials(constant, sizes, repeats, |fit| fit.chosen_law().term == Term::Constant);
         assert!(kept >= 297, "{sizes} x {repeats}: {kept} of 300");
         let squares = trials(constant, sizes, repeats, |fit| {
             fit.chosen_law().local_exponent(800.0) > 1.5 || fit.exponent > 0.5
@@ -89,15 +76,11 @@ fn a_constant_is_no_law_of_growth() {
 fn n_log_n_stays_standing_and_loses_to_no_square() {
     let planted = law(Term::Linearithmic, 0.01, 1.0, 0.0);
     let kept = trials(planted, 7, 5, |fit| {
-        fit.indistinguishable
-            .iter()
-            .any(|&i| fit.models[i].law.term == Term::Linearithmic)
+        fit.indistinguishable.iter().any(|&i| fit.models[i].law.term == Term::Linearithmic)
     });
     assert!(kept >= 270, "{kept} of 300");
     // The average local power, 1 + 1 / ln n, lies between its ends.
-    let between = trials(planted, 7, 5, |fit| {
-        fit.exponent > 1.08 && fit.exponent < 1.3
-    });
+    let between = trials(planted, 7, 5, |fit| fit.exponent > 1.08 && fit.exponent < 1.3);
     assert_eq!(between, 300);
 }
 
@@ -131,10 +114,7 @@ fn shared_effects_do_not_pass_for_repeats() {
 
 #[test]
 fn prediction_intervals_hold_runs_four_times_as_large() {
-    for planted in [
-        law(Term::Power, 1e-3, 2.0, 0.0),
-        law(Term::Linear, 1.0, 1.0, 250.0),
-    ] {
+    for planted in [law(Term::Power, 1e-3, 2.0, 0.0), law(Term::Linear, 1.0, 1.0, 250.0)] {
         let (mut made, mut held) = (0, 0);
         for seed in 0..200u64 {
             let mut rng = SplitMix64::new(seed * 31 + 5);
@@ -156,38 +136,19 @@ fn refusals_say_why() {
     let square = law(Term::Power, 1e-3, 2.0, 0.0);
     let good = fit(&measure(square, 5, 3, 0.05, &mut rng)).unwrap();
     assert_eq!(good.adequacy, Adequacy::Adequate);
-    assert!(matches!(
-        good.predict(3201.0, 1, 0),
-        Err(Refusal::TooFar { .. })
-    ));
+    assert!(matches!(good.predict(3201.0, 1, 0), Err(Refusal::TooFar { .. })));
     assert!(good.predict(3200.0, 1, 0).is_ok());
     let few = fit(&measure(square, 4, 3, 0.05, &mut rng)).unwrap();
-    assert!(matches!(
-        few.adequacy,
-        Adequacy::TooFewSizes { have: 4, need: 5 }
-    ));
-    assert!(matches!(
-        few.predict(800.0, 1, 0),
-        Err(Refusal::Inadequate { .. })
-    ));
-    let narrow: Vec<Point> = (10..16)
-        .map(|x| Point {
-            x: f64::from(x),
-            y: vec![1.0, 1.1],
-        })
-        .collect();
-    assert!(matches!(
-        fit(&narrow).unwrap().adequacy,
-        Adequacy::TooNarrow { .. }
-    ));
+    assert!(matches!(few.adequacy, Adequacy::TooFewSizes { have: 4, need: 5 }));
+    assert!(matches!(few.predict(800.0, 1, 0), Err(Refusal::Inadequate { .. })));
+    let narrow: Vec<Point> =
+        (10..16).map(|x| Point { x: f64::from(x), y: vec![1.0, 1.1] }).collect();
+    assert!(matches!(fit(&narrow).unwrap().adequacy, Adequacy::TooNarrow { .. }));
     // A start of growth so faint that any power explains it.
     let faint: Vec<Point> = [50.0, 100.0, 200.0, 400.0, 800.0]
         .iter()
         .zip([1.00, 1.01, 1.0, 1.02, 1.12])
-        .map(|(&x, y)| Point {
-            x,
-            y: vec![y * 0.97, y, y * 1.03],
-        })
+        .map(|(&x, y)| Point { x, y: vec![y * 0.97, y, y * 1.03] })
         .collect();
     assert!(matches!(
         fit(&faint).unwrap().predict(3200.0, 1, 0),
@@ -203,14 +164,8 @@ fn capacity_is_where_the_cost_meets_the_limit() {
     let capacity = fit.capacity(4000.0, 1).unwrap();
     assert!(capacity.interval.contains(2000.0) && (capacity.x / 2000.0 - 1.0).abs() < 0.05);
     assert!(!capacity.open_above);
-    assert!(matches!(
-        fit.capacity(1e9, 1),
-        Err(Refusal::LimitNotReached { .. })
-    ));
-    assert!(matches!(
-        fit.capacity(1e-9, 1),
-        Err(Refusal::LimitAlreadyExceeded { .. })
-    ));
+    assert!(matches!(fit.capacity(1e9, 1), Err(Refusal::LimitNotReached { .. })));
+    assert!(matches!(fit.capacity(1e-9, 1), Err(Refusal::LimitAlreadyExceeded { .. })));
 }
 
 #[test]
@@ -229,14 +184,7 @@ fn refuses_what_cannot_be_fitted() {
     let point = |x: f64, y: &[f64]| Point { x, y: y.to_vec() };
     assert!(matches!(fit(&[]), Err(StatsError::Empty)));
     let two = [point(1.0, &[1.0]), point(2.0, &[2.0]), point(2.0, &[2.1])];
-    assert!(matches!(
-        fit(&two),
-        Err(StatsError::TooFew {
-            have: 2,
-            need: 3,
-            ..
-        })
-    ));
+    assert!(matches!(fit(&two), Err(StatsError::TooFew { have: 2, need: 3, .. })));
     assert!(fit(&[point(0.0, &[1.0]), point(1.0, &[1.0]), point(2.0, &[1.0])]).is_err());
     assert!(fit(&[point(1.0, &[]), point(2.0, &[1.0]), point(3.0, &[1.0])]).is_err());
     assert!(fit(&[point(1.0, &[-1.0]), point(2.0, &[1.0]), point(3.0, &[1.0])]).is_err());
