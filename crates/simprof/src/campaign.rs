@@ -59,7 +59,7 @@ impl TargetExecutor<'_, '_> {
             scratch: self.session.folder.scratch()?,
             log: &log,
         };
-        let load = simprof_record::load_average();
+        let load = crate::replicate::load_average();
         let result = self.session.runner.run(&invocation);
         let place = Place { seed: job.seed, order: job.order, load };
         let timeout = self.session.plan.target.timeout;

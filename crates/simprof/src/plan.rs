@@ -184,7 +184,7 @@ pub fn plan(spec: Spec, request: &Request) -> Result<Plan, PlanError> {
         sampling: sampling(request),
         cases: cases(&spec.phase1.cases, defaults, request.mode),
         benchmarks: benchmarks(&spec, request, repeats)?,
-        functions: spec.phase3.functions.iter().chain(&request.functions).cloned().collect(),
+        functions: request.functions.clone(),
         sweeps: sweeps(&spec, defaults, request.mode, repeats),
         timelines: timelines(&spec.phase4.timelines, defaults, request.mode),
         target,

@@ -123,3 +123,8 @@ fn tail(path: &Path) -> String {
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
+
+/// Load average of the machine over a minute; none where the kernel does not tell.
+pub fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}

@@ -7,6 +7,7 @@ mod macro_;
 mod readiness;
 mod record;
 mod system;
+mod timeline;
 
 use anyhow::Result;
 use simprof_model::Phase;

@@ -97,7 +97,7 @@ fn once(
         scratch: session.folder.scratch()?,
         log: &log,
     };
-    let load = simprof_record::load_average();
+    let load = crate::replicate::load_average();
     let result = session.runner.run(&invocation);
     let place = Place { seed, order: measurement.replicates.len(), load };
     let output = with_ending(&log, "out");

@@ -1,0 +1,315 @@
+//! `simprof run`: the four phases, from the spec to the reports.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use simprof_model::{
+    Measurement, Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, write_atomically,
+};
+use simprof_record::Cancel;
+use simprof_record::sample::Recorder;
+use simprof_report::analysis::ComponentRules;
+use simprof_report::document::cross_reference_report;
+
+use crate::cli::RunArgs;
+use crate::exit::{Ended, Wrong};
+use crate::folder::{RunFolder, now_ms};
+use crate::phases;
+use crate::plan::{self, Plan, Request};
+use crate::progress::Progress;
+use crate::runner::Runner;
+use crate::session::{Evidence, Session};
+use crate::spec::{FILE_NAME, REFERENCE, Spec, Strictness};
+
+/// File that joins the phases.
+const CROSS_REFERENCE: &str = "CROSS_REFERENCE.md";
+
+/// Runs what the arguments ask for.
+///
+/// # Errors
+/// Where the command or the spec is wrong, or results cannot be written.
+pub fn run(arguments: &RunArgs) -> Result<Ended> {
+    let (mut spec, strictness) = spec(arguments)?;
+    for assignment in &arguments.set {
+        spec.set(assignment)?;
+    }
+    let recorder = recorder(&arguments.recorder)?;
+    let plan = plan::plan(spec, &request(arguments, strictness))?;
+    let rules = rules(&plan.spec)?;
+    if arguments.plan {
+        print!("{}", plan.describe());
+        return Ok(Ended::Well);
+    }
+    let cancel = cancel_on_signals()?;
+    build(&plan)?;
+    let runner = Runner::new(&plan.target, recorder, cancel)?;
+    let manifest = manifest(&plan, &runner)?;
+    let folder = RunFolder::create(&arguments.output_dir, manifest)?;
+    eprintln!("simprof: results go to {}", shown(folder.path()).display());
+    let mut session = Session {
+        plan: &plan,
+        folder,
+        runner,
+        progress: Progress::new(),
+        rules,
+        evidence: Evidence::default(),
+        stopped: None,
+    };
+    let outcome = all_phases(&mut session);
+    conclude(&mut session, outcome)
+}
+
+/// The spec to use, and how strictly braces in its command are read: a command that was typed may
+/// hold braces of its own.
+fn spec(arguments: &RunArgs) -> Result<(Spec, Strictness)> {
+    let file = arguments.spec.clone().or_else(|| {
+        let default = PathBuf::from(FILE_NAME);
+        default.exists().then_some(default)
+    });
+    let mut spec = match &file {
+        Some(path) => Spec::load(path)?,
+        None if arguments.command.is_empty() => Spec::parse(REFERENCE, "the reference simulation")?,
+        None => Spec::default(),
+    };
+    if !arguments.command.is_empty() {
+        spec.target.command.clone_from(&arguments.command);
+        return Ok((spec, Strictness::Literal));
+    }
+    Ok((spec, Strictness::Strict))
+}
+
+fn recorder(name: &str) -> Result<Recorder> {
+    const KNOWN: [&str; 3] = ["auto", "cycles", "cpu-clock"];
+    match name {
+        "auto" => Ok(Recorder::Auto),
+        "cycles" => Ok(Recorder::Cycles),
+        "cpu-clock" => Ok(Recorder::CpuClock),
+        _ => Err(Wrong(format!("there is no recorder `{name}`; there are: {}", KNOWN.join(", "))).into()),
+    }
+}
+
+fn request(arguments: &RunArgs, strictness: Strictness) -> Request {
+    Request {
+        mode: if arguments.quick { Mode::Quick } else { Mode::Full },
+        phases: arguments.phases.clone(),
+        components: arguments.components.clone(),
+        functions: arguments.functions.clone(),
+        timeout: arguments.timeout.map(Duration::from_secs_f64),
+        rate_hz: arguments.rate,
+        seed: arguments.seed,
+        repeats: arguments.repeats,
+        strictness,
+    }
+}
+
+fn rules(spec: &Spec) -> Result<ComponentRules> {
+    ComponentRules::new(spec.components.iter().map(|(name, patterns)| (name.clone(), patterns.clone())))
+        .map_err(|error| Wrong(format!("[components]: {error}")).into())
+}
+
+/// A flag that SIGINT, SIGTERM and SIGHUP set; a second SIGINT ends simprof at once, and its
+/// guardian ends the target.
+fn cancel_on_signals() -> Result<Cancel> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let cancel = Cancel::new();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .context("cannot listen for signals")?;
+    let flag = cancel.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if flag.is_cancelled() {
+                // The default action: a person who asks twice means it.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+            flag.cancel();
+            eprintln!("simprof: stopping; what was measured is kept (press again to stop at once)");
+        }
+    })?;
+    Ok(cancel)
+}
+
+/// Runs the build command of the spec, with its output shown.
+fn build(plan: &Plan) -> Result<()> {
+    let Some((program, arguments)) = plan.target.build.split_first() else { return Ok(()) };
+    let shown = plan.target.build.join(" ");
+    eprintln!("simprof: building with {shown}");
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stdout(std::io::stderr());
+    if let Some(directory) = &plan.target.directory {
+        command.current_dir(directory);
+    }
+    let status = command
+        .status()
+        .with_context(|| format!("target.build: cannot run `{program}`; is it installed and on the PATH?"))?;
+    if !status.success() {
+        anyhow::bail!("target.build: `{shown}` {status}; mend the build, or remove `build` from the spec");
+    }
+    Ok(())
+}
+
+fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
+    let record = |&phase: &Phase| {
+        PhaseRecord::waiting(phase, plan.processes(phase), plan.estimate_s(phase).unwrap_or(0.0))
+    };
+    let scratch = Path::new("{scratch}");
+    Ok(Run {
+        schema: RUN_SCHEMA.to_owned(),
+        simprof_version: env!("CARGO_PKG_VERSION").to_owned(),
+        name: String::new(),
+        status: RunStatus::Running,
+        pid: std::process::id(),
+        pid_start_ticks: crate::commands::status::start_ticks(std::process::id()),
+        created_ms: now_ms(),
+        updated_ms: now_ms(),
+        ended_ms: None,
+        arguments: std::env::args().skip(1).collect(),
+        target: runner.argv(&plan.target.command, &plan.target.defaults, plan.seed, scratch),
+        target_name: plan.target.name.clone(),
+        seed: plan.seed,
+        mode: plan.mode,
+        machine: simprof_record::machine(),
+        spec: toml::to_string(&plan.spec).context("the spec as TOML")?,
+        phases: plan.phases.iter().map(record).collect(),
+        warnings: Vec::new(),
+    })
+}
+
+/// The phases in order, then the file that joins them.
+fn all_phases(session: &mut Session<'_>) -> Result<()> {
+    for warning in session.folder.run().machine.warnings.clone() {
+        session.progress.say(&format!("simprof: note: {warning}"));
+    }
+    for phase in session.plan.phases.clone() {
+        phases::run(session, phase)?;
+    }
+    let evidence = &session.evidence;
+    let text = cross_reference_report(
+        evidence.macro_.as_ref().map(|(summary, _)| summary),
+        evidence.component.as_ref(),
+        evidence.line.as_ref(),
+        evidence.system.as_ref(),
+    );
+    write_atomically(&session.path().join(CROSS_REFERENCE), text.as_bytes())?;
+    Ok(())
+}
+
+/// Marks the run as ended, whatever ended it, and says what failed and where the results are.
+fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Ended> {
+    session.folder.clear_scratch();
+    let interrupted = session.runner.cancelled();
+    let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    let marked = session.folder.update(|run| {
+        close_open_phases(run, interrupted, error.as_deref());
+        run.ended_ms = Some(now_ms());
+        run.status = status(run, interrupted, error.is_some());
+    });
+    outcome?;
+    marked?;
+    say_failures(session);
+    say_results(session);
+    let well = session.folder.run().status == RunStatus::Ok && session.stopped.is_none();
+    Ok(if well { Ended::Well } else { Ended::WithFailures })
+}
+
+/// A phase that did not end is skipped or partial, with the reason: nothing is silently missing.
+fn close_open_phases(run: &mut Run, interrupted: bool, error: Option<&str>) {
+    let reason = if interrupted { "interrupted" } else { error.unwrap_or("not reached") };
+    for record in run.phases.iter_mut().filter(|record| record.status.is_none()) {
+        let parts = record.measurements.iter().map(|measurement| measurement.status);
+        let status = Status::of_parts(parts.chain([Status::Skipped]));
+        record.status = Some(status);
+        record.warnings.push(format!("This phase did not end: {reason}."));
+    }
+}
+
+fn status(run: &Run, interrupted: bool, failed: bool) -> RunStatus {
+    let whole = Status::of_parts(run.phases.iter().filter_map(|record| record.status));
+    match whole {
+        _ if interrupted => RunStatus::Interrupted,
+        Status::Ok if !failed => RunStatus::Ok,
+        Status::Ok | Status::Partial => RunStatus::Partial,
+        _ => RunStatus::Failed,
+    }
+}
+
+/// Failures named at the end at most; the reports have all.
+const NAMED: usize = 8;
+
+fn say_failures(session: &Session<'_>) {
+    let measurements = session.folder.run().phases.iter().flat_map(|record| {
+        record.measurements.iter().map(move |measurement| (record.phase, measurement))
+    });
+    let failed: Vec<(Phase, &Measurement)> =
+        measurements.filter(|(_, measurement)| !measurement.status.is_ok()).collect();
+    for (phase, measurement) in failed.iter().take(NAMED) {
+        let reason = measurement.reason.as_deref().unwrap_or("no reason was given");
+        eprintln!("simprof: {phase}: {} {}: {reason}", measurement.name, measurement.status);
+    }
+    if failed.len() > NAMED {
+        eprintln!("simprof: and {} more that did not end well; run.json names all", failed.len() - NAMED);
+    }
+}
+
+fn say_results(session: &Session<'_>) {
+    let evidence = &session.evidence;
+    let statements = [
+        evidence.macro_.as_ref().and_then(|(summary, _)| summary.default.statements.first()),
+        evidence.component.as_ref().and_then(|summary| summary.statements.first()),
+        evidence.line.as_ref().and_then(|summary| summary.statements.first()),
+        evidence.system.as_ref().and_then(|summary| summary.statements.first()),
+    ];
+    eprintln!();
+    for (phase, statement) in Phase::ALL.into_iter().zip(statements) {
+        if let Some(statement) = statement {
+            eprintln!("  {} {statement}", phase.number());
+        }
+    }
+    let folder = shown(session.path());
+    eprintln!("\nsimprof: reports in {0}: PHASE1_REPORT.md to PHASE4_REPORT.md in their phases, {CROSS_REFERENCE}", folder.display());
+    println!("{}", folder.display());
+}
+
+/// A path as short as it can be written from here.
+fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).map_or_else(|_| path.to_owned(), Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_recorder_lists_the_known_ones() {
+        assert_eq!(recorder("cycles").expect("known"), Recorder::Cycles);
+        let error = recorder("perf").expect_err("unknown").to_string();
+        assert!(error.contains("cpu-clock"), "{error}");
+    }
+
+    #[test]
+    fn the_reference_plan_is_whole() {
+        let spec = Spec::parse(REFERENCE, "reference").expect("valid");
+        for mode in [Mode::Quick, Mode::Full] {
+            let request = Request {
+                mode,
+                phases: vec![],
+                components: vec![],
+                functions: vec![],
+                timeout: None,
+                rate_hz: 1000,
+                seed: 1,
+                repeats: None,
+                strictness: Strictness::Strict,
+            };
+            let plan = plan::plan(spec.clone(), &request).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(plan.phases.len(), 4);
+            let limit = if mode == Mode::Quick { 60.0 } else { 600.0 };
+            let total: f64 = plan.phases.iter().map(|&phase| plan.estimate_s(phase).expect("known")).sum();
+            assert!(total <= limit, "{mode:?} is estimated at {total} s");
+            for component in ["spatial", "observation", "database"] {
+                assert!(plan.benchmarks.iter().any(|plan| plan.benchmark.component == component));
+            }
+        }
+    }
+}

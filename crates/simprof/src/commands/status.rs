@@ -1,0 +1,168 @@
+//! `simprof status`: what runs now, how far it is, what is done, which files exist.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use simprof_model::{PhaseRecord, Run, RunStatus, Status, StoreError, read_json};
+
+use crate::cli::StatusArgs;
+use crate::exit::{Ended, Wrong};
+use crate::folder::{LATEST, MANIFEST, now_ms};
+
+/// Between two looks of `--follow`.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Prints the state of a run.
+///
+/// # Errors
+/// Where there is no run, or its manifest cannot be read.
+pub fn run(arguments: &StatusArgs) -> Result<Ended> {
+    let manifest = find(&arguments.folder)?;
+    let mut last = String::new();
+    loop {
+        let run: Run = read(&manifest)?;
+        let text = if arguments.json { serde_json::to_string(&run)? + "\n" } else { describe(&run, &manifest) };
+        if text != last {
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            last = text;
+        }
+        let running = run.status == RunStatus::Running && is_alive(&run);
+        if !arguments.follow || !running {
+            return Ok(ended(&run, running));
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn ended(run: &Run, running: bool) -> Ended {
+    if running || run.status == RunStatus::Ok { Ended::Well } else { Ended::WithFailures }
+}
+
+fn read(manifest: &Path) -> Result<Run> {
+    read_json(manifest).map_err(|error| match &error {
+        StoreError::Format { .. } => {
+            let hint = "was it written by another version of simprof?";
+            anyhow::Error::new(Wrong(format!("{}: {hint}", crate::replicate::describe(&error))))
+        }
+        StoreError::Io { .. } => anyhow::Error::new(error),
+    })
+}
+
+/// The manifest of a run's folder, or of the latest run in a folder of results.
+fn find(folder: &Path) -> Result<PathBuf> {
+    let candidates = [folder.join(MANIFEST), folder.join(LATEST).join(MANIFEST)];
+    candidates.into_iter().find(|path| path.exists()).ok_or_else(|| {
+        let text = format!("no run in {}: start one with `simprof run`, or name its folder", folder.display());
+        Wrong(text).into()
+    })
+}
+
+/// Start time of a process in clock ticks since boot; none where it is not there.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything; the start time is the 20th field behind it.
+    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether the process that writes the run is alive, and not another with its number.
+fn is_alive(run: &Run) -> bool {
+    let ticks = start_ticks(run.pid);
+    ticks.is_some() && ticks == run.pid_start_ticks
+}
+
+fn describe(run: &Run, manifest: &Path) -> String {
+    let mut text = String::new();
+    let folder = manifest.parent().unwrap_or(Path::new("."));
+    let _ = writeln!(text, "{}  {}", run.name, state(run));
+    let _ = writeln!(text, "target  {} ({})", run.target_name, run.target.join(" "));
+    let _ = writeln!(text, "folder  {}", folder.display());
+    for record in &run.phases {
+        let _ = writeln!(text, "{}", phase_line(record));
+    }
+    for record in &run.phases {
+        failures(record, &mut text);
+    }
+    let files: Vec<&String> = run.phases.iter().flat_map(|record| &record.files).collect();
+    if !files.is_empty() {
+        let _ = writeln!(text, "files");
+        for file in files {
+            let _ = writeln!(text, "  {file}");
+        }
+    }
+    text
+}
+
+fn state(run: &Run) -> String {
+    let seconds = |from: u64, to: u64| to.saturating_sub(from) / 1000;
+    match run.status {
+        RunStatus::Running if is_alive(run) => {
+            format!("running for {} s (process {})", seconds(run.created_ms, now_ms()), run.pid)
+        }
+        RunStatus::Running => format!(
+            "was killed (process {}) {} s after its start; what it measured until then is here",
+            run.pid,
+            seconds(run.created_ms, run.updated_ms)
+        ),
+        ended => {
+            let name = match ended {
+                RunStatus::Ok => "ok",
+                RunStatus::Partial => "partial",
+                RunStatus::Interrupted => "interrupted",
+                RunStatus::Failed | RunStatus::Running => "failed",
+            };
+            format!("{name}, {} s", seconds(run.created_ms, run.ended_ms.unwrap_or(run.updated_ms)))
+        }
+    }
+}
+
+fn phase_line(record: &PhaseRecord) -> String {
+    let state = match (record.status, record.started_ms) {
+        (Some(status), _) => status.to_string(),
+        (None, None) => "waits".to_owned(),
+        (None, Some(started)) => format!("runs: {}{}", record.current, time_left(record, started)),
+    };
+    format!("  {:<20} {:>4} of {:<4} {state}", record.phase.to_string(), record.done, record.planned)
+}
+
+fn time_left(record: &PhaseRecord, started_ms: u64) -> String {
+    let spent = now_ms().saturating_sub(started_ms) as f64 * 1e-3;
+    let left = if record.done > 0 {
+        spent / record.done as f64 * record.planned.saturating_sub(record.done) as f64
+    } else if record.estimate_s > spent {
+        record.estimate_s - spent
+    } else {
+        return String::new();
+    };
+    format!(", about {left:.0} s left")
+}
+
+fn failures(record: &PhaseRecord, text: &mut String) {
+    let bad = |status: Status| matches!(status, Status::Failed | Status::TimedOut | Status::Partial);
+    for measurement in record.measurements.iter().filter(|measurement| bad(measurement.status)) {
+        let reason = measurement.reason.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "  {}: {} {}: {reason}", record.phase, measurement.name, measurement.status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_start_time_and_no_process_has_none() {
+        assert!(start_ticks(std::process::id()).is_some_and(|ticks| ticks > 0));
+        assert_eq!(start_ticks(0), None);
+    }
+
+    #[test]
+    fn a_folder_without_a_run_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = find(folder.path()).expect_err("empty").to_string();
+        assert!(error.contains("simprof run"), "{error}");
+    }
+}

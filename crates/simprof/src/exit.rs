@@ -1,0 +1,49 @@
+//! Exit statuses: 0 all is well, 1 something failed, 2 the command or the spec is wrong.
+
+use std::process::ExitCode;
+
+use crate::folder::FolderError;
+use crate::plan::PlanError;
+use crate::spec::SpecError;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that was asked for was done.
+    Well,
+    /// Something failed, timed out or was skipped; it has been said on standard error.
+    WithFailures,
+}
+
+/// What is wrong with what a person asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(pub String);
+
+/// The exit status of a command; an error is said on standard error first.
+pub fn code(outcome: anyhow::Result<Ended>) -> ExitCode {
+    match outcome {
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::WithFailures) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simprof: {error:#}");
+            ExitCode::from(if is_wrong(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Whether the mend lies in the command or the spec.
+fn is_wrong(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Wrong>() || cause.is::<SpecError>() || cause.is::<PlanError>() || cause.is::<FolderError>()
+    })
+}
+
+/// A reader that has seen enough (`simprof status | head`) is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,292 @@
+//! Phase 3: where it is slow.
+
+use anyhow::Result;
+use simprof_model::{Measurement, Phase, Profile, Status};
+use simprof_report::ReportError;
+use simprof_report::analysis::{
+    self, FunctionSet, bottlenecks, follow_wrappers, function_lines, functions, sort_by_total,
+};
+use simprof_report::annotate::{annotate, annotated_file_name};
+use simprof_report::document::line_report;
+use simprof_report::summary::{
+    ComponentSummary, FunctionLines, Head, LineCost, LineSummary, profile_summary, share_interval,
+};
+
+use super::record::record;
+use crate::plan::Case;
+use crate::session::Session;
+
+const PHASE: Phase = Phase::Line;
+
+/// Functions of phase 1 that are looked at.
+const FROM_MACRO: usize = 8;
+/// Functions of the component that phase 2 found to grow fastest.
+const FROM_COMPONENT: usize = 2;
+/// Lines in the ranked list over all functions.
+const HOTTEST: usize = 20;
+/// Callees named beside a line.
+const CALLEES: usize = 3;
+/// Source files larger than this are not read.
+const SOURCE_MOST: u64 = 16 << 20;
+
+/// A function to look at.
+#[derive(Debug, Clone, PartialEq)]
+struct Chosen {
+    asked: String,
+    by: &'static str,
+    phase1_share: Option<f64>,
+}
+
+/// Records the target anew and annotates the source of the functions that were chosen.
+///
+/// # Errors
+/// Where results cannot be written.
+pub fn run(session: &mut Session<'_>) -> Result<()> {
+    session.begin(PHASE, 1)?;
+    let parameters = session.plan.target.defaults.clone();
+    let recorded = record(session, PHASE, &Case { name: "default".into(), parameters }, 0)?;
+    let mut found = Vec::new();
+    if let Some(profile) = &recorded.profile {
+        for chosen in choose(session, profile) {
+            look_at(session, profile, &chosen, &mut found)?;
+        }
+        super::macro_::write_profile(session, PHASE, "", profile)?;
+    }
+    let lines = hottest(&found);
+    let outcome = lines.first().map_or_else(
+        || "no line is known".to_owned(),
+        |line| format!("{}:{} takes {:.1} % of CPU time", short(&line.file), line.line, line.cpu_share * 100.0),
+    );
+    session.end(PHASE, &outcome)?;
+    let runs = recorded.wall_ns.len();
+    let summary = LineSummary {
+        head: Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned")),
+        profile: recorded.profile.as_ref().map(|profile| profile_summary(&profile.provenance, runs)),
+        statements: statements(&found, &lines),
+        functions: found,
+        lines,
+    };
+    session.write(PHASE, "phase3_summary.json", &super::csv::json(&summary)?)?;
+    let report = line_report(&summary, &session.folder.run().machine);
+    session.write(PHASE, "PHASE3_REPORT.md", report.as_bytes())?;
+    session.evidence.line = Some(summary);
+    Ok(())
+}
+
+/// Those asked for by name alone where there are any; else those of phases 1 and 2, and the spec's.
+fn choose(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
+    let by_name = |asked: &String| Chosen { asked: asked.clone(), by: "name", phase1_share: None };
+    if !session.plan.functions.is_empty() {
+        return session.plan.functions.iter().map(by_name).collect();
+    }
+    let mut chosen = from_macro(session, profile);
+    for function in from_component(session) {
+        if !chosen.iter().any(|known| known.asked == function.asked) {
+            chosen.push(function);
+        }
+    }
+    chosen.extend(session.plan.spec.phase3.functions.iter().map(by_name));
+    chosen
+}
+
+fn from_macro(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
+    if let Some((summary, _)) = &session.evidence.macro_ {
+        let chosen = |bottleneck: &simprof_report::summary::Bottleneck| Chosen {
+            asked: bottleneck.name.clone(),
+            by: "phase 1",
+            phase1_share: Some(bottleneck.share),
+        };
+        return summary.default.bottlenecks.iter().take(FROM_MACRO).map(chosen).collect();
+    }
+    let mut costs = functions(profile);
+    sort_by_total(&mut costs);
+    bottlenecks(&costs, FROM_MACRO)
+        .by_total
+        .into_iter()
+        .map(|cost| Chosen { asked: cost.name, by: "this recording", phase1_share: None })
+        .collect()
+}
+
+/// The heaviest functions of the component whose time surely grows fastest.
+fn from_component(session: &Session<'_>) -> Vec<Chosen> {
+    let (Some(component), Some((macro_, _))) = (&session.evidence.component, &session.evidence.macro_) else {
+        return Vec::new();
+    };
+    let Some(name) = steepest(component) else { return Vec::new() };
+    macro_
+        .default
+        .bottlenecks
+        .iter()
+        .filter(|bottleneck| bottleneck.component == name)
+        .take(FROM_COMPONENT)
+        .map(|bottleneck| Chosen {
+            asked: bottleneck.name.clone(),
+            by: "phase 2",
+            phase1_share: Some(bottleneck.share),
+        })
+        .collect()
+}
+
+fn steepest(summary: &ComponentSummary) -> Option<String> {
+    let timed = summary.laws.iter().filter(|law| law.metric.ends_with("_ns"));
+    let lower = timed.filter_map(|law| Some((law.component.clone()?, law.exponent_interval?[0])));
+    lower.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(component, _)| component)
+}
+
+/// Follows a function to its work and annotates that.
+fn look_at(
+    session: &mut Session<'_>,
+    profile: &Profile,
+    chosen: &Chosen,
+    found: &mut Vec<FunctionLines>,
+) -> Result<()> {
+    let set = match FunctionSet::matching(profile, &chosen.asked) {
+        Ok(set) if !set.is_empty() => set,
+        Ok(_) => return not_found(session, chosen, None),
+        Err(error) => return not_found(session, chosen, Some(&error)),
+    };
+    let chain = follow_wrappers(profile, &set);
+    let Some(last) = chain.last() else { return not_found(session, chosen, None) };
+    if found.iter().any(|known| known.name == last.name) {
+        return Ok(());
+    }
+    let work = if chain.len() > 1 { FunctionSet::from_ids(profile, &last.ids) } else { set };
+    let Some(lines) = function_lines(profile, &work) else { return Ok(()) };
+    let mut taken: Vec<String> = found.iter().filter_map(|known| known.annotated.clone()).collect();
+    let has_lines = lines.lines.iter().any(|line| line.line.is_some());
+    let annotated = has_lines.then(|| annotated_file_name(&lines.function, &mut taken));
+    if let Some(name) = &annotated {
+        let text = annotate(&lines, "CPU time", &source);
+        session.write(PHASE, name, text.as_bytes())?;
+    }
+    let samples = profile.samples.len() as u64;
+    found.push(FunctionLines {
+        asked: chosen.asked.clone(),
+        chosen_by: chosen.by.to_owned(),
+        name: lines.function.clone(),
+        followed: chain[..chain.len() - 1].iter().map(|step| step.name.clone()).collect(),
+        total_share: lines.total_share,
+        interval: interval(lines.total_share, samples),
+        phase1_share: chosen.phase1_share,
+        annotated,
+        lines: line_costs(&lines, samples),
+    });
+    Ok(())
+}
+
+/// A function that was asked for by name and is not there is a failure; others are skipped.
+fn not_found(session: &mut Session<'_>, chosen: &Chosen, error: Option<&ReportError>) -> Result<()> {
+    let reason = match error {
+        Some(error) => format!("`{}` cannot be looked for: {error}", chosen.asked),
+        None => format!("no sample has a function that `{}` names: it took no time, was inlined away, or is named otherwise (see phase1_summary.json)", chosen.asked),
+    };
+    if chosen.by != "name" || !session.plan.functions.contains(&chosen.asked) {
+        session.warn(PHASE, reason);
+        return Ok(());
+    }
+    session.progress.say(&format!("simprof: {reason}"));
+    let measurement = Measurement {
+        name: format!("function {}", chosen.asked),
+        component: None,
+        operation: None,
+        parameters: session.plan.target.defaults.clone(),
+        status: Status::Failed,
+        reason: Some(reason),
+        replicates: Vec::new(),
+    };
+    session.keep(PHASE, &measurement, 1);
+    Ok(())
+}
+
+fn interval(share: f64, samples: u64) -> [f64; 2] {
+    share_interval((share * samples as f64).round() as u64, samples)
+}
+
+fn line_costs(lines: &analysis::FunctionLines, samples: u64) -> Vec<LineCost> {
+    let known = lines.lines.iter().filter_map(|line| Some((line, line.file.as_ref()?, line.line?)));
+    known
+        .map(|(line, file, number)| LineCost {
+            function: lines.function.clone(),
+            file: file.clone(),
+            line: number,
+            cpu_share: line.total_share,
+            self_share: line.local_share,
+            interval: interval(line.total_share, samples),
+            callees: line
+                .callees
+                .iter()
+                .take(CALLEES)
+                .map(|callee| format!("{} ({:.1} %)", callee.name, callee.share * 100.0))
+                .collect(),
+            text: source_line(file, number),
+            alloc_bytes: None,
+            alloc_count: None,
+            leaked_bytes: None,
+        })
+        .collect()
+}
+
+/// The hottest lines over all functions, each place once.
+fn hottest(found: &[FunctionLines]) -> Vec<LineCost> {
+    let mut lines: Vec<LineCost> = Vec::new();
+    for line in found.iter().flat_map(|function| &function.lines) {
+        match lines.iter_mut().find(|known| known.file == line.file && known.line == line.line) {
+            Some(known) if known.cpu_share < line.cpu_share => known.clone_from(line),
+            Some(_) => {}
+            None => lines.push(line.clone()),
+        }
+    }
+    lines.sort_by(|a, b| b.cpu_share.total_cmp(&a.cpu_share));
+    lines.truncate(HOTTEST);
+    lines
+}
+
+fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
+    let hottest = lines.iter().take(3).map(|line| {
+        let text = line.text.as_deref().map(str::trim).unwrap_or_default();
+        let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+        format!(
+            "{}:{} in {} takes {:.1} % of CPU time ({:.1} % at the line itself){text}",
+            short(&line.file),
+            line.line,
+            line.function,
+            line.cpu_share * 100.0,
+            line.self_share * 100.0
+        )
+    });
+    let followed = found.iter().filter(|function| !function.followed.is_empty()).map(|function| {
+        format!("{} hands its work on: followed to {}.", function.asked, function.name)
+    });
+    let differs = found.iter().filter_map(|function| {
+        let before = function.phase1_share.filter(|_| function.followed.is_empty())?;
+        let [low, high] = function.interval;
+        let apart = (function.total_share - before).abs() > 2.0 * (high - low);
+        apart.then(|| {
+            format!(
+                "{} took {:.1} % in phase 1 and {:.1} % here: its share varies between runs by more than sampling explains.",
+                function.name,
+                before * 100.0,
+                function.total_share * 100.0
+            )
+        })
+    });
+    hottest.chain(followed).chain(differs).collect()
+}
+
+fn short(file: &str) -> &str {
+    file.rsplit('/').next().unwrap_or(file)
+}
+
+/// The text of a source file, where it can be read and is one.
+fn source(path: &str) -> Option<String> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > SOURCE_MOST {
+        return None;
+    }
+    Some(String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned())
+}
+
+fn source_line(path: &str, line: u32) -> Option<String> {
+    let text = source(path)?;
+    text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?).map(str::to_owned)
+}
