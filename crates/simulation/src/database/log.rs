@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthRow, InteractionRow, ReproductionRow, ResourceRow,
-    StateRow, StepRow,
+    RunRow, StateRow, StepRow,
 };
 use super::sink::Sink;
-use super::writer::{RunRow, Writer};
+use super::writer::Writer;
 use crate::config::{Config, DatabaseConfig};
 use crate::error::Error;
 use crate::simulation::Summary;

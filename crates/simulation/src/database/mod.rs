@@ -18,8 +18,8 @@ pub use pragma::PragmaProfile;
 pub use read::Reader;
 pub use rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthCause, HealthRow, InteractionRow, ReproductionRow,
-    ResourceRow, StateRow, StepRow,
+    ResourceRow, RunRow, StateRow, StepRow,
 };
 pub use schema::TABLES;
 pub use sink::Sink;
-pub use writer::{RunRow, Writer};
+pub use writer::Writer;

@@ -8,7 +8,7 @@ use super::connection::{self, NewDatabase, Placement, fail};
 use super::insert::InsertSql;
 use super::rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthRow, InteractionRow, ReproductionRow, ResourceRow,
-    StateRow, StepRow,
+    RunRow, StateRow, StepRow,
 };
 use super::schema;
 use crate::config::DatabaseConfig;
@@ -54,17 +54,6 @@ impl Inserts {
     }
 }
 
-/// What is known of a run when its database is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunRow {
-    /// The seed.
-    pub seed: u64,
-    /// All parameters, as text.
-    pub parameters: String,
-    /// Steps that are to run.
-    pub steps: u64,
-}
-
 impl Writer {
     /// Makes a new database with its tables and the row of the run.
     ///
@@ -76,8 +65,8 @@ impl Writer {
         let NewDatabase {
             connection,
             placement,
-        } = connection::create(config)?;
-        let made = Self {
+        } = connection::create(config, run)?;
+        Ok(Self {
             connection,
             placement,
             path: config.path.clone(),
@@ -85,10 +74,7 @@ impl Writer {
             in_transaction: false,
             rows: 0,
             commits: 0,
-        };
-        made.insert_run(run)
-            .map_err(fail(&made.path, "write the run's row"))?;
-        Ok(made)
+        })
     }
 
     /// The path that the database goes to.
@@ -150,13 +136,6 @@ impl Writer {
             .map_err(fail(&self.path, "complete it"))?;
         connection::publish(self.connection, &self.placement, &self.path)?;
         Ok(self.rows)
-    }
-
-    fn insert_run(&self, run: &RunRow) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO simulations (simulation_id, seed, parameters, steps_planned) VALUES (1, ?, ?, ?)";
-        let values = (run.seed.to_string(), &run.parameters, run.steps as i64);
-        self.connection.execute(sql, values)?;
-        Ok(())
     }
 
     fn complete(&self, steps: u64, state_hash: u64) -> rusqlite::Result<()> {

@@ -125,7 +125,8 @@ fn run(kind: IndexKind, start: &[Point], steps: &[Step], policy: FlushPolicy, ce
     for (number, step) in steps.iter().enumerate() {
         match step {
             Step::Move(which, to, level) if !naive.0.is_empty() => {
-                let held = &mut naive.0[which.index(naive.0.len())];
+                let place = which.index(naive.0.len());
+                let held = &mut naive.0[place];
                 let from = std::mem::replace(&mut held.at, *to);
                 index.queue_move(held.id, from, *to, priority(*level));
             }
