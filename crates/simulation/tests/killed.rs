@@ -1,5 +1,7 @@
 //! A run that is killed at any moment leaves a database that opens, is sound and holds whole steps only.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -113,9 +115,13 @@ fn count(reader: &Reader, sql: &str) -> u64 {
 
 /// Checks that a database holds steps 0 to some n, each with all its rows; returns how many.
 fn whole_steps(reader: &Reader, case: &Case) -> u64 {
-    assert_eq!(reader.faults().unwrap(), Vec::<String>::new(), "{case:?}");
-    assert_eq!(reader.rows("simulations").unwrap(), 1, "{case:?}");
-    let steps = reader.steps().unwrap();
+    assert_eq!(
+        reader.queries().faults().unwrap(),
+        Vec::<String>::new(),
+        "{case:?}"
+    );
+    assert_eq!(reader.queries().rows("simulations").unwrap(), 1, "{case:?}");
+    let steps = reader.queries().steps().unwrap();
     if steps > 0 {
         assert_eq!(
             count(reader, "SELECT max(step) FROM simulation_steps"),
@@ -156,7 +162,7 @@ fn check(case: &Case) {
     );
     let rows: u64 = TABLES[1..]
         .iter()
-        .map(|table| reader.rows(table).unwrap())
+        .map(|table| reader.queries().rows(table).unwrap())
         .sum();
     let expected: u64 = reported.iter().take(steps as usize).sum();
     if steps <= reported.len() as u64 && steps > 0 {

@@ -49,9 +49,9 @@ fn rows_agree_with_counters() {
         DatabaseConfig::new(folder.path().join("run.db")),
     );
     let totals = summary.totals;
-    let rows = |table| reader.rows(table).unwrap();
-    assert_eq!(reader.faults().unwrap(), Vec::<String>::new());
-    assert_eq!(reader.steps().unwrap(), summary.steps);
+    let rows = |table| reader.queries().rows(table).unwrap();
+    assert_eq!(reader.queries().faults().unwrap(), Vec::<String>::new());
+    assert_eq!(reader.queries().steps().unwrap(), summary.steps);
     assert_eq!(rows("agent_actions"), totals.tried.iter().sum::<u64>());
     assert_eq!(rows("resource_states"), summary.steps * 20);
     assert_eq!(rows("agents"), 30 + totals.births);
@@ -68,7 +68,10 @@ fn rows_agree_with_counters() {
     let written: u64 = TABLES.iter().map(|table| rows(table)).sum();
     assert_eq!(written - 1, totals.rows_written);
     for &kind in ActionKind::ALL {
-        let (tried, _) = reader.actions(kind.name(), 0, summary.steps).unwrap();
+        let (tried, _) = reader
+            .queries()
+            .actions(kind.name(), 0, summary.steps)
+            .unwrap();
         assert_eq!(tried, totals.tried(kind), "{kind}");
     }
     let count = |sql: &str| -> i64 {
@@ -86,10 +89,10 @@ fn rows_agree_with_counters() {
         rows("agent_states") as i64
     );
     assert_eq!(
-        reader.population(summary.steps - 1).unwrap().0,
+        reader.queries().population(summary.steps - 1).unwrap().0,
         summary.living
     );
-    assert!(reader.history(0).unwrap().0 > 0);
+    assert!(reader.queries().history(0).unwrap().0 > 0);
 }
 
 #[test]
@@ -141,7 +144,11 @@ fn every_way_of_writing_gives_the_same_contents() {
         let (summary, reader) = logged(&short(), database);
         assert_eq!(summary, plain, "{name}");
         assert!(contents(&reader) == expected, "{name}");
-        assert_eq!(reader.faults().unwrap(), Vec::<String>::new(), "{name}");
+        assert_eq!(
+            reader.queries().faults().unwrap(),
+            Vec::<String>::new(),
+            "{name}"
+        );
         assert!(
             !folder.path().join(format!("{name}.db.partial")).exists(),
             "{name}"
@@ -284,4 +291,26 @@ fn a_missing_folder_is_named() {
             .starts_with("/nonexistent/run.db: cannot create"),
         "{error}"
     );
+}
+
+#[test]
+fn a_scene_writes_what_it_says_and_reads_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut reads = Vec::new();
+    for &profile in PragmaProfile::ALL {
+        let mut config = DatabaseConfig::new(folder.path().join(format!("{profile}.db")));
+        config.profile = profile;
+        config.buffer_size = 100;
+        let mut scene = DatabaseScene::new(&config, 50, 1).unwrap();
+        assert_eq!(scene.write(1000).unwrap(), 1000);
+        assert_eq!(scene.commits(), Some(10), "{profile}");
+        let during = scene.read(20).unwrap();
+        assert!(during.rows > 500, "{profile}: {during:?}");
+        let (rows, path) = (scene.rows(), config.path.clone());
+        assert_eq!(scene.finish().unwrap(), rows);
+        let reader = Reader::open(&path).unwrap();
+        reads.push((during, read(reader.queries(), 30, 1).unwrap()));
+        assert!(reads[0].1.rows > 200);
+    }
+    assert!(reads.iter().all(|read| *read == reads[0]));
 }

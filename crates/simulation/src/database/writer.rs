@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::connection::{self, NewDatabase, Placement, fail};
 use super::insert::InsertSql;
+use super::read::Queries;
 use super::rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthRow, InteractionRow, ReproductionRow, ResourceRow,
     RunRow, StateRow, StepRow,
@@ -93,6 +94,12 @@ impl Writer {
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.commits
+    }
+
+    /// The questions to ask of what was written so far, committed or not.
+    #[must_use]
+    pub fn queries(&self) -> Queries<'_> {
+        Queries::new(&self.connection, &self.path)
     }
 
     /// Hands a batch to SQLite, and commits if it ends a step.
