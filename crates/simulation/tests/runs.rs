@@ -9,6 +9,9 @@ use simprof_simulation::policy::PolicyKind;
 use simprof_simulation::spatial::{FlushPolicy, IndexKind};
 use simprof_simulation::{Config, DatabaseConfig, Layout, Preset, Simulation, StepEvent, Summary};
 
+/// A change of a configuration.
+type Change = fn(&mut Config);
+
 fn run(config: &Config) -> Summary {
     let mut simulation = Simulation::new(config).unwrap();
     simulation.run(|_| {}).unwrap();
@@ -107,7 +110,7 @@ fn logging_and_its_thread_do_not_change_a_run() {
 #[test]
 fn parameters_change_a_run() {
     let expected = hash(|_| {});
-    let changes: [(&str, fn(&mut Config)); 15] = [
+    let changes: [(&str, Change); 15] = [
         ("seed", |c| c.seed += 1),
         ("policy", |c| c.policy = PolicyKind::Uniform),
         ("greedy", |c| c.policy = PolicyKind::Greedy),

@@ -7,6 +7,9 @@ use crate::action::ActionKind;
 use crate::config::{Config, DatabaseConfig};
 use crate::simulation::{Simulation, Summary};
 
+/// A change of the way of logging.
+type Change = fn(&mut DatabaseConfig);
+
 fn logged(config: &Config, database: DatabaseConfig) -> (Summary, Reader) {
     let path = database.path.clone();
     let config = Config {
@@ -122,7 +125,7 @@ fn every_way_of_writing_gives_the_same_contents() {
     );
     let expected = contents(&reader);
     assert!(expected.len() > 3000);
-    let ways: [(&str, fn(&mut DatabaseConfig)); 7] = [
+    let ways: [(&str, Change); 7] = [
         ("thread", |c| c.writer_thread = true),
         ("memory", |c| c.in_memory = true),
         ("single", |c| {
