@@ -265,9 +265,9 @@ fn reproduce(world: &mut World, slot: usize, random: &mut Random) -> Outcome {
         log.reproduction(row);
     }
     match (child, refusal) {
-        (Some(child), _) => {
-            let cost = world.rules.reproduction_cost;
-            Outcome::done(ActionKind::Reproduce, Some(child), cost)
+        (Some(_), _) => {
+            let (newest, cost) = (world.agents.len() - 1, world.rules.reproduction_cost);
+            interact(world, slot, newest, ActionKind::Reproduce, cost)
         }
         (None, reason) => Outcome::failed(ActionKind::Reproduce, reason.unwrap_or_default()),
     }

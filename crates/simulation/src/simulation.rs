@@ -149,7 +149,7 @@ impl Simulation {
             totals: self.totals,
         };
         if let Some(log) = self.world.log.take() {
-            log.finish(&summary)?;
+            log.finish(summary.steps, summary.state_hash)?;
         }
         Ok(summary)
     }

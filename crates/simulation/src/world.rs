@@ -161,7 +161,7 @@ impl World {
         self.agents.push(child);
         self.living += 1;
         self.counters.births += 1;
-        self.agent_index.queue(change, Priority::High);
+        self.agent_index.queue(change, Priority::Normal);
         id
     }
 
@@ -175,7 +175,7 @@ impl World {
         let (id, cause_name) = (agent.id, cause.name());
         self.living -= 1;
         self.counters.deaths += 1;
-        self.agent_index.queue(change, Priority::High);
+        self.agent_index.queue(change, Priority::Normal);
         if let Some(log) = &mut self.log {
             // A deadly attack has logged its damage already.
             if before > 0.0 {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::{PragmaProfile, schema};
+use super::{PragmaProfile, RunRow, schema};
 use crate::config::DatabaseConfig;
 use crate::error::Error;
 
@@ -40,18 +40,18 @@ fn beside(path: &Path) -> PathBuf {
 /// Makes a new database at a path, which must be free.
 ///
 /// Where the database is not written in place, the path holds an empty one from the start.
-pub(crate) fn create(config: &DatabaseConfig) -> Result<NewDatabase, Error> {
+pub(crate) fn create(config: &DatabaseConfig, run: &RunRow) -> Result<NewDatabase, Error> {
     let path = &config.path;
     if fs::symlink_metadata(path).is_ok() {
         return Err(Error::DatabaseExists { path: path.clone() });
     }
     let partial = beside(path);
     if !config.in_memory && !config.profile.staged() {
-        let connection = open(path, config.profile)?;
+        let connection = open(path, config.profile, run)?;
         let placement = Placement::InPlace;
         return Ok(NewDatabase { connection, placement });
     }
-    let connection = in_memory(path, config.profile)?;
+    let connection = in_memory(path, config.profile, run)?;
     place_copy(&connection, &partial, path)?;
     if config.in_memory {
         let placement = Placement::InMemory(partial);
@@ -59,7 +59,7 @@ pub(crate) fn create(config: &DatabaseConfig) -> Result<NewDatabase, Error> {
     }
     remove_stale(&partial)?;
     Ok(NewDatabase {
-        connection: open(&partial, config.profile)?,
+        connection: open(&partial, config.profile, run)?,
         placement: Placement::Beside(partial),
     })
 }
@@ -85,23 +85,30 @@ pub(crate) fn fail(path: &Path, operation: &'static str) -> impl FnOnce(rusqlite
     move |source| Error::Database { path: path.to_owned(), operation, source }
 }
 
-fn open(path: &Path, profile: PragmaProfile) -> Result<Connection, Error> {
+fn open(path: &Path, profile: PragmaProfile, run: &RunRow) -> Result<Connection, Error> {
     let connection = Connection::open(path).map_err(fail(path, "create the database"))?;
-    prepare(&connection, profile).map_err(fail(path, "create its tables"))?;
+    prepare(&connection, profile, run).map_err(fail(path, "create its tables"))?;
     Ok(connection)
 }
 
-fn in_memory(path: &Path, profile: PragmaProfile) -> Result<Connection, Error> {
+fn in_memory(path: &Path, profile: PragmaProfile, run: &RunRow) -> Result<Connection, Error> {
     let connection =
         Connection::open_in_memory().map_err(fail(path, "create a database in memory"))?;
-    prepare(&connection, profile).map_err(fail(path, "create its tables"))?;
+    prepare(&connection, profile, run).map_err(fail(path, "create its tables"))?;
     Ok(connection)
 }
 
-fn prepare(connection: &Connection, profile: PragmaProfile) -> rusqlite::Result<()> {
+/// Applies the profile, then creates the tables and the run's row at once.
+fn prepare(connection: &Connection, profile: PragmaProfile, run: &RunRow) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     profile.apply(connection)?;
-    connection.execute_batch(&format!("BEGIN;{}COMMIT;", schema::CREATE))
+    connection.execute_batch("BEGIN")?;
+    connection.execute_batch(schema::CREATE)?;
+    connection.execute(
+        "INSERT INTO simulations (simulation_id, seed, parameters, steps_planned) VALUES (1, ?, ?, ?)",
+        (run.seed.to_string(), &run.parameters, run.steps as i64),
+    )?;
+    connection.execute_batch("COMMIT")
 }
 
 /// Copies a database to a file and moves that to its path, so that the path never holds half of one.

@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthRow, InteractionRow, ReproductionRow, ResourceRow,
-    StateRow, StepRow,
+    RunRow, StateRow, StepRow,
 };
 use super::sink::Sink;
-use super::writer::{RunRow, Writer};
+use super::writer::Writer;
 use crate::config::{Config, DatabaseConfig};
 use crate::error::Error;
-use crate::simulation::Summary;
 use crate::world::World;
 
 /// Collects the rows of a run.
@@ -155,8 +154,21 @@ impl Log {
         Ok(())
     }
 
+    /// The writer, if it writes on this thread.
+    #[must_use]
+    pub fn writer(&self) -> Option<&Writer> {
+        match &self.sink {
+            Sink::Direct(writer) => Some(writer),
+            Sink::Thread(_) => None,
+        }
+    }
+
     /// Writes and commits what was collected; only between steps.
-    fn flush(&mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sink::take`].
+    pub fn flush(&mut self) -> Result<(), Error> {
         self.batch.commit = true;
         self.sink.take(&mut self.batch)?;
         self.handed = false;
@@ -166,16 +178,16 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the rest and completes the database; returns the rows written.
+    /// Writes the rest and completes the database with the steps run and the final state's hash; returns the rows written.
     ///
     /// # Errors
     ///
     /// Those of [`Sink::finish`] and [`Writer::finish`].
-    pub fn finish(mut self, summary: &Summary) -> Result<u64, Error> {
+    pub fn finish(mut self, steps: u64, state_hash: u64) -> Result<u64, Error> {
         let last = self.flush();
         let writer = self.sink.finish()?;
         last?;
-        writer.finish(summary.steps, summary.state_hash)
+        writer.finish(steps, state_hash)
     }
 }
 

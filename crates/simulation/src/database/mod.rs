@@ -6,6 +6,7 @@ mod log;
 mod pragma;
 mod read;
 mod rows;
+mod scene;
 mod schema;
 mod sink;
 mod writer;
@@ -15,11 +16,12 @@ mod tests;
 
 pub use log::{Log, database_log};
 pub use pragma::PragmaProfile;
-pub use read::Reader;
+pub use read::{Queries, Reader};
 pub use rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthCause, HealthRow, InteractionRow, ReproductionRow,
-    ResourceRow, StateRow, StepRow,
+    ResourceRow, RunRow, StateRow, StepRow,
 };
+pub use scene::{DatabaseScene, Read, read};
 pub use schema::TABLES;
 pub use sink::Sink;
-pub use writer::{RunRow, Writer};
+pub use writer::Writer;

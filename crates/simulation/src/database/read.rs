@@ -28,6 +28,31 @@ impl Reader {
         Ok(Self { connection, path: path.to_owned() })
     }
 
+    /// The questions to ask.
+    #[must_use]
+    pub fn queries(&self) -> Queries<'_> {
+        Queries::new(&self.connection, &self.path)
+    }
+
+    /// The connection, for questions of one's own.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// The questions that people commonly ask of a run's database.
+#[derive(Debug, Clone, Copy)]
+pub struct Queries<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+}
+
+impl<'a> Queries<'a> {
+    pub(crate) fn new(connection: &'a Connection, path: &'a Path) -> Self {
+        Self { connection, path }
+    }
+
     /// What `PRAGMA integrity_check` and `foreign_key_check` find; empty if all is well.
     ///
     /// # Errors
@@ -110,12 +135,6 @@ impl Reader {
         )
     }
 
-    /// The connection, for questions of one's own.
-    #[must_use]
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     fn number(&self, sql: &str, values: impl Params) -> Result<u64, Error> {
         self.one(sql, values, |row| row.get::<_, i64>(0)).map(|count| count as u64)
     }
@@ -134,7 +153,7 @@ impl Reader {
         self.connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.query_row(values, read))
-            .map_err(fail(&self.path, "read it"))
+            .map_err(fail(self.path, "read it"))
     }
 
     fn strings(&self, sql: &str) -> Result<Vec<String>, Error> {
@@ -143,6 +162,6 @@ impl Reader {
             .and_then(|mut statement| {
                 statement.query_map((), |row| row.get::<_, String>(0))?.collect()
             })
-            .map_err(fail(&self.path, "check it"))
+            .map_err(fail(self.path, "check it"))
     }
 }

@@ -19,6 +19,17 @@ kinds! {
     }
 }
 
+/// What is known of a run when its database is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// The seed.
+    pub seed: u64,
+    /// All parameters, as text.
+    pub parameters: String,
+    /// Steps that are to run.
+    pub steps: u64,
+}
+
 /// An agent at its birth.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentRow {

@@ -6,9 +6,10 @@ use rusqlite::Connection;
 
 use super::connection::{self, NewDatabase, Placement, fail};
 use super::insert::InsertSql;
+use super::read::Queries;
 use super::rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthRow, InteractionRow, ReproductionRow, ResourceRow,
-    StateRow, StepRow,
+    RunRow, StateRow, StepRow,
 };
 use super::schema;
 use crate::config::DatabaseConfig;
@@ -54,17 +55,6 @@ impl Inserts {
     }
 }
 
-/// What is known of a run when its database is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunRow {
-    /// The seed.
-    pub seed: u64,
-    /// All parameters, as text.
-    pub parameters: String,
-    /// Steps that are to run.
-    pub steps: u64,
-}
-
 impl Writer {
     /// Makes a new database with its tables and the row of the run.
     ///
@@ -73,8 +63,11 @@ impl Writer {
     /// [`Error::DatabaseExists`] if the path is taken; [`Error::Database`] or [`Error::File`] if it cannot be made.
     pub fn create(config: &DatabaseConfig, run: &RunRow) -> Result<Self, Error> {
         config.validate()?;
-        let NewDatabase { connection, placement } = connection::create(config)?;
-        let made = Self {
+        let NewDatabase {
+            connection,
+            placement,
+        } = connection::create(config, run)?;
+        Ok(Self {
             connection,
             placement,
             path: config.path.clone(),
@@ -82,9 +75,7 @@ impl Writer {
             in_transaction: false,
             rows: 0,
             commits: 0,
-        };
-        made.insert_run(run).map_err(fail(&made.path, "write the run's row"))?;
-        Ok(made)
+        })
     }
 
     /// The path that the database goes to.
@@ -103,6 +94,12 @@ impl Writer {
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.commits
+    }
+
+    /// The questions to ask of what was written so far, committed or not.
+    #[must_use]
+    pub fn queries(&self) -> Queries<'_> {
+        Queries::new(&self.connection, &self.path)
     }
 
     /// Hands a batch to SQLite, and commits if it ends a step.
@@ -143,13 +140,6 @@ impl Writer {
         self.complete(steps, state_hash).map_err(fail(&self.path, "complete it"))?;
         connection::publish(self.connection, &self.placement, &self.path)?;
         Ok(self.rows)
-    }
-
-    fn insert_run(&self, run: &RunRow) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO simulations (simulation_id, seed, parameters, steps_planned) VALUES (1, ?, ?, ?)";
-        let values = (run.seed.to_string(), &run.parameters, run.steps as i64);
-        self.connection.execute(sql, values)?;
-        Ok(())
     }
 
     fn complete(&self, steps: u64, state_hash: u64) -> rusqlite::Result<()> {

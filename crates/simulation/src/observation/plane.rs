@@ -30,6 +30,12 @@ pub struct Passage {
     pub side: usize,
 }
 
+impl Passage {
+    fn stays(&self) -> bool {
+        self.dx == 0 && self.dy == 0 && self.decay == 1.0
+    }
+}
+
 /// One remembered plane.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plane {
@@ -77,6 +83,8 @@ impl Plane {
     pub fn pass(&mut self, passage: Passage) {
         match self {
             Self::Dense { empty: true, .. } => {}
+            // A window that stays and does not forget holds what it held.
+            Self::Dense { .. } if passage.stays() => {}
             Self::Dense { cells, empty } => {
                 shift(cells, passage);
                 *empty = !decay(cells, passage.decay);
@@ -140,18 +148,16 @@ fn pass_sparse(cells: &mut Vec<(u16, f32)>, passage: Passage) {
     });
 }
 
-/// Shrinks all cells and drops small ones; returns whether any is left.
+/// Shrinks all cells and drops small ones; returns whether any may be left.
 fn decay(cells: &mut [f32], factor: f32) -> bool {
-    if factor == 1.0 {
-        return cells.iter().any(|&value| value != 0.0);
-    }
-    let mut most = 0.0f32;
+    // Collected as bits: unlike a maximum of floats, that may be done for many cells at once.
+    let mut left = 0u32;
     for value in cells {
         let shrunk = *value * factor;
         *value = if shrunk < SMALLEST { 0.0 } else { shrunk };
-        most = most.max(*value);
+        left |= value.to_bits();
     }
-    most > 0.0
+    left != 0
 }
 
 /// Moves cells by (-dx, -dy) and fills what comes into the window with 0.

@@ -13,13 +13,13 @@ use crate::geometry::{Area, Entry, Point};
 /// How soon a queued change is applied, 0 (last) to 3 (at once).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// Applied last.
+    /// Fills no batch: waits for the end of a step, or for a flush that others cause.
     Low = 0,
-    /// The usual one.
+    /// Waits until the batch is full.
     Normal = 1,
-    /// Applied first among those waiting.
+    /// Applied at once, with everything that waits in its region.
     High = 2,
-    /// Applied at once, with nothing else.
+    /// Applied at once, alone.
     Critical = 3,
 }
 
@@ -179,6 +179,8 @@ pub struct BatchedIndex {
     queue: Vec<Waiting>,
     /// The place in the queue of each entry's change, by number.
     waiting: Vec<u32>,
+    /// How many of the queue are of low priority.
+    low: usize,
     oldest: Option<Instant>,
     counters: IndexCounters,
     queries: Cell<u64>,
@@ -214,6 +216,7 @@ impl BatchedIndex {
             regions: Regions::new(world, policy.region_size),
             queue: Vec::with_capacity(policy.batch_size.min(1 << 16)),
             waiting: Vec::new(),
+            low: 0,
             oldest: None,
             counters: IndexCounters::default(),
             queries: Cell::new(0),
@@ -264,6 +267,7 @@ impl BatchedIndex {
     pub fn rebuild(&mut self, entries: &[Entry]) {
         self.queue.clear();
         self.regions.clear();
+        self.low = 0;
         self.oldest = None;
         let numbers = entries.iter().map(|entry| entry.id as usize + 1).max().unwrap_or(0);
         self.waiting.clear();
@@ -276,10 +280,13 @@ impl BatchedIndex {
     pub fn queue(&mut self, change: Change, priority: Priority) {
         self.counters.queued += 1;
         self.enqueue(change, priority);
-        if priority == Priority::Critical {
-            self.flush_critical(change.id);
-        } else if self.queue.len() >= self.policy.batch_size || self.overdue() {
-            spatial_update(self);
+        match priority {
+            Priority::Critical => self.flush_only(&[change.id]),
+            Priority::High => self.flush_region(&change),
+            _ if self.queue.len() - self.low >= self.policy.batch_size || self.overdue() => {
+                spatial_update(self);
+            }
+            _ => {}
         }
     }
 
@@ -318,6 +325,9 @@ impl BatchedIndex {
         let held = &mut self.queue[place as usize];
         let before = held.change.to;
         held.change.to = change.to;
+        if held.priority == Priority::Low && priority > Priority::Low {
+            self.low -= 1;
+        }
         held.priority = held.priority.max(priority);
         if let Some(at) = before {
             self.regions.remove(at, place);
@@ -331,7 +341,7 @@ impl BatchedIndex {
         let place = self.queue.len() as u32;
         self.waiting[change.id as usize] = place;
         self.queue.push(Waiting { change, priority });
-        // A removal waits in the region it leaves, so that the region counts as dirty.
+        self.low += usize::from(priority == Priority::Low);
         if let Some(at) = change.to {
             self.regions.add(at, place);
         }
@@ -340,24 +350,48 @@ impl BatchedIndex {
         }
     }
 
-    /// Applies one entry's change alone and takes it out of the queue.
-    fn flush_critical(&mut self, id: u32) {
-        let place = self.waiting[id as usize] as usize;
-        let taken = self.queue.swap_remove(place);
-        self.waiting[id as usize] = NONE;
-        if let Some(at) = taken.change.to {
-            self.regions.remove(at, place as u32);
+    /// Applies everything that waits in the region of a change, and the change itself.
+    fn flush_region(&mut self, change: &Change) {
+        let mut ids = vec![change.id];
+        if let Some(at) = change.to {
+            let list = &self.regions.lists[self.regions.of(at)];
+            let others = list
+                .iter()
+                .map(|&place| self.queue[place as usize].change.id);
+            ids.extend(others.filter(|&id| id != change.id));
         }
-        if let Some(moved) = self.queue.get(place).copied() {
-            self.waiting[moved.change.id as usize] = place as u32;
+        self.flush_only(&ids);
+    }
+
+    /// Applies the changes of some entries and takes them out of the queue.
+    fn flush_only(&mut self, ids: &[u32]) {
+        let mut batch = self.batch.take();
+        batch.clear();
+        batch.extend(ids.iter().map(|&id| self.take(id)));
+        self.counters.rebuilds += u64::from(self.index.apply(&batch));
+        self.counters.applied += batch.len() as u64;
+        self.counters.flushes += 1;
+        self.counters.dirty_regions += 1;
+        self.batch.replace(batch);
+    }
+
+    /// Takes the change of one entry out of the queue.
+    fn take(&mut self, id: u32) -> Change {
+        let place = std::mem::replace(&mut self.waiting[id as usize], NONE);
+        let taken = self.queue.swap_remove(place as usize);
+        self.low -= usize::from(taken.priority == Priority::Low);
+        if let Some(at) = taken.change.to {
+            self.regions.remove(at, place);
+        }
+        // The last of the queue has taken the place.
+        if let Some(moved) = self.queue.get(place as usize).copied() {
+            self.waiting[moved.change.id as usize] = place;
             if let Some(at) = moved.change.to {
                 self.regions.remove(at, self.queue.len() as u32);
-                self.regions.add(at, place as u32);
+                self.regions.add(at, place);
             }
         }
-        self.counters.rebuilds += u64::from(self.index.apply(&[taken.change]));
-        self.counters.applied += 1;
-        self.counters.flushes += 1;
+        taken.change
     }
 
     /// Pushes the entries within `radius` of `centre` onto `out`, in no particular order.
@@ -458,7 +492,7 @@ fn drop_waiting(out: &mut Vec<Entry>, start: usize, waiting: &[u32]) {
     out.truncate(kept);
 }
 
-/// Applies every change that waits, urgent ones first and region by region; returns how many.
+/// Applies every change that waits; returns how many.
 #[inline(never)]
 pub fn spatial_update(target: &mut BatchedIndex) -> usize {
     if target.queue.is_empty() {
@@ -466,10 +500,7 @@ pub fn spatial_update(target: &mut BatchedIndex) -> usize {
     }
     let mut batch = target.batch.take();
     batch.clear();
-    for priority in [Priority::High, Priority::Normal, Priority::Low] {
-        let of_it = target.queue.iter().filter(|held| held.priority == priority);
-        batch.extend(of_it.map(|held| held.change));
-    }
+    batch.extend(target.queue.iter().map(|held| held.change));
     for change in &batch {
         target.waiting[change.id as usize] = NONE;
     }
@@ -480,6 +511,7 @@ pub fn spatial_update(target: &mut BatchedIndex) -> usize {
     target.counters.dirty_regions += target.regions.dirty.len() as u64;
     target.regions.clear();
     target.queue.clear();
+    target.low = 0;
     target.oldest = None;
     target.batch.replace(batch);
     applied

@@ -47,7 +47,7 @@ enum Step {
     Move(prop::sample::Index, Point, u8),
     Remove(prop::sample::Index),
     Insert(Point),
-    EndStep,
+    Tick,
     Ask(Point, f32),
 }
 
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<prop::sample::Index>(), any_point(), 0u8..=3).prop_map(|(i, p, k)| Step::Move(i, p, k)),
         1 => any::<prop::sample::Index>().prop_map(Step::Remove),
         1 => any_point().prop_map(Step::Insert),
-        1 => Just(Step::EndStep),
+        1 => Just(Step::Tick),
         3 => (any_point(), prop_oneof![Just(0.0f32), Just(5.0), 0.0f32..40.0]).prop_map(|(p, r)| Step::Ask(p, r)),
     ]
 }
@@ -85,7 +85,7 @@ fn check(index: &BatchedIndex, naive: &Naive, centre: Point, radius: f32) {
     assert_eq!(sorted(out), naive.ids(|at| area.contains(at)), "{} range", index.kind());
 
     for (reach, divisor) in [(f32::INFINITY, 1), (radius, 1), (f32::INFINITY, 3)] {
-        let accept = |id: u32| id % divisor == 0;
+        let accept = |id: u32| id.is_multiple_of(divisor);
         assert_eq!(
             index.nearest(centre, reach, accept).map(|found| found.entry.id),
             naive.nearest(centre, reach, accept),
@@ -105,7 +105,8 @@ fn run(kind: IndexKind, start: &[Point], steps: &[Step], policy: FlushPolicy, ce
     for (number, step) in steps.iter().enumerate() {
         match step {
             Step::Move(which, to, level) if !naive.0.is_empty() => {
-                let held = &mut naive.0[which.index(naive.0.len())];
+                let place = which.index(naive.0.len());
+                let held = &mut naive.0[place];
                 let from = std::mem::replace(&mut held.at, *to);
                 index.queue_move(held.id, from, *to, priority(*level));
             }
@@ -120,7 +121,7 @@ fn run(kind: IndexKind, start: &[Point], steps: &[Step], policy: FlushPolicy, ce
                 index.queue(change, Priority::High);
                 next += 1;
             }
-            Step::EndStep => index.end_step(number as u64),
+            Step::Tick => index.end_step(number as u64),
             Step::Ask(centre, radius) => check(&index, &naive, *centre, *radius),
             Step::Move(..) | Step::Remove(_) => {}
         }
@@ -219,4 +220,33 @@ fn an_interval_flushes_without_a_full_batch() {
     scene.queue_moves(10, 1.0, 0);
     assert_eq!(scene.index().waiting(), 0);
     assert_eq!(scene.index().counters().flushes, 10);
+}
+
+#[test]
+fn priority_says_what_is_applied_when() {
+    let applied = |level: u8| {
+        let entries: Vec<Entry> = (0..40)
+            .map(|id| Entry {
+                id,
+                at: Point::new((id % 2) as f32 * 90.0, 10.0),
+            })
+            .collect();
+        let policy = FlushPolicy {
+            batch_size: 30,
+            ..FlushPolicy::default()
+        };
+        let mut index = BatchedIndex::new(IndexKind::Hash, WORLD, None, policy, &entries);
+        // Half of them wait at either end of the world, which are two regions.
+        for entry in &entries[..20] {
+            index.queue_move(entry.id, entry.at, entry.at, Priority::Normal);
+        }
+        for entry in &entries[20..] {
+            index.queue_move(entry.id, entry.at, entry.at, priority(level));
+        }
+        (index.counters().applied, index.waiting())
+    };
+    assert_eq!(applied(0), (0, 40), "low ones fill no batch");
+    assert_eq!(applied(1), (30, 10), "normal ones do");
+    assert_eq!(applied(2), (40, 0), "high ones take their region along");
+    assert_eq!(applied(3), (20, 20), "critical ones go alone");
 }
