@@ -1,8 +1,9 @@
 //! Findings drawn from a run, and the files that show them.
 //!
 //! [`analysis`] turns profiles, steps and timelines into figures; [`export`], [`annotate`] and
-//! [`chart`] turn them into files; [`format`] and [`markdown`] write them for people. All of it is
-//! pure: nothing here reads the machine, the clock or a file.
+//! [`chart`] turn them into files; [`summary`] and [`document`] are what the phases keep and tell;
+//! [`mod@format`] and [`markdown`] write figures and text for people. All of it is pure: nothing here
+//! reads the machine, the clock or a file.
 
 pub mod analysis;
 pub mod annotate;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use simprof_model::{Profile, StackSample, Steps};
+use simprof_stats::{Summary, median};
 
 use super::weights::share;
 
@@ -82,20 +83,18 @@ pub fn step_summary(steps: &Steps, start_ns: Option<u64>) -> StepSummary {
     }
 }
 
-/// The distribution of durations in ms; none of no steps. Percentiles are interpolated linearly
+/// The distribution of durations in ms; none where there are none, or one is not finite. Percentiles are interpolated linearly
 /// between order statistics (type 7 of Hyndman and Fan 1996).
 pub fn latency(durations_ms: &[f64]) -> Option<Latency> {
-    let mut sorted = durations_ms.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (&min_ms, &max_ms) = (sorted.first()?, sorted.last()?);
+    let summary = Summary::new(durations_ms).ok()?;
     Some(Latency {
-        count: sorted.len(),
-        mean_ms: sorted.iter().sum::<f64>() / sorted.len() as f64,
-        min_ms,
-        p50_ms: quantile(&sorted, 0.5),
-        p95_ms: quantile(&sorted, 0.95),
-        p99_ms: quantile(&sorted, 0.99),
-        max_ms,
+        count: summary.n,
+        mean_ms: summary.mean,
+        min_ms: summary.min,
+        p50_ms: summary.median,
+        p95_ms: summary.p95,
+        p99_ms: summary.p99,
+        max_ms: summary.max,
     })
 }
 
@@ -108,28 +107,15 @@ pub fn warm_up_steps(durations_ms: &[f64]) -> usize {
         return 0;
     }
     let (early, late) = durations_ms.split_at(durations_ms.len() / 2);
-    let median = median_of(late.iter().copied());
-    let mad = median_of(late.iter().map(|duration| (duration - median).abs()));
-    let slow = (median * WARM_UP_RATIO).max(median + WARM_UP_DEVIATIONS * DEVIATION_PER_MAD * mad);
+    let Ok(middle) = median(late) else { return 0 };
+    let deviations: Vec<f64> = late.iter().map(|duration| (duration - middle).abs()).collect();
+    let Ok(mad) = median(&deviations) else { return 0 };
+    let slow = (middle * WARM_UP_RATIO).max(middle + WARM_UP_DEVIATIONS * DEVIATION_PER_MAD * mad);
     early.iter().take_while(|&&duration| duration > slow).count()
 }
 
 fn durations_ms(steps: &Steps) -> Vec<f64> {
     steps.steps.iter().map(|step| step.duration_ns() as f64 * 1e-6).collect()
-}
-
-fn median_of(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    quantile(&values, 0.5)
-}
-
-/// Of sorted values, at least one.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let position = q * (sorted.len() - 1) as f64;
-    let below = position.floor() as usize;
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64)
 }
 
 /// The part of a profile that was taken within steps, so that every analysis can be made of it.

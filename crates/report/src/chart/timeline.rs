@@ -158,7 +158,7 @@ fn draw_processor(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSamp
     let used = processor_use(samples);
     let largest = used.iter().map(|point| point.1).fold(1.0, f64::max);
     let y = Axis::from_zero(largest, Unit::Share, area.bottom, area.top);
-    svg.y_axis(area, &y, "CPU of the target (100 % = a core)");
+    svg.y_axis(area, &y, "target CPU (core = 100 %)");
     svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
     let points: Vec<(f64, f64)> =
         used.iter().map(|&(time_ns, cores)| (span.place(time_ns), y.place(cores))).collect();
