@@ -100,6 +100,12 @@ pub enum RecordError {
         /// Process id of the target; 0 where it had none yet.
         pid: u32,
     },
+    /// Somebody killed the target's process before it became the program.
+    #[error("process {pid} was killed before it could run the program")]
+    KilledBeforeExec {
+        /// Its process id.
+        pid: u32,
+    },
     /// The guardian does not answer.
     #[error("the guardian does not answer")]
     GuardianSilent,

@@ -11,7 +11,7 @@ use simprof_model::{Profile, Steps, Timeline};
 
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{News, Order, Remains, Target};
-use crate::marks::Marks;
+use crate::marks::{Marked, Marks};
 use crate::output::{Output, Written};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Sampling};
@@ -94,6 +94,8 @@ pub struct Recording {
     /// Steps: by the target's marks where it made any, else by the lines of its output; empty where
     /// neither marks them.
     pub steps: Steps,
+    /// Marks that begin a step that does not end, or the reverse; they are in no step.
+    pub unmatched_marks: u64,
     /// The last 8 KiB of standard output.
     pub stdout_tail: String,
     /// The last 8 KiB of standard error.
@@ -119,10 +121,10 @@ pub struct Leftover {
 /// Where the program could not be run, or the guardian was killed. That the target fails, crashes,
 /// hangs or is cancelled is no error: what was observed until then is in the recording.
 pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError> {
+    check_passable(launch)?;
     let name = launch.argv.first().ok_or(RecordError::EmptyCommand)?;
     let directory = launch.directory.as_deref();
     let program = program::resolve(name, directory, &launch.environment)?;
-    check_passable(launch)?;
     let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
     let (output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
     let (run_name, run_value) = (RUN_VARIABLE, run_value());
@@ -144,7 +146,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     run.order(&Order::Release)?;
     let remains = run.remains()?;
     let written = output.finish();
-    let marked = run.marks.take().map(Marks::finish);
+    let marked = run.marks.take().map(Marks::finish).unwrap_or_default();
     let target_cpu_ns = remains.user_ns + remains.system_ns;
     let stacks = stacks.map(|sampler| sampler.and_then(|sampler| sampler.finish(target_cpu_ns)));
     let observed = Observed { remains, sampled, written, marked, stacks };
@@ -233,7 +235,7 @@ impl Run<'_> {
             News::Refused { stage, errno } => {
                 handle::refusal(*stage, *errno, &self.program, self.launch.directory.as_deref())
             }
-            // Something killed it before its exec.
+            News::Ended { .. } => RecordError::KilledBeforeExec { pid: self.handle.pid() },
             _ => RecordError::GuardianLost { pid: self.handle.pid() },
         }
     }
@@ -247,8 +249,8 @@ impl Run<'_> {
         };
         let [stdout_tail, stderr_tail] = written.tails;
         let mut warnings = written.warnings;
-        let (marked, mark_warnings) = marked.unwrap_or_default();
-        warnings.extend(mark_warnings);
+        warnings.extend(marked.warnings);
+        let by_marks = !marked.steps.steps.is_empty();
         warnings.extend(stuck_warning(&remains.stuck));
         let leftover = |(pid, name)| Leftover { pid, name };
         let peak_seen_bytes = sampled.timeline.peak_rss_bytes().unwrap_or(0);
@@ -264,7 +266,8 @@ impl Run<'_> {
             sampling_error,
             timeline: sampled.timeline,
             resources_cpu_ns: sampled.cpu_ns,
-            steps: if marked.steps.is_empty() { written.steps.unwrap_or(marked) } else { marked },
+            steps: written.steps.filter(|_| !by_marks).unwrap_or(marked.steps),
+            unmatched_marks: marked.unmatched,
             stdout_tail,
             stderr_tail,
             leftovers: remains.leftovers.into_iter().map(leftover).collect(),
@@ -278,7 +281,7 @@ struct Observed {
     remains: Remains,
     sampled: Sampled,
     written: Written,
-    marked: Option<(Steps, Vec<String>)>,
+    marked: Marked,
     stacks: Option<Result<Profile, SampleError>>,
 }
 

@@ -91,7 +91,14 @@ impl Guard {
                 }
             }
         }
-        self.tell(&News::Ended { time_ns: clock::now_ns() });
+        let ended_ns = clock::now_ns();
+        // It may have run and ended before the news of its exec was looked at.
+        if let Some(waiting) = waiting
+            && !self.exec_came_out(waiting)
+        {
+            return Ok(());
+        }
+        self.tell(&News::Ended { time_ns: ended_ns });
         self.await_release()?;
         self.finish();
         Ok(())

@@ -5,9 +5,8 @@ mod steps;
 
 use std::io;
 
-use simprof_model::Steps;
-
 use ring::Ring;
+pub use steps::Marked;
 use steps::Pairing;
 
 /// Marks of one run.
@@ -34,8 +33,8 @@ impl Marks {
         self.ring.drain(|mark| pairing.add(mark));
     }
 
-    /// All steps, when the target has ended; and what is wrong with them, one sentence each.
-    pub fn finish(mut self) -> (Steps, Vec<String>) {
+    /// All steps, when the target has ended.
+    pub fn finish(mut self) -> Marked {
         self.drain();
         let lost = self.ring.lost();
         self.pairing.finish(lost)

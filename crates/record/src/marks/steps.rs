@@ -13,6 +13,16 @@ const STEPS: usize = 1 << 23;
 /// Steps that one thread may have open at the same time; the oldest is given up beyond.
 const OPEN: usize = 256;
 
+/// What the marks of a run came to.
+#[derive(Debug, Default)]
+pub struct Marked {
+    pub steps: Steps,
+    /// Marks without a counterpart.
+    pub unmatched: u64,
+    /// What is wrong with them, one sentence each.
+    pub warnings: Vec<String>,
+}
+
 /// Steps so far, and those that are open.
 #[derive(Debug, Default)]
 pub struct Pairing {
@@ -85,7 +95,7 @@ impl Pairing {
 
     /// The steps in order of time, and what is wrong with them. A step that a boundary began and
     /// nothing ended is no fault: it is the last.
-    pub fn finish(mut self, lost: u64) -> (Steps, Vec<String>) {
+    pub fn finish(mut self, lost: u64) -> Marked {
         let open = self.open.values().flatten().filter(|open| !open.by_boundary).count() as u64;
         let unmatched = self.unmatched + open;
         let mut warnings = Vec::new();
@@ -101,7 +111,8 @@ impl Pairing {
         }
         self.steps.sort_by_key(|step| (step.begin_ns, step.end_ns));
         let source = if self.steps.is_empty() { "" } else { "marks" }.to_owned();
-        (Steps { steps: self.steps, lost: lost + self.dropped, source }, warnings)
+        let lost = lost.saturating_add(self.dropped);
+        Marked { steps: Steps { steps: self.steps, lost, source }, unmatched, warnings }
     }
 }
 
@@ -115,8 +126,9 @@ mod tests {
         for (time_ns, &(kind, thread, index)) in (0..).zip(marks) {
             pairing.add(Mark { kind, thread, time_ns, index, population: 42 });
         }
-        let (steps, warnings) = pairing.finish(0);
-        (steps.steps.iter().map(|s| (s.index, s.begin_ns, s.end_ns)).collect(), warnings)
+        let marked = pairing.finish(0);
+        let steps = marked.steps.steps.iter().map(|s| (s.index, s.begin_ns, s.end_ns)).collect();
+        (steps, marked.warnings)
     }
 
     #[test]
@@ -165,6 +177,6 @@ mod tests {
         pairing.add(mark);
         pairing.add(Mark { kind: Kind::EndWithPopulation, time_ns: 9, population: 500, ..mark });
         let step = Step { index: 8, begin_ns: 3, end_ns: 9, population: Some(500) };
-        assert_eq!(pairing.finish(0).0.steps, [step]);
+        assert_eq!(pairing.finish(0).steps.steps, [step]);
     }
 }
