@@ -7,7 +7,7 @@ use super::points::Points;
 /// Rounds at most; from a start so near, four or five are the rule.
 const ROUNDS: usize = 30;
 /// Relative gain in squares below which the search ends.
-const GAIN: f64 = 1e-6;
+const GAIN: f64 = 1e-5;
 /// Bounds of the balance, as in the search from nothing.
 const BALANCE_BOUND: f64 = 14.0;
 /// Where the balance starts if the law has no constant: at 2 % of the growing part.
