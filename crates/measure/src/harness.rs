@@ -28,6 +28,14 @@ impl Clock {
             (0..1000).map(|_| nanoseconds(Instant::now().elapsed())).fold(f64::MAX, f64::min);
         Self { overhead_ns }
     }
+
+    /// ns of a single call, the clock's own cost taken off: for distributions, where a batch would
+    /// average the tail away. Calls shorter than the clock resolves come out coarse.
+    pub fn time_once<R>(&self, operation: impl FnOnce() -> R) -> f64 {
+        let start = Instant::now();
+        black_box(operation());
+        (nanoseconds(start.elapsed()) - self.overhead_ns).max(0.0)
+    }
 }
 
 /// Times `operation` and returns ns per call, one value per batch, in order.
