@@ -6,10 +6,12 @@
 //! and resources can be joined.
 
 mod cancel;
+mod capabilities;
 mod clock;
 mod error;
 pub mod guardian;
 mod launch;
+mod machine;
 mod marks;
 mod outcome;
 mod output;
@@ -19,6 +21,8 @@ pub mod sample;
 mod tree;
 
 pub use cancel::Cancel;
+pub use capabilities::{Capability, Inquiry, State, capabilities};
 pub use error::RecordError;
 pub use launch::{Guardian, Launch, Leftover, Recording, launch};
+pub use machine::{load_average, machine};
 pub use outcome::Outcome;

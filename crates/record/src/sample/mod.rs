@@ -28,6 +28,14 @@ pub use error::{Refusal, SampleError};
 pub use ladder::{EventProbe, probe_events};
 pub use sampler::Sampler;
 
+/// Whether the debug information of the program at `path`, whose bytes are `data`, is installed as a
+/// file of its own.
+pub(crate) fn has_debug_file(data: &[u8], path: &std::path::Path) -> bool {
+    use object::read::elf::ElfFile64;
+    let file = ElfFile64::<object::Endianness>::parse(data);
+    file.is_ok_and(|file| debug_file::find(&file, path).is_some())
+}
+
 /// Which event is asked to tell the time that a thread spends on a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recorder {

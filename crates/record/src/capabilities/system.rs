@@ -1,0 +1,257 @@
+//! What the machine and its kernel allow.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::Capability;
+use crate::machine::{affinity_cores, is_root, limits, line, load_average, number};
+use crate::sample;
+
+/// Results of one run stay well below this, bytes.
+const ROOM_BYTES: u64 = 1 << 30;
+
+/// Memory that ring buffers want per core, bytes: the kernel's default, beyond the ulimit.
+const RING_KIB: u64 = 516;
+
+pub fn sampling() -> Capability {
+    let name = "sampled stacks";
+    let probes = sample::probe_events();
+    let refused: Vec<_> = probes
+        .iter()
+        .filter_map(|probe| Some(format!("{}: {}", probe.event, probe.result.as_ref().err()?)))
+        .collect();
+    let Some(best) = probes.iter().find(|probe| probe.result.is_ok()) else {
+        return Capability::missing(
+            name,
+            refused.join("; "),
+            "no stacks: nothing can be said about functions and lines",
+            "set kernel.perf_event_paranoid to 2 or less, or grant CAP_PERFMON; in a container, \
+             allow perf_event_open",
+        );
+    };
+    if refused.is_empty() {
+        return Capability::available(name, format!("by {}", best.event));
+    }
+    let detail = format!("by {}; refused: {}", best.event, refused.join("; "));
+    if best.event.starts_with("cycles") {
+        return Capability::available(name, detail);
+    }
+    Capability::degraded(
+        name,
+        detail,
+        "samples come by a timer of the kernel: code that runs with interrupts off is seen late",
+        "run on a machine whose hardware counters can be used",
+    )
+}
+
+pub fn kernel_frames() -> Capability {
+    let name = "kernel frames";
+    let paranoid: i32 = number("/proc/sys/kernel/perf_event_paranoid").unwrap_or(i32::MAX);
+    let hidden = number("/proc/sys/kernel/kptr_restrict").unwrap_or(0);
+    let detail = format!("perf_event_paranoid is {paranoid}, kptr_restrict is {hidden}");
+    if !is_root() && paranoid > 1 {
+        return Capability::missing(
+            name,
+            detail,
+            "time in the kernel is not seen: system calls look free",
+            "set kernel.perf_event_paranoid to 1, or grant CAP_PERFMON",
+        );
+    }
+    // 0 shows addresses to all who have the capability to see them, 1 to root, 2 to nobody.
+    if hidden >= 2 || hidden == 1 && !is_root() {
+        return Capability::degraded(
+            name,
+            detail,
+            "time in the kernel is counted, but its functions have no names",
+            "set kernel.kptr_restrict to 0",
+        );
+    }
+    Capability::available(name, detail)
+}
+
+pub fn locked_memory() -> Capability {
+    let name = "locked memory";
+    let per_core: u64 = number("/proc/sys/kernel/perf_event_mlock_kb").unwrap_or(RING_KIB);
+    // SAFETY: zero is a valid value of both fields.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: `limit` is a valid place for the answer.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    let own = match limit.rlim_cur {
+        libc::RLIM_INFINITY => "no limit".to_owned(),
+        bytes => format!("{} KiB", bytes / 1024),
+    };
+    let detail = format!("{per_core} KiB per core and {own} for this user");
+    if is_root() || per_core >= RING_KIB || limit.rlim_cur >= (8 << 20) {
+        return Capability::available(name, detail);
+    }
+    Capability::degraded(
+        name,
+        detail,
+        "smaller buffers for samples: more are lost where many come at once",
+        "raise kernel.perf_event_mlock_kb or ulimit -l",
+    )
+}
+
+pub fn storage_io() -> Capability {
+    let name = "storage I/O of processes";
+    match fs::read("/proc/self/io") {
+        Ok(_) => Capability::available(name, "/proc/PID/io can be read"),
+        Err(error) => Capability::missing(
+            name,
+            format!("/proc/PID/io: {error}"),
+            "bytes read and written are not told",
+            "use a kernel with CONFIG_TASK_IO_ACCOUNTING",
+        ),
+    }
+}
+
+pub fn proportional_set() -> Capability {
+    let name = "proportional memory";
+    match fs::read("/proc/self/smaps_rollup") {
+        Ok(_) => Capability::available(name, "/proc/PID/smaps_rollup can be read"),
+        Err(error) => Capability::degraded(
+            name,
+            format!("/proc/PID/smaps_rollup: {error}"),
+            "pages that processes share are counted in each of them",
+            "use a kernel of version 4.14 or later with CONFIG_PROC_PAGE_MONITOR",
+        ),
+    }
+}
+
+pub fn probes() -> Capability {
+    let name = "probes on functions";
+    match line("/sys/bus/event_source/devices/uprobe/type") {
+        Some(_) if is_root() => Capability::available(name, "uprobe events, as root"),
+        Some(_) => Capability::missing(
+            name,
+            "uprobe events need more rights",
+            "calls of functions cannot be counted exactly",
+            "run as root, or grant CAP_PERFMON and CAP_SYS_PTRACE",
+        ),
+        None => Capability::missing(
+            name,
+            "the kernel has no uprobe events",
+            "calls of functions cannot be counted exactly",
+            "use a kernel with CONFIG_UPROBE_EVENTS",
+        ),
+    }
+}
+
+pub fn cores() -> Capability {
+    let name = "cores";
+    let (cores, limits) = (affinity_cores(), limits());
+    let online: u32 = procfs_cores().unwrap_or(cores);
+    let detail = format!("{cores} of {online} online");
+    match limits.cpus.filter(|cpus| *cpus < f64::from(cores)) {
+        Some(cpus) => Capability::degraded(
+            name,
+            format!("{detail}, limited to {cpus:.2} by a control group"),
+            "threads are stopped where they use more, which shows as pauses",
+            "lift the CPU quota of the container",
+        ),
+        None if cores == 1 => Capability::degraded(
+            name,
+            detail,
+            "the recorder and the target share the only core",
+            "use a machine, or a mask, of at least two cores",
+        ),
+        None => Capability::available(name, detail),
+    }
+}
+
+fn procfs_cores() -> Option<u32> {
+    // SAFETY: sysconf has no preconditions.
+    u32::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).ok()
+}
+
+pub fn governor() -> Capability {
+    let name = "frequency governor";
+    match line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").as_deref() {
+        None => Capability::available(name, "the kernel controls none here"),
+        Some("performance") => Capability::available(name, "performance"),
+        Some(other) => Capability::degraded(
+            name,
+            other,
+            "the speed of a core changes with its load, so that timings spread",
+            "cpupower frequency-set -g performance",
+        ),
+    }
+}
+
+pub fn load() -> Capability {
+    let name = "quiet machine";
+    let cores = f64::from(affinity_cores());
+    let Some(load) = load_average() else {
+        return Capability::available(name, "the load average cannot be read");
+    };
+    let detail = format!("load average {load:.1} on {cores} cores");
+    if load <= cores / 2.0 {
+        return Capability::available(name, detail);
+    }
+    Capability::degraded(name, detail, "timings spread, and are too long", "end what else runs")
+}
+
+pub fn clock_source() -> Capability {
+    let name = "clock source";
+    let source = line("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    match source.as_deref() {
+        Some("hpet" | "acpi_pm" | "jiffies" | "xen" | "refined-jiffies") => Capability::degraded(
+            name,
+            source.unwrap_or_default(),
+            "reading the time is a system call, so that marks cost much more than 100 ns",
+            "boot with clocksource=tsc where the hardware allows it",
+        ),
+        Some(other) => Capability::available(name, other),
+        None => Capability::available(name, "not told by the kernel"),
+    }
+}
+
+pub fn disk(output: &Path) -> Capability {
+    let name = "disk space for results";
+    let place = output.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
+    let Some(bytes) = free_bytes(place) else {
+        return Capability::degraded(
+            name,
+            format!("the free space of {} cannot be read", place.display()),
+            "a full disk would show only when it is",
+            "",
+        );
+    };
+    let detail =
+        format!("{:.1} GiB free at {}", bytes as f64 / f64::from(1 << 30), place.display());
+    if !is_writable(place) {
+        return Capability::missing(
+            name,
+            format!("{} cannot be written", place.display()),
+            "no results can be kept",
+            "choose another folder with --output-dir",
+        );
+    }
+    if bytes < ROOM_BYTES {
+        return Capability::degraded(
+            name,
+            detail,
+            "logs and profiles may be cut",
+            "free some space, or choose another folder with --output-dir",
+        );
+    }
+    Capability::available(name, detail)
+}
+
+fn is_writable(path: &Path) -> bool {
+    let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: `name` is a C string.
+    unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
+}
+
+fn free_bytes(path: &Path) -> Option<u64> {
+    let name = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: zero is a valid value of every field.
+    let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` is a C string and `room` a valid place for the answer.
+    let status = unsafe { libc::statvfs(name.as_ptr(), &raw mut room) };
+    (status == 0).then(|| room.f_bavail.saturating_mul(room.f_frsize))
+}
