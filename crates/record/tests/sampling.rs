@@ -1,13 +1,15 @@
-//! Programs whose answer is known, profiled from their start to their end.
+//! Programs whose stacks are known: shares, inlining, depth.
 
 mod support;
 
-use support::{compile_c, directory, explain, names, profile, samples_with};
+use simprof_record::sample::Sampling;
+use support::{
+    SAMPLING, compile_c, directory, explain, frames, names, profile, profile_with, samples_with,
+};
 
 /// Spins in two functions, three times as long in one of them as in the other.
 const SPIN: &str = r#"
 #include <stdint.h>
-#include <stdlib.h>
 static volatile uint64_t sink;
 __attribute__((noinline)) void heavy(uint64_t n) { for (uint64_t i = 0; i < n; i++) sink += i; }
 __attribute__((noinline)) void light(uint64_t n) { for (uint64_t i = 0; i < n; i++) sink += i; }
@@ -18,18 +20,140 @@ int main(void) {
 "#;
 
 #[test]
-fn shares_follow_the_work() {
+fn shares_follow_the_work_without_frame_pointers() {
     let directory = directory();
-    let program = compile_c(directory.path(), "spin", SPIN, &["-O2", "-g", "-fomit-frame-pointer"]);
+    let flags = ["-O2", "-g", "-fomit-frame-pointer"];
+    let program = compile_c(directory.path(), "spin", SPIN, &flags);
     let Some(profile) = profile(&[&program]) else { return };
     let (heavy, light) =
         (samples_with(&profile, "heavy").len(), samples_with(&profile, "light").len());
     let total = (heavy + light) as f64;
-    // Samples of a clock are no rarer in their spread than coin tosses: four standard errors.
     let (share, error) = (heavy as f64 / total, (0.75 * 0.25 / total).sqrt());
     assert!(total > 200.0, "{}", explain(&profile));
-    assert!((share - 0.75).abs() < 4.0 * error + 0.02, "{share}: {}", explain(&profile));
+    // Four standard errors of a binomial share; periodic samples spread less than random ones.
+    assert!((share - 0.75).abs() < 4.0 * error, "{share} +- {error}: {}", explain(&profile));
     let whole =
         profile.samples.iter().filter(|s| names(&profile, s).last() == Some(&"_start")).count();
     assert!(whole as f64 > 0.95 * profile.samples.len() as f64, "{}", explain(&profile));
+}
+
+#[test]
+fn the_account_of_a_profile_is_consistent() {
+    let directory = directory();
+    let program = compile_c(directory.path(), "spin", SPIN, &["-O2", "-g"]);
+    let Some(profile) = profile(&[&program]) else { return };
+    let account = &profile.provenance;
+    assert_eq!(account.samples, profile.samples.len() as u64);
+    assert_eq!(account.lost, 0, "{}", explain(&profile));
+    assert_eq!((account.rate_hz, account.stack_bytes), (1000.0, 16384));
+    let achieved = account.samples as f64 / (account.target_cpu_ns as f64 / 1e9);
+    assert!((account.achieved_hz - achieved).abs() < 1e-6);
+    assert!((500.0..1500.0).contains(&achieved), "{}", explain(&profile));
+    let covered = profile.total_weight() as f64 / account.target_cpu_ns as f64;
+    assert!((0.5..1.5).contains(&covered), "{covered}: {}", explain(&profile));
+    assert!(account.recorder_cpu_ns > 0 && account.symbolise_ns > 0);
+    assert!(profile.samples.is_sorted_by_key(|sample| sample.time_ns));
+    let parents_first =
+        profile.stacks.iter().zip(0..).all(|(node, at)| node.parent.is_none_or(|p| p.0 < at));
+    assert!(parents_first);
+}
+
+/// A loop that is inlined, so that no symbol table knows it. The loop is line 5, its function starts in line 4.
+const INLINED: &str = r#"
+#include <stdint.h>
+static volatile uint64_t sink;
+static inline __attribute__((always_inline)) uint64_t mix(uint64_t x) {
+    for (int i = 0; i < 1000; i++) { x = x * 6364136223846793005u + 1442695040888963407u; x ^= x >> 29; }
+    return x;
+}
+__attribute__((noinline)) uint64_t drive(uint64_t rounds) {
+    uint64_t x = 1;
+    for (uint64_t i = 0; i < rounds; i++)
+        x = mix(x);
+    return x;
+}
+int main(void) { sink = drive(300000); return 0; }
+"#;
+
+#[test]
+fn an_inlined_function_is_named_at_its_line() {
+    let directory = directory();
+    let program = compile_c(directory.path(), "inlined", INLINED, &["-O2", "-g"]);
+    let Some(profile) = profile(&[&program]) else { return };
+    let hot: Vec<_> = samples_with(&profile, "mix")
+        .into_iter()
+        .map(|sample| frames(&profile, sample).map(|id| profile.frame(id)).collect::<Vec<_>>())
+        .filter(|stack| profile.function_name(stack[0].function) == "mix")
+        .collect();
+    assert!(hot.len() > 50, "{}", explain(&profile));
+    for stack in &hot {
+        let (mix, drive) = (stack[0], stack[1]);
+        assert!(mix.inlined && !drive.inlined);
+        assert_eq!(mix.address, drive.address, "one instruction, two functions");
+        assert_eq!(profile.function_name(drive.function), "drive");
+        assert_eq!(drive.line, Some(11), "the line of the call");
+        let file = profile.string(mix.file.expect("a file"));
+        assert!(file.ends_with("/inlined.c"), "{file}");
+        assert_eq!(profile.function(mix.function).line, Some(4), "the declaration");
+        assert!(
+            profile.function_file(mix.function).is_some_and(|file| file.ends_with("/inlined.c"))
+        );
+    }
+    let at_loop = hot.iter().filter(|stack| stack[0].line == Some(5)).count();
+    assert!(at_loop * 10 > hot.len() * 9, "{at_loop} of {}: {}", hot.len(), explain(&profile));
+}
+
+/// Recurses as deep as its argument says, and spins at the bottom.
+const DEEP: &str = r#"
+#include <stdint.h>
+#include <stdlib.h>
+static volatile uint64_t sink;
+__attribute__((noinline)) void bottom(void) { for (uint64_t i = 0; i < 200000000; i++) sink += i; }
+__attribute__((noinline)) int recurse(int depth) {
+    if (depth == 0) { bottom(); return 0; }
+    int below = recurse(depth - 1);
+    sink += below;
+    return below + 1;
+}
+int main(int argc, char **argv) { return recurse(atoi(argv[argc - 1])) == 0; }
+"#;
+
+#[test]
+fn a_deep_recursion_is_unwound_whole() {
+    let directory = directory();
+    let program = compile_c(directory.path(), "deep", DEEP, &["-O1", "-g", "-fomit-frame-pointer"]);
+    let Some(profile) = profile(&[&program, "200".as_ref()]) else { return };
+    let samples = samples_with(&profile, "bottom");
+    assert!(samples.len() > 50, "{}", explain(&profile));
+    for sample in samples {
+        let names = names(&profile, sample);
+        let depth = names.iter().filter(|&&name| name == "recurse").count();
+        assert_eq!(depth, 201, "{}", explain(&profile));
+        assert_eq!(names.last(), Some(&"_start"));
+    }
+    assert_eq!(profile.provenance.truncated, 0, "{}", explain(&profile));
+}
+
+#[test]
+fn a_stack_that_is_not_copied_whole_counts_as_truncated() {
+    let directory = directory();
+    let program = compile_c(directory.path(), "deep", DEEP, &["-O1", "-g"]);
+    let sampling = Sampling { stack_bytes: 1024, ..SAMPLING };
+    let Some(profile) = profile_with(&sampling, &[&program, "1000".as_ref()]) else { return };
+    let deep = samples_with(&profile, "bottom").len() as u64;
+    assert!(deep > 50, "{}", explain(&profile));
+    assert!(profile.provenance.truncated >= deep, "{}", explain(&profile));
+    assert!(samples_with(&profile, "_start").len() < 50, "{}", explain(&profile));
+}
+
+#[test]
+fn without_a_copy_of_the_stack_the_leaf_is_still_known() {
+    let directory = directory();
+    let program = compile_c(directory.path(), "spin", SPIN, &["-O2", "-g"]);
+    let sampling = Sampling { stack_bytes: 0, kernel: false, ..SAMPLING };
+    let Some(profile) = profile_with(&sampling, &[&program]) else { return };
+    let heavy = samples_with(&profile, "heavy").len();
+    assert!(heavy * 2 > profile.samples.len(), "{}", explain(&profile));
+    assert!(!profile.provenance.kernel);
+    assert!(profile.provenance.event.ends_with(":u"), "{}", profile.provenance.event);
 }

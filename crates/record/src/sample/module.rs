@@ -325,13 +325,16 @@ fn open_image(mapping: &FileMapping, path: &str, started: SystemTime) -> Option<
         "/proc/{}/map_files/{:x}-{:x}",
         mapping.pid, mapping.range.start, mapping.range.end
     ));
-    let file = open_regular(exact).or_else(|| {
-        let in_its_root = PathBuf::from(format!("/proc/{}/root{path}", mapping.pid));
-        [in_its_root, PathBuf::from(path)]
-            .into_iter()
-            .filter_map(open_regular)
-            .find(|file| !was_replaced(file, mapping.identity.inode, started))
-    })?;
+    let program = PathBuf::from(format!("/proc/{}/exe", mapping.pid));
+    let in_its_root = PathBuf::from(format!("/proc/{}/root{path}", mapping.pid));
+    let inode = mapping.identity.inode;
+    // The first needs privilege but is right whatever became of the path; so is the second, for one file.
+    let file = open_regular(exact)
+        .or_else(|| open_regular(program).filter(|file| has_inode(file, inode)))
+        .or_else(|| open_regular(in_its_root).filter(|file| !was_replaced(file, inode, started)))
+        .or_else(|| {
+            open_regular(PathBuf::from(path)).filter(|file| !was_replaced(file, inode, started))
+        })?;
     Image::parse(SharedBytes::map(&file).ok()?)
 }
 
@@ -339,6 +342,10 @@ fn open_regular(path: PathBuf) -> Option<File> {
     // Not blocking: what the path names may be a pipe by now.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     file.metadata().ok()?.is_file().then_some(file)
+}
+
+fn has_inode(file: &File, inode: u64) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.ino() == inode)
 }
 
 /// True where the path names another file by now than the one that was mapped.

@@ -68,12 +68,16 @@ fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> 
     Some(Symbol { start: symbol.address(), size: symbol.size(), rank, name })
 }
 
-/// The readable form of a symbol's name, its version (`@@GLIBC_2.34`) left out.
+/// What compilers append to the name of a function that they made a variant of.
+const VARIANTS: [&str; 6] = [".cold", ".constprop.", ".isra.", ".llvm.", ".lto_priv.", ".part."];
+
+/// The readable form of a symbol's name, its version (`@@GLIBC_2.34`) and variant (`.cold`) left out.
 ///
 /// Only names with a mangling's own prefix are demangled: the C function `f` would else become `float`.
 pub(super) fn demangle(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
-    let bare = match name.find('@') {
+    let suffixes = VARIANTS.iter().chain(&["@"]).filter_map(|suffix| name.find(suffix));
+    let bare = match suffixes.min() {
         Some(at) if at > 0 => &name[..at],
         _ => &name,
     };
@@ -97,6 +101,9 @@ mod tests {
         let table = [
             ("main", "main"),
             ("f", "f"),
+            ("work.isra.0.cold", "work"),
+            ("main.main", "main.main"),
+            ("_ZN5world4GridImE4spinEm.isra.0", "world::Grid<unsigned long>::spin(unsigned long)"),
             ("St", "St"),
             ("memcpy@@GLIBC_2.14", "memcpy"),
             ("_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE", "core::fmt::Write::write_fmt"),

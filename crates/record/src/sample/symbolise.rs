@@ -1,6 +1,10 @@
 //! Gives names and lines to the addresses of a module: debug information first, then symbols, then bounds.
 //!
-//! `addr2line` was chosen of three libraries that can do this.
+//! Three libraries were tried on 20,000 addresses of a Rust release binary (19,719 named, 81,000 frames, the same
+//! names): `addr2line` took 165 to 230 ms, `blazesym` 170 to 180 ms, `wholesym` 210 ms. `addr2line` was chosen: it
+//! alone leads to the entry of a function, and so to its declaration; it reads what was opened while the target
+//! lived rather than a path; and it brings 19 crates that are mostly here for unwinding already, `blazesym` 15
+//! of which a second version of `gimli`, `wholesym` about 200, an asynchronous runtime and a network client among them.
 
 use std::path::Path;
 use std::rc::Rc;
