@@ -66,7 +66,8 @@ impl TargetExecutor<'_, '_> {
         let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
         self.session.folder.clear_scratch();
         self.keep_output(&log, job, &replicate)?;
-        let line = format!("{} run {}: {}", job.planned.name, job.replicate + 1, ending(&replicate));
+        let line =
+            format!("{} run {}: {}", job.planned.name, job.replicate + 1, ending(&replicate));
         self.session.log(self.phase, &line);
         Ok(replicate)
     }

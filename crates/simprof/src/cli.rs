@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn everything_after_two_dashes_is_the_target() {
-        let cli = Cli::try_parse_from(["simprof", "run", "--quick", "--", "./prog", "--quick", "-n", "3"]);
+        let cli = Cli::try_parse_from([
+            "simprof", "run", "--quick", "--", "./prog", "--quick", "-n", "3",
+        ]);
         let Command::Run(args) = cli.expect("valid").command else { panic!("run") };
         assert_eq!(args.command, ["./prog", "--quick", "-n", "3"]);
     }

@@ -36,7 +36,10 @@ pub fn code(outcome: anyhow::Result<Ended>) -> ExitCode {
 /// Whether the mend lies in the command or the spec.
 fn is_wrong(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.is::<Wrong>() || cause.is::<SpecError>() || cause.is::<PlanError>() || cause.is::<FolderError>()
+        cause.is::<Wrong>()
+            || cause.is::<SpecError>()
+            || cause.is::<PlanError>()
+            || cause.is::<FolderError>()
     })
 }
 

@@ -64,7 +64,8 @@ impl RunFolder {
         run.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut folder = RunFolder { path, run, _lock: lock };
         folder.save()?;
-        point_latest(&output, &folder.run.name).map_err(|source| refused(&output.join(LATEST), source))?;
+        point_latest(&output, &folder.run.name)
+            .map_err(|source| refused(&output.join(LATEST), source))?;
         Ok(folder)
     }
 
@@ -136,12 +137,22 @@ pub fn now_ms() -> u64 {
 fn lock(output: &Path) -> Result<File, FolderError> {
     let path = output.join(LOCK);
     let refused = |source| FolderError::Refused { path: path.clone(), source };
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(refused)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(refused)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let owner = fs::read_to_string(&path).unwrap_or_default();
-            let owner = owner.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            let owner = owner
+                .trim()
+                .parse::<u32>()
+                .map(|pid| format!(" (process {pid})"))
+                .unwrap_or_default();
             return Err(FolderError::Busy { path: output.to_owned(), owner });
         }
         Err(TryLockError::Error(source)) => return Err(refused(source)),
@@ -169,7 +180,12 @@ fn fresh_folder(output: &Path) -> io::Result<PathBuf> {
 fn timestamp(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil_from_days(days);
-    format!("{year:04}-{month:02}-{day:02}_{:02}-{:02}-{:02}", rest / 3600, rest % 3600 / 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}_{:02}-{:02}-{:02}",
+        rest / 3600,
+        rest % 3600 / 60,
+        rest % 60
+    )
 }
 
 /// The Gregorian date of a day since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms", 2013).

@@ -9,7 +9,9 @@ use simprof_measure::campaign::Planned;
 use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
-use crate::spec::{Benchmark, CommandTemplate, Spec, SpecError, Strictness, TemplateError, Values, nearest};
+use crate::spec::{
+    Benchmark, CommandTemplate, Spec, SpecError, Strictness, TemplateError, Values, nearest,
+};
 
 /// Placeholders that every command may use.
 pub const BUILTINS: [&str; 3] = ["seed", "simprof", "scratch"];
@@ -143,7 +145,9 @@ pub enum PlanError {
         source: TemplateError,
     },
     /// There is nothing to run.
-    #[error("no command to profile: give one after `--`, or put `command = [...]` under [target] in simprof.toml")]
+    #[error(
+        "no command to profile: give one after `--`, or put `command = [...]` under [target] in simprof.toml"
+    )]
     NoCommand,
     /// A component that nothing measures.
     #[error("no component is named `{name}`; there are: {known}")]
@@ -154,7 +158,9 @@ pub enum PlanError {
         known: String,
     },
     /// A parameter that is swept and that the command does not use.
-    #[error("parameter `{name}` is swept but the command has no `{{{name}}}`, so the sweep would change nothing; put the placeholder in target.command or target.environment, or remove the sweep")]
+    #[error(
+        "parameter `{name}` is swept but the command has no `{{{name}}}`, so the sweep would change nothing; put the placeholder in target.command or target.environment, or remove the sweep"
+    )]
     InertParameter {
         /// The parameter.
         name: String,
@@ -175,7 +181,8 @@ pub fn plan(spec: Spec, request: &Request) -> Result<Plan, PlanError> {
     spec.check()?;
     let target = target(&spec, request)?;
     check_parameters(&spec, &target.command)?;
-    let repeats = request.repeats.map_or_else(|| default_repeats(request.mode), |repeats| repeats as usize);
+    let repeats =
+        request.repeats.map_or_else(|| default_repeats(request.mode), |repeats| repeats as usize);
     let defaults = &target.defaults;
     let mut plan = Plan {
         mode: request.mode,
@@ -219,8 +226,9 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
     let argv = &spec.target.command;
     let program = argv.first().filter(|program| !program.is_empty()).ok_or(PlanError::NoCommand)?;
     let known: Vec<&str> = spec.parameters.keys().map(String::as_str).chain(BUILTINS).collect();
-    let command = CommandTemplate::parse(argv, &spec.target.environment, &known, request.strictness)
-        .map_err(|source| PlanError::Template { key: "target.command".into(), source })?;
+    let command =
+        CommandTemplate::parse(argv, &spec.target.environment, &known, request.strictness)
+            .map_err(|source| PlanError::Template { key: "target.command".into(), source })?;
     let file_name = std::path::Path::new(program).file_name().unwrap_or(program.as_ref());
     let limit = spec.target.timeout_s.map(Duration::from_secs_f64);
     Ok(Target {
@@ -291,23 +299,33 @@ fn sweeps(spec: &Spec, defaults: &Parameters, mode: Mode, repeats: usize) -> Vec
                     repeats,
                 }
             };
-            Sweep { parameter: name.clone(), planned: parameter.values(mode).into_iter().map(point).collect() }
+            Sweep {
+                parameter: name.clone(),
+                planned: parameter.values(mode).into_iter().map(point).collect(),
+            }
         })
         .collect()
 }
 
-fn benchmarks(spec: &Spec, request: &Request, repeats: usize) -> Result<Vec<BenchmarkPlan>, PlanError> {
+fn benchmarks(
+    spec: &Spec,
+    request: &Request,
+    repeats: usize,
+) -> Result<Vec<BenchmarkPlan>, PlanError> {
     check_components(spec, &request.components)?;
     spec.benchmark
         .iter()
-        .filter(|benchmark| request.components.is_empty() || request.components.contains(&benchmark.component))
+        .filter(|benchmark| {
+            request.components.is_empty() || request.components.contains(&benchmark.component)
+        })
         .filter(|benchmark| request.mode == Mode::Full || !benchmark.full_only)
         .map(|benchmark| benchmark_plan(benchmark, request.mode, repeats))
         .collect()
 }
 
 fn check_components(spec: &Spec, wanted: &[String]) -> Result<(), PlanError> {
-    let mut known: Vec<&str> = spec.benchmark.iter().map(|benchmark| benchmark.component.as_str()).collect();
+    let mut known: Vec<&str> =
+        spec.benchmark.iter().map(|benchmark| benchmark.component.as_str()).collect();
     known.extend(spec.components.keys().map(String::as_str));
     known.sort_unstable();
     known.dedup();
@@ -327,12 +345,22 @@ fn check_components(spec: &Spec, wanted: &[String]) -> Result<(), PlanError> {
     }
 }
 
-fn benchmark_plan(benchmark: &Benchmark, mode: Mode, repeats: usize) -> Result<BenchmarkPlan, PlanError> {
+fn benchmark_plan(
+    benchmark: &Benchmark,
+    mode: Mode,
+    repeats: usize,
+) -> Result<BenchmarkPlan, PlanError> {
     let known: Vec<&str> = benchmark.baseline.keys().map(String::as_str).chain(BUILTINS).collect();
-    let command = CommandTemplate::parse(&benchmark.command, &BTreeMap::new(), &known, Strictness::Strict)
-        .map_err(|source| PlanError::Template { key: format!("benchmark {}", benchmark.name()), source })?;
+    let command =
+        CommandTemplate::parse(&benchmark.command, &BTreeMap::new(), &known, Strictness::Strict)
+            .map_err(|source| PlanError::Template {
+                key: format!("benchmark {}", benchmark.name()),
+                source,
+            })?;
     let axes = |axes: &BTreeMap<String, Values>| -> Vec<Axis> {
-        axes.iter().map(|(name, values)| Axis { name: name.clone(), values: values.of(mode).to_vec() }).collect()
+        axes.iter()
+            .map(|(name, values)| Axis { name: name.clone(), values: values.of(mode).to_vec() })
+            .collect()
     };
     let points = grid::star(&benchmark.baseline, &axes(&benchmark.sweep), &axes(&benchmark.arms));
     let planned = points
@@ -354,10 +382,13 @@ impl Plan {
         let of = |planned: &[Planned]| planned.iter().map(|planned| planned.repeats).sum::<usize>();
         match phase {
             Phase::Macro => self.cases.len(),
-            Phase::Component => self.benchmarks.iter().map(|benchmark| of(&benchmark.planned)).sum(),
+            Phase::Component => {
+                self.benchmarks.iter().map(|benchmark| of(&benchmark.planned)).sum()
+            }
             Phase::Line => 1,
             Phase::System => {
-                self.sweeps.iter().map(|sweep| of(&sweep.planned)).sum::<usize>() + self.timelines.len()
+                self.sweeps.iter().map(|sweep| of(&sweep.planned)).sum::<usize>()
+                    + self.timelines.len()
             }
         }
     }
@@ -381,9 +412,11 @@ impl Plan {
         let _ = writeln!(text, "target   {} ({argv})", self.target.name);
         let _ = writeln!(text, "mode     {mode}, seed {}, {} Hz", self.seed, self.sampling.rate_hz);
         for &phase in &self.phases {
-            let time = self.estimate_s(phase).map_or("time not known before a first run".to_owned(), |seconds| {
-                format!("about {seconds:.0} s")
-            });
+            let time = self
+                .estimate_s(phase)
+                .map_or("time not known before a first run".to_owned(), |seconds| {
+                    format!("about {seconds:.0} s")
+                });
             let _ = writeln!(text, "\n{phase}: {} processes, {time}", self.processes(phase));
             self.describe_phase(phase, &mut text);
         }
@@ -405,22 +438,41 @@ impl Plan {
             self.sampling.enough.as_secs()
         );
         match phase {
-            Phase::Macro => self.cases.iter().for_each(|case| line(format!("record {} ({enough})", case.name))),
+            Phase::Macro => {
+                self.cases.iter().for_each(|case| line(format!("record {} ({enough})", case.name)))
+            }
             Phase::Component if self.benchmarks.is_empty() => {
                 line("no [[benchmark]] in the spec: component shares of the recorded run".into());
             }
             Phase::Component => self.benchmarks.iter().for_each(|plan| {
                 let repeats = plan.planned.first().map_or(0, |planned| planned.repeats);
-                line(format!("{}: {} points x {repeats} processes", plan.benchmark.name(), plan.planned.len()));
+                line(format!(
+                    "{}: {} points x {repeats} processes",
+                    plan.benchmark.name(),
+                    plan.planned.len()
+                ));
             }),
-            Phase::Line => line(format!("record default ({enough}); functions chosen by phases 1 and 2{}", asked(&self.functions))),
+            Phase::Line => line(format!(
+                "record default ({enough}); functions chosen by phases 1 and 2{}",
+                asked(&self.functions)
+            )),
             Phase::System => {
                 for sweep in &self.sweeps {
                     let repeats = sweep.planned.first().map_or(0, |planned| planned.repeats);
-                    let values: Vec<String> = sweep.planned.iter().map(|planned| planned.parameters[&sweep.parameter].to_string()).collect();
-                    line(format!("sweep {} over {} x {repeats} processes", sweep.parameter, values.join(", ")));
+                    let values: Vec<String> = sweep
+                        .planned
+                        .iter()
+                        .map(|planned| planned.parameters[&sweep.parameter].to_string())
+                        .collect();
+                    line(format!(
+                        "sweep {} over {} x {repeats} processes",
+                        sweep.parameter,
+                        values.join(", ")
+                    ));
                 }
-                self.timelines.iter().for_each(|case| line(format!("resources over time: {}", case.name)));
+                self.timelines
+                    .iter()
+                    .for_each(|case| line(format!("resources over time: {}", case.name)));
             }
         }
     }

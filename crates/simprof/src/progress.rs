@@ -61,7 +61,12 @@ impl Progress {
             bar.set_position(self.phase.done as u64);
         } else if self.phase.said.elapsed() >= QUIET {
             self.phase.said = Instant::now();
-            eprintln!("  {} of {}{}: {what}", self.phase.done, self.phase.planned, self.time_left());
+            eprintln!(
+                "  {} of {}{}: {what}",
+                self.phase.done,
+                self.phase.planned,
+                self.time_left()
+            );
         }
     }
 

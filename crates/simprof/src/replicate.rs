@@ -67,7 +67,12 @@ fn fail(replicate: &mut Replicate, status: Status, reason: String) {
     replicate.reason = Some(reason);
 }
 
-fn fill(replicate: &mut Replicate, recording: &Recording, output: &Path, timeout: Option<Duration>) {
+fn fill(
+    replicate: &mut Replicate,
+    recording: &Recording,
+    output: &Path,
+    timeout: Option<Duration>,
+) {
     totals(&mut replicate.metrics, recording);
     steps(&mut replicate.metrics, recording);
     if let Some(reason) = failure(recording, timeout) {

@@ -86,7 +86,13 @@ impl Runner {
     }
 
     /// The argument vector that an invocation would start.
-    pub fn argv(&self, command: &CommandTemplate, parameters: &Parameters, seed: u64, scratch: &Path) -> Vec<String> {
+    pub fn argv(
+        &self,
+        command: &CommandTemplate,
+        parameters: &Parameters,
+        seed: u64,
+        scratch: &Path,
+    ) -> Vec<String> {
         command.argv(&self.values(parameters, seed, scratch))
     }
 
@@ -94,7 +100,10 @@ impl Runner {
     ///
     /// # Errors
     /// Where it cannot be started or observed; how it ended is in the recording.
-    pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, simprof_record::RecordError> {
+    pub fn run(
+        &self,
+        invocation: &Invocation<'_>,
+    ) -> Result<Recording, simprof_record::RecordError> {
         let values = self.values(invocation.parameters, invocation.seed, &invocation.scratch);
         let (sampling, resources) = match invocation.observe {
             Observe::Stacks { rate_hz } => (Some(self.sampling(rate_hz)), Some(RESOURCE_INTERVAL)),
@@ -112,7 +121,10 @@ impl Runner {
             resources,
             marks: true,
             step_pattern: self.step_pattern.clone(),
-            guardian: Guardian { program: self.simprof.clone(), arguments: vec![GUARDIAN_COMMAND.into()] },
+            guardian: Guardian {
+                exe: self.simprof.clone(),
+                arguments: vec![GUARDIAN_COMMAND.into()],
+            },
         };
         launch(&request, &self.cancel)
     }
@@ -144,7 +156,8 @@ pub fn failure(recording: &Recording, timeout: Option<Duration>) -> Option<Strin
     let reason = match &recording.outcome {
         Outcome::Exited(0) => return None,
         Outcome::TimedOut => {
-            let limit = timeout.map_or(String::new(), |limit| format!(" within {} s", limit.as_secs_f64()));
+            let limit =
+                timeout.map_or(String::new(), |limit| format!(" within {} s", limit.as_secs_f64()));
             format!("no end{limit}: raise --timeout or make the run shorter")
         }
         Outcome::Cancelled => "interrupted".to_owned(),
@@ -152,7 +165,9 @@ pub fn failure(recording: &Recording, timeout: Option<Duration>) -> Option<Strin
     };
     let said = recording.stderr_tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
     Some(match (&recording.outcome, said) {
-        (Outcome::Exited(_) | Outcome::Signalled { .. }, Some(said)) => format!("{reason}; its last words: {said}"),
+        (Outcome::Exited(_) | Outcome::Signalled { .. }, Some(said)) => {
+            format!("{reason}; its last words: {said}")
+        }
         _ => reason,
     })
 }

@@ -129,7 +129,8 @@ impl Session<'_> {
     pub fn write(&mut self, phase: Phase, name: &str, content: &[u8]) -> Result<()> {
         let path = self.phase_folder(phase)?.join(name);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
         }
         simprof_model::write_atomically(&path, content)?;
         self.note_file(phase, name);
@@ -148,9 +149,9 @@ impl Session<'_> {
 
     /// Appends a line to the phase's log; a log that cannot be written stops the run.
     pub fn log(&mut self, phase: Phase, line: &str) {
-        let logged = self
-            .phase_folder(phase)
-            .and_then(|folder| Ok(append_line(&folder.join(format!("{}.log", phase.folder())), line)?));
+        let logged = self.phase_folder(phase).and_then(|folder| {
+            Ok(append_line(&folder.join(format!("{}.log", phase.folder())), line)?)
+        });
         match logged {
             Ok(()) => self.note_file(phase, &format!("{}.log", phase.folder())),
             Err(error) => self.stop(&error),
@@ -165,7 +166,9 @@ impl Session<'_> {
         let mut status = Status::Skipped;
         self.folder.update(|run| {
             if let Some(record) = run.phase_mut(phase) {
-                status = Status::of_parts(record.measurements.iter().map(|measurement| measurement.status));
+                status = Status::of_parts(
+                    record.measurements.iter().map(|measurement| measurement.status),
+                );
                 record.status = Some(status);
                 record.ended_ms = Some(now_ms());
             }

@@ -1,14 +1,15 @@
 //! `simprof doctor`: what this machine and this target allow, each lack with its consequence and its mend.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use anyhow::Result;
-use simprof_record::{Capability, CapabilityState};
+use simprof_record::{Capability, Inquiry, State, capabilities};
 
 use crate::cli::DoctorArgs;
 use crate::exit::Ended;
 
-/// Prints what is allowed.
+/// Prints what is allowed. What is missing is said, and is no failure of this command.
 ///
 /// # Errors
 /// Where standard output cannot be written.
@@ -17,25 +18,47 @@ pub fn run(arguments: &DoctorArgs) -> Result<Ended> {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.to_string_lossy().into_owned(),
     };
-    let found = simprof_record::capabilities(Some(&target));
-    let text = if arguments.json { serde_json::to_string_pretty(&found)? + "\n" } else { describe(&found) };
+    let inquiry =
+        Inquiry { program: Some(&target), directory: None, output: Path::new("profiling_results") };
+    let found = capabilities(&inquiry);
+    let text = if arguments.json { json(&found)? } else { describe(&found) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    let missing = found.iter().any(|capability| capability.state == CapabilityState::Missing && capability.required);
-    Ok(if missing { Ended::WithFailures } else { Ended::Well })
+    Ok(Ended::Well)
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Available => "ok",
+        State::Degraded => "degraded",
+        State::Missing => "missing",
+    }
+}
+
+fn json(found: &[Capability]) -> Result<String> {
+    let rows: Vec<_> = found
+        .iter()
+        .map(|capability| {
+            serde_json::json!({
+                "name": capability.name,
+                "state": word(capability.state),
+                "detail": capability.detail,
+                "consequence": capability.consequence,
+                "mend": capability.mend,
+            })
+        })
+        .collect();
+    Ok(serde_json::to_string_pretty(&rows)? + "\n")
 }
 
 fn describe(found: &[Capability]) -> String {
     let mut text = String::new();
     for capability in found {
-        let mark = match capability.state {
-            CapabilityState::Available => "ok      ",
-            CapabilityState::Degraded => "degraded",
-            CapabilityState::Missing => "missing ",
-        };
-        text.push_str(&format!("{mark}  {}: {}\n", capability.name, capability.detail));
-        if capability.state != CapabilityState::Available {
-            text.push_str(&format!("            so:   {}\n", capability.consequence));
-            text.push_str(&format!("            mend: {}\n", capability.mend));
+        let Capability { name, detail, consequence, mend, .. } = capability;
+        text.push_str(&format!("{:<9} {name}: {detail}\n", word(capability.state)));
+        for (label, said) in [("so", consequence), ("mend", mend)] {
+            if !said.is_empty() {
+                text.push_str(&format!("          {label:<5}{said}\n"));
+            }
         }
     }
     text

@@ -10,7 +10,8 @@ use crate::exit::{Ended, Wrong};
 use crate::spec::INIT;
 
 /// The line of the template that names the command.
-const COMMAND_LINE: &str = "command = [\"./simulation\", \"--agents\", \"{agents}\", \"--steps\", \"{steps}\"]";
+const COMMAND_LINE: &str =
+    "command = [\"./simulation\", \"--agents\", \"{agents}\", \"--steps\", \"{steps}\"]";
 
 /// Writes the spec.
 ///
@@ -23,12 +24,18 @@ pub fn run(arguments: &InitArgs) -> Result<Ended> {
     let mut file = match options.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let text = format!("{} exists; `--force` replaces it, `--output FILE` writes another", path.display());
+            let text = format!(
+                "{} exists; `--force` replaces it, `--output FILE` writes another",
+                path.display()
+            );
             return Err(Wrong(text).into());
         }
-        Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot write {}", path.display()));
+        }
     };
-    file.write_all(text(&arguments.command).as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    file.write_all(text(&arguments.command).as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("simprof: wrote {}; `simprof run --plan` shows what it means", path.display());
     Ok(Ended::Well)
 }
@@ -39,10 +46,17 @@ fn text(command: &[String]) -> String {
         return INIT.to_owned();
     }
     let escaped = |argument: &String| argument.replace('{', "{{").replace('}', "}}");
-    let argv: Vec<String> = command.iter().map(|argument| toml::Value::String(escaped(argument)).to_string()).collect();
+    let argv: Vec<String> =
+        command.iter().map(|argument| toml::Value::String(escaped(argument)).to_string()).collect();
     let commented = INIT
         .lines()
-        .map(|line| if line.starts_with("agents =") || line.starts_with("steps =") { format!("# {line}") } else { line.to_owned() })
+        .map(|line| {
+            if line.starts_with("agents =") || line.starts_with("steps =") {
+                format!("# {line}")
+            } else {
+                line.to_owned()
+            }
+        })
         .collect::<Vec<_>>()
         .join("\n");
     commented.replace(COMMAND_LINE, &format!("command = [{}]", argv.join(", "))) + "\n"

@@ -85,7 +85,10 @@ fn recorder(name: &str) -> Result<Recorder> {
         "auto" => Ok(Recorder::Auto),
         "cycles" => Ok(Recorder::Cycles),
         "cpu-clock" => Ok(Recorder::CpuClock),
-        _ => Err(Wrong(format!("there is no recorder `{name}`; there are: {}", KNOWN.join(", "))).into()),
+        _ => {
+            Err(Wrong(format!("there is no recorder `{name}`; there are: {}", KNOWN.join(", ")))
+                .into())
+        }
     }
 }
 
@@ -104,8 +107,10 @@ fn request(arguments: &RunArgs, strictness: Strictness) -> Request {
 }
 
 fn rules(spec: &Spec) -> Result<ComponentRules> {
-    ComponentRules::new(spec.components.iter().map(|(name, patterns)| (name.clone(), patterns.clone())))
-        .map_err(|error| Wrong(format!("[components]: {error}")).into())
+    ComponentRules::new(
+        spec.components.iter().map(|(name, patterns)| (name.clone(), patterns.clone())),
+    )
+    .map_err(|error| Wrong(format!("[components]: {error}")).into())
 }
 
 /// A flag that SIGINT, SIGTERM and SIGHUP set; a second SIGINT ends simprof at once, and its
@@ -139,11 +144,13 @@ fn build(plan: &Plan) -> Result<()> {
     if let Some(directory) = &plan.target.directory {
         command.current_dir(directory);
     }
-    let status = command
-        .status()
-        .with_context(|| format!("target.build: cannot run `{program}`; is it installed and on the PATH?"))?;
+    let status = command.status().with_context(|| {
+        format!("target.build: cannot run `{program}`; is it installed and on the PATH?")
+    })?;
     if !status.success() {
-        anyhow::bail!("target.build: `{shown}` {status}; mend the build, or remove `build` from the spec");
+        anyhow::bail!(
+            "target.build: `{shown}` {status}; mend the build, or remove `build` from the spec"
+        );
     }
     Ok(())
 }
@@ -247,7 +254,10 @@ fn say_failures(session: &Session<'_>) {
         eprintln!("simprof: {phase}: {} {}: {reason}", measurement.name, measurement.status);
     }
     if failed.len() > NAMED {
-        eprintln!("simprof: and {} more that did not end well; run.json names all", failed.len() - NAMED);
+        eprintln!(
+            "simprof: and {} more that did not end well; run.json names all",
+            failed.len() - NAMED
+        );
     }
 }
 
@@ -266,7 +276,10 @@ fn say_results(session: &Session<'_>) {
         }
     }
     let folder = shown(session.path());
-    eprintln!("\nsimprof: reports in {0}: PHASE1_REPORT.md to PHASE4_REPORT.md in their phases, {CROSS_REFERENCE}", folder.display());
+    eprintln!(
+        "\nsimprof: reports in {0}: PHASE1_REPORT.md to PHASE4_REPORT.md in their phases, {CROSS_REFERENCE}",
+        folder.display()
+    );
     println!("{}", folder.display());
 }
 
@@ -305,7 +318,8 @@ mod tests {
             let plan = plan::plan(spec.clone(), &request).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(plan.phases.len(), 4);
             let limit = if mode == Mode::Quick { 60.0 } else { 600.0 };
-            let total: f64 = plan.phases.iter().map(|&phase| plan.estimate_s(phase).expect("known")).sum();
+            let total: f64 =
+                plan.phases.iter().map(|&phase| plan.estimate_s(phase).expect("known")).sum();
             assert!(total <= limit, "{mode:?} is estimated at {total} s");
             for component in ["spatial", "observation", "database"] {
                 assert!(plan.benchmarks.iter().any(|plan| plan.benchmark.component == component));

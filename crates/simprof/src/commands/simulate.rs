@@ -119,7 +119,8 @@ pub fn run(arguments: &SimulateArgs) -> Result<Ended> {
     simulation.run(mark)?;
     let wall = began.elapsed();
     let summary = simulation.finish()?;
-    let text = if arguments.json { json(&summary, config.seed, wall)? } else { text(&summary, wall) };
+    let text =
+        if arguments.json { json(&summary, config.seed, wall)? } else { text(&summary, wall) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(Ended::Well)
 }
@@ -128,7 +129,9 @@ pub fn run(arguments: &SimulateArgs) -> Result<Ended> {
 fn mark(event: StepEvent) {
     match event {
         StepEvent::Begin { step } => simprof_probe::step_begin(step),
-        StepEvent::End(report) => simprof_probe::step_end_with_population(report.step, report.living),
+        StepEvent::End(report) => {
+            simprof_probe::step_end_with_population(report.step, report.living)
+        }
     }
 }
 

@@ -24,7 +24,11 @@ pub fn run(arguments: &StatusArgs) -> Result<Ended> {
     let mut last = String::new();
     loop {
         let run: Run = read(&manifest)?;
-        let text = if arguments.json { serde_json::to_string(&run)? + "\n" } else { describe(&run, &manifest) };
+        let text = if arguments.json {
+            serde_json::to_string(&run)? + "\n"
+        } else {
+            describe(&run, &manifest)
+        };
         if text != last {
             let mut out = std::io::stdout().lock();
             out.write_all(text.as_bytes())?;
@@ -57,7 +61,10 @@ fn read(manifest: &Path) -> Result<Run> {
 fn find(folder: &Path) -> Result<PathBuf> {
     let candidates = [folder.join(MANIFEST), folder.join(LATEST).join(MANIFEST)];
     candidates.into_iter().find(|path| path.exists()).ok_or_else(|| {
-        let text = format!("no run in {}: start one with `simprof run`, or name its folder", folder.display());
+        let text = format!(
+            "no run in {}: start one with `simprof run`, or name its folder",
+            folder.display()
+        );
         Wrong(text).into()
     })
 }
@@ -126,7 +133,12 @@ fn phase_line(record: &PhaseRecord) -> String {
         (None, None) => "waits".to_owned(),
         (None, Some(started)) => format!("runs: {}{}", record.current, time_left(record, started)),
     };
-    format!("  {:<20} {:>4} of {:<4} {state}", record.phase.to_string(), record.done, record.planned)
+    format!(
+        "  {:<20} {:>4} of {:<4} {state}",
+        record.phase.to_string(),
+        record.done,
+        record.planned
+    )
 }
 
 fn time_left(record: &PhaseRecord, started_ms: u64) -> String {
@@ -142,10 +154,15 @@ fn time_left(record: &PhaseRecord, started_ms: u64) -> String {
 }
 
 fn failures(record: &PhaseRecord, text: &mut String) {
-    let bad = |status: Status| matches!(status, Status::Failed | Status::TimedOut | Status::Partial);
+    let bad =
+        |status: Status| matches!(status, Status::Failed | Status::TimedOut | Status::Partial);
     for measurement in record.measurements.iter().filter(|measurement| bad(measurement.status)) {
         let reason = measurement.reason.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "  {}: {} {}: {reason}", record.phase, measurement.name, measurement.status);
+        let _ = writeln!(
+            text,
+            "  {}: {} {}: {reason}",
+            record.phase, measurement.name, measurement.status
+        );
     }
 }
 

@@ -6,9 +6,7 @@ use anyhow::Result;
 use simprof_measure::campaign;
 use simprof_model::{Measurement, Phase, Status, Value};
 use simprof_report::document::component_report;
-use simprof_report::summary::{
-    BenchmarkShape, ComponentSummary, Head, InSitu, component_summary,
-};
+use simprof_report::summary::{BenchmarkShape, ComponentSummary, Head, InSitu, component_summary};
 
 use super::record::{file_stem, record};
 use crate::campaign::TargetExecutor;
@@ -27,7 +25,8 @@ const MARGIN: f64 = simprof_stats::MARGIN_FLOOR;
 /// # Errors
 /// Where results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
-    let summary = if session.plan.benchmarks.is_empty() { in_situ(session)? } else { benchmarks(session)? };
+    let summary =
+        if session.plan.benchmarks.is_empty() { in_situ(session)? } else { benchmarks(session)? };
     session.write(PHASE, "phase2_summary.json", &super::csv::json(&summary)?)?;
     let report = component_report(&summary, &session.folder.run().machine);
     session.write(PHASE, "PHASE2_REPORT.md", report.as_bytes())?;
@@ -43,13 +42,21 @@ fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {
     let plans = session.plan.benchmarks.clone();
     session.begin(PHASE, session.plan.processes(PHASE))?;
     let planned: Vec<_> = plans.iter().flat_map(|plan| plan.planned.iter().cloned()).collect();
-    let commands = plans.iter().flat_map(|plan| plan.planned.iter().map(|_| &plan.command)).collect();
+    let commands =
+        plans.iter().flat_map(|plan| plan.planned.iter().map(|_| &plan.command)).collect();
     let seed = session.plan.seed;
-    let mut executor = TargetExecutor { session, phase: PHASE, commands, observe: Observe::Nothing, done_before: 0 };
+    let mut executor = TargetExecutor {
+        session,
+        phase: PHASE,
+        commands,
+        observe: Observe::Nothing,
+        done_before: 0,
+    };
     let measurements = campaign::run(&planned, seed, &mut executor);
     write_samples(session, &measurements)?;
     let shapes = shapes(&plans, &measurements);
-    let outcome = format!("{} points measured", measurements.iter().filter(|m| m.status.is_ok()).count());
+    let outcome =
+        format!("{} points measured", measurements.iter().filter(|m| m.status.is_ok()).count());
     session.end(PHASE, &outcome)?;
     let summary = component_summary(head(session), &shapes);
     Ok(summary)
@@ -126,13 +133,17 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
     summary.statements = components
         .iter()
         .take(3)
-        .map(|component| format!("{} takes {:.1} % of CPU time.", component.name, component.share * 100.0))
+        .map(|component| {
+            format!("{} takes {:.1} % of CPU time.", component.name, component.share * 100.0)
+        })
         .collect();
     summary.in_situ = Some(InSitu { source, components });
     Ok(summary)
 }
 
-fn recorded_here(session: &mut Session<'_>) -> Result<(String, Vec<simprof_report::summary::ComponentCost>)> {
+fn recorded_here(
+    session: &mut Session<'_>,
+) -> Result<(String, Vec<simprof_report::summary::ComponentCost>)> {
     let parameters = session.plan.target.defaults.clone();
     let case = Case { name: "default".into(), parameters };
     let recorded = record(session, PHASE, &case, 0)?;

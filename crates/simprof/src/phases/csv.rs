@@ -21,7 +21,15 @@ pub fn json(summary: &impl Serialize) -> Result<Vec<u8>> {
 pub fn samples<'a>(measurements: impl IntoIterator<Item = &'a Measurement>) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
-        "component", "operation", "parameters", "status", "seed", "order", "metric", "sample", "value",
+        "component",
+        "operation",
+        "parameters",
+        "status",
+        "seed",
+        "order",
+        "metric",
+        "sample",
+        "value",
     ])?;
     for measurement in measurements {
         write_measurement(&mut writer, measurement)?;
@@ -40,7 +48,11 @@ fn write_measurement(writer: &mut csv::Writer<Vec<u8>>, measurement: &Measuremen
         for (name, metric) in &replicate.metrics {
             for (index, value) in metric.samples.iter().enumerate() {
                 let (index, value) = (index.to_string(), value.to_string());
-                writer.write_record(start.iter().copied().chain([name.as_str(), &index, &value]))?;
+                writer.write_record(start.iter().copied().chain([
+                    name.as_str(),
+                    &index,
+                    &value,
+                ]))?;
             }
         }
         for (name, value) in &replicate.counters {

@@ -55,13 +55,23 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let lines = hottest(&found);
     let outcome = lines.first().map_or_else(
         || "no line is known".to_owned(),
-        |line| format!("{}:{} takes {:.1} % of CPU time", short(&line.file), line.line, line.cpu_share * 100.0),
+        |line| {
+            format!(
+                "{}:{} takes {:.1} % of CPU time",
+                short(&line.file),
+                line.line,
+                line.cpu_share * 100.0
+            )
+        },
     );
     session.end(PHASE, &outcome)?;
     let runs = recorded.wall_ns.len();
     let summary = LineSummary {
         head: Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned")),
-        profile: recorded.profile.as_ref().map(|profile| profile_summary(&profile.provenance, runs)),
+        profile: recorded
+            .profile
+            .as_ref()
+            .map(|profile| profile_summary(&profile.provenance, runs)),
         statements: statements(&found, &lines),
         functions: found,
         lines,
@@ -109,7 +119,9 @@ fn from_macro(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
 
 /// The heaviest functions of the component whose time surely grows fastest.
 fn from_component(session: &Session<'_>) -> Vec<Chosen> {
-    let (Some(component), Some((macro_, _))) = (&session.evidence.component, &session.evidence.macro_) else {
+    let (Some(component), Some((macro_, _))) =
+        (&session.evidence.component, &session.evidence.macro_)
+    else {
         return Vec::new();
     };
     let Some(name) = steepest(component) else { return Vec::new() };
@@ -175,10 +187,17 @@ fn look_at(
 }
 
 /// A function that was asked for by name and is not there is a failure; others are skipped.
-fn not_found(session: &mut Session<'_>, chosen: &Chosen, error: Option<&ReportError>) -> Result<()> {
+fn not_found(
+    session: &mut Session<'_>,
+    chosen: &Chosen,
+    error: Option<&ReportError>,
+) -> Result<()> {
     let reason = match error {
         Some(error) => format!("`{}` cannot be looked for: {error}", chosen.asked),
-        None => format!("no sample has a function that `{}` names: it took no time, was inlined away, or is named otherwise (see phase1_summary.json)", chosen.asked),
+        None => format!(
+            "no sample has a function that `{}` names: it took no time, was inlined away, or is named otherwise (see phase1_summary.json)",
+            chosen.asked
+        ),
     };
     if chosen.by != "name" || !session.plan.functions.contains(&chosen.asked) {
         session.warn(PHASE, reason);

@@ -55,7 +55,8 @@ fn summarise(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
         rules: &session.rules,
         counters: recorded.counters.clone(),
     });
-    let folder = if case.name == "default" { String::new() } else { format!("{}/", file_stem(&case.name)) };
+    let folder =
+        if case.name == "default" { String::new() } else { format!("{}/", file_stem(&case.name)) };
     write_profile(session, PHASE, &folder, profile)?;
     session.write(PHASE, &format!("{folder}steps.csv"), steps_csv(recorded).as_bytes())?;
     Ok(summary)
@@ -65,11 +66,18 @@ fn summarise(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
 ///
 /// # Errors
 /// Where a file cannot be written.
-pub fn write_profile(session: &mut Session<'_>, phase: Phase, folder: &str, profile: &Profile) -> Result<()> {
+pub fn write_profile(
+    session: &mut Session<'_>,
+    phase: Phase,
+    folder: &str,
+    profile: &Profile,
+) -> Result<()> {
     for export in &EXPORTS {
         match export.to_bytes(profile) {
             Ok(bytes) => session.write(phase, &format!("{folder}{}", export.file_name), &bytes)?,
-            Err(error) => session.warn(phase, format!("{} was not written: {error}", export.file_name)),
+            Err(error) => {
+                session.warn(phase, format!("{} was not written: {error}", export.file_name))
+            }
         }
     }
     session.write(phase, &format!("{folder}profile.json"), &serde_json::to_vec(profile)?)
@@ -81,7 +89,8 @@ fn steps_csv(recorded: &Recorded) -> String {
         for step in &steps.steps.steps {
             let begin = step.begin_ns.saturating_sub(steps.start_ns) as f64 * 1e-6;
             let duration = step.duration_ns() as f64 * 1e-6;
-            let population = step.population.map_or_else(String::new, |population| population.to_string());
+            let population =
+                step.population.map_or_else(String::new, |population| population.to_string());
             let _ = writeln!(text, "{run},{},{begin:.6},{duration:.6},{population}", step.index);
         }
     }

@@ -80,7 +80,11 @@ fn speed(session: &Session<'_>, limits: &Readiness) -> Check {
         .flat_map(|measurement| measurement.replicate_medians("steps_per_second"))
         .collect();
     let Ok(rate) = simprof_stats::median(&rates) else {
-        return not_measured(CHECK, limits.steps_per_second, "the target marks no steps, or no run with the default parameters ended well");
+        return not_measured(
+            CHECK,
+            limits.steps_per_second,
+            "the target marks no steps, or no run with the default parameters ended well",
+        );
     };
     let interval = simprof_stats::median_interval(&rates, 0.95).ok().filter(|_| rates.len() >= 6);
     let (verdict, word) = if rate >= limits.steps_per_second {
@@ -97,22 +101,32 @@ fn speed(session: &Session<'_>, limits: &Readiness) -> Check {
         threshold: limits.steps_per_second,
         verdict,
         word: word.to_owned(),
-        evidence: format!("median of {} runs with the default parameters, not sampled", rates.len()),
+        evidence: format!(
+            "median of {} runs with the default parameters, not sampled",
+            rates.len()
+        ),
     }
 }
 
 /// KB for each further agent: the slope of the peak resident set in the size.
 fn memory(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>) -> Check {
     let check = format!("KB per {}", size.map_or("agent", |size| size.trim_end_matches('s')));
-    let of_memory = |fit: &&&(Law, ScalingFit)| Some(fit.0.parameter.as_str()) == size && fit.0.metric == "peak_rss_bytes";
+    let of_memory = |fit: &&&(Law, ScalingFit)| {
+        Some(fit.0.parameter.as_str()) == size && fit.0.metric == "peak_rss_bytes"
+    };
     let Some((law, _)) = fits.iter().find(of_memory) else {
         return not_measured(&check, limits.kb_per_agent, "the model's size is not swept");
     };
     let Some(slope) = slope(&law.sizes, &law.medians) else {
-        return not_measured(&check, limits.kb_per_agent, "too few sizes to tell memory that grows with them from memory that does not");
+        return not_measured(
+            &check,
+            limits.kb_per_agent,
+            "too few sizes to tell memory that grows with them from memory that does not",
+        );
     };
     let kb = slope.value / 1024.0;
-    let (verdict, word) = judge(kb, limits.kb_per_agent, limits.kb_per_agent_high, ["good", "acceptable", "high"]);
+    let (verdict, word) =
+        judge(kb, limits.kb_per_agent, limits.kb_per_agent_high, ["good", "acceptable", "high"]);
     Check {
         check,
         value: Some(kb),
@@ -120,7 +134,11 @@ fn memory(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>) -
         threshold: limits.kb_per_agent,
         verdict,
         word,
-        evidence: format!("slope of the peak resident set over {} sizes, {} runs", law.sizes.len(), law.n),
+        evidence: format!(
+            "slope of the peak resident set over {} sizes, {} runs",
+            law.sizes.len(),
+            law.n
+        ),
     }
 }
 
@@ -137,10 +155,12 @@ fn slope(x: &[f64], y: &[f64]) -> Option<Slope> {
         return None;
     }
     let pairs = (0..x.len()).flat_map(|i| (i + 1..x.len()).map(move |j| (i, j)));
-    let slopes: Vec<f64> = pairs.filter(|&(i, j)| x[i] != x[j]).map(|(i, j)| (y[j] - y[i]) / (x[j] - x[i])).collect();
+    let slopes: Vec<f64> =
+        pairs.filter(|&(i, j)| x[i] != x[j]).map(|(i, j)| (y[j] - y[i]) / (x[j] - x[i])).collect();
     let value = simprof_stats::median(&slopes).ok()?;
     let end = |percentile: f64| simprof_stats::percentile(&slopes, percentile).ok();
-    let interval = if x.len() >= 5 { end(2.5).zip(end(97.5)).map(|(low, high)| [low, high]) } else { None };
+    let interval =
+        if x.len() >= 5 { end(2.5).zip(end(97.5)).map(|(low, high)| [low, high]) } else { None };
     Some(Slope { value, interval })
 }
 
@@ -150,9 +170,18 @@ fn growth(limits: &Readiness, timelines: &[TimelineSummary]) -> Check {
     let grown = timelines.iter().filter_map(|timeline| Some((timeline, timeline.growth.as_ref()?)));
     let worst = grown.max_by(|a, b| a.1.kb_per_step.total_cmp(&b.1.kb_per_step));
     let Some((timeline, growth)) = worst else {
-        return not_measured(CHECK, limits.growth_kb_per_step, "the target marks no steps, or the run is too short to follow its memory: make it longer with [phase4] timelines");
+        return not_measured(
+            CHECK,
+            limits.growth_kb_per_step,
+            "the target marks no steps, or the run is too short to follow its memory: make it longer with [phase4] timelines",
+        );
     };
-    let judged = judge(growth.kb_per_step, limits.growth_kb_per_step, limits.growth_kb_per_step_leak, ["stable", "watch", "leak"]);
+    let judged = judge(
+        growth.kb_per_step,
+        limits.growth_kb_per_step,
+        limits.growth_kb_per_step_leak,
+        ["stable", "watch", "leak"],
+    );
     let (verdict, word) = match growth.verdict.as_str() {
         "steady" | "levelled off" => (ReadinessVerdict::Good, "stable".to_owned()),
         "grows" => judged,
@@ -180,7 +209,12 @@ fn exponent(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>)
         let why = law.inadequate.clone().unwrap_or_else(|| "the sizes do not tell".to_owned());
         return not_measured(&check, limits.exponent_linear, &why);
     };
-    let (verdict, word) = judge(exponent, limits.exponent_linear, limits.exponent_poor, ["linear", "sub-quadratic", "poor"]);
+    let (verdict, word) = judge(
+        exponent,
+        limits.exponent_linear,
+        limits.exponent_poor,
+        ["linear", "sub-quadratic", "poor"],
+    );
     Check {
         check,
         value: Some(exponent),
@@ -188,7 +222,13 @@ fn exponent(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>)
         threshold: limits.exponent_linear,
         verdict,
         word,
-        evidence: format!("{} over {} sizes, {} runs: {}", law.metric, law.sizes.len(), law.n, law.models.join(" or ")),
+        evidence: format!(
+            "{} over {} sizes, {} runs: {}",
+            law.metric,
+            law.sizes.len(),
+            law.n,
+            law.models.join(" or ")
+        ),
     }
 }
 
@@ -199,9 +239,12 @@ pub fn statements(
     size: Option<&str>,
     timelines: &[TimelineSummary],
 ) -> Vec<String> {
-    let parameters: Vec<&str> = session.plan.sweeps.iter().map(|sweep| sweep.parameter.as_str()).collect();
-    let mut sentences: Vec<String> =
-        parameters.iter().filter_map(|parameter| law_sentence(&time_law(fits, parameter)?.0)).collect();
+    let parameters: Vec<&str> =
+        session.plan.sweeps.iter().map(|sweep| sweep.parameter.as_str()).collect();
+    let mut sentences: Vec<String> = parameters
+        .iter()
+        .filter_map(|parameter| law_sentence(&time_law(fits, parameter)?.0))
+        .collect();
     sentences.extend(size.and_then(|size| capacity(session, time_law(fits, size)?)));
     sentences.extend(timelines.iter().take(1).map(|timeline| {
         format!(
@@ -217,7 +260,9 @@ pub fn statements(
 fn law_sentence(law: &Law) -> Option<String> {
     let what = law.metric.trim_end_matches("_ms");
     match (law.exponent, law.exponent_interval, &law.inadequate) {
-        (_, _, Some(why)) => Some(format!("How {what} time grows with {} cannot be told: {why}.", law.parameter)),
+        (_, _, Some(why)) => {
+            Some(format!("How {what} time grows with {} cannot be told: {why}.", law.parameter))
+        }
         (Some(exponent), Some([low, high]), None) => Some(format!(
             "{what} time grows as {}^{exponent:.2} (95 % interval {low:.2} to {high:.2}), best described by {}, n = {}.",
             law.parameter,

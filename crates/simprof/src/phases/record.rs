@@ -32,10 +32,19 @@ pub struct Recorded {
 ///
 /// # Errors
 /// Where results cannot be written.
-pub fn record(session: &mut Session<'_>, phase: Phase, case: &Case, done: usize) -> Result<Recorded> {
+pub fn record(
+    session: &mut Session<'_>,
+    phase: Phase,
+    case: &Case,
+    done: usize,
+) -> Result<Recorded> {
     let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
-    let mut recorded =
-        Recorded { profile: None, steps: Vec::new(), wall_ns: Vec::new(), counters: BTreeMap::new() };
+    let mut recorded = Recorded {
+        profile: None,
+        steps: Vec::new(),
+        wall_ns: Vec::new(),
+        counters: BTreeMap::new(),
+    };
     let mut measurement = blank(case);
     session.current(phase, &case.name)?;
     loop {
@@ -128,12 +137,11 @@ fn once(
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
     if recording.profile.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
-        measurement.reason = Some(
-            recording.sampling_error.as_ref().map_or_else(
+        measurement.reason =
+            Some(recording.sampling_error.as_ref().map_or_else(
                 || "the target could not be sampled".to_owned(),
                 |error| describe(error),
-            ),
-        );
+            ));
     }
     Ok(recording.profile)
 }

@@ -5,9 +5,7 @@ use simprof_measure::campaign::{self, Planned};
 use simprof_model::{Measurement, Phase, Value};
 use simprof_report::chart::{ScalingChart, ScalingSeries, Unit, scaling_chart, timeline_chart};
 use simprof_report::document::system_report;
-use simprof_report::summary::{
-    Head, Law, Prediction, SystemSummary, TimelineSummary, laws, sizes,
-};
+use simprof_report::summary::{Head, Law, Prediction, SystemSummary, TimelineSummary, laws, sizes};
 use simprof_stats::scaling::ScalingFit;
 
 use super::readiness;
@@ -48,13 +46,25 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         .filter(|measured| Some(&measured.sweep.parameter) == size.as_ref())
         .flat_map(|measured| check(session, measured))
         .collect();
-    let laws: Vec<Law> = measured.iter().flat_map(|measured| measured.laws.iter().map(|(law, _)| law.clone())).collect();
-    let fits: Vec<&(Law, ScalingFit)> = measured.iter().flat_map(|measured| &measured.laws).collect();
+    let laws: Vec<Law> = measured
+        .iter()
+        .flat_map(|measured| measured.laws.iter().map(|(law, _)| law.clone()))
+        .collect();
+    let fits: Vec<&(Law, ScalingFit)> =
+        measured.iter().flat_map(|measured| &measured.laws).collect();
     let readiness = readiness::checks(session, &fits, size.as_deref(), &timelines);
-    let outcome = laws.iter().find(|law| readiness::is_time(law) && law.exponent.is_some()).map_or_else(
-        || "no sweep to draw a law from".to_owned(),
-        |law| format!("{} grows as {}^{:.2}", law.metric, law.parameter, law.exponent.unwrap_or(f64::NAN)),
-    );
+    let outcome =
+        laws.iter().find(|law| readiness::is_time(law) && law.exponent.is_some()).map_or_else(
+            || "no sweep to draw a law from".to_owned(),
+            |law| {
+                format!(
+                    "{} grows as {}^{:.2}",
+                    law.metric,
+                    law.parameter,
+                    law.exponent.unwrap_or(f64::NAN)
+                )
+            },
+        );
     session.end(PHASE, &outcome)?;
     let statements = readiness::statements(session, &fits, size.as_deref(), &timelines);
     let summary = SystemSummary {
@@ -78,9 +88,15 @@ fn follow_all(session: &mut Session<'_>) -> Result<(Vec<TimelineSummary>, usize)
     let cases = session.plan.timelines.clone();
     let mut timelines = Vec::new();
     for (index, case) in cases.iter().enumerate() {
-        let Some((mut summary, timeline, steps)) = follow(session, PHASE, case, index)? else { continue };
+        let Some((mut summary, timeline, steps)) = follow(session, PHASE, case, index)? else {
+            continue;
+        };
         let stem = format!("timeline-{}", file_stem(&case.name));
-        let chart = timeline_chart(&timeline, &steps, &format!("{}: resources over time", session.plan.target.name));
+        let chart = timeline_chart(
+            &timeline,
+            &steps,
+            &format!("{}: resources over time", session.plan.target.name),
+        );
         session.write(PHASE, &format!("{stem}.svg"), chart.as_bytes())?;
         session.write(PHASE, &format!("{stem}.json"), &super::csv::json(&timeline)?)?;
         summary.files = vec![format!("{stem}.svg"), format!("{stem}.json")];
@@ -92,14 +108,19 @@ fn follow_all(session: &mut Session<'_>) -> Result<(Vec<TimelineSummary>, usize)
 /// All sweeps as one campaign, so that a drift of the machine falls on all sizes alike.
 fn sweep_all<'p>(session: &mut Session<'p>, done: usize) -> Vec<Measured<'p>> {
     let plan = session.plan;
-    let planned: Vec<Planned> = plan.sweeps.iter().flat_map(|sweep| sweep.planned.iter().cloned()).collect();
+    let planned: Vec<Planned> =
+        plan.sweeps.iter().flat_map(|sweep| sweep.planned.iter().cloned()).collect();
     let mut measurements = execute(session, &planned, done).into_iter();
     plan.sweeps
         .iter()
         .map(|sweep| {
-            let measurements: Vec<Measurement> = measurements.by_ref().take(sweep.planned.len()).collect();
+            let measurements: Vec<Measurement> =
+                measurements.by_ref().take(sweep.planned.len()).collect();
             let all: Vec<&Measurement> = measurements.iter().collect();
-            let laws = laws(&all, &sweep.parameter, "").into_iter().filter(|(law, _)| is_shown(law)).collect();
+            let laws = laws(&all, &sweep.parameter, "")
+                .into_iter()
+                .filter(|(law, _)| is_shown(law))
+                .collect();
             Measured { sweep, measurements, laws }
         })
         .collect()
@@ -122,7 +143,11 @@ fn write_samples(session: &mut Session<'_>, measured: &[Measured<'_>]) -> Result
     for measured in measured {
         let parameter = &measured.sweep.parameter;
         let stem = format!("scaling-{}", file_stem(parameter));
-        session.write(PHASE, &format!("{stem}.csv"), &super::csv::samples(&measured.measurements)?)?;
+        session.write(
+            PHASE,
+            &format!("{stem}.csv"),
+            &super::csv::samples(&measured.measurements)?,
+        )?;
         let headline = measured.laws.iter().find(|(law, _)| readiness::is_time(law));
         if let Some((law, fit)) = headline {
             let chart = chart(measured, law, fit, &session.plan.target.name);
@@ -134,19 +159,26 @@ fn write_samples(session: &mut Session<'_>, measured: &[Measured<'_>]) -> Result
 
 fn chart(measured: &Measured<'_>, law: &Law, fit: &ScalingFit, target: &str) -> ScalingChart {
     let all: Vec<&Measurement> = measured.measurements.iter().collect();
-    let to_ns = |(size, costs): (f64, Vec<f64>)| (size, costs.into_iter().map(|ms| ms * 1e6).collect());
+    let to_ns =
+        |(size, costs): (f64, Vec<f64>)| (size, costs.into_iter().map(|ms| ms * 1e6).collect());
     let points: Vec<(f64, Vec<f64>)> =
         sizes(&all, &law.parameter, &law.metric).into_iter().map(to_ns).collect();
-    let (low, high) = (law.sizes.first().copied().unwrap_or(1.0), law.sizes.last().copied().unwrap_or(1.0));
+    let (low, high) =
+        (law.sizes.first().copied().unwrap_or(1.0), law.sizes.last().copied().unwrap_or(1.0));
     let at = |index: i32| low * (high / low).powf(f64::from(index) / 60.0);
     let curve = (0..=60).map(|index| (at(index), fit.chosen_law().at(at(index)) * 1e6)).collect();
     let label = match law.exponent_interval {
         Some([low, high]) => format!("{}, exponent {low:.2} to {high:.2}", law.models.join(" or ")),
         None => law.models.join(" or "),
     };
-    let law_curve = simprof_report::chart::LawCurve { label, curve, band: vec![], extrapolated_from: None };
+    let law_curve =
+        simprof_report::chart::LawCurve { label, curve, band: vec![], extrapolated_from: None };
     ScalingChart {
-        title: format!("{target}: {} against {}", law.metric.trim_end_matches("_ms"), law.parameter),
+        title: format!(
+            "{target}: {} against {}",
+            law.metric.trim_end_matches("_ms"),
+            law.parameter
+        ),
         subtitle: format!("{} fresh processes", law.n),
         x_label: law.parameter.clone(),
         x_unit: Unit::Count,
@@ -183,10 +215,12 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
     }
     let mut parameters = largest.parameters.clone();
     parameters.insert(law.parameter.clone(), Value::Integer(size.round() as i64));
-    let planned = Planned { name: format!("check {}={size}", law.parameter), parameters, ..largest.clone() };
+    let planned =
+        Planned { name: format!("check {}={size}", law.parameter), parameters, ..largest.clone() };
     let done = session.folder.run().phase(PHASE).map_or(0, |record| record.done);
     let measured = execute(session, &[planned], done).remove(0);
-    let logs: Vec<f64> = measured.replicate_medians(&law.metric).iter().map(|cost| cost.ln()).collect();
+    let logs: Vec<f64> =
+        measured.replicate_medians(&law.metric).iter().map(|cost| cost.ln()).collect();
     if !logs.is_empty() {
         let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
         let held = (prediction.interval[0]..=prediction.interval[1]).contains(&mean);
@@ -198,6 +232,10 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
 
 /// Seconds that one run at the checked size may take.
 fn expected_s(measured: &Measured<'_>, growth: f64) -> f64 {
-    let walls = measured.measurements.last().map(|largest| largest.replicate_medians("wall_ms")).unwrap_or_default();
+    let walls = measured
+        .measurements
+        .last()
+        .map(|largest| largest.replicate_medians("wall_ms"))
+        .unwrap_or_default();
     walls.iter().copied().fold(0.0, f64::max) * growth.max(1.0) * 1e-3
 }

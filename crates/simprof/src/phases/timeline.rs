@@ -88,7 +88,10 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
     let cpu_ns = recording.user_cpu_ns + recording.system_cpu_ns;
     let mut warnings = timeline.warnings.clone();
     if timeline.samples.len() < 10 {
-        warnings.push(format!("Only {} looks at the resources: the run is too short for more.", timeline.samples.len()));
+        warnings.push(format!(
+            "Only {} looks at the resources: the run is too short for more.",
+            timeline.samples.len()
+        ));
     }
     TimelineSummary {
         case: case.name.clone(),
@@ -99,7 +102,8 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
         core_busy: core_busy(timeline),
         threads: timeline.samples.iter().map(|sample| sample.threads).max().unwrap_or(0),
         page_faults: last.map_or([0, 0], |last| [last.minor_faults, last.major_faults]),
-        context_switches: last.map_or([0, 0], |last| [last.voluntary_switches, last.involuntary_switches]),
+        context_switches: last
+            .map_or([0, 0], |last| [last.voluntary_switches, last.involuntary_switches]),
         io_bytes: last.and_then(|last| Some([last.read_bytes?, last.written_bytes?])),
         growth: growth(timeline, &recording.steps),
         points: points(timeline, recording.start_ns),
@@ -110,10 +114,16 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
 
 /// Mean busy share of each core over the samples that tell it.
 fn core_busy(timeline: &Timeline) -> Vec<f64> {
-    let told: Vec<&Vec<f32>> =
-        timeline.samples.iter().map(|sample| &sample.core_busy).filter(|cores| !cores.is_empty()).collect();
+    let told: Vec<&Vec<f32>> = timeline
+        .samples
+        .iter()
+        .map(|sample| &sample.core_busy)
+        .filter(|cores| !cores.is_empty())
+        .collect();
     let cores = told.iter().map(|cores| cores.len()).min().unwrap_or(0);
-    let mean = |core: usize| told.iter().map(|cores| f64::from(cores[core])).sum::<f64>() / told.len() as f64;
+    let mean = |core: usize| {
+        told.iter().map(|cores| f64::from(cores[core])).sum::<f64>() / told.len() as f64
+    };
     (0..cores).map(mean).collect()
 }
 
@@ -141,15 +151,22 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
     let steady = steps.steps.get((count as f64 * WARM_UP) as usize)?.begin_ns;
     let end = steps.last_end_ns()?;
     let mut moments = Vec::new();
-    for sample in timeline.samples.iter().filter(|sample| (steady..=end).contains(&sample.time_ns)) {
+    for sample in timeline.samples.iter().filter(|sample| (steady..=end).contains(&sample.time_ns))
+    {
         let done = steps.steps.partition_point(|step| step.end_ns <= sample.time_ns);
         let population = done.checked_sub(1).and_then(|last| steps.steps[last].population);
-        moments.push((done as f64, sample.rss_bytes as f64, population.map(|population| population as f64)));
+        moments.push((
+            done as f64,
+            sample.rss_bytes as f64,
+            population.map(|population| population as f64),
+        ));
     }
     let times: Vec<f64> = moments.iter().map(|moment| moment.0).collect();
     let memory: Vec<f64> = moments.iter().map(|moment| moment.1).collect();
     let population: Option<Vec<f64>> = moments.iter().map(|moment| moment.2).collect();
-    let varies = population.as_ref().is_some_and(|population| population.windows(2).any(|pair| pair[0] != pair[1]));
+    let varies = population
+        .as_ref()
+        .is_some_and(|population| population.windows(2).any(|pair| pair[0] != pair[1]));
     let drift = match population.filter(|_| varies) {
         Some(population) => assess_leak(&times, &memory, &population, DriftRule::memory()),
         None => assess_drift(&times, &memory, DriftRule::memory()),

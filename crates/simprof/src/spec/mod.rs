@@ -12,7 +12,7 @@ use simprof_model::{Mode, Value};
 
 pub use error::{SpecError, nearest};
 pub use readiness::Readiness;
-pub use template::{CommandTemplate, Strictness, TemplateError, Text};
+pub use template::{CommandTemplate, Strictness, TemplateError};
 
 /// The spec of the reference simulation, written as a user would write one.
 pub const REFERENCE: &str = include_str!("reference.toml");
@@ -231,7 +231,10 @@ impl Spec {
 
     /// The default of every parameter.
     pub fn defaults(&self) -> BTreeMap<String, Value> {
-        self.parameters.iter().map(|(name, parameter)| (name.clone(), parameter.default.clone())).collect()
+        self.parameters
+            .iter()
+            .map(|(name, parameter)| (name.clone(), parameter.default.clone()))
+            .collect()
     }
 
     /// Sets the default of a parameter from `name=value` as typed.
@@ -266,8 +269,14 @@ impl Spec {
                 source: Box::new(source),
             })?;
         }
-        if let Some(limit) = self.target.timeout_s.filter(|limit| !(*limit > 0.0 && limit.is_finite())) {
-            return Err(SpecError::Value { key: "target.timeout_s".into(), value: limit.to_string(), want: "a number of seconds above 0" });
+        if let Some(limit) =
+            self.target.timeout_s.filter(|limit| !(*limit > 0.0 && limit.is_finite()))
+        {
+            return Err(SpecError::Value {
+                key: "target.timeout_s".into(),
+                value: limit.to_string(),
+                want: "a number of seconds above 0",
+            });
         }
         self.readiness.check()
     }
@@ -279,7 +288,10 @@ impl Spec {
         let known: Vec<&str> = self.parameters.keys().map(String::as_str).collect();
         for name in sets.flat_map(BTreeMap::keys) {
             if !self.parameters.contains_key(name) {
-                return Err(SpecError::UnknownParameter { name: name.clone(), hint: nearest(name, &known) });
+                return Err(SpecError::UnknownParameter {
+                    name: name.clone(),
+                    hint: nearest(name, &known),
+                });
             }
         }
         Ok(())
@@ -296,16 +308,27 @@ impl Benchmark {
         let known: Vec<&str> = self.baseline.keys().map(String::as_str).collect();
         for (name, values) in self.sweep.iter().chain(&self.arms) {
             if !self.baseline.contains_key(name) {
-                return Err(SpecError::UnknownParameter { name: name.clone(), hint: nearest(name, &known) });
+                return Err(SpecError::UnknownParameter {
+                    name: name.clone(),
+                    hint: nearest(name, &known),
+                });
             }
             if values.of(Mode::Full).is_empty() {
                 let key = format!("benchmark {} {name}", self.name());
-                return Err(SpecError::Value { key, value: "[]".into(), want: "at least one value" });
+                return Err(SpecError::Value {
+                    key,
+                    value: "[]".into(),
+                    want: "at least one value",
+                });
             }
         }
         if self.command.is_empty() {
             let key = format!("benchmark {} command", self.name());
-            return Err(SpecError::Value { key, value: "[]".into(), want: "a program and its arguments" });
+            return Err(SpecError::Value {
+                key,
+                value: "[]".into(),
+                want: "a program and its arguments",
+            });
         }
         Ok(())
     }
@@ -325,7 +348,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_the_nearest() {
-        let error = Spec::parse("[target]\ncomand = [\"x\"]\n", "simprof.toml").expect_err("unknown key");
+        let error =
+            Spec::parse("[target]\ncomand = [\"x\"]\n", "simprof.toml").expect_err("unknown key");
         let text = error.to_string();
         assert!(text.contains("simprof.toml") && text.contains("line 2"), "{text}");
         assert!(text.contains("`comand`") && text.contains("did you mean `command`"), "{text}");
@@ -333,7 +357,8 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_named() {
-        let error = Spec::parse("[target]\ncommand = \"x\"\n", "simprof.toml").expect_err("wrong type");
+        let error =
+            Spec::parse("[target]\ncommand = \"x\"\n", "simprof.toml").expect_err("wrong type");
         assert!(error.to_string().contains("expected a sequence"), "{error}");
     }
 
@@ -357,8 +382,10 @@ mod tests {
     #[test]
     fn a_quick_sweep_keeps_both_ends() {
         let sweep: Vec<Value> = (1..=9).map(Value::Integer).collect();
-        let parameter = Parameter { default: Value::Integer(1), sweep, quick: vec![], with: BTreeMap::new() };
-        let quick: Vec<f64> = parameter.values(Mode::Quick).iter().filter_map(Value::as_number).collect();
+        let parameter =
+            Parameter { default: Value::Integer(1), sweep, quick: vec![], with: BTreeMap::new() };
+        let quick: Vec<f64> =
+            parameter.values(Mode::Quick).iter().filter_map(Value::as_number).collect();
         assert_eq!(quick, [1.0, 3.0, 5.0, 7.0, 9.0]);
         assert_eq!(parameter.values(Mode::Full).len(), 9);
     }

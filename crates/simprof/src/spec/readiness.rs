@@ -49,12 +49,19 @@ impl Readiness {
     /// Each pair of thresholds must be in order.
     pub(super) fn check(&self) -> Result<(), SpecError> {
         let pairs = [
-            ("steps_per_second_acceptable", self.steps_per_second_acceptable, self.steps_per_second),
+            (
+                "steps_per_second_acceptable",
+                self.steps_per_second_acceptable,
+                self.steps_per_second,
+            ),
             ("kb_per_agent", self.kb_per_agent, self.kb_per_agent_high),
             ("growth_kb_per_step", self.growth_kb_per_step, self.growth_kb_per_step_leak),
             ("exponent_linear", self.exponent_linear, self.exponent_poor),
         ];
-        match pairs.into_iter().find(|(_, low, high)| !(low.is_finite() && high.is_finite() && low <= high)) {
+        match pairs
+            .into_iter()
+            .find(|(_, low, high)| !(low.is_finite() && high.is_finite() && low <= high))
+        {
             Some((key, low, _)) => Err(SpecError::Value {
                 key: format!("readiness.{key}"),
                 value: low.to_string(),

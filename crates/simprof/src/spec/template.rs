@@ -55,14 +55,20 @@ impl Text {
     ///
     /// # Errors
     /// With [`Strictness::Strict`], where a placeholder names nothing or does not end.
-    pub fn parse(text: &str, known: &[&str], strictness: Strictness) -> Result<Text, TemplateError> {
+    pub fn parse(
+        text: &str,
+        known: &[&str],
+        strictness: Strictness,
+    ) -> Result<Text, TemplateError> {
         let mut pieces = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
             plain.push_str(&rest[..at]);
             let tail = &rest[at..];
-            if strictness == Strictness::Strict && (tail.starts_with("{{") || tail.starts_with("}}")) {
+            if strictness == Strictness::Strict
+                && (tail.starts_with("{{") || tail.starts_with("}}"))
+            {
                 plain.push_str(&tail[..1]);
                 rest = &tail[2..];
             } else if let Some(name) = placeholder(tail, text, known, strictness)? {
@@ -89,7 +95,9 @@ impl Text {
 
     /// The text with every placeholder replaced by its value.
     pub fn fill(&self, values: &BTreeMap<String, Value>) -> String {
-        let value = |name: &String| values.get(name).map_or_else(|| format!("{{{name}}}"), ToString::to_string);
+        let value = |name: &String| {
+            values.get(name).map_or_else(|| format!("{{{name}}}"), ToString::to_string)
+        };
         self.0
             .iter()
             .map(|piece| match piece {
@@ -169,7 +177,8 @@ mod tests {
     use super::*;
 
     fn fill(text: &str, strictness: Strictness) -> Result<String, TemplateError> {
-        let values = [("n".to_owned(), Value::Integer(3)), ("kind".to_owned(), Value::Text("a b".into()))];
+        let values =
+            [("n".to_owned(), Value::Integer(3)), ("kind".to_owned(), Value::Text("a b".into()))];
         Ok(Text::parse(text, &["n", "kind"], strictness)?.fill(&values.into()))
     }
 

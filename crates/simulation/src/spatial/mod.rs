@@ -13,7 +13,7 @@ pub use batch::{BatchedIndex, FlushPolicy, IndexCounters, Priority, spatial_upda
 pub use hash::SpatialHash;
 pub use kd_tree::KdTreeIndex;
 pub use quadtree::Quadtree;
-pub use scene::{SpatialScene, uniform_entries};
+pub use scene::{Found, SpatialScene, uniform_entries};
 
 use crate::geometry::{Area, Entry, Point};
 use crate::kinds::kinds;

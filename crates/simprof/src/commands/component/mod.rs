@@ -53,7 +53,9 @@ pub fn run(arguments: &ComponentArgs) -> Result<Ended> {
     };
     let report = match &arguments.component {
         Component::Spatial(spatial) => spatial::measure(spatial, budget, arguments.seed)?,
-        Component::Observation(observation) => observation::measure(observation, budget, arguments.seed)?,
+        Component::Observation(observation) => {
+            observation::measure(observation, budget, arguments.seed)?
+        }
         Component::Database(database) => database::measure(database, budget, arguments.seed)?,
     };
     println!("{}", report.to_line());

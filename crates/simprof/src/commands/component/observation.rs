@@ -75,7 +75,8 @@ pub fn measure(arguments: &ObservationArgs, budget: Budget, seed: u64) -> Result
     });
     let each = passes.into_iter().map(|ns| ns / agents as f64).collect();
     let clock = Clock::calibrate();
-    let single: Vec<f64> = (0..SINGLE).map(|turn| clock.time_once(|| scene.observe(turn % agents).side())).collect();
+    let single: Vec<f64> =
+        (0..SINGLE).map(|turn| clock.time_once(|| scene.observe(turn % agents).side())).collect();
     report = report
         .metric("observe_ns", each)
         .metric("memory_bytes", vec![scene.memory_bytes() as f64])
@@ -107,8 +108,13 @@ fn config(arguments: &ObservationArgs, seed: u64) -> Config {
 }
 
 /// ns of each part per observation, one value per pass over all agents.
-fn parts(scene: &mut ObservationScene, agents: usize, clock: Clock) -> Vec<(&'static str, Vec<f64>)> {
-    let mut times: Vec<(&str, Vec<f64>)> = PARTS.iter().map(|(name, _)| (*name, Vec::new())).collect();
+fn parts(
+    scene: &mut ObservationScene,
+    agents: usize,
+    clock: Clock,
+) -> Vec<(&'static str, Vec<f64>)> {
+    let mut times: Vec<(&str, Vec<f64>)> =
+        PARTS.iter().map(|(name, _)| (*name, Vec::new())).collect();
     for pass in 0..PASSES {
         // A whole observation moves the scene on by a turn, so that memories have something to pass.
         scene.observe(pass % agents);

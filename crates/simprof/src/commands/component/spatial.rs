@@ -71,7 +71,9 @@ pub fn measure(arguments: &SpatialArgs, budget: Budget, seed: u64) -> Result<Rep
             query(arguments, &mut scene, budget, report, "nearby", ask)
         }
         Operation::Nearest => {
-            query(arguments, &mut scene, budget, report, "nearest", |scene, query| scene.nearest(query))
+            query(arguments, &mut scene, budget, report, "nearest", |scene, query| {
+                scene.nearest(query)
+            })
         }
         Operation::Range => {
             let ask = |scene: &mut SpatialScene, query| scene.range(query, RADIUS);
@@ -104,7 +106,7 @@ fn query(
     ask: impl Fn(&mut SpatialScene, u64) -> Found,
 ) -> Report {
     let count = arguments.queries;
-    let mut all = |scene: &mut SpatialScene| {
+    let all = |scene: &mut SpatialScene| {
         (0..count).map(|query| ask(scene, query)).fold((0, 0u64), |(hits, digest), found| {
             (hits + found.hits, digest.wrapping_mul(31).wrapping_add(found.digest))
         })
@@ -123,7 +125,12 @@ fn query(
 }
 
 /// Moves half of the agents and applies what waits; per move. Work is counted over one round.
-fn update(arguments: &SpatialArgs, mut scene: SpatialScene, budget: Budget, mut report: Report) -> Report {
+fn update(
+    arguments: &SpatialArgs,
+    mut scene: SpatialScene,
+    budget: Budget,
+    mut report: Report,
+) -> Report {
     let moved = (arguments.entities as usize / 2).max(1);
     let before = scene.index().counters();
     scene.queue_moves(moved, MOVE, 0);
