@@ -57,12 +57,8 @@ fn child() {
     database.writer_thread = settings[2].parse().unwrap();
     database.buffer_size = settings[3].parse().unwrap();
     database.flush_every_steps = settings[4].parse().unwrap();
-    let config = Config {
-        steps: u64::MAX,
-        observe: false,
-        database: Some(database),
-        ..Config::default()
-    };
+    let config =
+        Config { steps: u64::MAX, observe: false, database: Some(database), ..Config::default() };
     let mut simulation = Simulation::new(&config).unwrap();
     let mut out = std::io::stdout().lock();
     simulation
@@ -106,27 +102,17 @@ fn run_and_kill(path: &Path, case: &Case) -> Vec<u64> {
 }
 
 fn count(reader: &Reader, sql: &str) -> u64 {
-    let count: i64 = reader
-        .connection()
-        .query_row(sql, (), |row| row.get(0))
-        .unwrap();
+    let count: i64 = reader.connection().query_row(sql, (), |row| row.get(0)).unwrap();
     count as u64
 }
 
 /// Checks that a database holds steps 0 to some n, each with all its rows; returns how many.
 fn whole_steps(reader: &Reader, case: &Case) -> u64 {
-    assert_eq!(
-        reader.queries().faults().unwrap(),
-        Vec::<String>::new(),
-        "{case:?}"
-    );
+    assert_eq!(reader.queries().faults().unwrap(), Vec::<String>::new(), "{case:?}");
     assert_eq!(reader.queries().rows("simulations").unwrap(), 1, "{case:?}");
     let steps = reader.queries().steps().unwrap();
     if steps > 0 {
-        assert_eq!(
-            count(reader, "SELECT max(step) FROM simulation_steps"),
-            steps - 1
-        );
+        assert_eq!(count(reader, "SELECT max(step) FROM simulation_steps"), steps - 1);
     }
     for table in &TABLES[2..] {
         let later = format!("SELECT count(*) FROM {table} WHERE step >= {steps}");
@@ -155,15 +141,8 @@ fn check(case: &Case) {
     // With a thread, a few batches may still wait when the kill comes.
     let waiting = if case.writer_thread { 6 } else { 1 };
     let lost = case.flush_every_steps * waiting;
-    assert!(
-        steps + lost >= reported.len() as u64,
-        "{case:?}: {steps} of {}",
-        reported.len()
-    );
-    let rows: u64 = TABLES[1..]
-        .iter()
-        .map(|table| reader.queries().rows(table).unwrap())
-        .sum();
+    assert!(steps + lost >= reported.len() as u64, "{case:?}: {steps} of {}", reported.len());
+    let rows: u64 = TABLES[1..].iter().map(|table| reader.queries().rows(table).unwrap()).sum();
     let expected: u64 = reported.iter().take(steps as usize).sum();
     if steps <= reported.len() as u64 && steps > 0 {
         assert_eq!(rows, expected, "{case:?}");
@@ -181,24 +160,10 @@ fn cases(profile: PragmaProfile) -> Vec<Case> {
     };
     let ways = [
         usual,
-        Case {
-            flush_every_steps: 1,
-            ..usual
-        },
-        Case {
-            buffer_size: 13,
-            ..usual
-        },
-        Case {
-            writer_thread: true,
-            ..usual
-        },
-        Case {
-            writer_thread: true,
-            buffer_size: 50,
-            flush_every_steps: 3,
-            ..usual
-        },
+        Case { flush_every_steps: 1, ..usual },
+        Case { buffer_size: 13, ..usual },
+        Case { writer_thread: true, ..usual },
+        Case { writer_thread: true, buffer_size: 50, flush_every_steps: 3, ..usual },
     ];
     let moments = [0, 7, 40, 111];
     let at = |case: Case| moments.map(|kill_after| Case { kill_after, ..case });
@@ -228,10 +193,7 @@ fn memory_keeps_a_sound_database_without_steps() {
 #[test]
 fn in_memory_keeps_a_sound_database_without_steps() {
     for case in cases(PragmaProfile::Balanced) {
-        check(&Case {
-            in_memory: true,
-            ..case
-        });
+        check(&Case { in_memory: true, ..case });
     }
 }
 
@@ -239,19 +201,12 @@ fn in_memory_keeps_a_sound_database_without_steps() {
 fn a_run_after_a_killed_one_starts_anew_once_its_file_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.db");
-    let case = Case {
-        kill_after: 30,
-        ..cases(PragmaProfile::Performance)[0]
-    };
+    let case = Case { kill_after: 30, ..cases(PragmaProfile::Performance)[0] };
     run_and_kill(&path, &case);
     std::fs::remove_file(&path).unwrap();
     let mut database = DatabaseConfig::new(&path);
     database.profile = PragmaProfile::Performance;
-    let config = Config {
-        steps: 5,
-        database: Some(database),
-        ..Config::default()
-    };
+    let config = Config { steps: 5, database: Some(database), ..Config::default() };
     let mut simulation = Simulation::new(&config).unwrap();
     simulation.run(|_| {}).unwrap();
     simulation.finish().unwrap();

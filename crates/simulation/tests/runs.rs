@@ -19,11 +19,7 @@ fn run(config: &Config) -> Summary {
 }
 
 fn short() -> Config {
-    Config {
-        agents: 60,
-        steps: 100,
-        ..Config::default()
-    }
+    Config { agents: 60, steps: 100, ..Config::default() }
 }
 
 fn hash(change: impl FnOnce(&mut Config)) -> u64 {
@@ -81,18 +77,9 @@ fn how_observations_are_kept_does_not_change_a_greedy_run() {
         })
     };
     let expected = greedy(|_| {});
-    assert_eq!(
-        greedy(|c| c.observation.storage = StorageKind::Sparse),
-        expected
-    );
-    assert_eq!(
-        greedy(|c| c.observation.storage = StorageKind::Hybrid),
-        expected
-    );
-    assert_eq!(
-        greedy(|c| c.observation.source = ResourceSource::MemoryMap),
-        expected
-    );
+    assert_eq!(greedy(|c| c.observation.storage = StorageKind::Sparse), expected);
+    assert_eq!(greedy(|c| c.observation.storage = StorageKind::Hybrid), expected);
+    assert_eq!(greedy(|c| c.observation.source = ResourceSource::MemoryMap), expected);
 }
 
 #[test]
@@ -148,10 +135,7 @@ fn parameters_change_a_run() {
 #[test]
 fn every_action_succeeds_in_a_default_run() {
     for &policy in PolicyKind::ALL {
-        let summary = run(&Config {
-            policy,
-            ..Config::default()
-        });
+        let summary = run(&Config { policy, ..Config::default() });
         let totals = summary.totals;
         let kinds = ActionKind::ALL.iter().filter(|&&kind| {
             // A greedy agent always has something to do.
@@ -198,12 +182,7 @@ fn depleted_resources_stay_and_amounts_keep_their_range() {
         simulation.step().unwrap();
         let resources = &simulation.world().resources;
         assert_eq!(resources.len(), 20);
-        assert!(
-            resources
-                .amounts
-                .iter()
-                .all(|amount| (0.0..=30.0).contains(amount))
-        );
+        assert!(resources.amounts.iter().all(|amount| (0.0..=30.0).contains(amount)));
         depleted |= resources.amounts.contains(&0.0);
     }
     assert!(depleted);
@@ -219,12 +198,7 @@ fn everybody_stays_inside_and_children_act_from_the_next_step() {
     for _ in 0..config.steps {
         let report = simulation.step().unwrap();
         let world = simulation.world();
-        assert!(
-            world
-                .agents
-                .iter()
-                .all(|agent| world.area.contains(agent.at))
-        );
+        assert!(world.agents.iter().all(|agent| world.area.contains(agent.at)));
         assert!(world.agents.is_sorted_by_key(|agent| agent.id));
         let counters = report.counters;
         // Nobody acts who was not alive before, and everybody does who was not killed.

@@ -13,7 +13,8 @@ kinds! {
     /// - `balanced` and `safety` keep a write-ahead log: a killed process loses the steps since the last commit. After a power cut `safety` loses no more than
     ///   that, `balanced` may lose some commits before it.
     /// - `performance` and `memory` keep their rollback journal in memory, with which a write cut short could not be undone. So they write beside
-    ///   the named file and put the whole database in its place at the end: a killed process loses the run, and the named file holds no step.
+    ///   the named file, in one whose name ends in `.partial`, and put the whole database in its place at the end: a killed process loses the run, and the
+    ///   named file holds no step. The next run to the same path removes what is left beside it.
     PragmaProfile, "pragma profile" {
         /// Write-ahead log, synchronous NORMAL, 200 MB of cache, pages of 4096 bytes.
         Balanced = "balanced",

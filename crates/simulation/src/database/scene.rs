@@ -36,27 +36,16 @@ impl DatabaseScene {
     ///
     /// Those of [`Log::new`].
     pub fn new(config: &DatabaseConfig, agents: u32, seed: u64) -> Result<Self, Error> {
-        let run = RunRow {
-            seed,
-            parameters: format!("{config:?}"),
-            steps: 0,
-        };
+        let run = RunRow { seed, parameters: format!("{config:?}"), steps: 0 };
         let mut log = Log::new(config, &run)?;
         let rules = Rules::default();
         let kind = |id: u32| AgentType::ALL[id as usize % AgentType::ALL.len()];
-        let agents: Vec<Agent> = (0..agents)
-            .map(|id| Agent::new(id, kind(id), Point::default(), &rules))
-            .collect();
+        let agents: Vec<Agent> =
+            (0..agents).map(|id| Agent::new(id, kind(id), Point::default(), &rules)).collect();
         for agent in &agents {
             log.agent(AgentRow::of(agent, None));
         }
-        Ok(Self {
-            rows: agents.len() as u64,
-            log,
-            agents,
-            seed,
-            step: 0,
-        })
+        Ok(Self { rows: agents.len() as u64, log, agents, seed, step: 0 })
     }
 
     /// Logs the states of up to `most` agents and ends a step, which writes and commits if the configuration says so; returns the
@@ -70,10 +59,7 @@ impl DatabaseScene {
         for agent in self.agents.iter().take(states as usize) {
             self.log.state(random_state(agent, self.seed, self.step));
         }
-        self.log.end_step(StepRow {
-            step: self.step,
-            ..StepRow::default()
-        })?;
+        self.log.end_step(StepRow { step: self.step, ..StepRow::default() })?;
         self.step += 1;
         self.rows += states + 1;
         Ok(states + 1)
@@ -166,10 +152,7 @@ impl Answers {
     }
 
     fn finish(self) -> Read {
-        Read {
-            rows: self.rows,
-            digest: self.digest.finish(),
-        }
+        Read { rows: self.rows, digest: self.digest.finish() }
     }
 }
 

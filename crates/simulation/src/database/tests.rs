@@ -12,20 +12,14 @@ type Change = fn(&mut DatabaseConfig);
 
 fn logged(config: &Config, database: DatabaseConfig) -> (Summary, Reader) {
     let path = database.path.clone();
-    let config = Config {
-        database: Some(database),
-        ..config.clone()
-    };
+    let config = Config { database: Some(database), ..config.clone() };
     let mut simulation = Simulation::new(&config).unwrap();
     simulation.run(|_| {}).unwrap();
     (simulation.finish().unwrap(), Reader::open(&path).unwrap())
 }
 
 fn short() -> Config {
-    Config {
-        steps: 60,
-        ..Config::default()
-    }
+    Config { steps: 60, ..Config::default() }
 }
 
 /// Every table's rows in a form that can be compared.
@@ -47,10 +41,8 @@ fn contents(reader: &Reader) -> Vec<String> {
 #[test]
 fn rows_agree_with_counters() {
     let folder = tempfile::tempdir().unwrap();
-    let (summary, reader) = logged(
-        &Config::default(),
-        DatabaseConfig::new(folder.path().join("run.db")),
-    );
+    let (summary, reader) =
+        logged(&Config::default(), DatabaseConfig::new(folder.path().join("run.db")));
     let totals = summary.totals;
     let rows = |table| reader.queries().rows(table).unwrap();
     assert_eq!(reader.queries().faults().unwrap(), Vec::<String>::new());
@@ -64,37 +56,21 @@ fn rows_agree_with_counters() {
             + totals.succeeded(ActionKind::Attack)
             + totals.succeeded(ActionKind::Reproduce)
     );
-    assert_eq!(
-        rows("reproduction_events"),
-        totals.tried(ActionKind::Reproduce)
-    );
+    assert_eq!(rows("reproduction_events"), totals.tried(ActionKind::Reproduce));
     let written: u64 = TABLES.iter().map(|table| rows(table)).sum();
     assert_eq!(written - 1, totals.rows_written);
     for &kind in ActionKind::ALL {
-        let (tried, _) = reader
-            .queries()
-            .actions(kind.name(), 0, summary.steps)
-            .unwrap();
+        let (tried, _) = reader.queries().actions(kind.name(), 0, summary.steps).unwrap();
         assert_eq!(tried, totals.tried(kind), "{kind}");
     }
-    let count = |sql: &str| -> i64 {
-        reader
-            .connection()
-            .query_row(sql, (), |row| row.get(0))
-            .unwrap()
-    };
+    let count =
+        |sql: &str| -> i64 { reader.connection().query_row(sql, (), |row| row.get(0)).unwrap() };
     assert_eq!(
         count("SELECT count(*) FROM agents WHERE death_step IS NOT NULL"),
         totals.deaths as i64
     );
-    assert_eq!(
-        count("SELECT sum(living) FROM simulation_steps"),
-        rows("agent_states") as i64
-    );
-    assert_eq!(
-        reader.queries().population(summary.steps - 1).unwrap().0,
-        summary.living
-    );
+    assert_eq!(count("SELECT sum(living) FROM simulation_steps"), rows("agent_states") as i64);
+    assert_eq!(reader.queries().population(summary.steps - 1).unwrap().0, summary.living);
     assert!(reader.queries().history(0).unwrap().0 > 0);
 }
 
@@ -119,10 +95,7 @@ fn rewards_in_the_log_sum_to_the_agents() {
 #[test]
 fn every_way_of_writing_gives_the_same_contents() {
     let folder = tempfile::tempdir().unwrap();
-    let (plain, reader) = logged(
-        &short(),
-        DatabaseConfig::new(folder.path().join("plain.db")),
-    );
+    let (plain, reader) = logged(&short(), DatabaseConfig::new(folder.path().join("plain.db")));
     let expected = contents(&reader);
     assert!(expected.len() > 3000);
     let ways: [(&str, Change); 7] = [
@@ -147,15 +120,8 @@ fn every_way_of_writing_gives_the_same_contents() {
         let (summary, reader) = logged(&short(), database);
         assert_eq!(summary, plain, "{name}");
         assert!(contents(&reader) == expected, "{name}");
-        assert_eq!(
-            reader.queries().faults().unwrap(),
-            Vec::<String>::new(),
-            "{name}"
-        );
-        assert!(
-            !folder.path().join(format!("{name}.db.partial")).exists(),
-            "{name}"
-        );
+        assert_eq!(reader.queries().faults().unwrap(), Vec::<String>::new(), "{name}");
+        assert!(!folder.path().join(format!("{name}.db.partial")).exists(), "{name}");
     }
 }
 
@@ -166,18 +132,11 @@ fn flush_settings_set_the_number_of_commits() {
         let mut config = DatabaseConfig::new(folder.path().join(name));
         config.buffer_size = 1_000_000;
         change(&mut config);
-        let run = RunRow {
-            seed: 1,
-            parameters: String::new(),
-            steps: 100,
-        };
+        let run = RunRow { seed: 1, parameters: String::new(), steps: 100 };
         let mut writer = Writer::create(&config, &run).unwrap();
         let mut batch = Batch::default();
         for step in 0..100u64 {
-            batch.steps.push(StepRow {
-                step,
-                ..StepRow::default()
-            });
+            batch.steps.push(StepRow { step, ..StepRow::default() });
             let by_step = (step + 1) % config.flush_every_steps.max(1) == 0;
             if batch.rows() >= config.buffer_size || by_step {
                 batch.commit = true;
@@ -214,12 +173,11 @@ fn profiles_set_what_they_say() {
         let pragma = |name: &str| -> String {
             connection
                 .pragma_query_value(None, name, |row| {
-                    row.get::<_, rusqlite::types::Value>(0)
-                        .map(|value| match value {
-                            rusqlite::types::Value::Integer(number) => number.to_string(),
-                            rusqlite::types::Value::Text(text) => text,
-                            other => format!("{other:?}"),
-                        })
+                    row.get::<_, rusqlite::types::Value>(0).map(|value| match value {
+                        rusqlite::types::Value::Integer(number) => number.to_string(),
+                        rusqlite::types::Value::Text(text) => text,
+                        other => format!("{other:?}"),
+                    })
                 })
                 .unwrap()
         };
@@ -236,9 +194,7 @@ fn finished_tables_are_indexed_on_step_and_agent() {
     let plan = |sql: &str| -> String {
         let sql = format!("EXPLAIN QUERY PLAN {sql}");
         let mut statement = reader.connection().prepare(&sql).unwrap();
-        let lines = statement
-            .query_map((), |row| row.get::<_, String>(3))
-            .unwrap();
+        let lines = statement.query_map((), |row| row.get::<_, String>(3)).unwrap();
         lines.map(Result::unwrap).collect::<Vec<_>>().join("; ")
     };
     let by = [
@@ -253,10 +209,7 @@ fn finished_tables_are_indexed_on_step_and_agent() {
     for (table, column) in by {
         for key in [column, "step"] {
             let plan = plan(&format!("SELECT count(*) FROM {table} WHERE {key} = 3"));
-            assert!(
-                plan.contains(&format!("({key}=?)")),
-                "{table} {key}: {plan}"
-            );
+            assert!(plan.contains(&format!("({key}=?)")), "{table} {key}: {plan}");
         }
     }
 }
@@ -266,34 +219,20 @@ fn a_taken_path_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.db");
     std::fs::write(&path, "not a database").unwrap();
-    let config = Config {
-        database: Some(DatabaseConfig::new(&path)),
-        ..short()
-    };
+    let config = Config { database: Some(DatabaseConfig::new(&path)), ..short() };
     let error = Simulation::new(&config).unwrap_err().to_string();
     assert_eq!(
         error,
-        format!(
-            "{}: already exists; remove it or name another path",
-            path.display()
-        )
+        format!("{}: already exists; remove it or name another path", path.display())
     );
     assert_eq!(std::fs::read(&path).unwrap(), b"not a database");
 }
 
 #[test]
 fn a_missing_folder_is_named() {
-    let config = Config {
-        database: Some(DatabaseConfig::new("/nonexistent/run.db")),
-        ..short()
-    };
+    let config = Config { database: Some(DatabaseConfig::new("/nonexistent/run.db")), ..short() };
     let error = Simulation::new(&config).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("/nonexistent/run.db: cannot create"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("/nonexistent/run.db: cannot create"), "{error}");
 }
 
 #[test]

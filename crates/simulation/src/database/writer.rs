@@ -63,10 +63,7 @@ impl Writer {
     /// [`Error::DatabaseExists`] if the path is taken; [`Error::Database`] or [`Error::File`] if it cannot be made.
     pub fn create(config: &DatabaseConfig, run: &RunRow) -> Result<Self, Error> {
         config.validate()?;
-        let NewDatabase {
-            connection,
-            placement,
-        } = connection::create(config, run)?;
+        let NewDatabase { connection, placement } = connection::create(config, run)?;
         Ok(Self {
             connection,
             placement,

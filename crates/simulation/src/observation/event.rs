@@ -9,90 +9,88 @@ use crate::agent::AgentType;
 use crate::geometry::{Area, Point};
 
 /// Cells to a block's side.
-const BLOCK: i32 = 8;
+const BLOCK: i32 = 4;
+
+/// Cells of a block.
+const BLOCK_CELLS: usize = (BLOCK * BLOCK) as usize;
+
+/// Bits of a cell that hold the event's value; the turn is above them.
+const VALUE_BITS: u32 = 24;
+
+/// One in a cell's value.
+const ONE: f32 = (1 << (VALUE_BITS - 1)) as f32;
 
 /// One kind of event over the world.
 #[derive(Debug, Clone)]
 struct Field {
     grid: CellGrid,
     block_columns: i32,
-    /// The turn after each cell's latest event; 0 for none yet.
-    turns: Vec<u64>,
-    values: Vec<f32>,
+    /// Each cell's latest event, block by block: the turn after it, and its value in fixed point; 0 for none yet.
+    cells: Vec<u64>,
     /// The latest of each block's turns.
     blocks: Vec<u64>,
 }
 
 impl Field {
     fn new(grid: CellGrid) -> Self {
-        let cells = grid.columns as usize * grid.rows as usize;
         let block_columns = grid.columns.div_euclid(BLOCK) + 1;
         let block_rows = grid.rows.div_euclid(BLOCK) + 1;
-        Self {
-            grid,
-            block_columns,
-            turns: vec![0; cells],
-            values: vec![0.0; cells],
-            blocks: vec![0; (block_columns * block_rows) as usize],
-        }
+        let blocks = block_columns as usize * block_rows as usize;
+        Self { grid, block_columns, cells: vec![0; blocks * BLOCK_CELLS], blocks: vec![0; blocks] }
+    }
+
+    fn block(&self, x: i32, y: i32) -> usize {
+        y as usize * self.block_columns as usize + x as usize
     }
 
     fn emit(&mut self, at: Point, value: f32, turn: u64) {
         let cell = self.grid.cell(at);
-        let place = (cell.y * self.grid.columns + cell.x) as usize;
-        self.turns[place] = turn + 1;
-        self.values[place] = value;
-        self.blocks[(cell.y / BLOCK * self.block_columns + cell.x / BLOCK) as usize] = turn + 1;
+        let block = self.block(cell.x / BLOCK, cell.y / BLOCK);
+        let place = (cell.y % BLOCK * BLOCK + cell.x % BLOCK) as usize;
+        let fixed = (value.clamp(0.0, 1.0) * ONE) as u64;
+        self.cells[block * BLOCK_CELLS + place] = (turn + 1) << VALUE_BITS | fixed;
+        self.blocks[block] = turn + 1;
     }
 
     /// Raises the plane's visible cells to events of turn `since` and later; returns whether there were any.
     fn read(&self, window: &Window, centre: Cell, since: u64, plane: &mut [f32]) -> bool {
-        let low = |at: i32| (at - window.view).max(0);
-        let high = |at: i32, count: i32| (at + window.view).min(count - 1);
-        let columns = low(centre.x)..=high(centre.x, self.grid.columns);
-        let rows = low(centre.y)..=high(centre.y, self.grid.rows);
+        let low = |at: i32| (at - window.view).max(0) / BLOCK;
+        let high = |at: i32, count: i32| (at + window.view).min(count - 1) / BLOCK;
         let mut any = false;
-        for block_y in rows.start() / BLOCK..=rows.end() / BLOCK {
-            for block_x in columns.start() / BLOCK..=columns.end() / BLOCK {
-                if self.blocks[(block_y * self.block_columns + block_x) as usize] <= since {
-                    continue;
-                }
-                let x_range = (block_x * BLOCK).max(*columns.start())
-                    ..=(block_x * BLOCK + BLOCK - 1).min(*columns.end());
-                for y in (block_y * BLOCK).max(*rows.start())
-                    ..=(block_y * BLOCK + BLOCK - 1).min(*rows.end())
-                {
-                    for x in x_range.clone() {
-                        any |= self.read_cell(window, centre, Cell { x, y }, since, plane);
-                    }
+        for y in low(centre.y)..=high(centre.y, self.grid.rows) {
+            for x in low(centre.x)..=high(centre.x, self.grid.columns) {
+                let block = self.block(x, y);
+                if self.blocks[block] > since {
+                    let cells = &self.cells[block * BLOCK_CELLS..][..BLOCK_CELLS];
+                    let corner = Cell { x: x * BLOCK - centre.x, y: y * BLOCK - centre.y };
+                    any |= read_block(cells, window, corner, since, plane);
                 }
             }
         }
         any
     }
 
-    fn read_cell(
-        &self,
-        window: &Window,
-        centre: Cell,
-        cell: Cell,
-        since: u64,
-        plane: &mut [f32],
-    ) -> bool {
-        let source = (cell.y * self.grid.columns + cell.x) as usize;
-        if self.turns[source] <= since {
-            return false;
-        }
-        let Some(place) = window.visible(centre, cell) else {
-            return false;
-        };
-        plane[place] = plane[place].max(self.values[source]);
-        true
-    }
-
     fn bytes(&self) -> usize {
-        self.turns.capacity() * 8 + self.values.capacity() * 4 + self.blocks.capacity() * 8
+        (self.cells.capacity() + self.blocks.capacity()) * size_of::<u64>()
     }
+}
+
+/// Reads the cells of one block, whose corner is at an offset from the window's centre.
+fn read_block(cells: &[u64], window: &Window, corner: Cell, since: u64, plane: &mut [f32]) -> bool {
+    let mut any = false;
+    for (number, &cell) in cells.iter().enumerate() {
+        if cell >> VALUE_BITS <= since {
+            continue;
+        }
+        let number = number as i32;
+        let offset = Cell { x: corner.x + number % BLOCK, y: corner.y + number / BLOCK };
+        if let Some(place) = window.visible(Cell::default(), offset) {
+            let value = (cell & ((1 << VALUE_BITS) - 1)) as f32 / ONE;
+            plane[place] = plane[place].max(value);
+            any = true;
+        }
+    }
+    any
 }
 
 /// The fields of a world, one for each kind of event that somebody may see.

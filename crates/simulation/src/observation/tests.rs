@@ -34,11 +34,8 @@ fn seen(change: impl Fn(&mut ObservationConfig)) -> Vec<u64> {
             if !world.agents[slot].alive {
                 continue;
             }
-            let mut turn = Turn {
-                world: &mut world,
-                observer: Some(&mut observer),
-                policy: &mut *policy,
-            };
+            let mut turn =
+                Turn { world: &mut world, observer: Some(&mut observer), policy: &mut *policy };
             agent_act(&mut turn, slot);
             digests.push(observer.observation().digest());
             world.turn += 1;
@@ -103,13 +100,8 @@ fn bilinear_mass_outside_the_window_is_discarded() {
         let world = scene.world();
         (world.agents[0].at, world.resources.positions.clone())
     };
-    let levels: Vec<f64> = scene
-        .world()
-        .resources
-        .amounts
-        .iter()
-        .map(|&amount| f64::from(amount) / 30.0)
-        .collect();
+    let levels: Vec<f64> =
+        scene.world().resources.amounts.iter().map(|&amount| f64::from(amount) / 30.0).collect();
     let plane = scene.observe(0).plane(Channel::Resources).to_vec();
     let mut expected = 0.0;
     // The definition: each resource gives each visible cell the product of its nearness across and up.
@@ -157,10 +149,7 @@ fn a_channel_that_is_off_stays_empty() {
         for _ in 0..10 {
             simulation.step().unwrap();
             let observation = simulation.observer().unwrap().observation();
-            assert!(
-                observation.plane(channel).iter().all(|&v| v == 0.0),
-                "{channel}"
-            );
+            assert!(observation.plane(channel).iter().all(|&v| v == 0.0), "{channel}");
         }
     }
 }
@@ -180,11 +169,7 @@ fn agents_are_seen_where_they_are() {
             let dy = other.at.y.floor() - own.at.y.floor();
             if other_slot != slot && dx * dx + dy * dy <= 36.0 {
                 let place = (dy as i32 + 6) as usize * 13 + (dx as i32 + 6) as usize;
-                let plane = if other.kind == own.kind {
-                    &mut allies
-                } else {
-                    &mut enemies
-                };
+                let plane = if other.kind == own.kind { &mut allies } else { &mut enemies };
                 plane[place] = 1.0;
             }
         }

@@ -153,10 +153,10 @@ impl SpatialIndex for KdTreeIndex {
     }
 
     fn bytes(&self) -> usize {
-        let leaves = self.tree.leaf_count();
-        let stems = 1usize << (self.tree.max_stem_level() + 1).max(0);
-        // kiddo's own: points and items in three flat lists, one extent a leaf, one split a stem.
-        let tree = self.tree.size() * 12 + leaves * 8 + stems * 4;
+        let stems = 2usize << (self.tree.max_stem_level() + 1).max(0);
+        // kiddo's own: a point, an item and room for the extent of a leaf for each entry, and the splits.
+        let entry = size_of::<[f32; 2]>() + size_of::<u32>() + size_of::<(u32, u32)>();
+        let tree = self.tree.size() * entry + stems * size_of::<f32>();
         tree + self.positions.capacity() * size_of::<Option<Point>>()
             + self.source.capacity() * size_of::<(u32, [f32; 2])>()
     }

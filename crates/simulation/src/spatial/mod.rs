@@ -4,6 +4,7 @@ mod batch;
 mod hash;
 mod kd_tree;
 mod quadtree;
+mod regions;
 mod scene;
 
 #[cfg(test)]
@@ -114,7 +115,7 @@ pub trait SpatialIndex: Send {
 
 /// Builds an empty index of a kind for a world.
 ///
-/// `cell_size` is used by the spatial hash; without one, it is chosen from the world's area so that a cell holds about two
+/// `cell_size` is used by the spatial hash; without one, it is chosen from the world's area so that a cell holds about four
 /// of `expected` entries.
 #[must_use]
 pub fn new_index(
@@ -133,9 +134,9 @@ pub fn new_index(
     }
 }
 
-/// The cell size that gives two entries a cell on average, at least 1 world unit.
+/// The cell size that gives four entries a cell on average, at least 1 world unit.
 #[must_use]
 pub fn default_cell_size(world: &Area, expected: usize) -> f32 {
     let area = world.width() * world.height();
-    (2.0 * area / expected.max(1) as f32).sqrt().max(1.0)
+    (4.0 * area / expected.max(1) as f32).sqrt().max(1.0)
 }

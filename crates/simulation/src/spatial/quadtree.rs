@@ -4,7 +4,7 @@ use super::{Change, IndexKind, Neighbour, SpatialIndex, keep_best};
 use crate::geometry::{Area, Entry, Point};
 
 /// Entries a leaf holds before it splits.
-pub const CAPACITY: usize = 4;
+const CAPACITY: usize = 4;
 
 /// Depth at which leaves stop splitting, so that entries at one place end somewhere.
 const DEPTH_MAX: u8 = 16;
@@ -29,7 +29,7 @@ impl Node {
     }
 }
 
-/// A quadtree over a world; leaves hold [`CAPACITY`] entries.
+/// A quadtree over a world; leaves hold four entries.
 #[derive(Debug, Clone)]
 pub struct Quadtree {
     world: Area,

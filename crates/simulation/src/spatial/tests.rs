@@ -225,16 +225,9 @@ fn an_interval_flushes_without_a_full_batch() {
 #[test]
 fn priority_says_what_is_applied_when() {
     let applied = |level: u8| {
-        let entries: Vec<Entry> = (0..40)
-            .map(|id| Entry {
-                id,
-                at: Point::new((id % 2) as f32 * 90.0, 10.0),
-            })
-            .collect();
-        let policy = FlushPolicy {
-            batch_size: 30,
-            ..FlushPolicy::default()
-        };
+        let entries: Vec<Entry> =
+            (0..40).map(|id| Entry { id, at: Point::new((id % 2) as f32 * 90.0, 10.0) }).collect();
+        let policy = FlushPolicy { batch_size: 30, ..FlushPolicy::default() };
         let mut index = BatchedIndex::new(IndexKind::Hash, WORLD, None, policy, &entries);
         // Half of them wait at either end of the world, which are two regions.
         for entry in &entries[..20] {
