@@ -94,10 +94,22 @@ pub enum RecordError {
         /// The kernel's reason.
         source: io::Error,
     },
+    /// What was started as a guardian is none.
+    #[error("{} does not act as a guardian", .exe.display())]
+    NotAGuardian {
+        /// Its executable.
+        exe: PathBuf,
+    },
+    /// A process that was killed does not end.
+    #[error("process {pid} was killed but does not end: it hangs in the kernel")]
+    Unkillable {
+        /// Its process id.
+        pid: u32,
+    },
     /// The guardian ended, or was killed, before the target had.
     #[error("the guardian of process {pid} ended before its target did")]
     GuardianLost {
-        /// Process id of the target; 0 where it had none yet.
+        /// Process id of the target.
         pid: u32,
     },
     /// Somebody killed the target's process before it became the program.

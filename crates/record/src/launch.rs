@@ -135,7 +135,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     }
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
-    let mut run = Run { launch, program, cancel, handle, marks, ended_by: None };
+    let mut run = Run { launch, program, cancel, handle, marks, ended_by: None, killed_at: None };
     let pid = run.ready()?;
     let stacks = launch.sampling.map(|sampling| sample::Sampler::open(pid, &sampling));
     let sampler = run.resource_sampler(pid)?;
@@ -162,6 +162,8 @@ struct Run<'a> {
     marks: Option<Marks>,
     /// Set when the target was killed on purpose.
     ended_by: Option<Outcome>,
+    /// When it was.
+    killed_at: Option<Instant>,
 }
 
 impl Run<'_> {
@@ -199,7 +201,11 @@ impl Run<'_> {
             match self.handle.news(wait)? {
                 Some(News::Ended { time_ns }) => return Ok(time_ns),
                 Some(news) => return Err(self.unexpected(&news)),
-                None if self.ended_by.is_some() => {}
+                None if self.ended_by.is_some() => {
+                    if self.killed_at.is_some_and(|killed| killed.elapsed() > PATIENCE) {
+                        return Err(RecordError::Unkillable { pid: self.handle.pid() });
+                    }
+                }
                 None if self.cancel.is_cancelled() => self.kill(Outcome::Cancelled)?,
                 None if left.is_some_and(|left| left.is_zero()) => self.kill(Outcome::TimedOut)?,
                 None => {}
@@ -209,6 +215,7 @@ impl Run<'_> {
 
     fn kill(&mut self, why: Outcome) -> Result<(), RecordError> {
         self.ended_by = Some(why);
+        self.killed_at = Some(Instant::now());
         self.order(&Order::Kill)
     }
 

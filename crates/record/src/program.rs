@@ -16,7 +16,7 @@ use crate::RecordError;
 /// Used where the target's environment has no PATH, as the C library does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// The file that `program` names. A name with a slash is relative to `directory` (as after `cd`),
+/// The absolute path of the file that `program` names. A name with a slash is relative to `directory` (as after `cd`),
 /// one without is looked up in the PATH that the target will have.
 pub fn resolve(
     program: &str,
@@ -27,7 +27,7 @@ pub fn resolve(
         return Err(RecordError::EmptyCommand);
     }
     if program.contains('/') {
-        let path = directory.unwrap_or(Path::new("")).join(program);
+        let path = absolute(directory, Path::new(program))?;
         return executable(&path).map(|()| path);
     }
     let path = environment
@@ -44,7 +44,7 @@ fn search(program: &str, path: &str, directory: Option<&Path>) -> Result<PathBuf
     let mut refusal = None;
     for folder in path.split(':') {
         let folder = if folder.is_empty() { "." } else { folder };
-        let candidate = directory.unwrap_or(Path::new("")).join(folder).join(program);
+        let candidate = absolute(directory, &Path::new(folder).join(program))?;
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(RecordError::ProgramMissing { .. } | RecordError::ProgramIsDirectory { .. }) => {}
@@ -53,6 +53,13 @@ fn search(program: &str, path: &str, directory: Option<&Path>) -> Result<PathBuf
     }
     let (program, path) = (program.to_owned(), path.to_owned());
     Err(refusal.unwrap_or(RecordError::NotInPath { program, path }))
+}
+
+/// The path that `path` is after a change to `directory`; absolute, since the target changes to it
+/// before its exec.
+fn absolute(directory: Option<&Path>, path: &Path) -> Result<PathBuf, RecordError> {
+    let path = directory.unwrap_or(Path::new("")).join(path);
+    std::path::absolute(&path).map_err(|source| RecordError::Exec { path, source })
 }
 
 /// Whether `path` is a file that may be executed.

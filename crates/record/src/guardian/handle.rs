@@ -3,16 +3,21 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::protocol::{Channel, News, Order, Stage, Target};
 use crate::{Guardian, RecordError, program, tree};
 
+/// How long a guardian may take to end all that it guards.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A guardian that was started. Dropping it ends the target and waits for the guardian.
 #[derive(Debug)]
 pub struct Handle {
     process: Child,
+    exe: PathBuf,
     channel: Option<Channel>,
     /// Target's process id, once there is one.
     pid: u32,
@@ -39,7 +44,13 @@ impl Handle {
             .stderr(Stdio::from(stderr))
             .spawn()
             .map_err(failed)?;
-        let mut handle = Handle { process, channel: Some(Channel::new(near)), pid: 0, mark };
+        let mut handle = Handle {
+            process,
+            exe: guardian.exe.clone(),
+            channel: Some(Channel::new(near)),
+            pid: 0,
+            mark,
+        };
         handle.order(&Order::Prepare(target)).map_err(failed)?;
         Ok(handle)
     }
@@ -65,13 +76,31 @@ impl Handle {
 
     /// Waits at most `timeout` for news.
     pub fn news(&mut self, timeout: Duration) -> Result<Option<News>, RecordError> {
-        let lost = RecordError::GuardianLost { pid: self.pid };
+        let lost = match self.pid {
+            0 => RecordError::NotAGuardian { exe: self.exe.clone() },
+            pid => RecordError::GuardianLost { pid },
+        };
         let Some(channel) = self.channel.as_mut() else { return Err(lost) };
         let news = channel.receive(timeout).map_err(|_| lost)?;
         if let Some(News::Ready { pid }) = news {
             self.pid = pid;
         }
         Ok(news)
+    }
+
+    /// Waits for its end; none where a process that cannot be killed holds it up, which it then
+    /// goes on waiting for by itself.
+    fn wait(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(Some(status)) = self.process.try_wait() {
+                return Some(status);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Ends what a guardian that was itself killed could not end.
@@ -95,27 +124,24 @@ impl Drop for Handle {
     fn drop(&mut self) {
         // The guardian ends everything when the socket closes, and then itself.
         self.channel = None;
-        let ended = self.process.wait();
-        if !ended.is_ok_and(|status| status.success()) {
+        if self.pid == 0 {
+            // It never said that it is a guardian; if it is, its child dies with it.
+            let _ = self.process.kill();
+        }
+        if !self.wait().is_some_and(|status| status.success()) {
             self.end_orphans();
         }
     }
 }
 
 /// The error that a refusal stands for.
-pub fn refusal(
-    stage: Stage,
-    errno: i32,
-    program: &std::path::Path,
-    directory: Option<&std::path::Path>,
-) -> RecordError {
+pub fn refusal(stage: Stage, errno: i32, program: &Path, directory: Option<&Path>) -> RecordError {
     let source = io::Error::from_raw_os_error(errno);
     match stage {
         Stage::Fork => RecordError::System { what: "no process for the target", source },
-        Stage::Directory => RecordError::Directory {
-            path: directory.unwrap_or(std::path::Path::new(".")).to_owned(),
-            source,
-        },
+        Stage::Directory => {
+            RecordError::Directory { path: directory.unwrap_or(Path::new(".")).to_owned(), source }
+        }
         Stage::Exec => program::explain(program, errno),
     }
 }

@@ -88,6 +88,12 @@ pub fn field(text: &[u8], label: &str) -> Option<u64> {
     std::str::from_utf8(line).ok()?.split_whitespace().next()?.parse().ok()
 }
 
+/// All numbers of a text of numbers.
+pub fn numbers(text: &[u8]) -> Vec<u32> {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //! The first sample is taken at the target's exec, the last when its main process has ended and
 //! its remains are still there: totals are then exact, and memory (which the kernel has already
 //! taken back) is what was last seen. The proportional set costs time that grows with the target's
-//! memory; it is read as often as keeps that below 0.2 % of a core, at most at each sample.
+//! memory; it is read as often as keeps that below 0.1 % of a core, at most at each sample.
 
 mod cores;
 mod file;

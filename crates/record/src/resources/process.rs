@@ -6,7 +6,7 @@ use std::io;
 use procfs::FromRead;
 use procfs::process::Stat;
 
-use super::file::{ProcFile, Room, field};
+use super::file::{ProcFile, Room, field, numbers};
 use crate::{clock, tree};
 
 /// What every read needs.
@@ -89,7 +89,7 @@ impl Process {
         }
     }
 
-    /// Reads all but threads and children. An error where the process has gone.
+    /// Reads all but storage I/O, threads and children. An error where the process has gone.
     pub fn update(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
         let stat = Stat::from_read(self.stat.read(buffer)?).map_err(io::Error::other)?;
         let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
@@ -110,11 +110,11 @@ impl Process {
         if !usage.is_zombie {
             usage.rss_bytes = stat.rss * procfs::page_size();
         }
-        self.update_io(buffer);
         Ok(())
     }
 
-    fn update_io(&mut self, buffer: &mut Vec<u8>) {
+    /// Reads its storage I/O.
+    pub fn update_io(&mut self, buffer: &mut Vec<u8>) {
         if !self.tells_io {
             return;
         }
@@ -129,23 +129,18 @@ impl Process {
     }
 
     /// Reads its threads: their CPU time, switches and, with `names`, names. Returns its children;
-    /// threads that have ended are added to `ended`.
+    /// threads that have ended are added to `ended`. Which threads there are is looked at with
+    /// `names`, and where their number has changed.
     pub fn update_threads(
         &mut self,
         names: bool,
         scratch: &mut Scratch,
         ended: &mut Vec<(u32, Thread)>,
     ) -> Vec<u32> {
+        if names || self.usage.threads as usize != self.threads.len() {
+            self.list_threads(&scratch.room, ended);
+        }
         let pid = self.pid;
-        let live: HashSet<u32> = tree::numbers(&format!("/proc/{pid}/task")).collect();
-        for (tid, thread) in self.threads.extract_if(|tid, _| !live.contains(tid)) {
-            self.ended_switches.0 += thread.switches.0;
-            self.ended_switches.1 += thread.switches.1;
-            ended.push((tid, thread));
-        }
-        for tid in live {
-            self.threads.entry(tid).or_insert_with(|| Thread::new(pid, tid, &scratch.room));
-        }
         let mut children = Vec::new();
         for (&tid, thread) in &mut self.threads {
             thread.update(&mut scratch.buffer);
@@ -156,6 +151,19 @@ impl Process {
         }
         self.sum_switches();
         children
+    }
+
+    fn list_threads(&mut self, room: &Room, ended: &mut Vec<(u32, Thread)>) {
+        let pid = self.pid;
+        let live: HashSet<u32> = tree::numbers(&format!("/proc/{pid}/task")).collect();
+        for (tid, thread) in self.threads.extract_if(|tid, _| !live.contains(tid)) {
+            self.ended_switches.0 += thread.switches.0;
+            self.ended_switches.1 += thread.switches.1;
+            ended.push((tid, thread));
+        }
+        for tid in live {
+            self.threads.entry(tid).or_insert_with(|| Thread::new(pid, tid, room));
+        }
     }
 
     fn sum_switches(&mut self) {
@@ -214,9 +222,7 @@ impl Thread {
     }
 
     fn children(&mut self, buffer: &mut Vec<u8>) -> Vec<u32> {
-        let Ok(text) = self.children.read(buffer) else { return Vec::new() };
-        let text = std::str::from_utf8(text).unwrap_or_default();
-        text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+        self.children.read(buffer).map(numbers).unwrap_or_default()
     }
 }
 

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use simprof_model::{ResourceSample, ThreadCpu, Timeline};
 
 use super::cores::Cores;
-use super::file::Room;
+use super::file::{ProcFile, Room, numbers};
 use super::process::{Process, Scratch, Thread, Usage, Waited};
 use crate::{clock, tree};
 
 /// With more threads than this, threads are read at every tenth sample only.
 const THREADS_CHEAP: usize = 48;
 
-/// Reading the proportional set may take this part of the time.
-const PSS_SHARE: u32 = 500;
+/// Reading the proportional set may take one part in so many of the time.
+const PSS_SHARE: u32 = 1000;
 
 /// Most threads whose CPU time is kept after their end.
 const ENDED_THREADS_KEPT: usize = 4096;
@@ -22,6 +22,8 @@ const ENDED_THREADS_KEPT: usize = 4096;
 /// Watches everything that descends from the guardian.
 pub struct Tracker {
     guardian: Process,
+    /// The guardian has one thread.
+    guardian_children: ProcFile,
     /// Storage I/O of the guardian before the target ran, which is not the target's.
     guardian_io: (u64, u64),
     processes: BTreeMap<u32, Process>,
@@ -43,6 +45,10 @@ impl Tracker {
         let room = Room::new();
         let mut tracker = Self {
             guardian: Process::new(guardian, &room),
+            guardian_children: ProcFile::new(
+                format!("/proc/{guardian}/task/{guardian}/children"),
+                &room,
+            ),
             guardian_io: (0, 0),
             processes: BTreeMap::from([(target, Process::new(target, &room))]),
             vanished: Usage::default(),
@@ -56,10 +62,9 @@ impl Tracker {
             last: ResourceSample::default(),
         };
         // A guardian that has gone is noticed by who speaks with it.
-        if tracker.guardian.update(&mut tracker.scratch.buffer).is_ok() {
-            let usage = &tracker.guardian.usage;
-            tracker.guardian_io = (usage.read_bytes, usage.written_bytes);
-        }
+        tracker.guardian.update_io(&mut tracker.scratch.buffer);
+        let usage = &tracker.guardian.usage;
+        tracker.guardian_io = (usage.read_bytes, usage.written_bytes);
         tracker
     }
 
@@ -70,6 +75,9 @@ impl Tracker {
         let tenth = self.count.is_multiple_of(10);
         // Before the processes, so that what one hands on to it while being reaped is not missed.
         let _ = self.guardian.update(&mut self.scratch.buffer);
+        if thorough || tenth {
+            self.guardian.update_io(&mut self.scratch.buffer);
+        }
         self.update_processes();
         if thorough || tenth || threads <= THREADS_CHEAP {
             self.update_threads(thorough || tenth);
@@ -88,7 +96,11 @@ impl Tracker {
         let gone: Vec<u32> = self
             .processes
             .values_mut()
-            .filter_map(|process| process.update(buffer).is_err().then_some(process.pid))
+            .filter_map(|process| {
+                let gone = process.update(buffer).is_err();
+                process.update_io(buffer);
+                gone.then_some(process.pid)
+            })
             .collect();
         for pid in gone {
             if let Some(process) = self.processes.remove(&pid) {
@@ -119,11 +131,13 @@ impl Tracker {
     }
 
     /// Children of the guardian, and all that cannot be found through their parents.
-    fn orphans(&self, all: bool) -> Vec<u32> {
-        let guardian = self.guardian.pid;
+    fn orphans(&mut self, all: bool) -> Vec<u32> {
         match (self.lists_children, all) {
-            (true, _) => tree::children(guardian),
-            (false, true) => tree::descendants(guardian),
+            (true, _) => {
+                let listed = self.guardian_children.read(&mut self.scratch.buffer);
+                listed.map(numbers).unwrap_or_default()
+            }
+            (false, true) => tree::descendants(self.guardian.pid),
             (false, false) => Vec::new(),
         }
     }

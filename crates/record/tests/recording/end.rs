@@ -71,6 +71,15 @@ fn folders_that_are_missing_are_named() {
 }
 
 #[test]
+fn what_is_no_guardian_is_told() {
+    let place = Place::new();
+    let mut plan = place.plan(&["true"]);
+    plan.guardian.exe = "true".into();
+    let error = launch(&plan, &Cancel::new()).expect_err("no guardian");
+    assert!(matches!(error, RecordError::NotAGuardian { .. }), "{error}");
+}
+
+#[test]
 fn a_program_is_relative_to_its_directory_and_sees_its_environment() {
     let place = Place::new();
     fs::create_dir(place.path("inner")).expect("made");
@@ -78,8 +87,12 @@ fn a_program_is_relative_to_its_directory_and_sees_its_environment() {
     fs::write(place.path("inner/tool"), script).expect("written");
     fs::set_permissions(place.path("inner/tool"), fs::Permissions::from_mode(0o755)).expect("set");
     let mut plan = place.plan(&["./tool"]);
-    plan.directory = Some(place.path("inner"));
     plan.environment.insert("GREETING".to_owned(), "good = day".to_owned());
+    // A relative one is relative to this process's.
+    let here = std::env::current_dir().expect("a folder");
+    let up: std::path::PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let inner = place.path("inner");
+    plan.directory = Some(up.join(inner.strip_prefix("/").expect("absolute")));
     let lines = record(&plan).stdout_tail;
     let lines: Vec<_> = lines.lines().collect();
     assert!(lines[0].ends_with("/inner"), "{lines:?}");
