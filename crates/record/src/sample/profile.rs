@@ -118,8 +118,8 @@ fn expand_kernel(
     let base = symbols.base();
     for &(address, position) in places {
         let symbol = symbols.at(address);
-        let name = symbol.map_or_else(|| format!("[kernel]+{address:#x}"), |s| s.name.clone());
-        let module = builder.module(symbol.map_or("[kernel]", |s| &s.module), None);
+        let name = symbol.map_or_else(|| format!("[kernel]+{address:#x}"), |s| s.name.to_owned());
+        let module = builder.module(symbol.map_or("[kernel]", |s| s.module), None);
         let found = Symbolised { places: vec![symbolise::place(name)], named: symbol.is_some() };
         let offset = address.wrapping_sub(base);
         expansions[position] = expand(&found, module, offset, FunctionKind::Kernel, builder);
