@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linux_perf_event_reader::constants::PERF_RECORD_LOST_SAMPLES;
 use linux_perf_event_reader::{
-    CommOrExecRecord, EventRecord, ForkOrExitRecord, Mmap2FileId, Mmap2Record, RawData,
+    CommOrExecRecord, CpuMode, EventRecord, ForkOrExitRecord, Mmap2FileId, Mmap2Record, RawData,
     RawEventRecord, RecordType, SampleRecord,
 };
 
@@ -158,6 +158,10 @@ impl Observer {
         let stack = stack_bytes(sample);
         let process = self.processes.entry(pid).or_insert_with(Process::new);
         let space = Arc::make_mut(&mut process.space);
+        if sample.cpu_mode == CpuMode::Kernel && !space.contains(registers.ip()) {
+            // The process is in the midst of an exec: these registers are of the program that it was.
+            return (None, WalkEnd::Root);
+        }
         self.addresses.clear();
         let end = self.walker.walk(space.unwinder(), registers, stack, &mut self.addresses);
         let mut node = None;
@@ -178,12 +182,10 @@ impl Observer {
         self.addresses.clear();
         let entries = (0..chain.len()).filter_map(|at| chain.get(at));
         self.addresses.extend(entries.filter(|&address| address < CONTEXT_MARKS));
-        let leaf = self.addresses.first().copied();
         let mut node = user;
         for at in (0..self.addresses.len()).rev() {
-            let address = self.addresses[at];
             // All but the first are return addresses.
-            let address = if Some(address) == leaf && at == 0 { address } else { address - 1 };
+            let address = self.addresses[at].saturating_sub(u64::from(at != 0));
             let frame = self.kernel_frame(address);
             node = Some(self.trace.stacks.child(node, frame));
         }
