@@ -92,13 +92,19 @@ impl AddressSpace {
         frame
     }
 
-    fn locate(&self, address: u64) -> RawFrame {
+    /// True where code is known to be mapped.
+    pub fn contains(&self, address: u64) -> bool {
+        self.mapping_at(address).is_some()
+    }
+
+    fn mapping_at(&self, address: u64) -> Option<&Mapping> {
         let after = self.mappings.partition_point(|known| known.range.start <= address);
-        let mapping = after
-            .checked_sub(1)
-            .map(|at| &self.mappings[at])
-            .filter(|m| m.range.contains(&address));
-        match mapping {
+        let mapping = &self.mappings[after.checked_sub(1)?];
+        mapping.range.contains(&address).then_some(mapping)
+    }
+
+    fn locate(&self, address: u64) -> RawFrame {
+        match self.mapping_at(address) {
             Some(mapping) => {
                 RawFrame { module: mapping.module, address: address.wrapping_sub(mapping.bias) }
             }

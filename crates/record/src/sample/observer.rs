@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use linux_perf_event_reader::constants::PERF_RECORD_LOST_SAMPLES;
+use linux_perf_event_reader::constants::{
+    PERF_RECORD_LOST_SAMPLES, PERF_RECORD_MISC_MMAP_BUILD_ID,
+};
 use linux_perf_event_reader::{
-    CommOrExecRecord, EventRecord, ForkOrExitRecord, Mmap2FileId, Mmap2Record, RawData,
-    RawEventRecord, RecordType, SampleRecord,
+    CommOrExecRecord, CpuMode, EventRecord, ForkOrExitRecord, Mmap2FileId, Mmap2Record, RawData,
+    RawEventRecord, RecordType, SampleFormat, SampleRecord,
 };
 
 use super::address_space::AddressSpace;
@@ -19,6 +21,9 @@ use super::unwind::{Registers, WalkEnd, Walker};
 const PROT_EXEC: u32 = libc::PROT_EXEC as u32;
 /// Addresses from here on are marks between the parts of a call chain (PERF_CONTEXT_MAX).
 const CONTEXT_MARKS: u64 = -4095_i64 as u64;
+
+/// Where a sample says how long its call chain is: after address, thread, time, CPU and period.
+const CALLCHAIN_OFFSET: usize = 40;
 
 /// A sample, its stack interned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,20 +122,26 @@ impl Observer {
     pub fn handle(&mut self, timed: TimedRecord<'_>) {
         let is_sampling = timed.record.parse_info.sample_regs_user != 0;
         if timed.record.record_type.0 == PERF_RECORD_LOST_SAMPLES {
-            self.trace.counts.lost_samples += lost_samples(&timed.record).unwrap_or(0);
+            let lost = word_at(&timed.record, 0).unwrap_or(0);
+            add(&mut self.trace.counts.lost_samples, lost);
             return;
         }
-        let known = timed.record.record_type != RecordType::SAMPLE || is_sampling;
+        if !is_sound(&timed.record) {
+            self.trace.counts.malformed += 1;
+            return;
+        }
         match timed.record.parse() {
-            Ok(EventRecord::Sample(sample)) if known => self.sample(timed.time_ns, &sample),
+            Ok(EventRecord::Sample(sample)) => self.sample(timed.time_ns, &sample),
             Ok(EventRecord::Mmap2(mapping)) => self.mapping(&mapping),
             Ok(EventRecord::Comm(name)) => self.name(&name),
             Ok(EventRecord::Fork(fork)) => self.fork(&fork),
             Ok(EventRecord::Exit(exit)) => self.exit(&exit),
             Ok(EventRecord::Lost(lost)) if is_sampling => {
-                self.trace.counts.lost_samples += lost.count
+                add(&mut self.trace.counts.lost_samples, lost.count);
             }
-            Ok(EventRecord::Lost(lost)) => self.trace.counts.lost_lifecycle += lost.count,
+            Ok(EventRecord::Lost(lost)) => {
+                add(&mut self.trace.counts.lost_lifecycle, lost.count);
+            }
             Ok(EventRecord::Throttle(_)) => self.trace.counts.throttled += 1,
             Ok(_) => {}
             Err(_) => self.trace.counts.malformed += 1,
@@ -158,6 +169,10 @@ impl Observer {
         let stack = stack_bytes(sample);
         let process = self.processes.entry(pid).or_insert_with(Process::new);
         let space = Arc::make_mut(&mut process.space);
+        if sample.cpu_mode == CpuMode::Kernel && !space.contains(registers.ip()) {
+            // The process is in the midst of an exec: these registers are of the program that it was.
+            return (None, WalkEnd::Root);
+        }
         self.addresses.clear();
         let end = self.walker.walk(space.unwinder(), registers, stack, &mut self.addresses);
         let mut node = None;
@@ -178,12 +193,10 @@ impl Observer {
         self.addresses.clear();
         let entries = (0..chain.len()).filter_map(|at| chain.get(at));
         self.addresses.extend(entries.filter(|&address| address < CONTEXT_MARKS));
-        let leaf = self.addresses.first().copied();
         let mut node = user;
         for at in (0..self.addresses.len()).rev() {
-            let address = self.addresses[at];
             // All but the first are return addresses.
-            let address = if Some(address) == leaf && at == 0 { address } else { address - 1 };
+            let address = self.addresses[at].saturating_sub(u64::from(at != 0));
             let frame = self.kernel_frame(address);
             node = Some(self.trace.stacks.child(node, frame));
         }
@@ -266,6 +279,20 @@ impl Observer {
     }
 }
 
+/// False for what the parser would not survive: lengths that cannot be, and forms that were not asked for.
+fn is_sound(record: &RawEventRecord<'_>) -> bool {
+    match record.record_type {
+        RecordType::SAMPLE => {
+            let format = record.parse_info.sample_format;
+            !format.contains(SampleFormat::CALLCHAIN)
+                || word_at(record, CALLCHAIN_OFFSET)
+                    .is_some_and(|n| n <= record.data.len() as u64 / 8)
+        }
+        RecordType::MMAP2 => record.misc & PERF_RECORD_MISC_MMAP_BUILD_ID == 0,
+        _ => true,
+    }
+}
+
 /// The bytes of stack that were really copied.
 fn stack_bytes<'a>(sample: &SampleRecord<'a>) -> RawData<'a> {
     let Some((bytes, copied)) = sample.user_stack else { return RawData::empty() };
@@ -273,9 +300,15 @@ fn stack_bytes<'a>(sample: &SampleRecord<'a>) -> RawData<'a> {
     bytes.get(0..copied).unwrap_or(RawData::empty())
 }
 
-/// The count in a record of samples that the hardware lost.
-fn lost_samples(record: &RawEventRecord<'_>) -> Option<u64> {
+/// Adds to a count that no record, however malformed, may make overflow.
+fn add(count: &mut u64, more: u64) {
+    *count = count.saturating_add(more);
+}
+
+/// A word of a record, by its offset in bytes.
+fn word_at(record: &RawEventRecord<'_>, offset: usize) -> Option<u64> {
     let mut data = record.data;
+    data.skip(offset).ok()?;
     let mut word = [0; 8];
     data.read_exact(&mut word).ok()?;
     Some(u64::from_ne_bytes(word))
@@ -291,4 +324,143 @@ fn text(data: RawData<'_>) -> String {
     let bytes = data.as_slice();
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::event::{self, Clock, Event};
+    use linux_perf_event_reader::RecordParseInfo;
+    use proptest::prelude::*;
+
+    const MODULE: &str = "/no/such/program";
+
+    fn lifecycle() -> RecordParseInfo {
+        event::layout(&event::lifecycle_attr())
+    }
+
+    fn sampling() -> RecordParseInfo {
+        event::layout(&Event { clock: Clock::CpuClock, kernel: true }.sampling_attr(1000, 16))
+    }
+
+    fn pair(low: u32, high: u32) -> u64 {
+        u64::from(low) | u64::from(high) << 32
+    }
+
+    fn padded(text: &str) -> Vec<u8> {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(text.len() / 8 * 8 + 8, 0);
+        bytes
+    }
+
+    fn words(words: &[u64]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    fn give(
+        observer: &mut Observer,
+        kind: RecordType,
+        misc: u16,
+        body: &[u8],
+        layout: RecordParseInfo,
+    ) {
+        let record = RawEventRecord::new(kind, misc, RawData::Single(body), layout);
+        observer.handle(TimedRecord { time_ns: 1, record });
+    }
+
+    fn comm(observer: &mut Observer, pid: u32, name: &str, misc: u16) {
+        let body = [words(&[pair(pid, pid)]), padded(name), words(&[0; 3])].concat();
+        give(observer, RecordType::COMM, misc, &body, lifecycle());
+    }
+
+    fn mmap(observer: &mut Observer, pid: u32, start: u64) {
+        let head = words(&[pair(pid, pid), start, 0x1000, 0x40, 0, 0, 0, pair(PROT_EXEC, 0)]);
+        let body = [head, padded(MODULE), words(&[0; 3])].concat();
+        give(observer, RecordType::MMAP2, 0, &body, lifecycle());
+    }
+
+    fn fork(observer: &mut Observer, parent: u32, pid: u32, tid: u32) {
+        let body = words(&[pair(pid, parent), pair(tid, parent), 0, 0, 0, 0]);
+        give(observer, RecordType::FORK, 0, &body, lifecycle());
+    }
+
+    /// A sample in user code at `ip`, with an empty stack; returns the innermost frame's module and address.
+    fn sample(observer: &mut Observer, pid: u32, ip: u64) -> (String, u64) {
+        const USER: u16 = 2;
+        let mut registers = [0; 17];
+        (registers[8], registers[7]) = (ip, 0x7fff_0000);
+        let head = words(&[ip, pair(pid, pid), 1, 0, 1_000_000, 0, 2]);
+        let body = [head, words(&registers), words(&[16, 0, 0, 0])].concat();
+        give(observer, RecordType::SAMPLE, USER, &body, sampling());
+        let trace = &observer.trace;
+        assert_eq!(trace.counts.malformed, 0);
+        let stack = trace.samples.last().and_then(|sample| sample.stack).expect("a leaf");
+        let node = trace.stacks.nodes()[stack.0 as usize];
+        let frame = trace.stacks.frames()[node.frame.0 as usize];
+        (trace.modules.get(frame.module).path.clone(), frame.address)
+    }
+
+    #[test]
+    fn a_fork_copies_the_mappings_and_an_exec_drops_them() {
+        const EXEC: u16 = linux_perf_event_reader::constants::PERF_RECORD_MISC_COMM_EXEC;
+        let observer = &mut Observer::new();
+        comm(observer, 10, "first", EXEC);
+        mmap(observer, 10, 0x10000);
+        fork(observer, 10, 11, 11);
+        assert_eq!(sample(observer, 10, 0x10010), (MODULE.into(), 0x50));
+        assert_eq!(sample(observer, 11, 0x10010), (MODULE.into(), 0x50));
+        mmap(observer, 11, 0x20000);
+        assert_eq!(sample(observer, 11, 0x20010), (MODULE.into(), 0x50));
+        assert_eq!(sample(observer, 10, 0x20010), ("[unknown]".into(), 0x20010));
+        comm(observer, 11, "second", EXEC);
+        assert_eq!(sample(observer, 11, 0x10010), ("[unknown]".into(), 0x10010));
+        assert_eq!(sample(observer, 10, 0x10010), (MODULE.into(), 0x50));
+        let names: Vec<_> = observer.trace.threads.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(names, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_process_is_forgotten_with_its_last_thread() {
+        let observer = &mut Observer::new();
+        comm(observer, 10, "name", 0);
+        mmap(observer, 10, 0x10000);
+        fork(observer, 10, 10, 12);
+        let exit = words(&[pair(10, 1), pair(10, 10), 0, 0, 0, 0]);
+        give(observer, RecordType::EXIT, 0, &exit, lifecycle());
+        assert_eq!(sample(observer, 10, 0x10010), (MODULE.into(), 0x50));
+        give(observer, RecordType::EXIT, 0, &exit, lifecycle());
+        assert_eq!(sample(observer, 10, 0x10010), ("[unknown]".into(), 0x10010));
+        assert_eq!(
+            observer.trace.threads[1].name, "name",
+            "a thread starts with its parent's name"
+        );
+    }
+
+    #[test]
+    fn losses_are_counted_by_what_was_lost() {
+        let observer = &mut Observer::new();
+        let lost = words(&[0, 7, 0, 0, 0]);
+        give(observer, RecordType::LOST, 0, &lost, sampling());
+        give(observer, RecordType::LOST, 0, &lost, lifecycle());
+        give(observer, RecordType::LOST_SAMPLES, 0, &words(&[5, 0, 0, 0]), sampling());
+        give(observer, RecordType::THROTTLE, 0, &words(&[0; 6]), sampling());
+        let expected = Counts { lost_samples: 12, lost_lifecycle: 7, throttled: 1, malformed: 0 };
+        assert_eq!(observer.trace.counts, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            records in proptest::collection::vec(
+                (0_u32..24, any::<u16>(), proptest::collection::vec(any::<u8>(), 0..400), any::<bool>()),
+                0..20,
+            ),
+        ) {
+            let observer = &mut Observer::new();
+            for (kind, misc, body, is_sample) in records {
+                let layout = if is_sample { sampling() } else { lifecycle() };
+                give(observer, RecordType(kind), misc, &body, layout);
+            }
+        }
+    }
 }

@@ -33,6 +33,8 @@ const ROOTS: [&str; 9] = [
 ];
 /// Below this share of the rate asked for, the profile says so.
 const NOTABLE_SHORTFALL: f64 = 0.8;
+/// With fewer samples due than this, a shortfall means nothing.
+const NOTABLE_DUE: f64 = 20.0;
 
 /// How the recording came about.
 #[derive(Debug)]
@@ -118,8 +120,8 @@ fn expand_kernel(
     let base = symbols.base();
     for &(address, position) in places {
         let symbol = symbols.at(address);
-        let name = symbol.map_or_else(|| format!("[kernel]+{address:#x}"), |s| s.name.clone());
-        let module = builder.module(symbol.map_or("[kernel]", |s| &s.module), None);
+        let name = symbol.map_or_else(|| format!("[kernel]+{address:#x}"), |s| s.name.to_owned());
+        let module = builder.module(symbol.map_or("[kernel]", |s| s.module), None);
         let found = Symbolised { places: vec![symbolise::place(name)], named: symbol.is_some() };
         let offset = address.wrapping_sub(base);
         expansions[position] = expand(&found, module, offset, FunctionKind::Kernel, builder);
@@ -220,7 +222,10 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
     let samples = trace.samples.len() as u64;
     let seconds = circumstances.target_cpu_ns as f64 / 1e9;
     let achieved_hz = if seconds > 0.0 { samples as f64 / seconds } else { 0.0 };
-    warnings.extend(observations(trace, &sampling, event, achieved_hz));
+    warnings.extend(observations(trace, event));
+    if let Some(sentence) = shortfall(trace, &sampling, event, circumstances.target_cpu_ns) {
+        warnings.push(sentence);
+    }
     let count = |is: &dyn Fn(&RawSample) -> bool| {
         trace.samples.iter().filter(|sample| is(sample)).count() as u64
     };
@@ -245,7 +250,7 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
 }
 
 /// What a reader must know, one sentence each.
-fn observations(trace: &Trace, sampling: &Sampling, event: Event, achieved_hz: f64) -> Vec<String> {
+fn observations(trace: &Trace, event: Event) -> Vec<String> {
     let mut sentences = Vec::new();
     let mut say = |is: bool, sentence: String| {
         if is {
@@ -256,19 +261,6 @@ fn observations(trace: &Trace, sampling: &Sampling, event: Event, achieved_hz: f
     say(
         !event.kernel,
         "Time in the kernel is not sampled: shares are of time in user code.".to_owned(),
-    );
-    let share = achieved_hz / f64::from(sampling.rate_hz);
-    say(
-        share < NOTABLE_SHORTFALL && !trace.samples.is_empty(),
-        format!(
-            "{achieved_hz:.0} samples came per second of CPU time instead of {}: {}.",
-            sampling.rate_hz,
-            if event.kernel {
-                "threads that live shorter than a period are not seen"
-            } else {
-                "time in the kernel gives none"
-            }
-        ),
     );
     say(
         counts.throttled > 0,
@@ -287,6 +279,26 @@ fn observations(trace: &Trace, sampling: &Sampling, event: Event, achieved_hz: f
     );
     sentences.extend(unopened(trace));
     sentences
+}
+
+/// A sentence that explains why much fewer samples came than were due, where that is so.
+///
+/// Each thread has a timer of its own on each CPU, which starts at a whole period: the first sample of a
+/// thread comes after one period on a CPU, and threads that never run so long are never seen.
+fn shortfall(trace: &Trace, sampling: &Sampling, event: Event, cpu_ns: u64) -> Option<String> {
+    let due = cpu_ns as f64 / 1e9 * f64::from(sampling.rate_hz);
+    let came = trace.samples.len() as f64;
+    if due < NOTABLE_DUE || came >= NOTABLE_SHORTFALL * due {
+        return None;
+    }
+    let reason = if trace.counts.lost_samples as f64 > (due - came) / 2.0 {
+        "the rest were lost for want of room; a lower rate or a smaller copy of the stack loses less"
+    } else if event.kernel {
+        "threads and processes that run for less than a period are not seen; a higher rate sees more of them"
+    } else {
+        "time in the kernel gives none, nor do threads and processes that run for less than a period"
+    };
+    Some(format!("Only {came:.0} of {due:.0} samples that were due came: {reason}."))
 }
 
 /// A sentence that names the files which stacks run through but which could not be opened.

@@ -1,6 +1,7 @@
 //! The buffer that one event shares with the kernel: mapped, read in place, given back.
 
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +50,7 @@ impl Ring {
     /// What the kernel has written and we have not yet given back.
     pub fn view(&self) -> View<'_> {
         let head =
-            self.position(|page| unsafe { &raw mut (*page).data_head }).load(Ordering::Acquire);
+            self.position(offset_of!(perf_event_mmap_page, data_head)).load(Ordering::Acquire);
         // SAFETY: the data follow the first page and are `data_bytes` long. The kernel writes to
         // them beyond the head only, and a view reads below it only.
         let bytes = unsafe {
@@ -65,17 +66,16 @@ impl Ring {
     pub fn release(&mut self, tail: u64) {
         if tail != self.tail {
             self.tail = tail;
-            self.position(|page| unsafe { &raw mut (*page).data_tail })
+            self.position(offset_of!(perf_event_mmap_page, data_tail))
                 .store(tail, Ordering::Release);
         }
     }
 
-    /// One of the two positions on the page that is shared with the kernel.
-    fn position(&self, field: impl FnOnce(*mut perf_event_mmap_page) -> *mut u64) -> &AtomicU64 {
-        let pointer = field(self.base.as_ptr());
-        // SAFETY: the field is aligned, lives as long as the mapping, and both sides access it
-        // atomically.
-        unsafe { AtomicU64::from_ptr(pointer) }
+    /// One of the two positions on the page that is shared with the kernel, by its offset.
+    fn position(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: both are aligned fields of the page, which lives as long as the mapping, and
+        // both sides access them atomically.
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().byte_add(offset).cast()) }
     }
 }
 

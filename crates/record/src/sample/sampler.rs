@@ -16,8 +16,12 @@ use super::profile::{self, Circumstances};
 use super::ring::{Ring, page_size};
 use super::{Refusal, SampleError, Sampling};
 
-/// Room for samples, per CPU, where nothing forbids it.
-const SAMPLE_BYTES: usize = 2 << 20;
+/// Least room for samples, per CPU, where nothing forbids it.
+const SAMPLE_BYTES: usize = 512 << 10;
+/// How long the samples of a CPU should fit, in seconds: others may keep us from running for as long.
+const BUFFERED_S: f64 = 0.2;
+/// Bytes of a sample beside its stack: header, registers, frames of the kernel.
+const SAMPLE_OVERHEAD: usize = 512;
 /// Room for what happens to processes, per CPU.
 const LIFECYCLE_BYTES: usize = 64 << 10;
 /// Room for samples on all CPUs together.
@@ -154,7 +158,7 @@ fn map_rings(
         samples: event::layout(&opened.event.sampling_attr(sampling.rate_hz, sampling.stack_bytes)),
         lifecycle: event::layout(&event::lifecycle_attr()),
     };
-    let wanted = wanted_bytes(opened.cpus.len());
+    let wanted = wanted_bytes(opened.cpus.len(), sampling);
     let least = page_size().max((sampling.stack_bytes as usize * 2).next_power_of_two());
     let mut bytes = wanted.max(least);
     loop {
@@ -208,11 +212,13 @@ fn sources(cpus: Vec<CpuEvents>, rings: Vec<CpuRings>) -> Vec<Source> {
         .collect()
 }
 
-/// Bytes for the samples of each of `cpus`.
-fn wanted_bytes(cpus: usize) -> usize {
+/// Bytes for the samples of each of `cpus`: a power of two.
+fn wanted_bytes(cpus: usize, sampling: &Sampling) -> usize {
+    let sample = sampling.stack_bytes as usize + SAMPLE_OVERHEAD;
+    let burst = (f64::from(sampling.rate_hz) * BUFFERED_S) as usize * sample;
     let share = TOTAL_BYTES / cpus.max(1);
-    let power = if share.is_power_of_two() { share } else { share.next_power_of_two() / 2 };
-    power.min(SAMPLE_BYTES)
+    let largest = if share.is_power_of_two() { share } else { share.next_power_of_two() / 2 };
+    burst.max(SAMPLE_BYTES).next_power_of_two().min(largest)
 }
 
 /// True for the errors that a smaller buffer may avoid.
@@ -236,10 +242,18 @@ mod tests {
 
     #[test]
     fn buffers_are_powers_of_two_and_bounded_in_total() {
-        for (cpus, bytes) in
-            [(0, 2 << 20), (1, 2 << 20), (128, 2 << 20), (200, 1 << 20), (512, 512 << 10)]
-        {
-            assert_eq!(wanted_bytes(cpus), bytes, "{cpus} CPUs");
+        let table = [
+            (1, 1000, 16384, 4 << 20),
+            (2, 10_000, 16384, 64 << 20),
+            (2, 100_000, 65528, 128 << 20),
+            (128, 10_000, 16384, 2 << 20),
+            (200, 1000, 16384, 1 << 20),
+            (0, 10, 0, 512 << 10),
+        ];
+        for (cpus, rate_hz, stack_bytes, bytes) in table {
+            let recorder = Recorder::Auto;
+            let sampling = Sampling { rate_hz, stack_bytes, kernel: true, recorder };
+            assert_eq!(wanted_bytes(cpus, &sampling), bytes, "{cpus} CPUs, {sampling:?}");
         }
     }
 

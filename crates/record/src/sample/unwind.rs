@@ -78,6 +78,11 @@ impl Registers {
         Some(Self { ip, sp, rest: UnwindRegsNative::new_with_ptr_auth_mask(mask, lr, sp, fp) })
     }
 
+    /// The address of the instruction that comes next in user code.
+    pub fn ip(&self) -> u64 {
+        self.ip
+    }
+
     /// True where a chain of frame pointers has come to its end.
     fn frame_pointer_is_null(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
