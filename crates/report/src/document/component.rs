@@ -69,13 +69,23 @@ pub fn law_table(laws: &[Law]) -> Table {
             law.metric.clone(),
             law.parameter.clone(),
             exponent(law),
-            law.models.join(", "),
+            forms(&law.models),
             end(Some(0)),
             end(law.medians.len().checked_sub(1)),
             law.n.to_string(),
         ]);
     }
     table
+}
+
+/// The best forms; where many are left, the data say little about the form.
+fn forms(models: &[String]) -> String {
+    match models {
+        [first, second, rest @ ..] if rest.len() > 1 => {
+            format!("{first}, {second} or {} more", rest.len())
+        }
+        _ => models.join(", "),
+    }
 }
 
 fn what(law: &Law) -> String {

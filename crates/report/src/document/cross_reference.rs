@@ -58,8 +58,9 @@ fn what(bottleneck: &Bottleneck) -> String {
         .ms_per_step
         .map_or_else(String::new, |ms| format!(", {} a step", format::duration_ns(ms * 1e6)));
     format!(
-        "{} of CPU time with what it calls{per_step}; component {}; {}.",
+        "{} of CPU time in it and the libraries that it calls{per_step}, {} with all that it calls; component {}; {}.",
         share_with_interval(bottleneck.share, bottleneck.interval),
+        format::share(bottleneck.total_share),
         escape(&bottleneck.component),
         code(&place(bottleneck.file.as_deref(), bottleneck.line))
     )

@@ -59,7 +59,7 @@ fn section(function: &FunctionLines) -> String {
         return text;
     }
     let shown = &function.lines[..function.lines.len().min(SHOWN)];
-    let _ = write!(text, "{}\n", line_table(shown, false));
+    let _ = writeln!(text, "{}", line_table(shown, false));
     if let Some(file) = &function.annotated {
         let _ = write!(text, "Annotated source: [{}]({})\n\n", escape(file), escape(file));
     }

@@ -40,6 +40,10 @@ fn case(case: &CaseSummary) -> String {
         case.bottlenecks.len(),
         bottlenecks(&case.bottlenecks)
     );
+    text.push_str(
+        "Share is time in the function and in the libraries and the kernel that it calls, but not in other functions \
+         of this program; over all functions it sums to 100 %.\n\n",
+    );
     let _ = write!(text, "## Components\n\n{}\n", components(&case.components));
     match &case.steps {
         Some(steps) => {
@@ -69,8 +73,9 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
         ("#", Align::Right),
         ("function", Align::Left),
         ("component", Align::Left),
-        ("with callees (95 %)", Align::Right),
+        ("share (95 %)", Align::Right),
         ("itself", Align::Right),
+        ("with callees", Align::Right),
         ("per step", Align::Right),
         ("where", Align::Left),
     ]);
@@ -81,6 +86,7 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
             escape(&found.component),
             share_with_interval(found.share, found.interval),
             format::share(found.self_share),
+            format::share(found.total_share),
             ms(found.ms_per_step),
             code(&place(found.file.as_deref(), found.line)),
         ]);

@@ -104,9 +104,9 @@ fn timeline_section(timeline: &TimelineSummary) -> String {
         format::sparkline(&thin(&rss)),
         format::bytes(timeline.peak_rss_bytes as f64)
     );
-    let _ = write!(text, "{}\n", resource_table(timeline));
+    let _ = writeln!(text, "{}", resource_table(timeline));
     if !timeline.warnings.is_empty() {
-        let _ = write!(text, "{}\n", list(&timeline.warnings));
+        let _ = writeln!(text, "{}", list(&timeline.warnings));
     }
     text
 }

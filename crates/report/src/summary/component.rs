@@ -76,6 +76,9 @@ pub struct IdleComponent {
     pub counters: Vec<String>,
 }
 
+/// Figures of a whole process.
+const PROCESS_METRICS: [&str; 3] = ["wall_ms", "cpu_ms", "peak_rss_bytes"];
+
 /// What is needed of a benchmark to read its measurements.
 #[derive(Debug, Clone)]
 pub struct BenchmarkShape<'a> {
@@ -122,7 +125,8 @@ impl BenchmarkShape<'_> {
         name.split(' ').next().unwrap_or_default().to_owned()
     }
 
-    /// The laws of every arm in every swept parameter.
+    /// The laws of every arm in every swept parameter, of what the benchmark itself reports: figures of
+    /// its whole process are mostly those of starting it.
     fn laws(&self) -> Vec<Law> {
         let mut found = Vec::new();
         for sweep in &self.sweeps {
@@ -130,6 +134,9 @@ impl BenchmarkShape<'_> {
                 found.extend(laws(&measurements, sweep, &arm).into_iter().map(|(law, _)| law));
             }
         }
+        found.retain(|law| {
+            law.metric == self.metric || !PROCESS_METRICS.contains(&law.metric.as_str())
+        });
         found
     }
 
@@ -166,39 +173,35 @@ impl BenchmarkShape<'_> {
     fn compare(&self, summary: &mut ComponentSummary) {
         for (parameter, baseline) in &self.arms {
             let points = self.points(parameter, baseline);
-            summary.arms.extend(arms(&points, parameter, &self.metric, self.margin));
+            let mut compared = arms(&points, parameter, &self.metric, self.margin);
+            if !self.same_answer {
+                compared.iter_mut().for_each(|arm| arm.same_answer = None);
+            }
+            summary.arms.extend(compared);
             summary.winners.extend(winners(&points, parameter, &self.metric, self.margin));
         }
     }
 
     /// Every arm of a knob beside the baseline with the same other parameters.
     fn points(&self, parameter: &str, baseline: &Value) -> Vec<ArmPoint<'_>> {
-        let others = |measurement: &Measurement| {
-            let mut others = measurement.parameters.clone();
-            others.remove(parameter);
-            others
-        };
         let is_baseline =
-            |measurement: &&&Measurement| measurement.parameters.get(parameter) == Some(baseline);
-        let arm = |arm: &&Measurement| !is_baseline(&arm);
-        let point = |arm: &&'_ Measurement| {
-            let same = |candidate: &&&Measurement| {
-                is_baseline(candidate) && others(candidate) == others(arm)
-            };
-            let baseline = self.measurements.iter().find(same)?;
-            Some((*baseline, arm.name.clone()))
-        };
-        self.measurements
-            .iter()
-            .filter(|measurement| arm(measurement))
-            .filter_map(|measurement| {
-                let (baseline, _) = point(measurement)?;
-                let size = self.sweeps.iter().find_map(|sweep| {
-                    Some((sweep.clone(), measurement.parameters.get(sweep)?.as_number()?))
-                });
-                Some(ArmPoint { baseline, arm: measurement, at: self.place(measurement), size })
-            })
-            .collect()
+            |candidate: &Measurement| candidate.parameters.get(parameter) == Some(baseline);
+        let arms = self.measurements.iter().filter(|measurement| !is_baseline(measurement));
+        arms.filter_map(|arm| {
+            let others = without(arm, parameter);
+            let beside = self.measurements.iter().find(|candidate| {
+                is_baseline(candidate) && without(candidate, parameter) == others
+            })?;
+            Some(ArmPoint { baseline: beside, arm, at: self.place(arm), size: self.size(arm) })
+        })
+        .collect()
+    }
+
+    /// The first swept parameter's value at this point.
+    fn size(&self, measurement: &Measurement) -> Option<(String, f64)> {
+        self.sweeps.iter().find_map(|sweep| {
+            Some((sweep.clone(), measurement.parameters.get(sweep)?.as_number()?))
+        })
     }
 
     /// The swept parameters' values: `entities=1000 queries=100`.
@@ -225,6 +228,15 @@ impl BenchmarkShape<'_> {
             summary.counters.push(OperationCounters { operation, counters });
         }
     }
+}
+
+fn without(
+    measurement: &Measurement,
+    parameter: &str,
+) -> std::collections::BTreeMap<String, Value> {
+    let mut others = measurement.parameters.clone();
+    others.remove(parameter);
+    others
 }
 
 /// Metrics that come as `NAME_p50_ns`, `NAME_p95_ns` and `NAME_p99_ns`.

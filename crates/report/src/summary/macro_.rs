@@ -114,10 +114,13 @@ pub struct Bottleneck {
     pub line: Option<u32>,
     /// The component that it belongs to.
     pub component: String,
-    /// Share of CPU time in it and what it calls, 0 to 1.
+    /// Share of CPU time that it answers for, 0 to 1: in it and in the libraries that it calls, but
+    /// not in other functions of the author's. These sum to 1 over all functions.
     pub share: f64,
     /// Share of CPU time in it alone, 0 to 1.
     pub self_share: f64,
+    /// Share of CPU time in it and all that it calls, 0 to 1.
+    pub total_share: f64,
     /// 95 % interval of the share.
     pub interval: Bounds,
     /// CPU ms per step; absent without steps.
@@ -324,7 +327,7 @@ impl Scale {
                 cost.ids.iter().filter_map(|&id| input.rules.component_of(input.profile, id));
             names.next().unwrap_or(OTHER).to_owned()
         };
-        let found = bottlenecks(costs, BOTTLENECKS).by_total;
+        let found = bottlenecks(costs, BOTTLENECKS).by_charged;
         found
             .iter()
             .enumerate()
@@ -334,10 +337,11 @@ impl Scale {
                 file: cost.file.clone(),
                 line: cost.line,
                 component: component(cost),
-                share: cost.total_share,
+                share: cost.charged_share,
                 self_share: cost.self_share,
-                interval: self.interval(cost.total_weight),
-                ms_per_step: self.per_step(cost.total_share),
+                total_share: cost.total_share,
+                interval: self.interval(cost.charged_weight),
+                ms_per_step: self.per_step(cost.charged_share),
             })
             .collect()
     }
@@ -371,7 +375,7 @@ fn statements(summary: &CaseSummary) -> Vec<String> {
     });
     let function = summary.bottlenecks.first().map(|first| {
         format!(
-            "The first function to look at is {}: {:.1} % with what it calls.",
+            "The first function to look at is {}: {:.1} % of CPU time in it and the libraries that it calls.",
             first.name,
             first.share * 100.0
         )

@@ -104,14 +104,14 @@ fn from_macro(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
         let chosen = |bottleneck: &simprof_report::summary::Bottleneck| Chosen {
             asked: bottleneck.name.clone(),
             by: "phase 1",
-            phase1_share: Some(bottleneck.share),
+            phase1_share: Some(bottleneck.total_share),
         };
         return summary.default.bottlenecks.iter().take(FROM_MACRO).map(chosen).collect();
     }
     let mut costs = functions(profile);
     sort_by_total(&mut costs);
     bottlenecks(&costs, FROM_MACRO)
-        .by_total
+        .by_charged
         .into_iter()
         .map(|cost| Chosen { asked: cost.name, by: "this recording", phase1_share: None })
         .collect()
@@ -134,7 +134,7 @@ fn from_component(session: &Session<'_>) -> Vec<Chosen> {
         .map(|bottleneck| Chosen {
             asked: bottleneck.name.clone(),
             by: "phase 2",
-            phase1_share: Some(bottleneck.share),
+            phase1_share: Some(bottleneck.total_share),
         })
         .collect()
 }
