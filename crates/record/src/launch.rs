@@ -201,16 +201,20 @@ impl Run<'_> {
             match self.handle.news(wait)? {
                 Some(News::Ended { time_ns }) => return Ok(time_ns),
                 Some(news) => return Err(self.unexpected(&news)),
-                None if self.ended_by.is_some() => {
-                    if self.killed_at.is_some_and(|killed| killed.elapsed() > PATIENCE) {
-                        return Err(RecordError::Unkillable { pid: self.handle.pid() });
-                    }
+                None if self.hangs() => {
+                    return Err(RecordError::Unkillable { pid: self.handle.pid() });
                 }
+                None if self.ended_by.is_some() => {}
                 None if self.cancel.is_cancelled() => self.kill(Outcome::Cancelled)?,
                 None if left.is_some_and(|left| left.is_zero()) => self.kill(Outcome::TimedOut)?,
                 None => {}
             }
         }
+    }
+
+    /// Whether it was killed and has not ended for longer than anything that can.
+    fn hangs(&self) -> bool {
+        self.killed_at.is_some_and(|killed| killed.elapsed() > PATIENCE)
     }
 
     fn kill(&mut self, why: Outcome) -> Result<(), RecordError> {
