@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-use simprof_model::{Profile, Steps, Timeline};
+use simprof_model::{Steps, Timeline};
 
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{News, Order, Remains, Target};
 use crate::marks::{Marked, Marks};
 use crate::output::{Output, Written};
 use crate::resources::{Sampled, Sampler};
-use crate::sample::{self, SampleError, Sampling};
+use crate::sample::{self, SampleError, Samples, Sampling};
 use crate::{Cancel, Outcome, RecordError, program};
 
 /// How often a request to cancel, or the time-out, is looked at, and marks are read: at 40 Hz the
@@ -83,8 +83,9 @@ pub struct Recording {
     /// largest sum over processes that was seen, bytes. Never below the guardian's own (a few
     /// MiB), which a process keeps as its mark from before its exec.
     pub peak_rss_bytes: u64,
-    /// Sampled stacks, where they were asked for and allowed.
-    pub profile: Option<Profile>,
+    /// Sampled stacks, where they were asked for and allowed; [`symbolise`](sample::symbolise) turns those of one or
+    /// more runs into a profile.
+    pub samples: Option<Samples>,
     /// Why stacks were not sampled although they were asked for.
     pub sampling_error: Option<SampleError>,
     /// Resources over time; empty where they were not asked for.
@@ -253,8 +254,8 @@ impl Run<'_> {
 
     fn recording(self, start_ns: u64, end_ns: u64, observed: Observed) -> Recording {
         let Observed { remains, sampled, written, marked, stacks } = observed;
-        let (profile, sampling_error) = match stacks {
-            Some(Ok(profile)) => (Some(profile), None),
+        let (samples, sampling_error) = match stacks {
+            Some(Ok(samples)) => (Some(samples), None),
             Some(Err(error)) => (None, Some(error)),
             None => (None, None),
         };
@@ -273,7 +274,7 @@ impl Run<'_> {
             user_cpu_ns: remains.user_ns,
             system_cpu_ns: remains.system_ns,
             peak_rss_bytes: remains.peak_rss_bytes.max(peak_seen_bytes),
-            profile,
+            samples,
             sampling_error,
             timeline: sampled.timeline,
             resources_cpu_ns: sampled.cpu_ns,
@@ -293,7 +294,7 @@ struct Observed {
     sampled: Sampled,
     written: Written,
     marked: Marked,
-    stacks: Option<Result<Profile, SampleError>>,
+    stacks: Option<Result<Samples, SampleError>>,
 }
 
 fn stuck_warning(stuck: &[(u32, String)]) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Samples the stacks of a process and of all that it starts, from outside, by the kernel's perf events.
 //!
 //! [`Sampler::open`] opens one sampling event per CPU, inherited by threads and children, and starts
-//! the thread that drains, orders and unwinds; [`Sampler::finish`] symbolises what was collected.
+//! the thread that drains, orders and unwinds; [`symbolise()`] names what [`Sampler::finish`] hands over.
 //! Nothing here stops or slows the target by more than the kernel's own copy of registers and stack:
 //! where the recorder falls behind, samples are lost and counted.
 
@@ -22,10 +22,12 @@ mod ring;
 mod sampler;
 mod symbol_table;
 mod symbolise;
+mod symbols;
 mod unwind;
 
 pub use error::{Refusal, SampleError};
 pub use ladder::{EventProbe, probe_events};
+pub use profile::{Samples, symbolise};
 pub use sampler::Sampler;
 
 /// Whether the debug information of the program at `path`, whose bytes are `data`, is installed as a

@@ -50,6 +50,8 @@ pub(super) struct FileIdentity {
 pub(super) struct ModuleFile {
     /// Path as the target saw it, or a name in brackets.
     pub path: String,
+    /// Which file it was.
+    pub identity: FileIdentity,
     /// Its content, where it could be opened and is a 64-bit ELF file.
     pub image: Option<Image>,
 }
@@ -65,7 +67,11 @@ pub(super) struct ModuleTable {
 impl ModuleTable {
     /// The modules that are always there, in the order of the constants of [`ModuleIndex`].
     pub fn new() -> Self {
-        let named = |path: &str| ModuleFile { path: path.to_owned(), image: None };
+        let named = |path: &str| ModuleFile {
+            path: path.to_owned(),
+            identity: FileIdentity::default(),
+            image: None,
+        };
         Self {
             modules: vec![named("[kernel]"), named("[anon]"), named("[unknown]")],
             known: HashMap::new(),
@@ -84,7 +90,7 @@ impl ModuleTable {
         }
         let path = mapping.path.trim_end_matches(" (deleted)").to_owned();
         let image = open_image(mapping, &path, self.started);
-        self.modules.push(ModuleFile { path, image });
+        self.modules.push(ModuleFile { path, identity: mapping.identity, image });
         let index = ModuleIndex(
             u32::try_from(self.modules.len() - 1).expect("fewer than 2^32 files are mapped"),
         );

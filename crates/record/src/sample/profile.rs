@@ -16,6 +16,7 @@ use super::kallsyms::KernelSymbols;
 use super::module::{ModuleFile, ModuleIndex};
 use super::observer::{RawSample, Trace};
 use super::symbolise::{self, Symbolised};
+use super::symbols::Symbols;
 use super::unwind::WalkEnd;
 use super::{Refusal, Sampling};
 
@@ -45,13 +46,41 @@ pub(super) struct Circumstances {
     pub warnings: Vec<String>,
     pub target_cpu_ns: u64,
     pub recorder_cpu_ns: u64,
-    pub started: Instant,
+}
+
+/// What was sampled of one run, not symbolised yet.
+#[derive(Debug)]
+pub struct Samples {
+    pub(super) trace: Trace,
+    pub(super) circumstances: Circumstances,
+}
+
+impl Samples {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.trace.samples.len() as u64
+    }
+}
+
+/// Symbolises the samples of one or more runs of a target and joins them into one profile; the debug
+/// information of each module is read once for all of them. Empty without runs.
+pub fn symbolise(runs: Vec<Samples>) -> Profile {
+    let started = Instant::now();
+    let traces: Vec<&Trace> = runs.iter().map(|run| &run.trace).collect();
+    let symbols = Symbols::of(&traces);
+    let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
+    for run in runs {
+        joined.absorb(&build(&run.trace, run.circumstances, &symbols));
+    }
+    joined.provenance().symbolise_ns =
+        u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    joined.finish()
 }
 
 /// Builds the profile of a recording.
-pub(super) fn build(trace: &Trace, circumstances: Circumstances) -> Profile {
+fn build(trace: &Trace, circumstances: Circumstances, symbols: &Symbols) -> Profile {
     let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
-    let frames = symbolised_frames(trace, &mut builder);
+    let frames = symbolised_frames(trace, symbols, &mut builder);
     let stacks = Stacks::build(trace, &frames, &mut builder);
     let threads: Vec<_> = trace
         .threads
@@ -77,8 +106,12 @@ struct Expansion {
     is_root: bool,
 }
 
-/// Symbolises every distinct raw frame, module by module, in order of address.
-fn symbolised_frames(trace: &Trace, builder: &mut ProfileBuilder) -> Vec<Expansion> {
+/// The frames of every distinct raw frame, module by module, in order of address.
+fn symbolised_frames(
+    trace: &Trace,
+    symbols: &Symbols,
+    builder: &mut ProfileBuilder,
+) -> Vec<Expansion> {
     let raw = trace.stacks.frames();
     let mut by_module: BTreeMap<ModuleIndex, Vec<(u64, usize)>> = BTreeMap::new();
     for (position, frame) in raw.iter().enumerate() {
@@ -88,35 +121,27 @@ fn symbolised_frames(trace: &Trace, builder: &mut ProfileBuilder) -> Vec<Expansi
     for (index, mut places) in by_module {
         places.sort_unstable();
         if index == ModuleIndex::KERNEL {
-            expand_kernel(&places, builder, &mut expansions);
+            expand_kernel(&symbols.kernel, &places, builder, &mut expansions);
         } else {
-            expand_module(trace.modules.get(index), &places, builder, &mut expansions);
+            let file = trace.modules.get(index);
+            let module = builder.module(&file.path, build_id(file));
+            for (address, position) in places {
+                let found = symbols.at(file, address);
+                let kind =
+                    if found.named { FunctionKind::Native } else { FunctionKind::Unsymbolised };
+                expansions[position] = expand(found, module, address, kind, builder);
+            }
         }
     }
     expansions
 }
 
-fn expand_module(
-    file: &ModuleFile,
-    places: &[(u64, usize)],
-    builder: &mut ProfileBuilder,
-    expansions: &mut [Expansion],
-) {
-    let module = builder.module(&file.path, build_id(file));
-    let addresses: Vec<_> = places.iter().map(|&(address, _)| address).collect();
-    let symbolised = symbolise::addresses(file, &addresses);
-    for (&(address, position), found) in places.iter().zip(&symbolised) {
-        let kind = if found.named { FunctionKind::Native } else { FunctionKind::Unsymbolised };
-        expansions[position] = expand(found, module, address, kind, builder);
-    }
-}
-
 fn expand_kernel(
+    symbols: &KernelSymbols,
     places: &[(u64, usize)],
     builder: &mut ProfileBuilder,
     expansions: &mut [Expansion],
 ) {
-    let symbols = KernelSymbols::read();
     let base = symbols.base();
     for &(address, position) in places {
         let symbol = symbols.at(address);
@@ -243,7 +268,7 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
         kernel: event.kernel,
         stack_bytes: sampling.stack_bytes,
         recorder_cpu_ns: circumstances.recorder_cpu_ns,
-        symbolise_ns: u64::try_from(circumstances.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        symbolise_ns: 0,
         target_cpu_ns: circumstances.target_cpu_ns,
         warnings,
     }

@@ -5,14 +5,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
-
-use simprof_model::Profile;
 
 use super::drain::{self, Drained, Source};
 use super::event::{self, Event};
 use super::ladder::{self, CpuEvents, Opened};
-use super::profile::{self, Circumstances};
+use super::profile::{Circumstances, Samples};
 use super::ring::{Ring, page_size};
 use super::{Refusal, SampleError, Sampling};
 
@@ -70,7 +67,7 @@ impl Sampler {
         self.samples.load(Ordering::Relaxed)
     }
 
-    /// Stops, takes what is left in the buffers, and symbolises.
+    /// Stops and takes what is left in the buffers; [`symbolise`](super::symbolise) turns it into a profile.
     ///
     /// To be called when the target has ended. `target_cpu_ns` is the CPU time that it used with
     /// all its children: hardware cycles are scaled to it, and the achieved rate follows from it.
@@ -78,11 +75,10 @@ impl Sampler {
     /// # Errors
     ///
     /// [`SampleError::Thread`] and [`SampleError::Panicked`] where the draining thread is gone.
-    pub fn finish(mut self, target_cpu_ns: u64) -> Result<Profile, SampleError> {
+    pub fn finish(mut self, target_cpu_ns: u64) -> Result<Samples, SampleError> {
         let drain =
             self.drain.take().expect("only finish and drop take it, and both end the sampler");
         let drained = drain.end()?;
-        let started = Instant::now();
         let circumstances = Circumstances {
             sampling: self.sampling,
             event: self.event,
@@ -90,9 +86,8 @@ impl Sampler {
             warnings: std::mem::take(&mut self.warnings),
             target_cpu_ns,
             recorder_cpu_ns: drained.cpu_ns,
-            started,
         };
-        Ok(profile::build(&drained.trace, circumstances))
+        Ok(Samples { trace: drained.trace, circumstances })
     }
 }
 

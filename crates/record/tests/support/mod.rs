@@ -101,7 +101,8 @@ pub fn profile_with(sampling: &Sampling, argv: &[&Path]) -> Option<Profile> {
     match Sampler::open(child.pid, sampling) {
         Ok(sampler) => {
             let cpu_ns = child.run();
-            Some(sampler.finish(cpu_ns).expect("the recording ends well"))
+            let samples = sampler.finish(cpu_ns).expect("the recording ends well");
+            Some(simprof_record::sample::symbolise(vec![samples]))
         }
         Err(error) => {
             child.run();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use simprof_model::{Measurement, Phase, Profile, ProfileBuilder, Status, WeightKind};
+use simprof_model::{Measurement, Phase, Profile, Status};
+use simprof_record::sample::{Samples, symbolise};
 use simprof_report::summary::RunSteps;
 
 use crate::plan::Case;
@@ -38,7 +39,7 @@ pub fn record(
     case: &Case,
     done: usize,
 ) -> Result<Recorded> {
-    let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
+    let mut runs = Vec::new();
     let mut recorded = Recorded {
         profile: None,
         steps: Vec::new(),
@@ -52,18 +53,17 @@ pub fn record(
             conclude_early(&mut measurement, reason);
             break;
         }
-        let profile = once(session, phase, case, &mut recorded, &mut measurement)?;
-        let sampled = profile.is_some();
-        if let Some(profile) = profile {
-            joined.absorb(&profile);
-        }
+        let samples = once(session, phase, case, &mut recorded, &mut measurement)?;
+        let sampled = samples.is_some();
+        runs.extend(samples);
         session.keep(phase, &measurement, done);
-        if !measurement.status.is_ok() || !sampled || enough(session, &mut joined, &recorded) {
+        if !measurement.status.is_ok() || !sampled || enough(session, &runs, &recorded) {
             break;
         }
     }
     session.keep(phase, &measurement, done + 1);
-    let profile = joined.finish();
+    session.progress.current("reading symbols");
+    let profile = symbolise(runs);
     recorded.profile = (!profile.samples.is_empty()).then_some(profile);
     warn(session, phase, case, &recorded);
     Ok(recorded)
@@ -95,7 +95,7 @@ fn once(
     case: &Case,
     recorded: &mut Recorded,
     measurement: &mut Measurement,
-) -> Result<Option<Profile>> {
+) -> Result<Option<Samples>> {
     let log = session.phase_folder(phase)?.join(file_stem(&case.name));
     let seed = session.plan.seed;
     let invocation = Invocation {
@@ -135,7 +135,7 @@ fn once(
     }
     recorded.wall_ns.push(recording.wall_ns);
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
-    if recording.profile.is_none() && measurement.status.is_ok() {
+    if recording.samples.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
         measurement.reason =
             Some(recording.sampling_error.as_ref().map_or_else(
@@ -143,7 +143,7 @@ fn once(
                 |error| describe(error),
             ));
     }
-    Ok(recording.profile)
+    Ok(recording.samples)
 }
 
 /// One line for the log.
@@ -154,10 +154,10 @@ pub fn ending(replicate: &simprof_model::Replicate) -> String {
     format!("{}{wall}{reason}", replicate.status)
 }
 
-fn enough(session: &Session<'_>, joined: &mut ProfileBuilder, recorded: &Recorded) -> bool {
+fn enough(session: &Session<'_>, runs: &[Samples], recorded: &Recorded) -> bool {
     let sampling = session.plan.sampling;
     let spent = Duration::from_nanos(recorded.wall_ns.iter().sum());
-    joined.provenance().samples >= sampling.enough_samples
+    runs.iter().map(Samples::count).sum::<u64>() >= sampling.enough_samples
         || spent >= sampling.enough
         || recorded.wall_ns.len() >= MOST_RUNS
 }

@@ -1,0 +1,59 @@
+//! The names of all addresses of one or more recordings: every module's debug information is read once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::kallsyms::KernelSymbols;
+use super::module::{FileIdentity, ModuleFile, ModuleIndex};
+use super::observer::Trace;
+use super::symbolise::{self, Symbolised};
+
+/// What tells one module from another, whichever recording it was seen in.
+type ModuleKey = (String, FileIdentity);
+
+/// Names by module and address.
+#[derive(Debug)]
+pub(super) struct Symbols {
+    modules: HashMap<ModuleKey, HashMap<u64, Symbolised>>,
+    pub kernel: KernelSymbols,
+}
+
+impl Symbols {
+    /// Symbolises every address of `traces`.
+    pub fn of(traces: &[&Trace]) -> Self {
+        let mut wanted: HashMap<ModuleKey, (&ModuleFile, BTreeSet<u64>)> = HashMap::new();
+        for trace in traces {
+            for (index, addresses) in user_addresses(trace) {
+                let file = trace.modules.get(index);
+                let entry = wanted.entry(key(file));
+                entry.or_insert_with(|| (file, BTreeSet::new())).1.extend(addresses);
+            }
+        }
+        let read = |(key, (file, addresses)): (ModuleKey, (&ModuleFile, BTreeSet<u64>))| {
+            let addresses: Vec<u64> = addresses.into_iter().collect();
+            let symbolised = symbolise::addresses(file, &addresses);
+            (key, addresses.into_iter().zip(symbolised).collect())
+        };
+        Self { modules: wanted.into_iter().map(read).collect(), kernel: KernelSymbols::read() }
+    }
+
+    /// What stands at an address of a module.
+    pub fn at(&self, file: &ModuleFile, address: u64) -> &Symbolised {
+        self.modules
+            .get(&key(file))
+            .and_then(|known| known.get(&address))
+            .expect("every address of every trace was symbolised")
+    }
+}
+
+fn key(file: &ModuleFile) -> ModuleKey {
+    (file.path.clone(), file.identity)
+}
+
+/// The distinct addresses of a trace outside the kernel, by module.
+fn user_addresses(trace: &Trace) -> BTreeMap<ModuleIndex, BTreeSet<u64>> {
+    let mut by_module: BTreeMap<ModuleIndex, BTreeSet<u64>> = BTreeMap::new();
+    for frame in trace.stacks.frames().iter().filter(|frame| frame.module != ModuleIndex::KERNEL) {
+        by_module.entry(frame.module).or_default().insert(frame.address);
+    }
+    by_module
+}
