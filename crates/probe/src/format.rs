@@ -13,7 +13,7 @@ pub const HEADER_BYTES: usize = 4096;
 pub const RECORD_BYTES: usize = 32;
 
 /// Records in the ring; a power of two.
-pub const RECORDS: u64 = 1 << 17;
+pub const RECORDS: u64 = 1 << 15;
 
 /// Bytes in all.
 pub const FILE_BYTES: usize = HEADER_BYTES + RECORDS as usize * RECORD_BYTES;

@@ -210,7 +210,7 @@ mod tests {
             ("main > rest", 300),
         ]);
         let set = FunctionSet::matching(&profile, "look").expect("valid");
-        function_lines(&profile, &set).expect("samples")
+        function_lines(&profile, &set, &set).expect("samples")
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
     fn hostile_names_and_texts_stay_in_their_block() {
         let profile = profile(&[("ev`il\n# x > look@1 > +``````@2", 1)]);
         let set = FunctionSet::matching(&profile, "look").expect("valid");
-        let lines = function_lines(&profile, &set).expect("samples");
+        let lines = function_lines(&profile, &set, &set).expect("samples");
         let page = annotate(&lines, "CPU time", &|_| Some("`````\u{1b}[31m\n".into()));
         assert!(page.contains("\n```````text\n"), "{page}");
         assert!(!page.contains('\u{1b}'), "{page}");

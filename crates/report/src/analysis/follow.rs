@@ -7,7 +7,7 @@ use simprof_model::{FunctionId, Profile};
 
 use super::origin::{Origin, origin};
 use super::select::FunctionSet;
-use super::weights::{Groups, Once, StackWeight, by_stack, share};
+use super::weights::{Groups, Once, StackWeight, by_stack_within, share};
 
 /// Own share of its total below which a function may be a wrapper.
 const WRAPPER_SELF: f64 = 0.05;
@@ -43,10 +43,12 @@ pub struct FollowStep {
 /// A function that is executing in less than 5 % of its total, and of whose total one callee
 /// (inlined or called, not itself) takes 90 % or more, is followed to that callee, and so on. The last
 /// step does work of its own, or spreads it. Empty where the profile has no sample of `function`; of
-/// several functions of the set, the one with the largest total is followed.
+/// several functions of the set, the one with the largest total is followed. Samples without the function
+/// do not count: a callee that others call too is judged by the calls that come from here. What the
+/// kernel does is not followed into.
 pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowStep> {
     let groups = Groups::new(profile);
-    let stacks = by_stack(profile);
+    let stacks = by_stack_within(profile, function);
     let whole = profile.total_weight();
     let mut next = heaviest(profile, &groups, &stacks, function);
     let mut visited = Vec::new();
@@ -55,7 +57,10 @@ pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowS
     while let Some((group, links)) = next.take() {
         visited.push(group);
         chain.push(step(profile, &groups, group, &links, of_caller, whole));
-        let wrapped = links.wrapped(&visited).filter(|_| chain.len() < MAX_STEPS);
+        let in_kernel = |callee: usize| origin(profile, groups.first(callee)) == Origin::Kernel;
+        let wrapped = links
+            .wrapped(&visited)
+            .filter(|&(callee, _)| chain.len() < MAX_STEPS && !in_kernel(callee));
         if let Some((callee, share)) = wrapped {
             of_caller = share;
             next = Some((callee, Links::of(profile, &groups, &stacks, callee)));

@@ -7,7 +7,7 @@ use simprof_model::{Frame, FrameId, FunctionId, Profile, StringId};
 
 use super::origin::{Origin, origin, origins};
 use super::select::FunctionSet;
-use super::weights::{Groups, StackWeight, by_stack, share};
+use super::weights::{Groups, StackWeight, by_stack, by_stack_within, share};
 
 /// The lines of one function, or of a set of functions that a person named together. Shares are
 /// 0 to 1 of all weight of the profile.
@@ -103,12 +103,17 @@ pub enum Whose {
 }
 
 /// The cost of each line of the given functions; none where no sample has one of them. A line under
-/// recursion counts a sample once.
-pub fn function_lines(profile: &Profile, functions: &FunctionSet) -> Option<FunctionLines> {
+/// recursion counts a sample once. Only samples with a function of `within` on the stack count: the
+/// caller on whose behalf the functions are looked at, or the functions themselves.
+pub fn function_lines(
+    profile: &Profile,
+    functions: &FunctionSet,
+    within: &FunctionSet,
+) -> Option<FunctionLines> {
     let groups = Groups::new(profile);
     let whole = profile.total_weight();
     let mut sums = LineSums::default();
-    for entry in by_stack(profile) {
+    for entry in by_stack_within(profile, within) {
         sums.add(profile, &groups, functions, entry);
     }
     let heaviest = sums.functions.iter().max_by_key(|&(_, weight)| weight).map(|(&id, _)| id)?;
@@ -315,7 +320,7 @@ mod tests {
     fn lines(samples: &[(&str, u64)], function: &str) -> FunctionLines {
         let profile = profile(samples);
         let set = FunctionSet::matching(&profile, function).expect("valid");
-        function_lines(&profile, &set).expect("it has samples")
+        function_lines(&profile, &set, &set).expect("it has samples")
     }
 
     fn summary(lines: &FunctionLines) -> Vec<(u32, u64, u64, u64)> {
@@ -365,7 +370,7 @@ mod tests {
         assert_eq!(summary(&lines(&[("f", 2)], "f")), [(0, 2, 2, 2)]);
         let profile = profile(&[]);
         let none = FunctionSet::from_ids(&profile, &[]);
-        assert_eq!(function_lines(&profile, &none), None);
+        assert_eq!(function_lines(&profile, &none, &none), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Weights summed by stack, and functions that are one to a reader, for all analyses to stand on.
 
+use super::select::FunctionSet;
 use std::collections::{BTreeMap, HashMap};
 
 use simprof_model::{FunctionId, Profile, StackId};
@@ -24,6 +25,15 @@ pub(crate) fn by_stack(profile: &Profile) -> Vec<StackWeight> {
     sums.into_iter()
         .map(|(stack, (weight, samples))| StackWeight { stack, weight, samples })
         .collect()
+}
+
+/// As [`by_stack`], of the stacks with a function of `within` on them.
+pub(crate) fn by_stack_within(profile: &Profile, within: &FunctionSet) -> Vec<StackWeight> {
+    let is_within = |entry: &StackWeight| {
+        let mut frames = profile.frames_from_leaf(entry.stack);
+        frames.any(|frame| within.contains(profile.frame(frame).function))
+    };
+    by_stack(profile).into_iter().filter(is_within).collect()
 }
 
 /// `part` of `whole`, 0 to 1; 0 of nothing.

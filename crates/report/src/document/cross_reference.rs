@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::parts::{place, share_with_interval};
 use crate::format;
-use crate::markdown::{code, escape};
+use crate::markdown::{code, escape, list};
 use crate::summary::{Bottleneck, ComponentSummary, Law, LineSummary, MacroSummary, SystemSummary};
 
 /// How many bottlenecks are followed.
@@ -22,6 +22,9 @@ pub fn cross_reference_report(
         text.push_str("Phase 1 did not run, so there is no bottleneck to follow.\n");
         return text;
     };
+    if let Some(system) = system {
+        let _ = write!(text, "## The whole\n\n{}\n", whole(system));
+    }
     if macro_.default.bottlenecks.is_empty() {
         text.push_str("Phase 1 found no bottleneck: nothing was recorded.\n");
     }
@@ -44,7 +47,7 @@ fn follow(
     phase(1, what(bottleneck));
     phase(2, component.map_or_else(not_run, |component| why(bottleneck, component)));
     phase(3, line.map_or_else(not_run, |line| place_of(bottleneck, line)));
-    phase(4, system.map_or_else(not_run, impact));
+    phase(4, system.map_or_else(not_run, |_| bound(bottleneck)));
     text.push('\n');
     text
 }
@@ -98,7 +101,10 @@ fn why(bottleneck: &Bottleneck, component: &ComponentSummary) -> String {
 }
 
 fn timed(law: &Law) -> bool {
-    law.exponent_interval.is_some() && law.metric.ends_with("_ns") && !law.metric.contains("_p9")
+    law.exponent_interval.is_some()
+        && law.metric.ends_with("_ns")
+        && !law.metric.contains("_p9")
+        && law.models.first().is_none_or(|model| model != "constant")
 }
 
 fn lower_end(law: &Law) -> f64 {
@@ -150,21 +156,19 @@ fn place_of(bottleneck: &Bottleneck, line: &LineSummary) -> String {
     }
 }
 
-/// The laws of the whole run, and what readiness makes of them.
-fn impact(system: &SystemSummary) -> String {
-    let headline = system.laws.iter().filter(|law| law.exponent.is_some());
-    let laws: Vec<String> = headline
-        .filter(|law| law.metric == "step_ms" || law.metric == "wall_ms")
-        .take(3)
-        .filter_map(tell)
-        .collect();
-    let missed = system.readiness.iter().filter(|check| check.value.is_some());
-    let checks: Vec<String> =
-        missed.map(|check| escape(&format!("{}: {}", check.check, check.word))).collect();
-    let parts: Vec<String> = laws.into_iter().chain(checks).collect();
-    if parts.is_empty() {
-        "no sweep, no readiness figure.".to_owned()
-    } else {
-        format!("{}.", parts.join("; "))
-    }
+/// What is known of the whole, from phase 4.
+fn whole(system: &SystemSummary) -> String {
+    let checks = system.readiness.iter().map(|check| format!("{}: {}", check.check, check.word));
+    list(system.statements.iter().cloned().chain(checks))
+}
+
+/// What a bottleneck can matter to the whole at most (Amdahl 1967).
+fn bound(bottleneck: &Bottleneck) -> String {
+    let most = 1.0 / (1.0 - bottleneck.interval[1]).max(0.001);
+    format!(
+        "if it cost nothing at all, a run would use at most {} less CPU time ({} as fast); that is a bound and not a \
+         prediction: measure a change before and after.",
+        format::share(bottleneck.interval[1]),
+        format::ratio(most)
+    )
 }

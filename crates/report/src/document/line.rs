@@ -19,8 +19,9 @@ pub fn line_report(summary: &LineSummary, machine: &Machine) -> String {
     if !summary.lines.is_empty() {
         let _ = write!(text, "## Hottest lines\n\n{}\n", line_table(&summary.lines, true));
         text.push_str(
-            "`here` is time at the line itself, `with callees` counts also what it calls. Allocations by line are \
-             not measured.\n\n",
+            "Over the whole program a line answers for itself and for the libraries that it calls, so that shares sum \
+             to 100 %; in the tables of single functions `with callees` counts all that it calls, and `here` what is \
+             inlined into it alone. Allocations by line are not measured.\n\n",
         );
     }
     for function in &summary.functions {
@@ -66,29 +67,31 @@ fn section(function: &FunctionLines) -> String {
     text
 }
 
-fn line_table(lines: &[LineCost], with_function: bool) -> Table {
+fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     let mut columns = vec![
-        ("with callees (95 %)", Align::Right),
-        ("here", Align::Right),
+        (if ranked { "share (95 %)" } else { "with callees (95 %)" }, Align::Right),
         ("line", Align::Left),
         ("source", Align::Left),
-        ("mostly in", Align::Left),
     ];
-    if with_function {
+    if ranked {
         columns.push(("function", Align::Left));
+    } else {
+        columns.insert(1, ("here", Align::Right));
+        columns.push(("mostly in", Align::Left));
     }
     let mut table = Table::new(&columns);
     for line in lines {
         let source = line.text.as_deref().map(str::trim).unwrap_or_default();
         let mut row = vec![
             share_with_interval(line.cpu_share, line.interval),
-            format::share(line.self_share),
             code(&place(Some(&line.file), Some(line.line))),
             if source.is_empty() { String::new() } else { code(source) },
-            line.callees.first().map(|callee| code(callee)).unwrap_or_default(),
         ];
-        if with_function {
+        if ranked {
             row.push(code(&line.function));
+        } else {
+            row.insert(1, line.self_share.map_or_else(String::new, format::share));
+            row.push(line.callees.first().map(|callee| code(callee)).unwrap_or_default());
         }
         table.markdown_row(row);
     }

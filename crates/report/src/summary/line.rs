@@ -16,7 +16,8 @@ pub struct LineSummary {
     pub profile: Option<ProfileSummary>,
     /// The functions that were looked at, in order of choice.
     pub functions: Vec<FunctionLines>,
-    /// The hottest lines of those functions, by share.
+    /// The hottest lines, by share: of the author's code over the whole program, each with the libraries
+    /// that it calls; or those of the functions that were asked for by name.
     pub lines: Vec<LineCost>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
@@ -56,8 +57,8 @@ pub struct LineCost {
     pub line: u32,
     /// Share of all CPU time spent at this line and in what it calls, 0 to 1.
     pub cpu_share: f64,
-    /// Share of all CPU time spent at this line itself, 0 to 1.
-    pub self_share: f64,
+    /// Share of all CPU time spent at this line itself, 0 to 1; absent in the list over the whole program.
+    pub self_share: Option<f64>,
     /// 95 % interval of `cpu_share`.
     pub interval: Bounds,
     /// What it calls, inlined or not, by share: `name (share)`.

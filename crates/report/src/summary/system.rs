@@ -37,6 +37,8 @@ pub struct TimelineSummary {
     pub wall_s: f64,
     /// CPU time, s.
     pub cpu_s: f64,
+    /// Steps that the run marked.
+    pub steps: usize,
     /// Largest resident set, bytes.
     pub peak_rss_bytes: u64,
     /// Mean busy share of each core of the machine while it ran, 0 to 1.

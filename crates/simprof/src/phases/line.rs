@@ -4,7 +4,8 @@ use anyhow::Result;
 use simprof_model::{Measurement, Phase, Profile, Status};
 use simprof_report::ReportError;
 use simprof_report::analysis::{
-    self, FunctionSet, bottlenecks, follow_wrappers, function_lines, functions, sort_by_total,
+    self, FunctionSet, Whose, bottlenecks, follow_wrappers, function_lines, functions, hot_lines,
+    sort_by_total,
 };
 use simprof_report::annotate::{annotate, annotated_file_name};
 use simprof_report::document::line_report;
@@ -52,7 +53,11 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         }
         super::macro_::write_profile(session, PHASE, "", profile)?;
     }
-    let lines = hottest(&found);
+    let lines = if session.plan.functions.is_empty() {
+        recorded.profile.as_ref().map(hottest).unwrap_or_default()
+    } else {
+        hottest_of(&found)
+    };
     let outcome = lines.first().map_or_else(
         || "no line is known".to_owned(),
         |line| {
@@ -162,8 +167,9 @@ fn look_at(
     if found.iter().any(|known| known.name == last.name) {
         return Ok(());
     }
+    let asked = set.clone();
     let work = if chain.len() > 1 { FunctionSet::from_ids(profile, &last.ids) } else { set };
-    let Some(lines) = function_lines(profile, &work) else { return Ok(()) };
+    let Some(lines) = function_lines(profile, &work, &asked) else { return Ok(()) };
     let mut taken: Vec<String> = found.iter().filter_map(|known| known.annotated.clone()).collect();
     let has_lines = lines.lines.iter().any(|line| line.line.is_some());
     let annotated = has_lines.then(|| annotated_file_name(&lines.function, &mut taken));
@@ -179,7 +185,7 @@ fn look_at(
         followed: chain[..chain.len() - 1].iter().map(|step| step.name.clone()).collect(),
         total_share: lines.total_share,
         interval: interval(lines.total_share, samples),
-        phase1_share: chosen.phase1_share,
+        phase1_share: chosen.phase1_share.filter(|_| chain.len() == 1),
         annotated,
         lines: line_costs(&lines, samples),
     });
@@ -229,7 +235,7 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64) -> Vec<LineCost> {
             file: file.clone(),
             line: number,
             cpu_share: line.total_share,
-            self_share: line.local_share,
+            self_share: Some(line.local_share),
             interval: interval(line.total_share, samples),
             callees: line
                 .callees
@@ -245,8 +251,32 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64) -> Vec<LineCost> {
         .collect()
 }
 
-/// The hottest lines over all functions, each place once.
-fn hottest(found: &[FunctionLines]) -> Vec<LineCost> {
+/// The hottest lines of the author's code over the whole program.
+fn hottest(profile: &Profile) -> Vec<LineCost> {
+    let lines = hot_lines(profile, Whose::Own, HOTTEST);
+    let samples = profile.samples.len() as u64;
+    let known = lines
+        .into_iter()
+        .filter_map(|line| Some((line.file?, line.line?, line.function, line.share)));
+    known
+        .map(|(file, number, function, share)| LineCost {
+            text: source_line(&file, number),
+            function,
+            file,
+            line: number,
+            cpu_share: share,
+            self_share: None,
+            interval: interval(share, samples),
+            callees: Vec::new(),
+            alloc_bytes: None,
+            alloc_count: None,
+            leaked_bytes: None,
+        })
+        .collect()
+}
+
+/// The hottest lines of the functions that were asked for, each place once.
+fn hottest_of(found: &[FunctionLines]) -> Vec<LineCost> {
     let mut lines: Vec<LineCost> = Vec::new();
     for line in found.iter().flat_map(|function| &function.lines) {
         match lines.iter_mut().find(|known| known.file == line.file && known.line == line.line) {
@@ -265,12 +295,11 @@ fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
         let text = line.text.as_deref().map(str::trim).unwrap_or_default();
         let text = if text.is_empty() { String::new() } else { format!(": {text}") };
         format!(
-            "{}:{} in {} takes {:.1} % of CPU time ({:.1} % at the line itself){text}",
+            "{}:{} in {} takes {:.1} % of CPU time{text}",
             short(&line.file),
             line.line,
             line.function,
             line.cpu_share * 100.0,
-            line.self_share * 100.0
         )
     });
     let followed = found.iter().filter(|function| !function.followed.is_empty()).map(|function| {

@@ -170,11 +170,12 @@ fn growth(limits: &Readiness, timelines: &[TimelineSummary]) -> Check {
     let grown = timelines.iter().filter_map(|timeline| Some((timeline, timeline.growth.as_ref()?)));
     let worst = grown.max_by(|a, b| a.1.kb_per_step.total_cmp(&b.1.kb_per_step));
     let Some((timeline, growth)) = worst else {
-        return not_measured(
-            CHECK,
-            limits.growth_kb_per_step,
-            "the target marks no steps, or the run is too short to follow its memory: make it longer with [phase4] timelines",
-        );
+        let why = if timelines.iter().any(|timeline| timeline.steps > 0) {
+            "the run is too short to follow its memory: make it longer with [phase4] timelines"
+        } else {
+            "the target marks no steps"
+        };
+        return not_measured(CHECK, limits.growth_kb_per_step, why);
     };
     let judged = judge(
         growth.kb_per_step,
@@ -259,7 +260,12 @@ pub fn statements(
 
 fn law_sentence(law: &Law) -> Option<String> {
     let what = law.metric.trim_end_matches("_ms");
+    let flat = law.models.first().is_some_and(|model| model == "constant");
     match (law.exponent, law.exponent_interval, &law.inadequate) {
+        (Some(_), Some([low, high]), None) if flat => Some(format!(
+            "{what} time shows no growth with {} (exponent {low:.2} to {high:.2}, 95 % interval, n = {}).",
+            law.parameter, law.n
+        )),
         (_, _, Some(why)) => {
             Some(format!("How {what} time grows with {} cannot be told: {why}.", law.parameter))
         }

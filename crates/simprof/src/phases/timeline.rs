@@ -98,6 +98,7 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
         interval_ms: timeline.interval_ns as f64 * 1e-6,
         wall_s: recording.wall_ns as f64 * 1e-9,
         cpu_s: cpu_ns as f64 * 1e-9,
+        steps: recording.steps.steps.len(),
         peak_rss_bytes: recording.peak_rss_bytes,
         core_busy: core_busy(timeline),
         threads: timeline.samples.iter().map(|sample| sample.threads).max().unwrap_or(0),
