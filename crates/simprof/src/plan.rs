@@ -10,7 +10,8 @@ use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
 use crate::spec::{
-    Benchmark, CommandTemplate, Spec, SpecError, Strictness, TemplateError, Values, nearest,
+    Benchmark, CommandTemplate, Spec, SpecError, StepSource, Strictness, TemplateError, Values,
+    nearest,
 };
 
 /// Placeholders that every command may use.
@@ -33,8 +34,27 @@ pub struct Case {
 pub struct Sweep {
     /// The parameter.
     pub parameter: String,
+    /// How the other parameters differ from the defaults, where the spec has several sweeps of one.
+    pub arm: String,
     /// One measurement for each of its values.
     pub planned: Vec<Planned>,
+    /// What one process takes on average, seconds, where it differs from the target's estimate.
+    pub estimate_s: Option<f64>,
+}
+
+impl Sweep {
+    fn processes(&self) -> usize {
+        self.planned.iter().map(|planned| planned.repeats).sum()
+    }
+
+    /// `agents`, or `agents (world=1000)`.
+    pub fn name(&self) -> String {
+        if self.arm.is_empty() {
+            self.parameter.clone()
+        } else {
+            format!("{} ({})", self.parameter, self.arm)
+        }
+    }
 }
 
 /// A component benchmark with its points: phase 2.
@@ -73,7 +93,7 @@ pub struct Target {
     /// Time limit of each process.
     pub timeout: Option<Duration>,
     /// How steps are told, where the target does not mark them.
-    pub step_pattern: Option<String>,
+    pub step_pattern: Option<regex::Regex>,
     /// Defaults of all parameters.
     pub defaults: Parameters,
     /// Seconds that one run with the defaults takes, where known.
@@ -237,7 +257,7 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
         directory: spec.target.directory.clone(),
         build: spec.target.build.clone(),
         timeout: request.timeout.or(limit),
-        step_pattern: spec.target.step.as_ref().map(|step| step.output.clone()),
+        step_pattern: spec.target.step.as_ref().map(StepSource::pattern).transpose()?,
         defaults: spec.defaults(),
         estimate_s: spec.target.estimate_s,
     })
@@ -285,26 +305,40 @@ fn timelines(spec: &[BTreeMap<String, Value>], defaults: &Parameters, mode: Mode
 }
 
 fn sweeps(spec: &Spec, defaults: &Parameters, mode: Mode, repeats: usize) -> Vec<Sweep> {
-    let swept = spec.parameters.iter().filter(|(_, parameter)| !parameter.values(mode).is_empty());
-    swept
-        .map(|(name, parameter)| {
-            let point = |value: Value| {
-                let mut parameters = with(defaults, &parameter.with);
-                parameters.insert(name.clone(), value.clone());
-                Planned {
-                    name: format!("{name}={value}"),
-                    component: None,
-                    operation: None,
-                    parameters,
-                    repeats,
-                }
-            };
-            Sweep {
-                parameter: name.clone(),
-                planned: parameter.values(mode).into_iter().map(point).collect(),
-            }
-        })
-        .collect()
+    let declared = spec.parameters.iter().map(|(name, parameter)| {
+        sweep(name, &parameter.values(mode), &with(defaults, &parameter.with), repeats)
+    });
+    let extra = spec.phase4.sweeps.iter().filter(|_| mode == Mode::Full).map(|extra| Sweep {
+        arm: grid::describe(&extra.with),
+        estimate_s: extra.estimate_s,
+        ..sweep(
+            &extra.parameter,
+            &extra.values,
+            &with(defaults, &extra.with),
+            extra.repeats.map_or(repeats, |repeats| repeats as usize),
+        )
+    });
+    declared.chain(extra).filter(|sweep| !sweep.planned.is_empty()).collect()
+}
+
+fn sweep(name: &str, values: &[Value], others: &Parameters, repeats: usize) -> Sweep {
+    let point = |value: &Value| {
+        let mut parameters = others.clone();
+        parameters.insert(name.to_owned(), value.clone());
+        Planned {
+            name: grid::describe(&parameters),
+            component: None,
+            operation: None,
+            parameters,
+            repeats,
+        }
+    };
+    Sweep {
+        parameter: name.to_owned(),
+        arm: String::new(),
+        planned: values.iter().map(point).collect(),
+        estimate_s: None,
+    }
 }
 
 fn benchmarks(
@@ -387,8 +421,7 @@ impl Plan {
             }
             Phase::Line => 1,
             Phase::System => {
-                self.sweeps.iter().map(|sweep| of(&sweep.planned)).sum::<usize>()
-                    + self.timelines.len()
+                self.sweeps.iter().map(Sweep::processes).sum::<usize>() + self.timelines.len()
             }
         }
     }
@@ -400,7 +433,13 @@ impl Plan {
             Phase::Macro => Some(self.cases.len() as f64 * recording(self.target.estimate_s?)),
             Phase::Line => Some(recording(self.target.estimate_s?)),
             Phase::Component => self.benchmarks.iter().map(benchmark_estimate_s).sum(),
-            Phase::System => Some(self.processes(phase) as f64 * self.target.estimate_s?),
+            Phase::System => {
+                let once = self.target.estimate_s?;
+                let sweep =
+                    |sweep: &Sweep| sweep.processes() as f64 * sweep.estimate_s.unwrap_or(once);
+                let sweeps: f64 = self.sweeps.iter().map(sweep).sum();
+                Some(sweeps + self.timelines.len() as f64 * once.max(2.0))
+            }
         }
     }
 
@@ -466,7 +505,7 @@ impl Plan {
                         .collect();
                     line(format!(
                         "sweep {} over {} x {repeats} processes",
-                        sweep.parameter,
+                        sweep.name(),
                         values.join(", ")
                     ));
                 }

@@ -69,11 +69,10 @@ impl Runner {
     /// # Errors
     /// Where this program cannot find itself.
     pub fn new(target: &Target, recorder: Recorder, cancel: Cancel) -> Result<Self> {
-        let pattern = target.step_pattern.as_deref().map(regex::Regex::new).transpose();
         Ok(Self {
             directory: target.directory.clone(),
             timeout: target.timeout,
-            step_pattern: pattern.context("the step pattern")?,
+            step_pattern: target.step_pattern.clone(),
             recorder,
             simprof: std::env::current_exe().context("simprof cannot find its own executable")?,
             cancel,

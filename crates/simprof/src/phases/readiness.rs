@@ -23,7 +23,9 @@ pub fn is_time(law: &Law) -> bool {
 /// The law of time in a parameter: of a step rather than of the run.
 fn time_law<'a>(fits: &[&'a (Law, ScalingFit)], parameter: &str) -> Option<&'a (Law, ScalingFit)> {
     let of = |metric: &str| {
-        fits.iter().copied().find(|(law, _)| law.parameter == parameter && law.metric == metric)
+        fits.iter().copied().find(|(law, _)| {
+            law.parameter == parameter && law.metric == metric && law.arm.is_empty()
+        })
     };
     of("step_ms").or_else(|| of("wall_ms"))
 }
@@ -240,12 +242,22 @@ pub fn statements(
     size: Option<&str>,
     timelines: &[TimelineSummary],
 ) -> Vec<String> {
-    let parameters: Vec<&str> =
-        session.plan.sweeps.iter().map(|sweep| sweep.parameter.as_str()).collect();
+    let parameters: Vec<&str> = session
+        .plan
+        .sweeps
+        .iter()
+        .filter(|sweep| sweep.arm.is_empty())
+        .map(|sweep| sweep.parameter.as_str())
+        .collect();
+    let extra = fits.iter().filter(|(law, _)| !law.arm.is_empty() && law.metric == "step_ms");
+    let extra: Vec<String> = extra
+        .filter_map(|(law, _)| Some(format!("With {}: {}", law.arm, law_sentence(law)?)))
+        .collect();
     let mut sentences: Vec<String> = parameters
         .iter()
         .filter_map(|parameter| law_sentence(&time_law(fits, parameter)?.0))
         .collect();
+    sentences.extend(extra);
     sentences.extend(size.and_then(|size| capacity(session, time_law(fits, size)?)));
     sentences.extend(timelines.iter().take(1).map(|timeline| {
         format!(

@@ -43,7 +43,9 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let size = readiness::size_parameter(plan);
     let predictions = measured
         .iter()
-        .filter(|measured| Some(&measured.sweep.parameter) == size.as_ref())
+        .filter(|measured| {
+            Some(&measured.sweep.parameter) == size.as_ref() && measured.sweep.arm.is_empty()
+        })
         .flat_map(|measured| check(session, measured))
         .collect();
     let laws: Vec<Law> = measured
@@ -117,7 +119,7 @@ fn sweep_all<'p>(session: &mut Session<'p>, done: usize) -> Vec<Measured<'p>> {
             let measurements: Vec<Measurement> =
                 measurements.by_ref().take(sweep.planned.len()).collect();
             let all: Vec<&Measurement> = measurements.iter().collect();
-            let laws = laws(&all, &sweep.parameter, "")
+            let laws = laws(&all, &sweep.parameter, &sweep.arm)
                 .into_iter()
                 .filter(|(law, _)| is_shown(law))
                 .collect();
@@ -141,8 +143,7 @@ fn is_shown(law: &Law) -> bool {
 
 fn write_samples(session: &mut Session<'_>, measured: &[Measured<'_>]) -> Result<()> {
     for measured in measured {
-        let parameter = &measured.sweep.parameter;
-        let stem = format!("scaling-{}", file_stem(parameter));
+        let stem = format!("scaling-{}", file_stem(&measured.sweep.name()));
         session.write(
             PHASE,
             &format!("{stem}.csv"),

@@ -48,6 +48,14 @@ pub enum SpecError {
         /// What it must be.
         want: &'static str,
     },
+    /// Steps by calls of a function.
+    #[error(
+        "target.step: calls of `{name}` cannot be seen by this version; mark steps in the program (simprof-probe, simprof_probe.h) or by its output: step = {{ output = \"^step (\\\\d+)\" }}"
+    )]
+    StepFunction {
+        /// The function.
+        name: String,
+    },
     /// A step pattern that is not a regular expression.
     #[error("the step pattern `{pattern}` is not a regular expression: {source}")]
     Pattern {

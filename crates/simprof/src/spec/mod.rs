@@ -75,10 +75,30 @@ pub struct Target {
 
 /// How steps are told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StepSource {
-    /// A regular expression over the lines of output; its first group is the step's number.
-    pub output: String,
+#[serde(untagged, expecting = "`step` must be { output = \"a regular expression\" }")]
+pub enum StepSource {
+    /// By the program's output.
+    Output {
+        /// A regular expression over its lines; the first group is the step's number.
+        output: String,
+    },
+    /// By calls of a function, which this version cannot see.
+    Function(String),
+}
+
+impl StepSource {
+    /// The pattern over the output.
+    ///
+    /// # Errors
+    /// Where steps are to be told in a way that cannot be done, or the pattern is not one.
+    pub fn pattern(&self) -> Result<regex::Regex, SpecError> {
+        match self {
+            StepSource::Output { output } => regex::Regex::new(output).map_err(|source| {
+                SpecError::Pattern { pattern: output.clone(), source: Box::new(source) }
+            }),
+            StepSource::Function(name) => Err(SpecError::StepFunction { name: name.clone() }),
+        }
+    }
 }
 
 /// A parameter of the command line.
@@ -123,6 +143,28 @@ pub struct Phase4 {
     /// Parameters of the runs whose resources are followed over time; the defaults where absent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timelines: Vec<BTreeMap<String, Value>>,
+    /// Further sweeps, in the full run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<ExtraSweep>,
+}
+
+/// A sweep with other values of the other parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraSweep {
+    /// The parameter that is swept.
+    pub parameter: String,
+    /// Its values.
+    pub values: Vec<Value>,
+    /// Other parameters' values meanwhile.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub with: BTreeMap<String, Value>,
+    /// Fresh processes for each value; as for other sweeps where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u32>,
+    /// What one process takes on average, seconds: for estimates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate_s: Option<f64>,
 }
 
 /// A command that measures one operation of one component and reports by the runner protocol.
@@ -264,10 +306,7 @@ impl Spec {
         self.check_parameter_sets()?;
         self.benchmark.iter().try_for_each(Benchmark::check)?;
         if let Some(step) = &self.target.step {
-            regex::Regex::new(&step.output).map_err(|source| SpecError::Pattern {
-                pattern: step.output.clone(),
-                source: Box::new(source),
-            })?;
+            step.pattern()?;
         }
         if let Some(limit) =
             self.target.timeout_s.filter(|limit| !(*limit > 0.0 && limit.is_finite()))
@@ -284,9 +323,14 @@ impl Spec {
     /// Every set of parameters must name parameters that exist.
     fn check_parameter_sets(&self) -> Result<(), SpecError> {
         let with = self.parameters.values().map(|parameter| &parameter.with);
-        let sets = with.chain(&self.phase1.cases).chain(&self.phase4.timelines);
+        let extra = self.phase4.sweeps.iter();
+        let sets = with
+            .chain(&self.phase1.cases)
+            .chain(&self.phase4.timelines)
+            .chain(extra.clone().map(|sweep| &sweep.with));
         let known: Vec<&str> = self.parameters.keys().map(String::as_str).collect();
-        for name in sets.flat_map(BTreeMap::keys) {
+        let named = sets.flat_map(BTreeMap::keys).chain(extra.map(|sweep| &sweep.parameter));
+        for name in named {
             if !self.parameters.contains_key(name) {
                 return Err(SpecError::UnknownParameter {
                     name: name.clone(),
