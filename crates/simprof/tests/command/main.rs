@@ -1,0 +1,19 @@
+//! The command as a person meets it: run as a process, judged by what it prints and leaves behind.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod habits;
+mod hostile;
+mod init;
+mod interrupts;
+mod killed;
+mod known_answers;
+mod ordinary_user;
+mod output;
+mod reference;
+mod scaling;
+mod spec_errors;
+mod status;
+mod steps;
+mod support;
+mod target_trouble;

@@ -1,0 +1,58 @@
+//! What the tests share: places to run in, programs to run, processes to look for.
+
+mod place;
+mod processes;
+mod programs;
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+pub use place::{Done, Place};
+pub use processes::{is_root, with_mark};
+pub use programs::{c_program, marked_line, rust_program, source, stripped};
+use serde_json::Value;
+
+/// Whatever is waited for comes sooner than this on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Flags that make a recording short: 5000 samples in a second of CPU time.
+pub const FAST: [&str; 3] = ["--quick", "--rate", "5000"];
+
+/// Waits until `condition` gives something.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether this machine lets stacks be sampled, as `simprof doctor` says; why not is printed.
+pub fn sampling_allowed() -> bool {
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    *ALLOWED.get_or_init(|| {
+        let done = Place::new().simprof(&["doctor", "--json"]);
+        let rows: Vec<Value> = serde_json::from_str(&done.stdout).expect("JSON");
+        let row = rows.iter().find(|row| row["name"] == "sampled stacks").expect("it is looked at");
+        let allowed = row["state"] != "missing";
+        if !allowed {
+            eprintln!("stacks cannot be sampled here: {}", row["detail"]);
+        }
+        allowed
+    })
+}
+
+/// True where a recording succeeded. Where the machine refuses to sample, the command must have
+/// failed with the reason and the mend, and the test has no more to ask.
+pub fn sampled(done: &Done) -> bool {
+    if sampling_allowed() {
+        done.assert_status(0);
+        return true;
+    }
+    done.assert_status(1);
+    assert!(done.stderr.contains("perf_event"), "the reason is named: {}", done.stderr);
+    false
+}

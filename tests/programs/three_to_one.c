@@ -1,0 +1,28 @@
+/* Spends three times as long in `three` as in `one`: a profile must say 3:1. */
+#include <stdlib.h>
+
+/* A chain of multiplications takes as long wherever the code happens to lie. */
+static unsigned long chain(unsigned long value, unsigned long rounds) {
+    for (unsigned long i = 0; i < rounds; i++) {
+        value = value * 6364136223846793005UL + 1442695040888963407UL;
+    }
+    return value;
+}
+
+__attribute__((noinline)) static unsigned long one(unsigned long value, unsigned long rounds) {
+    return chain(value, rounds) ^ 1;
+}
+
+__attribute__((noinline)) static unsigned long three(unsigned long value, unsigned long rounds) {
+    return chain(value, 3 * rounds) ^ 3;
+}
+
+/* Many turns, so that a machine that slows down slows both; long ones, so that no timer keeps step. */
+int main(int argc, char **argv) {
+    int turns = argc > 1 ? atoi(argv[1]) : 50;
+    unsigned long value = (unsigned long)argc;
+    for (int turn = 0; turn < turns; turn++) {
+        value = three(one(value, 1000000), 1000000);
+    }
+    return value == 42;
+}
