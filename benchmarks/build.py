@@ -1,0 +1,34 @@
+"""How long a release build takes from nothing, and what it is made of."""
+
+import re
+
+from . import programs
+
+NAME = "build"
+ABOUT = "a release build of simprof from nothing"
+GOAL = "under 5 minutes on 2 cores"
+ROUNDS = 1
+QUICK_ROUNDS = 1
+
+
+def run(session):
+    programs.run(["cargo", "fetch", "--locked"])
+    walls = []
+    for _ in range(session.rounds):
+        target = session.scratch()
+        done = programs.run(["cargo", "build", "--release", "--locked", "--package", "simprof",
+                             "--target-dir", target])
+        walls.append(done.wall_s)
+        print(f"  {done.wall_s:.0f} s")
+    crates, duplicates = tree(), tree("--duplicates")
+    names = sorted({crate.split()[0] for crate in duplicates})
+    print(f"  {len(crates)} crates; more than one version of: {', '.join(names) or 'none'}")
+    print(f"  goal (under 300 s): {'met' if max(walls) < 300 else 'missed'}")
+    return {"wall_s": walls, "crates": len(crates), "duplicates": sorted(duplicates)}
+
+
+def tree(*options):
+    """The crates that simprof is built of, as `name version`."""
+    done = programs.run(["cargo", "tree", "--locked", "--package", "simprof", "--edges", "normal,build",
+                         "--prefix", "none", *options])
+    return set(re.findall(r"^(\S+ v\S+)", done.stdout, re.MULTILINE))

@@ -1,0 +1,31 @@
+"""What a step mark costs the target."""
+
+import re
+
+from . import programs
+from .rounds import Spread, interleave, table, verdict
+
+NAME = "marks"
+ABOUT = "a step mark, with a recorder and without"
+GOAL = "under 100 ns"
+ROUNDS = 5
+QUICK_ROUNDS = 2
+
+
+def run(session):
+    programs.run(["cargo", "build", "--release", "--quiet", "--package", "simprof-probe", "--example", "mark_cost"])
+    program = programs.target_folder() / "release/examples/mark_cost"
+    # One start measures both in turn, several times.
+    starts = interleave(session, {"both": lambda: measure(program)})["both"]
+    taken = {name: [start[name] for start in starts] for name in starts[0]}
+    table([["", "ns a mark"], *([name, Spread(costs).text(".2f")] for name, costs in taken.items())])
+    share = Spread([cost / 100.0 for cost in taken["recorded"]])
+    print(f"  goal (under 100 ns while recorded): {verdict(share, 1.0)}")
+    return taken
+
+
+def measure(program):
+    lines = re.findall(r"^(.+): median ([\d.]+) ns", programs.run([program]).stdout, re.MULTILINE)
+    if not lines:
+        raise programs.Failed(f"{program} printed no costs")
+    return {name: float(cost) for name, cost in lines}

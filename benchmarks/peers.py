@@ -1,0 +1,120 @@
+"""The recorders: how each is started on a command, and what it says afterwards."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import programs
+
+
+@dataclass
+class Recorded:
+    """What came of recording a command once."""
+
+    whole_s: float  # The whole command, from outside.
+    wall_ms: float  # What the target says of itself, here and below.
+    cpu_ms: float
+    samples: int
+    runs: int = 1  # How often the recorder ran the target.
+
+    @property
+    def achieved_hz(self):
+        return self.samples / (self.runs * self.cpu_ms * 1e-3)
+
+
+class Plain:
+    """No recorder."""
+
+    name = "plain"
+
+    def record(self, _folder, command):
+        done = programs.run(command)
+        return recorded(done, done.stdout, 0)
+
+
+class Simprof:
+    """simprof's first phase, with all files that it writes."""
+
+    name = "simprof"
+
+    def __init__(self, path):
+        self.path = path
+
+    def record(self, folder, command):
+        done = programs.run([self.path, "run", "--quick", "--phase", "1", "--output-dir", folder, "--", *command],
+                            cwd=folder)
+        run = Path(folder, "latest").resolve()
+        manifest = json.loads((run / "run.json").read_text())
+        runs = len(manifest["phases"][0]["measurements"][0]["replicates"])
+        profile = json.loads((run / "phase1/phase1_summary.json").read_text())["profile"]
+        return recorded(done, (run / "phase1/default.out").read_text(), profile["samples"], runs)
+
+
+class Perf:
+    """perf, by default with 16 KB of stack copied for each sample, as simprof does."""
+
+    def __init__(self, name="perf", call_graph="dwarf,16384"):
+        self.name, self.call_graph = name, call_graph
+
+    def record(self, folder, command):
+        done = programs.run(["perf", "record", "-F", "999", "--call-graph", self.call_graph,
+                             "-o", folder / "perf.data", "--", *command])
+        samples = re.search(r"\(~?(\d+) samples\)", done.stderr)
+        return recorded(done, done.stdout, int(samples[1]) if samples else 0)
+
+
+class Samply:
+    """samply, which leaves symbols for later."""
+
+    name = "samply"
+
+    def record(self, folder, command):
+        file = folder / "profile.json.gz"
+        done = programs.run([samply(), "record", "--save-only", "--rate", "1000", "-o", file, "--", *command])
+        profile = json.loads(gzip.decompress(file.read_bytes()))
+        samples = sum(samples_on_cpu(thread["samples"]) for thread in profile["threads"])
+        return recorded(done, done.stdout, samples)
+
+
+def samples_on_cpu(samples):
+    """samply also writes samples of weight 0, for the state of a thread that slept."""
+    weights = samples.get("weight")
+    return sum(1 for weight in weights if weight) if weights else samples["length"]
+
+
+def recorded(done, output, samples, runs=1):
+    own = programs.last_json(output)
+    return Recorded(done.wall_s, own["wall_ms"], own["cpu_ms"], samples, runs)
+
+
+def samply():
+    return os.environ.get("SAMPLY") or shutil.which("samply") or "samply"
+
+
+def usable(session, command, with_floor):
+    """The recorders that work here, after trying each; says which do not, and why."""
+    floor = [Perf("perf, frame pointers", "fp")] if with_floor else []
+    works = [Plain(), Simprof(session.simprof)]
+    for peer in [Perf(), *floor, Samply()]:
+        try:
+            peer.record(session.scratch(), command)
+            works.append(peer)
+        except programs.Failed as error:
+            print(f"  skipped: {peer.name}: {' '.join(error.words[-6:]) or error}")
+    return works
+
+
+def versions(simprof):
+    """The version of each program, or that it is not installed."""
+    found = {}
+    for name, program in [("simprof", simprof), ("perf", "perf"), ("samply", samply()), ("rustc", "rustc")]:
+        try:
+            words = programs.run([program, "--version"]).stdout.split()
+            found[name] = next((word for word in words if word[0].isdigit()), " ".join(words))
+        except programs.Failed:
+            found[name] = "not installed"
+    return found

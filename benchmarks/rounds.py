@@ -1,0 +1,77 @@
+"""Rounds in which every arm is measured once, in random order, and the statistics of what comes."""
+
+import statistics
+import sys
+from dataclasses import dataclass
+
+
+@dataclass
+class Spread:
+    """A median and how far the samples lie around it."""
+
+    samples: list
+
+    @property
+    def median(self):
+        return statistics.median(self.samples)
+
+    @property
+    def quartiles(self):
+        if len(self.samples) < 2:
+            return self.samples[0], self.samples[0]
+        lower, _, upper = statistics.quantiles(self.samples, n=4, method="inclusive")
+        return lower, upper
+
+    def text(self, form):
+        """As `median (least to most)`, each by `form`, a format specification."""
+        low, high = min(self.samples), max(self.samples)
+        return f"{self.median:{form}} ({low:{form}} to {high:{form}})"
+
+    def __add__(self, other):
+        return Spread(self.samples + other.samples)
+
+
+def interleave(session, arms, warm_up=True):
+    """Measures each of `arms`, {name: function}, once a round; {name: [answer of each round]}.
+
+    One round before the first is thrown away: it fills caches, for every arm alike.
+    """
+    taken = {name: [] for name in arms}
+    for number in range(-1 if warm_up else 0, session.rounds):
+        order = list(arms)
+        session.random.shuffle(order)
+        for name in order:
+            progress(f"round {number + 1} of {session.rounds}: {name}")
+            answer = arms[name]()
+            if number >= 0:
+                taken[name].append(answer)
+    progress("")
+    return taken
+
+
+def ratios(over, under):
+    """Round by round: what drifts slowly cancels out."""
+    return Spread([a / b for a, b in zip(over, under)])
+
+
+def verdict(ratio, most):
+    """Whether the middle half of the rounds lies on one side of the goal."""
+    lower, upper = ratio.quartiles
+    if upper <= most:
+        return "met"
+    return "missed" if lower > most else "met by the median, but the quartiles straddle it" \
+        if ratio.median <= most else "missed by the median, but the quartiles straddle it"
+
+
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"\r\033[K  {text}", end="" if text else "\r", file=sys.stderr, flush=True)
+
+
+def table(rows):
+    """Prints rows of cells in columns, the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [f"{cell:>{width}}" if column else f"{cell:<{width}}"
+                 for column, (cell, width) in enumerate(zip(row, widths))]
+        print("  " + "   ".join(cells).rstrip(), flush=True)
