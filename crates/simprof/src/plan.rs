@@ -17,6 +17,9 @@ use crate::spec::{
 /// Placeholders that every command may use.
 pub const BUILTINS: [&str; 3] = ["seed", "simprof", "scratch"];
 
+/// Time limit of each process where none is given: nothing hangs for ever.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// On-CPU samples that make a profile good enough.
 const ENOUGH_SAMPLES: u64 = 5_000;
 
@@ -91,7 +94,7 @@ pub struct Target {
     /// argv of the build command; none where empty.
     pub build: Vec<String>,
     /// Time limit of each process.
-    pub timeout: Option<Duration>,
+    pub timeout: Duration,
     /// How steps are told, where the target does not mark them.
     pub step_pattern: Option<regex::Regex>,
     /// Defaults of all parameters.
@@ -256,7 +259,7 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
         command,
         directory: spec.target.directory.clone(),
         build: spec.target.build.clone(),
-        timeout: request.timeout.or(limit),
+        timeout: request.timeout.or(limit).unwrap_or(DEFAULT_TIMEOUT),
         step_pattern: spec.target.step.as_ref().map(StepSource::pattern).transpose()?,
         defaults: spec.defaults(),
         estimate_s: spec.target.estimate_s,

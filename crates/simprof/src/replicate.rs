@@ -30,7 +30,7 @@ pub fn replicate(
     place: Place,
     recorded: Result<&Recording, &RecordError>,
     output: &Path,
-    timeout: Option<Duration>,
+    timeout: Duration,
 ) -> Replicate {
     let mut replicate = Replicate {
         seed: place.seed,
@@ -67,12 +67,7 @@ fn fail(replicate: &mut Replicate, status: Status, reason: String) {
     replicate.reason = Some(reason);
 }
 
-fn fill(
-    replicate: &mut Replicate,
-    recording: &Recording,
-    output: &Path,
-    timeout: Option<Duration>,
-) {
+fn fill(replicate: &mut Replicate, recording: &Recording, output: &Path, timeout: Duration) {
     totals(&mut replicate.metrics, recording);
     steps(&mut replicate.metrics, recording);
     if let Some(reason) = failure(recording, timeout) {

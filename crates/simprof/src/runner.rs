@@ -56,7 +56,7 @@ pub struct Invocation<'a> {
 #[derive(Debug)]
 pub struct Runner {
     directory: Option<PathBuf>,
-    timeout: Option<Duration>,
+    timeout: Duration,
     step_pattern: Option<regex::Regex>,
     recorder: Recorder,
     simprof: PathBuf,
@@ -115,7 +115,7 @@ impl Runner {
             environment: invocation.command.environment(&values),
             stdout: with_ending(invocation.log, "out"),
             stderr: with_ending(invocation.log, "err"),
-            timeout: self.timeout,
+            timeout: Some(self.timeout),
             sampling,
             resources,
             marks: true,
@@ -151,13 +151,12 @@ pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Why a process that ended so did not do its work; none where it did.
-pub fn failure(recording: &Recording, timeout: Option<Duration>) -> Option<String> {
+pub fn failure(recording: &Recording, timeout: Duration) -> Option<String> {
     let reason = match &recording.outcome {
         Outcome::Exited(0) => return None,
         Outcome::TimedOut => {
-            let limit =
-                timeout.map_or(String::new(), |limit| format!(" within {} s", limit.as_secs_f64()));
-            format!("no end{limit}: raise --timeout or make the run shorter")
+            let limit = timeout.as_secs_f64();
+            format!("no end within {limit} s: raise --timeout or make the run shorter")
         }
         Outcome::Cancelled => "interrupted".to_owned(),
         other => other.to_string(),

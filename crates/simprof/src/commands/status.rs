@@ -21,29 +21,54 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Where there is no run, or its manifest cannot be read.
 pub fn run(arguments: &StatusArgs) -> Result<Ended> {
     let manifest = find(&arguments.folder)?;
-    let mut last = String::new();
-    loop {
-        let run: Run = read(&manifest)?;
-        let text = if arguments.json {
-            serde_json::to_string(&run)? + "\n"
-        } else {
-            describe(&run, &manifest)
-        };
-        if text != last {
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
-            last = text;
-        }
-        let running = run.status == RunStatus::Running && is_alive(&run);
-        if !arguments.follow || !running {
-            return Ok(ended(&run, running));
-        }
-        std::thread::sleep(LOOK);
+    let mut run: Run = read(&manifest)?;
+    if arguments.json {
+        print(&(serde_json::to_string(&run)? + "\n"))?;
+        return Ok(ended(&run));
     }
+    if arguments.follow {
+        run = follow(run, &manifest)?;
+    }
+    print(&describe(&run, &manifest))?;
+    Ok(ended(&run))
 }
 
-fn ended(run: &Run, running: bool) -> Ended {
+/// Prints a line whenever the run got further, until it has ended; returns it as it ended.
+fn follow(mut run: Run, manifest: &Path) -> Result<Run> {
+    let mut last = Vec::new();
+    while run.status == RunStatus::Running && is_alive(&run) {
+        let line = progress_line(&run);
+        let place = place(&run);
+        if place != last {
+            print(&(line + "\n"))?;
+            last = place;
+        }
+        std::thread::sleep(LOOK);
+        run = read(manifest)?;
+    }
+    Ok(run)
+}
+
+/// How far the run is, without the time that is left, which changes all the time.
+fn place(run: &Run) -> Vec<(usize, String, Option<Status>)> {
+    run.phases.iter().map(|record| (record.done, record.current.clone(), record.status)).collect()
+}
+
+/// The phase that runs, in one line.
+fn progress_line(run: &Run) -> String {
+    let running =
+        run.phases.iter().find(|record| record.status.is_none() && record.started_ms.is_some());
+    running.map_or_else(|| "between phases".to_owned(), phase_line)
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn ended(run: &Run) -> Ended {
+    let running = run.status == RunStatus::Running && is_alive(run);
     if running || run.status == RunStatus::Ok { Ended::Well } else { Ended::WithFailures }
 }
 
@@ -131,7 +156,7 @@ fn phase_line(record: &PhaseRecord) -> String {
     let state = match (record.status, record.started_ms) {
         (Some(status), _) => status.to_string(),
         (None, None) => "waits".to_owned(),
-        (None, Some(started)) => format!("runs: {}{}", record.current, time_left(record, started)),
+        (None, Some(started)) => format!("runs{}: {}", time_left(record, started), record.current),
     };
     format!(
         "  {:<20} {:>4} of {:<4} {state}",
