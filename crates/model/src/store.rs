@@ -58,7 +58,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)
         .map_err(io_error("write in", folder))?;
-    file.write_all(content).map_err(io_error("write", path))?;
+    file.as_file_mut().write_all(content).map_err(io_error("write", path))?;
     file.as_file().sync_data().map_err(io_error("write", path))?;
     file.persist(path).map_err(|error| io_error("replace", path)(error.error))?;
     Ok(())

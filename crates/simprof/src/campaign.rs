@@ -33,7 +33,7 @@ impl Executor for TargetExecutor<'_, '_> {
             Err(error) => {
                 self.session.stop(&error);
                 let place = Place { seed: job.seed, order: job.order, load: None };
-                failed(place, format!("{error:#}"))
+                failed(place, crate::exit::describe(&error))
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Exit statuses: 0 all is well, 1 something failed, 2 the command or the spec is wrong.
 
+use std::io;
 use std::process::ExitCode;
 
+use crate::console::say;
 use crate::folder::FolderError;
 use crate::plan::PlanError;
 use crate::spec::SpecError;
@@ -27,10 +29,24 @@ pub fn code(outcome: anyhow::Result<Ended>) -> ExitCode {
         Ok(Ended::WithFailures) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("simprof: {error:#}");
+            say(&format!("simprof: {}", describe(&error)));
             ExitCode::from(if is_wrong(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// An error with its causes, and the mend where the disk is full.
+pub fn describe(error: &anyhow::Error) -> String {
+    let text = crate::replicate::describe(error.as_ref());
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(StorageFull | QuotaExceeded | FileTooLarge))
+    };
+    if error.chain().any(full) && !text.contains("--output-dir") {
+        return format!("{text}; make room there, or choose another folder with --output-dir");
+    }
+    text
 }
 
 /// Whether the mend lies in the command or the spec.

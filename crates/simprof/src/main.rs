@@ -3,7 +3,9 @@
 mod campaign;
 mod cli;
 mod commands;
+mod console;
 mod exit;
+mod failures;
 mod folder;
 mod phases;
 mod plan;

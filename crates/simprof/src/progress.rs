@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::console::say;
+
 /// Plain lines come at least this far apart within a phase.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -43,7 +45,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             self.bar = Some(bar);
         } else {
-            eprintln!("{title}: begins");
+            say(&format!("{title}: begins"));
         }
     }
 
@@ -61,20 +63,16 @@ impl Progress {
             bar.set_position(self.phase.done as u64);
         } else if self.phase.said.elapsed() >= QUIET {
             self.phase.said = Instant::now();
-            eprintln!(
-                "  {} of {}{}: {what}",
-                self.phase.done,
-                self.phase.planned,
-                self.time_left()
-            );
+            let (done, planned) = (self.phase.done, self.phase.planned);
+            say(&format!("  {done} of {planned}{}: {what}", self.time_left()));
         }
     }
 
     /// Says a sentence without tearing the bar.
     pub fn say(&self, sentence: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{sentence}")),
-            None => eprintln!("{sentence}"),
+            Some(bar) => bar.suspend(|| say(sentence)),
+            None => say(sentence),
         }
     }
 
@@ -83,7 +81,8 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        eprintln!("{title}: {outcome} ({:.1} s)", self.phase.began.elapsed().as_secs_f64());
+        let seconds = self.phase.began.elapsed().as_secs_f64();
+        say(&format!("{title}: {outcome} ({seconds:.1} s)"));
     }
 
     fn time_left(&self) -> String {

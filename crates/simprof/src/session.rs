@@ -108,8 +108,9 @@ impl Session<'_> {
     /// Ends the whole run early, once, for a reason that no later measurement can survive.
     pub fn stop(&mut self, error: &anyhow::Error) {
         if self.stopped.is_none() {
-            self.progress.say(&format!("simprof: {error:#}"));
-            self.stopped = Some(format!("{error:#}"));
+            let reason = crate::exit::describe(error);
+            self.progress.say(&format!("simprof: {reason}"));
+            self.stopped = Some(reason);
         }
     }
 

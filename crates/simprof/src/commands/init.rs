@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Context, Result};
 
 use crate::cli::InitArgs;
+use crate::console::say;
 use crate::exit::{Ended, Wrong};
 use crate::spec::INIT;
 
@@ -36,7 +37,7 @@ pub fn run(arguments: &InitArgs) -> Result<Ended> {
     };
     file.write_all(text(&arguments.command).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    eprintln!("simprof: wrote {}; `simprof run --plan` shows what it means", path.display());
+    say(&format!("simprof: wrote {}; `simprof run --plan` shows what it means", path.display()));
     Ok(Ended::Well)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use simprof_model::{
-    Measurement, Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, write_atomically,
+    Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, write_atomically,
 };
 use simprof_record::Cancel;
 use simprof_record::sample::Recorder;
@@ -13,7 +13,9 @@ use simprof_report::analysis::ComponentRules;
 use simprof_report::document::cross_reference_report;
 
 use crate::cli::RunArgs;
-use crate::exit::{Ended, Wrong};
+use crate::console::{self, say};
+use crate::exit::{Ended, Wrong, describe};
+use crate::failures;
 use crate::folder::{RunFolder, now_ms};
 use crate::phases;
 use crate::plan::{self, Plan, Request};
@@ -38,7 +40,7 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     let plan = plan::plan(spec, &request(arguments, strictness))?;
     let rules = rules(&plan.spec)?;
     if arguments.plan {
-        print!("{}", plan.describe());
+        console::print(&plan.describe())?;
         return Ok(Ended::Well);
     }
     let cancel = cancel_on_signals()?;
@@ -46,7 +48,7 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     let runner = Runner::new(&plan.target, recorder, cancel)?;
     let manifest = manifest(&plan, &runner)?;
     let folder = RunFolder::create(&arguments.output_dir, manifest)?;
-    eprintln!("simprof: results go to {}", shown(folder.path()).display());
+    say(&format!("simprof: results go to {}", shown(folder.path()).display()));
     let mut session = Session {
         plan: &plan,
         folder,
@@ -128,7 +130,7 @@ fn cancel_on_signals() -> Result<Cancel> {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
             flag.cancel();
-            eprintln!("simprof: stopping; what was measured is kept (press again to stop at once)");
+            say("simprof: stopping; what was measured is kept (press again to stop at once)");
         }
     })?;
     Ok(cancel)
@@ -138,7 +140,7 @@ fn cancel_on_signals() -> Result<Cancel> {
 fn build(plan: &Plan) -> Result<()> {
     let Some((program, arguments)) = plan.target.build.split_first() else { return Ok(()) };
     let shown = plan.target.build.join(" ");
-    eprintln!("simprof: building with {shown}");
+    say(&format!("simprof: building with {shown}"));
     let mut command = std::process::Command::new(program);
     command.args(arguments).stdout(std::io::stderr());
     if let Some(directory) = &plan.target.directory {
@@ -205,15 +207,20 @@ fn all_phases(session: &mut Session<'_>) -> Result<()> {
 fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Ended> {
     session.folder.clear_scratch();
     let interrupted = session.runner.cancelled();
-    let error = outcome.as_ref().err().map(|error| format!("{error:#}"));
+    let error = outcome.as_ref().err().map(describe);
     let marked = session.folder.update(|run| {
         close_open_phases(run, interrupted, error.as_deref());
         run.ended_ms = Some(now_ms());
         run.status = status(run, interrupted, error.is_some());
     });
-    outcome?;
-    marked?;
-    say_failures(session);
+    // Once it has been said why the run was stopped, what follows from that need not be said.
+    if session.stopped.is_none() {
+        outcome?;
+        marked?;
+    }
+    for line in failures::lines(&session.folder.run().phases, session.stopped.as_deref()) {
+        say(&format!("simprof: {line}"));
+    }
     say_results(session);
     let well = session.folder.run().status == RunStatus::Ok && session.stopped.is_none();
     Ok(if well { Ended::Well } else { Ended::WithFailures })
@@ -240,27 +247,6 @@ fn status(run: &Run, interrupted: bool, failed: bool) -> RunStatus {
     }
 }
 
-/// Failures named at the end at most; the reports have all.
-const NAMED: usize = 8;
-
-fn say_failures(session: &Session<'_>) {
-    let measurements = session.folder.run().phases.iter().flat_map(|record| {
-        record.measurements.iter().map(move |measurement| (record.phase, measurement))
-    });
-    let failed: Vec<(Phase, &Measurement)> =
-        measurements.filter(|(_, measurement)| !measurement.status.is_ok()).collect();
-    for (phase, measurement) in failed.iter().take(NAMED) {
-        let reason = measurement.reason.as_deref().unwrap_or("no reason was given");
-        eprintln!("simprof: {phase}: {} {}: {reason}", measurement.name, measurement.status);
-    }
-    if failed.len() > NAMED {
-        eprintln!(
-            "simprof: and {} more that did not end well; run.json names all",
-            failed.len() - NAMED
-        );
-    }
-}
-
 fn say_results(session: &Session<'_>) {
     let evidence = &session.evidence;
     let statements = [
@@ -269,18 +255,22 @@ fn say_results(session: &Session<'_>) {
         evidence.line.as_ref().and_then(|summary| summary.statements.first()),
         evidence.system.as_ref().and_then(|summary| summary.statements.first()),
     ];
-    eprintln!();
+    say("");
     for (phase, statement) in Phase::ALL.into_iter().zip(statements) {
         if let Some(statement) = statement {
-            eprintln!("  {} {statement}", phase.number());
+            say(&format!("  {} {statement}", phase.number()));
         }
     }
     let folder = shown(session.path());
-    eprintln!(
-        "\nsimprof: reports in {0}: PHASE1_REPORT.md to PHASE4_REPORT.md in their phases, {CROSS_REFERENCE}",
-        folder.display()
-    );
-    println!("{}", folder.display());
+    let reports = session
+        .plan
+        .phases
+        .iter()
+        .map(|phase| format!("{}/PHASE{}_REPORT.md", phase.folder(), phase.number()));
+    let reports: Vec<String> = reports.chain([CROSS_REFERENCE.to_owned()]).collect();
+    say(&format!("\nsimprof: reports in {}: {}", folder.display(), reports.join(", ")));
+    // The run is over and its outcome is known, whether or not somebody reads this.
+    let _ = console::print(&format!("{}\n", folder.display()));
 }
 
 /// A path as short as it can be written from here.

@@ -58,7 +58,7 @@ pub fn run(arguments: &ComponentArgs) -> Result<Ended> {
         }
         Component::Database(database) => database::measure(database, budget, arguments.seed)?,
     };
-    println!("{}", report.to_line());
+    crate::console::print(&format!("{}\n", report.to_line()))?;
     Ok(Ended::Well)
 }
 
