@@ -67,8 +67,11 @@ pub struct BenchmarkPlan {
     pub benchmark: Benchmark,
     /// Its command.
     pub command: CommandTemplate,
-    /// One measurement for each point.
+    /// One measurement for each point; where there are arms, the baseline once more at the end, as a
+    /// control: what differs between it and the baseline is noise.
     pub planned: Vec<Planned>,
+    /// Whether the last one is the control.
+    pub has_control: bool,
 }
 
 /// How long a recording goes on.
@@ -400,17 +403,21 @@ fn benchmark_plan(
             .collect()
     };
     let points = grid::star(&benchmark.baseline, &axes(&benchmark.sweep), &axes(&benchmark.arms));
-    let planned = points
-        .into_iter()
-        .map(|parameters| Planned {
-            name: format!("{} {}", benchmark.name(), grid::describe(&parameters)),
-            component: Some(benchmark.component.clone()),
-            operation: Some(benchmark.operation.clone()),
-            parameters,
-            repeats,
-        })
-        .collect();
-    Ok(BenchmarkPlan { benchmark: benchmark.clone(), command, planned })
+    let planned = points.into_iter().map(|parameters| Planned {
+        name: format!("{} {}", benchmark.name(), grid::describe(&parameters)),
+        component: Some(benchmark.component.clone()),
+        operation: Some(benchmark.operation.clone()),
+        parameters,
+        repeats,
+    });
+    let mut planned: Vec<Planned> = planned.collect();
+    let control = planned.iter().find(|planned| planned.parameters == benchmark.baseline).cloned();
+    let control = control.filter(|_| !benchmark.arms.is_empty());
+    let has_control = control.is_some();
+    planned.extend(
+        control.map(|baseline| Planned { name: format!("{} control", baseline.name), ..baseline }),
+    );
+    Ok(BenchmarkPlan { benchmark: benchmark.clone(), command, planned, has_control })
 }
 
 impl Plan {

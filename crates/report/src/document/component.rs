@@ -38,6 +38,7 @@ pub fn component_report(summary: &ComponentSummary, machine: &Machine) -> String
              means that it lies within.\n\n",
         );
     }
+    controls(summary, &mut text);
     latencies(summary, &mut text);
     work(summary, &mut text);
     text.push_str(&measurements(&summary.head));
@@ -138,6 +139,34 @@ fn arm_table(arms: &[Arm]) -> Table {
         ]);
     }
     table
+}
+
+fn controls(summary: &ComponentSummary, text: &mut String) {
+    if summary.controls.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&[
+        ("operation", Align::Left),
+        ("baseline against itself (95 %)", Align::Right),
+        ("margin", Align::Right),
+        ("pairs", Align::Right),
+    ]);
+    for control in &summary.controls {
+        let interval = control.interval.map_or_else(String::new, |[low, high]| {
+            format!(" ({} to {})", format::three_digits(low), format::three_digits(high))
+        });
+        table.row([
+            control.operation.clone(),
+            format::ratio(control.ratio) + &interval,
+            format::share(control.margin),
+            control.n.to_string(),
+        ]);
+    }
+    let _ = write!(
+        text,
+        "## Control\n\n{table}\nThe baseline was run twice, interleaved like an arm. Verdicts above need to clear the \
+         margin: the larger of 3 % and twice the half-width of this interval.\n\n"
+    );
 }
 
 fn latencies(summary: &ComponentSummary, text: &mut String) {

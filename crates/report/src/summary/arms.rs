@@ -93,8 +93,7 @@ pub fn arms(points: &[ArmPoint<'_>], parameter: &str, metric: &str, margin: f64)
 }
 
 fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm {
-    let (before, after) = pairs(point, metric);
-    let comparison = compare_paired(&before, &after, CONFIDENCE, margin).ok();
+    let comparison = compare_measurements(point.baseline, point.arm, metric, margin);
     let value = |measurement: &Measurement| {
         measurement.parameters.get(parameter).map_or_else(String::new, Value::to_string)
     };
@@ -111,7 +110,7 @@ fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm 
         ratio: comparison.as_ref().map(|comparison| comparison.ratio),
         interval: comparison.as_ref().and_then(bounds),
         verdict: verdict_name(verdict).to_owned(),
-        n: before.len(),
+        n: comparison.as_ref().map_or(0, |comparison| comparison.n),
         margin,
         smallest_visible: comparison.as_ref().and_then(|comparison| comparison.smallest_visible),
         inert: verdict == Verdict::Same && same_work(point),
@@ -132,11 +131,18 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Costs of the processes that ran in the same block (with the same seed) on both sides.
-fn pairs(point: &ArmPoint<'_>, metric: &str) -> (Vec<f64>, Vec<f64>) {
-    let before = by_seed(point.baseline, metric);
-    let after = by_seed(point.arm, metric);
-    before.into_iter().filter_map(|(seed, before)| Some((before, *after.get(&seed)?))).unzip()
+/// Compares the processes that ran in the same block (with the same seed) on both sides.
+pub fn compare_measurements(
+    before: &Measurement,
+    after: &Measurement,
+    metric: &str,
+    margin: f64,
+) -> Option<Comparison> {
+    let after = by_seed(after, metric);
+    let pairs = by_seed(before, metric).into_iter();
+    let (before, after): (Vec<f64>, Vec<f64>) =
+        pairs.filter_map(|(seed, before)| Some((before, *after.get(&seed)?))).unzip();
+    compare_paired(&before, &after, CONFIDENCE, margin).ok()
 }
 
 fn by_seed(measurement: &Measurement, metric: &str) -> BTreeMap<u64, f64> {

@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{Measurement, Value};
+use simprof_stats::{Comparison, MARGIN_FLOOR, margin_from_control};
 
-use super::arms::{Arm, ArmPoint, Winner, arms, winners};
-use super::common::Head;
+use super::arms::{Arm, ArmPoint, Winner, arms, compare_measurements, winners};
+use super::common::{Bounds, Head};
 use super::counters::{Counter, counters};
 use super::laws::{Law, laws};
 use super::macro_::ComponentCost;
@@ -22,6 +23,8 @@ pub struct ComponentSummary {
     pub arms: Vec<Arm>,
     /// Which configuration wins, for each operation and knob.
     pub winners: Vec<Winner>,
+    /// The baseline against itself, for each operation that has arms: what the margins come from.
+    pub controls: Vec<Control>,
     /// Distribution of times within a process, where a benchmark reports it.
     pub latencies: Vec<LatencySummary>,
     /// Work done, by operation.
@@ -32,6 +35,25 @@ pub struct ComponentSummary {
     pub in_situ: Option<InSitu>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
+}
+
+/// The baseline measured twice: a difference is noise or bias.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Control {
+    /// `component/operation`.
+    pub operation: String,
+    /// What is compared.
+    pub metric: String,
+    /// Second over first; 1 but for noise.
+    pub ratio: f64,
+    /// 95 % interval of the ratio.
+    pub interval: Option<Bounds>,
+    /// Relative margin that verdicts on this operation need: the larger of 3 % and twice the interval's half-width.
+    pub margin: f64,
+    /// Pairs of processes.
+    pub n: usize,
+    /// True where the same program differs from itself by more than noise explains.
+    pub biased: bool,
 }
 
 /// Component shares of the recorded run.
@@ -90,8 +112,8 @@ pub struct BenchmarkShape<'a> {
     pub metric: String,
     /// True where arms must compute the same answer.
     pub same_answer: bool,
-    /// Margin of verdicts: from an A/A control.
-    pub margin: f64,
+    /// The baseline measured once more, where there are arms.
+    pub control: Option<&'a Measurement>,
     /// Its measurements.
     pub measurements: Vec<&'a Measurement>,
 }
@@ -103,6 +125,7 @@ pub fn component_summary(head: Head, benchmarks: &[BenchmarkShape<'_>]) -> Compo
         laws: Vec::new(),
         arms: Vec::new(),
         winners: Vec::new(),
+        controls: Vec::new(),
         latencies: Vec::new(),
         counters: Vec::new(),
         idle: Vec::new(),
@@ -171,15 +194,35 @@ impl BenchmarkShape<'_> {
 
     /// Compares the arms of every knob, and names the winner of each.
     fn compare(&self, summary: &mut ComponentSummary) {
+        let control = self.compare_control();
+        let from_control = control.as_ref().and_then(|control| margin_from_control(control).ok());
+        let margin = from_control.unwrap_or(MARGIN_FLOOR);
+        summary.controls.extend(control.map(|control| Control {
+            operation: self.operation(),
+            metric: self.metric.clone(),
+            ratio: control.ratio,
+            interval: control.interval.map(|interval| [interval.lo, interval.hi]),
+            margin,
+            n: control.n,
+            biased: control.excludes_one() && (control.ratio.ln().abs() > MARGIN_FLOOR),
+        }));
         for (parameter, baseline) in &self.arms {
             let points = self.points(parameter, baseline);
-            let mut compared = arms(&points, parameter, &self.metric, self.margin);
+            let mut compared = arms(&points, parameter, &self.metric, margin);
             if !self.same_answer {
                 compared.iter_mut().for_each(|arm| arm.same_answer = None);
             }
             summary.arms.extend(compared);
-            summary.winners.extend(winners(&points, parameter, &self.metric, self.margin));
+            summary.winners.extend(winners(&points, parameter, &self.metric, margin));
         }
+    }
+
+    /// The control against the baseline: the same program twice.
+    fn compare_control(&self) -> Option<Comparison> {
+        let control = self.control?;
+        let same = |candidate: &&&Measurement| candidate.parameters == control.parameters;
+        let baseline = *self.measurements.iter().find(same)?;
+        compare_measurements(baseline, control, &self.metric, MARGIN_FLOOR)
     }
 
     /// Every arm of a knob beside the baseline with the same other parameters.
@@ -288,7 +331,15 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
     let idle = summary.idle.iter().map(|idle| {
         format!("{} did no work: {} stayed at 0.", idle.operation, idle.counters.join(", "))
     });
-    winners.chain(wrong).chain(inert).chain(idle).collect()
+    let biased = summary.controls.iter().filter(|control| control.biased).map(|control| {
+        format!(
+            "{}: the baseline differs from itself by {:.1} %: something on this machine favours one of two equal runs, \
+             so read its verdicts with care.",
+            control.operation,
+            (control.ratio - 1.0) * 100.0
+        )
+    });
+    winners.chain(wrong).chain(inert).chain(idle).chain(biased).collect()
 }
 
 fn place(at: &str) -> String {

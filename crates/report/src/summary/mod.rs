@@ -12,8 +12,8 @@ mod system;
 pub use arms::{Arm, ArmPoint, Winner, arms, winners};
 pub use common::{Bounds, Entry, Head, entries};
 pub use component::{
-    BenchmarkShape, ComponentSummary, IdleComponent, InSitu, LatencySummary, OperationCounters,
-    component_summary,
+    BenchmarkShape, ComponentSummary, Control, IdleComponent, InSitu, LatencySummary,
+    OperationCounters, component_summary,
 };
 pub use counters::{Counter, counters};
 pub use laws::{Law, laws, sizes};

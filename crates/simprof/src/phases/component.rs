@@ -16,9 +16,6 @@ use crate::session::Session;
 
 const PHASE: Phase = Phase::Component;
 
-/// Margin of verdicts: smaller differences are within what layout and alignment alone do.
-const MARGIN: f64 = simprof_stats::MARGIN_FLOOR;
-
 /// Measures every component benchmark, or takes the components' shares in the recorded run where
 /// the spec has no benchmark.
 ///
@@ -85,6 +82,7 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
             let (own, others) = rest.split_at(plan.planned.len());
             rest = others;
             let benchmark = &plan.benchmark;
+            let points = own.len() - usize::from(plan.has_control);
             BenchmarkShape {
                 sweeps: benchmark.sweep.keys().cloned().collect(),
                 arms: benchmark
@@ -97,8 +95,8 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
                     .collect(),
                 metric: benchmark.metric.clone(),
                 same_answer: benchmark.same_answer,
-                margin: MARGIN,
-                measurements: own.iter().collect(),
+                control: own.get(points),
+                measurements: own[..points].iter().collect(),
             }
         })
         .collect()
