@@ -1,11 +1,12 @@
 //! `simprof run`: the four phases, from the spec to the reports.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use simprof_model::{
-    Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, write_atomically,
+    Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, Value, write_atomically,
 };
 use simprof_record::Cancel;
 use simprof_record::sample::Recorder;
@@ -22,7 +23,7 @@ use crate::plan::{self, Plan, Request};
 use crate::progress::Progress;
 use crate::runner::Runner;
 use crate::session::{Evidence, Session};
-use crate::spec::{FILE_NAME, REFERENCE, Spec, Strictness};
+use crate::spec::{FILE_NAME, REFERENCE, Spec, Strictness, Target};
 
 /// File that joins the phases.
 const CROSS_REFERENCE: &str = "CROSS_REFERENCE.md";
@@ -74,11 +75,38 @@ fn spec(arguments: &RunArgs) -> Result<(Spec, Strictness)> {
         None if arguments.command.is_empty() => Spec::parse(REFERENCE, "the reference simulation")?,
         None => Spec::default(),
     };
-    if !arguments.command.is_empty() {
-        spec.target.command.clone_from(&arguments.command);
-        return Ok((spec, Strictness::Literal));
+    if arguments.command.is_empty() {
+        return Ok((spec, Strictness::Strict));
     }
-    Ok((spec, Strictness::Strict))
+    spec.target.command.clone_from(&arguments.command);
+    leave_out_unused(&mut spec);
+    Ok((spec, Strictness::Literal))
+}
+
+/// A command that was typed need not use the parameters of a spec that is written for another: what it does
+/// not use is not swept.
+fn leave_out_unused(spec: &mut Spec) {
+    let Target { command, environment, .. } = &spec.target;
+    let used = |name: &str| {
+        let placeholder = format!("{{{name}}}");
+        command.iter().chain(environment.values()).any(|text| text.contains(&placeholder))
+    };
+    let unused: Vec<String> = spec.parameters.keys().filter(|name| !used(name)).cloned().collect();
+    if unused.is_empty() {
+        return;
+    }
+    let names = unused.join(", ");
+    eprintln!(
+        "simprof: note: the command does not use {names} of the spec, so nothing is swept over it"
+    );
+    let known = |set: &BTreeMap<String, Value>| set.keys().all(|name| !unused.contains(name));
+    spec.phase1.cases.retain(known);
+    spec.phase4.timelines.retain(known);
+    spec.phase4.sweeps.retain(|sweep| known(&sweep.with) && !unused.contains(&sweep.parameter));
+    spec.parameters.retain(|name, _| !unused.contains(name));
+    spec.parameters
+        .values_mut()
+        .for_each(|parameter| parameter.with.retain(|name, _| !unused.contains(name)));
 }
 
 fn recorder(name: &str) -> Result<Recorder> {
@@ -288,6 +316,19 @@ mod tests {
         assert_eq!(recorder("cycles").expect("known"), Recorder::Cycles);
         let error = recorder("perf").expect_err("unknown").to_string();
         assert!(error.contains("cpu-clock"), "{error}");
+    }
+
+    #[test]
+    fn a_typed_command_leaves_out_what_it_does_not_use() {
+        let text = "[parameters]\na = { default = 1, sweep = [1, 2] }\nb = { default = 1, sweep = [1], with = { a = 2 } }\n\
+                    [phase1]\ncases = [{ a = 3 }, { b = 3 }]\n";
+        let mut spec = Spec::parse(text, "spec").unwrap_or_else(|error| panic!("{error}"));
+        spec.target.command = vec!["./prog".into(), "--b={b}".into()];
+        leave_out_unused(&mut spec);
+        assert_eq!(spec.parameters.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(spec.phase1.cases.len(), 1);
+        assert!(spec.parameters["b"].with.is_empty());
+        spec.check().unwrap_or_else(|error| panic!("{error}"));
     }
 
     #[test]
