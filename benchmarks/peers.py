@@ -16,6 +16,7 @@ class Recorded:
     """What came of recording a command once."""
 
     whole_s: float  # The whole command, from outside.
+    whole_cpu_s: float  # With the recorder and the target.
     wall_ms: float  # What the target says of itself, here and below.
     cpu_ms: float
     samples: int
@@ -88,7 +89,7 @@ def samples_on_cpu(samples):
 
 def recorded(done, output, samples, runs=1):
     own = programs.last_json(output)
-    return Recorded(done.wall_s, own["wall_ms"], own["cpu_ms"], samples, runs)
+    return Recorded(done.wall_s, done.cpu_s, own["wall_ms"], own["cpu_ms"], samples, runs)
 
 
 def samply():

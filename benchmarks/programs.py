@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Done:
     """A command that has ended well."""
 
     wall_s: float
+    cpu_s: float  # With all processes that it started and waited for.
     stdout: str
     stderr: str
 
@@ -30,18 +32,23 @@ class Done:
 def run(argv, **options):
     """Runs a command to its end; `Failed` names it and its last words where it does not end well."""
     argv = [str(word) for word in argv]
-    began = time.monotonic()
+    began, used = time.monotonic(), children_cpu_s()
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               errors="replace", cwd=options.pop("cwd", ROOT), **options)
     except OSError as error:
         raise Failed(f"cannot run {argv[0]}: {error.strerror}") from error
-    wall_s = time.monotonic() - began
+    wall_s, cpu_s = time.monotonic() - began, children_cpu_s() - used
     if done.returncode != 0:
         words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         raise Failed(f"`{Path(argv[0]).name} {' '.join(argv[1:])}` ended with {done.returncode}: "
                      f"{' '.join(words[-6:])}", words)
-    return Done(wall_s, done.stdout, done.stderr)
+    return Done(wall_s, cpu_s, done.stdout, done.stderr)
+
+
+def children_cpu_s():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def last_json(text):

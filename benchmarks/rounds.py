@@ -27,9 +27,6 @@ class Spread:
         low, high = min(self.samples), max(self.samples)
         return f"{self.median:{form}} ({low:{form}} to {high:{form}})"
 
-    def __add__(self, other):
-        return Spread(self.samples + other.samples)
-
 
 def interleave(session, arms, warm_up=True):
     """Measures each of `arms`, {name: function}, once a round; {name: [answer of each round]}.
@@ -57,10 +54,9 @@ def ratios(over, under):
 def verdict(ratio, most):
     """Whether the middle half of the rounds lies on one side of the goal."""
     lower, upper = ratio.quartiles
-    if upper <= most:
-        return "met"
-    return "missed" if lower > most else "met by the median, but the quartiles straddle it" \
-        if ratio.median <= most else "missed by the median, but the quartiles straddle it"
+    if lower <= most < upper:
+        return f"cannot tell, the middle half of the rounds reaches from {lower:.3f} to {upper:.3f}"
+    return "met" if upper <= most else "missed"
 
 
 def progress(text):

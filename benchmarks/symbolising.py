@@ -46,7 +46,7 @@ def measure(session, command):
         "functions": len(profile["functions"]),
         "recorder_cpu_s": provenance["recorder_cpu_ns"] * 1e-9,
         "symbolise_s": symbolise_s,
-        # Part of it does not grow with the samples, so this is never too kind below 100,000 ...
-        # and says how many there were.
+        # With too few samples it is scaled up, which is never too kind since part of it is fixed; with more
+        # than wanted it is left as it is.
         "scaled_s": symbolise_s * max(1.0, SAMPLES / max(provenance["samples"], 1)),
     }

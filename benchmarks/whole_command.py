@@ -25,11 +25,13 @@ def run(session):
 
 def report(taken):
     whole = {name: [each.whole_s for each in rounds] for name, rounds in taken.items()}
-    rows = [["", "whole s", "whole / plain", "after and before the target s"]]
+    cpu = {name: [each.whole_cpu_s for each in rounds] for name, rounds in taken.items()}
+    rows = [["", "whole s", "whole / plain", "CPU / plain", "after and before the target s"]]
     for name in taken:
         around = Spread([each.whole_s - each.wall_ms * 1e-3 for each in taken[name]])
         ratio = ratios(whole[name], whole["plain"]).text(".3f") if name != "plain" else "1"
-        rows.append([name, Spread(whole[name]).text(".3f"), ratio, around.text(".3f")])
+        cpu_ratio = ratios(cpu[name], cpu["plain"]).text(".3f") if name != "plain" else "1"
+        rows.append([name, Spread(whole[name]).text(".3f"), ratio, cpu_ratio, around.text(".3f")])
     table(rows)
     again = sum(each.runs > 1 for each in taken["simprof"])
     if again:
