@@ -105,6 +105,22 @@ mod tests {
     }
 
     #[test]
+    fn the_header_for_c_has_the_same_numbers() {
+        let header = include_str!("../include/simprof_probe.h");
+        for line in [
+            format!("#define SIMPROF_HEADER_BYTES {HEADER_BYTES}u"),
+            format!("#define SIMPROF_RECORD_BYTES {RECORD_BYTES}u"),
+            format!("#define SIMPROF_RECORDS (UINT64_C(1) << {})", RECORDS.trailing_zeros()),
+            format!("#define SIMPROF_NEXT_OFFSET {NEXT_OFFSET}u"),
+            format!("#define SIMPROF_THREAD_BITS {THREAD_BITS}"),
+            format!("#define SIMPROF_SEQUENCE_SHIFT {SEQUENCE_SHIFT}"),
+            format!("#define SIMPROF_BUSY UINT64_C({BUSY})"),
+        ] {
+            assert!(header.lines().any(|found| found == line), "simprof_probe.h has no {line:?}");
+        }
+    }
+
+    #[test]
     fn a_record_is_taken_from_earlier_positions_only() {
         assert!(is_free_for(0, 0));
         assert!(!is_free_for(BUSY, 0));

@@ -18,7 +18,7 @@ use crate::sample::{self, SampleError, Samples, Sampling};
 use crate::{Cancel, Outcome, RecordError, program};
 
 /// How often a request to cancel, or the time-out, is looked at, and marks are read: at 40 Hz the
-/// memory for marks holds 5 million a second.
+/// memory for marks holds 1.3 million a second.
 const TICK: Duration = Duration::from_millis(25);
 
 /// How long the guardian may take for what takes it milliseconds.

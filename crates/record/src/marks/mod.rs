@@ -26,7 +26,7 @@ impl Marks {
         self.ring.path()
     }
 
-    /// Reads what has come. The memory holds 131,072 marks, so that marks are only lost where more
+    /// Reads what has come. The memory holds 32,768 marks, so that marks are only lost where more
     /// come between two calls.
     pub fn drain(&mut self) {
         let pairing = &mut self.pairing;
