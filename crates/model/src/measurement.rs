@@ -25,9 +25,18 @@ pub enum Status {
 impl Status {
     /// The status of a whole from those of its parts; an empty whole was skipped.
     pub fn of_parts(parts: impl IntoIterator<Item = Status>) -> Status {
-        let mut parts = parts.into_iter();
-        let Some(first) = parts.next() else { return Status::Skipped };
-        parts.fold(first, |whole, part| if whole == part { whole } else { Status::Partial })
+        parts.into_iter().reduce(Status::with).unwrap_or(Status::Skipped)
+    }
+
+    /// Both together: where nothing of either was measured, what went wrong.
+    fn with(self, other: Status) -> Status {
+        use Status::{Failed, Skipped, TimedOut};
+        match (self, other) {
+            _ if self == other => self,
+            (Failed, TimedOut | Skipped) | (TimedOut | Skipped, Failed) => Failed,
+            (TimedOut, Skipped) | (Skipped, TimedOut) => TimedOut,
+            _ => Status::Partial,
+        }
     }
 
     /// True only for [`Status::Ok`].
@@ -189,12 +198,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_is_partial_unless_its_parts_agree() {
-        use Status::{Failed, Ok, Partial, Skipped};
+    fn a_whole_is_partial_where_some_of_it_is_well() {
+        use Status::{Failed, Ok, Partial, Skipped, TimedOut};
         assert_eq!(Status::of_parts([]), Skipped);
         assert_eq!(Status::of_parts([Ok, Ok]), Ok);
         assert_eq!(Status::of_parts([Failed, Failed]), Failed);
         assert_eq!(Status::of_parts([Ok, Failed, Ok]), Partial);
+        assert_eq!(Status::of_parts([Skipped, Failed, Ok]), Partial);
+        assert_eq!(Status::of_parts([Ok, Skipped]), Partial);
+        assert_eq!(Status::of_parts([Failed, Skipped, Skipped]), Failed);
+        assert_eq!(Status::of_parts([Skipped, TimedOut]), TimedOut);
     }
 
     #[test]

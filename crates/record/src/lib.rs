@@ -26,3 +26,4 @@ pub use error::RecordError;
 pub use launch::{Guardian, Launch, Leftover, Recording, launch};
 pub use machine::{load_average, machine};
 pub use outcome::Outcome;
+pub use program::resolve;

@@ -18,6 +18,9 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// The absolute path of the file that `program` names. A name with a slash is relative to `directory` (as after `cd`),
 /// one without is looked up in the PATH that the target will have.
+///
+/// # Errors
+/// Where there is no such file, or it may not be executed.
 pub fn resolve(
     program: &str,
     directory: Option<&Path>,

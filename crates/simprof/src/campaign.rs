@@ -6,7 +6,7 @@ use anyhow::Result;
 use simprof_measure::campaign::{Executor, Job};
 use simprof_model::{Measurement, Phase, Replicate, Status};
 
-use crate::phases::{ending, file_stem};
+use crate::phases::{ending, file_stem, warn_of_leftovers};
 use crate::replicate::{Place, replicate};
 use crate::runner::{Invocation, Observe, with_ending};
 use crate::session::Session;
@@ -65,6 +65,9 @@ impl TargetExecutor<'_, '_> {
         let timeout = self.session.plan.target.timeout;
         let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
         self.session.folder.clear_scratch();
+        if let Ok(recording) = &result {
+            warn_of_leftovers(self.session, self.phase, &recording.leftovers);
+        }
         self.keep_output(&log, job, &replicate)?;
         let line =
             format!("{} run {}: {}", job.planned.name, job.replicate + 1, ending(&replicate));

@@ -56,7 +56,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", default_value = "profiling_results")]
     pub output_dir: PathBuf,
     /// Time limit of each process of the target
-    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = positive)]
     pub timeout: Option<f64>,
     /// Samples per second of CPU time
     #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]

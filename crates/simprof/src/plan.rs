@@ -11,7 +11,7 @@ use simprof_model::{Mode, Phase, Value};
 
 use crate::spec::{
     Benchmark, CommandTemplate, Spec, SpecError, StepSource, Strictness, TemplateError, Values,
-    nearest,
+    did_you_mean, nearest,
 };
 
 /// Placeholders that every command may use.
@@ -371,11 +371,8 @@ fn check_components(spec: &Spec, wanted: &[String]) -> Result<(), PlanError> {
     known.dedup();
     match wanted.iter().find(|name| !known.contains(&name.as_str())) {
         Some(name) if !known.is_empty() => Err(PlanError::UnknownComponent {
-            name: match nearest(name, &known) {
-                Some(hint) => format!("{name}` (did you mean `{hint}`?), not `{name}"),
-                None => name.clone(),
-            },
-            known: known.join(", "),
+            name: name.clone(),
+            known: known.join(", ") + &did_you_mean(nearest(name, &known).as_deref()),
         }),
         Some(name) => Err(PlanError::UnknownComponent {
             name: name.clone(),

@@ -9,7 +9,7 @@ use simprof_measure::protocol::{self, Report};
 use simprof_model::{Metric, Replicate, Status};
 use simprof_record::{Outcome, RecordError, Recording};
 
-use crate::runner::failure;
+use crate::runner::{failure, with_mend};
 
 /// A report line stands within this much of the end of the output.
 const OUTPUT_READ: u64 = 1 << 20;
@@ -44,7 +44,7 @@ pub fn replicate(
     };
     match recorded {
         Ok(recording) => fill(&mut replicate, recording, output, timeout),
-        Err(error) => fail(&mut replicate, Status::Failed, describe(error)),
+        Err(error) => fail(&mut replicate, Status::Failed, with_mend(error)),
     }
     replicate
 }

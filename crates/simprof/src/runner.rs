@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use simprof_measure::grid::Parameters;
 use simprof_model::Value;
 use simprof_record::sample::{Recorder, Sampling};
-use simprof_record::{Cancel, Guardian, Launch, Outcome, Recording, launch};
+use simprof_record::{Cancel, Guardian, Launch, Outcome, RecordError, Recording, launch};
 
 use crate::plan::Target;
 use crate::spec::CommandTemplate;
@@ -95,14 +95,27 @@ impl Runner {
         command.argv(&self.values(parameters, seed, scratch))
     }
 
+    /// Looks for the program of `command` before anything is started.
+    ///
+    /// # Errors
+    /// Where it is not there or may not be executed.
+    pub fn find(
+        &self,
+        command: &CommandTemplate,
+        parameters: &Parameters,
+    ) -> Result<(), RecordError> {
+        let values = self.values(parameters, 0, Path::new("."));
+        let argv = command.argv(&values);
+        let program = argv.first().map_or("", String::as_str);
+        let directory = self.directory.as_deref();
+        simprof_record::resolve(program, directory, &command.environment(&values)).map(drop)
+    }
+
     /// Runs one process to its end.
     ///
     /// # Errors
     /// Where it cannot be started or observed; how it ended is in the recording.
-    pub fn run(
-        &self,
-        invocation: &Invocation<'_>,
-    ) -> Result<Recording, simprof_record::RecordError> {
+    pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, RecordError> {
         let values = self.values(invocation.parameters, invocation.seed, &invocation.scratch);
         let (sampling, resources) = match invocation.observe {
             Observe::Stacks { rate_hz } => (Some(self.sampling(rate_hz)), Some(RESOURCE_INTERVAL)),
@@ -150,6 +163,40 @@ pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// What to do about a command that cannot be run; none where the next try may well succeed.
+fn mend(error: &RecordError) -> Option<&'static str> {
+    Some(match error {
+        RecordError::NotInPath { .. } => {
+            "install it, or give its path (./NAME for one in this folder)"
+        }
+        RecordError::ProgramMissing { .. } => {
+            "check the path, and whether the program has been built"
+        }
+        RecordError::ProgramIsDirectory { .. } => "name a program in it",
+        RecordError::NotExecutable { .. } => "if it is a program, `chmod +x` lets it be run",
+        RecordError::NotAProgram { .. } => "name the program that reads it as the command",
+        RecordError::InterpreterMissing { .. } => {
+            "install that, or mend the first line of the script"
+        }
+        RecordError::EmptyCommand
+        | RecordError::Exec { .. }
+        | RecordError::Unpassable { .. }
+        | RecordError::Directory { .. } => "mend the command or [target] in the spec",
+        _ => return None,
+    })
+}
+
+/// Whether a command that failed to start for this reason will never start.
+pub fn is_lasting(error: &RecordError) -> bool {
+    mend(error).is_some()
+}
+
+/// The error with its causes and its mend.
+pub fn with_mend(error: &RecordError) -> String {
+    let text = crate::replicate::describe(error);
+    mend(error).map_or_else(|| text.clone(), |mend| format!("{text}; {mend}"))
+}
+
 /// Why a process that ended so did not do its work; none where it did.
 pub fn failure(recording: &Recording, timeout: Duration) -> Option<String> {
     let reason = match &recording.outcome {
@@ -159,6 +206,12 @@ pub fn failure(recording: &Recording, timeout: Duration) -> Option<String> {
             format!("no end within {limit} s: raise --timeout or make the run shorter")
         }
         Outcome::Cancelled => "interrupted".to_owned(),
+        Outcome::Signalled { signal: libc::SIGKILL, .. } => {
+            format!(
+                "{}, by somebody or by the kernel for want of memory (see dmesg)",
+                recording.outcome
+            )
+        }
         other => other.to_string(),
     };
     let said = recording.stderr_tail.lines().rev().map(str::trim).find(|line| !line.is_empty());

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use simprof_model::{Measurement, Phase, Profile, Status, append_line};
+use simprof_record::RecordError;
 use simprof_report::analysis::ComponentRules;
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
 
 use crate::folder::{RunFolder, now_ms};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::runner::Runner;
+use crate::runner::{Runner, is_lasting, with_mend};
 
 /// What the phases have found, for those that follow.
 #[derive(Debug, Default)]
@@ -92,7 +93,9 @@ impl Session<'_> {
         self.progress.advance(done, &measurement.name);
         let kept = self.folder.update(|run| {
             if let Some(record) = run.phase_mut(phase) {
-                record.done = done;
+                if was_tried(measurement) {
+                    record.done = done;
+                }
                 measurement.name.clone_into(&mut record.current);
                 match record.measurements.iter_mut().find(|known| known.name == measurement.name) {
                     Some(known) => known.clone_from(measurement),
@@ -114,6 +117,16 @@ impl Session<'_> {
         }
     }
 
+    /// The target could not be started. Where that will not change, the run ends.
+    pub fn not_started(&mut self, error: &RecordError) {
+        let text = with_mend(error);
+        if is_lasting(error) {
+            self.stop(&anyhow::anyhow!(text));
+        } else {
+            self.progress.say(&format!("simprof: {text}"));
+        }
+    }
+
     /// Adds a sentence that a reader of the phase must know.
     pub fn warn(&mut self, phase: Phase, sentence: String) {
         if let Some(record) = self.folder.run_mut().phase_mut(phase)
@@ -121,6 +134,14 @@ impl Session<'_> {
         {
             record.warnings.push(sentence);
         }
+    }
+
+    /// Adds a sentence, and says it the first time that the run comes upon it.
+    pub fn warn_aloud(&mut self, phase: Phase, sentence: String) {
+        if !self.folder.run().phases.iter().any(|record| record.warnings.contains(&sentence)) {
+            self.progress.say(&format!("simprof: {sentence}"));
+        }
+        self.warn(phase, sentence);
     }
 
     /// Writes a file of a phase and notes it in the manifest.
@@ -182,6 +203,12 @@ impl Session<'_> {
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Whether the newest of it was started at all: what was skipped counts as not done.
+fn was_tried(measurement: &Measurement) -> bool {
+    let newest = measurement.replicates.last();
+    newest.map_or(measurement.status, |replicate| replicate.status) != Status::Skipped
 }
 
 /// `phase 1 (macro): WHAT is slow`.

@@ -21,7 +21,7 @@ use crate::folder::{RunFolder, now_ms};
 use crate::phases;
 use crate::plan::{self, Plan, Request};
 use crate::progress::Progress;
-use crate::runner::Runner;
+use crate::runner::{Runner, with_mend};
 use crate::session::{Evidence, Session};
 use crate::spec::{FILE_NAME, REFERENCE, Spec, Strictness, Target};
 
@@ -47,6 +47,7 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     let cancel = cancel_on_signals()?;
     build(&plan)?;
     let runner = Runner::new(&plan.target, recorder, cancel)?;
+    find(&plan, &runner)?;
     let manifest = manifest(&plan, &runner)?;
     let folder = RunFolder::create(&arguments.output_dir, manifest)?;
     say(&format!("simprof: results go to {}", shown(folder.path()).display()));
@@ -140,7 +141,7 @@ fn rules(spec: &Spec) -> Result<ComponentRules> {
     ComponentRules::new(
         spec.components.iter().map(|(name, patterns)| (name.clone(), patterns.clone())),
     )
-    .map_err(|error| Wrong(format!("[components]: {error}")).into())
+    .map_err(|error| Wrong(format!("[components]: {}", crate::replicate::describe(&error))).into())
 }
 
 /// A flag that SIGINT, SIGTERM and SIGHUP set; a second SIGINT ends simprof at once, and its
@@ -162,6 +163,16 @@ fn cancel_on_signals() -> Result<Cancel> {
         }
     })?;
     Ok(cancel)
+}
+
+/// Looks for the target's program before there is a folder of results; component benchmarks by
+/// themselves do not need it.
+fn find(plan: &Plan, runner: &Runner) -> Result<()> {
+    if plan.phases == [Phase::Component] && !plan.benchmarks.is_empty() {
+        return Ok(());
+    }
+    let found = runner.find(&plan.target.command, &plan.target.defaults);
+    found.map_err(|error| Wrong(with_mend(&error)).into())
 }
 
 /// Runs the build command of the spec, with its output shown.

@@ -30,10 +30,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 500)]
     steps: u64,
     /// Width of the world
-    #[arg(long, value_name = "X")]
+    #[arg(long, allow_negative_numbers = true, value_name = "X")]
     width: Option<f32>,
     /// Height of the world
-    #[arg(long, value_name = "Y")]
+    #[arg(long, allow_negative_numbers = true, value_name = "Y")]
     height: Option<f32>,
     /// Seed of all random numbers
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -54,7 +54,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N")]
     index_batch: Option<usize>,
     /// Side of the index's dirty regions
-    #[arg(long, value_name = "X")]
+    #[arg(long, allow_negative_numbers = true, value_name = "X")]
     region_size: Option<f32>,
     /// Cells to each side of an observer
     #[arg(long, value_name = "R", default_value_t = 6)]

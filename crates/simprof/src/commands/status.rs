@@ -1,7 +1,6 @@
 //! `simprof status`: what runs now, how far it is, what is done, which files exist.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use anyhow::Result;
 use simprof_model::{PhaseRecord, Run, RunStatus, Status, StoreError, read_json};
 
 use crate::cli::StatusArgs;
+use crate::console::print;
 use crate::exit::{Ended, Wrong};
 use crate::folder::{LATEST, MANIFEST, now_ms};
 
@@ -58,13 +58,7 @@ fn place(run: &Run) -> Vec<(usize, String, Option<Status>)> {
 fn progress_line(run: &Run) -> String {
     let running =
         run.phases.iter().find(|record| record.status.is_none() && record.started_ms.is_some());
-    running.map_or_else(|| "between phases".to_owned(), phase_line)
-}
-
-fn print(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    running.map_or_else(|| "between phases".to_owned(), |record| phase_line(record, true))
 }
 
 fn ended(run: &Run) -> Ended {
@@ -94,11 +88,14 @@ fn find(folder: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Start time of a process in clock ticks since boot; none where it is not there.
+/// Start time of a process in clock ticks since boot; none where it is not there, or has ended and
+/// only waits for its parent to notice.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything; the start time is the 20th field behind it.
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
 /// Whether the process that writes the run is alive, and not another with its number.
@@ -110,11 +107,12 @@ fn is_alive(run: &Run) -> bool {
 fn describe(run: &Run, manifest: &Path) -> String {
     let mut text = String::new();
     let folder = manifest.parent().unwrap_or(Path::new("."));
+    let running = run.status == RunStatus::Running && is_alive(run);
     let _ = writeln!(text, "{}  {}", run.name, state(run));
     let _ = writeln!(text, "target  {} ({})", run.target_name, run.target.join(" "));
     let _ = writeln!(text, "folder  {}", folder.display());
     for record in &run.phases {
-        let _ = writeln!(text, "{}", phase_line(record));
+        let _ = writeln!(text, "{}", phase_line(record, running));
     }
     for record in &run.phases {
         failures(record, &mut text);
@@ -152,10 +150,12 @@ fn state(run: &Run) -> String {
     }
 }
 
-fn phase_line(record: &PhaseRecord) -> String {
+fn phase_line(record: &PhaseRecord, running: bool) -> String {
     let state = match (record.status, record.started_ms) {
         (Some(status), _) => status.to_string(),
-        (None, None) => "waits".to_owned(),
+        (None, None) if running => "waits".to_owned(),
+        (None, None) => "not reached".to_owned(),
+        (None, Some(_)) if !running => format!("ended early: {}", record.current),
         (None, Some(started)) => format!("runs{}: {}", time_left(record, started), record.current),
     };
     format!(

@@ -107,13 +107,14 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
     session.begin(PHASE, 1)?;
     let (source, components) = match &session.evidence.macro_ {
         Some((summary, _)) => {
+            let (status, reason) = recorded_before(session);
             let measurement = Measurement {
                 name: "components in the recorded run".into(),
                 component: None,
                 operation: None,
                 parameters: session.plan.target.defaults.clone(),
-                status: Status::Ok,
-                reason: None,
+                status,
+                reason,
                 replicates: Vec::new(),
             };
             let found = ("phase 1's recording".to_owned(), summary.default.components.clone());
@@ -137,6 +138,13 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
         .collect();
     summary.in_situ = Some(InSitu { source, components });
     Ok(summary)
+}
+
+/// How phase 1's recording ended: what is read from it is worth no more than that.
+fn recorded_before(session: &Session<'_>) -> (Status, Option<String>) {
+    let record = session.folder.run().phase(Phase::Macro);
+    let first = record.and_then(|record| record.measurements.first());
+    first.map_or((Status::Ok, None), |first| (first.status, first.reason.clone()))
 }
 
 fn recorded_here(

@@ -209,7 +209,6 @@ fn not_found(
         session.warn(PHASE, reason);
         return Ok(());
     }
-    session.progress.say(&format!("simprof: {reason}"));
     let measurement = Measurement {
         name: format!("function {}", chosen.asked),
         component: None,

@@ -12,7 +12,7 @@ mod timeline;
 use anyhow::Result;
 use simprof_model::Phase;
 
-pub use record::{ending, file_stem};
+pub use record::{ending, file_stem, warn_of_leftovers};
 
 use crate::session::Session;
 

@@ -1,10 +1,11 @@
 //! Records the target's stacks until there are enough samples: phases 1 and 3.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use anyhow::Result;
-use simprof_model::{Measurement, Phase, Profile, Status};
+use simprof_model::{Measurement, Phase, Profile, Replicate, Status};
+use simprof_record::Leftover;
 use simprof_record::sample::{Samples, symbolise};
 use simprof_report::summary::RunSteps;
 
@@ -47,6 +48,7 @@ pub fn record(
         counters: BTreeMap::new(),
     };
     let mut measurement = blank(case);
+    let began = Instant::now();
     session.current(phase, &case.name)?;
     loop {
         if let Some(reason) = session.stop_reason() {
@@ -57,7 +59,7 @@ pub fn record(
         let sampled = samples.is_some();
         runs.extend(samples);
         session.keep(phase, &measurement, done);
-        if !measurement.status.is_ok() || !sampled || enough(session, &runs, &recorded) {
+        if !measurement.status.is_ok() || !sampled || enough(session, &runs, began) {
             break;
         }
     }
@@ -88,6 +90,14 @@ fn conclude_early(measurement: &mut Measurement, reason: String) {
     }
 }
 
+/// The first run that did not end well is the last; if others did before, there is something.
+fn conclude(measurement: &mut Measurement, replicate: &Replicate) {
+    let before = measurement.replicates.iter().any(|replicate| replicate.status.is_ok());
+    let some = before && !replicate.status.is_ok();
+    measurement.status = if some { Status::Partial } else { replicate.status };
+    measurement.reason.clone_from(&replicate.reason);
+}
+
 /// One run of the target.
 fn once(
     session: &mut Session<'_>,
@@ -112,8 +122,7 @@ fn once(
     let output = with_ending(&log, "out");
     let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
     session.folder.clear_scratch();
-    measurement.status = replicate.status;
-    measurement.reason.clone_from(&replicate.reason);
+    conclude(measurement, &replicate);
     session.log(phase, &format!("{} run {}: {}", case.name, place.order + 1, ending(&replicate)));
     if replicate.status.is_ok() {
         recorded.counters.clone_from(&replicate.counters);
@@ -122,17 +131,14 @@ fn once(
     let recording = match result {
         Ok(recording) => recording,
         Err(error) => {
-            session.progress.say(&format!("simprof: {}", describe(&error)));
+            session.not_started(&error);
             return Ok(None);
         }
     };
     for warning in &recording.warnings {
         session.warn(phase, warning.clone());
     }
-    for leftover in &recording.leftovers {
-        let name = &leftover.name;
-        session.warn(phase, format!("process {name} outlived the target and was ended"));
-    }
+    warn_of_leftovers(session, phase, &recording.leftovers);
     recorded.wall_ns.push(recording.wall_ns);
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
     if recording.samples.is_none() && measurement.status.is_ok() {
@@ -146,20 +152,34 @@ fn once(
     Ok(recording.samples)
 }
 
+/// The target is over when its main process is: what outlives it is ended, which must be known.
+pub fn warn_of_leftovers(session: &mut Session<'_>, phase: Phase, leftovers: &[Leftover]) {
+    let names: BTreeSet<&str> = leftovers.iter().map(|leftover| leftover.name.as_str()).collect();
+    for name in names {
+        session.warn_aloud(
+            phase,
+            format!(
+                "process {name} outlived the target and was ended; let the target wait for what it starts"
+            ),
+        );
+    }
+}
+
 /// One line for the log.
-pub fn ending(replicate: &simprof_model::Replicate) -> String {
+pub fn ending(replicate: &Replicate) -> String {
     let wall = replicate.metrics.get("wall_ms").and_then(|metric| metric.samples.first().copied());
     let wall = wall.map_or_else(String::new, |ms| format!(" after {ms:.1} ms"));
     let reason = replicate.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     format!("{}{wall}{reason}", replicate.status)
 }
 
-fn enough(session: &Session<'_>, runs: &[Samples], recorded: &Recorded) -> bool {
+/// What counts is the time that a person waits: a target may take none and yet be slow to start and
+/// to end.
+fn enough(session: &Session<'_>, runs: &[Samples], began: Instant) -> bool {
     let sampling = session.plan.sampling;
-    let spent = Duration::from_nanos(recorded.wall_ns.iter().sum());
     runs.iter().map(Samples::count).sum::<u64>() >= sampling.enough_samples
-        || spent >= sampling.enough
-        || recorded.wall_ns.len() >= MOST_RUNS
+        || began.elapsed() >= sampling.enough
+        || runs.len() >= MOST_RUNS
 }
 
 /// Says what a reader must know of how the profile came to be.

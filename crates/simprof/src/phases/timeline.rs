@@ -6,9 +6,9 @@ use simprof_record::Recording;
 use simprof_report::summary::{Growth, TimelinePoint, TimelineSummary};
 use simprof_stats::{DriftRule, DriftVerdict, assess_drift, assess_leak};
 
-use super::record::{ending, file_stem};
+use super::record::{ending, file_stem, warn_of_leftovers};
 use crate::plan::Case;
-use crate::replicate::{Place, describe, replicate};
+use crate::replicate::{Place, replicate};
 use crate::runner::{Invocation, Observe, with_ending};
 use crate::session::Session;
 
@@ -44,7 +44,10 @@ pub fn follow(
     }
     let recording = observe(session, phase, case, &mut measurement)?;
     session.keep(phase, &measurement, done + 1);
-    let Some(recording) = recording else { return Ok(None) };
+    // The resources of a target that failed are those of its failure: no figure of its work.
+    let Some(recording) = recording.filter(|_| measurement.status.is_ok()) else {
+        return Ok(None);
+    };
     let summary = summarise(case, &recording);
     Ok(Some((summary, recording.timeline, recording.steps)))
 }
@@ -74,9 +77,12 @@ fn observe(
     measurement.reason.clone_from(&replicate.reason);
     measurement.replicates.push(replicate);
     match result {
-        Ok(recording) => Ok(Some(recording)),
+        Ok(recording) => {
+            warn_of_leftovers(session, phase, &recording.leftovers);
+            Ok(Some(recording))
+        }
         Err(error) => {
-            session.progress.say(&format!("simprof: {}", describe(&error)));
+            session.not_started(&error);
             Ok(None)
         }
     }

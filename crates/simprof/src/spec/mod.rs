@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use simprof_model::{Mode, Value};
 
-pub use error::{SpecError, nearest};
+pub use error::{SpecError, did_you_mean, nearest};
 pub use readiness::Readiness;
 pub use template::{CommandTemplate, Strictness, TemplateError};
 
