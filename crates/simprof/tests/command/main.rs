@@ -4,9 +4,7 @@
 
 mod habits;
 mod hostile;
-mod init;
 mod interrupts;
-mod killed;
 mod known_answers;
 mod ordinary_user;
 mod output;

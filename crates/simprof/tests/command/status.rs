@@ -1,1 +1,90 @@
-//! .
+//! `simprof status` beside a run, after it, and where there is none.
+
+use serde_json::Value;
+
+use crate::support::{Place, c_program, wait_for};
+
+/// A run of phase 4 alone, of a program that hangs once it has run three times.
+fn start_hanging(place: &Place) -> crate::support::Started {
+    let program = c_program("trouble");
+    let spec = format!(
+        "[target]\ncommand = [{program:?}, \"later\", \"count\", \"3\", \"{{n}}\"]\n\
+         [parameters]\nn = {{ default = 1, sweep = [1, 2, 4, 8, 16] }}\n"
+    );
+    place.write("simprof.toml", &spec);
+    let started = place.start(&["run", "--quick", "--phase", "4"]);
+    wait_for("three processes that are done", || {
+        let path = place.latest("run.json");
+        let manifest: Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?)
+            .expect("the manifest is whole at any instant");
+        (manifest["phases"][0]["done"] == 3).then_some(())
+    });
+    started
+}
+
+#[test]
+fn a_run_is_seen_while_it_runs_and_after() {
+    let place = Place::new();
+    let run = start_hanging(&place);
+    let during = place.simprof(&["status"]);
+    during.assert_status(0);
+    for words in ["running for", &format!("process {}", run.pid()), "3 of 31", "left", "runs: n="] {
+        assert!(during.stdout.contains(words), "{words}: {during:#?}");
+    }
+    let by_name = place.latest("").canonicalize().expect("the run's folder");
+    let named = place.simprof(&["status", by_name.to_str().expect("text")]);
+    assert!(named.stdout.contains("3 of 31"), "{named:#?}");
+    run.signal(libc::SIGINT);
+    run.end().assert_status(1);
+    let after = place.simprof(&["status"]);
+    after.assert_status(1);
+    for words in ["interrupted", "partial", "phase4/phase4_summary.json", "PHASE4_REPORT.md"] {
+        assert!(after.stdout.contains(words), "{words}: {after:#?}");
+    }
+    let json = place.simprof(&["status", "--json"]);
+    let manifest: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(manifest["status"], "interrupted");
+}
+
+#[test]
+fn following_ends_with_the_run() {
+    let place = Place::new();
+    let run = start_hanging(&place);
+    let follower = place.start_into(&["status", "--follow"], "follow");
+    wait_for("the first look", || {
+        let seen = std::fs::read_to_string(place.path("follow.stdout")).ok()?;
+        seen.contains("running for").then_some(())
+    });
+    run.signal(libc::SIGINT);
+    run.end();
+    let done = follower.end();
+    done.assert_status(1);
+    assert!(done.stdout.contains("interrupted"), "{done:#?}");
+}
+
+#[test]
+fn files_that_are_listed_exist() {
+    let place = Place::new();
+    place.simprof(&["run", "--quick", "--phase", "4", "--", "true"]).assert_status(0);
+    let status = place.simprof(&["status"]);
+    status.assert_status(0);
+    let files: Vec<&str> =
+        status.stdout.lines().filter_map(|line| line.trim().strip_prefix("phase4/")).collect();
+    assert!(files.len() >= 4, "{status:#?}");
+    for file in files {
+        assert!(place.latest("phase4").join(file).is_file(), "{file}: {status:#?}");
+    }
+}
+
+#[test]
+fn a_folder_without_a_run() {
+    let place = Place::new();
+    let done = place.simprof(&["status"]);
+    done.assert_status(2);
+    done.assert_says(&["no run in profiling_results", "simprof run"]);
+    std::fs::create_dir(place.path("other")).expect("a folder");
+    place.write("other/run.json", "{\"half\":");
+    let done = place.simprof(&["status", "other"]);
+    done.assert_status(2);
+    done.assert_says(&["other/run.json"]);
+}

@@ -1,1 +1,174 @@
-//! .
+//! Targets that cannot be run, fail, crash, hang, or leave processes behind: one clear error each,
+//! nothing lost, nothing left running.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::support::{Done, Place, c_program, sampled, sampling_allowed};
+
+/// A quick run of all phases on one of the troubles.
+fn trouble(place: &Place, arguments: &[&str]) -> Done {
+    let program = c_program("trouble");
+    let mut all = vec!["run", "--quick", "--rate", "5000", "--timeout", "1", "--", &program];
+    all.extend(arguments);
+    let done = place.simprof(&all);
+    place.assert_nothing_left();
+    done
+}
+
+/// Lines of standard error in which a word stands.
+fn lines_with(done: &Done, word: &str) -> usize {
+    done.stderr.lines().filter(|line| line.contains(word)).count()
+}
+
+/// Every planned measurement of the run has this status and a reason that holds `words`.
+fn assert_all_measurements(place: &Place, status: &str, words: &str) {
+    let manifest = place.manifest();
+    assert_eq!(manifest["status"], "failed", "{manifest:#}");
+    for phase in manifest["phases"].as_array().expect("phases") {
+        let measurements = phase["measurements"].as_array().expect("measurements");
+        assert!(!measurements.is_empty(), "{phase:#}");
+        for measurement in measurements {
+            assert_eq!(measurement["status"], status, "{measurement:#}");
+            let reason = measurement["reason"].as_str().expect("a reason");
+            assert!(reason.contains(words), "{measurement:#}");
+        }
+    }
+    let summary = place.json("phase1/phase1_summary.json");
+    assert_eq!(summary["status"], status, "{summary:#}");
+    assert!(place.text("phase1/PHASE1_REPORT.md").contains(words));
+}
+
+/// What cannot be run at all is said at once: one line, no run, exit status 2.
+fn assert_refused(place: &Place, program: &str, words: &[&str]) {
+    let done = place.simprof(&["run", "--quick", "--", program]);
+    done.assert_status(2);
+    done.assert_says(words);
+    assert_eq!(done.stderr.lines().count(), 1, "{done:#?}");
+    assert!(!place.path("profiling_results").exists(), "nothing was measured");
+}
+
+#[test]
+fn a_target_that_does_not_exist() {
+    let place = Place::new();
+    assert_refused(&place, "./nowhere", &["/nowhere does not exist", "check the path"]);
+    assert_refused(&place, "simprof-test-nowhere", &["simprof-test-nowhere", "PATH", "./NAME"]);
+    assert_refused(&place, "./", &["is a directory", "name a program in it"]);
+}
+
+#[test]
+fn a_target_that_may_not_be_executed() {
+    let place = Place::new();
+    place.write("plain", "text");
+    assert_refused(&place, "./plain", &["/plain", "no permission to be executed", "chmod +x"]);
+}
+
+#[test]
+fn a_target_that_is_no_program() {
+    let place = Place::new();
+    for (name, text, words) in [
+        ("text", "just text", "is not an executable"),
+        ("script", "#!/no/such/interpreter\n", "/no/such/interpreter"),
+    ] {
+        let path = place.write(name, text);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+        let done = place.simprof(&["run", "--quick", "--", &format!("./{name}")]);
+        done.assert_status(1);
+        done.assert_says(&[name, words]);
+        assert_eq!(lines_with(&done, words), 1, "it is said once: {done:#?}");
+        let manifest = place.manifest();
+        assert_eq!(manifest["status"], "failed", "{manifest:#}");
+        assert_eq!(manifest["phases"][3]["measurements"][0]["status"], "skipped");
+    }
+}
+
+#[test]
+fn a_target_that_exits_with_an_error() {
+    let place = Place::new();
+    let done = trouble(&place, &["exit"]);
+    done.assert_status(1);
+    done.assert_says(&["exited with status 3", "the world file is missing"]);
+    assert_eq!(lines_with(&done, "status 3"), 1, "it is said once: {done:#?}");
+    assert_all_measurements(&place, "failed", "the world file is missing");
+}
+
+#[test]
+fn a_target_that_crashes() {
+    let place = Place::new();
+    let done = trouble(&place, &["crash"]);
+    done.assert_status(1);
+    done.assert_says(&["phase 1", "default failed", "SIGSEGV"]);
+    assert_all_measurements(&place, "failed", "SIGSEGV");
+    let system = place.json("phase4/phase4_summary.json");
+    assert_eq!(system["timelines"], Value::Array(vec![]), "a crash is no measure of its work");
+}
+
+#[test]
+fn a_target_that_is_killed() {
+    let place = Place::new();
+    let done = trouble(&place, &["killed"]);
+    done.assert_status(1);
+    done.assert_says(&["SIGKILL", "dmesg"]);
+    assert_all_measurements(&place, "failed", "SIGKILL");
+}
+
+#[test]
+fn a_target_that_hangs() {
+    let place = Place::new();
+    let done = trouble(&place, &["hang"]);
+    done.assert_status(1);
+    done.assert_says(&["timed out", "no end within 1 s", "--timeout"]);
+    assert_all_measurements(&place, "timed_out", "no end within 1 s");
+}
+
+#[test]
+fn a_target_that_hangs_with_children_and_ignores_being_asked_to_end() {
+    let place = Place::new();
+    let done = trouble(&place, &["stubborn"]);
+    done.assert_status(1);
+    done.assert_says(&["timed out", "no end within 1 s", "--timeout"]);
+    assert_all_measurements(&place, "timed_out", "no end within 1 s");
+}
+
+#[test]
+fn a_target_that_leaves_daemons_behind() {
+    let place = Place::new();
+    let program = c_program("trouble");
+    // A rate at which the one run is enough.
+    let arguments =
+        ["run", "--quick", "--phase", "4", "--phase", "1", "--", program.as_str(), "orphans"];
+    let done = place.simprof(&arguments);
+    place.assert_nothing_left();
+    if !sampled(&done) {
+        return;
+    }
+    let said = "process trouble outlived the target and was ended";
+    done.assert_says(&[said, "wait for what it starts"]);
+    assert_eq!(lines_with(&done, said), 1, "it is said once: {done:#?}");
+    for phase in ["phase1/phase1_summary.json", "phase4/phase4_summary.json"] {
+        let warnings = place.json(phase)["warnings"].to_string();
+        assert!(warnings.contains(said), "{phase}: {warnings}");
+    }
+}
+
+#[test]
+fn a_target_that_fails_the_second_time_keeps_what_the_first_gave() {
+    let place = Place::new();
+    let program = c_program("trouble");
+    let arguments = ["run", "--quick", "--phase", "1", "--timeout", "2", "--"];
+    let done = place.simprof(&[&arguments[..], &[&program, "later", "count", "2"]].concat());
+    place.assert_nothing_left();
+    done.assert_status(1);
+    if !sampling_allowed() {
+        return;
+    }
+    done.assert_says(&["default partial", "no end within 2 s"]);
+    let measurement = &place.manifest()["phases"][0]["measurements"][0];
+    let replicates = measurement["replicates"].as_array().expect("replicates");
+    let statuses: Vec<&Value> = replicates.iter().map(|replicate| &replicate["status"]).collect();
+    assert_eq!(statuses, ["ok", "ok", "timed_out"], "{measurement:#}");
+    let summary = place.json("phase1/phase1_summary.json");
+    assert_eq!(summary["status"], "partial", "{summary:#}");
+    assert_eq!(summary["functions"][0]["name"].as_str().map(str::is_empty), Some(false));
+}

@@ -7,9 +7,9 @@ mod programs;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-pub use place::{Done, Place};
+pub use place::{Done, Place, Started};
 pub use processes::{is_root, with_mark};
-pub use programs::{c_program, marked_line, rust_program, source, stripped};
+pub use programs::{c_program, marked_line, rust_program, stripped};
 use serde_json::Value;
 
 /// Whatever is waited for comes sooner than this on any machine.

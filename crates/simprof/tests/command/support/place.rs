@@ -75,15 +75,21 @@ impl Place {
 
     /// Starts simprof; what it prints goes to files of this folder.
     pub fn start(&self, arguments: &[&str]) -> Started {
-        let file = |name: &str| std::fs::File::create(self.path(name)).expect("a file");
+        self.start_into(arguments, "run")
+    }
+
+    /// Starts simprof; what it prints goes to `NAME.stdout` and `NAME.stderr`.
+    pub fn start_into(&self, arguments: &[&str], name: &str) -> Started {
+        let [stdout, stderr] = ["stdout", "stderr"].map(|end| self.path(&format!("{name}.{end}")));
+        let file = |path: &Path| std::fs::File::create(path).expect("a file");
         let child = self
             .command(arguments)
             .stdin(Stdio::null())
-            .stdout(file("stdout"))
-            .stderr(file("stderr"))
+            .stdout(file(&stdout))
+            .stderr(file(&stderr))
             .spawn()
             .expect("simprof starts");
-        Started { child, stdout: self.path("stdout"), stderr: self.path("stderr") }
+        Started { child, stdout, stderr }
     }
 
     /// The manifest of the latest run.
