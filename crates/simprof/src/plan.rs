@@ -439,6 +439,8 @@ impl Plan {
         match phase {
             Phase::Macro => Some(self.cases.len() as f64 * recording(self.target.estimate_s?)),
             Phase::Line => Some(recording(self.target.estimate_s?)),
+            // Without benchmarks it takes what phase 1 recorded; a sum of nothing would be -0.
+            Phase::Component if self.benchmarks.is_empty() => Some(0.0),
             Phase::Component => self.benchmarks.iter().map(benchmark_estimate_s).sum(),
             Phase::System => {
                 let once = self.target.estimate_s?;

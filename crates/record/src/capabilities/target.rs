@@ -121,7 +121,7 @@ fn lines(binary: &Binary) -> Capability {
         LINES,
         "it has no line tables",
         "time cannot be told by source line, and inlined functions are not seen",
-        "build it with debug information (Rust: debug = \"line-tables-only\"; C: -g)",
+        "build it with debug information (Rust: debug = \"limited\"; C: -g)",
     )
 }
 

@@ -42,7 +42,11 @@ pub fn component_report(summary: &ComponentSummary, machine: &Machine) -> String
     latencies(summary, &mut text);
     work(summary, &mut text);
     text.push_str(&measurements(&summary.head));
-    text.push_str("Raw samples: `COMPONENT_profile.csv` beside this file, one line for each sample of each process.\n");
+    if summary.in_situ.is_none() {
+        text.push_str(
+            "Raw samples: `COMPONENT_profile.csv` beside this file, one line for each sample of each process.\n",
+        );
+    }
     text
 }
 

@@ -56,7 +56,7 @@ fn section(function: &FunctionLines) -> String {
         );
     }
     if function.lines.is_empty() {
-        text.push_str("No line is known: the module has no line information. Compile with `-g` (C, C++), or `debug = \"line-tables-only\"` in the Cargo profile.\n\n");
+        text.push_str("No line is known: the module has no line information. Compile with `-g` (C, C++), or `debug = \"limited\"` in the Cargo profile.\n\n");
         return text;
     }
     let shown = &function.lines[..function.lines.len().min(SHOWN)];

@@ -79,7 +79,7 @@ pub struct Growth {
     pub kb_per_step: f64,
     /// 95 % interval (Theil and Sen).
     pub interval: Option<Bounds>,
-    /// `drift`, `stable` or `cannot tell`.
+    /// `grows`, `levelled off`, `steady` or `cannot tell` (with what confounds it).
     pub verdict: String,
     /// Moments that it is fitted to.
     pub n: usize,
@@ -102,7 +102,7 @@ pub struct Prediction {
     pub interval: Bounds,
     /// Measured by a run at that size; absent where it failed.
     pub measured: Option<f64>,
-    /// `held`, `failed` or `not checked`.
+    /// `held`, `failed` or `not checked` (with the reason).
     pub verdict: String,
 }
 
