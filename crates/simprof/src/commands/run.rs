@@ -97,9 +97,9 @@ fn leave_out_unused(spec: &mut Spec) {
         return;
     }
     let names = unused.join(", ");
-    eprintln!(
+    say(&format!(
         "simprof: note: the command does not use {names} of the spec, so nothing is swept over it"
-    );
+    ));
     let known = |set: &BTreeMap<String, Value>| set.keys().all(|name| !unused.contains(name));
     spec.phase1.cases.retain(known);
     spec.phase4.timelines.retain(known);

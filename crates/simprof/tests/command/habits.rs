@@ -138,7 +138,7 @@ fn help_and_version_are_there() {
     }
     let version = place.simprof(&["--version"]);
     assert_eq!(version.stdout.trim(), concat!("simprof ", env!("CARGO_PKG_VERSION")));
-    let done = place.simprof(&["rnu"]);
+    let done = place.simprof(&["stauts"]);
     done.assert_status(2);
-    assert!(done.stderr.contains("'run'"), "the nearest is suggested: {done:#?}");
+    assert!(done.stderr.contains("'status'"), "the nearest is suggested: {done:#?}");
 }

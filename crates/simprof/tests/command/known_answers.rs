@@ -176,5 +176,6 @@ fn a_rust_program_has_qualified_names_and_lines() {
     let diffuse = rows.iter().find(is_diffuse).unwrap_or_else(|| panic!("{rows:#?}"));
     assert!(diffuse["file"].as_str().expect("a file").ends_with("world.rs"), "{diffuse:#}");
     assert!(diffuse["total_share"].as_f64().expect("a share") > 0.9, "{diffuse:#}");
-    assert_eq!(diffuse["self_share"], 0.0, "its work is that of the inlined one: {diffuse:#}");
+    let own = diffuse["self_share"].as_f64().expect("a share");
+    assert!(own < 0.05, "its work is that of the one inlined into it: {diffuse:#}");
 }

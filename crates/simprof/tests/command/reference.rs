@@ -54,14 +54,14 @@ fn values_out_of_range_are_refused_by_name() {
         (&["--preset", "huge"], &["huge", "--preset", "research"]),
         (&["--storage", "x"], &["--storage", "hybrid"]),
         (&["--steps", "many"], &["many", "--steps"]),
-        (&["--agents", "-1"], &["-1", "--agents"]),
+        (&["--agents", "1.5"], &["1.5", "--agents"]),
         (&["--width", "-4"], &["width", "-4"]),
         (&["--width", "nan"], &["width", "NaN"]),
         (&["--height", "0"], &["height", "0"]),
         (&["--region-size", "0"], &["region", "0"]),
         (&["--db-profile", "x", "--db", "a.db"], &["--db-profile", "safety"]),
     ] {
-        let done = place.simprof(&[&["simulate", "--steps", "1"], arguments].concat());
+        let done = place.simprof(&[&["simulate"], arguments].concat());
         done.assert_status(2);
         for word in words {
             assert!(done.stderr.contains(word), "{word:?} for {arguments:?}: {done:#?}");

@@ -28,7 +28,9 @@ fn a_run_is_seen_while_it_runs_and_after() {
     let run = start_hanging(&place);
     let during = place.simprof(&["status"]);
     during.assert_status(0);
-    for words in ["running for", &format!("process {}", run.pid()), "3 of 31", "left", "runs: n="] {
+    for words in
+        ["running for", &format!("process {}", run.pid()), "3 of 31", "runs, about", "left: n="]
+    {
         assert!(during.stdout.contains(words), "{words}: {during:#?}");
     }
     let by_name = place.latest("").canonicalize().expect("the run's folder");
@@ -53,7 +55,7 @@ fn following_ends_with_the_run() {
     let follower = place.start_into(&["status", "--follow"], "follow");
     wait_for("the first look", || {
         let seen = std::fs::read_to_string(place.path("follow.stdout")).ok()?;
-        seen.contains("running for").then_some(())
+        seen.contains("3 of 31").then_some(())
     });
     run.signal(libc::SIGINT);
     run.end();
