@@ -51,6 +51,9 @@ fn search(program: &str, path: &str, directory: Option<&Path>) -> Result<PathBuf
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(RecordError::ProgramMissing { .. } | RecordError::ProgramIsDirectory { .. }) => {}
+            // A folder that this user may not look into says nothing of the program.
+            Err(RecordError::Exec { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied => {}
             Err(error) => refusal = refusal.or(Some(error)),
         }
     }
