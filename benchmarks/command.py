@@ -4,6 +4,7 @@ import argparse
 import datetime
 import json
 import random
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -42,10 +43,12 @@ def main():
             on_request = " (only with --only)" if benchmark in ON_REQUEST else ""
             print(f"{benchmark.NAME:<15} {benchmark.ABOUT}{on_request}\n{'':<15} goal: {benchmark.GOAL}")
         return 0
+    # As Ctrl-C does: what was started is ended, and the temporary files go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         results = measure(arguments)
     except (KeyboardInterrupt, programs.Failed) as error:
-        print(f"bench: {error or 'interrupted'}", file=sys.stderr)
+        print(f"bench: {str(error) or 'interrupted'}", file=sys.stderr)
         return 1
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=1) + "\n")
