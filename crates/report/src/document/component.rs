@@ -35,7 +35,7 @@ pub fn component_report(summary: &ComponentSummary, machine: &Machine) -> String
         text.push_str(
             "Ratio is the arm's cost over the baseline's in pairs of fresh processes with the same seed (Hodges and \
              Lehmann), with its exact signed-rank interval. A verdict needs the interval to clear the margin; `same` \
-             means that it lies within.\n\n",
+             means that it lies within, and within 10 %.\n\n",
         );
     }
     controls(summary, &mut text);

@@ -12,6 +12,10 @@ use super::common::Bounds;
 /// Confidence of every interval.
 const CONFIDENCE: f64 = 0.95;
 
+/// Two costs are only called the same where their ratio surely differs from 1 by less than this. A noisy machine has a
+/// wide margin: it hides differences, which is no reason to say that there are none.
+const SAME_MOST: f64 = 0.1;
+
 /// One arm against the baseline, at one point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Arm {
@@ -97,8 +101,7 @@ fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm 
     let value = |measurement: &Measurement| {
         measurement.parameters.get(parameter).map_or_else(String::new, Value::to_string)
     };
-    let verdict =
-        comparison.as_ref().map_or(Verdict::Inconclusive, |comparison| comparison.verdict);
+    let verdict = comparison.as_ref().map_or(Verdict::Inconclusive, verdict);
     Arm {
         component: point.arm.component.clone().unwrap_or_default(),
         operation: point.arm.operation.clone().unwrap_or_default(),
@@ -120,6 +123,16 @@ fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm 
 
 fn bounds(comparison: &Comparison) -> Option<Bounds> {
     comparison.interval.map(|interval| [interval.lo, interval.hi])
+}
+
+/// The verdict of a comparison, where noise alone is not taken for equality.
+fn verdict(comparison: &Comparison) -> Verdict {
+    let within =
+        |bounds: [f64; 2]| bounds[0] * (1.0 + SAME_MOST) >= 1.0 && bounds[1] <= 1.0 + SAME_MOST;
+    match comparison.verdict {
+        Verdict::Same if !bounds(comparison).is_some_and(within) => Verdict::Inconclusive,
+        verdict => verdict,
+    }
 }
 
 fn verdict_name(verdict: Verdict) -> &'static str {
@@ -383,6 +396,15 @@ mod tests {
         let arms = arms(&[point(&base, &arm, 1.0)], "index", "t_ns", 0.03);
         assert!(arms[0].inert, "{arms:?}");
         assert_eq!((arms[0].verdict.as_str(), arms[0].same_answer), ("same", Some(true)));
+    }
+
+    #[test]
+    fn a_wide_margin_is_no_proof_of_equality() {
+        for (cost, verdict) in [(13.0, "inconclusive"), (10.5, "same"), (20.0, "slower")] {
+            let (base, arm) = (measurement("a", 10.0, 1.0), measurement("b", cost, 1.0));
+            let arms = arms(&[point(&base, &arm, 1.0)], "index", "t_ns", 0.8);
+            assert_eq!((arms[0].verdict.as_str(), arms[0].inert), (verdict, verdict == "same"));
+        }
     }
 
     #[test]
