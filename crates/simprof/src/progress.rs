@@ -49,6 +49,14 @@ impl Progress {
         }
     }
 
+    /// The phase has `units` more than was planned at its begin.
+    pub fn plan_more(&mut self, units: usize) {
+        self.phase.planned += units;
+        if let Some(bar) = &self.bar {
+            bar.inc_length(units as u64);
+        }
+    }
+
     /// Names what runs now.
     pub fn current(&mut self, what: &str) {
         if let Some(bar) = &self.bar {

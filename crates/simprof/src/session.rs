@@ -74,6 +74,14 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Plans `units` more of a phase that runs: what only its results call for.
+    pub fn plan_more(&mut self, phase: Phase, units: usize) {
+        if let Some(record) = self.folder.run_mut().phase_mut(phase) {
+            record.planned += units;
+        }
+        self.progress.plan_more(units);
+    }
+
     /// Names what runs now.
     ///
     /// # Errors

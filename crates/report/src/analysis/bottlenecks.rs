@@ -9,6 +9,8 @@ use super::origin::Origin;
 const PASSAGE_TOTAL: f64 = 0.95;
 /// Share of all weight below which a function does nothing itself.
 const PASSAGE_SELF: f64 = 0.01;
+/// Share of all weight from which a function that is not the author's is named beside the author's.
+const FOREIGN_SHARE: f64 = 0.01;
 
 /// Three short tables of the same profile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,14 +30,18 @@ pub struct Bottlenecks {
 /// The tables by self share and by charged share hold every function that was executing, or that answers for others. The table by total share holds
 /// functions whose origin is [`Origin::Own`] (all functions where none is), without those that are
 /// only the way to the work: 95 % of the total or more, and less than 1 % by themselves, such as
-/// `main` and what starts it.
+/// `main` and what starts it. Where the author has any, a function of somebody else's that answers for less than 1 %
+/// is not in the table by charged share: it is mostly the start and the end of the process.
 pub fn bottlenecks(costs: &[FunctionCost], limit: usize) -> Bottlenecks {
     let has_own = costs.iter().any(is_own_work);
     let is_shown =
         |cost: &FunctionCost| if has_own { is_own_work(cost) } else { !is_passage(cost) };
     Bottlenecks {
         by_self: first(costs, limit, sort_by_self, |cost| cost.self_weight > 0),
-        by_charged: first(costs, limit, sort_by_charged, |cost| cost.charged_weight > 0),
+        by_charged: first(costs, limit, sort_by_charged, |cost| {
+            let is_own = cost.origin == Origin::Own || !has_own;
+            cost.charged_weight > 0 && (is_own || cost.charged_share >= FOREIGN_SHARE)
+        }),
         by_total: first(costs, limit, sort_by_total, is_shown),
     }
 }

@@ -108,18 +108,29 @@ fn ruled_components(profile: &Profile, rules: &ComponentRules) -> Vec<ComponentS
     shares
 }
 
+/// The component of every function as [`components`] without rules has it, by position in the profile's table.
+pub fn default_component_names(profile: &Profile) -> Vec<String> {
+    let labels = split_labels(profile);
+    labels.leaf.iter().map(|&label| labels.names[label].clone()).collect()
+}
+
 fn default_components(profile: &Profile) -> Vec<ComponentShare> {
+    let mut shares = split_labels(profile).shares(profile);
+    shares.retain(|entry| entry.total_weight > 0);
+    shares
+}
+
+/// The labels of the first level, with the second level of the one that has nearly all.
+fn split_labels(profile: &Profile) -> Labels {
     let first = default_labels(profile, |_| false);
-    let mut shares = first.shares(profile);
+    let shares = first.shares(profile);
     let own = |entry: &&ComponentShare| first.is_claimed(&entry.name);
     let whole: u64 = shares.iter().filter(own).map(|entry| entry.weight).sum();
     let largest = shares.iter().filter(own).max_by_key(|entry| entry.weight);
-    if let Some(largest) = largest.filter(|entry| share(entry.weight, whole) >= SPLIT_SHARE) {
-        let split = largest.name.clone();
-        shares = default_labels(profile, |name| name == split).shares(profile);
+    match largest.filter(|entry| share(entry.weight, whole) >= SPLIT_SHARE) {
+        Some(largest) => default_labels(profile, |name| name == largest.name),
+        None => first,
     }
-    shares.retain(|entry| entry.total_weight > 0);
-    shares
 }
 
 /// For every function the component that it claims and the one that it is by itself.

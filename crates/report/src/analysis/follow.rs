@@ -45,7 +45,7 @@ pub struct FollowStep {
 /// step does work of its own, or spreads it. Empty where the profile has no sample of `function`; of
 /// several functions of the set, the one with the largest total is followed. Samples without the function
 /// do not count: a callee that others call too is judged by the calls that come from here. What the
-/// kernel does is not followed into.
+/// kernel does is not followed into, and a chain that ends in a language's own library ends before it.
 pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowStep> {
     let groups = Groups::new(profile);
     let stacks = by_stack_within(profile, function);
@@ -65,6 +65,9 @@ pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowS
             of_caller = share;
             next = Some((callee, Links::of(profile, &groups, &stacks, callee)));
         }
+    }
+    while chain.len() > 1 && chain.last().is_some_and(|step| step.origin == Origin::Runtime) {
+        chain.pop();
     }
     chain
 }

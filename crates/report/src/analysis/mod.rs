@@ -14,7 +14,7 @@ mod steps;
 mod weights;
 
 pub use bottlenecks::{Bottlenecks, bottlenecks};
-pub use components::{ComponentRules, ComponentShare, OTHER, components};
+pub use components::{ComponentRules, ComponentShare, OTHER, components, default_component_names};
 pub use follow::{FollowStep, follow_wrappers};
 pub use functions::{
     FunctionCost, UNKNOWN, functions, sort_by_charged, sort_by_self, sort_by_total,

@@ -21,8 +21,8 @@ pub enum Origin {
     Unknown,
 }
 
-/// Parts of source paths that tell a language's own library.
-const RUNTIME_SOURCES: [&str; 10] = [
+/// Parts of source paths that tell a language's own library, or what simprof put into the program.
+const RUNTIME_SOURCES: [&str; 12] = [
     "/rustc/",
     "/rust/deps/",
     "library/core/src/",
@@ -33,6 +33,8 @@ const RUNTIME_SOURCES: [&str; 10] = [
     "/usr/lib/python3",
     "/usr/lib/gcc/",
     "<frozen ",
+    "/crates/probe/src/",
+    "simprof_probe.h",
 ];
 
 /// Parts of source paths that tell a library fetched from a registry.

@@ -9,7 +9,7 @@ use simprof_model::{Profile, Provenance, Steps};
 use super::common::{Bounds, Head};
 use crate::analysis::{
     ComponentRules, ComponentShare, FunctionCost, OTHER, WithinSteps, bottlenecks, components,
-    functions, sort_by_total, step_summary, within_steps,
+    default_component_names, functions, sort_by_total, step_summary, within_steps,
 };
 use crate::format::duration_ns;
 
@@ -322,10 +322,12 @@ impl Scale {
     }
 
     fn bottlenecks(&self, input: &CaseInput<'_>, costs: &[FunctionCost]) -> Vec<Bottleneck> {
+        let default = input.rules.is_empty().then(|| default_component_names(input.profile));
         let component = |cost: &FunctionCost| {
-            let mut names =
-                cost.ids.iter().filter_map(|&id| input.rules.component_of(input.profile, id));
-            names.next().unwrap_or(OTHER).to_owned()
+            let by_rule =
+                cost.ids.iter().find_map(|&id| input.rules.component_of(input.profile, id));
+            let by_default = || Some(default.as_ref()?.get(cost.ids.first()?.index())?.clone());
+            by_rule.map(str::to_owned).or_else(by_default).unwrap_or_else(|| OTHER.to_owned())
         };
         let found = bottlenecks(costs, BOTTLENECKS).by_charged;
         found

@@ -21,6 +21,7 @@ pub fn json(summary: &impl Serialize) -> Result<Vec<u8>> {
 pub fn samples<'a>(measurements: impl IntoIterator<Item = &'a Measurement>) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
+        "measurement",
         "component",
         "operation",
         "parameters",
@@ -44,7 +45,8 @@ fn write_measurement(writer: &mut csv::Writer<Vec<u8>>, measurement: &Measuremen
     for replicate in &measurement.replicates {
         let (seed, order) = (replicate.seed.to_string(), replicate.order.to_string());
         let status = replicate.status.to_string();
-        let start = [component, operation, &parameters, &status, &seed, &order];
+        let start =
+            [measurement.name.as_str(), component, operation, &parameters, &status, &seed, &order];
         for (name, metric) in &replicate.metrics {
             for (index, value) in metric.samples.iter().enumerate() {
                 let (index, value) = (index.to_string(), value.to_string());

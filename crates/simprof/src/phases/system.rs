@@ -37,9 +37,9 @@ struct Measured<'a> {
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let plan = session.plan;
     session.begin(PHASE, plan.processes(PHASE))?;
-    let (timelines, done) = follow_all(session)?;
-    let measured = sweep_all(session, done);
+    let measured = sweep_all(session);
     write_samples(session, &measured)?;
+    let timelines = follow_all(session)?;
     let size = readiness::size_parameter(plan);
     let predictions = measured
         .iter()
@@ -85,12 +85,14 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Resources over time of every case, and how many processes that took.
-fn follow_all(session: &mut Session<'_>) -> Result<(Vec<TimelineSummary>, usize)> {
+/// Resources over time of every case.
+fn follow_all(session: &mut Session<'_>) -> Result<Vec<TimelineSummary>> {
+    let done = session.folder.run().phase(PHASE).map_or(0, |record| record.done);
     let cases = session.plan.timelines.clone();
     let mut timelines = Vec::new();
     for (index, case) in cases.iter().enumerate() {
-        let Some((mut summary, timeline, steps)) = follow(session, PHASE, case, index)? else {
+        let Some((mut summary, timeline, steps)) = follow(session, PHASE, case, done + index)?
+        else {
             continue;
         };
         let stem = format!("timeline-{}", file_stem(&case.name));
@@ -104,15 +106,15 @@ fn follow_all(session: &mut Session<'_>) -> Result<(Vec<TimelineSummary>, usize)
         summary.files = vec![format!("{stem}.svg"), format!("{stem}.json")];
         timelines.push(summary);
     }
-    Ok((timelines, cases.len()))
+    Ok(timelines)
 }
 
 /// All sweeps as one campaign, so that a drift of the machine falls on all sizes alike.
-fn sweep_all<'p>(session: &mut Session<'p>, done: usize) -> Vec<Measured<'p>> {
+fn sweep_all<'p>(session: &mut Session<'p>) -> Vec<Measured<'p>> {
     let plan = session.plan;
     let planned: Vec<Planned> =
         plan.sweeps.iter().flat_map(|sweep| sweep.planned.iter().cloned()).collect();
-    let mut measurements = execute(session, &planned, done).into_iter();
+    let mut measurements = execute(session, &planned, 0).into_iter();
     plan.sweeps
         .iter()
         .map(|sweep| {
@@ -218,6 +220,7 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
     parameters.insert(law.parameter.clone(), Value::Integer(size.round() as i64));
     let planned =
         Planned { name: format!("check {}={size}", law.parameter), parameters, ..largest.clone() };
+    session.plan_more(PHASE, planned.repeats);
     let done = session.folder.run().phase(PHASE).map_or(0, |record| record.done);
     let measured = execute(session, &[planned], done).remove(0);
     let logs: Vec<f64> =
