@@ -177,6 +177,12 @@ impl Session<'_> {
         }
     }
 
+    /// Notes the files that hold the target's own output.
+    pub fn note_output(&mut self, phase: Phase, stem: &str) {
+        self.note_file(phase, &format!("{stem}.out"));
+        self.note_file(phase, &format!("{stem}.err"));
+    }
+
     /// Appends a line to the phase's log; a log that cannot be written stops the run.
     pub fn log(&mut self, phase: Phase, line: &str) {
         let logged = self.phase_folder(phase).and_then(|folder| {

@@ -287,6 +287,9 @@ impl Default for Rules {
     }
 }
 
+/// Agents beyond which memory for them is refused rather than asked for.
+const MOST_AGENTS: u32 = 10_000_000;
+
 impl Config {
     /// The parameters of a named size of run.
     #[must_use]
@@ -336,6 +339,10 @@ impl Config {
         within("flush.region_size", self.flush.region_size, 0.01, f32::MAX)?;
         if let Some(size) = self.cell_size {
             within("cell_size", size, 0.01, f32::MAX)?;
+        }
+        if self.agents.max(self.cap()) > MOST_AGENTS {
+            let reason = format!("more than {MOST_AGENTS} agents");
+            return Err(Error::config("agents", reason));
         }
         if self.agents > self.cap() {
             let reason =

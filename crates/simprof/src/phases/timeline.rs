@@ -72,6 +72,7 @@ fn observe(
     let timeout = session.plan.target.timeout;
     let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
     session.folder.clear_scratch();
+    session.note_output(phase, &format!("timeline-{}", file_stem(&case.name)));
     session.log(phase, &format!("{}: {}", measurement.name, ending(&replicate)));
     measurement.status = replicate.status;
     measurement.reason.clone_from(&replicate.reason);
