@@ -122,6 +122,7 @@ fn once(
     let output = with_ending(&log, "out");
     let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
     session.folder.clear_scratch();
+    session.note_output(phase, &file_stem(&case.name));
     conclude(measurement, &replicate);
     session.log(phase, &format!("{} run {}: {}", case.name, place.order + 1, ending(&replicate)));
     if replicate.status.is_ok() {
