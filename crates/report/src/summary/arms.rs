@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{Measurement, Value};
+use simprof_model::{Measurement, Replicate, Value};
 use simprof_stats::{Block, Comparison, Verdict, compare_blocks, compare_paired};
 
 use super::common::Bounds;
@@ -92,8 +92,16 @@ pub struct Winner {
 }
 
 /// Compares every point's arm with its baseline.
+///
+/// An arm is inert only where it cannot be told from the baseline at any point: a configuration that is
+/// as fast at one size is no knob that changes nothing.
 pub fn arms(points: &[ArmPoint<'_>], parameter: &str, metric: &str, margin: f64) -> Vec<Arm> {
-    points.iter().map(|point| arm(point, parameter, metric, margin)).collect()
+    let mut arms: Vec<Arm> =
+        points.iter().map(|point| arm(point, parameter, metric, margin)).collect();
+    let told: Vec<String> =
+        arms.iter().filter(|arm| !arm.inert).map(|arm| arm.arm.clone()).collect();
+    arms.iter_mut().for_each(|arm| arm.inert &= !told.contains(&arm.arm));
+    arms
 }
 
 fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm {
@@ -168,10 +176,21 @@ fn by_seed(measurement: &Measurement, metric: &str) -> BTreeMap<u64, f64> {
         .collect()
 }
 
-/// Whether every counter is equal in every pair of processes; without counters nothing is known.
+/// Whether every counter, and every size that was measured, is equal in every pair of processes; without
+/// counters nothing is known.
 fn same_work(point: &ArmPoint<'_>) -> bool {
     let mut pairs = replicate_pairs(point).peekable();
-    pairs.peek().is_some() && pairs.all(|(a, b)| !a.counters.is_empty() && a.counters == b.counters)
+    let same = |(a, b): (&Replicate, &Replicate)| {
+        !a.counters.is_empty() && a.counters == b.counters && sizes_of(a) == sizes_of(b)
+    };
+    pairs.peek().is_some() && pairs.all(same)
+}
+
+/// What a process measured that is no time and no figure of the process as a whole: bytes of a structure.
+fn sizes_of(replicate: &Replicate) -> BTreeMap<&str, &Vec<f64>> {
+    let is_size = |name: &str| name.ends_with("_bytes") && name != "peak_rss_bytes";
+    let metrics = replicate.metrics.iter().filter(|(name, _)| is_size(name));
+    metrics.map(|(name, metric)| (name.as_str(), &metric.samples)).collect()
 }
 
 fn same_answer(point: &ArmPoint<'_>) -> Option<bool> {
@@ -183,7 +202,7 @@ fn same_answer(point: &ArmPoint<'_>) -> Option<bool> {
 
 fn replicate_pairs<'a>(
     point: &ArmPoint<'a>,
-) -> impl Iterator<Item = (&'a simprof_model::Replicate, &'a simprof_model::Replicate)> {
+) -> impl Iterator<Item = (&'a Replicate, &'a Replicate)> {
     let (baseline, arm) = (point.baseline, point.arm);
     baseline.ok_replicates().filter_map(move |before| {
         Some((before, arm.ok_replicates().find(|after| after.seed == before.seed)?))
@@ -346,7 +365,7 @@ fn lost(first: &Arm, arms: &[Arm]) -> Winner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simprof_model::{Metric, Replicate, Status};
+    use simprof_model::{Metric, Status};
 
     fn measurement(arm: &str, cost: f64, work: f64) -> Measurement {
         let replicate = |seed: u64| Replicate {
@@ -405,6 +424,23 @@ mod tests {
             let arms = arms(&[point(&base, &arm, 1.0)], "index", "t_ns", 0.8);
             assert_eq!((arms[0].verdict.as_str(), arms[0].inert), (verdict, verdict == "same"));
         }
+    }
+
+    #[test]
+    fn as_fast_at_one_size_is_not_inert() {
+        let (base, same, slow) =
+            (measurement("a", 10.0, 1.0), measurement("b", 10.0, 1.0), measurement("b", 20.0, 1.0));
+        let points = [point(&base, &same, 1.0), point(&base, &slow, 2.0)];
+        assert!(arms(&points, "index", "t_ns", 0.03).iter().all(|arm| !arm.inert));
+    }
+
+    #[test]
+    fn another_size_of_structure_is_not_inert() {
+        let (base, mut arm) = (measurement("a", 10.0, 1.0), measurement("b", 10.0, 1.0));
+        for replicate in &mut arm.replicates {
+            replicate.metrics.insert("index_bytes".into(), Metric::single(8.0));
+        }
+        assert!(!arms(&[point(&base, &arm, 1.0)], "index", "t_ns", 0.03)[0].inert);
     }
 
     #[test]

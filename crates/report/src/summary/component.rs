@@ -308,7 +308,7 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
         summary.winners.iter().map(|winner| format!("{}: {}.", winner.component, winner.statement));
     let inert = summary.arms.iter().filter(|arm| arm.inert).map(|arm| {
         format!(
-            "{}/{}: {} {} is inert against {}{}: neither the time nor the work done differs.",
+            "{}/{}: {} {} is inert against {}{}: neither the time nor the work done differs at any size measured.",
             arm.component,
             arm.operation,
             arm.parameter,
