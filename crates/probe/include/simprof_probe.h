@@ -82,7 +82,7 @@ static unsigned char *simprof_map(void) {
     }
     if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
         (uint64_t)status.st_size == SIMPROF_FILE_BYTES) {
-        memory = mmap(NULL, SIMPROF_FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
+        memory = mmap(NULL, SIMPROF_FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
                       fd, 0);
     }
     close(fd);

@@ -125,8 +125,8 @@ pub struct InitArgs {
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("it must be a number of seconds above 0".to_owned()),
+        Ok(value) if value > 0.0 && value <= crate::spec::LONGEST_S => Ok(value),
+        _ => Err("it must be a number of seconds above 0, at most a year".to_owned()),
     }
 }
 

@@ -217,7 +217,7 @@ pub fn failure(recording: &Recording, timeout: Duration) -> Option<String> {
     let said = recording.stderr_tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
     Some(match (&recording.outcome, said) {
         (Outcome::Exited(_) | Outcome::Signalled { .. }, Some(said)) => {
-            format!("{reason}; its last words: {said}")
+            format!("{reason}; its last words: {}", said)
         }
         _ => reason,
     })

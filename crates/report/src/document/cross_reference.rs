@@ -162,13 +162,12 @@ fn whole(system: &SystemSummary) -> String {
     list(system.statements.iter().cloned().chain(checks))
 }
 
-/// What a bottleneck can matter to the whole at most (Amdahl 1967).
+/// What a bottleneck can matter to the whole at most (Amdahl 1967); of CPU time, for what a run gains in
+/// wall time depends on what waits and what runs beside it.
 fn bound(bottleneck: &Bottleneck) -> String {
-    let most = 1.0 / (1.0 - bottleneck.interval[1]).max(0.001);
     format!(
-        "if it cost nothing at all, a run would use at most {} less CPU time ({} as fast); that is a bound and not a \
-         prediction: measure a change before and after.",
-        format::share(bottleneck.interval[1]),
-        format::ratio(most)
+        "if it cost nothing at all, a run would use at most {} less CPU time; that is a bound and not a prediction: \
+         measure a change before and after.",
+        format::share(bottleneck.interval[1])
     )
 }

@@ -23,11 +23,13 @@ pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
         let _ = write!(text, "\n{}", case(extra));
     }
     text.push_str(&measurements(&summary.head));
-    text.push_str(
-        "Files beside this one: `flamegraph.svg` (open in a browser), `profile.speedscope.json` \
-         (speedscope.app), `profile.folded`, `profile.json` (all samples), `steps.csv`, \
-         `phase1_summary.json`.\n",
-    );
+    if summary.default.profile.is_some() {
+        text.push_str(
+            "Files beside this one: `flamegraph.svg` (open in a browser), `profile.speedscope.json` \
+             (speedscope.app), `profile.folded`, `profile.json` (all samples), `steps.csv`, \
+             `phase1_summary.json`.\n",
+        );
+    }
     text
 }
 

@@ -15,7 +15,13 @@ pub fn system_report(summary: &SystemSummary, machine: &Machine) -> String {
     let title = "Phase 4, system: the impact";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     let _ = write!(text, "## Readiness\n\n{}\n", readiness(&summary.readiness));
-    if summary.laws.is_empty() {
+    let swept = summary.head.measurements.iter().any(|entry| !entry.name.starts_with("timeline "));
+    if summary.laws.is_empty() && swept {
+        text.push_str(
+            "## How cost grows\n\nNo law could be fitted: it takes at least three different sizes above zero, as numbers, \
+             that ended well. The measured values are in the `scaling-` files beside this one.\n\n",
+        );
+    } else if summary.laws.is_empty() {
         text.push_str(
             "## How cost grows\n\nNot measured: no parameter is swept. Declare them in simprof.toml, with \
              `{name}` in the command: `agents = { default = 50, sweep = [10, 25, 50, 100, 200] }`.\n\n",
@@ -64,7 +70,7 @@ fn verdict(check: &Check) -> String {
         ReadinessVerdict::Poor => "poor",
         ReadinessVerdict::NotMeasured => return "not measured".to_owned(),
     };
-    format!("{verdict} ({})", check.word)
+    if check.word == verdict { verdict.to_owned() } else { format!("{verdict} ({})", check.word) }
 }
 
 fn predictions(predictions: &[Prediction]) -> Table {

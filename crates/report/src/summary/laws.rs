@@ -99,10 +99,19 @@ fn middle(values: &[f64]) -> f64 {
     simprof_stats::median(values).unwrap_or(f64::NAN)
 }
 
-/// Names of the forms left standing, the chosen one first.
+/// The form to report: the chosen one, but never a constant where the slope is surely not 0 (with few processes
+/// no form may gain enough over it).
+fn reported(fit: &ScalingFit) -> usize {
+    let constant = fit.chosen_law().term.name() == "constant";
+    let slopes = fit.slope.interval.is_some_and(|interval| !interval.contains(0.0));
+    if constant && slopes { 0 } else { fit.chosen }
+}
+
+/// Names of the forms left standing, the one to report first.
 fn models(fit: &ScalingFit) -> Vec<String> {
-    let others = fit.indistinguishable.iter().copied().filter(|&index| index != fit.chosen);
-    std::iter::once(fit.chosen)
+    let first = reported(fit);
+    let others = fit.indistinguishable.iter().copied().filter(|&index| index != first);
+    std::iter::once(first)
         .chain(others)
         .map(|index| fit.models[index].law.term.name().to_owned())
         .collect()
@@ -110,7 +119,7 @@ fn models(fit: &ScalingFit) -> Vec<String> {
 
 /// The chosen form with its numbers and the parameter's name in place of n.
 fn formula(fit: &ScalingFit, parameter: &str) -> String {
-    let law = fit.chosen_law();
+    let law = &fit.models[reported(fit)].law;
     let term = law.term.name().to_owned();
     let mut numbers = vec![format!("a = {:.4}", Short(law.a))];
     if let Some(b) = law.b {

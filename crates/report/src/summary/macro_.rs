@@ -193,6 +193,9 @@ const LEAST_SHARE: f64 = 0.001;
 /// How many bottlenecks are named.
 const BOTTLENECKS: usize = 10;
 
+/// Share below which a function is no bottleneck: a sample or two of many.
+const LEAST_BOTTLENECK: f64 = 0.002;
+
 /// Reads a recorded case.
 pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     let joined = join(input.steps);
@@ -332,6 +335,7 @@ impl Scale {
         let found = bottlenecks(costs, BOTTLENECKS).by_charged;
         found
             .iter()
+            .filter(|cost| cost.charged_share >= LEAST_BOTTLENECK)
             .enumerate()
             .map(|(index, cost)| Bottleneck {
                 rank: index + 1,

@@ -16,6 +16,10 @@ use crate::session::Session;
 
 /// A target that never gets on a CPU is not run more often than this.
 const MOST_RUNS: usize = 300;
+/// Share of stacks cut short from which the report says so first.
+const NOTABLE_CUT: f64 = 0.05;
+/// The recorder's CPU time over the target's from which the report says so first.
+const NOTABLE_RECORDER: f64 = 0.1;
 
 /// What came of recording one case.
 #[derive(Debug)]
@@ -67,6 +71,16 @@ pub fn record(
     session.progress.current("reading symbols");
     let profile = symbolise(runs);
     recorded.profile = (!profile.samples.is_empty()).then_some(profile);
+    if recorded.profile.is_none() && measurement.status.is_ok() {
+        measurement.status = Status::Failed;
+        measurement.reason = Some(format!(
+            "no sample was taken in {} runs at {} Hz: the target uses too little CPU time, or is one that may not be \
+             observed (setuid); see `simprof doctor`",
+            recorded.wall_ns.len(),
+            session.plan.sampling.rate_hz
+        ));
+        session.keep(phase, &measurement, done + 1);
+    }
     warn(session, phase, case, &recorded);
     Ok(recorded)
 }
@@ -200,6 +214,25 @@ fn warn(session: &mut Session<'_>, phase: Phase, case: &Case, recorded: &Recorde
         let sentence = format!(
             "{}: {} samples, fewer than {enough}: the intervals are wide.",
             case.name, provenance.samples
+        );
+        session.warn(phase, sentence);
+    }
+    let samples = provenance.samples.max(1) as f64;
+    let cut = provenance.truncated as f64 / samples;
+    if cut > NOTABLE_CUT {
+        let sentence = format!(
+            "{}: {:.0} % of the stacks were cut short, so the totals of outer functions are too small.",
+            case.name,
+            cut * 100.0
+        );
+        session.warn(phase, sentence);
+    }
+    let recorder = provenance.recorder_cpu_ns as f64 / provenance.target_cpu_ns.max(1) as f64;
+    if recorder > NOTABLE_RECORDER {
+        let sentence = format!(
+            "{}: the recorder used {:.0} % as much CPU time as the target itself.",
+            case.name,
+            recorder * 100.0
         );
         session.warn(phase, sentence);
     }

@@ -92,7 +92,11 @@ fn observe(
 fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
     let timeline = &recording.timeline;
     let last = timeline.samples.last();
-    let cpu_ns = recording.user_cpu_ns + recording.system_cpu_ns;
+    // What outlived the target used CPU time after its end: only what was seen until then is the target's.
+    let cpu_ns = match last {
+        Some(last) if !recording.leftovers.is_empty() => last.cpu_ns,
+        _ => recording.user_cpu_ns + recording.system_cpu_ns,
+    };
     let mut warnings = timeline.warnings.clone();
     if timeline.samples.len() < 10 {
         warnings.push(format!(

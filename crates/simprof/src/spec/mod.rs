@@ -20,6 +20,9 @@ pub const REFERENCE: &str = include_str!("reference.toml");
 /// The commented spec that `simprof init` writes.
 pub const INIT: &str = include_str!("init.toml");
 
+/// The longest time limit: a year, s.
+pub const LONGEST_S: f64 = 31_536_000.0;
+
 /// File that is read from the working folder where no other is named.
 pub const FILE_NAME: &str = "simprof.toml";
 
@@ -291,7 +294,16 @@ impl Spec {
         let hint = nearest(name, &names);
         match self.parameters.get_mut(name) {
             Some(parameter) => {
-                parameter.default = Value::parse(value);
+                let value = Value::parse(value);
+                if parameter.default.as_number().is_some() && value.as_number().is_none() {
+                    let (key, value) = (format!("--set {name}"), format!("`{value}`"));
+                    return Err(SpecError::Value {
+                        key,
+                        value,
+                        want: "a number, as its default is",
+                    });
+                }
+                parameter.default = value;
                 Ok(())
             }
             None => Err(SpecError::UnknownParameter { name: name.to_owned(), hint }),
@@ -309,12 +321,12 @@ impl Spec {
             step.pattern()?;
         }
         if let Some(limit) =
-            self.target.timeout_s.filter(|limit| !(*limit > 0.0 && limit.is_finite()))
+            self.target.timeout_s.filter(|limit| !(*limit > 0.0 && *limit <= LONGEST_S))
         {
             return Err(SpecError::Value {
                 key: "target.timeout_s".into(),
                 value: limit.to_string(),
-                want: "a number of seconds above 0",
+                want: "a number of seconds above 0, at most a year",
             });
         }
         self.readiness.check()
