@@ -260,8 +260,8 @@ fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Ended> {
     for line in failures::lines(&session.folder.run().phases, session.stopped.as_deref()) {
         say(&format!("simprof: {line}"));
     }
-    say_results(session);
-    let well = session.folder.run().status == RunStatus::Ok && session.stopped.is_none();
+    let told = say_results(session);
+    let well = session.folder.run().status == RunStatus::Ok && session.stopped.is_none() && told;
     Ok(if well { Ended::Well } else { Ended::WithFailures })
 }
 
@@ -286,7 +286,8 @@ fn status(run: &Run, interrupted: bool, failed: bool) -> RunStatus {
     }
 }
 
-fn say_results(session: &Session<'_>) {
+/// Says what came out and where it is; false where the folder's name could not be handed to a script that waits for it.
+fn say_results(session: &Session<'_>) -> bool {
     let evidence = &session.evidence;
     let statements = [
         evidence.macro_.as_ref().and_then(|(summary, _)| summary.default.statements.first()),
@@ -306,10 +307,24 @@ fn say_results(session: &Session<'_>) {
         .phases
         .iter()
         .map(|phase| format!("{}/PHASE{}_REPORT.md", phase.folder(), phase.number()));
-    let reports: Vec<String> = reports.chain([CROSS_REFERENCE.to_owned()]).collect();
-    say(&format!("\nsimprof: reports in {}: {}", folder.display(), reports.join(", ")));
-    // The run is over and its outcome is known, whether or not somebody reads this.
-    let _ = console::print(&format!("{}\n", folder.display()));
+    let reports = reports.chain([CROSS_REFERENCE.to_owned()]);
+    let written: Vec<String> =
+        reports.filter(|report| session.path().join(report).exists()).collect();
+    if written.is_empty() {
+        say(&format!("\nsimprof: no report could be written to {}", folder.display()));
+    } else {
+        say(&format!("\nsimprof: reports in {}: {}", folder.display(), written.join(", ")));
+    }
+    match console::print(&format!("{}\n", folder.display())) {
+        // The run is over and its outcome is known, whether or not somebody reads on.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            say(&format!(
+                "simprof: the folder's name cannot be written to standard output: {error}"
+            ));
+            false
+        }
+        _ => true,
+    }
 }
 
 /// A path as short as it can be written from here.
