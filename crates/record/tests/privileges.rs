@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 use simprof_record::sample::{SampleError, Sampler, probe_events};
-use support::{Blocked, SAMPLING, compile_c, directory, explain, profile, samples_with};
+use support::{
+    Blocked, SAMPLING, compile_c, copy_program, directory, explain, profile, samples_with,
+};
 
 /// Set where a test runs in the circumstances that it is about.
 const INSIDE: &str = "SIMPROF_TEST_INSIDE";
@@ -104,7 +106,7 @@ fn run_again(test: &str, inside: &str, prepare: impl FnOnce(&mut Command)) {
     let world = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(directory.path(), world).expect("it is ours");
     let copy = directory.path().join("tests");
-    std::fs::copy(std::env::current_exe().expect("we run"), &copy).expect("it is copied");
+    copy_program(&std::env::current_exe().expect("we run"), &copy);
     let mut command = Command::new(&copy);
     command
         .args(["--exact", test, "--nocapture"])

@@ -1,7 +1,6 @@
 //! How a target ends, or why it does not begin.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use simprof_record::{Cancel, Outcome, RecordError, launch};
@@ -43,9 +42,7 @@ fn a_program_that_cannot_run_is_told_apart() {
 fn a_file_that_is_no_program_is_told_apart() {
     let place = Place::new();
     for (name, text) in [("text", "hello"), ("script", "#!/no/such/interpreter\n")] {
-        fs::write(place.path(name), text).expect("written");
-        let mode = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(place.path(name), mode).expect("set");
+        place.script(name, text);
     }
     let refused = place.refusal(&[&place.text("text")]);
     assert!(matches!(refused, RecordError::NotAProgram { .. }), "{refused}");
@@ -84,8 +81,7 @@ fn a_program_is_relative_to_its_directory_and_sees_its_environment() {
     let place = Place::new();
     fs::create_dir(place.path("inner")).expect("made");
     let script = "#!/bin/sh\npwd; echo \"$GREETING\"; echo \"${SIMPROF_MARKS-unset}\"\n";
-    fs::write(place.path("inner/tool"), script).expect("written");
-    fs::set_permissions(place.path("inner/tool"), fs::Permissions::from_mode(0o755)).expect("set");
+    place.script("inner/tool", script);
     let mut plan = place.plan(&["./tool"]);
     plan.environment.insert("GREETING".to_owned(), "good = day".to_owned());
     // A relative one is relative to this process's.

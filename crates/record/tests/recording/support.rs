@@ -44,6 +44,16 @@ impl Place {
         self.text(name)
     }
 
+    /// Writes an executable text, by way of another process: where this one had it open for writing, a child
+    /// that another test forks meanwhile would hold it open, and it could not be executed ("text file busy").
+    pub fn script(&self, name: &str, text: &str) {
+        let draft = self.path("draft");
+        std::fs::write(&draft, text).expect("written");
+        let status =
+            Command::new("install").args(["-m", "755"]).args([&draft, &self.path(name)]).status();
+        assert!(status.expect("install runs").success(), "{name} is made executable");
+    }
+
     /// A plan that observes nothing.
     pub fn plan(&self, argv: &[&str]) -> Launch {
         Launch {

@@ -30,6 +30,12 @@ pub fn compile_c(directory: &Path, name: &str, source: &str, flags: &[&str]) -> 
     program
 }
 
+/// Copies a program, by another process: where this one had it open for writing, a child that another test forks
+/// meanwhile would hold it open, and it could not be executed ("text file busy").
+pub fn copy_program(from: &Path, to: &Path) {
+    run(Command::new("cp").arg(from).arg(to));
+}
+
 /// Runs a command that must succeed.
 pub fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));

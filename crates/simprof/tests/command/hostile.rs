@@ -8,7 +8,7 @@ const NAME: &str = "<script>alert(1)|`x`\n&amp;;,\"'\u{1b}[31m";
 #[test]
 fn hostile_names_do_not_break_reports() {
     let place = Place::new();
-    std::fs::copy(c_program("hostile"), place.path(NAME)).expect("the program is copied");
+    place.copy_program(&c_program("hostile"), NAME);
     let program = format!("./{NAME}");
     let mut arguments = vec!["run"];
     arguments.extend(FAST);

@@ -16,7 +16,7 @@ fn command(place: &Place, arguments: &[&str]) -> Command {
     let simprof = place.path("simprof");
     if !simprof.exists() {
         // The folder that it was built in may be closed to others.
-        std::fs::copy(env!("CARGO_BIN_EXE_simprof"), &simprof).expect("simprof is copied");
+        place.copy_program(env!("CARGO_BIN_EXE_simprof"), "simprof");
         std::fs::set_permissions(place.path(""), PermissionsExt::from_mode(0o777)).expect("chmod");
     }
     let simprof = simprof.to_str().expect("temporary paths are text");
@@ -26,7 +26,7 @@ fn command(place: &Place, arguments: &[&str]) -> Command {
 }
 
 fn own(place: &Place, name: &str) -> String {
-    std::fs::copy(c_program(name), place.path(name)).expect("the program is copied");
+    place.copy_program(&c_program(name), name);
     format!("./{name}")
 }
 

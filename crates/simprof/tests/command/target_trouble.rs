@@ -1,8 +1,6 @@
 //! Targets that cannot be run, fail, crash, hang, or leave processes behind: one clear error each,
 //! nothing lost, nothing left running.
 
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::Value;
 
 use crate::support::{Done, Place, c_program, sampled, sampling_allowed};
@@ -71,8 +69,7 @@ fn a_target_that_is_no_program() {
         ("text", "just text", "is not an executable"),
         ("script", "#!/no/such/interpreter\n", "/no/such/interpreter"),
     ] {
-        let path = place.write(name, text);
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+        place.script(name, text);
         let done = place.simprof(&["run", "--quick", "--", &format!("./{name}")]);
         done.assert_status(1);
         done.assert_says(&[name, words]);

@@ -42,6 +42,22 @@ impl Place {
         path
     }
 
+    /// Copies a program here, by another process: where this one had it open for writing, a child that another
+    /// test forks meanwhile would hold it open, and it could not be executed ("text file busy").
+    pub fn copy_program(&self, from: &str, name: &str) {
+        let status = Command::new("cp").arg(from).arg(self.path(name)).status();
+        assert!(status.expect("cp runs").success(), "{from} is copied");
+    }
+
+    /// Writes an executable text, by way of another process for the same reason.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let draft = self.write(&format!("{name}.draft"), text);
+        let path = self.path(name);
+        let status = Command::new("install").args(["-m", "755"]).args([&draft, &path]).status();
+        assert!(status.expect("install runs").success(), "{name} is made executable");
+        path
+    }
+
     /// simprof with arguments, to be run in this folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.program(env!("CARGO_BIN_EXE_simprof"), arguments)
