@@ -15,8 +15,8 @@ pub use machine::Machine;
 pub use measurement::{Measurement, Metric, Replicate, Status, Value};
 pub use profile::{
     Frame, FrameId, Function, FunctionId, FunctionKind, Module, ModuleId, PROFILE_SCHEMA, Profile,
-    ProfileBuilder, Provenance, StackId, StackNode, StackSample, StringId, Thread, ThreadId,
-    WeightKind,
+    ProfileBuilder, Provenance, PythonProvenance, StackId, StackNode, StackSample, StringId,
+    Thread, ThreadId, WaitCause, WaitSample, WeightKind,
 };
 pub use run::{Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus};
 pub use steps::{Step, Steps};

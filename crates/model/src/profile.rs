@@ -150,6 +150,80 @@ pub struct StackSample {
     pub weight: u64,
 }
 
+/// What a thread waited for.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitCause {
+    /// Its turn with the Python interpreter: the global interpreter lock.
+    Interpreter,
+    /// Another thread: a lock, a condition, a semaphore, its end.
+    Synchronisation,
+    /// Time to pass.
+    Sleep,
+    /// Events of file descriptors: poll, select, epoll.
+    Events,
+    /// A file, a pipe or a socket.
+    Io,
+    /// The end of a child process.
+    Child,
+}
+
+/// Waiting time of one thread, by the stack that it waited in. Long waits and a random choice of the short ones, each with the time
+/// that it stands for, so that sums are unbiased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitSample {
+    /// CLOCK_MONOTONIC of its end, ns.
+    pub time_ns: u64,
+    /// The thread that waited.
+    pub thread: ThreadId,
+    /// The leaf of its stack; none where no frame could be had.
+    pub stack: Option<StackId>,
+    /// Nanoseconds of waiting that this sample stands for.
+    pub weight_ns: u64,
+    /// What for.
+    pub cause: WaitCause,
+}
+
+/// How the Python frames of a profile were obtained, and what they lack. All counts are of samples.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PythonProvenance {
+    /// The interpreters that were seen, such as `CPython 3.11.7`.
+    pub interpreters: Vec<String>,
+    /// Samples of processes that run Python, from the start of their sampling with Python frames on.
+    pub samples: u64,
+    /// Of those, samples of threads that run no Python.
+    pub native: u64,
+    /// Samples whose Python stack did not come.
+    pub lost: u64,
+    /// Samples of which at least one Python frame could not be read.
+    pub unreadable: u64,
+    /// Samples whose Python stack is deeper than what is kept of it; the innermost frames are there.
+    pub cut: u64,
+    /// Samples whose Python and native frames do not fit together: the Python frames are there, with the native
+    /// ones beneath the innermost.
+    pub unmerged: u64,
+}
+
+impl PythonProvenance {
+    /// Share of the samples whose Python stack is lost or torn, 0 to 1.
+    pub fn lost_share(&self) -> f64 {
+        (self.lost + self.unreadable) as f64 / self.samples.max(1) as f64
+    }
+
+    /// Joins the record of another run of the same target.
+    pub fn absorb(&mut self, other: &PythonProvenance) {
+        add_new(&mut self.interpreters, &other.interpreters);
+        self.samples += other.samples;
+        self.native += other.native;
+        self.lost += other.lost;
+        self.unreadable += other.unreadable;
+        self.cut += other.cut;
+        self.unmerged += other.unmerged;
+    }
+}
+
 /// How a profile was obtained, and what it lacks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
@@ -179,6 +253,9 @@ pub struct Provenance {
     pub symbolise_ns: u64,
     /// CPU time that the target used (all its processes), ns.
     pub target_cpu_ns: u64,
+    /// How Python frames were obtained; none where no process ran Python.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<PythonProvenance>,
     /// Anything else that a reader must know, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -204,6 +281,9 @@ impl Provenance {
         self.recorder_cpu_ns += other.recorder_cpu_ns;
         self.symbolise_ns += other.symbolise_ns;
         self.kernel |= other.kernel;
+        if let Some(python) = &other.python {
+            self.python.get_or_insert_default().absorb(python);
+        }
         add_new(&mut self.fallbacks, &other.fallbacks);
         add_new(&mut self.warnings, &other.warnings);
         if self.event != other.event {
@@ -242,6 +322,9 @@ pub struct Profile {
     pub threads: Vec<Thread>,
     /// Samples in order of time.
     pub samples: Vec<StackSample>,
+    /// Waits in order of time; only of threads that run Python.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<WaitSample>,
     /// How it was obtained.
     pub provenance: Provenance,
 }
@@ -332,6 +415,7 @@ impl ProfileBuilder {
                 stacks: Vec::new(),
                 threads: Vec::new(),
                 samples: Vec::new(),
+                waits: Vec::new(),
                 provenance: Provenance::default(),
             },
             strings: HashMap::new(),
@@ -395,6 +479,11 @@ impl ProfileBuilder {
         self.profile.samples.push(sample);
     }
 
+    /// Adds a wait.
+    pub fn wait(&mut self, wait: WaitSample) {
+        self.profile.waits.push(wait);
+    }
+
     /// Adds all that `other` holds: another run of the same target. Shares of the joined profile are
     /// those of both runs together; the provenance is joined too.
     pub fn absorb(&mut self, other: &Profile) {
@@ -442,6 +531,13 @@ impl ProfileBuilder {
                 ..*sample
             });
         }
+        for wait in &other.waits {
+            self.wait(WaitSample {
+                thread: threads[wait.thread.index()],
+                stack: wait.stack.map(|id| stacks[id.index()]),
+                ..*wait
+            });
+        }
         self.profile.provenance.absorb(&other.provenance);
     }
 
@@ -453,6 +549,7 @@ impl ProfileBuilder {
     /// The finished profile, its samples in order of time.
     pub fn finish(mut self) -> Profile {
         self.profile.samples.sort_by_key(|sample| sample.time_ns);
+        self.profile.waits.sort_by_key(|wait| wait.time_ns);
         self.profile
     }
 }

@@ -270,6 +270,7 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
         recorder_cpu_ns: circumstances.recorder_cpu_ns,
         symbolise_ns: 0,
         target_cpu_ns: circumstances.target_cpu_ns,
+        python: None,
         warnings,
     }
 }

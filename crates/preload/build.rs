@@ -1,0 +1,37 @@
+//! Builds this crate a second time, as the shared library that is loaded into targets, so that the profiler carries it
+//! within itself.
+//!
+//! The library has no dependencies and does without Rust's standard library, so one call of the compiler makes it.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=src");
+    println!("cargo:rustc-check-cfg=cfg(simprof_preloaded)");
+    let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
+    let library = Path::new(&variable("OUT_DIR")).join("libsimprof_preload.so");
+    let status = Command::new(variable("RUSTC"))
+        .args(["--crate-name", "simprof_preload", "--crate-type", "cdylib", "--edition", "2024"])
+        .args(["--cfg", "simprof_preloaded", "--target", &variable("TARGET")])
+        .args([
+            "-C",
+            "panic=abort",
+            "-C",
+            "opt-level=3",
+            "-C",
+            "codegen-units=1",
+            "-C",
+            "strip=none",
+        ])
+        .arg("-o")
+        .arg(&library)
+        .arg("src/lib.rs")
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("the library that is loaded into targets does not compile: {status}"),
+        Err(error) => panic!("cannot run the compiler: {error}"),
+    }
+}

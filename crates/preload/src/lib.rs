@@ -1,0 +1,22 @@
+//! The library that simprof loads into a target: Python frames with each sample, and what threads wait for.
+//!
+//! It is loaded by `LD_PRELOAD`, and shares one file of memory with the profiler ([`format`]). In a process that runs no Python it
+//! does nothing. What it does in the target never allocates and never locks.
+//!
+//! This crate is compiled twice: as a shared library without Rust's standard library (`cfg(simprof_preloaded)`), by the build
+//! script; and as an ordinary crate that carries the bytes of that library ([`LIBRARY`]) and the format.
+
+#![cfg_attr(simprof_preloaded, no_std)]
+
+pub mod format;
+
+/// The shared library: an ELF file.
+#[cfg(not(simprof_preloaded))]
+pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_preload.so"));
+
+/// Nothing in the library panics knowingly; where it did, the target would have to end.
+#[cfg(simprof_preloaded)]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
