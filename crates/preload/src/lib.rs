@@ -12,6 +12,8 @@
 pub mod format;
 
 #[cfg(any(simprof_preloaded, test))]
+mod marks;
+#[cfg(any(simprof_preloaded, test))]
 mod memory;
 #[cfg(any(simprof_preloaded, test))]
 mod process;
@@ -19,6 +21,8 @@ mod process;
 mod python;
 #[cfg(any(simprof_preloaded, test))]
 mod ring;
+#[cfg(any(simprof_preloaded, test))]
+mod script;
 #[cfg(any(simprof_preloaded, test))]
 mod sys;
 #[cfg(any(simprof_preloaded, test))]
