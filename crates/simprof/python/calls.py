@@ -14,7 +14,7 @@ ONE_FOR_ALL = sys.version_info >= (3, 12)
 tracers = {}
 counts = {}
 lock = _thread.allocate_lock()
-state = {"begun": 0, "mixed": False}
+state = {"begun": 0, "mixed": False, "finishing": False, "signal": None}
 
 
 def begin():
@@ -72,6 +72,16 @@ def finish():
     if state["begun"] != process:
         return
     state["begun"] = 0
+    state["finishing"] = True
+    try:
+        write_counts(process)
+    finally:
+        state["finishing"] = False
+        if state["signal"] is not None:
+            end_by(state["signal"])
+
+
+def write_counts(process):
     for tracer in list(tracers.values()):
         if ONE_FOR_ALL or tracer is tracers.get(_thread.get_ident()):
             tracer.disable()
@@ -114,7 +124,14 @@ def end_well_when_terminated():
 
 
 def terminated(signal, frame):
-    finish()
+    if state["finishing"]:
+        state["signal"] = signal
+    else:
+        finish()
+        end_by(signal)
+
+
+def end_by(signal):
     _signal.signal(signal, _signal.SIG_DFL)
     posix.kill(posix.getpid(), signal)
 
