@@ -104,10 +104,6 @@ pub struct Header {
     pub processes_lost: AtomicU64,
     /// Stacks and code objects that found no room.
     pub full: AtomicU64,
-    /// Process images that ran the script to its end.
-    pub scripts: AtomicU64,
-    /// Process images in which the script could not be run, or raised.
-    pub scripts_failed: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Header>() <= offset::PROCESSES);
