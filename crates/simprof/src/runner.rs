@@ -7,10 +7,13 @@ use anyhow::{Context, Result};
 use simprof_measure::grid::Parameters;
 use simprof_model::Value;
 use simprof_record::sample::{Recorder, Sampling};
-use simprof_record::{Cancel, Guardian, Launch, Outcome, RecordError, Recording, launch};
+use simprof_record::{
+    Cancel, Guardian, Launch, Outcome, Preload, RecordError, Recording, launch,
+};
 
 use crate::plan::Target;
-use crate::spec::CommandTemplate;
+use crate::python::{self, Counted, Told};
+use crate::spec::{CommandTemplate, StepRule};
 
 /// Name of the hidden command that the guardian runs as.
 pub const GUARDIAN_COMMAND: &str = "__guardian";
@@ -57,7 +60,7 @@ pub struct Invocation<'a> {
 pub struct Runner {
     directory: Option<PathBuf>,
     timeout: Duration,
-    step_pattern: Option<regex::Regex>,
+    step: Option<StepRule>,
     recorder: Recorder,
     simprof: PathBuf,
     cancel: Cancel,
@@ -72,7 +75,7 @@ impl Runner {
         Ok(Self {
             directory: target.directory.clone(),
             timeout: target.timeout,
-            step_pattern: target.step_pattern.clone(),
+            step: target.step.clone(),
             recorder,
             simprof: std::env::current_exe().context("simprof cannot find its own executable")?,
             cancel,
@@ -116,13 +119,46 @@ impl Runner {
     /// # Errors
     /// Where it cannot be started or observed; how it ended is in the recording.
     pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, RecordError> {
+        let function = self.step.as_ref().and_then(StepRule::function);
+        let function = function.filter(|_| invocation.observe != Observe::Nothing);
+        let told = function.map(|_| told(invocation)).transpose()?;
+        let script = function.zip(told.as_ref()).map(|(function, told)| told.steps_script(function));
+        let request = self.request(invocation, preload(invocation.observe, script));
+        let mut recording = launch(&request, &self.cancel)?;
+        if let Some((function, told)) = function.zip(told.as_ref())
+            && recording.steps.steps.is_empty()
+        {
+            recording.warnings.push(python::trouble(told, function));
+        }
+        Ok(recording)
+    }
+
+    /// Runs one process to its end, within a time limit, and counts every call of its Python code.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn count_calls(
+        &self,
+        invocation: &Invocation<'_>,
+        limit: Duration,
+    ) -> Result<(Recording, Counted), RecordError> {
+        let told = told(invocation)?;
+        let script = Some(told.calls_script());
+        let preload = Preload { script, ..Preload::default() };
+        let mut request = self.request(invocation, preload);
+        request.timeout = Some(limit);
+        let recording = launch(&request, &self.cancel)?;
+        Ok((recording, python::counted(&told)))
+    }
+
+    fn request(&self, invocation: &Invocation<'_>, preload: Preload) -> Launch {
         let values = self.values(invocation.parameters, invocation.seed, &invocation.scratch);
         let (sampling, resources) = match invocation.observe {
             Observe::Stacks { rate_hz } => (Some(self.sampling(rate_hz)), Some(RESOURCE_INTERVAL)),
             Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
             Observe::Nothing => (None, None),
         };
-        let request = Launch {
+        Launch {
             argv: invocation.command.argv(&values),
             directory: self.directory.clone(),
             environment: invocation.command.environment(&values),
@@ -132,13 +168,13 @@ impl Runner {
             sampling,
             resources,
             marks: true,
-            step_pattern: self.step_pattern.clone(),
+            step_pattern: self.step.as_ref().and_then(StepRule::pattern).cloned(),
+            preload,
             guardian: Guardian {
                 exe: self.simprof.clone(),
                 arguments: vec![GUARDIAN_COMMAND.into()],
             },
-        };
-        launch(&request, &self.cancel)
+        }
     }
 
     fn sampling(&self, rate_hz: u32) -> Sampling {
@@ -153,6 +189,24 @@ impl Runner {
         values.insert("scratch".into(), text(scratch));
         values
     }
+}
+
+/// What is loaded into the process: for samples what Python needs; where resources alone are looked at, no more than lets
+/// a Python program mark its steps.
+fn preload(observe: Observe, script: Option<String>) -> Preload {
+    match observe {
+        Observe::Stacks { .. } => Preload { script, ..Preload::python() },
+        Observe::Resources => {
+            Preload { script: Some(script.unwrap_or_default()), ..Preload::default() }
+        }
+        Observe::Nothing => Preload::default(),
+    }
+}
+
+/// The folder for what Python texts in the process tell.
+fn told(invocation: &Invocation<'_>) -> Result<Told, RecordError> {
+    let what = "no folder for what Python tells";
+    Told::create(invocation.log).map_err(|source| RecordError::System { what, source })
 }
 
 /// `path` with a further ending.

@@ -12,7 +12,7 @@ mod timeline;
 use anyhow::Result;
 use simprof_model::Phase;
 
-pub use record::{ending, file_stem, warn_of_leftovers};
+pub use record::{ending, file_stem, warn_of_target};
 
 use crate::session::Session;
 
