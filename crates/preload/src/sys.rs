@@ -1,0 +1,200 @@
+//! What the library uses of the C library and of Linux, declared here because it is built without any dependency.
+//!
+//! All functions are found when the library is loaded; none of those that the signal handler calls allocates or locks.
+
+use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+
+unsafe extern "C" {
+    /// `errno` of this thread.
+    fn __errno_location() -> *mut c_int;
+    pub fn getenv(name: *const c_char) -> *mut c_char;
+    pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    pub fn close(fd: c_int) -> c_int;
+    pub fn write(fd: c_int, bytes: *const c_void, length: usize) -> isize;
+    pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
+    pub fn mmap(
+        address: *mut c_void,
+        length: usize,
+        protection: c_int,
+        flags: c_int,
+        fd: c_int,
+        offset: i64,
+    ) -> *mut c_void;
+    pub fn munmap(address: *mut c_void, length: usize) -> c_int;
+    pub fn syscall(number: c_long, ...) -> c_long;
+    pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
+    pub fn getpid() -> c_int;
+    pub fn pthread_self() -> c_ulong;
+    pub fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
+    pub fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    pub fn dladdr(address: *const c_void, found: *mut SharedObject) -> c_int;
+    pub fn abort() -> !;
+}
+
+/// A function of the C library that this library stands in for, found when it is first needed.
+pub struct Next {
+    name: &'static core::ffi::CStr,
+    address: core::sync::atomic::AtomicPtr<c_void>,
+}
+
+impl Next {
+    /// The one of this name.
+    pub const fn new(name: &'static core::ffi::CStr) -> Next {
+        Next { name, address: core::sync::atomic::AtomicPtr::new(core::ptr::null_mut()) }
+    }
+
+    /// Its address; null where there is none. Looking for it is not for signal handlers, so it is looked for when the library starts.
+    #[inline]
+    pub fn get(&self) -> *mut c_void {
+        use core::sync::atomic::Ordering::Relaxed;
+        let address = self.address.load(Relaxed);
+        if !address.is_null() {
+            return address;
+        }
+        // SAFETY: the name is a C string.
+        let address = unsafe { dlsym(RTLD_NEXT, self.name.as_ptr()) };
+        self.address.store(address, Relaxed);
+        address
+    }
+}
+
+/// `dlsym` in all that is loaded for everybody.
+pub const RTLD_DEFAULT: *mut c_void = core::ptr::null_mut();
+/// `dlsym` in what comes after the asking library.
+pub const RTLD_NEXT: *mut c_void = core::ptr::without_provenance_mut(usize::MAX);
+pub const RTLD_LAZY: c_int = 1;
+pub const RTLD_NOLOAD: c_int = 4;
+
+pub const O_RDWR: c_int = 2;
+pub const O_WRONLY: c_int = 1;
+pub const O_NOCTTY: c_int = 0o400;
+pub const O_NONBLOCK: c_int = 0o4000;
+pub const O_CLOEXEC: c_int = 0o2_000_000;
+pub const SEEK_END: c_int = 2;
+pub const PROT_READ: c_int = 1;
+pub const PROT_WRITE: c_int = 2;
+pub const MAP_SHARED: c_int = 1;
+pub const MAP_FAILED: *mut c_void = core::ptr::without_provenance_mut(usize::MAX);
+
+pub const EINTR: c_int = 4;
+pub const EAGAIN: c_int = 11;
+pub const EFAULT: c_int = 14;
+pub const EINVAL: c_int = 22;
+pub const ETIMEDOUT: c_int = 110;
+
+#[cfg(target_arch = "x86_64")]
+mod number {
+    use core::ffi::c_long;
+    pub const GETTID: c_long = 186;
+    pub const FUTEX: c_long = 202;
+    pub const TGKILL: c_long = 234;
+    pub const PROCESS_VM_READV: c_long = 310;
+    pub const RT_SIGPROCMASK: c_long = 14;
+}
+#[cfg(target_arch = "aarch64")]
+mod number {
+    use core::ffi::c_long;
+    pub const GETTID: c_long = 178;
+    pub const FUTEX: c_long = 98;
+    pub const TGKILL: c_long = 131;
+    pub const PROCESS_VM_READV: c_long = 270;
+    pub const RT_SIGPROCMASK: c_long = 135;
+}
+pub use number::*;
+
+/// `struct timespec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Timespec {
+    pub seconds: i64,
+    pub nanoseconds: i64,
+}
+
+/// `struct iovec`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Bytes {
+    pub address: usize,
+    pub length: usize,
+}
+
+/// `Dl_info`.
+#[repr(C)]
+pub struct SharedObject {
+    pub path: *const c_char,
+    pub base: *mut c_void,
+    pub symbol: *const c_char,
+    pub symbol_address: *mut c_void,
+}
+
+/// Keeps `errno` as it is while the library works within a function or a signal handler of the target.
+pub struct KeptErrno {
+    place: *mut c_int,
+    value: c_int,
+}
+
+impl KeptErrno {
+    pub fn new() -> KeptErrno {
+        // SAFETY: errno's place is valid in this thread at any time.
+        let place = unsafe { __errno_location() };
+        // SAFETY: as above.
+        KeptErrno { place, value: unsafe { *place } }
+    }
+}
+
+impl Drop for KeptErrno {
+    fn drop(&mut self) {
+        // SAFETY: it is dropped in the thread that made it: it is never sent anywhere.
+        unsafe { *self.place = self.value };
+    }
+}
+
+/// `errno` after a function that failed.
+pub fn errno() -> c_int {
+    // SAFETY: errno's place is valid in this thread at any time.
+    unsafe { *__errno_location() }
+}
+
+/// CLOCK_MONOTONIC, ns: a reading of shared memory in nearly every system, without a system call.
+pub fn now_ns() -> u64 {
+    const CLOCK_MONOTONIC: c_int = 1;
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: `time` is a valid place for the answer; the clock always exists.
+    unsafe { clock_gettime(CLOCK_MONOTONIC, &raw mut time) };
+    time.seconds as u64 * 1_000_000_000 + time.nanoseconds as u64
+}
+
+/// Copies memory of this process that may not exist; whether all of it did. It costs a system call.
+pub fn copy_checked(address: usize, to: &mut [u8]) -> bool {
+    let own = Bytes { address: to.as_mut_ptr().addr(), length: to.len() };
+    let other = Bytes { address, length: to.len() };
+    read_checked(core::slice::from_ref(&own), core::slice::from_ref(&other)) == to.len() as isize
+}
+
+/// `process_vm_readv` of this process: the bytes copied before the first place that does not exist, or -1.
+pub fn read_checked(to: &[Bytes], from: &[Bytes]) -> isize {
+    // SAFETY: the kernel reports addresses that are not mapped instead of faulting; the callers' `to` are places of their own.
+    let copied = unsafe {
+        syscall(
+            PROCESS_VM_READV,
+            c_long::from(getpid()),
+            to.as_ptr(),
+            to.len() as c_ulong,
+            from.as_ptr(),
+            from.len() as c_ulong,
+            0 as c_ulong,
+        )
+    };
+    copied as isize
+}
+
+/// Waits until `word` is no longer `value`, somebody wakes it, or the time is over.
+pub fn futex_wait(word: &core::sync::atomic::AtomicU32, value: u32, timeout_ns: u64) {
+    const FUTEX_WAIT: c_int = 0;
+    let time = Timespec {
+        seconds: (timeout_ns / 1_000_000_000) as i64,
+        nanoseconds: (timeout_ns % 1_000_000_000) as i64,
+    };
+    // SAFETY: both places live during the call.
+    unsafe { syscall(FUTEX, word.as_ptr(), FUTEX_WAIT, value as c_uint, &raw const time) };
+}
