@@ -460,7 +460,7 @@ mod tests {
         const USER: u16 = 2;
         let mut registers = [0; 17];
         (registers[8], registers[7]) = (ip, 0x7fff_0000);
-        let head = words(&[ip, pair(pid, pid), 1, 0, 1_000_000, 0, 2]);
+        let head = words(&[3, ip, pair(pid, pid), 1, 0, 1_000_000, 0, 2]);
         let body = [head, words(&registers), words(&[16, 0, 0, 0])].concat();
         give(observer, RecordType::SAMPLE, USER, &body, sampling());
         let trace = &observer.trace;

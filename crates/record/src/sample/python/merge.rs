@@ -132,7 +132,8 @@ fn lay<F: Copy>(
 /// What tells something of the native frames before a Python frame. Those before the first one are left out altogether where
 /// they are nothing but the start of the program.
 fn telling<F>(frames: &[NativeFrame<F>], is_start: bool) -> impl Iterator<Item = &NativeFrame<F>> {
-    let only_start = is_start && frames.iter().all(|frame| frame.role != Role::Work);
+    let tells = |frame: &NativeFrame<F>| matches!(frame.role, Role::Work | Role::Evaluation);
+    let only_start = is_start && !frames.iter().any(tells);
     frames.iter().filter(move |frame| match frame.role {
         Role::Work | Role::Evaluation | Role::Probe => true,
         Role::Start => !only_start,
