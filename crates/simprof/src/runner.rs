@@ -7,9 +7,7 @@ use anyhow::{Context, Result};
 use simprof_measure::grid::Parameters;
 use simprof_model::Value;
 use simprof_record::sample::{Recorder, Sampling};
-use simprof_record::{
-    Cancel, Guardian, Launch, Outcome, Preload, RecordError, Recording, launch,
-};
+use simprof_record::{Cancel, Guardian, Launch, Outcome, Preload, RecordError, Recording, launch};
 
 use crate::plan::Target;
 use crate::python::{self, Counted, Told};
