@@ -15,7 +15,7 @@ use super::{Imported, Malformed};
 const SHORTEST_CALLER: usize = 10;
 
 /// Longer text, of which no path or name is, is cut, so that a table of it cannot grow without bounds.
-const LONGEST_TEXT: usize = 4096;
+const LONGEST_TEXT: usize = 1024;
 
 /// Whether it begins as a dictionary whose first key is a tuple, or as an empty one.
 pub(super) fn recognises(bytes: &[u8]) -> bool {
