@@ -1,13 +1,13 @@
 //! The serialisation of Python's module `marshal`, versions 0 to 5 and that of Python 2, as far as profiles use it.
 //!
-//! Only what a profile holds is read: numbers, text, tuples, lists, dictionaries. Values that a file shares are
-//! shared here too, so that memory stays a multiple of the file's size; nesting is bounded, also that which
-//! references make.
+//! Only what a profile holds is kept: numbers, text, tuples, lists, dictionaries, and of code its name.
+//! Values that a file shares are shared here too, so that memory stays a multiple of the file's size; nesting is
+//! bounded, also that which references make.
 
 use std::rc::Rc;
 
-/// Levels of nesting that are followed; a profile has four.
-const DEEPEST: usize = 16;
+/// Levels of nesting that are followed; a profile has four, and two for each function within a function of code.
+const DEEPEST: usize = 50;
 
 /// Set on the type of a value that later ones refer to.
 const SHARED: u8 = 0x80;
@@ -15,7 +15,7 @@ const SHARED: u8 = 0x80;
 /// A value, as far as profiles hold such.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
-    /// None, a truth value, an ellipsis.
+    /// What no profile holds but in code: None, a truth value, a set, a complex number.
     Nothing,
     Int(i64),
     Float(f64),
@@ -24,14 +24,41 @@ pub(super) enum Value {
     Table(Rc<[(Value, Value)]>),
 }
 
+/// How code is written, which only the version of Python tells: the number of integers before its values, and of
+/// the values before the file's and behind the first line.
+#[derive(Debug, Clone, Copy)]
+struct CodeLayout {
+    integers: usize,
+    before_file: usize,
+    names: usize,
+    behind_line: usize,
+}
+
+/// Of Python 3.11 and later; of 3.8 to 3.10; of 3.0 to 3.7; of 2.
+const CODE_LAYOUTS: [CodeLayout; 4] = [
+    CodeLayout { integers: 5, before_file: 5, names: 2, behind_line: 2 },
+    CodeLayout { integers: 6, before_file: 6, names: 1, behind_line: 1 },
+    CodeLayout { integers: 5, before_file: 6, names: 1, behind_line: 1 },
+    CodeLayout { integers: 4, before_file: 6, names: 1, behind_line: 1 },
+];
+
 /// Reads the first value; what follows it is left alone, as Python does.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
-    let mut reader = Reader { bytes, at: 0, shared: Vec::new(), interned: Vec::new() };
-    match reader.object(0) {
-        Ok(Some(value)) => Ok(value.value),
-        Ok(None) => Err("it holds nothing".to_owned()),
-        Err(reason) => Err(format!("{reason}, at byte {} of {}", reader.at, bytes.len())),
+    let mut first = None;
+    for code in CODE_LAYOUTS {
+        let mut reader =
+            Reader { bytes, at: 0, shared: Vec::new(), interned: Vec::new(), code, met: false };
+        let reason = match reader.object(0) {
+            Ok(Some(value)) => return Ok(value.value),
+            Ok(None) => "it holds nothing".to_owned(),
+            Err(reason) => format!("{reason}, at byte {} of {}", reader.at, bytes.len()),
+        };
+        let reason = first.get_or_insert(reason);
+        if !reader.met {
+            return Err(reason.clone());
+        }
     }
+    Err(first.expect("there are layouts, and each failed"))
 }
 
 /// A value with the levels below it.
@@ -48,6 +75,9 @@ struct Reader<'a> {
     shared: Vec<Option<Measured>>,
     /// Python 2's interned text, which has references of its own.
     interned: Vec<Rc<str>>,
+    code: CodeLayout,
+    /// Whether there was any code.
+    met: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -128,6 +158,16 @@ impl<'a> Reader<'a> {
                 return self.sequence(size, level).map(Some);
             }
             b'{' => return self.table(level).map(Some),
+            b'c' => return self.compiled(level).map(Some),
+            b'y' => {
+                self.take(16)?;
+                Value::Nothing
+            }
+            b'<' | b'>' => {
+                let size = self.size()?;
+                let (_, height) = self.values(size, level)?;
+                return Ok(Some(Measured { value: Value::Nothing, height }));
+            }
             other => {
                 return Err(format!("it holds a value of type {other:#04x}, which no profile has"));
             }
@@ -172,6 +212,12 @@ impl<'a> Reader<'a> {
     }
 
     fn sequence(&mut self, size: usize, level: usize) -> Result<Measured, String> {
+        let (values, height) = self.values(size, level)?;
+        Ok(Measured { value: Value::Sequence(values.into()), height })
+    }
+
+    /// So many values, and the levels below what holds them.
+    fn values(&mut self, size: usize, level: usize) -> Result<(Vec<Value>, usize), String> {
         // Room is made for what came, never for what a size promises.
         let mut values = Vec::with_capacity(size.min(8));
         let mut height = 0;
@@ -180,7 +226,24 @@ impl<'a> Reader<'a> {
             height = height.max(entry.height + 1);
             values.push(entry.value);
         }
-        Ok(Measured { value: Value::Sequence(values.into()), height })
+        Ok((values, height))
+    }
+
+    /// Code, of which the name is kept.
+    fn compiled(&mut self, level: usize) -> Result<Measured, String> {
+        self.met = true;
+        let layout = self.code;
+        self.take(4 * layout.integers)?;
+        self.values(layout.before_file, level)?;
+        let (named, _) = self.values(1 + layout.names, level)?;
+        let _first_line: [u8; 4] = self.array()?;
+        self.values(layout.behind_line, level)?;
+        match &named[..] {
+            [Value::Text(_), name @ Value::Text(_), ..] => {
+                Ok(Measured { value: name.clone(), height: 0 })
+            }
+            _ => Err("code has no name".to_owned()),
+        }
     }
 
     fn table(&mut self, level: usize) -> Result<Measured, String> {
@@ -255,7 +318,8 @@ mod tests {
             (b"R\x00\x00\x00\x00", "leads nowhere"),
             // A list that holds itself.
             (b"\xdb\x01\x00\x00\x00r\x00\x00\x00\x00", "leads nowhere"),
-            (b"c", "0x63"),
+            (b"c", "ends within"),
+            (b"?", "0x3f"),
             (b"{N0", "ends early"),
             (&b"\xa9\x01".repeat(5000), "deeper"),
         ] {
@@ -264,11 +328,40 @@ mod tests {
         }
     }
 
+    /// `compile("f", "a.py", "eval")` of Python 3.11, 3.9, 3.6 and 2.7.
+    #[test]
+    fn code_is_its_name() {
+        let names = b")\x01z\x01f";
+        for (integers, empty, name) in [
+            (5, 2, &b"z\x08<module>z\x08<module>"[..]),
+            (6, 3, b"z\x08<module>"),
+            (5, 3, b"z\x08<module>"),
+            (4, 3, b"z\x08<module>"),
+        ] {
+            let code = [
+                &b"c"[..],
+                &b"\x01\x00\x00\x00".repeat(integers),
+                b"s\x02\x00\x00\x00e\x00)\x00",
+                names,
+                &b")\x00".repeat(empty),
+                b"z\x04a.py",
+                name,
+                b"\x07\x00\x00\x00s\x00\x00\x00\x00",
+                if integers == 5 && empty == 2 { b"s\x00\x00\x00\x00" } else { b"" },
+            ]
+            .concat();
+            // In a tuple, so that what is misread does not go unnoticed.
+            let bytes = [b")\x02", &code[..], b"z\x03end"].concat();
+            let expected = sequence(&[text("<module>"), text("end")]);
+            assert_eq!(read(&bytes), Ok(expected), "{integers} {empty}");
+        }
+    }
+
     /// Each tuple holds the one before: flat in the file, deep in memory.
     #[test]
     fn references_cannot_nest_deeper_either() {
-        let mut bytes = b"[\x40\x00\x00\x00\xa9\x00".to_vec();
-        for number in 0_u32..63 {
+        let mut bytes = b"[\x80\x00\x00\x00\xa9\x00".to_vec();
+        for number in 0_u32..127 {
             bytes.extend(b"\xa9\x02N\x72");
             bytes.extend(number.to_le_bytes());
         }
@@ -298,7 +391,7 @@ mod tests {
         #[test]
         fn no_values_make_it_panic(bytes in prop::collection::vec(
             prop_oneof![
-                4 => prop::sample::select(b"0NFT.iIlgfstuaAzZRr)([{".to_vec()),
+                4 => prop::sample::select(b"0NFT.iIlgfystuaAzZRr)([{<>c".to_vec()),
                 2 => prop::sample::select(b"\xa9\xfb\xdb\xda\xe9\xa8".to_vec()),
                 6 => 0_u8..4,
                 1 => any::<u8>(),

@@ -2,11 +2,12 @@
 //!
 //! A dictionary of `(file, line, name)` to `(primitive calls, calls, self, cumulative, callers)`, the last one of
 //! the same keys to `(calls, primitive calls, self, cumulative)` by `cProfile` and to a number of calls by `profile`.
+//! `profile` has code in place of the name of what it was asked to run, and no file for functions written in C.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use simprof_model::{CallProfile, CalledFunction, CalledId, Caller, StringId};
+use simprof_model::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller, StringId};
 
 use super::marshal::{self, Value};
 use super::{Imported, Malformed};
@@ -15,7 +16,7 @@ use super::{Imported, Malformed};
 const SHORTEST_CALLER: usize = 10;
 
 /// Longer text, of which no path or name is, is cut, so that a table of it cannot grow without bounds.
-const LONGEST_TEXT: usize = 4096;
+const LONGEST_TEXT: usize = 1024;
 
 /// Whether it begins as a dictionary whose first key is a tuple, or as an empty one.
 pub(super) fn recognises(bytes: &[u8]) -> bool {
@@ -103,6 +104,8 @@ impl Reader {
         };
         // Code that was made at run time may have any line.
         let line = u32::try_from(*line).unwrap_or(0);
+        let built_in: Rc<str> = BUILT_IN_FILE.into();
+        let file = if file.is_empty() && line == 0 { &built_in } else { file };
         Ok((self.string(file), line, self.string(name)))
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod analyze;
 mod habits;
 mod hostile;
 mod interrupts;
