@@ -213,15 +213,11 @@ unsafe fn function<F: Copy>(interpreter: &Interpreter, name: &CStr) -> Option<F>
 #[cfg(simprof_preloaded)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn isatty(fd: c_int) -> c_int {
-    use core::sync::atomic::AtomicPtr;
-    static NEXT: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+    static NEXT: sys::Next = sys::Next::new(c"isatty");
+    type Function = unsafe extern "C" fn(c_int) -> c_int;
     try_schedule();
-    let mut next = NEXT.load(Ordering::Relaxed);
-    if next.is_null() {
-        // SAFETY: the name is a C string.
-        next = unsafe { sys::dlsym(sys::RTLD_NEXT, c"isatty".as_ptr()) };
-        NEXT.store(next, Ordering::Relaxed);
-    }
-    // SAFETY: the C library has a function of that name and type.
-    unsafe { core::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> c_int>(next)(fd) }
+    // SAFETY: the C library's function of this name has this type.
+    let next: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };
+    // SAFETY: as above.
+    next.map_or(0, |next| unsafe { next(fd) })
 }

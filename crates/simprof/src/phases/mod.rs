@@ -1,5 +1,6 @@
 //! The four phases: each measures, summarises and reports, and leaves evidence for the next.
 
+mod calls;
 mod component;
 mod csv;
 mod line;

@@ -36,11 +36,6 @@ impl Told {
         Ok(Self(path))
     }
 
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// Whether a process ran Python, and the text with it.
     pub fn ran(&self) -> bool {
         self.0.join("ran").exists()

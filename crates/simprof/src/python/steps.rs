@@ -96,7 +96,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a temporary folder");
         let told = Told::create(&place.path().join("log")).expect("a folder");
         for (name, content) in files {
-            std::fs::write(told.path().join(name), content).expect("the file is written");
+            std::fs::write(told.0.join(name), content).expect("the file is written");
         }
         let (module, name) = function.split_once(':').expect("a function");
         trouble(&told, &StepFunction { module: module.into(), name: name.into() })
