@@ -12,7 +12,7 @@ impl CallProfile {
         profiles.iter().for_each(|profile| sum.add(profile));
         let mut profile = sum.profile;
         for function in &mut profile.functions {
-            function.callers.sort_by(|a, b| b.calls.cmp(&a.calls));
+            function.callers.sort_by_key(|caller| std::cmp::Reverse(caller.calls));
         }
         profile
     }
@@ -130,7 +130,9 @@ mod tests {
         let [main, step] = &sum.functions[..] else { panic!("{sum:?}") };
         let callers = |function: &CalledFunction| {
             let callers = function.callers.iter();
-            callers.map(|caller| (caller.function.0, caller.calls, caller.self_s)).collect::<Vec<_>>()
+            callers
+                .map(|caller| (caller.function.0, caller.calls, caller.self_s))
+                .collect::<Vec<_>>()
         };
         assert_eq!(callers(step), [(0, 10, Some(0.5))]);
         assert_eq!(callers(main), [(1, 2, Some(0.5))]);

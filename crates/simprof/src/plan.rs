@@ -10,8 +10,8 @@ use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
 use crate::spec::{
-    Benchmark, CommandTemplate, Spec, SpecError, StepRule, StepSource, Strictness, TemplateError, Values,
-    did_you_mean, nearest,
+    Benchmark, CommandTemplate, Spec, SpecError, StepRule, StepSource, Strictness, TemplateError,
+    Values, did_you_mean, nearest,
 };
 
 /// Placeholders that every command may use.

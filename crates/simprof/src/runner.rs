@@ -120,7 +120,8 @@ impl Runner {
         let function = self.step.as_ref().and_then(StepRule::function);
         let function = function.filter(|_| invocation.observe != Observe::Nothing);
         let told = function.map(|_| told(invocation)).transpose()?;
-        let script = function.zip(told.as_ref()).map(|(function, told)| told.steps_script(function));
+        let script =
+            function.zip(told.as_ref()).map(|(function, told)| told.steps_script(function));
         let request = self.request(invocation, preload(invocation.observe, script));
         let mut recording = launch(&request, &self.cancel)?;
         if let Some((function, told)) = function.zip(told.as_ref())

@@ -20,12 +20,16 @@ pub fn calls(summary: &CallsSummary) -> String {
          It measures wall time, samples CPU time: what waits differs for that alone.\n\n",
         format::ratio(summary.slowdown),
         format::count(summary.calls as f64),
-        if summary.processes == 1 { "1 process".to_owned() } else { format!("{} processes", summary.processes) },
+        if summary.processes == 1 {
+            "1 process".to_owned()
+        } else {
+            format!("{} processes", summary.processes)
+        },
     );
     if !summary.statements.is_empty() {
         let _ = writeln!(text, "{}", list(&summary.statements));
     }
-    let _ = write!(text, "{}\n", table(&summary.functions));
+    let _ = writeln!(text, "{}", table(&summary.functions));
     text
 }
 

@@ -162,10 +162,7 @@ fn functions(case: &CaseSummary) -> Table {
             format::share(function.self_share),
             ms(function.ms_per_step),
         ];
-        let names = [
-            code(&function.name),
-            code(&place(function.file.as_deref(), function.line)),
-        ];
+        let names = [code(&function.name), code(&place(function.file.as_deref(), function.line))];
         table.markdown_row(figures.into_iter().chain(calls).chain(names));
     }
     table

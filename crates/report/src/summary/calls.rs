@@ -13,6 +13,9 @@ use crate::format;
 /// Share of both below which a function is left out of the table, unless the two differ.
 const LEAST_SHARE: f64 = 0.001;
 
+/// Share of either below which a distortion is not worth a sentence.
+const NOTABLE_SHARE: f64 = 0.01;
+
 /// Distorted functions that are named in words.
 const NAMED: usize = 3;
 
@@ -85,7 +88,8 @@ pub struct CallCounts(HashMap<FunctionId, (usize, u64)>);
 impl CallCounts {
     /// Calls of a function that is made up of these entries of the profile's table; none where it was not traced.
     pub fn of(&self, ids: &[FunctionId]) -> Option<u64> {
-        let mut rows: Vec<(usize, u64)> = ids.iter().filter_map(|id| self.0.get(id).copied()).collect();
+        let mut rows: Vec<(usize, u64)> =
+            ids.iter().filter_map(|id| self.0.get(id).copied()).collect();
         rows.sort_unstable();
         rows.dedup();
         (!rows.is_empty()).then(|| rows.iter().map(|(_, calls)| calls).sum())
@@ -166,7 +170,9 @@ fn statements(summary: &CallsSummary, untimed: bool) -> Vec<String> {
 
 /// The warning that the tracer's times mislead, with the functions where they do so most.
 fn distortions(summary: &CallsSummary) -> Option<String> {
-    let distorted: Vec<&CallRow> = summary.functions.iter().filter(|row| row.distorted).collect();
+    let larger = |row: &CallRow| row.sampled_share.max(row.traced_share.unwrap_or(0.0));
+    let notable = |row: &&CallRow| row.distorted && larger(row) >= NOTABLE_SHARE;
+    let distorted: Vec<&CallRow> = summary.functions.iter().filter(notable).collect();
     if distorted.is_empty() {
         return None;
     }
@@ -180,13 +186,13 @@ fn distortions(summary: &CallsSummary) -> Option<String> {
     });
     let more = distorted.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    let (number, has) =
-        if distorted.len() == 1 { ("1 function", "has") } else { ("functions", "have") };
-    let number =
-        if distorted.len() == 1 { number.to_owned() } else { format!("{} {number}", distorted.len()) };
+    let number = match distorted.len() {
+        1 => "1 function has".to_owned(),
+        number => format!("{number} functions have"),
+    };
     Some(format!(
-        "A tracer would mislead here, for it makes calls dear: {number} {has} another share of the time under it, by more than \
-         1.5 times ({}{more}).",
+        "A tracer would mislead here: {number} another share of the time under it, by more than 1.5 times ({}{more}). It makes \
+         calls dear, and takes waiting for work.",
         named.collect::<Vec<_>>().join("; ")
     ))
 }

@@ -61,7 +61,8 @@ pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
     let quick = session.plan.mode == Mode::Quick;
     let Some(limit) = limit(plain, session.plan.target.timeout, quick) else {
         let needed = START + plain * EXPECTED;
-        session.warn(PHASE, too_long(&format!("a traced run may need {:.0} s", needed.as_secs_f64())));
+        session
+            .warn(PHASE, too_long(&format!("a traced run may need {:.0} s", needed.as_secs_f64())));
         return Ok(None);
     };
     session.current(PHASE, NAME)?;
@@ -117,7 +118,9 @@ fn limit(plain: Duration, timeout: Duration, quick: bool) -> Option<Duration> {
 }
 
 fn too_long(why: &str) -> String {
-    format!("Calls were not counted: {why}, which this run has no time for (a full run has, or one with fewer steps).")
+    format!(
+        "Calls were not counted: {why}, which this run has no time for (a full run has, or one with fewer steps)."
+    )
 }
 
 fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Option<Calls>> {

@@ -23,7 +23,8 @@ pub fn trouble(told: &Told, function: &StepFunction) -> String {
 }
 
 fn not_python() -> String {
-    "the target ran no Python that simprof could follow (CPython 3.9 or newer, linked dynamically)".into()
+    "the target ran no Python that simprof could follow (CPython 3.9 or newer, linked dynamically)"
+        .into()
 }
 
 fn notes(told: &Told) -> Notes {
@@ -64,7 +65,8 @@ impl Notes {
             return format!("module `{module}` has no `{}`{near}", function.name);
         }
         if self.loaded.is_empty() {
-            return "no process that ran Python came to its own end, where it would have told why".into();
+            return "no process that ran Python came to its own end, where it would have told why"
+                .into();
         }
         let near = suggest(&function.module, &self.loaded);
         format!("no module `{}` was imported{near}", function.module)
@@ -73,7 +75,8 @@ impl Notes {
 
 /// The nearest name, or a few of those that there are.
 fn suggest(name: &str, known: &[String]) -> String {
-    let known: Vec<&str> = known.iter().map(String::as_str).filter(|name| !is_private(name)).collect();
+    let known: Vec<&str> =
+        known.iter().map(String::as_str).filter(|name| !is_private(name)).collect();
     if let Some(near) = nearest(name, &known) {
         return format!("; did you mean `{near}`?");
     }
@@ -109,7 +112,11 @@ mod tests {
         for (files, function, words) in [
             (&[][..], "sim:step", "ran no Python"),
             (&[ran], "sim:step", "came to its own end"),
-            (&[ran, has], "sim:Model.stop", "`sim` has no `Model.stop`; did you mean `Model.step`?"),
+            (
+                &[ran, has],
+                "sim:Model.stop",
+                "`sim` has no `Model.stop`; did you mean `Model.step`?",
+            ),
             (&[ran, has], "sim:tick", "`sim` has no `tick`; it has Model.step, Model.run"),
             (&[ran, ("steps-7", "found step\n")], "sim:step", "it is there"),
             (&[ran, ("steps-7", "trouble nobody knows\n")], "sim:step", "seen: nobody knows"),

@@ -93,8 +93,14 @@ fn a_function_that_is_not_there_is_named_with_the_nearest() {
     for python in followed() {
         let python = python.to_str().expect("the path is text");
         for (step, words) in [
-            ("ticks_model:Model.stop", "`ticks_model` has no `Model.stop`; did you mean `Model.step`?"),
-            ("ticks_modle:tick", "no module `ticks_modle` was imported; did you mean `ticks_model`?"),
+            (
+                "ticks_model:Model.stop",
+                "`ticks_model` has no `Model.stop`; did you mean `Model.step`?",
+            ),
+            (
+                "ticks_modle:tick",
+                "no module `ticks_modle` was imported; did you mean `ticks_model`?",
+            ),
             ("__main__:own_tack", "`__main__` has no `own_tack`; did you mean `own_tick`?"),
             ("ticks_model:Model.uncalled", "it is there but no Python code of it was called"),
         ] {
@@ -149,7 +155,8 @@ simprof_probe.step_begin(77); simprof_probe.step_end(77, 5)
         let program = place.write("marks.py", program);
         let program = program.to_str().expect("the path is text");
         let spec = spec(&[python, program, "recorded"], None);
-        let (done, timeline) = run(&place, &format!("{spec}environment = {{ PYTHONPATH = {module:?} }}\n"));
+        let (done, timeline) =
+            run(&place, &format!("{spec}environment = {{ PYTHONPATH = {module:?} }}\n"));
         assert_eq!(timeline["steps"], 41, "{python}: {done:#?}");
         let mut alone = place.program(python, &[program, "alone"]);
         alone.env("PYTHONPATH", module);
