@@ -10,7 +10,7 @@ use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
 use crate::spec::{
-    Benchmark, CommandSource, CommandTemplate, Config, Spec, SpecError, StepSource, Strictness,
+    Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepSource, Strictness,
     TemplateError, Values, did_you_mean, nearest,
 };
 
@@ -197,28 +197,6 @@ pub enum PlanError {
         /// The parameter.
         name: String,
     },
-    /// A configuration file whose copy has the name of something else.
-    #[error(
-        "{key}: `{name}` cannot be its placeholder, since something else has that name or it is none; give `placeholder` another"
-    )]
-    TakenPlaceholder {
-        /// Which configuration file.
-        key: String,
-        /// Its placeholder.
-        name: String,
-    },
-    /// A configuration file whose copy nobody is told of.
-    #[error(
-        "{key}: neither the command nor the environment has `{{{name}}}`, which stands for the path of the edited copy, so what is set would change nothing; put it where the program is told of {}", .file.display()
-    )]
-    UnusedCopy {
-        /// Which configuration file.
-        key: String,
-        /// Its placeholder.
-        name: String,
-        /// Its name.
-        file: PathBuf,
-    },
 }
 
 /// Resolves a spec and the flags into a plan.
@@ -298,32 +276,8 @@ fn command(
     known: &[&str],
     strictness: Strictness,
 ) -> Result<CommandTemplate, PlanError> {
-    check_copies(owner, source, known)?;
     CommandTemplate::parse(source, known, strictness)
         .map_err(|(key, source)| PlanError::Template { key: format!("{owner}{key}"), source })
-}
-
-/// Each copy has a name of its own, and somebody is told of it.
-fn check_copies(owner: &str, source: CommandSource<'_>, known: &[&str]) -> Result<(), PlanError> {
-    for (place, config) in source.configs.iter().enumerate() {
-        let Config { file, placeholder, .. } = config;
-        let key = format!("{owner}config {}", file.display());
-        let name = placeholder.clone();
-        let twice = source.configs[..place].iter().any(|other| other.placeholder == name);
-        if twice
-            || known.contains(&name.as_str())
-            || name.is_empty()
-            || name.contains(['{', '}', '/'])
-        {
-            return Err(PlanError::TakenPlaceholder { key, name });
-        }
-        let others = source.configs.iter().filter(|other| other.placeholder != name);
-        let told = source.argv.iter().chain(source.environment.values());
-        if !config.is_used_by(told.chain(others.flat_map(Config::texts))) {
-            return Err(PlanError::UnusedCopy { key, name, file: file.clone() });
-        }
-    }
-    Ok(())
 }
 
 fn check_parameters(spec: &Spec, command: &CommandTemplate) -> Result<(), PlanError> {

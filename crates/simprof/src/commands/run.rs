@@ -92,20 +92,10 @@ fn spec(arguments: &RunArgs) -> Result<(Spec, Strictness)> {
 /// A command that was typed need not use the parameters of a spec that is written for another: what it does
 /// not use is not swept.
 fn leave_out_unused(spec: &mut Spec) {
-    let Target { command, environment, config, .. } = &mut spec.target;
-    let told: Vec<&String> = command.iter().chain(environment.values()).collect();
-    config.retain(|config| {
-        let used = config.is_used_by(told.iter().copied());
-        if !used {
-            let (file, name) = (config.file.display(), &config.placeholder);
-            say(&format!(
-                "simprof: note: the command does not use {{{name}}} of the spec, so nothing is set in {file}"
-            ));
-        }
-        used
-    });
-    let texts: Vec<&String> =
-        told.into_iter().chain(config.iter().flat_map(Config::texts)).collect();
+    leave_out_unread(&mut spec.target);
+    let Target { command, environment, config, .. } = &spec.target;
+    let told = command.iter().chain(environment.values());
+    let texts: Vec<&String> = told.chain(config.iter().flat_map(Config::texts)).collect();
     let used = |name: &str| {
         let placeholder = format!("{{{name}}}");
         texts.iter().any(|text| text.contains(&placeholder))
@@ -126,6 +116,20 @@ fn leave_out_unused(spec: &mut Spec) {
     spec.parameters
         .values_mut()
         .for_each(|parameter| parameter.with.retain(|name, _| !unused.contains(name)));
+}
+
+/// Nor need it read the configuration files of that spec.
+fn leave_out_unread(target: &mut Target) {
+    let told: Vec<&String> = target.command.iter().chain(target.environment.values()).collect();
+    let is_read = |config: &Config| config.is_reached(&target.config, &told);
+    let (read, unread): (Vec<_>, Vec<_>) = target.config.iter().cloned().partition(is_read);
+    for Config { file, placeholder, .. } in unread {
+        say(&format!(
+            "simprof: note: the command does not use {{{placeholder}}} of the spec, so nothing is set in {}",
+            file.display()
+        ));
+    }
+    target.config = read;
 }
 
 fn recorder(name: &str) -> Result<Recorder> {

@@ -10,8 +10,12 @@ use super::tree::{Content, DEEPEST, Entry, Kind, Node, Scalar};
 
 /// Reads a text of one document.
 pub fn parse(text: &str) -> Result<Node, Unreadable> {
-    let mut reader =
-        Reader { text, lines: line_starts(text), events: Parser::new_from_str(text).peekable() };
+    let mut reader = Reader {
+        text,
+        lines: line_starts(text),
+        ascii: text.is_ascii(),
+        events: Parser::new_from_str(text).peekable(),
+    };
     let mut document = None;
     while let Some((event, span)) = reader.next()? {
         match event {
@@ -43,6 +47,8 @@ fn line_starts(text: &str) -> Vec<usize> {
 struct Reader<'t> {
     text: &'t str,
     lines: Vec<usize>,
+    /// Then a letter is a byte, and long lines need not be counted through.
+    ascii: bool,
     events: Peekable<Parser<'t, StrInput<'t>>>,
 }
 
@@ -64,9 +70,11 @@ impl<'t> Reader<'t> {
 
     /// The parser counts lines and letters; what it calls an index is not reliable after block scalars.
     fn byte(&self, marker: &Marker) -> usize {
-        let Some(&line) = self.lines.get(marker.line().saturating_sub(1)) else {
-            return self.text.len();
-        };
+        let number = marker.line().saturating_sub(1);
+        let Some(&line) = self.lines.get(number) else { return self.text.len() };
+        if self.ascii {
+            return (line + marker.col()).min(self.text.len());
+        }
         let rest = &self.text[line..];
         rest.char_indices().nth(marker.col()).map_or(self.text.len(), |(at, _)| line + at)
     }

@@ -34,10 +34,26 @@ fn is_default_placeholder(name: &str) -> bool {
 }
 
 impl Config {
-    /// Whether one of `texts` holds its placeholder.
-    pub fn is_used_by<'t>(&self, mut texts: impl Iterator<Item = &'t String>) -> bool {
-        let placeholder = format!("{{{}}}", self.placeholder);
-        texts.any(|text| text.contains(&placeholder))
+    /// Whether a program that is told `texts` comes to know of its copy: from them, or from a file among `all` that
+    /// it knows of.
+    pub fn is_reached<'t>(&'t self, all: &'t [Config], texts: &[&'t String]) -> bool {
+        let told_by = |config: &Config, texts: &[&String]| {
+            let placeholder = format!("{{{}}}", config.placeholder);
+            texts.iter().any(|text| text.contains(&placeholder))
+        };
+        let (mut texts, mut rest) = (texts.to_vec(), all.iter().collect::<Vec<_>>());
+        loop {
+            if told_by(self, &texts) {
+                return true;
+            }
+            let (reached, others): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|config| told_by(config, &texts));
+            if reached.is_empty() {
+                return false;
+            }
+            texts.extend(reached.into_iter().flat_map(Config::texts));
+            rest = others;
+        }
     }
 
     /// Every text among its values.

@@ -46,6 +46,22 @@ pub enum TemplateError {
         /// The path of the key.
         path: String,
     },
+    /// A placeholder of a configuration file that means something else, or nothing.
+    #[error(
+        "`{name}` cannot be its placeholder, since something else has that name or it is none; give `placeholder` another"
+    )]
+    TakenPlaceholder {
+        /// As written.
+        name: String,
+    },
+    /// A configuration file whose copy nobody is told of.
+    #[error(
+        "neither the command nor the environment has `{{{name}}}`, which stands for the path of the edited copy, so what is set would change nothing; put it where the program is told of the file"
+    )]
+    UnusedCopy {
+        /// Its placeholder.
+        name: String,
+    },
     /// `{` without `}`.
     #[error("`{text}` has a `{{` without a `}}`{}", braces())]
     Unclosed {
@@ -187,6 +203,7 @@ impl CommandTemplate {
         known: &[&str],
         strictness: Strictness,
     ) -> Result<Self, (String, TemplateError)> {
+        let taken = known;
         let copies = source.configs.iter().map(|config| config.placeholder.as_str());
         let known: Vec<&str> = known.iter().copied().chain(copies).collect();
         let text = |key: String, text: &String| {
@@ -198,13 +215,16 @@ impl CommandTemplate {
             .iter()
             .map(|(name, value)| Ok((name.clone(), text(format!("environment.{name}"), value)?)));
         let configs = source.configs.iter().map(|config| {
-            ConfigTemplate::parse(config, &known)
+            check_copy(config, source, taken)
+                .and_then(|()| ConfigTemplate::parse(config, &known))
                 .map_err(|error| (format!("config {}", config.file.display()), error))
         });
+        // The files first: a placeholder of theirs that is wrong makes those of the command wrong too.
+        let configs = configs.collect::<Result<_, _>>()?;
         Ok(Self {
             argv: argv.collect::<Result<_, _>>()?,
             environment: environment.collect::<Result<_, _>>()?,
-            configs: configs.collect::<Result<_, _>>()?,
+            configs,
         })
     }
 
@@ -229,6 +249,26 @@ impl CommandTemplate {
     pub fn configs(&self) -> &[ConfigTemplate] {
         &self.configs
     }
+}
+
+/// Each copy has a placeholder of its own, and somebody is told of it.
+fn check_copy(
+    config: &Config,
+    source: CommandSource<'_>,
+    taken: &[&str],
+) -> Result<(), TemplateError> {
+    let name = config.placeholder.clone();
+    let alike = source.configs.iter().filter(|other| other.placeholder == name).count();
+    if alike > 1
+        || taken.contains(&name.as_str())
+        || name.is_empty()
+        || name.contains(['{', '}', '/'])
+    {
+        return Err(TemplateError::TakenPlaceholder { name });
+    }
+    let told: Vec<&String> = source.argv.iter().chain(source.environment.values()).collect();
+    let reached = config.is_reached(source.configs, &told);
+    if reached { Ok(()) } else { Err(TemplateError::UnusedCopy { name }) }
 }
 
 #[cfg(test)]
