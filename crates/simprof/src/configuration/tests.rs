@@ -324,3 +324,33 @@ fn a_file_that_cannot_be_read_is_named_with_the_line() {
     let missing = Original::load(Path::new("nowhere/c.yaml"), None).expect_err("not there");
     assert!(missing.to_string().contains("nowhere/c.yaml"), "{missing}");
 }
+
+/// Pieces that texts of all three formats are made of, well and badly.
+const PIECES: &[&str] = &[
+    "a", "b: ", "c = ", "\"d\": ", "1", "2.5", "true", "null", "ü", "'x'", "\"y\"", "- ", "\n",
+    "\n  ", "\n    ", "{", "}", "[", "]", ", ", "# c\n", "&n ", "*n", "!t ", "|\n  z\n", "? ",
+    "---\n", "[t]\n", "[[u]]\n", "\r\n", "\t", "\\", "\u{feff}",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+    /// No text makes the readers or the editor panic, and what an edit says it did, it did.
+    #[test]
+    fn any_text_is_edited_rightly_or_refused(pieces in proptest::collection::vec(0..PIECES.len(), 0..24)) {
+        let text: String = pieces.into_iter().map(|index| PIECES[index]).collect();
+        for format in [Format::Yaml, Format::Toml, Format::Json] {
+            let Ok(tree) = format.parse(&text) else { continue };
+            let original = Original { name: "x".into(), format, text: text.clone() };
+            for path in tree.all_paths() {
+                for (mode, path) in [(Mode::Set, path.clone()), (Mode::Add, path.with(path::Segment::Key("new".into())))] {
+                    let edit = Edit { path: path.clone(), mode, value: Value::Integer(42) };
+                    let Ok(copy) = original.edited(&[edit]) else { continue };
+                    let tree = format.parse(&copy).map_err(|error| error.message).expect("it was read back");
+                    let node = tree.find(&path).expect("it is there");
+                    assert!(matches!(&node.content, tree::Content::Scalar(scalar) if scalar.text.starts_with("42")), "{copy}");
+                }
+            }
+        }
+    }
+}

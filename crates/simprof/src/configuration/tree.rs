@@ -150,8 +150,7 @@ impl Node {
     /// A key beside the one that is missing, else one of its name, or of the last name of the path, anywhere.
     fn hint(&self, key: &str, path: &KeyPath, depth: usize) -> Option<String> {
         let parent = KeyPath(path.0[..depth].to_vec());
-        let mut all = Vec::new();
-        self.paths(&KeyPath::default(), &mut all);
+        let all = self.all_paths();
         let beside =
             all.iter().filter(|other| other.0.len() == depth + 1 && other.0[..depth] == parent.0);
         if let Some(like) = nearest(key, &beside.filter_map(last_key).collect::<Vec<_>>()) {
@@ -160,6 +159,13 @@ impl Node {
         let wanted = last_key(path).unwrap_or(key);
         let named = nearest(wanted, &all.iter().filter_map(last_key).collect::<Vec<_>>())?;
         all.iter().find(|other| last_key(other) == Some(&named)).map(ToString::to_string)
+    }
+
+    /// The path of every value within it.
+    pub fn all_paths(&self) -> Vec<KeyPath> {
+        let mut all = Vec::new();
+        self.paths(&KeyPath::default(), &mut all);
+        all
     }
 
     fn paths(&self, here: &KeyPath, all: &mut Vec<KeyPath>) {
