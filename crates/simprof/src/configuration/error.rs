@@ -68,7 +68,7 @@ pub enum EditError {
     },
     /// There is no such key.
     #[error(
-        "there is no key `{path}`{}; what the file leaves out is given by `add`",
+        "there is no key `{path}` (what the file leaves out is given by `add`){}",
         did_you_mean(.hint.as_deref())
     )]
     Missing {

@@ -262,7 +262,7 @@ fn what_cannot_be_set_is_named_with_the_nearest() {
         ),
         ("modle.agents", 1.into(), &["`modle.agents`", "did you mean `model`"]),
         ("agents", 1.into(), &["`agents`", "did you mean `model.agents`"]),
-        ("zzz", 1.into(), &["no key `zzz`; what"]),
+        ("zzz", 1.into(), &["no key `zzz` (what"]),
         ("model.grid[2].width", 1.into(), &["`model.grid[2]`", "2 items"]),
         ("model.grid.width", 1.into(), &["`model.grid.width`", "a list"]),
         ("model.agents.x", 1.into(), &["`model.agents.x`", "a single value"]),
