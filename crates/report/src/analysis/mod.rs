@@ -28,4 +28,4 @@ pub use steps::{
 };
 
 pub(crate) use origin::origins;
-pub(crate) use weights::{Groups, by_stack};
+pub(crate) use weights::{Groups, by_stack, share};

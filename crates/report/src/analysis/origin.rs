@@ -30,7 +30,7 @@ const RUNTIME_SOURCES: [&str; 12] = [
     "library/alloc/src/",
     "/.rustup/toolchains/",
     "/usr/include/",
-    "/usr/lib/python3",
+    "/lib/python3",
     "/usr/lib/gcc/",
     "<frozen ",
     "/crates/probe/src/",
