@@ -200,3 +200,46 @@ pub fn futex_wait(word: &core::sync::atomic::AtomicU32, value: u32, timeout_ns: 
     // SAFETY: both places live during the call.
     unsafe { syscall(FUTEX, word.as_ptr(), FUTEX_WAIT, value as c_uint, &raw const time) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_mapped_cannot_be_copied() {
+        let text = *b"some bytes that are here";
+        let address = text.as_ptr().expose_provenance();
+        let mut copy = [0; 10];
+        assert!(copy_checked(address + 5, &mut copy));
+        assert_eq!(&copy, b"bytes that");
+        for address in [0, 8, 4096, usize::MAX - 4, usize::MAX - 100, 0x7fff_ffff_f000] {
+            assert!(!copy_checked(address, &mut copy), "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_mapping_is_seen() {
+        const MAP_PRIVATE: c_int = 2;
+        const MAP_ANONYMOUS: c_int = 0x20;
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        // SAFETY: a new mapping, whose second half is unmapped again.
+        let address = unsafe {
+            let base = mmap(core::ptr::null_mut(), 0x20000, PROT_READ | PROT_WRITE, flags, -1, 0);
+            assert_ne!(base, MAP_FAILED);
+            assert_eq!(munmap(base.cast::<u8>().add(0x10000).cast(), 0x10000), 0);
+            base.expose_provenance()
+        };
+        let mut copy = [1; 64];
+        assert!(copy_checked(address + 0x10000 - 64, &mut copy));
+        assert_eq!(copy, [0; 64]);
+        assert!(!copy_checked(address + 0x10000 - 63, &mut copy));
+    }
+
+    #[test]
+    fn errno_is_kept() {
+        // SAFETY: as in the function itself.
+        unsafe { *__errno_location() = 77 };
+        assert!(!copy_checked(0, &mut [0; 8]));
+        assert_eq!(errno(), 77);
+    }
+}

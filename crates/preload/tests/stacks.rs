@@ -106,6 +106,10 @@ fn check(python: &Python, recording: &Recording, told: &[Told]) {
         let same = |told: &&Told| told.pid == pid && told.callers == callers;
         let matching: Vec<_> = told.iter().filter(same).collect();
         assert!(!matching.is_empty(), "{python:?}: nobody said {callers:#?}");
+        // A greenlet begins on the native stack of whoever switches to it, so that the callers there are not its own.
+        if matching[0].tag.starts_with("greenlet") {
+            continue;
+        }
         let native: BTreeSet<_> = matching.iter().map(|told| told.entries).collect();
         assert!(
             native.contains(&entries),

@@ -11,6 +11,8 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys;
+#[cfg(test)]
+pub use layout::table as layout_of;
 pub use layout::{Layout, Text as TextLayout};
 pub use walk::{Stack, record_stack};
 
@@ -157,4 +159,17 @@ fn parse_version(text: &[u8]) -> u32 {
         }
     }
     numbers[0] << 24 | (numbers[1] & 0xff) << 16 | (numbers[2] & 0xff) << 8 | 0xf0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_version;
+
+    #[test]
+    fn versions_are_read_from_their_texts() {
+        assert_eq!(parse_version(b"3.9.18 (main, May  9 2026, 10:00:00) \n[GCC 12]"), 0x0309_12f0);
+        assert_eq!(parse_version(b"3.10.0rc2+ (heads/main)"), 0x030a_00f0);
+        assert_eq!(parse_version(b"3.14"), 0x030e_00f0);
+        assert_eq!(parse_version(b""), 0xf0);
+    }
 }
