@@ -212,6 +212,9 @@ pub fn table(version: u32) -> Option<Layout> {
 
 /// What the interpreter says of itself, checked against the table.
 fn described(version: u32, table: Layout, runtime: *const u8) -> (Result<Layout, u32>, bool) {
+    if runtime.is_null() {
+        return (Err(reason::LAYOUT), false);
+    }
     let places = if version >> 16 == 0x030d { PLACES_3_13 } else { PLACES_3_14 };
     let word = |index: usize| {
         // SAFETY: `_PyRuntime` begins with the description, which is longer than any index in the tables.

@@ -46,7 +46,8 @@ impl DataStack {
     /// Whether a frame may begin at `address`: in the used part of a chunk.
     #[inline]
     pub fn contains(self, address: usize) -> bool {
-        address % 8 == 0 && self.chunks().any(|(chunk, top)| (chunk + DATA..top).contains(&address))
+        address.is_multiple_of(8)
+            && self.chunks().any(|(chunk, top)| (chunk + DATA..top).contains(&address))
     }
 
     /// Where the frame begins that was pushed after the one that ends at `end`: there, or, where that is the end of a chunk, in the

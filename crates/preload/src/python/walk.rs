@@ -266,7 +266,7 @@ impl Walk<'_> {
         let base = if self.trusted || self.stack.contains(address) {
             address
         } else {
-            if address % 8 != 0 || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
+            if !address.is_multiple_of(8) || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
                 return None;
             }
             copy.as_ptr().addr()
