@@ -51,6 +51,9 @@ fn stay(place: &Process) {
 
 /// To be called when the library is loaded: where this image replaced one that was sampled, the signal is as it was.
 pub fn arrived(memory: Memory) {
+    if !signal::is_ignored() {
+        return;
+    }
     // SAFETY: getpid has no preconditions.
     let pid = unsafe { sys::getpid() } as u32;
     let is_ours = |place: &&Process| {

@@ -83,6 +83,10 @@ pub fn handles() -> bool {
 
 /// Puts the handler in place; whether it is. What was there before becomes the target's wish.
 pub fn install() -> bool {
+    // A forked child has its parent's handler, and the target's wishes.
+    if handles() {
+        return true;
+    }
     let mut before = Action::new(SIG_DFL, 0, 0);
     if !interposed::real_action(SIGTRAP, None, Some(&mut before)) {
         return false;
@@ -113,12 +117,15 @@ pub fn ignore() {
     interposed::real_action(SIGTRAP, Some(&Action::new(SIG_IGN, 0, 0)), None);
 }
 
-/// Undoes [`ignore`] in the image after an exec, where the process has ignored the signal since.
+/// Whether the process ignores the signal, really.
+pub fn is_ignored() -> bool {
+    let mut now = Action::new(SIG_DFL, 0, 0);
+    interposed::real_action(SIGTRAP, None, Some(&mut now)) && now.handler == SIG_IGN
+}
+
+/// Undoes [`ignore`] in the image after an exec.
 pub fn restore_default() {
-    let mut before = Action::new(SIG_DFL, 0, 0);
-    if interposed::real_action(SIGTRAP, None, Some(&mut before)) && before.handler == SIG_IGN {
-        interposed::real_action(SIGTRAP, Some(&Action::new(SIG_DFL, 0, 0)), None);
-    }
+    interposed::real_action(SIGTRAP, Some(&Action::new(SIG_DFL, 0, 0)), None);
 }
 
 unsafe extern "C" fn handler(signal: c_int, information: *mut Information, context: *mut c_void) {

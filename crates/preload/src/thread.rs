@@ -96,4 +96,5 @@ pub fn id() -> u32 {
 /// To be called in a forked child: its thread has a new id.
 pub fn forked() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    block().trap_pending.store(0, Ordering::Relaxed);
 }

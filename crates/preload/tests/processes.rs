@@ -166,6 +166,17 @@ assert told() == [0, 0], told()
 assert told(preexec_fn=lambda: None) == [0, 0], told(preexec_fn=lambda: None)
 pid = os.fork()
 if pid == 0:
+    signal.raise_signal(signal.SIGTRAP)
+assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTRAP
+signal.signal(signal.SIGTRAP, lambda *_: calls.append(1))
+pid = os.fork()
+if pid == 0:
+    signal.raise_signal(signal.SIGTRAP)
+    os._exit(len(calls))
+assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 3
+signal.signal(signal.SIGTRAP, signal.SIG_DFL)
+pid = os.fork()
+if pid == 0:
     os.execv('/bin/sh', ['sh', '-c', 'test $(( 0x$(grep SigIgn /proc/self/status | cut -f2) & 16 )) = 0'])
 assert os.waitpid(pid, 0)[1] == 0
 print('as wished')

@@ -41,6 +41,8 @@ pub struct Api {
     pub current_state: StateFunction,
     /// `Py_IsFinalizing`, formerly `_Py_IsFinalizing`.
     pub is_finalizing: Option<unsafe extern "C" fn() -> c_int>,
+    /// `Py_IsInitialized`.
+    pub is_initialized: unsafe extern "C" fn() -> c_int,
     /// `PyInterpreterState_Head` and `PyInterpreterState_Main`.
     pub interpreters: Option<(StateFunction, StateFunction)>,
     /// Address of `PyCode_Type`.
@@ -124,6 +126,7 @@ fn api(handle: *mut c_void) -> Option<Api> {
             // Versions that have neither are not read.
             .or_else(|| function(c"PyGILState_GetThisThreadState"))?,
         is_finalizing: flag(c"Py_IsFinalizing").or_else(|| flag(c"_Py_IsFinalizing")),
+        is_initialized: flag(c"Py_IsInitialized")?,
         interpreters: function(c"PyInterpreterState_Head")
             .zip(function(c"PyInterpreterState_Main")),
         code_type: non_null(symbol(handle, c"PyCode_Type"))?.addr(),

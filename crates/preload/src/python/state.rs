@@ -19,8 +19,11 @@ pub struct State {
 #[inline]
 pub fn own(interpreter: &Interpreter, layout: &Layout) -> Option<State> {
     let address = candidate(interpreter, layout)?;
-    // SAFETY: the function reads a variable.
-    let checked = interpreter.api.is_finalizing.is_some_and(|function| unsafe { function() } != 0);
+    // SAFETY: the functions read a variable each.
+    let checked = unsafe {
+        interpreter.api.is_finalizing.is_some_and(|function| function() != 0)
+            || (interpreter.api.is_initialized)() == 0
+    };
     let known = &thread::block().known_state;
     if checked || known.load(Ordering::Relaxed) != address {
         // Before the interpreter is initialised, the slot may be one that another library uses.

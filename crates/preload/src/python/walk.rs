@@ -39,8 +39,9 @@ pub struct Stack {
 /// Most frames that are read with a check each: at a few system calls each, the bound of the work.
 const CHECKED_FRAMES: usize = 64;
 
-/// Frames on the native stack; in free-threaded and later builds also sentinels.
+/// `owner` of the frame of a generator, a coroutine or an asynchronous generator.
 const OWNED_BY_GENERATOR: u8 = 1;
+/// The first `owner` of frames that are not Python's: those before entries on the native stack, and sentinels.
 const OWNED_BY_NATIVE: u8 = 3;
 
 /// Records the Python stack of this thread as nodes of the shared memory. Safe in a signal handler that interrupted
@@ -178,7 +179,7 @@ impl Walk<'_> {
     fn step(&mut self, address: usize) -> Result<(usize, Option<Frame>), Stop> {
         let raw = self.raw(address).ok_or(Stop::Unreadable)?;
         if raw.owner >= OWNED_BY_NATIVE {
-            let is_shim = self.trusted || !self.stack.contains(address);
+            let is_shim = self.trusted || !self.is_on_stack(address);
             return if is_shim { Ok((raw.previous, None)) } else { Err(Stop::Unreadable) };
         }
         let (head, size) = self.head(raw.code).ok_or(Stop::Unreadable)?;
@@ -200,7 +201,7 @@ impl Walk<'_> {
         if raw.owner == OWNED_BY_GENERATOR {
             return self.generator_proves(raw);
         }
-        self.stack.contains(raw.address).then_some(())?;
+        self.is_on_stack(raw.address).then_some(())?;
         let end = raw.address + size;
         let ends_before = |inner| end == inner || self.stack.next(end) == inner;
         let proves = match self.inner {
@@ -248,6 +249,12 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether a frame may be on the data stack at `address`.
+    #[inline]
+    fn is_on_stack(&self, address: usize) -> bool {
+        self.stack.contains(address, self.layout.frame.bytes)
+    }
+
     /// Offset of the instruction that a frame executes, or `u32::MAX`.
     fn instruction(&self, raw: &Raw) -> u32 {
         let offset = match (self.layout.chain, self.owner.version >> 16) {
@@ -263,7 +270,7 @@ impl Walk<'_> {
     fn raw(&self, address: usize) -> Option<Raw> {
         let frame = &self.layout.frame;
         let mut copy = [0_u8; 112];
-        let base = if self.trusted || self.stack.contains(address) {
+        let base = if self.trusted || self.is_on_stack(address) {
             address
         } else {
             if !address.is_multiple_of(8) || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
