@@ -1,7 +1,8 @@
 //! SIGTRAP: recording the Python stack at each sample, and obeying what the target itself wishes about the signal.
 //!
-//! The library's handler stays in place and the signal unblocked. The functions by which a program changes that are stood in for: its wishes are kept beside, told to it when it
-//! asks, and obeyed for signals that do not come from sampling.
+//! The library's handler stays in place and the signal unblocked. The functions by which a program changes that
+//! are stood in for: its wishes are kept beside, told to it when it asks, and obeyed for signals that do not
+//! come from sampling.
 
 mod interposed;
 mod wish;
@@ -103,8 +104,8 @@ pub fn install() -> bool {
 
 /// Makes the handler that of the signal (again).
 ///
-/// All signals are blocked while it runs, so that it is never left half-way. It runs on the alternate stack where a thread has one: those threads that run on
-/// stacks too small for a signal have one for this reason.
+/// All signals are blocked while it runs, so that it is never left half-way. It runs on the alternate stack
+/// where a thread has one: those threads that run on stacks too small for a signal have one for this reason.
 pub fn put_handler() -> bool {
     let flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
     let function: unsafe extern "C" fn(c_int, *mut Information, *mut c_void) = handler;
@@ -152,8 +153,8 @@ fn sample(late: bool) {
     );
 }
 
-/// Whether the target's calls about signals are to be changed: not in a process that was made by `vfork`, which has dispositions of its own but shares the
-/// memory.
+/// Whether the target's calls about signals are to be changed: not in a process that was made by `vfork`, which
+/// has dispositions of its own but shares the memory.
 fn is_ours() -> bool {
     handles() && process::is_own()
 }

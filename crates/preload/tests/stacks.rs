@@ -1,4 +1,5 @@
-//! Recorded stacks are what the program says of itself: names, files, lines, and how many native calls they stand for.
+//! Recorded stacks are what the program says of itself: names, files, lines, and how many native calls they
+//! stand for.
 
 mod support;
 

@@ -83,7 +83,8 @@ pub fn find(handle: *mut c_void) -> bool {
 }
 
 impl Interpreter {
-    /// Address of something of the interpreter's C interface; null where it has no such thing. Not for signal handlers.
+    /// Address of something of the interpreter's C interface; null where it has no such thing. Not for signal
+    /// handlers.
     pub fn symbol(&self, name: &CStr) -> *mut c_void {
         symbol(self.handle, name)
     }

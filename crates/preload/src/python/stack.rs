@@ -14,8 +14,8 @@ const CHUNKS: usize = 32;
 
 /// The used part of a thread's newest chunk, and the way to the others.
 ///
-/// The chunks that are linked from the thread state are mapped: the interpreter unlinks one before it frees it, by a call that the
-/// compiler cannot move stores across.
+/// The chunks that are linked from the thread state are mapped: the interpreter unlinks one before it frees it,
+/// by a call that the compiler cannot move stores across.
 #[derive(Debug, Clone, Copy)]
 pub struct DataStack {
     chunk: usize,
@@ -52,8 +52,8 @@ impl DataStack {
             })
     }
 
-    /// Where the frame begins that was pushed after the one that ends at `end`: there, or, where that is the end of a chunk, in the
-    /// next one.
+    /// Where the frame begins that was pushed after the one that ends at `end`: there, or, where that is the
+    /// end of a chunk, in the next one.
     pub fn next(self, end: usize) -> usize {
         let mut newer = end;
         for (chunk, top) in self.chunks() {

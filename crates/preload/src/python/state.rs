@@ -40,8 +40,8 @@ fn candidate(interpreter: &Interpreter, layout: &Layout) -> Option<usize> {
     // SAFETY: the function reads a slot of pthread's (or a variable), and is used by debuggers at any time.
     let own = unsafe { (interpreter.api.this_thread_state)() }.addr();
     if own == 0 {
-        // So the next function is not called in threads that have nothing to do with the interpreter: in a library that
-        // was loaded late, its thread-local variable would be allocated at first use.
+        // So the next function is not called in threads that have nothing to do with the interpreter: in a
+        // library that was loaded late, its thread-local variable would be allocated at first use.
         return None;
     }
     // SAFETY: the function reads a variable: of the thread from 3.12 on, of the process before.
