@@ -37,7 +37,7 @@ type StateFunction = unsafe extern "C" fn() -> *mut c_void;
 pub struct Api {
     /// `PyGILState_GetThisThreadState`.
     pub this_thread_state: StateFunction,
-    /// `PyThreadState_GetUnchecked`, formerly `_PyThreadState_UncheckedGet`.
+    /// `_PyThreadState_UncheckedGet`, used up to 3.11.
     pub current_state: StateFunction,
     /// `Py_IsFinalizing`, formerly `_Py_IsFinalizing`.
     pub is_finalizing: Option<unsafe extern "C" fn() -> c_int>,
@@ -122,9 +122,7 @@ fn api(handle: *mut c_void) -> Option<Api> {
     let address = |name: &CStr| symbol(handle, name).addr();
     Some(Api {
         this_thread_state: function(c"PyGILState_GetThisThreadState")?,
-        current_state: function(c"PyThreadState_GetUnchecked")
-            .or_else(|| function(c"_PyThreadState_UncheckedGet"))
-            // Versions that have neither are not read.
+        current_state: function(c"_PyThreadState_UncheckedGet")
             .or_else(|| function(c"PyGILState_GetThisThreadState"))?,
         is_finalizing: flag(c"Py_IsFinalizing").or_else(|| flag(c"_Py_IsFinalizing")),
         is_initialized: flag(c"Py_IsInitialized")?,
