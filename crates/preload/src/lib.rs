@@ -4,11 +4,41 @@
 //! does nothing. What it does in the target never allocates and never locks.
 //!
 //! This crate is compiled twice: as a shared library without Rust's standard library (`cfg(simprof_preloaded)`), by the build
-//! script; and as an ordinary crate that carries the bytes of that library ([`LIBRARY`]) and the format.
+//! script; and as an ordinary crate that carries the bytes of that library ([`LIBRARY`]) and the format. Tests of the ordinary crate contain the
+//! library's modules too, without the functions that it interposes.
 
 #![cfg_attr(simprof_preloaded, no_std)]
+// The ordinary crate has no beginning and interposes nothing, so its tests use only parts of the modules.
+#![cfg_attr(not(simprof_preloaded), allow(dead_code))]
 
 pub mod format;
+
+#[cfg(any(simprof_preloaded, test))]
+mod codes;
+#[cfg(any(simprof_preloaded, test))]
+mod exec;
+#[cfg(any(simprof_preloaded, test))]
+mod memory;
+#[cfg(any(simprof_preloaded, test))]
+mod process;
+#[cfg(any(simprof_preloaded, test))]
+mod python;
+#[cfg(any(simprof_preloaded, test))]
+mod ring;
+#[cfg(any(simprof_preloaded, test))]
+mod scratch;
+#[cfg(any(simprof_preloaded, test))]
+mod signal;
+#[cfg(any(simprof_preloaded, test))]
+mod start;
+#[cfg(any(simprof_preloaded, test))]
+mod sys;
+#[cfg(any(simprof_preloaded, test))]
+mod table;
+#[cfg(any(simprof_preloaded, test))]
+mod thread;
+#[cfg(any(simprof_preloaded, test))]
+mod tree;
 
 /// The shared library: an ELF file.
 #[cfg(not(simprof_preloaded))]
@@ -18,5 +48,22 @@ pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_
 #[cfg(simprof_preloaded)]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+    // SAFETY: it has no preconditions.
+    unsafe { sys::abort() }
 }
+
+// Rust's own compiled parts name a function that unwinding would call. Nothing unwinds here, and no other definition is to be
+// found when the library is loaded.
+#[cfg(simprof_preloaded)]
+core::arch::global_asm!(
+    ".pushsection .text.rust_eh_personality,\"ax\",@progbits",
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    ".type rust_eh_personality, @function",
+    "rust_eh_personality:",
+    #[cfg(target_arch = "x86_64")]
+    "call abort@PLT",
+    #[cfg(target_arch = "aarch64")]
+    "b abort",
+    ".popsection",
+);

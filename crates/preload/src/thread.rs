@@ -1,0 +1,103 @@
+//! What the library keeps for each thread: a block of thread-local memory that exists from the thread's first
+//! instruction.
+//!
+//! Rust's own thread-local variables need its standard library, and those of a library loaded at run time may
+//! be allocated at first use, which a signal handler must not do. A block of the "initial executable" model is
+//! part of each thread's stack mapping: a library that is loaded when the program starts may have one.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::sys;
+
+/// One thread's block; all zeros when the thread starts.
+///
+/// Only the thread itself uses it, but also from a signal handler that interrupts it: hence atomics, which are
+/// never torn.
+#[repr(C, align(64))]
+pub struct Block {
+    /// The thread's id; valid with the right generation.
+    tid: AtomicU32,
+    /// The generation of processes that `tid` is of: a forked child inherits the block with its parent's id.
+    generation: AtomicU32,
+    /// 1 while the thread itself wishes SIGTRAP to be blocked.
+    pub trap_blocked: AtomicU32,
+    /// 1 where a SIGTRAP of the target's own came meanwhile.
+    pub trap_pending: AtomicU32,
+    /// The thread state that was found to be this thread's, see `python`.
+    pub known_state: core::sync::atomic::AtomicUsize,
+    /// For the module `waits`, to use as it likes.
+    pub waits: [core::sync::atomic::AtomicU64; 4],
+    rest: UnsafeCell<[u64; 9]>,
+}
+
+const BLOCK_BYTES: usize = 128;
+const _: () = assert!(size_of::<Block>() == BLOCK_BYTES && align_of::<Block>() == 64);
+
+core::arch::global_asm!(
+    ".pushsection .tbss.simprof_preload_block,\"awT\",@nobits",
+    ".balign 64",
+    ".type simprof_preload_block, @object",
+    ".local simprof_preload_block",
+    "simprof_preload_block:",
+    ".zero {bytes}",
+    ".size simprof_preload_block, {bytes}",
+    ".popsection",
+    bytes = const BLOCK_BYTES,
+);
+
+/// This thread's block.
+#[inline]
+pub fn block() -> &'static Block {
+    let address: usize;
+    // SAFETY: reads the thread pointer and the block's offset from it; neither memory nor flags of the program
+    // change.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        core::arch::asm!(
+            "mov {address}, qword ptr fs:[0]",
+            "add {address}, qword ptr [rip + simprof_preload_block@GOTTPOFF]",
+            address = out(reg) address,
+            options(nostack, readonly),
+        );
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        core::arch::asm!(
+            "mrs {address}, tpidr_el0",
+            "adrp {offset}, :gottprel:simprof_preload_block",
+            "ldr {offset}, [{offset}, :gottprel_lo12:simprof_preload_block]",
+            "add {address}, {address}, {offset}",
+            address = out(reg) address,
+            offset = out(reg) _,
+            options(nostack, readonly),
+        );
+    }
+    // SAFETY: the block is this thread's, zero or written by it, and lives as long as the thread; the reference
+    // is not sent to others, as nothing here outlives a call.
+    unsafe { &*core::ptr::with_exposed_provenance::<Block>(address) }
+}
+
+/// Counts forks on the way to this process.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// This thread's id, as the process sees it: a system call the first time only.
+#[inline]
+pub fn id() -> u32 {
+    let block = block();
+    let generation = GENERATION.load(Ordering::Relaxed);
+    if block.generation.load(Ordering::Relaxed) != generation {
+        // SAFETY: gettid has no preconditions.
+        let tid = unsafe { sys::syscall(sys::GETTID) } as u32;
+        block.tid.store(tid, Ordering::Relaxed);
+        block.generation.store(generation, Ordering::Relaxed);
+    }
+    block.tid.load(Ordering::Relaxed)
+}
+
+/// To be called in a forked child: its thread has a new id.
+pub fn forked() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    block().trap_pending.store(0, Ordering::Relaxed);
+}

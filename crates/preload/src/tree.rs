@@ -1,0 +1,117 @@
+//! The tree of stacks: a node for each distinct frame called from a distinct stack.
+
+use core::sync::atomic::Ordering;
+
+use crate::format::{NODES, WRITTEN};
+use crate::memory::Memory;
+use crate::table::{intern, mix};
+
+/// One frame of a stack, without its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// The code's number; 0 where the frame could not be read.
+    pub code: u32,
+    /// Offset of the instruction, bytes; `u32::MAX` where it has not started.
+    pub instruction: u32,
+    /// [`crate::format::ENTRY`] or 0.
+    pub flags: u32,
+}
+
+/// The node of `frame` called from `parent`; none where the tree is full.
+#[inline]
+pub fn node(memory: Memory, parent: u32, frame: Frame) -> Option<u32> {
+    let flags = frame.flags | WRITTEN;
+    let low = u64::from(frame.code) | u64::from(frame.instruction) << 32;
+    let hash = mix(mix(0x5851_f42d_4c95_7f2d, low), u64::from(parent) | u64::from(flags) << 32);
+    let is_it = |position: u32| {
+        let Some(node) = memory.nodes().get(position as usize) else { return false };
+        node.parent.load(Ordering::Relaxed) == parent
+            && node.code.load(Ordering::Relaxed) == frame.code
+            && node.instruction.load(Ordering::Relaxed) == frame.instruction
+            && node.flags.load(Ordering::Relaxed) == flags
+    };
+    intern(memory.node_slots(), hash, is_it, || {
+        let position = take(memory)?;
+        let node = &memory.nodes()[position as usize];
+        node.parent.store(parent, Ordering::Relaxed);
+        node.code.store(frame.code, Ordering::Relaxed);
+        node.instruction.store(frame.instruction, Ordering::Relaxed);
+        node.flags.store(flags, Ordering::Release);
+        Some(position)
+    })
+}
+
+/// An unused node. The count stops growing where it ends, so that it never wraps.
+fn take(memory: Memory) -> Option<u32> {
+    let next = &memory.header().nodes;
+    if next.load(Ordering::Relaxed) + 1 >= NODES as u64 {
+        return None;
+    }
+    let position = next.fetch_add(1, Ordering::Relaxed) + 1;
+    (position < NODES as u64).then_some(position as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::memory;
+
+    fn frame(code: u32, instruction: u32) -> Frame {
+        Frame { code, instruction, flags: code & crate::format::ENTRY }
+    }
+
+    #[test]
+    fn equal_frames_of_equal_parents_are_one_node() {
+        let memory = memory::fresh();
+        let root = node(memory, 0, frame(1, 2)).expect("there is room");
+        assert_eq!(node(memory, 0, frame(1, 2)), Some(root));
+        let others = [
+            node(memory, 0, frame(1, 3)),
+            node(memory, 0, frame(2, 2)),
+            node(memory, root, frame(1, 2)),
+            node(memory, 0, Frame { flags: 0, ..frame(1, 2) }),
+        ];
+        let distinct: HashSet<_> = others.into_iter().chain([Some(root)]).collect();
+        assert_eq!(distinct.len(), 5);
+    }
+
+    #[test]
+    fn threads_that_insert_the_same_agree() {
+        const THREADS: usize = 8;
+        const FRAMES: u32 = 2000;
+        let memory = memory::fresh();
+        let barrier = Barrier::new(THREADS);
+        let insert = || {
+            barrier.wait();
+            (0..FRAMES).map(|at| node(memory, at % 7, frame(at / 50 + 1, at))).collect::<Vec<_>>()
+        };
+        let all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(insert)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+        });
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+        let distinct: HashSet<_> = all[0].iter().flatten().collect();
+        assert_eq!(distinct.len(), FRAMES as usize);
+        for (at, position) in (0..FRAMES).zip(&all[0]) {
+            let node = &memory.nodes()[position.expect("there is room") as usize];
+            assert_eq!(node.instruction.load(Ordering::Relaxed), at);
+            assert_eq!(node.parent.load(Ordering::Relaxed), at % 7);
+        }
+    }
+
+    #[test]
+    fn a_full_tree_says_so_and_still_finds() {
+        let memory = memory::fresh();
+        let first = node(memory, 0, frame(1, 1)).expect("there is room");
+        memory.header().nodes.store(NODES as u64 - 2, Ordering::Relaxed);
+        assert_eq!(node(memory, 0, frame(1, 2)), Some(NODES as u32 - 1));
+        for at in 3..10 {
+            assert_eq!(node(memory, 0, frame(1, at)), None);
+        }
+        assert_eq!(node(memory, 0, frame(1, 1)), Some(first));
+        assert!(memory.header().nodes.load(Ordering::Relaxed) < NODES as u64 + 1);
+    }
+}
