@@ -1,0 +1,4 @@
+//! Python programs whose stacks, lines and waits are known, under real interpreters.
+
+mod stacks;
+mod support;
