@@ -18,7 +18,6 @@ static BEFORE: AtomicU32 = AtomicU32::new(state::UNSAMPLED);
 const IGNORED: u32 = 1;
 
 /// Runs `exec`, which returns only where it fails.
-#[cfg_attr(not(simprof_preloaded), allow(dead_code))]
 fn replacing<T>(exec: impl FnOnce() -> T) -> T {
     // A child made by `vfork` has no events.
     let place = process::place().filter(|_| signal::handles() && process::is_own());

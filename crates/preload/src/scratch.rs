@@ -50,3 +50,23 @@ fn take() -> Option<usize> {
 pub fn forked() {
     TAKEN.store(0, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_shares_a_room_and_nobody_waits_for_one() {
+        fn nest(depth: usize) -> usize {
+            let inner = with(|frames| {
+                frames[0].code = depth as u32;
+                let inner = nest(depth + 1);
+                assert_eq!(frames[0].code, depth as u32);
+                inner + 1
+            });
+            inner.unwrap_or(0)
+        }
+        assert_eq!(nest(0), ROOMS);
+        assert_eq!(nest(0), ROOMS);
+    }
+}

@@ -38,10 +38,16 @@ impl DataStack {
         DataStack { chunk, top: if used.contains(&top) { top } else { chunk + DATA } }
     }
 
+    /// Where the newest frame ends.
+    pub fn top(self) -> usize {
+        self.top
+    }
+
     /// Whether a frame may begin at `address`: in the used part of a chunk.
     #[inline]
     pub fn contains(self, address: usize) -> bool {
-        address % 8 == 0 && self.chunks().any(|(chunk, top)| (chunk + DATA..top).contains(&address))
+        address.is_multiple_of(8)
+            && self.chunks().any(|(chunk, top)| (chunk + DATA..top).contains(&address))
     }
 
     /// Where the frame begins that was pushed after the one that ends at `end`: there, or, where that is the end of a chunk, in the
