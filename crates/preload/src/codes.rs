@@ -1,5 +1,5 @@
-//! Code objects in the shared memory: copied at first sight, while they are certainly alive, and found again by what tells them
-//! apart.
+//! Code objects in the shared memory: copied at first sight, while they are certainly alive, and found again by
+//! what tells them apart.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -104,8 +104,8 @@ fn copy(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
     Some(number)
 }
 
-/// Room for so many units of 8 bytes in the arena: its number. What did not fit is counted only up to the end, so the count
-/// never wraps.
+/// Room for so many units of 8 bytes in the arena: its number. What did not fit is counted only up to the end,
+/// so the count never wraps.
 fn take(memory: Memory, units: usize) -> Option<u32> {
     let arena: &AtomicU64 = &memory.header().arena;
     let most = (ARENA_BYTES / 8) as u64;

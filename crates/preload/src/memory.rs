@@ -39,8 +39,8 @@ macro_rules! part {
         $(#[$doc])*
         #[inline]
         pub fn $name(self) -> &'static [$type] {
-            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned; its fields are atomics, for
-            // which all zeros is valid.
+            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned; its fields are
+            // atomics, for which all zeros is valid.
             unsafe { core::slice::from_raw_parts(self.0.add($offset).cast(), $count) }
         }
     };

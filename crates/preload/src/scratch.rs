@@ -1,4 +1,5 @@
-//! Room for the frames of a stack while it is read, taken from a fixed pool: a thread's own stack may be too small for it.
+//! Room for the frames of a stack while it is read, taken from a fixed pool: a thread's own stack may be too
+//! small for it.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};

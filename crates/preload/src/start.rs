@@ -65,8 +65,8 @@ type Hook = Option<unsafe extern "C" fn()>;
 
 /// Makes [`forked`] be called in children. It goes by the name that `pthread_atfork` of a linked program stands for.
 fn register_fork() {
-    // SAFETY: the names are C strings, and the functions have had these types in all versions. The last argument names a module whose
-    // unloading ends the registration: none.
+    // SAFETY: the names are C strings, and the functions have had these types in all versions. The last
+    // argument names a module whose unloading ends the registration: none.
     unsafe {
         let glibc = sys::dlsym(sys::RTLD_DEFAULT, c"__register_atfork".as_ptr());
         if !glibc.is_null() {
@@ -84,8 +84,8 @@ fn register_fork() {
     }
 }
 
-/// An interpreter that is loaded later makes itself known by creating a key for its thread states, when it is initialised.
-/// `caller` is the address that the function returns to.
+/// An interpreter that is loaded later makes itself known by creating a key for its thread states, when it is
+/// initialised. `caller` is the address that the function returns to.
 unsafe extern "C" fn key_created(
     key: *mut c_void,
     destructor: *mut c_void,

@@ -1,6 +1,7 @@
 //! What the library uses of the C library and of Linux, declared here because it is built without any dependency.
 //!
-//! All functions are found when the library is loaded; none of those that the signal handler calls allocates or locks.
+//! All functions are found when the library is loaded; none of those that the signal handler calls allocates or
+//! locks.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
@@ -43,7 +44,8 @@ impl Next {
         Next { name, address: core::sync::atomic::AtomicPtr::new(core::ptr::null_mut()) }
     }
 
-    /// Its address; null where there is none. Looking for it is not for signal handlers, so it is looked for when the library starts.
+    /// Its address; null where there is none. Looking for it is not for signal handlers, so it is looked for
+    /// when the library starts.
     #[inline]
     pub fn get(&self) -> *mut c_void {
         use core::sync::atomic::Ordering::Relaxed;
@@ -156,8 +158,9 @@ pub fn now_ns() -> u64 {
 
 /// Copies memory of this process that may not exist; whether it did. It costs a system call for each page.
 ///
-/// Between the kernel's look at a page and the copy another thread could unmap it. What is read by this way may be a stale pointer only in an instant in which the
-/// thread holds the interpreter's lock, so that the interpreter's own memory is unmapped by nobody.
+/// Between the kernel's look at a page and the copy another thread could unmap it. What is read by this way may
+/// be a stale pointer only in an instant in which the thread holds the interpreter's lock, so that the
+/// interpreter's own memory is unmapped by nobody.
 pub fn copy_checked(address: usize, to: &mut [u8]) -> bool {
     let Some(end) = address.checked_add(to.len()) else { return false };
     let mut word = address & !7;
@@ -178,8 +181,9 @@ const PAGE: usize = 4096;
 
 /// Whether the 8 bytes at `address`, which is a multiple of 8, can be read.
 ///
-/// A signal mask is to be changed to that at the address, in a way that does not exist: the kernel reads the mask first, and so answers either that it cannot be read or that
-/// there is no such way. No other system call is as cheap, and none is as rarely forbidden.
+/// A signal mask is to be changed to that at the address, in a way that does not exist: the kernel reads the
+/// mask first, and so answers either that it cannot be read or that there is no such way. No other system call
+/// is as cheap, and none is as rarely forbidden.
 fn is_readable(address: usize) -> bool {
     const NO_WAY: c_int = -1;
     let kept = KeptErrno::new();

@@ -168,7 +168,8 @@ fn ours(layout: &Layout, name: &str) -> usize {
     }
 }
 
-/// What the program says when it is compiled with an interpreter's headers; none where it has none, or there is no compiler.
+/// What the program says when it is compiled with an interpreter's headers; none where it has none, or there is
+/// no compiler.
 fn headers_of(python: &Path) -> Option<String> {
     let code = "import sysconfig; print(sysconfig.get_path('include'))";
     let output = Command::new(python).args(["-I", "-c", code]).output().ok()?;

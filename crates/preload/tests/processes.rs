@@ -127,15 +127,12 @@ fn memory_of_another_form_is_left_alone() {
 
 #[test]
 fn a_trap_that_nobody_handles_ends_the_process() {
-    for (program, signal) in [
-        ("import os, signal; os.kill(os.getpid(), signal.SIGTRAP); print('alive')", Some(5)),
-        (
-            "import ctypes; ctypes.CDLL(None).raise_ = 0; import signal; signal.signal(signal.SIGTRAP, signal.SIG_IGN); signal.raise_signal(signal.SIGTRAP)",
-            None,
-        ),
-    ] {
-        use std::os::unix::process::ExitStatusExt;
-        let recording = run(&one(), &["-c", program], Options::default());
+    use std::os::unix::process::ExitStatusExt;
+    let raised = "signal.raise_signal(signal.SIGTRAP)";
+    let ignored = format!("signal.signal(signal.SIGTRAP, signal.SIG_IGN); {raised}");
+    for (program, signal) in [(raised, Some(5)), (&ignored, None)] {
+        let program = format!("import signal; {program}");
+        let recording = run(&one(), &["-c", &program], Options::default());
         assert_eq!(recording.output.status.signal(), signal, "{}", text(&recording.output));
     }
 }
@@ -164,6 +161,17 @@ def told(**options):
     return [int(line.split()[1], 16) >> 4 & 1 for line in lines.splitlines()]
 assert told() == [0, 0], told()
 assert told(preexec_fn=lambda: None) == [0, 0], told(preexec_fn=lambda: None)
+pid = os.fork()
+if pid == 0:
+    signal.raise_signal(signal.SIGTRAP)
+assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGTRAP
+signal.signal(signal.SIGTRAP, lambda *_: calls.append(1))
+pid = os.fork()
+if pid == 0:
+    signal.raise_signal(signal.SIGTRAP)
+    os._exit(len(calls))
+assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 3
+signal.signal(signal.SIGTRAP, signal.SIG_DFL)
 pid = os.fork()
 if pid == 0:
     os.execv('/bin/sh', ['sh', '-c', 'test $(( 0x$(grep SigIgn /proc/self/status | cut -f2) & 16 )) = 0'])
@@ -196,14 +204,17 @@ else:
         os.execv('/nonexistent', ['nonexistent'])
     except FileNotFoundError:
         sum(i for i in range(100000))
-    os.execl(sys.executable, sys.executable, '-S', '-c', sys.orig_argv[-2] if hasattr(sys, 'orig_argv') else text, str(left - 1))
+    os.execl(sys.executable, sys.executable, '-S', __file__, str(left - 1))
 ";
 
 #[test]
 fn images_are_replaced_while_they_are_sampled() {
     let python = one();
     let options = Options { rate_hz: 10_000, ..Options::default() };
-    let recording = run(&python, &["-S", "-c", EXECS, "12"], options);
+    let program = tempfile::NamedTempFile::new().expect("there is room");
+    std::fs::write(program.path(), EXECS).expect("there is room");
+    let path = program.path().to_str().expect("it is text");
+    let recording = run(&python, &["-S", path, "12"], options);
     assert_eq!(text(&recording.output), "exit status: 0 arrived\n");
     let states = states(&recording.memory);
     assert_eq!(states.len(), 13);

@@ -48,8 +48,8 @@ unsafe extern "C" fn execle_array(path: Text, arguments: Texts) -> c_int {
     }
 }
 
-/// Functions with arguments of a variable number, which Rust cannot define: those that are in registers are stored before those
-/// on the stack, so that all are an array, which the function given is called with.
+/// Functions with arguments of a variable number, which Rust cannot define: those that are in registers are
+/// stored before those on the stack, so that all are an array, which the function given is called with.
 #[cfg(simprof_preloaded)]
 macro_rules! listed {
     ($($name:ident => $array:ident;)*) => {$(

@@ -1,8 +1,8 @@
 //! Where things are in the interpreter's objects, by version.
 //!
-//! Up to 3.12 by tables taken from the interpreter's headers, which do not change within a minor version. From 3.13 on the interpreter
-//! describes itself at the beginning of `_PyRuntime` (`_Py_DebugOffsets`); what the description lacks is in the table here, and what both
-//! have must agree in a build with the GIL.
+//! Up to 3.12 by tables taken from the interpreter's headers, which do not change within a minor version. From
+//! 3.13 on the interpreter describes itself at the beginning of `_PyRuntime` (`_Py_DebugOffsets`); what the
+//! description lacks is in the table here, and what both have must agree in a build with the GIL.
 
 use crate::format::reason;
 
@@ -11,7 +11,8 @@ use crate::format::reason;
 pub enum Chain {
     /// Frame objects on the heap, each linked after it is complete, from `PyThreadState.frame` (to 3.10).
     Objects,
-    /// Frames on the thread's data stack and in generators, from `PyThreadState.cframe->current_frame`, with a mark of entry (3.11).
+    /// Frames on the thread's data stack and in generators, from `PyThreadState.cframe->current_frame`, with a
+    /// mark of entry (3.11).
     Marked,
     /// As before, with a frame on the native stack before each entry (3.12).
     Shims,

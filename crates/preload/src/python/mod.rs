@@ -37,10 +37,12 @@ type StateFunction = unsafe extern "C" fn() -> *mut c_void;
 pub struct Api {
     /// `PyGILState_GetThisThreadState`.
     pub this_thread_state: StateFunction,
-    /// `PyThreadState_GetUnchecked`, formerly `_PyThreadState_UncheckedGet`.
+    /// `_PyThreadState_UncheckedGet`, used up to 3.11.
     pub current_state: StateFunction,
     /// `Py_IsFinalizing`, formerly `_Py_IsFinalizing`.
     pub is_finalizing: Option<unsafe extern "C" fn() -> c_int>,
+    /// `Py_IsInitialized`.
+    pub is_initialized: unsafe extern "C" fn() -> c_int,
     /// `PyInterpreterState_Head` and `PyInterpreterState_Main`.
     pub interpreters: Option<(StateFunction, StateFunction)>,
     /// Address of `PyCode_Type`.
@@ -81,7 +83,8 @@ pub fn find(handle: *mut c_void) -> bool {
 }
 
 impl Interpreter {
-    /// Address of something of the interpreter's C interface; null where it has no such thing. Not for signal handlers.
+    /// Address of something of the interpreter's C interface; null where it has no such thing. Not for signal
+    /// handlers.
     pub fn symbol(&self, name: &CStr) -> *mut c_void {
         symbol(self.handle, name)
     }
@@ -119,11 +122,10 @@ fn api(handle: *mut c_void) -> Option<Api> {
     let address = |name: &CStr| symbol(handle, name).addr();
     Some(Api {
         this_thread_state: function(c"PyGILState_GetThisThreadState")?,
-        current_state: function(c"PyThreadState_GetUnchecked")
-            .or_else(|| function(c"_PyThreadState_UncheckedGet"))
-            // Versions that have neither are not read.
+        current_state: function(c"_PyThreadState_UncheckedGet")
             .or_else(|| function(c"PyGILState_GetThisThreadState"))?,
         is_finalizing: flag(c"Py_IsFinalizing").or_else(|| flag(c"_Py_IsFinalizing")),
+        is_initialized: flag(c"Py_IsInitialized")?,
         interpreters: function(c"PyInterpreterState_Head")
             .zip(function(c"PyInterpreterState_Main")),
         code_type: non_null(symbol(handle, c"PyCode_Type"))?.addr(),
