@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,10 @@ use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{News, Order, Remains, Target};
 use crate::marks::{Marked, Marks};
 use crate::output::{Output, Written};
+use crate::preload::{self, Loadable};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
-use crate::{Cancel, Outcome, RecordError, program};
+use crate::{Cancel, Outcome, Preload, RecordError, program};
 
 /// How often a request to cancel, or the time-out, is looked at, and marks are read: at 40 Hz the
 /// memory for marks holds 1.3 million a second.
@@ -47,6 +49,9 @@ pub struct Launch {
     pub resources: Option<Duration>,
     /// How to sample stacks; not at all where none.
     pub sampling: Option<Sampling>,
+    /// What the library that is loaded into the target does there; [`Preload::python`] wherever stacks are sampled, unless
+    /// nothing may be loaded.
+    pub preload: Preload,
     /// How to start the guardian.
     pub guardian: Guardian,
     /// Whether the target may mark its steps with `simprof-probe`.
@@ -134,11 +139,20 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     if let Some(marks) = &marks {
         target.environment.insert(marks_variable(), marks.path());
     }
+    let (loadable, load_warning) = loadable(launch, &program);
+    if let Some(loadable) = &loadable {
+        target.environment.extend(loadable.environment(&launch.environment));
+    }
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
     let mut run = Run { launch, program, cancel, handle, marks, ended_by: None, killed_at: None };
     let pid = run.ready()?;
-    let stacks = launch.sampling.map(|sampling| sample::Sampler::open(pid, &sampling));
+    let stacks = launch
+        .sampling
+        .map(|sampling| sample::Sampler::open_with(pid, &sampling, loadable.as_ref()));
+    if let (Some(loadable), Some(Err(_))) = (&loadable, &stacks) {
+        loadable.ask_for_nothing_sampled();
+    }
     let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
     sampler.iter().for_each(Sampler::begin);
@@ -151,7 +165,9 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let target_cpu_ns = remains.user_ns + remains.system_ns;
     let stacks = stacks.map(|sampler| sampler.and_then(|sampler| sampler.finish(target_cpu_ns)));
     let observed = Observed { remains, sampled, written, marked, stacks };
-    Ok(run.recording(start_ns, end_ns, observed))
+    let mut recording = run.recording(start_ns, end_ns, observed);
+    recording.warnings.extend(load_warning);
+    Ok(recording)
 }
 
 /// One run from its guardian's start on.
@@ -320,8 +336,31 @@ fn target(launch: &Launch, program: &Path, run_value: &str) -> Target {
         program: program.as_os_str().as_bytes().to_vec(),
         argv: launch.argv.clone(),
         directory: launch.directory.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
-        without: vec![marks_variable()],
+        without: vec![marks_variable(), preload::variable()],
         environment,
+        open_files: sample::original_file_limit(),
+    }
+}
+
+/// What the target is to load, and a sentence where it should but cannot.
+fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<String>) {
+    let wanted = launch.preload.with_sampling(launch.sampling.is_some());
+    if !wanted.is_wanted() {
+        return (None, None);
+    }
+    if program::interpreter(program).is_some_and(|loader| loader.contains("ld-musl")) {
+        let sentence = "The target uses the musl C library, which simprof's library cannot be loaded beside: Python frames, \
+                        waits and scripts are missing; use an interpreter that is built for the GNU C library.";
+        return (None, Some(sentence.to_owned()));
+    }
+    match Loadable::create(&wanted, launch.directory.as_deref()) {
+        Ok(loadable) => (Some(Arc::new(loadable)), None),
+        Err(error) => {
+            let sentence = format!(
+                "Nothing could be loaded into the target ({error}): Python frames, waits and scripts are missing."
+            );
+            (None, Some(sentence))
+        }
     }
 }
 

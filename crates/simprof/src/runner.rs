@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use simprof_measure::grid::Parameters;
 use simprof_model::Value;
 use simprof_record::sample::{Recorder, Sampling};
-use simprof_record::{Cancel, Guardian, Launch, Outcome, RecordError, Recording, launch};
+use simprof_record::{Cancel, Guardian, Launch, Outcome, Preload, RecordError, Recording, launch};
 
 use crate::configuration::{ConfigurationError, Original};
 use crate::folder::Scratch;
@@ -211,6 +211,7 @@ impl Runner {
             timeout: Some(self.timeout),
             sampling,
             resources,
+            preload: Preload::python(),
             marks: true,
             step_pattern: self.step_pattern.clone(),
             guardian: Guardian {

@@ -33,6 +33,7 @@ fn record(folder: &Path, argv: &[String]) -> ExitCode {
             exe: "/proc/self/exe".into(),
             arguments: vec!["--guardian".to_owned()],
         },
+        preload: Default::default(),
         marks: true,
         step_pattern: None,
     };

@@ -35,6 +35,8 @@ pub struct Target {
     pub without: Vec<String>,
     /// Variables that it gets, replacing those of the recorder's environment.
     pub environment: BTreeMap<String, String>,
+    /// Its soft limit of open files, where that is not to be the recorder's own.
+    pub open_files: Option<u64>,
 }
 
 /// From the guardian.

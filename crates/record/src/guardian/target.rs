@@ -33,6 +33,7 @@ struct Prepared {
     argv: Vec<CString>,
     environment: Vec<CString>,
     directory: Option<CString>,
+    open_files: Option<libc::rlimit>,
 }
 
 impl Waiting {
@@ -106,8 +107,17 @@ impl Prepared {
                 .collect::<io::Result<_>>()?,
             environment,
             directory: target.directory.clone().map(CString::new).transpose()?,
+            open_files: target.open_files.and_then(open_files),
         })
     }
+}
+
+/// The limit of open files with its soft part changed.
+fn open_files(soft: u64) -> Option<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    (status == 0).then(|| libc::rlimit { rlim_cur: soft.min(limit.rlim_max), ..limit })
 }
 
 fn variable(mut name: OsString, value: OsString) -> io::Result<CString> {
@@ -152,6 +162,9 @@ unsafe fn become_target(
             libc::_exit(127);
         }
         restore_signals();
+        if let Some(limit) = &prepared.open_files {
+            libc::setrlimit(libc::RLIMIT_NOFILE, limit);
+        }
         let mut byte = 0u8;
         if libc::read(go, (&raw mut byte).cast(), 1) != 1 {
             libc::_exit(127);

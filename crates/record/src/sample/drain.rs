@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::merge::{self, View};
 use super::observer::{Observer, Trace};
+use super::python::Listener;
 use super::ring::Ring;
 
 /// How long a record may take from its time stamp until it is visible.
@@ -22,6 +23,7 @@ const PENDING: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Source {
     pub fd: std::os::fd::OwnedFd,
+    pub cpu: u32,
     pub ring: Ring,
     /// Whether it carries what happens to processes, rather than samples.
     pub lifecycle: bool,
@@ -36,26 +38,32 @@ pub(super) struct Drained {
 }
 
 /// Drains until a byte arrives at `stop`, then takes what is left and returns.
-pub(super) fn run(mut sources: Vec<Source>, stop: RawFd, samples: &AtomicU64) -> Drained {
+pub(super) fn run(
+    sources: Vec<Source>,
+    mut listener: Option<Listener>,
+    stop: RawFd,
+    samples: &AtomicU64,
+) -> Drained {
     ask_for_priority();
-    let mut observer = Observer::new();
-    let mut malformed = 0;
-    let mut fds = poll_set(&sources, stop);
+    let mut fds = poll_set(&sources, stop, listener.as_ref());
+    let mut drain = Drain { sources, observer: Observer::new(), malformed: 0 };
     let mut timeout = IDLE;
     loop {
         let stopped = sleep(&mut fds, timeout);
         let started = Instant::now();
+        drain.serve(listener.as_mut());
         let horizon = if stopped { u64::MAX } else { now_ns().saturating_sub(SETTLE_NS) };
-        let round = drain_once(&mut sources, horizon, &mut observer);
-        malformed += round.malformed;
-        samples.store(observer.samples() as u64, Ordering::Relaxed);
-        if stopped || pause(&mut fds[..1], started) {
-            drain_once(&mut sources, u64::MAX, &mut observer);
+        let pending = drain.once(listener.as_mut(), horizon);
+        samples.store(drain.observer.samples() as u64, Ordering::Relaxed);
+        if stopped || drain.pause(&mut fds[..LISTENED], listener.as_mut(), started) {
+            drain.once(listener.as_mut(), u64::MAX);
             break;
         }
-        timeout = if round.pending { PENDING } else { IDLE };
+        timeout = if pending { PENDING } else { IDLE };
     }
-    Drained { trace: observer.into_trace(malformed), cpu_ns: thread_cpu_ns() }
+    let Drain { mut observer, malformed, .. } = drain;
+    let told = listener.map(|listener| listener.finish(&mut observer));
+    Drained { trace: observer.into_trace(malformed, told), cpu_ns: thread_cpu_ns() }
 }
 
 /// Asks to run ahead of a target that has more threads than there are CPUs.
@@ -67,40 +75,76 @@ fn ask_for_priority() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, AHEAD) };
 }
 
-/// What one pass over the buffers left.
-struct Round {
-    pending: bool,
+/// The buffers, and what was read from them.
+struct Drain {
+    sources: Vec<Source>,
+    observer: Observer,
     malformed: u64,
 }
 
-/// Hands on every record that is older than the horizon and gives its room back.
-fn drain_once(sources: &mut [Source], horizon_ns: u64, observer: &mut Observer) -> Round {
-    let mut views: Vec<View<'_>> = sources.iter().map(|source| source.ring.view()).collect();
-    merge::merge(&mut views, horizon_ns, |record| observer.handle(record));
-    let malformed = views.iter().map(View::malformed).sum();
-    let ends: Vec<_> = views.iter().map(|view| (view.tail(), view.is_empty())).collect();
-    let mut pending = false;
-    for (source, (tail, empty)) in sources.iter_mut().zip(ends) {
-        source.ring.release(tail);
-        pending |= source.lifecycle && !empty;
+impl Drain {
+    /// Hands on every record that is older than the horizon and gives its room back. True where a record about processes
+    /// waits to become so old.
+    fn once(&mut self, mut listener: Option<&mut Listener>, horizon_ns: u64) -> bool {
+        let Self { sources, observer, malformed } = self;
+        listener.iter_mut().for_each(|listener| listener.hear());
+        let mut views: Vec<View<'_>> = sources.iter().map(|source| source.ring.view()).collect();
+        merge::merge(&mut views, horizon_ns, |record| {
+            if let Some(listener) = &mut listener {
+                listener.advance(record.time_ns, observer);
+            }
+            observer.handle(record);
+        });
+        if let Some(listener) = listener {
+            listener.advance(horizon_ns, observer);
+            listener.release(observer);
+        }
+        *malformed += views.iter().map(View::malformed).sum::<u64>();
+        let ends: Vec<_> = views.iter().map(|view| (view.tail(), view.is_empty())).collect();
+        let mut pending = false;
+        for (source, (tail, empty)) in sources.iter_mut().zip(ends) {
+            source.ring.release(tail);
+            pending |= source.lifecycle && !empty;
+        }
+        pending
     }
-    Round { pending, malformed }
+
+    /// Answers processes that ask to be sampled.
+    fn serve(&mut self, listener: Option<&mut Listener>) {
+        if let Some(listener) = listener {
+            listener.serve(&mut self.observer);
+        }
+    }
+
+    /// Sleeps the rest of the shortest interval between two rounds; true when told to stop. Processes that ask are answered
+    /// at once: they wait for it.
+    fn pause(
+        &mut self,
+        fds: &mut [libc::pollfd],
+        mut listener: Option<&mut Listener>,
+        started: Instant,
+    ) -> bool {
+        while let Some(rest) = PAUSE.checked_sub(started.elapsed()).filter(|rest| !rest.is_zero()) {
+            if sleep(fds, rest.max(Duration::from_millis(1))) {
+                return true;
+            }
+            self.serve(listener.as_deref_mut());
+        }
+        false
+    }
 }
 
-/// The descriptors to wait for: `stop` first, then every source.
-fn poll_set(sources: &[Source], stop: RawFd) -> Vec<libc::pollfd> {
-    std::iter::once(stop)
+/// How many of the descriptors are waited for even between two rounds.
+const LISTENED: usize = 2;
+
+/// The descriptors to wait for: `stop` first, then who asks to be sampled, then every source.
+fn poll_set(sources: &[Source], stop: RawFd, listener: Option<&Listener>) -> Vec<libc::pollfd> {
+    // Descriptors below zero are ignored.
+    [stop, listener.map_or(-1, Listener::fd)]
+        .into_iter()
         .chain(sources.iter().map(|source| source.fd.as_raw_fd()))
         .map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
         .collect()
-}
-
-/// Sleeps the rest of the shortest interval between two rounds; true when told to stop.
-fn pause(stop: &mut [libc::pollfd], started: Instant) -> bool {
-    match PAUSE.checked_sub(started.elapsed()) {
-        Some(rest) => sleep(stop, rest),
-        None => false,
-    }
 }
 
 /// Sleeps until a descriptor is ready or the time is over; true when told to stop.

@@ -1,7 +1,7 @@
 //! The perf events that are opened on a target: what they count and what their records carry.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use linux_perf_event_reader::{
     BranchSampleFormat, Endianness, ReadFormat, RecordIdParseInfo, RecordParseInfo, SampleFormat,
@@ -52,7 +52,8 @@ impl Event {
             }
         }
         attr.sample_type = u64::from(
-            bindings::PERF_SAMPLE_IP
+            bindings::PERF_SAMPLE_IDENTIFIER
+                | bindings::PERF_SAMPLE_IP
                 | bindings::PERF_SAMPLE_TID
                 | bindings::PERF_SAMPLE_TIME
                 | bindings::PERF_SAMPLE_CPU
@@ -72,6 +73,35 @@ impl Event {
         }
         attr
     }
+
+    /// The request for the same samples of a process that runs Python, which is told of each by a signal (SIGTRAP) in the
+    /// very thread, before it executes another instruction of user code.
+    ///
+    /// It is not for children, which ask by themselves, and ends with the program that asked: the signal would kill another.
+    pub fn signalling_attr(self, rate_hz: u32, stack_bytes: u32) -> perf_event_attr {
+        let mut attr = self.sampling_attr(rate_hz, stack_bytes);
+        attr.set_enable_on_exec(0);
+        attr.set_inherit_thread(1);
+        attr.set_remove_on_exec(1);
+        attr.set_sigtrap(1);
+        if !signals_wait_for_system_calls() {
+            attr.set_exclude_kernel(1);
+        }
+        attr
+    }
+}
+
+/// Whether the kernel delivers the signal of a sample that hits within a system call after that call (Linux 6.1); before,
+/// it interrupts the call.
+pub(super) fn signals_wait_for_system_calls() -> bool {
+    kernel_version().is_none_or(|version| version >= (6, 1))
+}
+
+/// The running kernel's version.
+pub(super) fn kernel_version() -> Option<(u32, u32)> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let mut numbers = text.split(['.', '-', '\n']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// The request for what happens to processes: forks, names, mappings, ends.
@@ -129,14 +159,44 @@ pub(super) fn open(attr: &perf_event_attr, pid: u32, cpu: u32) -> io::Result<Own
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The number by which records name an event, and what it was inherited to.
+pub(super) fn id(event: &OwnedFd) -> io::Result<u64> {
+    let mut id = 0_u64;
+    // SAFETY: the descriptor is of an event, and `id` is a valid place for the answer.
+    check(unsafe { sys::ioctls::ID(event.as_raw_fd(), &raw mut id) })?;
+    Ok(id)
+}
+
+/// Lets an event write into the buffer of another on the same CPU.
+pub(super) fn redirect(event: &OwnedFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: both descriptors are of events; no memory is involved.
+    check(unsafe { sys::ioctls::SET_OUTPUT(event.as_raw_fd(), to) })
+}
+
+/// Starts an event, and what was inherited from it.
+pub(super) fn enable(event: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the descriptor is of an event; no memory is involved.
+    check(unsafe { sys::ioctls::ENABLE(event.as_raw_fd(), 0) })
+}
+
+/// Stops an event, and what was inherited from it.
+pub(super) fn disable(event: RawFd) -> io::Result<()> {
+    // SAFETY: the descriptor is of an event; no memory is involved.
+    check(unsafe { sys::ioctls::DISABLE(event, 0) })
+}
+
+fn check(status: libc::c_int) -> io::Result<()> {
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// How the records of an event are laid out.
 pub(super) fn layout(attr: &perf_event_attr) -> RecordParseInfo {
     let words =
         |kinds: SampleFormat| 8 * u8::try_from(kinds.bits().count_ones()).unwrap_or(u8::MAX);
     let sample_format = SampleFormat::from_bits_truncate(attr.sample_type);
-    let trailer = SampleFormat::TID | SampleFormat::TIME | SampleFormat::CPU;
-    let after_time = SampleFormat::TIME | SampleFormat::CPU;
-    let before_time = SampleFormat::IP | SampleFormat::TID;
+    let after_time = SampleFormat::TIME | SampleFormat::CPU | SampleFormat::IDENTIFIER;
+    let trailer = SampleFormat::TID | after_time;
+    let before_time = SampleFormat::IDENTIFIER | SampleFormat::IP | SampleFormat::TID;
     RecordParseInfo {
         endian: if cfg!(target_endian = "little") {
             Endianness::LittleEndian

@@ -17,6 +17,7 @@ mod merge;
 mod module;
 mod observer;
 mod profile;
+mod python;
 mod raw_stacks;
 mod ring;
 mod sampler;
@@ -26,8 +27,10 @@ mod symbols;
 mod unwind;
 
 pub use error::{Refusal, SampleError};
+pub(crate) use ladder::probe_signalling;
 pub use ladder::{EventProbe, probe_events};
 pub use profile::{Samples, symbolise};
+pub(crate) use python::original_file_limit;
 pub use sampler::Sampler;
 
 /// Whether the debug information of the program at `path`, whose bytes are `data`, is installed as a

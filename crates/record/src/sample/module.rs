@@ -14,6 +14,8 @@ use object::elf;
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
 
+use crate::preload;
+
 /// Position in [`ModuleTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ModuleIndex(pub u32);
@@ -26,6 +28,9 @@ impl ModuleIndex {
     /// Addresses where nothing is known to be mapped.
     pub const UNKNOWN: Self = Self(2);
 }
+
+/// The name of the library that the profiler loads into targets.
+pub(super) const PROBE: &str = "[simprof]";
 
 /// A mapping of a file into a process, as the kernel reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,9 +93,12 @@ impl ModuleTable {
         if let Some(&index) = self.known.get(&key) {
             return index;
         }
-        let path = mapping.path.trim_end_matches(" (deleted)").to_owned();
-        let image = open_image(mapping, &path, self.started);
-        self.modules.push(ModuleFile { path, identity: mapping.identity, image });
+        let path = mapping.path.trim_end_matches(" (deleted)");
+        let (path, image) = match path {
+            preload::LIBRARY_PATH => (PROBE, own_library()),
+            _ => (path, open_image(mapping, path, self.started)),
+        };
+        self.modules.push(ModuleFile { path: path.to_owned(), identity: mapping.identity, image });
         let index = ModuleIndex(
             u32::try_from(self.modules.len() - 1).expect("fewer than 2^32 files are mapped"),
         );
@@ -363,6 +371,11 @@ fn was_replaced(file: &File, inode: u64, started: SystemTime) -> bool {
     let started = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let changed = u64::try_from(metadata.ctime()).unwrap_or(0);
     metadata.ino() != inode && changed >= started
+}
+
+/// The library that targets load, whose file has no path.
+fn own_library() -> Option<Image> {
+    Image::parse(SharedBytes::from_vec(simprof_preload::LIBRARY.to_vec()))
 }
 
 /// The code that the kernel maps into every process; ours is the same as the target's.

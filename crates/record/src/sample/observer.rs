@@ -1,6 +1,7 @@
 //! Follows the target's processes through its records, and turns samples into interned stacks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 
 use linux_perf_event_reader::constants::{
@@ -14,6 +15,7 @@ use linux_perf_event_reader::{
 use super::address_space::AddressSpace;
 use super::merge::TimedRecord;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
+use super::python::{Attached, Told};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
 use super::unwind::{Registers, WalkEnd, Walker};
 
@@ -22,8 +24,8 @@ const PROT_EXEC: u32 = libc::PROT_EXEC as u32;
 /// Addresses from here on are marks between the parts of a call chain (PERF_CONTEXT_MAX).
 const CONTEXT_MARKS: u64 = -4095_i64 as u64;
 
-/// Where a sample says how long its call chain is: after address, thread, time, CPU and period.
-const CALLCHAIN_OFFSET: usize = 40;
+/// Where a sample says how long its call chain is: after event, address, thread, time, CPU and period.
+const CALLCHAIN_OFFSET: usize = 48;
 
 /// A sample, its stack interned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,10 @@ pub(super) struct RawSample {
     pub thread: u32,
     pub stack: Option<RawStackId>,
     pub end: WalkEnd,
+    /// Whether it hit within the kernel.
+    pub in_kernel: bool,
+    /// Its Python stack; [`Attached::Lost`] until stacks and samples are joined, where one is to come.
+    pub python: Attached,
 }
 
 /// A thread that was seen.
@@ -65,6 +71,8 @@ pub(super) struct Trace {
     pub samples: Vec<RawSample>,
     pub threads: Vec<RawThread>,
     pub counts: Counts,
+    /// What processes that run Python told, where they were asked.
+    pub told: Option<Told>,
 }
 
 /// A process that lives.
@@ -88,6 +96,12 @@ pub(super) struct Observer {
     walker: Walker,
     /// Code addresses of the sample in hand, leaf first.
     addresses: Vec<u64>,
+    /// Events that processes which run Python are sampled by.
+    python_events: HashSet<u64>,
+    /// Those processes, and since when: samples of them by other events are of no use any more.
+    armed: HashMap<u32, u64>,
+    /// Processes that ended, or run another program, and when.
+    ended: Vec<(u32, u64)>,
 }
 
 impl Observer {
@@ -99,12 +113,45 @@ impl Observer {
                 samples: Vec::new(),
                 threads: Vec::new(),
                 counts: Counts::default(),
+                told: None,
             },
             processes: HashMap::new(),
             thread_ids: HashMap::new(),
             walker: Walker::new(),
             addresses: Vec::new(),
+            python_events: HashSet::new(),
+            armed: HashMap::new(),
+            ended: Vec::new(),
         }
+    }
+
+    /// Knows an event as one of those by which processes that run Python are sampled.
+    pub fn python_event(&mut self, id: u64) {
+        self.python_events.insert(id);
+    }
+
+    /// From this time on, `pid` is sampled by such events.
+    pub fn arm(&mut self, pid: u32, since_ns: u64) {
+        self.armed.insert(pid, since_ns);
+    }
+
+    /// Whether no process but this one is known to live.
+    pub fn is_alone(&self, pid: u32) -> bool {
+        self.processes.keys().all(|&other| other == pid)
+    }
+
+    /// The processes that ended, or began to run another program, since the last call, and when.
+    pub fn take_ended(&mut self) -> Vec<(u32, u64)> {
+        mem::take(&mut self.ended)
+    }
+
+    /// The frame of a code address of a process, where code is known to be mapped.
+    pub fn frame_in(&mut self, pid: u32, address: u64) -> Option<RawFrameId> {
+        let process = self.processes.get_mut(&pid)?;
+        process
+            .space
+            .contains(address)
+            .then(|| Arc::make_mut(&mut process.space).frame_at(address, &mut self.trace.stacks))
     }
 
     /// How many samples came so far.
@@ -113,8 +160,9 @@ impl Observer {
     }
 
     /// Ends the recording; `malformed` is what the reading of the buffers counted.
-    pub fn into_trace(mut self, malformed: u64) -> Trace {
+    pub fn into_trace(mut self, malformed: u64, told: Option<Told>) -> Trace {
         self.trace.counts.malformed += malformed;
+        self.trace.told = told;
         self.trace
     }
 
@@ -133,9 +181,9 @@ impl Observer {
         match timed.record.parse() {
             Ok(EventRecord::Sample(sample)) => self.sample(timed.time_ns, &sample),
             Ok(EventRecord::Mmap2(mapping)) => self.mapping(&mapping),
-            Ok(EventRecord::Comm(name)) => self.name(&name),
+            Ok(EventRecord::Comm(name)) => self.name(timed.time_ns, &name),
             Ok(EventRecord::Fork(fork)) => self.fork(&fork),
-            Ok(EventRecord::Exit(exit)) => self.exit(&exit),
+            Ok(EventRecord::Exit(exit)) => self.exit(timed.time_ns, &exit),
             Ok(EventRecord::Lost(lost)) if is_sampling => {
                 add(&mut self.trace.counts.lost_samples, lost.count);
             }
@@ -153,11 +201,27 @@ impl Observer {
             self.trace.counts.malformed += 1;
             return;
         };
+        let by_python_event = sample.id.is_some_and(|id| self.python_events.contains(&id));
+        if !by_python_event && self.armed.get(&pid).is_some_and(|&since_ns| since_ns <= time_ns) {
+            return;
+        }
         let thread = self.thread(pid, tid);
         let (parent, end) = self.user_stack(pid, sample);
         let stack = self.kernel_stack(parent, sample);
         let period = sample.period.unwrap_or(1);
-        self.trace.samples.push(RawSample { time_ns, period, thread, stack, end });
+        let in_kernel = sample.cpu_mode == CpuMode::Kernel;
+        let python = if by_python_event { Attached::Lost } else { Attached::None };
+        let sample = RawSample { time_ns, period, thread, stack, end, in_kernel, python };
+        self.trace.samples.push(sample);
+    }
+
+    /// A process runs its program no more: by an exec, or since it ended.
+    fn end(&mut self, pid: u32, time_ns: u64) {
+        // It may have been armed anew meanwhile: the records of processes are read late.
+        if self.armed.get(&pid).is_some_and(|&since_ns| since_ns <= time_ns) {
+            self.armed.remove(&pid);
+            self.ended.push((pid, time_ns));
+        }
     }
 
     /// Unwinds the user part of a sample.
@@ -232,9 +296,10 @@ impl Observer {
         Arc::make_mut(&mut process.space).map(&mapping, module, &self.trace.modules);
     }
 
-    fn name(&mut self, record: &CommOrExecRecord<'_>) {
+    fn name(&mut self, time_ns: u64, record: &CommOrExecRecord<'_>) {
         let (Some(pid), Some(tid)) = (id(Some(record.pid)), id(Some(record.tid))) else { return };
         if record.is_execve {
+            self.end(pid, time_ns);
             self.processes.insert(pid, Process::new());
         }
         let thread = self.thread(pid, tid);
@@ -260,12 +325,13 @@ impl Observer {
         self.trace.threads[thread as usize].name = name;
     }
 
-    fn exit(&mut self, record: &ForkOrExitRecord) {
+    fn exit(&mut self, time_ns: u64, record: &ForkOrExitRecord) {
         let Some(pid) = id(Some(record.pid)) else { return };
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.threads = process.threads.saturating_sub(1);
         if process.threads == 0 {
             self.processes.remove(&pid);
+            self.end(pid, time_ns);
         }
     }
 
@@ -389,7 +455,7 @@ mod tests {
         const USER: u16 = 2;
         let mut registers = [0; 17];
         (registers[8], registers[7]) = (ip, 0x7fff_0000);
-        let head = words(&[ip, pair(pid, pid), 1, 0, 1_000_000, 0, 2]);
+        let head = words(&[3, ip, pair(pid, pid), 1, 0, 1_000_000, 0, 2]);
         let body = [head, words(&registers), words(&[16, 0, 0, 0])].concat();
         give(observer, RecordType::SAMPLE, USER, &body, sampling());
         let trace = &observer.trace;

@@ -6,15 +6,18 @@ use std::time::Instant;
 use object::Object;
 use object::read::elf::ElfFile64;
 use simprof_model::{
-    Frame, FrameId, Function, FunctionKind, ModuleId, Profile, ProfileBuilder, Provenance, StackId,
+    Frame, Function, FunctionKind, ModuleId, Profile, ProfileBuilder, Provenance, StackId,
     StackSample, WeightKind,
 };
 
 use super::debug_file::hexadecimal;
 use super::event::{Clock, Event};
 use super::kallsyms::KernelSymbols;
+use super::module::PROBE;
 use super::module::{ModuleFile, ModuleIndex};
 use super::observer::{RawSample, Trace};
+use super::python::{self, Expanded, Role, Weaver};
+use super::symbol_table;
 use super::symbolise::{self, Symbolised};
 use super::symbols::Symbols;
 use super::unwind::WalkEnd;
@@ -80,28 +83,41 @@ pub fn symbolise(runs: Vec<Samples>) -> Profile {
 /// Builds the profile of a recording.
 fn build(trace: &Trace, circumstances: Circumstances, symbols: &Symbols) -> Profile {
     let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
-    let frames = symbolised_frames(trace, symbols, &mut builder);
-    let stacks = Stacks::build(trace, &frames, &mut builder);
+    let expansions = symbolised_frames(trace, symbols, &mut builder);
+    let stacks = Stacks::build(trace, &expansions, &mut builder);
+    let mut weaver = Weaver::new(trace, &expansions);
     let threads: Vec<_> = trace
         .threads
         .iter()
         .map(|thread| builder.thread(thread.pid, thread.tid, &thread.name))
         .collect();
     let weights = weights(&trace.samples, circumstances.event.clock, circumstances.target_cpu_ns);
+    let mut truncated = 0;
     for (sample, weight) in trace.samples.iter().zip(weights) {
-        let stack = sample.stack.map(|stack| stacks.ids[stack.0 as usize]);
+        let is_cut = stacks.is_cut(sample);
+        let merged = weaver.as_mut().and_then(|weaver| weaver.stack(sample, is_cut, &mut builder));
+        let native = || sample.stack.map(|stack| stacks.ids[stack.0 as usize]);
+        let stack = merged.map_or_else(native, |merged| merged.stack);
+        truncated += u64::from(merged.map_or(is_cut, |merged| !merged.whole));
         let thread = threads[sample.thread as usize];
         builder.sample(StackSample { time_ns: sample.time_ns, thread, stack, weight });
     }
-    *builder.provenance() = provenance(trace, &stacks, circumstances);
+    let mut provenance = Provenance { truncated, ..provenance(trace, &stacks, circumstances) };
+    if let Some(mut weaver) = weaver {
+        weaver.add_waits(&mut builder);
+        let (python, warnings) = weaver.finish();
+        provenance.python = python;
+        provenance.warnings.extend(warnings);
+    }
+    *builder.provenance() = provenance;
     builder.finish()
 }
 
 /// The frames that one raw frame stands for.
 #[derive(Debug, Default, Clone)]
-struct Expansion {
+pub(super) struct Expansion {
     /// Innermost first.
-    frames: Vec<FrameId>,
+    pub frames: Vec<Expanded>,
     named: bool,
     is_root: bool,
 }
@@ -125,11 +141,12 @@ fn symbolised_frames(
         } else {
             let file = trace.modules.get(index);
             let module = builder.module(&file.path, build_id(file));
+            let world = if trace.told.is_some() { World::of(file) } else { World::Other };
             for (address, position) in places {
                 let found = symbols.at(file, address);
                 let kind =
                     if found.named { FunctionKind::Native } else { FunctionKind::Unsymbolised };
-                expansions[position] = expand(found, module, address, kind, builder);
+                expansions[position] = expand(found, (module, world), address, kind, builder);
             }
         }
     }
@@ -149,18 +166,53 @@ fn expand_kernel(
         let module = builder.module(symbol.map_or("[kernel]", |s| s.module), None);
         let found = Symbolised { places: vec![symbolise::place(name)], named: symbol.is_some() };
         let offset = address.wrapping_sub(base);
+        let module = (module, World::Other);
         expansions[position] = expand(&found, module, offset, FunctionKind::Kernel, builder);
+    }
+}
+
+/// Which part of the target a module is, as far as Python is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum World {
+    /// It has the interpreter.
+    Interpreter,
+    /// It is the library that the profiler loads.
+    Probe,
+    Other,
+}
+
+impl World {
+    fn of(module: &ModuleFile) -> Self {
+        match &module.image {
+            _ if module.path == PROBE => World::Probe,
+            Some(image) if symbol_table::defines(image.bytes(), python::is_evaluation) => {
+                World::Interpreter
+            }
+            _ => World::Other,
+        }
+    }
+
+    /// The role of one of its functions.
+    fn role(self, function: &str, named: bool) -> Role {
+        match self {
+            World::Probe => Role::Probe,
+            // Without a name it tells nothing.
+            World::Interpreter if !named => Role::Plumbing,
+            _ => python::role(function, self == World::Interpreter),
+        }
     }
 }
 
 fn expand(
     found: &Symbolised,
-    module: ModuleId,
+    (module, world): (ModuleId, World),
     address: u64,
     kind: FunctionKind,
     builder: &mut ProfileBuilder,
 ) -> Expansion {
     let outermost = found.places.len() - 1;
+    let is_evaluation = |name: &str| world.role(name, found.named) == Role::Evaluation;
+    let in_evaluation = is_evaluation(&found.places[outermost].function.name);
     let frames = found.places.iter().enumerate().map(|(depth, place)| {
         let name = builder.string(&place.function.name);
         let declared = place.function.file.get().map(|file| builder.string(file));
@@ -169,7 +221,12 @@ fn expand(
             builder.function(Function { name, module: Some(module), file: declared, line, kind });
         let file = place.file.as_ref().map(|file| builder.string(file));
         let inlined = depth != outermost;
-        builder.frame(Frame { function, line: place.line, file, address, inlined })
+        let role = match world.role(&place.function.name, found.named) {
+            _ if inlined && in_evaluation => Role::Instruction,
+            role => role,
+        };
+        let frame = builder.frame(Frame { function, line: place.line, file, address, inlined });
+        Expanded { frame, role, in_interpreter: world == World::Interpreter }
     });
     let frames = frames.collect();
     let is_root = ROOTS.contains(&found.places[outermost].function.name.as_str());
@@ -207,12 +264,18 @@ impl Stacks {
                 .frames
                 .iter()
                 .rev()
-                .fold(caller, |caller, &frame| Some(builder.child(caller, frame)));
+                .fold(caller, |caller, expanded| Some(builder.child(caller, expanded.frame)));
             stacks.ids.push(leaf.expect("every address has at least one frame"));
             stacks.rooted.push(parent.map_or(expansion.is_root, |parent| stacks.rooted[parent]));
             stacks.named.push(expansion.named);
         }
         stacks
+    }
+
+    /// Whether the stack of a sample does not reach its root.
+    fn is_cut(&self, sample: &RawSample) -> bool {
+        let is_rooted = sample.stack.is_some_and(|stack| self.rooted[stack.0 as usize]);
+        sample.end == WalkEnd::Cut && !is_rooted
     }
 }
 
@@ -263,7 +326,7 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
         achieved_hz,
         samples,
         lost: trace.counts.lost_samples,
-        truncated: count(&|s| s.end == WalkEnd::Cut && !known(&stacks.rooted, s)),
+        truncated: count(&|s| stacks.is_cut(s)),
         unsymbolised: count(&|s| !known(&stacks.named, s)),
         kernel: event.kernel,
         stack_bytes: sampling.stack_bytes,

@@ -9,9 +9,12 @@ use std::thread::JoinHandle;
 use super::drain::{self, Drained, Source};
 use super::event::{self, Event};
 use super::ladder::{self, CpuEvents, Opened};
+use super::observer::{RawSample, RawThread, Trace};
 use super::profile::{Circumstances, Samples};
+use super::python::{self, Attached, Listener, Output};
 use super::ring::{Ring, page_size};
 use super::{Refusal, SampleError, Sampling};
+use crate::preload::Loadable;
 
 /// Least room for samples, per CPU, where nothing forbids it.
 const SAMPLE_BYTES: usize = 512 << 10;
@@ -53,12 +56,24 @@ impl Sampler {
     /// [`SampleError::NoSuchProcess`]; [`SampleError::Ring`] where no memory may be locked;
     /// [`SampleError::OutOfRange`] for a rate or a size that the kernel cannot do.
     pub fn open(pid: u32, sampling: &Sampling) -> Result<Self, SampleError> {
+        Self::open_with(pid, sampling, None)
+    }
+
+    /// The same, and listens to what processes tell by the library that they load.
+    pub(crate) fn open_with(
+        pid: u32,
+        sampling: &Sampling,
+        loadable: Option<&Arc<Loadable>>,
+    ) -> Result<Self, SampleError> {
         check(sampling)?;
         let opened = ladder::climb(pid, sampling)?;
         let (event, refusals) = (opened.event, opened.refusals.clone());
         let (sources, warnings) = map_rings(opened, sampling)?;
+        let listener = loadable.map(|loadable| {
+            Listener::new(Arc::clone(loadable), pid, outputs(&sources), event, sampling)
+        });
         let samples = Arc::new(AtomicU64::new(0));
-        let drain = start(sources, &samples)?;
+        let drain = start(sources, listener, &samples)?;
         Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, warnings, samples })
     }
 
@@ -87,8 +102,33 @@ impl Sampler {
             target_cpu_ns,
             recorder_cpu_ns: drained.cpu_ns,
         };
-        Ok(Samples { trace: drained.trace, circumstances })
+        let mut trace = drained.trace;
+        attach(&mut trace);
+        Ok(Samples { trace, circumstances })
     }
+}
+
+/// Attaches the Python stacks to the samples.
+fn attach(trace: &mut Trace) {
+    let Some(told) = &trace.told else { return };
+    let is_asked = |sample: &&mut RawSample| sample.python == Attached::Lost;
+    let samples: Vec<&mut RawSample> = trace.samples.iter_mut().filter(is_asked).collect();
+    let sampled = |sample: &&mut RawSample| {
+        let RawThread { pid, tid, .. } = trace.threads[sample.thread as usize];
+        let (time_ns, in_kernel) = (sample.time_ns, sample.in_kernel);
+        python::Sampled { time_ns, pid, tid, in_kernel }
+    };
+    let keys: Vec<_> = samples.iter().map(sampled).collect();
+    let (attached, _) = python::join(&keys, &told.stacks);
+    for (sample, attached) in samples.into_iter().zip(attached) {
+        sample.python = attached;
+    }
+}
+
+/// Where the samples of each CPU go.
+fn outputs(sources: &[Source]) -> Vec<Output> {
+    let samples = sources.iter().filter(|source| !source.lifecycle);
+    samples.map(|source| Output { cpu: source.cpu, fd: source.fd.as_raw_fd() }).collect()
 }
 
 impl Drop for Sampler {
@@ -130,13 +170,17 @@ fn check(sampling: &Sampling) -> Result<(), SampleError> {
     Ok(())
 }
 
-fn start(sources: Vec<Source>, samples: &Arc<AtomicU64>) -> Result<Drain, SampleError> {
+fn start(
+    sources: Vec<Source>,
+    listener: Option<Listener>,
+    samples: &Arc<AtomicU64>,
+) -> Result<Drain, SampleError> {
     let error = |source| SampleError::Thread { action: "start", source };
     let (stopped, stop) = io::pipe().map_err(error)?;
     let samples = Arc::clone(samples);
     let thread = std::thread::Builder::new()
         .name("simprof-drain".to_owned())
-        .spawn(move || drain::run(sources, stopped.as_raw_fd(), &samples))
+        .spawn(move || drain::run(sources, listener, stopped.as_raw_fd(), &samples))
         .map_err(error)?;
     Ok(Drain { stop, thread })
 }
@@ -200,8 +244,8 @@ fn sources(cpus: Vec<CpuEvents>, rings: Vec<CpuRings>) -> Vec<Source> {
         .zip(rings)
         .flat_map(|(events, (samples, lifecycle))| {
             [
-                Source { fd: events.lifecycle, ring: lifecycle, lifecycle: true },
-                Source { fd: events.samples, ring: samples, lifecycle: false },
+                Source { fd: events.lifecycle, cpu: events.cpu, ring: lifecycle, lifecycle: true },
+                Source { fd: events.samples, cpu: events.cpu, ring: samples, lifecycle: false },
             ]
         })
         .collect()

@@ -45,6 +45,16 @@ impl<'a> SymbolTable<'a> {
     }
 }
 
+/// Whether an ELF file defines a function whose name fits.
+pub(super) fn defines(bytes: &[u8], fits: impl Fn(&str) -> bool) -> bool {
+    let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else { return false };
+    let fits = |name: &[u8]| std::str::from_utf8(name).is_ok_and(&fits);
+    file.dynamic_symbols()
+        .chain(file.symbols())
+        .filter_map(|symbol| function(&symbol))
+        .any(|symbol| fits(symbol.name))
+}
+
 /// A symbol where it names code.
 fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> Option<Symbol<'a>> {
     let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { return None };

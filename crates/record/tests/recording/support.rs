@@ -65,6 +65,7 @@ impl Place {
             timeout: Some(PATIENCE),
             resources: None,
             sampling: None,
+            preload: Default::default(),
             guardian: Guardian { exe: RECORD_ONE.into(), arguments: vec!["--guardian".to_owned()] },
             marks: false,
             step_pattern: None,

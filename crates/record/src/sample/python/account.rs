@@ -1,0 +1,281 @@
+//! How the Python frames of a recording were obtained, and what a reader must know of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use simprof_model::PythonProvenance;
+use simprof_preload::format::{flag, reason, state};
+
+use super::join::Attached;
+use super::merge::Fit;
+use super::mixed::Merged;
+use super::{Told, ToldProcess};
+
+/// Above this share of lost or torn Python stacks, the profile says so.
+const NOTABLE_LOSS: f64 = 0.01;
+/// What it means that a process is not armed.
+const CONSEQUENCE: &str = "its stacks are those of the interpreter, without Python frames";
+
+/// Counts samples by what came of their Python stacks.
+#[derive(Debug, Clone, Default)]
+pub struct Account {
+    counts: PythonProvenance,
+}
+
+impl Account {
+    /// Counts a sample, and its merged stack where there is one.
+    pub fn count(&mut self, attached: Attached, merged: Option<&Merged>) {
+        let counts = &mut self.counts;
+        let flags = match attached {
+            Attached::None => return,
+            Attached::Lost => flag::FULL,
+            Attached::Stack { flags, .. } => flags,
+        };
+        counts.samples += 1;
+        if flags & flag::FULL != 0 {
+            counts.lost += 1;
+            return;
+        }
+        let is_native = matches!(attached, Attached::Stack { node: 0, .. });
+        let is_unreadable = flags & flag::UNREADABLE != 0 || merged.is_some_and(|m| m.unreadable);
+        counts.native += u64::from(is_native && !is_unreadable);
+        counts.unreadable += u64::from(is_unreadable);
+        counts.cut += u64::from(flags & flag::CUT != 0);
+        counts.unmerged += u64::from(merged.is_some_and(|merged| merged.fit == Fit::Unmerged));
+    }
+
+    /// The account; none where no process ran Python.
+    pub fn provenance(&self, told: &Told) -> Option<PythonProvenance> {
+        let versions = told.processes.iter().filter(|process| process.version != 0);
+        let names: BTreeSet<String> = versions.map(interpreter).collect();
+        let interpreters = names.into_iter().collect();
+        (!told.processes.is_empty())
+            .then(|| PythonProvenance { interpreters, ..self.counts.clone() })
+    }
+
+    /// What a reader must know, one sentence each. `unloaded` are processes that run Python but did not ask.
+    pub fn warnings(&self, told: &Told, unloaded: &BTreeSet<u32>) -> Vec<String> {
+        let mut sentences: Vec<String> = refusals(told);
+        sentences.extend(self.loss(told));
+        if told.processes_lost > 0 {
+            let count = told.processes_lost;
+            sentences.push(format!(
+                "{count} processes that run Python were too many to be followed: their stacks are those of the interpreter."
+            ));
+        }
+        if let Some(pid) = unloaded.first() {
+            let others = match unloaded.len() - 1 {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            sentences.push(format!(
+                "Process {pid}{others} runs Python but did not load simprof's library: {CONSEQUENCE}; that is so for programs \
+                 that are linked statically, that change their user, or that clear LD_PRELOAD."
+            ));
+        }
+        sentences
+    }
+
+    /// A sentence that tells how much is missing, and why, where it is much.
+    fn loss(&self, told: &Told) -> Option<String> {
+        let share = self.counts.lost_share();
+        if share <= NOTABLE_LOSS {
+            return None;
+        }
+        let why = if told.full > 0 {
+            "the memory for distinct Python stacks is full: profile a shorter run"
+        } else if told.lost_records > 0 {
+            "they came faster than they could be read: a lower rate loses fewer"
+        } else {
+            "threads blocked the signal of their samples, or ended with it"
+        };
+        Some(format!(
+            "The Python frames of {:.1} % of {} samples are missing or torn: {why}.",
+            100.0 * share,
+            self.counts.samples
+        ))
+    }
+}
+
+/// Sentences about processes that could not be armed, each reason once.
+fn refusals(told: &Told) -> Vec<String> {
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for process in &told.processes {
+        if let Some(text) = refusal(process, told.frames) {
+            *reasons.entry(text).or_default() += 1;
+        }
+    }
+    let sentence = |(text, count): (String, u64)| match count {
+        1 => text,
+        count => format!("{text} (so for {count} processes)"),
+    };
+    reasons.into_iter().map(|found| format!("{}.", sentence(found))).collect()
+}
+
+/// Why a process has no Python frames, what that means and what would mend it; none where it has them.
+fn refusal(process: &ToldProcess, frames: bool) -> Option<String> {
+    let name = interpreter(process);
+    let why = match (process.state, process.reason) {
+        (state::UNSUPPORTED, reason::VERSION) => {
+            format!(
+                "{name} is not a version that simprof knows: {CONSEQUENCE}; run the target with one from 3.9 to 3.13"
+            )
+        }
+        (state::UNSUPPORTED, reason::FREE_THREADED) => {
+            format!(
+                "{name} is a free-threaded build that cannot be read: {CONSEQUENCE}; use the ordinary build"
+            )
+        }
+        (state::UNSUPPORTED, reason::SIGNAL) => {
+            format!(
+                "The program handles SIGTRAP, which sampling Python needs: {CONSEQUENCE}; let it leave that signal alone"
+            )
+        }
+        (state::UNSUPPORTED, _) => {
+            format!(
+                "{name} does not describe its memory as that version does: {CONSEQUENCE}; use a build as python.org releases it"
+            )
+        }
+        // It ended, or executed another program, before it could be armed.
+        (state::REFUSED, 0) => return None,
+        (state::REFUSED, errno) => refused(errno),
+        (state::UNSAMPLED, _) if frames => format!(
+            "A process of {name} was not answered in time: {CONSEQUENCE}; run fewer threads than the machine has cores"
+        ),
+        _ => return None,
+    };
+    Some(why)
+}
+
+/// What the kernel's refusal means.
+fn refused(errno: u32) -> String {
+    let number = i32::try_from(errno).unwrap_or(0);
+    let (why, mend) = match number {
+        libc::EINVAL | libc::E2BIG => (
+            "This kernel cannot signal samples to the sampled process".to_owned(),
+            "Linux 5.13 or later can",
+        ),
+        libc::EACCES | libc::EPERM => (
+            "The system does not allow to signal samples to a process".to_owned(),
+            "run simprof as the target's user, or with CAP_PERFMON and CAP_KILL",
+        ),
+        libc::EMFILE | libc::ENFILE => (
+            "Too many files were open to sample another process".to_owned(),
+            "raise the hard limit of open files (`ulimit -Hn`)",
+        ),
+        libc::ESRCH => (
+            "A process that runs Python could not be found".to_owned(),
+            "run simprof in the same container as the target",
+        ),
+        _ => (
+            format!(
+                "A process that runs Python could not be sampled ({})",
+                std::io::Error::from_raw_os_error(number)
+            ),
+            "",
+        ),
+    };
+    let mend = if mend.is_empty() { String::new() } else { format!("; {mend}") };
+    format!("{why}: {CONSEQUENCE}{mend}")
+}
+
+/// Name and version of an interpreter, such as `CPython 3.11.7`.
+fn interpreter(process: &ToldProcess) -> String {
+    let [major, minor, micro, level] = process.version.to_be_bytes();
+    if process.version == 0 {
+        return "CPython".to_owned();
+    }
+    let serial = level & 15;
+    let stage = match level >> 4 {
+        0xa => format!("a{serial}"),
+        0xb => format!("b{serial}"),
+        0xc => format!("rc{serial}"),
+        _ => String::new(),
+    };
+    let build = if process.free_threaded { " (free-threaded)" } else { "" };
+    format!("CPython {major}.{minor}.{micro}{stage}{build}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(state: u32, reason: u32) -> ToldProcess {
+        ToldProcess { state, pid: 7, version: 0x030b_07f0, reason, free_threaded: false }
+    }
+
+    fn told(processes: Vec<ToldProcess>) -> Told {
+        Told { processes, frames: true, ..Told::default() }
+    }
+
+    #[test]
+    fn every_refusal_says_what_it_means_and_what_mends_it() {
+        let table = [
+            (process(state::UNSUPPORTED, reason::VERSION), "CPython 3.11.7 is not"),
+            (process(state::UNSUPPORTED, reason::FREE_THREADED), "ordinary build"),
+            (process(state::UNSUPPORTED, reason::LAYOUT), "python.org"),
+            (process(state::UNSUPPORTED, reason::SIGNAL), "SIGTRAP"),
+            (process(state::REFUSED, libc::EINVAL as u32), "Linux 5.13"),
+            (process(state::REFUSED, libc::E2BIG as u32), "Linux 5.13"),
+            (process(state::REFUSED, libc::EMFILE as u32), "ulimit -Hn"),
+            (process(state::REFUSED, libc::EACCES as u32), "CAP_PERFMON"),
+            (process(state::REFUSED, libc::ESRCH as u32), "container"),
+            (process(state::UNSAMPLED, 0), "not answered"),
+        ];
+        for (process, expected) in table {
+            let sentences = Account::default().warnings(&told(vec![process]), &BTreeSet::new());
+            let [sentence] = sentences.as_slice() else { panic!("{sentences:?}") };
+            assert!(sentence.contains(expected) && sentence.contains(CONSEQUENCE), "{sentence}");
+        }
+        for state in [state::SAMPLED, state::EXECUTING, state::ASKS, state::OPENING] {
+            let told = told(vec![process(state, 0)]);
+            assert!(Account::default().warnings(&told, &BTreeSet::new()).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_same_reason_is_told_once() {
+        let told = told(vec![process(state::UNSUPPORTED, 1); 3]);
+        let sentences = Account::default().warnings(&told, &BTreeSet::from([5, 6]));
+        assert_eq!(sentences.len(), 2, "{sentences:?}");
+        assert!(sentences[0].ends_with("(so for 3 processes)."), "{sentences:?}");
+        assert!(sentences[1].starts_with("Process 5 and 1 more"), "{sentences:?}");
+    }
+
+    #[test]
+    fn samples_are_counted_by_what_came_of_them() {
+        let merged = |fit, unreadable| Merged { stack: None, whole: true, fit, unreadable };
+        let stack = |node, flags| Attached::Stack { node, flags };
+        let mut account = Account::default();
+        account.count(Attached::None, None);
+        account.count(Attached::Lost, None);
+        account.count(stack(0, flag::FULL), None);
+        account.count(stack(0, flag::NO_PYTHON), None);
+        account.count(stack(4, 0), Some(&merged(Fit::Whole, false)));
+        account.count(stack(4, flag::CUT), Some(&merged(Fit::Unmerged, false)));
+        account.count(stack(4, 0), Some(&merged(Fit::Completed, true)));
+        assert_eq!(account.provenance(&told(Vec::new())), None);
+        let told = Told { lost_records: 2, ..told(vec![process(state::SAMPLED, 0)]) };
+        let expected = PythonProvenance {
+            interpreters: vec!["CPython 3.11.7".to_owned()],
+            samples: 6,
+            native: 1,
+            lost: 2,
+            unreadable: 1,
+            cut: 1,
+            unmerged: 1,
+        };
+        assert_eq!(account.provenance(&told), Some(expected));
+        let [sentence] = &account.warnings(&told, &BTreeSet::new())[..] else { panic!("one") };
+        assert!(sentence.contains("50.0 % of 6") && sentence.contains("lower rate"), "{sentence}");
+    }
+
+    #[test]
+    fn versions_are_named_as_their_releases() {
+        let name = |version, free_threaded| {
+            interpreter(&ToldProcess { version, free_threaded, ..process(0, 0) })
+        };
+        assert_eq!(name(0x030d_00f0, false), "CPython 3.13.0");
+        assert_eq!(name(0x030e_00c2, true), "CPython 3.14.0rc2 (free-threaded)");
+        assert_eq!(name(0, false), "CPython");
+    }
+}

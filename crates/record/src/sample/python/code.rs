@@ -1,0 +1,216 @@
+//! Functions and lines of Python frames, from what the interpreter says of its code.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use simprof_model::{Frame, FrameId, Function, FunctionId, FunctionKind, ProfileBuilder};
+
+use super::line_table;
+use super::module_name;
+use super::scopes::Scopes;
+use crate::preload::{Code, Node, Tree};
+
+/// The name of the function that stands for frames which cannot be read.
+pub const UNREADABLE: &str = "unreadable";
+/// Sources longer than this are not read for names, bytes.
+const LONGEST_SOURCE: u64 = 16 << 20;
+
+/// Gives Python frames their names and lines.
+pub struct PythonFrames<'a> {
+    tree: &'a Tree,
+    directory: &'a Path,
+    functions: HashMap<u32, FunctionId>,
+    /// By code object and instruction.
+    frames: HashMap<(u32, Option<u32>), FrameId>,
+    modules: HashMap<String, String>,
+    packages: HashMap<PathBuf, bool>,
+    sources: HashMap<String, Option<Scopes>>,
+}
+
+impl<'a> PythonFrames<'a> {
+    /// Frames of `tree`; relative paths start at `directory`.
+    pub fn new(tree: &'a Tree, directory: &'a Path) -> Self {
+        Self {
+            tree,
+            directory,
+            functions: HashMap::new(),
+            frames: HashMap::new(),
+            modules: HashMap::new(),
+            packages: HashMap::new(),
+            sources: HashMap::new(),
+        }
+    }
+
+    /// The frame of a node.
+    pub fn frame(&mut self, node: &Node, builder: &mut ProfileBuilder) -> FrameId {
+        let key = (node.code, node.instruction);
+        if let Some(&frame) = self.frames.get(&key) {
+            return frame;
+        }
+        let frame = match self.tree.codes.get(&node.code) {
+            Some(code) => {
+                let function = self.function(node.code, code, builder);
+                let file = builder_file(self.path(&code.file), builder);
+                let line = line_of(code, node.instruction);
+                builder.frame(Frame { function, line, file, address: 0, inlined: false })
+            }
+            None => unreadable(builder),
+        };
+        self.frames.insert(key, frame);
+        frame
+    }
+
+    fn function(&mut self, number: u32, code: &Code, builder: &mut ProfileBuilder) -> FunctionId {
+        if let Some(&function) = self.functions.get(&number) {
+            return function;
+        }
+        let path = self.path(&code.file);
+        let module = self.module(&path);
+        let name = self.qualified(code, &path);
+        let name = match module.as_str() {
+            "" => builder.string(&name),
+            module => builder.string(&format!("{module}.{name}")),
+        };
+        let file = builder_file(path, builder);
+        let line = (code.first_line > 0).then_some(code.first_line);
+        let kind = FunctionKind::Python;
+        let function = builder.function(Function { name, module: None, file, line, kind });
+        self.functions.insert(number, function);
+        function
+    }
+
+    /// The path as other programs find it: interpreters name some files as they were named to them.
+    fn path(&self, file: &str) -> String {
+        if file.is_empty() || file.starts_with(['<', '/']) {
+            return file.to_owned();
+        }
+        let path = self.directory.join(file);
+        if path.is_file() { path.to_string_lossy().into_owned() } else { file.to_owned() }
+    }
+
+    fn module(&mut self, path: &str) -> String {
+        if let Some(module) = self.modules.get(path) {
+            return module.clone();
+        }
+        let packages = &mut self.packages;
+        let mut is_package = |folder: &Path| {
+            if let Some(&known) = packages.get(folder) {
+                return known;
+            }
+            let known = folder.join("__init__.py").is_file();
+            packages.insert(folder.to_owned(), known);
+            known
+        };
+        let module = module_name::of(path, &mut is_package);
+        self.modules.insert(path.to_owned(), module.clone());
+        module
+    }
+
+    /// The qualified name; where neither the interpreter nor the source tells it, the bare one.
+    fn qualified(&mut self, code: &Code, path: &str) -> String {
+        if code.qualified || code.name == "<module>" {
+            return code.name.clone();
+        }
+        let scopes = self.sources.entry(path.to_owned()).or_insert_with(|| read_scopes(path));
+        let found =
+            scopes.as_ref().and_then(|scopes| scopes.qualified(&code.name, code.first_line));
+        found.unwrap_or_else(|| code.name.clone())
+    }
+}
+
+/// The frame that stands for one that cannot be read.
+pub fn unreadable(builder: &mut ProfileBuilder) -> FrameId {
+    let name = builder.string(UNREADABLE);
+    let kind = FunctionKind::Python;
+    let function = builder.function(Function { name, module: None, file: None, line: None, kind });
+    builder.frame(Frame { function, line: None, file: None, address: 0, inlined: false })
+}
+
+fn builder_file(path: String, builder: &mut ProfileBuilder) -> Option<simprof_model::StringId> {
+    (!path.is_empty()).then(|| builder.string(&path))
+}
+
+/// The line that is being executed.
+fn line_of(code: &Code, instruction: Option<u32>) -> Option<u32> {
+    let first = (code.first_line > 0).then_some(code.first_line);
+    match (instruction, &code.table) {
+        (Some(offset), Some(table)) => {
+            line_table::line(code.version, table, code.first_line, offset)
+        }
+        (None, _) => first,
+        (Some(_), None) => None,
+    }
+}
+
+fn read_scopes(path: &str) -> Option<Scopes> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > LONGEST_SOURCE {
+        return None;
+    }
+    let source = std::fs::read(path).ok()?;
+    Some(Scopes::read(&String::from_utf8_lossy(&source)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simprof_model::WeightKind;
+
+    fn code(name: &str, file: &str, first_line: u32) -> Code {
+        Code {
+            name: name.to_owned(),
+            qualified: false,
+            file: file.to_owned(),
+            first_line,
+            version: 0x0309_0000,
+            table: Some(vec![0, 1, 4, 1]),
+        }
+    }
+
+    fn node(code: u32, instruction: Option<u32>) -> Node {
+        Node { parent: 0, code, instruction, entry: true }
+    }
+
+    #[test]
+    fn frames_have_the_names_that_sources_tell() {
+        let place = tempfile::tempdir().expect("a folder");
+        let package = place.path().join("sim");
+        std::fs::create_dir(&package).expect("made");
+        std::fs::write(package.join("__init__.py"), "").expect("written");
+        let source = "class Model:\n    @cached\n    def step(self):\n        pass\n";
+        std::fs::write(package.join("model.py"), source).expect("written");
+        let path = package.join("model.py").to_string_lossy().into_owned();
+        let codes = HashMap::from([
+            (1, code("step", &path, 2)),
+            (2, code("step", &path, 3)),
+            (3, code("step", "sim/model.py", 2)),
+            (4, Code { qualified: true, ..code("A.b", "<string>", 1) }),
+            (5, code("gone", "/no/such/file.py", 7)),
+            (6, code("<module>", "", 1)),
+        ]);
+        let tree = Tree { nodes: Vec::new(), codes };
+        let mut frames = PythonFrames::new(&tree, place.path());
+        let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
+        let table = [
+            (node(1, Some(0)), "sim.model.Model.step", Some(path.as_str()), Some(3)),
+            (node(1, Some(4)), "sim.model.Model.step", Some(&path), Some(4)),
+            (node(1, None), "sim.model.Model.step", Some(&path), Some(2)),
+            (node(2, None), "sim.model.step", Some(&path), Some(3)),
+            (node(3, None), "sim.model.Model.step", Some(&path), Some(2)),
+            (node(4, Some(4)), "<string>.A.b", Some("<string>"), Some(3)),
+            (node(5, None), "file.gone", Some("/no/such/file.py"), Some(7)),
+            (node(6, None), "<module>", None, Some(1)),
+            (node(0, None), "unreadable", None, None),
+            (node(9, Some(3)), "unreadable", None, None),
+        ];
+        let ids: Vec<_> = table.iter().map(|(node, ..)| frames.frame(node, &mut builder)).collect();
+        let profile = builder.finish();
+        for (id, (node, name, file, line)) in ids.into_iter().zip(table) {
+            let frame = profile.frame(id);
+            assert_eq!(profile.function_name(frame.function), name, "{node:?}");
+            assert_eq!(profile.function_file(frame.function), file, "{node:?}");
+            assert_eq!(frame.line, line, "{node:?}");
+            assert_eq!(profile.function(frame.function).kind, FunctionKind::Python);
+        }
+    }
+}

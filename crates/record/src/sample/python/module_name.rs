@@ -1,0 +1,95 @@
+//! What a Python module is called, by the path of its file.
+
+use std::path::{Component, Path};
+
+/// Folders whose content is imported by names that begin below them.
+const ROOTS: [&str; 2] = ["site-packages", "dist-packages"];
+
+/// The name of the module that a code object's file belongs to: `sim.model` for `/home/u/sim/model.py` where
+/// `/home/u/sim` is a package. Scripts are named by the stem of their file. `is_package` tells whether a folder has an
+/// `__init__.py`.
+pub fn of(file: &str, is_package: impl FnMut(&Path) -> bool) -> String {
+    if let Some(inner) = file.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
+        let frozen = inner.strip_prefix("frozen ");
+        return frozen.map_or_else(|| file.to_owned(), str::to_owned);
+    }
+    let path = Path::new(file);
+    let mut parts: Vec<String> = path
+        .components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+            _ => None,
+        })
+        .collect();
+    let first = below_root(&parts).unwrap_or_else(|| first_package(path, parts.len(), is_package));
+    if let Some(last) = parts.last_mut()
+        && let Some(stem) = [".py", ".pyc", ".pyw"].iter().find_map(|end| last.strip_suffix(end))
+    {
+        *last = stem.to_owned();
+    }
+    let mut parts = parts.split_off(first);
+    if parts.len() > 1 && parts.last().is_some_and(|last| last == "__init__") {
+        parts.pop();
+    }
+    parts.join(".")
+}
+
+/// The position of the first part below a folder, or archive, that modules are imported from.
+fn below_root(parts: &[String]) -> Option<usize> {
+    let folders = parts.len().checked_sub(1)?;
+    (0..folders).rev().find(|&at| is_root(parts, at)).map(|at| at + 1)
+}
+
+fn is_root(parts: &[String], at: usize) -> bool {
+    let part = &parts[at];
+    let is_versioned = || {
+        part.strip_prefix("python3.").is_some_and(|rest| {
+            rest.trim_end_matches('t').bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let is_library = || at > 0 && parts[at - 1].starts_with("lib") && is_versioned();
+    ROOTS.contains(&part.as_str())
+        || part.ends_with(".zip")
+        || part.ends_with(".egg")
+        || is_library()
+}
+
+/// The position of the outermost package that the file is in without a gap.
+fn first_package(path: &Path, count: usize, mut is_package: impl FnMut(&Path) -> bool) -> usize {
+    let packages = path.ancestors().skip(1).take_while(|folder| is_package(folder)).count();
+    count.saturating_sub(packages + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_named_as_they_are_imported() {
+        let packages = ["/home/u/sim", "/home/u/sim/core", "/home/u/sim/__init__"];
+        let is_package = |path: &Path| packages.iter().any(|package| Path::new(package) == path);
+        let table = [
+            ("/home/u/run.py", "run"),
+            ("/home/u/tool", "tool"),
+            ("/home/u/sim/model.py", "sim.model"),
+            ("/home/u/sim/core/grid.py", "sim.core.grid"),
+            ("/home/u/sim/core/__init__.py", "sim.core"),
+            ("/home/u/sim/__main__.py", "sim.__main__"),
+            ("/home/u/sim/gap/deep.py", "deep"),
+            ("/usr/lib/python3.11/json/decoder.py", "json.decoder"),
+            ("/usr/lib64/python3.13t/os.py", "os"),
+            ("/v/lib/python3.11/site-packages/space/name/part.py", "space.name.part"),
+            ("/usr/lib/python3/dist-packages/numpy/__init__.py", "numpy"),
+            ("/v/lib/python311.zip/json/decoder.pyc", "json.decoder"),
+            ("/home/python3.11/run.py", "run"),
+            ("relative.py", "relative"),
+            ("__init__.py", "__init__"),
+            ("<string>", "<string>"),
+            ("<frozen importlib._bootstrap>", "importlib._bootstrap"),
+            ("", ""),
+        ];
+        for (file, expected) in table {
+            assert_eq!(of(file, is_package), expected, "{file}");
+        }
+    }
+}
