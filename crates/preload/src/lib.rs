@@ -19,10 +19,14 @@ mod process;
 mod python;
 #[cfg(any(simprof_preloaded, test))]
 mod ring;
+#[cfg(simprof_preloaded)]
+mod script;
 #[cfg(any(simprof_preloaded, test))]
 mod sys;
 #[cfg(any(simprof_preloaded, test))]
 mod thread;
+#[cfg(any(simprof_preloaded, test))]
+mod waits;
 
 /// The shared library: an ELF file.
 #[cfg(not(simprof_preloaded))]
