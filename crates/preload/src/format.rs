@@ -275,6 +275,9 @@ pub struct Code {
     pub table_bytes: u32,
     /// 1 once all is written, with release ordering.
     pub whole: AtomicU32,
+    /// Addresses of its name, its file and its line table: with the process, the address and the first line they tell code
+    /// objects apart whose addresses were used again.
+    pub identity: [u64; 3],
 }
 
 /// A text of the interpreter, as it is in memory.

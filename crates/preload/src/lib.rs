@@ -12,6 +12,10 @@
 pub mod format;
 
 #[cfg(any(simprof_preloaded, test))]
+mod codes;
+#[cfg(any(simprof_preloaded, test))]
+mod exec;
+#[cfg(any(simprof_preloaded, test))]
 mod memory;
 #[cfg(any(simprof_preloaded, test))]
 mod process;
@@ -19,12 +23,22 @@ mod process;
 mod python;
 #[cfg(any(simprof_preloaded, test))]
 mod ring;
+#[cfg(any(simprof_preloaded, test))]
+mod scratch;
 #[cfg(simprof_preloaded)]
 mod script;
 #[cfg(any(simprof_preloaded, test))]
+mod signal;
+#[cfg(any(simprof_preloaded, test))]
+mod start;
+#[cfg(any(simprof_preloaded, test))]
 mod sys;
 #[cfg(any(simprof_preloaded, test))]
+mod table;
+#[cfg(any(simprof_preloaded, test))]
 mod thread;
+#[cfg(any(simprof_preloaded, test))]
+mod tree;
 #[cfg(any(simprof_preloaded, test))]
 mod waits;
 
@@ -39,3 +53,19 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // SAFETY: it has no preconditions.
     unsafe { sys::abort() }
 }
+
+// Rust's own compiled parts name a function that unwinding would call. Nothing unwinds here, and no other definition is to be
+// found when the library is loaded.
+#[cfg(simprof_preloaded)]
+core::arch::global_asm!(
+    ".pushsection .text.rust_eh_personality,\"ax\",@progbits",
+    ".globl rust_eh_personality",
+    ".hidden rust_eh_personality",
+    ".type rust_eh_personality, @function",
+    "rust_eh_personality:",
+    #[cfg(target_arch = "x86_64")]
+    "call abort@PLT",
+    #[cfg(target_arch = "aarch64")]
+    "b abort",
+    ".popsection",
+);

@@ -106,14 +106,14 @@ pub fn map() {
 
 fn map_file(fd: c_int) -> Option<*mut u8> {
     // SAFETY: seeking has no effect on memory; it fails on what has no length.
-    let bytes = unsafe { sys::lseek64(fd, 0, sys::SEEK_END) };
+    let bytes = unsafe { sys::lseek(fd, 0, sys::SEEK_END) };
     if bytes != offset::END as i64 {
         return None;
     }
     let protection = sys::PROT_READ | sys::PROT_WRITE;
     // SAFETY: a new mapping; the file is as long as that.
     let base =
-        unsafe { sys::mmap64(ptr::null_mut(), offset::END, protection, sys::MAP_SHARED, fd, 0) };
+        unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, sys::MAP_SHARED, fd, 0) };
     if base == sys::MAP_FAILED {
         return None;
     }

@@ -134,3 +134,10 @@ pub fn forked() {
     PLACE.store(0, Ordering::Relaxed);
     PID.store(0, Ordering::Relaxed);
 }
+
+/// Leaves the place as that of a process that is not to be sampled.
+pub fn stay_unsampled() {
+    if let Some(place) = place() {
+        place.state.store(state::UNSAMPLED, Ordering::Release);
+    }
+}

@@ -11,8 +11,8 @@ unsafe extern "C" {
     pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     pub fn close(fd: c_int) -> c_int;
     pub fn write(fd: c_int, bytes: *const c_void, length: usize) -> isize;
-    pub fn lseek64(fd: c_int, offset: i64, whence: c_int) -> i64;
-    pub fn mmap64(
+    pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
+    pub fn mmap(
         address: *mut c_void,
         length: usize,
         protection: c_int,
@@ -25,15 +25,37 @@ unsafe extern "C" {
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     pub fn getpid() -> c_int;
     pub fn pthread_self() -> c_ulong;
-    pub fn pthread_atfork(
-        prepare: Option<unsafe extern "C" fn()>,
-        parent: Option<unsafe extern "C" fn()>,
-        child: Option<unsafe extern "C" fn()>,
-    ) -> c_int;
     pub fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     pub fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     pub fn dladdr(address: *const c_void, found: *mut SharedObject) -> c_int;
     pub fn abort() -> !;
+}
+
+/// A function of the C library that this library stands in for, found when it is first needed.
+pub struct Next {
+    name: &'static core::ffi::CStr,
+    address: core::sync::atomic::AtomicPtr<c_void>,
+}
+
+impl Next {
+    /// The one of this name.
+    pub const fn new(name: &'static core::ffi::CStr) -> Next {
+        Next { name, address: core::sync::atomic::AtomicPtr::new(core::ptr::null_mut()) }
+    }
+
+    /// Its address; null where there is none. Looking for it is not for signal handlers, so it is looked for when the library starts.
+    #[inline]
+    pub fn get(&self) -> *mut c_void {
+        use core::sync::atomic::Ordering::Relaxed;
+        let address = self.address.load(Relaxed);
+        if !address.is_null() {
+            return address;
+        }
+        // SAFETY: the name is a C string.
+        let address = unsafe { dlsym(RTLD_NEXT, self.name.as_ptr()) };
+        self.address.store(address, Relaxed);
+        address
+    }
 }
 
 /// `dlsym` in all that is loaded for everybody.

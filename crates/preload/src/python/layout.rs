@@ -1,9 +1,277 @@
 //! Where things are in the interpreter's objects, by version.
+//!
+//! Up to 3.12 by tables taken from the interpreter's headers, which do not change within a minor version. From 3.13 on the interpreter
+//! describes itself at the beginning of `_PyRuntime` (`_Py_DebugOffsets`); what the description lacks is in the table here, and what both
+//! have must agree in a build with the GIL.
+
+use crate::format::reason;
+
+/// How an interpreter keeps the frames of a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// Frame objects on the heap, each linked after it is complete, from `PyThreadState.frame` (to 3.10).
+    Objects,
+    /// Frames on the thread's data stack and in generators, from `PyThreadState.cframe->current_frame`, with a mark of entry (3.11).
+    Marked,
+    /// As before, with a frame on the native stack before each entry (3.12).
+    Shims,
+    /// As before, from `PyThreadState.current_frame` (from 3.13 on).
+    Direct,
+}
 
 /// Offsets, bytes.
-pub struct Layout {}
-
-/// The layout of `version`, whose `_PyRuntime` is at `runtime`, and whether it is a free-threaded build.
-pub fn of(_version: u32, _runtime: *const u8) -> (Result<Layout, u32>, bool) {
-    (Err(crate::format::reason::VERSION), false)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// How frames are kept.
+    pub chain: Chain,
+    /// `ob_type` of an object.
+    pub object_type: usize,
+    /// `ob_size` of `bytes`, and where its bytes begin.
+    pub bytes: (usize, usize),
+    /// `PyThreadState`.
+    pub thread: Thread,
+    /// `_PyInterpreterFrame`, or `PyFrameObject`.
+    pub frame: Frame,
+    /// `PyCodeObject`.
+    pub code: Code,
+    /// `PyGenObject`: where the frame is within it, and where its state is (0 before 3.11).
+    pub generator: (usize, usize),
+    /// `PyASCIIObject` and `PyCompactUnicodeObject`.
+    pub text: Text,
 }
+
+/// Offsets in `PyThreadState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thread {
+    /// `frame`, `cframe` or `current_frame`.
+    pub frame: usize,
+    /// `cframe->current_frame`, where there is a `cframe`.
+    pub current: usize,
+    /// `thread_id`.
+    pub id: usize,
+    /// `datastack_chunk` and, after it, `datastack_top`.
+    pub chunk: usize,
+}
+
+/// Offsets in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// `previous`, or `f_back`.
+    pub previous: usize,
+    /// `f_code`, or `f_executable`.
+    pub code: usize,
+    /// `prev_instr`, `instr_ptr` or `f_lasti`.
+    pub instruction: usize,
+    /// `owner` (0: none).
+    pub owner: usize,
+    /// `is_entry` (3.11 only).
+    pub entry: usize,
+    /// Bytes before the locals, as counted by the interpreter for the size of a frame.
+    pub specials: usize,
+    /// Bytes that are read of a frame: all fields named here lie within.
+    pub bytes: usize,
+    /// `tlbc_index` (free-threaded builds from 3.14 on).
+    pub bytecode: Option<usize>,
+}
+
+/// Offsets in `PyCodeObject`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    /// `co_firstlineno`.
+    pub first_line: usize,
+    /// `co_filename`.
+    pub file: usize,
+    /// `co_qualname`, before 3.11 `co_name`.
+    pub name: usize,
+    /// `co_linetable`, before 3.10 `co_lnotab`.
+    pub table: usize,
+    /// `co_nlocalsplus` and `co_stacksize` (3.11), or `co_framesize` twice.
+    pub frame_size: (usize, usize),
+    /// `co_code_adaptive`.
+    pub instructions: usize,
+    /// `co_tlbc` (free-threaded builds from 3.14 on).
+    pub bytecodes: usize,
+}
+
+/// Sizes and offsets of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text {
+    /// `length`.
+    pub length: usize,
+    /// `state`.
+    pub state: usize,
+    /// First bit of `kind` in the state; `compact` and `ascii` follow after it.
+    pub kind_bit: u32,
+    /// Size of `PyASCIIObject`: where ASCII characters begin.
+    pub ascii: usize,
+    /// Size of `PyCompactUnicodeObject`: where others begin.
+    pub compact: usize,
+}
+
+const TEXT_OLD: Text = Text { length: 16, state: 32, kind_bit: 2, ascii: 48, compact: 72 };
+const TEXT: Text = Text { ascii: 40, compact: 56, ..TEXT_OLD };
+
+const V3_9: Layout = Layout {
+    chain: Chain::Objects,
+    object_type: 8,
+    bytes: (16, 32),
+    thread: Thread { frame: 24, current: 0, id: 176, chunk: 0 },
+    frame: Frame {
+        previous: 24,
+        code: 32,
+        instruction: 104,
+        owner: 0,
+        entry: 0,
+        specials: 0,
+        bytes: 112,
+        bytecode: None,
+    },
+    code: Code {
+        first_line: 40,
+        file: 104,
+        name: 112,
+        table: 120,
+        frame_size: (0, 0),
+        instructions: 0,
+        bytecodes: 0,
+    },
+    generator: (0, 0),
+    text: TEXT_OLD,
+};
+
+const V3_10: Layout = Layout { frame: Frame { instruction: 96, ..V3_9.frame }, ..V3_9 };
+
+const V3_11: Layout = Layout {
+    chain: Chain::Marked,
+    thread: Thread { frame: 56, current: 8, id: 152, chunk: 296 },
+    frame: Frame {
+        previous: 48,
+        code: 32,
+        instruction: 56,
+        owner: 69,
+        entry: 68,
+        specials: 72,
+        bytes: 72,
+        bytecode: None,
+    },
+    code: Code {
+        first_line: 72,
+        file: 112,
+        name: 128,
+        table: 136,
+        frame_size: (76, 68),
+        instructions: 184,
+        bytecodes: 0,
+    },
+    generator: (80, 75),
+    ..V3_9
+};
+
+const V3_12: Layout = Layout {
+    chain: Chain::Shims,
+    thread: Thread { frame: 56, current: 0, id: 136, chunk: 232 },
+    frame: Frame { previous: 8, code: 0, owner: 70, entry: 0, ..V3_11.frame },
+    code: Code { first_line: 68, frame_size: (76, 76), instructions: 192, ..V3_11.code },
+    generator: (72, 67),
+    text: TEXT,
+    ..V3_11
+};
+
+const V3_13: Layout = Layout {
+    chain: Chain::Direct,
+    thread: Thread { frame: 72, current: 0, id: 152, chunk: 232 },
+    code: Code { instructions: 200, ..V3_12.code },
+    ..V3_12
+};
+
+const V3_14: Layout =
+    Layout { frame: Frame { owner: 74, specials: 80, bytes: 80, ..V3_13.frame }, ..V3_13 };
+
+/// The layout of `version`, whose `_PyRuntime` is at `runtime`, or why it cannot be read; and whether it is a
+/// free-threaded build.
+pub fn of(version: u32, runtime: *const u8) -> (Result<Layout, u32>, bool) {
+    match version >> 16 {
+        0x0309 => (Ok(V3_9), false),
+        0x030a => (Ok(V3_10), false),
+        0x030b => (Ok(V3_11), false),
+        0x030c => (Ok(V3_12), false),
+        0x030d | 0x030e => described(version, runtime),
+        _ => (Err(reason::VERSION), false),
+    }
+}
+
+/// What the interpreter says of itself, checked against the table.
+fn described(version: u32, runtime: *const u8) -> (Result<Layout, u32>, bool) {
+    let (table, places) = match version >> 16 {
+        0x030d => (V3_13, PLACES_3_13),
+        _ => (V3_14, PLACES_3_14),
+    };
+    let word = |index: usize| {
+        // SAFETY: `_PyRuntime` begins with the description, which is longer than any index in the tables.
+        unsafe { runtime.cast::<usize>().add(index).read_volatile() }
+    };
+    if &word(0).to_ne_bytes() != b"xdebugpy" || word(1) != version as usize {
+        return (Err(reason::LAYOUT), false);
+    }
+    if word(2) != 0 {
+        return (Err(reason::FREE_THREADED), true);
+    }
+    let mut layout = table;
+    for (index, field) in places {
+        *field(&mut layout) = word(*index);
+    }
+    // What the table alone tells depends on these.
+    let agrees = layout.frame == table.frame && layout.text == table.text;
+    (if agrees { Ok(layout) } else { Err(reason::LAYOUT) }, false)
+}
+
+/// A word of the description, and what of the layout it tells.
+type Place = (usize, fn(&mut Layout) -> &mut usize);
+
+/// Words of the description of 3.13.
+const PLACES_3_13: &[Place] = &[
+    (23, |layout| &mut layout.thread.frame),
+    (24, |layout| &mut layout.thread.id),
+    (26, |layout| &mut layout.thread.chunk),
+    (29, |layout| &mut layout.frame.previous),
+    (30, |layout| &mut layout.frame.code),
+    (31, |layout| &mut layout.frame.instruction),
+    (32, |layout| &mut layout.frame.specials),
+    (33, |layout| &mut layout.frame.owner),
+    (35, |layout| &mut layout.code.file),
+    (37, |layout| &mut layout.code.name),
+    (38, |layout| &mut layout.code.table),
+    (39, |layout| &mut layout.code.first_line),
+    (43, |layout| &mut layout.code.instructions),
+    (45, |layout| &mut layout.object_type),
+    (65, |layout| &mut layout.bytes.0),
+    (66, |layout| &mut layout.bytes.1),
+    (68, |layout| &mut layout.text.state),
+    (69, |layout| &mut layout.text.length),
+    (70, |layout| &mut layout.text.ascii),
+];
+
+/// Words of the description of 3.14.
+const PLACES_3_14: &[Place] = &[
+    (26, |layout| &mut layout.thread.frame),
+    (27, |layout| &mut layout.thread.id),
+    (29, |layout| &mut layout.thread.chunk),
+    (32, |layout| &mut layout.frame.previous),
+    (33, |layout| &mut layout.frame.code),
+    (34, |layout| &mut layout.frame.instruction),
+    (35, |layout| &mut layout.frame.specials),
+    (36, |layout| &mut layout.frame.owner),
+    (40, |layout| &mut layout.code.file),
+    (42, |layout| &mut layout.code.name),
+    (43, |layout| &mut layout.code.table),
+    (44, |layout| &mut layout.code.first_line),
+    (48, |layout| &mut layout.code.instructions),
+    (51, |layout| &mut layout.object_type),
+    (75, |layout| &mut layout.bytes.0),
+    (76, |layout| &mut layout.bytes.1),
+    (78, |layout| &mut layout.text.state),
+    (79, |layout| &mut layout.text.length),
+    (80, |layout| &mut layout.text.ascii),
+    (85, |layout| &mut layout.generator.0),
+    (86, |layout| &mut layout.generator.1),
+];

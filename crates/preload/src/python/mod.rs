@@ -1,6 +1,8 @@
 //! The Python interpreter of this process: its functions, its version, and the Python stacks of its threads.
 
 mod layout;
+mod stack;
+mod state;
 mod walk;
 
 use core::cell::UnsafeCell;
@@ -9,7 +11,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys;
-pub use layout::Layout;
+pub use layout::{Layout, Text as TextLayout};
 pub use walk::{Stack, record_stack};
 
 /// What was found of the interpreter.

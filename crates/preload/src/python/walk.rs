@@ -1,6 +1,31 @@
 //! Reading the Python stack of the current thread, at any instant.
+//!
+//! The thread may have been interrupted in the middle of pushing or popping a frame, of starting or of ending. What can be followed
+//! without a check, and why:
+//!
+//! - The thread state: it is the thread's own, and the interpreter clears its slot before it frees it. While the interpreter is being finalised it may free those
+//!   of other threads, so then everything is checked.
+//! - Up to 3.10, all frames: a frame object is complete before it is linked and unlinked before it is freed.
+//! - From 3.11 on, frames in the data stack: its chunks are mapped as long as they are linked from the thread state.
+//! - All that is called "outer": the callers of a frame that is proven to be live were complete before it was called, do not change while it
+//!   runs, and hold references to their code objects.
+//!
+//! From 3.11 on the innermost frame is not known to be live: the slot that names it may be memory of the native stack that
+//! is not yet written, and the fields of a frame are written in any order. So it is read with checks that cannot fault (a system
+//! call that copies memory), and proven: frames in the data stack lie end to end, so a frame whose caller ends where it
+//! begins, both with a code object, is live; so is the frame of a generator that says that it is running. As long as nothing is proven, each
+//! pointer is checked.
 
-use crate::format::flag;
+use core::sync::atomic::Ordering;
+
+use super::stack::DataStack;
+use crate::codes::{self, Head, Owner};
+use crate::format::{ENTRY, MAX_FRAMES, flag};
+use crate::memory::{self, Memory};
+use crate::python::layout::{Chain, Layout};
+use crate::python::{Interpreter, interpreter, state};
+use crate::tree::{self, Frame};
+use crate::{process, scratch, sys};
 
 /// A recorded stack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,8 +36,288 @@ pub struct Stack {
     pub flags: u32,
 }
 
+/// Most frames that are read with a check each: at two system calls each, the bound of the work.
+const CHECKED_FRAMES: usize = 64;
+
+/// Frames on the native stack; in free-threaded and later builds also sentinels.
+const OWNED_BY_GENERATOR: u8 = 1;
+const OWNED_BY_NATIVE: u8 = 3;
+
 /// Records the Python stack of this thread as nodes of the shared memory. Safe in a signal handler that interrupted
 /// anything, and in ordinary code with or without the GIL; it neither allocates nor locks, and keeps `errno`.
 pub fn record_stack() -> Stack {
-    Stack { node: 0, flags: flag::NO_PYTHON }
+    let _errno = sys::KeptErrno::new();
+    let none = Stack { node: 0, flags: flag::NO_PYTHON };
+    let (Some(memory), Some(interpreter)) = (memory::memory(), interpreter()) else { return none };
+    let (Ok(layout), Some(process)) = (&interpreter.layout, process::current()) else {
+        return none;
+    };
+    let Some(state) = state::own(interpreter, layout) else { return none };
+    let owner = Owner { process, version: interpreter.version, layout };
+    let full = Stack { node: 0, flags: flag::FULL };
+    scratch::with(|frames| {
+        let stack = DataStack::of(layout, state);
+        let trusted = layout.chain == Chain::Objects && !state.checked;
+        let mut walk = Walk { memory, interpreter, layout, owner, state, stack, trusted };
+        let (count, flags) = walk.collect(frames);
+        intern(memory, &frames[..count], flags)
+    })
+    .unwrap_or(full)
+}
+
+/// Nodes for `frames`, which are innermost first.
+fn intern(memory: Memory, frames: &[Frame], flags: u32) -> Stack {
+    let mut parent = 0;
+    for &frame in frames.iter().rev() {
+        match tree::node(memory, parent, frame) {
+            Some(node) => parent = node,
+            None => {
+                memory.header().full.fetch_add(1, Ordering::Relaxed);
+                return Stack { node: 0, flags: flags | flag::FULL };
+            }
+        }
+    }
+    Stack { node: parent, flags }
+}
+
+/// A frame of the interpreter, as read.
+#[derive(Debug, Clone, Copy)]
+struct Raw {
+    address: usize,
+    previous: usize,
+    code: usize,
+    /// Address of the instruction; before 3.11 the offset.
+    instruction: usize,
+    owner: u8,
+    is_entry: bool,
+}
+
+/// Why a walk ended before the root.
+enum Stop {
+    Unreadable,
+    Full,
+}
+
+struct Walk<'a> {
+    memory: Memory,
+    interpreter: &'a Interpreter,
+    layout: &'a Layout,
+    owner: Owner<'a>,
+    state: state::State,
+    stack: DataStack,
+    /// Whether what is read next is known to be live.
+    trusted: bool,
+}
+
+impl Walk<'_> {
+    /// Reads the stack into `frames`; how many there are, and flags.
+    fn collect(&mut self, frames: &mut scratch::Frames) -> (usize, u32) {
+        let Some(mut address) = self.innermost() else { return unreadable(frames, 0) };
+        let mut count = 0;
+        let mut inner = None;
+        // Frames on the native stack are not counted, but there are no more of them than of others.
+        for step in 0..2 * MAX_FRAMES {
+            if address == 0 {
+                return (count, 0);
+            }
+            if count == MAX_FRAMES {
+                return (count, flag::CUT);
+            }
+            if !self.trusted && step >= CHECKED_FRAMES {
+                return unreadable(frames, count);
+            }
+            match self.step(address, &mut inner) {
+                Ok((previous, frame)) => {
+                    address = previous;
+                    if let Some(frame) = frame {
+                        frames[count] = frame;
+                        count += 1;
+                    }
+                }
+                Err(Stop::Unreadable) => return unreadable(frames, count),
+                Err(Stop::Full) => {
+                    self.memory.header().full.fetch_add(1, Ordering::Relaxed);
+                    return (0, flag::FULL);
+                }
+            }
+        }
+        (count, flag::CUT)
+    }
+
+    /// Address of the innermost frame, or 0.
+    fn innermost(&self) -> Option<usize> {
+        let slot = self.state.address + self.layout.thread.frame;
+        let frame = self.word(slot, !self.state.checked)?;
+        match self.layout.chain {
+            Chain::Objects | Chain::Direct => Some(frame),
+            // The structure is on the native stack of this thread, or within the thread state: mapped in any case, but perhaps
+            // not yet written.
+            Chain::Marked | Chain::Shims => {
+                self.word(frame + self.layout.thread.current, !self.state.checked)
+            }
+        }
+    }
+
+    /// Reads the frame at `address`; the address of the next one outwards, and the frame, where it is Python's. `inner` is the
+    /// frame on the data stack that was read before, while its being live is not proven.
+    fn step(
+        &mut self,
+        address: usize,
+        inner: &mut Option<Raw>,
+    ) -> Result<(usize, Option<Frame>), Stop> {
+        let raw = self.raw(address).ok_or(Stop::Unreadable)?;
+        if raw.owner >= OWNED_BY_NATIVE {
+            return Ok((raw.previous, None));
+        }
+        let (head, size) = self.head(raw.code).ok_or(Stop::Unreadable)?;
+        if !self.trusted {
+            self.trusted = self.proves(&raw, size, inner).ok_or(Stop::Unreadable)?;
+            *inner = Some(raw);
+        }
+        let is_entry = self.is_entry(&raw).ok_or(Stop::Unreadable)?;
+        let code = codes::number(self.memory, self.owner, &head).ok_or(Stop::Full)?;
+        let flags = if is_entry { ENTRY } else { 0 };
+        Ok((raw.previous, Some(Frame { code, instruction: self.instruction(&raw), flags })))
+    }
+
+    /// Whether a frame whose fields are whole, with a frame of `size` bytes, proves that it and so its callers are live. None where it
+    /// cannot be live.
+    fn proves(&self, raw: &Raw, size: usize, inner: &Option<Raw>) -> Option<bool> {
+        if self.layout.chain == Chain::Objects {
+            return Some(false);
+        }
+        if raw.owner == OWNED_BY_GENERATOR {
+            return self.is_running_generator(raw.address).then_some(!self.state.checked);
+        }
+        if self.state.checked {
+            return Some(false);
+        }
+        let end = self.stack.next(raw.address + size);
+        self.stack.contains(raw.address).then_some(())?;
+        Some(inner.is_some_and(|inner| inner.address == end || inner.address == raw.address + size))
+    }
+
+    /// Whether `frame` is within a generator, coroutine or asynchronous generator that says that it runs.
+    fn is_running_generator(&self, frame: usize) -> bool {
+        let (within, state) = self.layout.generator;
+        let mut copy = [0_u8; 96];
+        let Some(address) = frame.checked_sub(within) else { return false };
+        if !sys::copy_checked(address, &mut copy[..within]) {
+            return false;
+        }
+        let kind = usize::from_ne_bytes(
+            copy[self.layout.object_type..][..8].try_into().expect("it is cut to this length"),
+        );
+        const RUNNING: u8 = 0;
+        self.interpreter.api.generator_types.contains(&kind) && copy[state] == RUNNING
+    }
+
+    /// Whether the interpreter's native function was called for a frame.
+    fn is_entry(&self, raw: &Raw) -> Option<bool> {
+        match self.layout.chain {
+            Chain::Objects => Some(true),
+            Chain::Marked => Some(raw.is_entry),
+            Chain::Shims | Chain::Direct if raw.previous == 0 => Some(true),
+            Chain::Shims | Chain::Direct => Some(self.raw(raw.previous)?.owner >= OWNED_BY_NATIVE),
+        }
+    }
+
+    /// Offset of the instruction that a frame executes, or `u32::MAX`.
+    fn instruction(&self, raw: &Raw) -> u32 {
+        let offset = match (self.layout.chain, self.owner.version >> 16) {
+            (Chain::Objects, 0x030a) => i64::from(raw.instruction as u32 as i32) * 2,
+            (Chain::Objects, _) => i64::from(raw.instruction as u32 as i32),
+            _ => raw.instruction.wrapping_sub(raw.code + self.layout.code.instructions) as i64,
+        };
+        // Before its first instruction it is at -1 or -2.
+        u32::try_from(offset).unwrap_or(u32::MAX)
+    }
+
+    /// Reads a frame's fields.
+    fn raw(&self, address: usize) -> Option<Raw> {
+        let frame = &self.layout.frame;
+        let mut copy = [0_u8; 112];
+        let base = if self.trusted || self.stack.contains(address) {
+            address
+        } else {
+            if address % 8 != 0 || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
+                return None;
+            }
+            copy.as_ptr().addr()
+        };
+        // SAFETY: `base` is either of `copy`, or of a frame that is live or within the data stack, as the opening of this module
+        // says; all fields lie within `frame.bytes`.
+        let (word, half, byte) =
+            unsafe { (reader::<usize>(base), reader::<u32>(base), reader::<u8>(base)) };
+        Some(Raw {
+            address,
+            previous: word(frame.previous),
+            // The lowest bits are marks of the interpreter from 3.14 on; objects are aligned.
+            code: word(frame.code) & !7,
+            instruction: match self.layout.chain {
+                Chain::Objects => half(frame.instruction) as usize,
+                _ => word(frame.instruction),
+            },
+            owner: if frame.owner == 0 { 0 } else { byte(frame.owner) },
+            is_entry: frame.entry != 0 && byte(frame.entry) != 0,
+        })
+    }
+
+    /// What identifies the code object at `address`, and the size of its frames, bytes.
+    fn head(&self, address: usize) -> Option<(Head, usize)> {
+        let code = &self.layout.code;
+        let mut copy = [0_u8; 160];
+        let base = if self.trusted {
+            address
+        } else {
+            if address == 0 || !sys::copy_checked(address, &mut copy[..code.table + 8]) {
+                return None;
+            }
+            copy.as_ptr().addr()
+        };
+        // SAFETY: `base` is either of `copy`, or of a code object to which a live frame holds a reference.
+        let (word, half) = unsafe { (reader::<usize>(base), reader::<u32>(base)) };
+        if word(self.layout.object_type) != self.interpreter.api.code_type {
+            return None;
+        }
+        let identity = [word(code.name), word(code.file), word(code.table)];
+        let head = Head { address, identity, first_line: half(code.first_line) };
+        Some((head, self.frame_size(half(code.frame_size.0), half(code.frame_size.1))))
+    }
+
+    /// Size of the frames of a code object, bytes, from its two fields.
+    fn frame_size(&self, first: u32, second: u32) -> usize {
+        match self.layout.chain {
+            Chain::Objects => 0,
+            Chain::Marked => self.layout.frame.specials + 8 * (first as usize + second as usize),
+            Chain::Shims | Chain::Direct => 8 * first as usize,
+        }
+    }
+
+    fn word(&self, address: usize, trusted: bool) -> Option<usize> {
+        let mut copy = [0_u8; 8];
+        if trusted {
+            // SAFETY: see the opening of this module.
+            return Some(unsafe {
+                core::ptr::with_exposed_provenance::<usize>(address).read_volatile()
+            });
+        }
+        sys::copy_checked(address, &mut copy).then(|| usize::from_ne_bytes(copy))
+    }
+}
+
+/// Reads values at offsets from `base`.
+///
+/// # Safety
+///
+/// As long as the result is used, values can be read at the offsets that it is used with.
+unsafe fn reader<T: Copy>(base: usize) -> impl Fn(usize) -> T {
+    // SAFETY: the caller's promise. Another thread may change what is not this thread's, which is then a value of before or after.
+    move |offset| unsafe { core::ptr::with_exposed_provenance::<T>(base + offset).read_volatile() }
+}
+
+/// Ends a stack with a frame that could not be read.
+fn unreadable(frames: &mut scratch::Frames, count: usize) -> (usize, u32) {
+    frames[count] = Frame { code: 0, instruction: u32::MAX, flags: 0 };
+    (count + 1, flag::UNREADABLE)
 }

@@ -3,7 +3,9 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::format::{Cause, Kind, flag};
+use crate::format::{Cause, Kind, feature, flag};
+use crate::memory::Memory;
+use crate::python::Interpreter;
 use crate::ring::Entry;
 use crate::{memory, process, python, ring, sys, thread};
 
@@ -30,19 +32,27 @@ pub fn prepare() {
     functions::resolve_all();
 }
 
-/// Begins to do with calls what these bits of [`hook`] say. `period_ns` is the mean of waiting time between two records of a thread's short
-/// waits. `interpreter` is the address of any function of the interpreter: a wait for a condition variable of its module is a wait for its
+/// Begins to record waits, where they are asked for. A wait for a condition variable of the module of `interpreter` is a wait for its
 /// lock. Not for signal handlers.
-pub fn enable(hooks: u32, period_ns: u64, interpreter: usize) {
-    let (begin, end) = module::extent(interpreter);
+pub fn begin(memory: Memory, interpreter: &Interpreter) {
+    let header = memory.header();
+    if header.features & feature::WAITS == 0 {
+        return;
+    }
+    let (begin, end) = module::extent(interpreter.api.current_state as usize);
     INTERPRETER[0].store(begin, Ordering::Relaxed);
     INTERPRETER[1].store(end, Ordering::Relaxed);
-    PERIOD_NS.store(period_ns.max(1), Ordering::Relaxed);
+    PERIOD_NS.store(header.wait_period_ns.max(1), Ordering::Relaxed);
+    enable(hook::WAITS);
+}
+
+/// Begins to do with calls what these bits of [`hook`] say.
+pub fn enable(hooks: u32) {
     HOOKS.fetch_or(hooks, Ordering::Release);
 }
 
 /// Before the real function, which it returns.
-pub(super) extern "C" fn begin(call: &mut Call) -> *mut c_void {
+pub(super) extern "C" fn before(call: &mut Call) -> *mut c_void {
     let real = functions::real(call.function);
     let hooks = HOOKS.load(Ordering::Acquire);
     call.start_ns = 0;
@@ -56,7 +66,7 @@ pub(super) extern "C" fn begin(call: &mut Call) -> *mut c_void {
 }
 
 /// After the real function, whose error number it keeps.
-pub(super) extern "C" fn end(call: &mut Call) {
+pub(super) extern "C" fn after(call: &mut Call) {
     if call.start_ns == 0 {
         return;
     }

@@ -1,6 +1,6 @@
 //! Where threads wait: the C library's blocking functions, interposed and timed in processes that run Python.
 //!
-//! Elsewhere each of them is a few instructions and a jump to the real one. Where waits are asked for ([`enable`]), a call is timed by two
+//! Elsewhere each of them is a few instructions and a jump to the real one. Where waits are asked for ([`begin`]), a call is timed by two
 //! readings of the clock, which need no system call. A short one is forgotten; of the others some are recorded ([`sampling`]), with
 //! the Python stack of the wait: the thread is still in the call. Calls within a call (of a signal handler, say) are part of it.
 //!
@@ -17,7 +17,7 @@ mod sampling;
 mod trampoline;
 
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
-pub use calls::{enable, prepare};
+pub use calls::{begin, enable, prepare};
 
 /// Nothing is interposed on this machine.
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
@@ -25,7 +25,11 @@ pub fn prepare() {}
 
 /// Nothing is interposed on this machine: no wait is recorded.
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
-pub fn enable(_hooks: u32, _period_ns: u64, _interpreter: usize) {}
+pub fn begin(_memory: crate::memory::Memory, _interpreter: &crate::python::Interpreter) {}
+
+/// Nothing is interposed on this machine: no script is run.
+#[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
+pub fn enable(_hooks: u32) {}
 
 /// Bits of what is done with calls.
 #[cfg(simprof_preloaded)]

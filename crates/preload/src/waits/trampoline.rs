@@ -31,7 +31,7 @@ pub(super) struct Call {
 
 const _: () = assert!(size_of::<Call>() == 112 && size_of::<Call>() % 16 == 0);
 
-// Calls the function at position `eax` with the arguments of the call, between `begin` and `end`. Only the interposed functions jump here.
+// Calls the function at position `eax` with the arguments of the call, between `before` and `after`. Only the interposed functions jump here.
 global_asm!(
     ".pushsection .text.simprof_observed, \"ax\", @progbits",
     ".p2align 4",
@@ -54,7 +54,7 @@ global_asm!(
     "mov [rsp + 40], r9",
     "mov [rsp + 56], rax",
     "mov rdi, rsp",
-    "call {begin}",
+    "call {before}",
     "mov rdi, [rsp]",
     "mov rsi, [rsp + 8]",
     "mov rdx, [rsp + 16]",
@@ -64,7 +64,7 @@ global_asm!(
     "call rax",
     "mov [rsp + 48], rax",
     "mov rdi, rsp",
-    "call {end}",
+    "call {after}",
     "mov rax, [rsp + 48]",
     "leave",
     ".cfi_def_cfa rsp, 8",
@@ -73,8 +73,8 @@ global_asm!(
     ".cfi_endproc",
     ".size simprof_observed, . - simprof_observed",
     ".popsection",
-    begin = sym super::calls::begin,
-    end = sym super::calls::end,
+    before = sym super::calls::before,
+    after = sym super::calls::after,
 );
 
 /// The table of the functions, and for each the symbol that takes its place.

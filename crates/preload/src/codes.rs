@@ -1,0 +1,151 @@
+//! Code objects in the shared memory: copied at first sight, while they are certainly alive, and found again by what tells them
+//! apart.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::format::{ARENA_BYTES, Code, TABLE_BYTES, TEXT_BYTES, Text};
+use crate::memory::Memory;
+use crate::python::Layout;
+use crate::sys;
+use crate::table::{intern, mix};
+
+/// What is read of a code object each time: it tells apart two that had the same address at different times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Address of the object.
+    pub address: usize,
+    /// Addresses of its name, file and line table.
+    pub identity: [usize; 3],
+    /// Its first line.
+    pub first_line: u32,
+}
+
+/// Whose code objects these are.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// Position in the processes.
+    pub process: u32,
+    /// `PY_VERSION_HEX`.
+    pub version: u32,
+    /// Where things are in objects.
+    pub layout: &'a Layout,
+}
+
+/// The number of a code object; none where there is no room.
+#[inline]
+pub fn number(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
+    let low = u64::from(owner.process) << 32 | u64::from(head.first_line);
+    let hash = mix(mix(low, head.address as u64), head.identity[0] as u64);
+    let is_it = |number: u32| {
+        // SAFETY: only whole codes get into the slots.
+        let code = unsafe { &*at(memory, number) };
+        code.address == head.address as u64
+            && code.process == owner.process
+            && code.first_line == head.first_line
+            && code.identity == head.identity.map(|address| address as u64)
+    };
+    intern(memory.code_slots(), hash, is_it, || copy(memory, owner, head))
+}
+
+fn at(memory: Memory, number: u32) -> *mut Code {
+    memory.arena()[number as usize - 1..].as_ptr().cast_mut().cast()
+}
+
+/// A text or a table that is to be copied.
+#[derive(Debug, Clone, Copy, Default)]
+struct Source {
+    address: usize,
+    bytes: usize,
+    width: u32,
+}
+
+/// Copies a code object to the arena; its number. What cannot be read is left out.
+#[cold]
+fn copy(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
+    let [name, file] = [0, 1].map(|at| text(&owner.layout.text, head.identity[at]));
+    let table = bytes(owner.layout.bytes, head.identity[2]);
+    let padded = |source: Source| source.bytes.next_multiple_of(4);
+    let length = size_of::<Code>() + padded(name) + padded(file) + table.map_or(0, padded);
+    let number = take(memory, length.div_ceil(8))?;
+    let code = at(memory, number);
+    // SAFETY: `take` gave this part of the arena, long enough, to this call alone.
+    let texts = unsafe { code.add(1).cast::<u8>() };
+    let fill = |offset: usize, source: Source| {
+        // SAFETY: as above; the arena's bytes are valid as such.
+        let place = unsafe { core::slice::from_raw_parts_mut(texts.add(offset), source.bytes) };
+        sys::copy_checked(source.address, place)
+    };
+    let told = |source: Source, read: bool| Text {
+        bytes: source.bytes as u32,
+        width: if read { source.width } else { 0 },
+    };
+    let name = told(name, fill(0, name));
+    let file_at = name.bytes.next_multiple_of(4) as usize;
+    let file = told(file, fill(file_at, file));
+    let table_at = file_at + file.bytes.next_multiple_of(4) as usize;
+    let table = table.filter(|table| fill(table_at, *table));
+    let content = Code {
+        process: owner.process,
+        version: owner.version,
+        address: head.address as u64,
+        first_line: head.first_line,
+        qualified: u32::from(owner.version >= 0x030b_0000),
+        name,
+        file,
+        table_bytes: table.map_or(u32::MAX, |table| table.bytes as u32),
+        whole: 0.into(),
+        identity: head.identity.map(|address| address as u64),
+    };
+    // SAFETY: as above; the arena is aligned to 8.
+    unsafe {
+        code.write(content);
+        (*code).whole.store(1, Ordering::Release);
+    }
+    Some(number)
+}
+
+/// Room for so many units of 8 bytes in the arena: its number. What did not fit is counted only up to the end, so the count
+/// never wraps.
+fn take(memory: Memory, units: usize) -> Option<u32> {
+    let arena: &AtomicU64 = &memory.header().arena;
+    let most = (ARENA_BYTES / 8) as u64;
+    if arena.load(Ordering::Relaxed) + units as u64 > most {
+        return None;
+    }
+    let begin = arena.fetch_add(units as u64, Ordering::Relaxed);
+    (begin + units as u64 <= most).then_some(begin as u32 + 1)
+}
+
+/// Where the characters of a `str` are; nothing where it is not of the compact form, as names and files are.
+fn text(layout: &crate::python::TextLayout, address: usize) -> Source {
+    let mut object = [0_u8; 64];
+    if layout.state + 4 > object.len()
+        || !sys::copy_checked(address, &mut object[..layout.state + 4])
+    {
+        return Source::default();
+    }
+    let length = word(&object, layout.length);
+    let state = u32::from_ne_bytes(
+        object[layout.state..][..4].try_into().expect("it is cut to this length"),
+    ) >> layout.kind_bit;
+    let (width, compact, ascii) = (state & 7, state & 8 != 0, state & 16 != 0);
+    if !compact || !matches!(width, 1 | 2 | 4) {
+        return Source::default();
+    }
+    let begin = address + if ascii { layout.ascii } else { layout.compact };
+    let bytes = length.saturating_mul(width as usize).min(TEXT_BYTES);
+    Source { address: begin, bytes, width }
+}
+
+/// Where the bytes of a `bytes` are; none where they cannot be read or are too many.
+fn bytes((size, begin): (usize, usize), address: usize) -> Option<Source> {
+    let mut object = [0_u8; 8];
+    let read = sys::copy_checked(address + size, &mut object);
+    let bytes = word(&object, 0);
+    (read && bytes <= TABLE_BYTES).then_some(Source { address: address + begin, bytes, width: 1 })
+}
+
+/// The word at `offset`.
+fn word(bytes: &[u8], offset: usize) -> usize {
+    usize::from_ne_bytes(bytes[offset..][..8].try_into().expect("it is cut to this length"))
+}

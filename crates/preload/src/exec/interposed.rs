@@ -1,0 +1,102 @@
+//! The `exec` functions, as the target calls them.
+
+use core::ffi::{c_char, c_int};
+
+use super::replacing;
+use crate::sys::Next;
+
+type Text = *const c_char;
+type Texts = *const Text;
+
+macro_rules! exec {
+    ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
+        #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
+        #[cfg_attr(not(simprof_preloaded), allow(dead_code))]
+        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+            const NAME: &[u8] = concat!(stringify!($name), "\0").as_bytes();
+            static NEXT: Next = Next::new(match core::ffi::CStr::from_bytes_with_nul(NAME) {
+                Ok(name) => name,
+                Err(_) => panic!("the name has no zero within"),
+            });
+            type Function = unsafe extern "C" fn($($type),*) -> c_int;
+            // SAFETY: the C library's function of this name has this type.
+            let function: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };
+            // SAFETY: the target's own arguments.
+            function.map_or(-1, |function| replacing(|| unsafe { function($($argument),*) }))
+        }
+    )*};
+}
+
+exec! {
+    execve(path: Text, arguments: Texts, environment: Texts);
+    execv(path: Text, arguments: Texts);
+    execvp(file: Text, arguments: Texts);
+    execvpe(file: Text, arguments: Texts, environment: Texts);
+    fexecve(fd: c_int, arguments: Texts, environment: Texts);
+    execveat(fd: c_int, path: Text, arguments: Texts, environment: Texts, flags: c_int);
+}
+
+/// `execle`, with its arguments as an array that ends with a null pointer, after which comes the environment.
+#[cfg(simprof_preloaded)]
+unsafe extern "C" fn execle_array(path: Text, arguments: Texts) -> c_int {
+    // SAFETY: the target's arguments end with a null pointer and are followed by the environment.
+    unsafe {
+        let mut end = arguments;
+        while !(*end).is_null() {
+            end = end.add(1);
+        }
+        execve(path, arguments, end.add(1).cast::<Texts>().read())
+    }
+}
+
+/// Functions with arguments of a variable number, which Rust cannot define: those that are in registers are stored before those
+/// on the stack, so that all are an array, which the function given is called with.
+#[cfg(simprof_preloaded)]
+macro_rules! listed {
+    ($($name:ident => $array:ident;)*) => {$(
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name() {
+            // The return address makes room for the last register's argument and comes back to its place.
+            #[cfg(target_arch = "x86_64")]
+            core::arch::naked_asm!(
+                "pop rax",
+                "push r9",
+                "push r8",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "mov rsi, rsp",
+                "push rax",
+                "call {array}",
+                "pop rcx",
+                "add rsp, 40",
+                "push rcx",
+                "ret",
+                array = sym $array,
+            );
+            // The arguments on the stack begin where the stack pointer is at the call.
+            #[cfg(target_arch = "aarch64")]
+            core::arch::naked_asm!(
+                "stp x29, x30, [sp, #-80]!",
+                "mov x29, sp",
+                "stp x1, x2, [sp, #24]",
+                "stp x3, x4, [sp, #40]",
+                "stp x5, x6, [sp, #56]",
+                "str x7, [sp, #72]",
+                "add x1, sp, #24",
+                "bl {array}",
+                "ldp x29, x30, [sp], #80",
+                "ret",
+                array = sym $array,
+            );
+        }
+    )*};
+}
+
+#[cfg(simprof_preloaded)]
+listed! {
+    execl => execv;
+    execlp => execvp;
+    execle => execle_array;
+}

@@ -1,0 +1,52 @@
+//! Hash tables in the shared memory that never wait: many threads and processes look up and insert at the same instant.
+//!
+//! A slot goes from 0 to its final value once, by an exchange, after what it points to is written. So whoever sees a value sees
+//! what it stands for, and a writer that is killed half-way leaves at most some room that nobody uses.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// Most slots that are looked at for one entry.
+const PROBES: usize = 128;
+
+/// Finds the entry for which `is_it` holds, from the slot of `hash` on; where there is none, puts in the one that `make` writes.
+/// None where there is no room.
+///
+/// Two that insert the same entry at the same instant agree on one; the other's is left unused.
+#[inline]
+pub fn intern(
+    slots: &[AtomicU32],
+    hash: u64,
+    is_it: impl Fn(u32) -> bool,
+    make: impl FnOnce() -> Option<u32>,
+) -> Option<u32> {
+    let mut make = Some(make);
+    let mut made = None;
+    let mask = slots.len() - 1;
+    for probe in 0..PROBES {
+        let slot = &slots[(hash as usize).wrapping_add(probe) & mask];
+        let mut value = slot.load(Ordering::Acquire);
+        if value == 0 {
+            let new = match made {
+                Some(new) => new,
+                None => make.take()?()?,
+            };
+            made = Some(new);
+            match slot.compare_exchange(0, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(new),
+                Err(theirs) => value = theirs,
+            }
+        }
+        if is_it(value) {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Mixes `word` into a hash.
+#[inline]
+pub const fn mix(hash: u64, word: u64) -> u64 {
+    // The product's high half depends on all bits; the odd constant is 2^64 divided by the golden ratio.
+    let product = (hash ^ word) as u128 * 0x9e37_79b9_7f4a_7c15;
+    product as u64 ^ (product >> 64) as u64
+}
