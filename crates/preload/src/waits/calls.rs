@@ -10,9 +10,14 @@ use crate::ring::Entry;
 use crate::{memory, process, python, ring, sys, thread};
 
 use super::functions::{self, FUNCTIONS, Function, READ, Reason, Work};
+use super::module;
 use super::sampling::{Progress, weigh};
 use super::trampoline::{Call, HOOKS};
-use super::{hook, module};
+
+/// Bit of what is done with calls: they are timed, and recorded as waits.
+const TIMED: u32 = 1;
+/// Bit of what is done with calls: reading tries to schedule the script.
+const SCRIPT: u32 = 2;
 
 /// A call of less is not waiting but work: going to sleep and waking up takes as much by itself.
 const SHORT_NS: u64 = 5_000;
@@ -32,23 +37,17 @@ pub fn prepare() {
     functions::resolve_all();
 }
 
-/// Begins to record waits, where they are asked for. A wait for a condition variable of the module of `interpreter` is a wait for its
-/// lock. Not for signal handlers.
+/// Begins to do with calls what is asked for in a process that runs Python. A wait for a condition variable of the module of
+/// `interpreter` is a wait for its lock. Not for signal handlers.
 pub fn begin(memory: Memory, interpreter: &Interpreter) {
     let header = memory.header();
-    if header.features & feature::WAITS == 0 {
-        return;
-    }
     let (begin, end) = module::extent(interpreter.api.current_state as usize);
     INTERPRETER[0].store(begin, Ordering::Relaxed);
     INTERPRETER[1].store(end, Ordering::Relaxed);
     PERIOD_NS.store(header.wait_period_ns.max(1), Ordering::Relaxed);
-    enable(hook::WAITS);
-}
-
-/// Begins to do with calls what these bits of [`hook`] say.
-pub fn enable(hooks: u32) {
-    HOOKS.fetch_or(hooks, Ordering::Release);
+    let hook = |feature, hook| if header.features & feature == 0 { 0 } else { hook };
+    let hooks = hook(feature::WAITS, TIMED) | hook(feature::SCRIPT, SCRIPT);
+    HOOKS.store(hooks, Ordering::Release);
 }
 
 /// Before the real function, which it returns.
@@ -56,10 +55,10 @@ pub(super) extern "C" fn before(call: &mut Call) -> *mut c_void {
     let real = functions::real(call.function);
     let hooks = HOOKS.load(Ordering::Acquire);
     call.start_ns = 0;
-    if hooks & hook::SCRIPT != 0 && call.function == READ {
+    if hooks & SCRIPT != 0 && call.function == READ {
         crate::script::try_schedule();
     }
-    if hooks & hook::WAITS != 0 && may_wait(call) {
+    if hooks & TIMED != 0 && may_wait(call) {
         start(call);
     }
     real

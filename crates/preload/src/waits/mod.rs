@@ -17,7 +17,7 @@ mod sampling;
 mod trampoline;
 
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
-pub use calls::{begin, enable, prepare};
+pub use calls::{begin, prepare};
 
 /// Nothing is interposed on this machine.
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
@@ -26,16 +26,3 @@ pub fn prepare() {}
 /// Nothing is interposed on this machine: no wait is recorded.
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
 pub fn begin(_memory: crate::memory::Memory, _interpreter: &crate::python::Interpreter) {}
-
-/// Nothing is interposed on this machine: no script is run.
-#[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
-pub fn enable(_hooks: u32) {}
-
-/// Bits of what is done with calls.
-#[cfg(simprof_preloaded)]
-pub mod hook {
-    /// They are timed, and recorded as waits.
-    pub const WAITS: u32 = 1;
-    /// Reading tries to schedule the script.
-    pub const SCRIPT: u32 = 2;
-}

@@ -6,7 +6,7 @@
 use core::arch::global_asm;
 use core::sync::atomic::AtomicU32;
 
-/// What is done with calls, see [`super::enable`]; 0: they go straight to the real function.
+/// What is done with calls, see [`super::begin`]; 0: they go straight to the real function.
 pub(super) static HOOKS: AtomicU32 = AtomicU32::new(0);
 
 /// One call of an interposed function, on the stack of its thread; the trampoline knows this layout.
