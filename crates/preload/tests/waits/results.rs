@@ -1,5 +1,6 @@
 //! Interposed functions return what the real ones return.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::memory::Memory;
@@ -39,5 +40,16 @@ fn calls_that_are_timed_have_the_same_results() {
         let causes: std::collections::BTreeSet<u32> =
             memory.waits().iter().map(|wait| wait.cause).collect();
         assert!((2..=6).all(|cause| causes.contains(&cause)), "{causes:?}");
+    }
+}
+
+#[test]
+fn forks_processes_and_signals_in_the_midst_of_waits_work() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/waits/programs/trouble.py");
+    for python in pythons() {
+        let memory = Memory::new(1);
+        let output = observed(&memory, Command::new(&python).arg(&program));
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(told.trim(), "30 10 True", "{}", python.display());
     }
 }
