@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use simprof_model::{Frame, FrameId, FunctionId, FunctionKind, Profile, StringId};
+use simprof_model::{Frame, FrameId, FunctionId, FunctionKind, Profile, StackId, StringId};
 
 use super::origin::{Origin, origin, origins};
 use super::python::{StackWait, ThreadTime, World, Worlds, waits_by_stack};
@@ -24,7 +24,7 @@ pub struct FunctionLines {
     pub total_weight: u64,
     /// `total_weight` of all weight.
     pub total_share: f64,
-    /// Weight of samples that were executing one of the functions itself.
+    /// Weight of samples that were executing one of the functions itself; for Python, native code that it runs too.
     pub self_weight: u64,
     /// `self_weight` of all weight.
     pub self_share: f64,
@@ -102,6 +102,8 @@ pub struct HotLine {
     pub share: f64,
     /// Number of samples.
     pub samples: u64,
+    /// What threads did there; none for native functions. It holds waiting for [`Whose::Own`] alone.
+    pub time: Option<ThreadTime>,
 }
 
 /// Which frame of a sample a hot line is.
@@ -159,42 +161,70 @@ pub fn function_lines(
 
 /// The first `limit` lines of the whole program by falling weight.
 pub fn hot_lines(profile: &Profile, whose: Whose, limit: usize) -> Vec<HotLine> {
-    let origins = origins(profile);
-    let groups = Groups::new(profile);
-    let mut sums: BTreeMap<(usize, LineKey), (u64, u64)> = BTreeMap::new();
-    for entry in by_stack(profile) {
+    let (origins, worlds, groups) = (origins(profile), Worlds::new(profile), Groups::new(profile));
+    let place_of = |stack: Option<StackId>| {
         let own = |id: &FrameId| origins[profile.frame(*id).function.index()] == Origin::Own;
-        let leaf = profile.frames_from_leaf(entry.stack).next();
+        let leaf = profile.frames_from_leaf(stack).next();
         let chosen = match whose {
             Whose::Executing => leaf,
-            Whose::Own => profile.frames_from_leaf(entry.stack).find(own).or(leaf),
+            Whose::Own => profile.frames_from_leaf(stack).find(own).or(leaf),
         };
-        let Some(frame) = chosen.map(|id| profile.frame(id)) else { continue };
-        let sum = sums.entry((groups.of(frame.function), LineKey::of(profile, frame))).or_default();
-        sum.0 += entry.weight;
-        sum.1 += entry.samples;
+        let frame = profile.frame(chosen?);
+        Some((groups.of(frame.function), LineKey::of(profile, frame)))
+    };
+    let mut sums: BTreeMap<(usize, LineKey), HotSum> = BTreeMap::new();
+    for entry in by_stack(profile) {
+        let Some(place) = place_of(entry.stack) else { continue };
+        let sum = sums.entry(place).or_default();
+        sum.weight += entry.weight;
+        sum.samples += entry.samples;
+        sum.time.add_cpu(worlds.decide(profile, entry.stack).world, entry.weight);
+    }
+    if whose == Whose::Own {
+        for wait in waits_by_stack(profile) {
+            if let Some(sum) = place_of(wait.stack).and_then(|place| sums.get_mut(&place)) {
+                sum.time.add_wait(wait.cause, wait.weight_ns);
+            }
+        }
     }
     let whole = profile.total_weight();
-    let mut lines: Vec<HotLine> = sums
-        .into_iter()
-        .map(|((group, key), (weight, samples))| {
-            let id = groups.first(group);
-            HotLine {
-                function: profile.function_name(id).to_owned(),
-                file: key.file_name(profile),
-                line: key.line,
-                origin: origin(profile, id),
-                weight,
-                share: share(weight, whole),
-                samples,
-            }
-        })
-        .collect();
+    let mut lines: Vec<HotLine> =
+        sums.into_iter().map(|(place, sum)| sum.line(profile, &groups, place, whole)).collect();
     lines.sort_by(|a, b| {
         (b.weight, &a.file, a.line, &a.function).cmp(&(a.weight, &b.file, b.line, &b.function))
     });
     lines.truncate(limit);
     lines
+}
+
+/// What is known of a hot line.
+#[derive(Debug, Default)]
+struct HotSum {
+    weight: u64,
+    samples: u64,
+    time: ThreadTime,
+}
+
+impl HotSum {
+    fn line(
+        self,
+        profile: &Profile,
+        groups: &Groups,
+        (group, key): (usize, LineKey),
+        whole: u64,
+    ) -> HotLine {
+        let id = groups.first(group);
+        HotLine {
+            function: profile.function_name(id).to_owned(),
+            file: key.file_name(profile),
+            line: key.line,
+            origin: origin(profile, id),
+            weight: self.weight,
+            share: share(self.weight, whole),
+            samples: self.samples,
+            time: is_python(profile, id).then_some(self.time),
+        }
+    }
 }
 
 /// A line of a source file.
@@ -295,7 +325,8 @@ impl LineSums {
                 if first(&mut seen.functions, frame.function) {
                     *self.functions.entry(frame.function).or_default() += entry.weight;
                 }
-                self.executing += if is_leaf { entry.weight } else { 0 };
+                let is_itself = is_leaf || is_python && beneath.is_local;
+                self.executing += if is_itself { entry.weight } else { 0 };
             }
             is_inlined &= frame.inlined;
             callee = itself;

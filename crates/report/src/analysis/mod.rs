@@ -29,5 +29,6 @@ pub use steps::{
     Latency, StepSummary, WithinSteps, latency, step_summary, warm_up_steps, within_steps,
 };
 
+pub(crate) use names::python_module;
 pub(crate) use origin::origins;
 pub(crate) use weights::{Groups, by_stack};
