@@ -66,7 +66,7 @@ pub(crate) fn python_module<'a>(name: &'a str, file: Option<&str>) -> &'a str {
         .map(|(at, _)| &name[..at])
         .filter(|module| module.split('.').rev().zip(path.iter().rev()).all(|(a, b)| a == *b))
         .filter(|module| module.split('.').count() <= path.len())
-        .last();
+        .next_back();
     longest.unwrap_or_else(|| python_module_by_name(name))
 }
 
