@@ -61,18 +61,18 @@ pub(crate) fn enclosing(name: &str) -> &str {
 /// the last part that can be a class or a function.
 pub(crate) fn python_module<'a>(name: &'a str, file: Option<&str>) -> &'a str {
     let path = file.map(python_path).unwrap_or_default();
-    let longest = name
-        .match_indices('.')
-        .map(|(at, _)| &name[..at])
-        .filter(|module| module.split('.').rev().zip(path.iter().rev()).all(|(a, b)| a == *b))
-        .filter(|module| module.split('.').count() <= path.len())
-        .next_back();
+    let is_of_path = |module: &&str| {
+        let parts: Vec<&str> = module.split('.').collect();
+        path.ends_with(&parts)
+    };
+    let longest = name.match_indices('.').map(|(at, _)| &name[..at]).rfind(is_of_path);
     longest.unwrap_or_else(|| python_module_by_name(name))
 }
 
 /// The parts of a source path that a module's name can be made of.
 fn python_path(file: &str) -> Vec<&str> {
-    let file = file.trim_start_matches("<frozen ").trim_end_matches('>');
+    let frozen = file.strip_prefix("<frozen ").and_then(|file| file.strip_suffix('>'));
+    let file = frozen.unwrap_or(file);
     let file = file.strip_suffix(".py").unwrap_or(file);
     let file = file.strip_suffix("/__init__").unwrap_or(file);
     file.split(['/', '.']).collect()
