@@ -38,6 +38,11 @@ impl DataStack {
         DataStack { chunk, top: if used.contains(&top) { top } else { chunk + DATA } }
     }
 
+    /// Where the newest frame ends.
+    pub fn top(self) -> usize {
+        self.top
+    }
+
     /// Whether a frame may begin at `address`: in the used part of a chunk.
     #[inline]
     pub fn contains(self, address: usize) -> bool {

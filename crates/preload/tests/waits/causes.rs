@@ -7,7 +7,8 @@ use std::process::Command;
 use simprof_preload::format::Cause;
 
 use crate::memory::{Memory, Wait};
-use crate::program::{observed, pythons};
+use crate::program::observed;
+use crate::pythons::pythons;
 
 fn run(memory: &Memory, python: &Path, program: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/waits/programs");
@@ -25,7 +26,7 @@ fn sum<'a>(waits: impl Iterator<Item = &'a Wait>) -> u64 {
 fn each_cause_is_recorded_where_it_is_waited_for() {
     for python in pythons() {
         let memory = Memory::new(1);
-        let printed = run(&memory, &python, "causes.py");
+        let printed = run(&memory, &python.path, "causes.py");
         let expected: BTreeMap<String, [u64; 3]> =
             serde_json::from_str(&printed).expect("it prints JSON");
         let waits = memory.waits();
@@ -47,7 +48,7 @@ fn each_cause_is_recorded_where_it_is_waited_for() {
                     && wait.stack.iter().any(|name| name == function)
             });
             let found = sum(of_function);
-            let told = format!("{function} in {}: {found} ns", python.display());
+            let told = format!("{function} in {}: {found} ns", python.path.display());
             assert!(found <= most, "{told}, at most {most}");
             // The interpreter fixes the end of a wait before it begins to wait: some of it may be over then.
             assert!(!is_sure || found >= least / 2, "{told}, at least {least}: {waits:?}");
@@ -61,7 +62,7 @@ fn each_cause_is_recorded_where_it_is_waited_for() {
 fn threads_that_compute_wait_for_the_interpreter() {
     for python in pythons() {
         let memory = Memory::new(1);
-        let printed = run(&memory, &python, "contention.py");
+        let printed = run(&memory, &python.path, "contention.py");
         let threads: BTreeMap<u32, [u64; 3]> =
             serde_json::from_str(&printed).expect("it prints JSON");
         let waits = memory.waits();
@@ -81,7 +82,7 @@ fn threads_that_compute_wait_for_the_interpreter() {
         let begin = threads.values().map(|times| times[0]).max().expect("two threads");
         let end = threads.values().map(|times| times[1]).min().expect("two threads");
         let together = end.saturating_sub(begin);
-        assert!(both >= together / 10 * 7, "{both} of {together} ns in {}", python.display());
+        assert!(both >= together / 10 * 7, "{both} of {together} ns in {}", python.path.display());
     }
 }
 
@@ -90,7 +91,7 @@ fn sums_of_sampled_waits_are_unbiased() {
     const PERIOD_NS: u64 = 200_000;
     for python in pythons() {
         let memory = Memory::new(PERIOD_NS);
-        let printed = run(&memory, &python, "short.py");
+        let printed = run(&memory, &python.path, "short.py");
         let bounds: Vec<f64> =
             printed.split_whitespace().map(|n| n.parse().expect("a number")).collect();
         let waits = memory.waits();

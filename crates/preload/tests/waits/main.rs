@@ -2,6 +2,8 @@
 
 mod memory;
 mod program;
+#[path = "../support/pythons.rs"]
+mod pythons;
 
 mod causes;
 mod results;
