@@ -150,10 +150,10 @@ pub(super) fn real(position: usize) -> *mut c_void {
     found
 }
 
-/// Condition variables exist in two forms of which the older, without a version asked for, may come first.
+/// Condition variables can be waited for in two forms, of which the older, without a version asked for, may come first.
 fn next(name: &CStr) -> *mut c_void {
     const RTLD_NEXT: *mut c_void = -1_isize as *mut c_void;
-    if name.to_bytes().starts_with(b"pthread_cond") {
+    if matches!(name.to_bytes(), b"pthread_cond_wait" | b"pthread_cond_timedwait") {
         // SAFETY: both texts end with a zero, and the handle is one of those that the function knows.
         let found = unsafe { dlvsym(RTLD_NEXT, name.as_ptr(), c"GLIBC_2.3.2".as_ptr()) };
         if !found.is_null() {

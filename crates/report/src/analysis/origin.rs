@@ -1,7 +1,7 @@
 //! Whose code a function is: the author's, a library's, the language runtime's or the kernel's.
 
 use serde::Serialize;
-use simprof_model::{Function, FunctionId, FunctionKind, Profile};
+use simprof_model::{Function, FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
 
@@ -70,6 +70,9 @@ const RUNTIME_MODULES: [&str; 12] = [
     "python3",
 ];
 
+/// Programs that only start the one that is looked at.
+const LAUNCHERS: [&str; 7] = ["bash", "busybox", "dash", "env", "ksh", "sh", "zsh"];
+
 /// Functions of the C library that may be linked into the program itself.
 const RUNTIME_FUNCTIONS: [&str; 9] =
     ["memcpy", "memmove", "memset", "memcmp", "bcmp", "malloc", "free", "calloc", "realloc"];
@@ -101,10 +104,36 @@ pub(crate) fn origins(profile: &Profile) -> Vec<Origin> {
 
 fn python(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
     let name = profile.string(function.name);
-    match RUNTIME_GENERATED.iter().any(|part| name.contains(part)) {
-        true => Origin::Runtime,
-        false => by_file(profile, id).unwrap_or(Origin::Own),
+    if RUNTIME_GENERATED.iter().any(|part| name.contains(part)) {
+        return Origin::Runtime;
     }
+    match profile.function_file(id) {
+        Some(TYPED) if !is_authors(profile, id) => Origin::Runtime,
+        _ => by_file(profile, id).unwrap_or(Origin::Own),
+    }
+}
+
+/// The file of code that is no file's: the text of `python -c`, and what programs and the standard library make up as they run.
+const TYPED: &str = "<string>";
+
+/// Whether code of no file is ever called by the author's, or by nothing else of Python.
+fn is_authors(profile: &Profile, id: FunctionId) -> bool {
+    let of = |stack: StackId| {
+        let node = profile.stacks[stack.index()];
+        (profile.frame(node.frame).function, node.parent)
+    };
+    let is_outside = |&function: &FunctionId| {
+        let is_python = profile.function(function).kind == FunctionKind::Python;
+        is_python && profile.function_file(function) != Some(TYPED)
+    };
+    let stacks = u32::try_from(profile.stacks.len()).expect("ids of stacks have 32 bits");
+    let mut callers = (0..stacks).map(|stack| of(StackId(stack))).filter(|&(own, _)| own == id);
+    let is_called_so = |parent: Option<StackId>| {
+        let callers = std::iter::successors(parent, |&stack| of(stack).1).map(|stack| of(stack).0);
+        let caller = callers.into_iter().find(is_outside);
+        caller.is_none_or(|caller| by_file(profile, caller).is_none_or(|by| by == Origin::Own))
+    };
+    profile.stacks.is_empty() || callers.any(|(_, parent)| is_called_so(parent))
 }
 
 fn native(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
@@ -116,7 +145,8 @@ fn native(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
 fn by_module(profile: &Profile, id: FunctionId) -> Option<Origin> {
     let module = profile.function_module(id)?;
     let name = names::file_name(module);
-    if RUNTIME_MODULES.iter().any(|prefix| name.starts_with(prefix))
+    if LAUNCHERS.contains(&name)
+        || RUNTIME_MODULES.iter().any(|prefix| name.starts_with(prefix))
         || module.contains("/lib-dynload/")
     {
         return Some(Origin::Runtime);
@@ -204,6 +234,24 @@ mod tests {
             let mut sketch = Sketch::new();
             let id = sketch.function("f", Some("/usr/bin/python3.11"), Some("sim.py"), kind);
             assert_eq!(origin(&sketch.finish(), id), expected);
+        }
+    }
+
+    #[test]
+    fn code_of_no_file_is_that_of_its_caller() {
+        let site = "p:site.addpackage%/opt/lib/python3.11/site.py";
+        let typed = "p:<string>.<module>%<string>";
+        for (stack, expected) in [
+            (typed.to_owned(), Origin::Own),
+            (format!("main > {typed} > {typed}"), Origin::Own),
+            (format!("{site} > exec~/opt/libpython3.11.so > {typed} > {typed}"), Origin::Runtime),
+            (format!("{site} > p:sim.make%/w/sim.py > {typed}"), Origin::Own),
+        ] {
+            let profile = Sketch::new().sample(&stack, 1).finish();
+            let id = profile
+                .frame(profile.frames_from_leaf(profile.samples[0].stack).next().expect("one"))
+                .function;
+            assert_eq!(origin(&profile, id), expected, "{stack}");
         }
     }
 

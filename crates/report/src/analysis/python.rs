@@ -211,13 +211,15 @@ impl Worlds {
         Self { of: profile.functions.iter().map(world).collect() }
     }
 
-    /// By the frame nearest the leaf that does not only help.
+    /// By the frame nearest the leaf that does not only help; the function is the one that it was inlined into.
     pub(crate) fn decide(&self, profile: &Profile, stack: Option<StackId>) -> Decision {
-        let functions = profile.frames_from_leaf(stack).map(|id| profile.frame(id).function);
-        let mut telling = functions.filter_map(|id| Some((id, self.of[id.index()]?)));
-        telling.next().map_or(Decision { world: World::Native, function: None }, |(id, world)| {
-            Decision { world, function: Some(id) }
-        })
+        let frames = profile.frames_from_leaf(stack).map(|id| profile.frame(id));
+        let mut telling =
+            frames.skip_while(|frame| self.of[frame.function.index()].is_none()).peekable();
+        let first = telling.peek().map(|frame| frame.function);
+        let world = first.and_then(|id| self.of[id.index()]).unwrap_or(World::Native);
+        let function = telling.find(|frame| !frame.inlined).map(|frame| frame.function);
+        Decision { world, function: function.or(first) }
     }
 }
 
@@ -276,6 +278,8 @@ mod tests {
                 "main~/opt/game > _PyEval_Vector~/opt/game".into(),
                 (World::Interpreter, "_PyEval_Vector"),
             ),
+            (format!("p:sim.step > sort~{LIB} > +Py_TYPE~{LIB}"), (World::Interpreter, "sort")),
+            (format!("p:sim.step > +Py_TYPE~{LIB}"), (World::Interpreter, "sim.step")),
             ("work~/opt/pythonic.so".into(), (World::Native, "work")),
             (format!("clone~{LIBC}"), (World::Native, "")),
             (String::new(), (World::Native, "")),

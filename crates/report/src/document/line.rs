@@ -20,8 +20,8 @@ pub fn line_report(summary: &LineSummary, machine: &Machine) -> String {
         let _ = write!(text, "## Hottest lines\n\n{}\n", line_table(&summary.lines, true));
         text.push_str(
             "Over the whole program a line answers for itself and for the libraries that it calls, so that shares sum \
-             to 100 %; in the tables of single functions `with callees` counts all that it calls, and `here` what is \
-             inlined into it alone. Allocations by line are not measured.\n\n",
+             to 100 %; in the tables of single functions `with callees` counts all that it calls, and `here` the line \
+             alone: with what is inlined into it or, for Python, with the native functions that it runs. Allocations by line are not measured.\n\n",
         );
     }
     if !summary.waits.is_empty() {
@@ -61,8 +61,8 @@ fn section(function: &FunctionLines) -> String {
     if let Some(time) = &function.time {
         let _ = write!(
             text,
-            "Threads in it and in what it calls spend {} in one run: {}. The column `time` is that of each line, on a CPU or waiting; \
-             of the interpreter and native code, what runs without a further Python function is `here`.\n\n",
+            "Threads in it and in what it calls spend {} in one run, on a CPU or waiting: {}. The column `time` tells the same \
+             of each line, its callees included.\n\n",
             format::duration_ns(time.thread_s * 1e9),
             escape(&time.describe())
         );

@@ -226,7 +226,7 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
         profile: Some(profile_summary(&input.profile.provenance, input.wall_ns.len())),
         functions: scale.functions(&costs),
         bottlenecks: scale.bottlenecks(input, &costs),
-        components: scale.components(&components(input.profile, input.rules)),
+        components: scale.components(input),
         steps,
         thread_time: time_shares(input.profile, input.wall_ns.len()),
         waits: waiting_lines(input.profile, input.wall_ns.len(), WAITING_LINES),
@@ -380,9 +380,12 @@ impl Scale {
             .collect()
     }
 
-    fn components(&self, shares: &[ComponentShare]) -> Vec<ComponentCost> {
-        shares
+    /// A component of the rules is listed without any cost too, one that was found is not.
+    fn components(&self, input: &CaseInput<'_>) -> Vec<ComponentCost> {
+        let is_listed = |share: &&ComponentShare| !input.rules.is_empty() || share.weight > 0;
+        components(input.profile, input.rules)
             .iter()
+            .filter(is_listed)
             .map(|share| ComponentCost {
                 name: share.name.clone(),
                 share: share.share,

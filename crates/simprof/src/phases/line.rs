@@ -28,6 +28,8 @@ const FROM_COMPONENT: usize = 2;
 const HOTTEST: usize = 20;
 /// Callees named beside a line.
 const CALLEES: usize = 3;
+/// Share below which a callee is not named.
+const LEAST_CALLEE: f64 = 0.0005;
 /// Source files larger than this are not read.
 const SOURCE_MOST: u64 = 16 << 20;
 
@@ -264,7 +266,8 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64, runs: usize) -> Vec
 /// The first of them with their shares.
 fn named(callees: &[CalleeCost]) -> Vec<String> {
     let name = |callee: &CalleeCost| format!("{} ({:.1} %)", callee.name, callee.share * 100.0);
-    callees.iter().take(CALLEES).map(name).collect()
+    let is_told = |callee: &&CalleeCost| callee.share >= LEAST_CALLEE;
+    callees.iter().filter(is_told).take(CALLEES).map(name).collect()
 }
 
 /// The hottest lines of the author's code over the whole program.
