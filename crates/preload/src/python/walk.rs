@@ -1,20 +1,20 @@
 //! Reading the Python stack of the current thread, at any instant.
 //!
-//! The thread may have been interrupted in the middle of pushing or popping a frame, of starting or of ending. What can be followed
-//! without a check, and why:
+//! The thread may have been interrupted in the middle of pushing or popping a frame, of starting or of ending.
+//! What can be followed without a check, and why:
 //!
-//! - The thread state: it is the thread's own, and the interpreter clears its slot before it frees it. While the interpreter is being finalised it may free those
-//!   of other threads, so then everything is checked.
+//! - The thread state: it is the thread's own, and the interpreter clears its slot before it frees it. While
+//!   the interpreter is being finalised it may free those of other threads, so then everything is checked.
 //! - Up to 3.10, all frames: a frame object is complete before it is linked and unlinked before it is freed.
 //! - From 3.11 on, frames in the data stack: its chunks are mapped as long as they are linked from the thread state.
-//! - All that is called "outer": the callers of a frame that is proven to be live were complete before it was called, do not change while it
-//!   runs, and hold references to their code objects.
+//! - All that is called "outer": the callers of a frame that is proven to be live were complete before it was
+//!   called, do not change while it runs, and hold references to their code objects.
 //!
-//! From 3.11 on the innermost frame is not known to be live: the slot that names it may be memory of the native stack that
-//! is not yet written, and the fields of a frame are written in any order. So it is read with checks that cannot fault (a system
-//! call that looks at memory), and proven: frames in the data stack lie end to end, so a frame whose caller ends where it
-//! begins, both with a code object, is live; so is the frame of a generator that says that it is running. As long as nothing is proven, each
-//! pointer is checked.
+//! From 3.11 on the innermost frame is not known to be live: the slot that names it may be memory of the native
+//! stack that is not yet written, and the fields of a frame are written in any order. So it is read with checks
+//! that cannot fault (a system call that looks at memory), and proven: frames in the data stack lie end to end,
+//! so a frame whose caller ends where it begins, both with a code object, is live; so is the frame of a
+//! generator that says that it is running. As long as nothing is proven, each pointer is checked.
 
 use core::sync::atomic::Ordering;
 
@@ -39,8 +39,9 @@ pub struct Stack {
 /// Most frames that are read with a check each: at a few system calls each, the bound of the work.
 const CHECKED_FRAMES: usize = 64;
 
-/// Frames on the native stack; in free-threaded and later builds also sentinels.
+/// `owner` of the frame of a generator, a coroutine or an asynchronous generator.
 const OWNED_BY_GENERATOR: u8 = 1;
+/// The first `owner` of frames that are not Python's: those before entries on the native stack, and sentinels.
 const OWNED_BY_NATIVE: u8 = 3;
 
 /// Records the Python stack of this thread as nodes of the shared memory. Safe in a signal handler that interrupted
@@ -166,8 +167,8 @@ impl Walk<'_> {
         let frame = self.word(slot, !self.state.checked)?;
         match self.layout.chain {
             Chain::Objects | Chain::Direct => Some(frame),
-            // The structure is on the native stack of this thread, or within the thread state: mapped in any case, but perhaps
-            // not yet written.
+            // The structure is on the native stack of this thread, or within the thread state: mapped in any
+            // case, but perhaps not yet written.
             Chain::Marked | Chain::Shims => {
                 self.word(frame + self.layout.thread.current, !self.state.checked)
             }
@@ -178,7 +179,7 @@ impl Walk<'_> {
     fn step(&mut self, address: usize) -> Result<(usize, Option<Frame>), Stop> {
         let raw = self.raw(address).ok_or(Stop::Unreadable)?;
         if raw.owner >= OWNED_BY_NATIVE {
-            let is_shim = self.trusted || !self.stack.contains(address);
+            let is_shim = self.trusted || !self.is_on_stack(address);
             return if is_shim { Ok((raw.previous, None)) } else { Err(Stop::Unreadable) };
         }
         let (head, size) = self.head(raw.code).ok_or(Stop::Unreadable)?;
@@ -191,8 +192,8 @@ impl Walk<'_> {
         Ok((raw.previous, Some(Frame { code, instruction: self.instruction(&raw), flags })))
     }
 
-    /// Whether a frame whose fields are whole, of `size` bytes, proves that its callers are live. None where it cannot be live
-    /// itself.
+    /// Whether a frame whose fields are whole, of `size` bytes, proves that its callers are live. None where it
+    /// cannot be live itself.
     fn proves(&mut self, raw: &Raw, size: usize) -> Option<bool> {
         if self.state.checked {
             return Some(false);
@@ -200,7 +201,7 @@ impl Walk<'_> {
         if raw.owner == OWNED_BY_GENERATOR {
             return self.generator_proves(raw);
         }
-        self.stack.contains(raw.address).then_some(())?;
+        self.is_on_stack(raw.address).then_some(())?;
         let end = raw.address + size;
         let ends_before = |inner| end == inner || self.stack.next(end) == inner;
         let proves = match self.inner {
@@ -212,8 +213,9 @@ impl Walk<'_> {
         Some(proves)
     }
 
-    /// As [`Walk::proves`], of the frame of a generator: it is live where the generator says that it runs. One that is just yielding says so no
-    /// longer while it is the innermost still; then its caller is the one that runs.
+    /// As [`Walk::proves`], of the frame of a generator: it is live where the generator says that it runs. One
+    /// that is just yielding says so no longer while it is the innermost still; then its caller is the one that
+    /// runs.
     fn generator_proves(&mut self, raw: &Raw) -> Option<bool> {
         const RUNNING: i8 = 0;
         let state = self.generator_state(raw.address)?;
@@ -248,6 +250,12 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether a frame may be on the data stack at `address`.
+    #[inline]
+    fn is_on_stack(&self, address: usize) -> bool {
+        self.stack.contains(address, self.layout.frame.bytes)
+    }
+
     /// Offset of the instruction that a frame executes, or `u32::MAX`.
     fn instruction(&self, raw: &Raw) -> u32 {
         let offset = match (self.layout.chain, self.owner.version >> 16) {
@@ -263,16 +271,16 @@ impl Walk<'_> {
     fn raw(&self, address: usize) -> Option<Raw> {
         let frame = &self.layout.frame;
         let mut copy = [0_u8; 112];
-        let base = if self.trusted || self.stack.contains(address) {
+        let base = if self.trusted || self.is_on_stack(address) {
             address
         } else {
-            if address % 8 != 0 || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
+            if !address.is_multiple_of(8) || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
                 return None;
             }
             copy.as_ptr().addr()
         };
-        // SAFETY: `base` is either of `copy`, or of a frame that is live or within the data stack, as the opening of this module
-        // says; all fields lie within `frame.bytes`.
+        // SAFETY: `base` is either of `copy`, or of a frame that is live or within the data stack, as the
+        // opening of this module says; all fields lie within `frame.bytes`.
         let (word, half, byte) =
             unsafe { (reader::<usize>(base), reader::<u32>(base), reader::<u8>(base)) };
         Some(Raw {
@@ -338,7 +346,8 @@ impl Walk<'_> {
 ///
 /// As long as the result is used, values can be read at the offsets that it is used with.
 unsafe fn reader<T: Copy>(base: usize) -> impl Fn(usize) -> T {
-    // SAFETY: the caller's promise. Another thread may change what is not this thread's, which is then a value of before or after.
+    // SAFETY: the caller's promise. Another thread may change what is not this thread's, which is then a value
+    // of before or after.
     move |offset| unsafe { core::ptr::with_exposed_provenance::<T>(base + offset).read_volatile() }
 }
 

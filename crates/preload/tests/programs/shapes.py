@@ -218,6 +218,31 @@ def traced():
     sys.settrace(None)
 
 
+def interpreters():
+    try:
+        import _interpreters
+    except ImportError:
+        try:
+            import _xxsubinterpreters as _interpreters
+        except ImportError:
+            return
+    one = _interpreters.create()
+    _interpreters.run_string(
+        one,
+        """
+def work():
+    n = 0
+    for i in range(600000):
+        n += i * i % 7
+    return n
+def other():
+    return work()
+other()
+""",
+    )
+    _interpreters.destroy(one)
+
+
 def switching():
     try:
         import greenlet
@@ -271,6 +296,7 @@ def main():
     signals()
     traced()
     switching()
+    interpreters()
     processes()
 
 
