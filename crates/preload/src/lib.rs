@@ -27,6 +27,8 @@ mod python;
 mod ring;
 #[cfg(any(simprof_preloaded, test))]
 mod scratch;
+#[cfg(simprof_preloaded)]
+mod script;
 #[cfg(any(simprof_preloaded, test))]
 mod signal;
 #[cfg(any(simprof_preloaded, test))]
@@ -39,6 +41,8 @@ mod table;
 mod thread;
 #[cfg(any(simprof_preloaded, test))]
 mod tree;
+#[cfg(any(simprof_preloaded, test))]
+mod waits;
 
 /// The shared library: an ELF file.
 #[cfg(not(simprof_preloaded))]

@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::format::feature;
 use crate::sys::{self, Next};
+#[cfg(simprof_preloaded)]
+use crate::waits;
 use crate::{exec, memory, process, python, scratch, signal};
 
 /// Called when the library was loaded, before the program's own constructors and `main`.
@@ -13,6 +15,8 @@ extern "C" fn start() {
     let _errno = sys::KeptErrno::new();
     memory::map();
     let Some(memory) = memory::memory() else { return };
+    #[cfg(simprof_preloaded)]
+    waits::prepare();
     exec::arrived(memory);
     if python::find(sys::RTLD_DEFAULT) {
         begin();
@@ -30,6 +34,8 @@ fn begin() {
         return;
     };
     register_fork();
+    #[cfg(simprof_preloaded)]
+    waits::begin(memory, interpreter);
     if process::take(memory, interpreter) {
         settle(memory);
     }
