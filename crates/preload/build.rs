@@ -29,6 +29,8 @@ fn main() {
             "-C",
             "strip=none",
         ])
+        // Where `dlsym` is not in the C library itself (glibc before 2.34), a target may not have loaded it.
+        .args(["-C", "link-arg=-ldl"])
         .arg("-o")
         .arg(&library)
         .arg("src/lib.rs")

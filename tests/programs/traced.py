@@ -63,7 +63,7 @@ def in_a_thread():
 
 def main():
     many()
-    fib(20)
+    fib(22)
     even(30)
     assert sum(counter(500)) == 124750
     assert [decorated(1) for _ in range(5)]

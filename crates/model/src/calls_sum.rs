@@ -143,7 +143,7 @@ mod tests {
         let one = profile(&[("main", 1), ("step", 10)]);
         let twice = CallProfile::sum(&[one.clone(), one.clone()]);
         assert_eq!(twice.functions[1].callers[0].calls, 20);
-        assert_eq!(CallProfile::sum(&[one.clone()]).total_calls(), one.total_calls());
+        assert_eq!(CallProfile::sum(std::slice::from_ref(&one)).total_calls(), one.total_calls());
         assert_eq!(CallProfile::sum(&[]), CallProfile::default());
     }
 }

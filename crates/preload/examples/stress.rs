@@ -42,10 +42,12 @@ fn main() {
 
 fn describe(recording: &Recording) {
     let mut flags = BTreeMap::<u32, u64>::new();
+    let mut depths = BTreeMap::new();
     let mut depth = 0;
     for sample in &recording.samples {
         *flags.entry(sample.flags).or_default() += 1;
-        depth += recording.memory.stack(sample.node).len();
+        depth +=
+            *depths.entry(sample.node).or_insert_with(|| recording.memory.stack(sample.node).len());
     }
     let all = recording.samples.len();
     println!(

@@ -1,5 +1,5 @@
-//! Code objects in the shared memory: copied at first sight, while they are certainly alive, and found again by what tells them
-//! apart.
+//! Code objects in the shared memory: copied at first sight, while they are certainly alive, and found again by
+//! what tells them apart.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -104,8 +104,8 @@ fn copy(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
     Some(number)
 }
 
-/// Room for so many units of 8 bytes in the arena: its number. What did not fit is counted only up to the end, so the count
-/// never wraps.
+/// Room for so many units of 8 bytes in the arena: its number. What did not fit is counted only up to the end,
+/// so the count never wraps.
 fn take(memory: Memory, units: usize) -> Option<u32> {
     let arena: &AtomicU64 = &memory.header().arena;
     let most = (ARENA_BYTES / 8) as u64;
@@ -148,4 +148,104 @@ fn bytes((size, begin): (usize, usize), address: usize) -> Option<Source> {
 /// The word at `offset`.
 fn word(bytes: &[u8], offset: usize) -> usize {
     usize::from_ne_bytes(bytes[offset..][..8].try_into().expect("it is cut to this length"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{memory, python};
+
+    /// A `str` of ASCII characters, as 3.11 has it.
+    #[repr(C)]
+    struct Characters {
+        head: [u64; 2],
+        length: u64,
+        hash: u64,
+        state: u64,
+        wide: u64,
+        text: [u8; 16],
+    }
+
+    fn characters(text: &str) -> Box<Characters> {
+        let mut bytes = [0; 16];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        let state = 1 << 2 | 1 << 5 | 1 << 6;
+        Box::new(Characters {
+            head: [1, 0],
+            length: text.len() as u64,
+            hash: 0,
+            state,
+            wide: 0,
+            text: bytes,
+        })
+    }
+
+    /// A `bytes` object.
+    #[repr(C)]
+    struct Bytes {
+        head: [u64; 2],
+        size: u64,
+        hash: u64,
+        bytes: [u8; 8],
+    }
+
+    fn address<T>(of: &T) -> usize {
+        core::ptr::from_ref(of).expose_provenance()
+    }
+
+    #[test]
+    fn codes_are_copied_once_and_told_apart_by_what_they_are() {
+        let memory = memory::fresh();
+        let layout = python::layout_of(0x030b_0000).expect("it is read");
+        let owner = Owner { process: 3, version: 0x030b_07f0, layout: &layout };
+        let (name, file) = (characters("Model.step"), characters("sim/model.py"));
+        let table = Bytes { head: [1, 0], size: 5, hash: 0, bytes: *b"\x80\x01\x02\x03\x04\0\0\0" };
+        let identity = [address(&*name), address(&*file), address(&table)];
+        let head = Head { address: 0x1000, identity, first_line: 12 };
+        let first = number(memory, owner, &head).expect("there is room");
+        assert_eq!(number(memory, owner, &head), Some(first));
+        // SAFETY: it was just made.
+        let code = unsafe { &*at(memory, first) };
+        assert_eq!(
+            (code.name, code.file),
+            (Text { bytes: 10, width: 1 }, Text { bytes: 12, width: 1 })
+        );
+        assert_eq!((code.table_bytes, code.first_line, code.qualified), (5, 12, 1));
+        // SAFETY: the texts follow.
+        let texts = unsafe {
+            core::slice::from_raw_parts(core::ptr::from_ref(code).add(1).cast::<u8>(), 29)
+        };
+        assert_eq!(&texts[..10], b"Model.step");
+        assert_eq!(&texts[12..24], b"sim/model.py");
+        assert_eq!(&texts[24..], b"\x80\x01\x02\x03\x04");
+        // The same address with another name, line or process is another code object.
+        let other = Head { identity: [identity[1], identity[1], identity[2]], ..head };
+        assert_ne!(number(memory, owner, &other), Some(first));
+        assert_ne!(number(memory, owner, &Head { first_line: 13, ..head }), Some(first));
+        assert_ne!(number(memory, Owner { process: 4, ..owner }, &head), Some(first));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out() {
+        let memory = memory::fresh();
+        let layout = python::layout_of(0x030b_0000).expect("it is read");
+        let owner = Owner { process: 0, version: 0x030b_07f0, layout: &layout };
+        let head = Head { address: 8, identity: [16, usize::MAX - 3, 4096], first_line: 1 };
+        let found = number(memory, owner, &head).expect("there is room");
+        // SAFETY: it was just made.
+        let code = unsafe { &*at(memory, found) };
+        assert_eq!((code.name.width, code.file.width, code.table_bytes), (0, 0, u32::MAX));
+    }
+
+    #[test]
+    fn a_full_arena_says_so() {
+        let memory = memory::fresh();
+        let layout = python::layout_of(0x030b_0000).expect("it is read");
+        let owner = Owner { process: 0, version: 0x030b_07f0, layout: &layout };
+        memory.header().arena.store((ARENA_BYTES / 8) as u64 - 1, Ordering::Relaxed);
+        let head = Head { address: 8, identity: [16, 16, 16], first_line: 1 };
+        assert_eq!(number(memory, owner, &head), None);
+        assert_eq!(number(memory, owner, &head), None);
+        assert!(memory.header().arena.load(Ordering::Relaxed) <= (ARENA_BYTES / 8) as u64);
+    }
 }

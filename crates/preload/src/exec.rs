@@ -1,5 +1,5 @@
-//! Replacing the process's image: a sample that is taken while the kernel does so would end the new image by a signal that it has
-//! no handler for, so the signal is ignored for this time.
+//! Replacing the process's image: a sample that is taken while the kernel does so would end the new image by a
+//! signal that it has no handler for, so the signal is ignored for this time.
 
 mod interposed;
 
@@ -14,11 +14,11 @@ static RUNNING: AtomicU32 = AtomicU32::new(0);
 /// The state of the place before.
 static BEFORE: AtomicU32 = AtomicU32::new(state::UNSAMPLED);
 
-/// Kept in [`Process::reason`] while the state is EXECUTING: the target itself ignores the signal, so the new image is to ignore it.
+/// Kept in [`Process::reason`] while the state is EXECUTING: the target itself ignores the signal, so the new
+/// image is to ignore it.
 const IGNORED: u32 = 1;
 
 /// Runs `exec`, which returns only where it fails.
-#[cfg_attr(not(simprof_preloaded), allow(dead_code))]
 fn replacing<T>(exec: impl FnOnce() -> T) -> T {
     // A child made by `vfork` has no events.
     let place = process::place().filter(|_| signal::handles() && process::is_own());
@@ -52,6 +52,9 @@ fn stay(place: &Process) {
 
 /// To be called when the library is loaded: where this image replaced one that was sampled, the signal is as it was.
 pub fn arrived(memory: Memory) {
+    if !signal::is_ignored() {
+        return;
+    }
     // SAFETY: getpid has no preconditions.
     let pid = unsafe { sys::getpid() } as u32;
     let is_ours = |place: &&Process| {

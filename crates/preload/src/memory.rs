@@ -16,6 +16,11 @@ static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 #[derive(Clone, Copy)]
 pub struct Memory(*mut u8);
 
+// SAFETY: what is changed in the memory are atomics, or parts that one thread took by an atomic.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
 /// The memory, where the process was given one.
 #[inline]
 pub fn memory() -> Option<Memory> {
@@ -34,8 +39,8 @@ macro_rules! part {
         $(#[$doc])*
         #[inline]
         pub fn $name(self) -> &'static [$type] {
-            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned; its fields are atomics, for
-            // which all zeros is valid.
+            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned; its fields are
+            // atomics, for which all zeros is valid.
             unsafe { core::slice::from_raw_parts(self.0.add($offset).cast(), $count) }
         }
     };
@@ -127,8 +132,15 @@ fn map_file(fd: c_int) -> Option<*mut u8> {
     None
 }
 
-/// Makes `base`, `offset::END` bytes that live for ever, the memory of this process.
+/// Memory for tests, as it is in a process that was given some: it lives for ever.
 #[cfg(test)]
-pub fn adopt(base: *mut u8) {
-    BASE.store(base, Ordering::Release);
+pub fn fresh() -> Memory {
+    const MAP_PRIVATE: c_int = 2;
+    const MAP_ANONYMOUS: c_int = 0x20;
+    let protection = sys::PROT_READ | sys::PROT_WRITE;
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    // SAFETY: a new mapping.
+    let base = unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, flags, -1, 0) };
+    assert_ne!(base, sys::MAP_FAILED);
+    Memory(base.cast())
 }

@@ -15,7 +15,7 @@ const OPENING_NS: u64 = 1_000_000_000;
 
 /// Position of this process's place, plus 1; 0 while it has none.
 static PLACE: AtomicU32 = AtomicU32::new(0);
-/// The process id that the place belongs to.
+/// The id of the process that runs the interpreter.
 static PID: AtomicU32 = AtomicU32::new(0);
 
 /// Position of this process in the processes of the memory; none where it has nothing to tell.
@@ -31,8 +31,9 @@ pub fn place() -> Option<&'static Process> {
     Some(&memory::memory()?.processes()[current()? as usize])
 }
 
-/// Whether this is the process that took the place, and not one that was made by `vfork`, `clone` or a plain system call, which
-/// share memory with it or have a copy, but neither its events nor, perhaps, its signal handlers.
+/// Whether this is the process that found the interpreter, or a forked child of it, and not one that was made
+/// by `vfork`, `clone` or a plain system call, which share memory with it or have a copy, but neither its
+/// events nor, perhaps, its signal handlers.
 pub fn is_own() -> bool {
     // SAFETY: getpid has no preconditions.
     PID.load(Ordering::Relaxed) == unsafe { sys::getpid() } as u32
@@ -108,8 +109,9 @@ fn notify(memory: Memory, position: u32) -> bool {
         return false;
     }
     let bytes = position.to_ne_bytes();
-    // SAFETY: the bytes live during the call. The profiler holds the pipe's reading end open; if it died, this fails: opening
-    // for writing without a reader is an error, and a reader that goes away between the two calls is answered below.
+    // SAFETY: the bytes live during the call. The profiler holds the pipe's reading end open; if it died, this
+    // fails: opening for writing without a reader is an error, and a reader that goes away between the two
+    // calls is answered below.
     let written = unsafe { sys::write(fd, bytes.as_ptr().cast::<c_void>(), bytes.len()) };
     // SAFETY: it was opened here.
     unsafe { sys::close(fd) };
@@ -132,7 +134,8 @@ fn wait_while(place: &Process, value: u32, timeout_ns: u64) {
 pub fn forked() {
     thread::forked();
     PLACE.store(0, Ordering::Relaxed);
-    PID.store(0, Ordering::Relaxed);
+    // SAFETY: getpid has no preconditions.
+    PID.store(unsafe { sys::getpid() } as u32, Ordering::Relaxed);
 }
 
 /// Leaves the place as that of a process that is not to be sampled.

@@ -1,4 +1,5 @@
-//! Room for the frames of a stack while it is read, taken from a fixed pool: a thread's own stack may be too small for it.
+//! Room for the frames of a stack while it is read, taken from a fixed pool: a thread's own stack may be too
+//! small for it.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -49,4 +50,24 @@ fn take() -> Option<usize> {
 /// To be called in a forked child: the threads that held rooms are not there.
 pub fn forked() {
     TAKEN.store(0, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_shares_a_room_and_nobody_waits_for_one() {
+        fn nest(depth: usize) -> usize {
+            let inner = with(|frames| {
+                frames[0].code = depth as u32;
+                let inner = nest(depth + 1);
+                assert_eq!(frames[0].code, depth as u32);
+                inner + 1
+            });
+            inner.unwrap_or(0)
+        }
+        assert_eq!(nest(0), ROOMS);
+        assert_eq!(nest(0), ROOMS);
+    }
 }

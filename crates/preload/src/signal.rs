@@ -1,7 +1,8 @@
 //! SIGTRAP: recording the Python stack at each sample, and obeying what the target itself wishes about the signal.
 //!
-//! The library's handler stays in place and the signal unblocked. The functions by which a program changes that are stood in for: its wishes are kept beside, told to it when it
-//! asks, and obeyed for signals that do not come from sampling.
+//! The library's handler stays in place and the signal unblocked. The functions by which a program changes that
+//! are stood in for: its wishes are kept beside, told to it when it asks, and obeyed for signals that do not
+//! come from sampling.
 
 mod interposed;
 mod wish;
@@ -83,6 +84,10 @@ pub fn handles() -> bool {
 
 /// Puts the handler in place; whether it is. What was there before becomes the target's wish.
 pub fn install() -> bool {
+    // A forked child has its parent's handler, and the target's wishes.
+    if handles() {
+        return true;
+    }
     let mut before = Action::new(SIG_DFL, 0, 0);
     if !interposed::real_action(SIGTRAP, None, Some(&mut before)) {
         return false;
@@ -99,8 +104,8 @@ pub fn install() -> bool {
 
 /// Makes the handler that of the signal (again).
 ///
-/// All signals are blocked while it runs, so that it is never left half-way. It runs on the alternate stack where a thread has one: those threads that run on
-/// stacks too small for a signal have one for this reason.
+/// All signals are blocked while it runs, so that it is never left half-way. It runs on the alternate stack
+/// where a thread has one: those threads that run on stacks too small for a signal have one for this reason.
 pub fn put_handler() -> bool {
     let flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
     let function: unsafe extern "C" fn(c_int, *mut Information, *mut c_void) = handler;
@@ -113,12 +118,15 @@ pub fn ignore() {
     interposed::real_action(SIGTRAP, Some(&Action::new(SIG_IGN, 0, 0)), None);
 }
 
-/// Undoes [`ignore`] in the image after an exec, where the process has ignored the signal since.
+/// Whether the process ignores the signal, really.
+pub fn is_ignored() -> bool {
+    let mut now = Action::new(SIG_DFL, 0, 0);
+    interposed::real_action(SIGTRAP, None, Some(&mut now)) && now.handler == SIG_IGN
+}
+
+/// Undoes [`ignore`] in the image after an exec.
 pub fn restore_default() {
-    let mut before = Action::new(SIG_DFL, 0, 0);
-    if interposed::real_action(SIGTRAP, None, Some(&mut before)) && before.handler == SIG_IGN {
-        interposed::real_action(SIGTRAP, Some(&Action::new(SIG_DFL, 0, 0)), None);
-    }
+    interposed::real_action(SIGTRAP, Some(&Action::new(SIG_DFL, 0, 0)), None);
 }
 
 unsafe extern "C" fn handler(signal: c_int, information: *mut Information, context: *mut c_void) {
@@ -145,8 +153,8 @@ fn sample(late: bool) {
     );
 }
 
-/// Whether the target's calls about signals are to be changed: not in a process that was made by `vfork`, which has dispositions of its own but shares the
-/// memory.
+/// Whether the target's calls about signals are to be changed: not in a process that was made by `vfork`, which
+/// has dispositions of its own but shares the memory.
 fn is_ours() -> bool {
     handles() && process::is_own()
 }

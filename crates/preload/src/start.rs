@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::format::feature;
 use crate::sys::{self, Next};
+#[cfg(simprof_preloaded)]
+use crate::waits;
 use crate::{exec, memory, process, python, scratch, signal};
 
 /// Called when the library was loaded, before the program's own constructors and `main`.
@@ -13,6 +15,8 @@ extern "C" fn start() {
     let _errno = sys::KeptErrno::new();
     memory::map();
     let Some(memory) = memory::memory() else { return };
+    #[cfg(simprof_preloaded)]
+    waits::prepare();
     exec::arrived(memory);
     if python::find(sys::RTLD_DEFAULT) {
         begin();
@@ -30,6 +34,8 @@ fn begin() {
         return;
     };
     register_fork();
+    #[cfg(simprof_preloaded)]
+    waits::begin(memory, interpreter);
     if process::take(memory, interpreter) {
         settle(memory);
     }
@@ -65,8 +71,8 @@ type Hook = Option<unsafe extern "C" fn()>;
 
 /// Makes [`forked`] be called in children. It goes by the name that `pthread_atfork` of a linked program stands for.
 fn register_fork() {
-    // SAFETY: the names are C strings, and the functions have had these types in all versions. The last argument names a module whose
-    // unloading ends the registration: none.
+    // SAFETY: the names are C strings, and the functions have had these types in all versions. The last
+    // argument names a module whose unloading ends the registration: none.
     unsafe {
         let glibc = sys::dlsym(sys::RTLD_DEFAULT, c"__register_atfork".as_ptr());
         if !glibc.is_null() {
@@ -84,9 +90,8 @@ fn register_fork() {
     }
 }
 
-/// An interpreter that is loaded later makes itself known by creating a key for its thread states, when it is initialised.
-/// `caller` is the address that the function returns to.
-#[cfg_attr(not(simprof_preloaded), allow(dead_code))]
+/// An interpreter that is loaded later makes itself known by creating a key for its thread states, when it is
+/// initialised. `caller` is the address that the function returns to.
 unsafe extern "C" fn key_created(
     key: *mut c_void,
     destructor: *mut c_void,
@@ -120,8 +125,7 @@ fn look_at(address: usize) {
     LOOKING.store(false, Ordering::Release);
 }
 
-/// A handle for the module that `address` is in, unless it has nothing of Python in its name: such a module is looked at by
-/// the functions that all modules see.
+/// A handle for the module that `address` is in; none for the program itself, which was looked at already.
 fn module_of(address: usize) -> Option<*mut c_void> {
     let mut found = MaybeUninit::<sys::SharedObject>::uninit();
     let address = core::ptr::without_provenance(address);
@@ -134,9 +138,6 @@ fn module_of(address: usize) -> Option<*mut c_void> {
     };
     // SAFETY: the path is a C string.
     let path = unsafe { CStr::from_ptr(found.path) };
-    if !path.to_bytes().windows(6).any(|part| part == b"python") {
-        return None;
-    }
     // SAFETY: the module is loaded already, so nothing of it is run; its handle is kept for ever.
     let handle = unsafe { sys::dlopen(path.as_ptr(), sys::RTLD_LAZY | sys::RTLD_NOLOAD) };
     (!handle.is_null()).then_some(handle)

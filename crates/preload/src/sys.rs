@@ -1,6 +1,7 @@
 //! What the library uses of the C library and of Linux, declared here because it is built without any dependency.
 //!
-//! All functions are found when the library is loaded; none of those that the signal handler calls allocates or locks.
+//! All functions are found when the library is loaded; none of those that the signal handler calls allocates or
+//! locks.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
@@ -43,7 +44,8 @@ impl Next {
         Next { name, address: core::sync::atomic::AtomicPtr::new(core::ptr::null_mut()) }
     }
 
-    /// Its address; null where there is none. Looking for it is not for signal handlers, so it is looked for when the library starts.
+    /// Its address; null where there is none. Looking for it is not for signal handlers, so it is looked for
+    /// when the library starts.
     #[inline]
     pub fn get(&self) -> *mut c_void {
         use core::sync::atomic::Ordering::Relaxed;
@@ -88,7 +90,6 @@ mod number {
     pub const GETTID: c_long = 186;
     pub const FUTEX: c_long = 202;
     pub const TGKILL: c_long = 234;
-    pub const PROCESS_VM_READV: c_long = 310;
     pub const RT_SIGPROCMASK: c_long = 14;
 }
 #[cfg(target_arch = "aarch64")]
@@ -97,7 +98,6 @@ mod number {
     pub const GETTID: c_long = 178;
     pub const FUTEX: c_long = 98;
     pub const TGKILL: c_long = 131;
-    pub const PROCESS_VM_READV: c_long = 270;
     pub const RT_SIGPROCMASK: c_long = 135;
 }
 pub use number::*;
@@ -108,14 +108,6 @@ pub use number::*;
 pub struct Timespec {
     pub seconds: i64,
     pub nanoseconds: i64,
-}
-
-/// `struct iovec`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Bytes {
-    pub address: usize,
-    pub length: usize,
 }
 
 /// `Dl_info`.
@@ -164,28 +156,42 @@ pub fn now_ns() -> u64 {
     time.seconds as u64 * 1_000_000_000 + time.nanoseconds as u64
 }
 
-/// Copies memory of this process that may not exist; whether all of it did. It costs a system call.
+/// Copies memory of this process that may not exist; whether it did. It costs a system call for each page.
+///
+/// Between the kernel's look at a page and the copy another thread could unmap it. What is read by this way may
+/// be a stale pointer only in an instant in which the thread holds the interpreter's lock, so that the
+/// interpreter's own memory is unmapped by nobody.
 pub fn copy_checked(address: usize, to: &mut [u8]) -> bool {
-    let own = Bytes { address: to.as_mut_ptr().addr(), length: to.len() };
-    let other = Bytes { address, length: to.len() };
-    read_checked(core::slice::from_ref(&own), core::slice::from_ref(&other)) == to.len() as isize
+    let Some(end) = address.checked_add(to.len()) else { return false };
+    let mut word = address & !7;
+    while word < end {
+        if !is_readable(word) {
+            return false;
+        }
+        word = (word & !(PAGE - 1)) + PAGE;
+    }
+    let from = core::ptr::with_exposed_provenance::<u8>(address);
+    // SAFETY: all pages of it can be read, see above; `to` is the caller's.
+    unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    true
 }
 
-/// `process_vm_readv` of this process: the bytes copied before the first place that does not exist, or -1.
-pub fn read_checked(to: &[Bytes], from: &[Bytes]) -> isize {
-    // SAFETY: the kernel reports addresses that are not mapped instead of faulting; the callers' `to` are places of their own.
-    let copied = unsafe {
-        syscall(
-            PROCESS_VM_READV,
-            c_long::from(getpid()),
-            to.as_ptr(),
-            to.len() as c_ulong,
-            from.as_ptr(),
-            from.len() as c_ulong,
-            0 as c_ulong,
-        )
-    };
-    copied as isize
+/// The smallest page of any system.
+const PAGE: usize = 4096;
+
+/// Whether the 8 bytes at `address`, which is a multiple of 8, can be read.
+///
+/// A signal mask is to be changed to that at the address, in a way that does not exist: the kernel reads the
+/// mask first, and so answers either that it cannot be read or that there is no such way. No other system call
+/// is as cheap, and none is as rarely forbidden.
+fn is_readable(address: usize) -> bool {
+    const NO_WAY: c_int = -1;
+    let kept = KeptErrno::new();
+    // SAFETY: the mask is not changed.
+    unsafe { syscall(RT_SIGPROCMASK, NO_WAY, address, 0_usize, 8_usize) };
+    let readable = errno() == EINVAL;
+    drop(kept);
+    readable
 }
 
 /// Waits until `word` is no longer `value`, somebody wakes it, or the time is over.
@@ -197,4 +203,47 @@ pub fn futex_wait(word: &core::sync::atomic::AtomicU32, value: u32, timeout_ns: 
     };
     // SAFETY: both places live during the call.
     unsafe { syscall(FUTEX, word.as_ptr(), FUTEX_WAIT, value as c_uint, &raw const time) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_mapped_cannot_be_copied() {
+        let text = *b"some bytes that are here";
+        let address = text.as_ptr().expose_provenance();
+        let mut copy = [0; 10];
+        assert!(copy_checked(address + 5, &mut copy));
+        assert_eq!(&copy, b"bytes that");
+        for address in [0, 8, 4096, usize::MAX - 4, usize::MAX - 100, 0x7fff_ffff_f000] {
+            assert!(!copy_checked(address, &mut copy), "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_mapping_is_seen() {
+        const MAP_PRIVATE: c_int = 2;
+        const MAP_ANONYMOUS: c_int = 0x20;
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        // SAFETY: a new mapping, whose second half is unmapped again.
+        let address = unsafe {
+            let base = mmap(core::ptr::null_mut(), 0x20000, PROT_READ | PROT_WRITE, flags, -1, 0);
+            assert_ne!(base, MAP_FAILED);
+            assert_eq!(munmap(base.cast::<u8>().add(0x10000).cast(), 0x10000), 0);
+            base.expose_provenance()
+        };
+        let mut copy = [1; 64];
+        assert!(copy_checked(address + 0x10000 - 64, &mut copy));
+        assert_eq!(copy, [0; 64]);
+        assert!(!copy_checked(address + 0x10000 - 63, &mut copy));
+    }
+
+    #[test]
+    fn errno_is_kept() {
+        // SAFETY: as in the function itself.
+        unsafe { *__errno_location() = 77 };
+        assert!(!copy_checked(0, &mut [0; 8]));
+        assert_eq!(errno(), 77);
+    }
 }

@@ -1,15 +1,17 @@
-//! Hash tables in the shared memory that never wait: many threads and processes look up and insert at the same instant.
+//! Hash tables in the shared memory that never wait: many threads and processes look up and insert at the same
+//! instant.
 //!
-//! A slot goes from 0 to its final value once, by an exchange, after what it points to is written. So whoever sees a value sees
-//! what it stands for, and a writer that is killed half-way leaves at most some room that nobody uses.
+//! A slot goes from 0 to its final value once, by an exchange, after what it points to is written. So whoever
+//! sees a value sees what it stands for, and a writer that is killed half-way leaves at most some room that
+//! nobody uses.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Most slots that are looked at for one entry.
 const PROBES: usize = 128;
 
-/// Finds the entry for which `is_it` holds, from the slot of `hash` on; where there is none, puts in the one that `make` writes.
-/// None where there is no room.
+/// Finds the entry for which `is_it` holds, from the slot of `hash` on; where there is none, puts in the one
+/// that `make` writes. None where there is no room.
 ///
 /// Two that insert the same entry at the same instant agree on one; the other's is left unused.
 #[inline]

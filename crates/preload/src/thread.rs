@@ -1,8 +1,9 @@
-//! What the library keeps for each thread: a block of thread-local memory that exists from the thread's first instruction.
+//! What the library keeps for each thread: a block of thread-local memory that exists from the thread's first
+//! instruction.
 //!
-//! Rust's own thread-local variables need its standard library, and those of a library loaded at run time may be allocated at first use, which a signal handler must not do. A block
-//! of the "initial executable" model is part of each thread's stack mapping: a library that is loaded when the program starts
-//! may have one.
+//! Rust's own thread-local variables need its standard library, and those of a library loaded at run time may
+//! be allocated at first use, which a signal handler must not do. A block of the "initial executable" model is
+//! part of each thread's stack mapping: a library that is loaded when the program starts may have one.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +12,8 @@ use crate::sys;
 
 /// One thread's block; all zeros when the thread starts.
 ///
-/// Only the thread itself uses it, but also from a signal handler that interrupts it: hence atomics, which are never torn.
+/// Only the thread itself uses it, but also from a signal handler that interrupts it: hence atomics, which are
+/// never torn.
 #[repr(C, align(64))]
 pub struct Block {
     /// The thread's id; valid with the right generation.
@@ -48,7 +50,8 @@ core::arch::global_asm!(
 #[inline]
 pub fn block() -> &'static Block {
     let address: usize;
-    // SAFETY: reads the thread pointer and the block's offset from it; neither memory nor flags of the program change.
+    // SAFETY: reads the thread pointer and the block's offset from it; neither memory nor flags of the program
+    // change.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         core::arch::asm!(
@@ -71,8 +74,8 @@ pub fn block() -> &'static Block {
             options(nostack, readonly),
         );
     }
-    // SAFETY: the block is this thread's, zero or written by it, and lives as long as the thread; the reference is not sent to others,
-    // as nothing here outlives a call.
+    // SAFETY: the block is this thread's, zero or written by it, and lives as long as the thread; the reference
+    // is not sent to others, as nothing here outlives a call.
     unsafe { &*core::ptr::with_exposed_provenance::<Block>(address) }
 }
 
@@ -96,4 +99,5 @@ pub fn id() -> u32 {
 /// To be called in a forked child: its thread has a new id.
 pub fn forked() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    block().trap_pending.store(0, Ordering::Relaxed);
 }

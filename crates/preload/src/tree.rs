@@ -50,3 +50,68 @@ fn take(memory: Memory) -> Option<u32> {
     let position = next.fetch_add(1, Ordering::Relaxed) + 1;
     (position < NODES as u64).then_some(position as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::memory;
+
+    fn frame(code: u32, instruction: u32) -> Frame {
+        Frame { code, instruction, flags: code & crate::format::ENTRY }
+    }
+
+    #[test]
+    fn equal_frames_of_equal_parents_are_one_node() {
+        let memory = memory::fresh();
+        let root = node(memory, 0, frame(1, 2)).expect("there is room");
+        assert_eq!(node(memory, 0, frame(1, 2)), Some(root));
+        let others = [
+            node(memory, 0, frame(1, 3)),
+            node(memory, 0, frame(2, 2)),
+            node(memory, root, frame(1, 2)),
+            node(memory, 0, Frame { flags: 0, ..frame(1, 2) }),
+        ];
+        let distinct: HashSet<_> = others.into_iter().chain([Some(root)]).collect();
+        assert_eq!(distinct.len(), 5);
+    }
+
+    #[test]
+    fn threads_that_insert_the_same_agree() {
+        const THREADS: usize = 8;
+        const FRAMES: u32 = 2000;
+        let memory = memory::fresh();
+        let barrier = Barrier::new(THREADS);
+        let insert = || {
+            barrier.wait();
+            (0..FRAMES).map(|at| node(memory, at % 7, frame(at / 50 + 1, at))).collect::<Vec<_>>()
+        };
+        let all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(insert)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+        });
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+        let distinct: HashSet<_> = all[0].iter().flatten().collect();
+        assert_eq!(distinct.len(), FRAMES as usize);
+        for (at, position) in (0..FRAMES).zip(&all[0]) {
+            let node = &memory.nodes()[position.expect("there is room") as usize];
+            assert_eq!(node.instruction.load(Ordering::Relaxed), at);
+            assert_eq!(node.parent.load(Ordering::Relaxed), at % 7);
+        }
+    }
+
+    #[test]
+    fn a_full_tree_says_so_and_still_finds() {
+        let memory = memory::fresh();
+        let first = node(memory, 0, frame(1, 1)).expect("there is room");
+        memory.header().nodes.store(NODES as u64 - 2, Ordering::Relaxed);
+        assert_eq!(node(memory, 0, frame(1, 2)), Some(NODES as u32 - 1));
+        for at in 3..10 {
+            assert_eq!(node(memory, 0, frame(1, at)), None);
+        }
+        assert_eq!(node(memory, 0, frame(1, 1)), Some(first));
+        assert!(memory.header().nodes.load(Ordering::Relaxed) < NODES as u64 + 1);
+    }
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::analysis::{CalleeCost, FunctionLines, LineCost};
+use crate::analysis::{CalleeCost, FunctionLines, LineCost, ThreadTime};
+use crate::summary::TimeShares;
 use crate::{format, markdown};
 
 /// Lines shown around one that costs something.
@@ -66,16 +67,30 @@ pub fn annotated_file_name(function: &str, taken: &mut Vec<String>) -> String {
 }
 
 fn head(lines: &FunctionLines, what: &str) -> String {
-    format!(
+    let itself = match lines.time {
+        Some(_) => "the native functions that it runs",
+        None => "what is inlined into it",
+    };
+    let mut head = format!(
         "{} of all {} is in this function and what it calls, {} in itself ({} samples). The first \
          column is the share of all {} with the line on the stack, the bar its part of this function, \
-         the second column the line itself and what is inlined into it.",
+         the second column the line itself and {itself}.",
         format::share(lines.total_share),
         markdown::escape(what),
         format::share(lines.self_share),
         format::count(lines.samples as f64),
         markdown::escape(what),
-    )
+    );
+    if let Some(shares) = lines.time.as_ref().and_then(|time| TimeShares::new(time, 1)) {
+        write!(
+            head,
+            "\n\nThreads in this function and what it calls spend their time, on a CPU or waiting, so: {}. Beneath a \
+             line stands its part of that time, and what it is.",
+            shares.describe()
+        )
+        .expect("writing to text cannot fail");
+    }
+    head
 }
 
 /// Lines with a number, by file: the costliest file first, its lines in order.
@@ -120,6 +135,10 @@ fn listing(lines: &FunctionLines, file: &str, costs: &[&LineCost], text: Option<
         let text = source.get(number as usize - 1).copied().unwrap_or("");
         let cost = costs.iter().find(|cost| cost.line == Some(number)).copied();
         listing.push_str(&source_line(lines, cost, number, digits, text));
+        listing.push_str(&cost.map_or_else(String::new, |cost| time_line(lines, cost, digits)));
+        for native in cost.map(|cost| cost.natives.as_slice()).unwrap_or_default() {
+            listing.push_str(&native_line(lines, cost, native, digits));
+        }
         for callee in cost.map(|cost| cost.callees.as_slice()).unwrap_or_default() {
             listing.push_str(&callee_line(lines, cost, callee, digits));
         }
@@ -152,7 +171,8 @@ fn source_line(
     let share = |share: Option<f64>| {
         share.filter(|&share| share > 0.0).map_or(String::new(), format::share)
     };
-    let part = cost.map_or(0.0, |cost| cost.total_weight as f64 / lines.total_weight as f64);
+    let whole = lines.total_weight.max(1) as f64;
+    let part = cost.map_or(0.0, |cost| cost.total_weight as f64 / whole);
     let line = format!(
         "{:>8} {:<BAR$} {:>8} {number:>digits$} │ {}",
         share(cost.map(|cost| cost.total_share)),
@@ -163,21 +183,60 @@ fn source_line(
     format!("{}\n", line.trim_end())
 }
 
-/// Nothing for a callee that is too small or too far down the list to be shown.
+/// What threads do at a line of Python; nothing where that is too little to be shown.
+fn time_line(lines: &FunctionLines, cost: &LineCost, digits: usize) -> String {
+    let whole = lines.time.as_ref().map_or(0, ThreadTime::total_ns);
+    let Some(time) = cost.time.as_ref() else { return String::new() };
+    let part = time.total_ns() as f64 / whole.max(1) as f64;
+    match TimeShares::new(time, 1).filter(|_| part >= MIN_CALLEE) {
+        Some(shares) => {
+            note(digits, &format!("{} of the time: {}", format::share(part), shares.describe()))
+        }
+        None => String::new(),
+    }
+}
+
 fn callee_line(
     lines: &FunctionLines,
     cost: Option<&LineCost>,
     callee: &CalleeCost,
     digits: usize,
 ) -> String {
-    let rank = cost.and_then(|cost| cost.callees.iter().position(|other| other == callee));
-    let is_small = (callee.weight as f64) < lines.total_weight as f64 * MIN_CALLEE;
+    let callees = cost.map(|cost| cost.callees.as_slice()).unwrap_or_default();
+    let how = if callee.inlined { "inlined" } else { "calls" };
+    called(lines, callees, callee, how, digits)
+}
+
+fn native_line(
+    lines: &FunctionLines,
+    cost: Option<&LineCost>,
+    native: &CalleeCost,
+    digits: usize,
+) -> String {
+    let natives = cost.map(|cost| cost.natives.as_slice()).unwrap_or_default();
+    called(lines, natives, native, "native", digits)
+}
+
+/// Nothing for a callee that is too small or too far down the list to be shown.
+fn called(
+    lines: &FunctionLines,
+    all: &[CalleeCost],
+    one: &CalleeCost,
+    how: &str,
+    digits: usize,
+) -> String {
+    let rank = all.iter().position(|other| other == one);
+    let is_small = (one.weight as f64) < lines.total_weight as f64 * MIN_CALLEE;
     if is_small || rank.is_none_or(|rank| rank >= MAX_CALLEES) {
         return String::new();
     }
-    let how = if callee.inlined { "inlined" } else { "calls" };
+    note(digits, &format!("{how} {} ({})", cut(&one.name), format::share(one.share)))
+}
+
+/// A line beneath a line of source.
+fn note(digits: usize, text: &str) -> String {
     let indent = 18 + BAR + digits;
-    format!("{:>indent$} │   ↳ {how} {} ({})\n", "", cut(&callee.name), format::share(callee.share))
+    format!("{:>indent$} │   ↳ {text}\n", "")
 }
 
 fn cut(text: &str) -> String {
@@ -190,9 +249,11 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use simprof_model::WaitCause;
+
     use super::*;
     use crate::analysis::{FunctionSet, function_lines};
-    use crate::testing::profile;
+    use crate::testing::{Sketch, profile};
 
     const SOURCE: &str = "fn helper() {}\n\nfn look(grid: &Grid) -> f64 {\n\tlet mut sum = 0.0;\n    \
         for cell in grid.cells() {\n        sum += cell.value(); // ```\n    }\n    sum\n}\n\n\n\n\n\n\n\n\
@@ -225,6 +286,28 @@ mod tests {
         assert!(page.contains("The source file `src/sim.rs` was not found"), "{page}");
         assert!(page.contains("45 % █████▏       35 %"), "{page}");
         assert!(!page.contains('⋮'), "{page}");
+    }
+
+    #[test]
+    fn a_line_of_python_has_its_time_and_native_functions() {
+        const SOURCE: &str = "def step(self):\n    self.agents.sort(key=order)\n    total = grid.dot(grid)\n    \
+            with self.lock:\n        time.sleep(0.01)\n    return total\n";
+        let lib = "/opt/lib/libpython3.11.so.1.0";
+        let numpy = "/opt/lib/python3.11/site-packages/numpy/_core.so";
+        let step = |line: u32| format!("p:run.<module>@9 > p:sim.Model.step@{line}");
+        let profile = Sketch::new()
+            .sample(&format!("{} > list_sort~{lib} > p:sim.order@20", step(2)), 200)
+            .sample(&format!("{} > list_sort~{lib}", step(2)), 100)
+            .sample(&format!("{} > DOUBLE_dot~{numpy} > memcpy~/lib/libc.so.6", step(3)), 400)
+            .sample(&step(3), 50)
+            .sample("p:run.<module>@9 > p:sim.other", 250)
+            .wait(&step(4), WaitCause::Synchronisation, 150)
+            .wait(&step(3), WaitCause::Interpreter, 50)
+            .wait(&step(5), WaitCause::Sleep, 50)
+            .finish();
+        let set = FunctionSet::matching(&profile, "Model.step").expect("valid");
+        let lines = function_lines(&profile, &set, &set).expect("samples");
+        insta::assert_snapshot!(annotate(&lines, "CPU time", &|_| Some(SOURCE.to_owned())));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use simprof_model::{
     Frame, FrameId, Function, FunctionId, FunctionKind, Profile, ProfileBuilder, StackSample,
-    ThreadId, WeightKind,
+    ThreadId, WaitCause, WaitSample, WeightKind,
 };
 
 /// Builds a profile from stacks in words.
@@ -32,20 +32,24 @@ impl Sketch {
         self.builder.function(Function { name, module, file, line: None, kind })
     }
 
-    /// A frame from `name@line`, `+` before it where it is inlined, `k:` for the kernel's and `?` for
-    /// one without a symbol. `name%file@line` gives its source file, `src/sim.rs` otherwise.
+    /// A frame from `name@line`, `+` before it where it is inlined, `k:` for the kernel's, `p:` for a Python
+    /// function and `?` for one without a symbol. `name%file@line` gives its source file, `src/sim.rs` otherwise, and
+    /// `name~module` the module of a native one, `/opt/sim` otherwise.
     fn frame(&mut self, text: &str) -> FrameId {
         let (inlined, text) = text.strip_prefix('+').map_or((false, text), |rest| (true, rest));
         let (text, line) = text.split_once('@').map_or((text, None), |(text, line)| {
             (text, Some(line.parse().expect("a line in a test is a number")))
         });
+        let (text, module) = text.split_once('~').unwrap_or((text, "/opt/sim"));
         let (name, file) = text.split_once('%').unwrap_or((text, "src/sim.rs"));
         let function = if let Some(name) = name.strip_prefix("k:") {
             self.function(name, Some("[kernel]"), None, FunctionKind::Kernel)
         } else if let Some(name) = name.strip_prefix('?') {
-            self.function(name, Some("/opt/sim"), None, FunctionKind::Unsymbolised)
+            self.function(name, Some(module), None, FunctionKind::Unsymbolised)
+        } else if let Some(name) = name.strip_prefix("p:") {
+            self.function(name, None, Some(file), FunctionKind::Python)
         } else {
-            self.function(name, Some("/opt/sim"), Some(file), FunctionKind::Native)
+            self.function(name, Some(module), Some(file), FunctionKind::Native)
         };
         let file = Some(self.builder.string(file));
         self.builder.frame(Frame { function, line, file, address: 0, inlined })
@@ -62,6 +66,17 @@ impl Sketch {
         let texts = stack.split(" > ").filter(|text| !text.is_empty());
         let frames: Vec<FrameId> = texts.map(|text| self.frame(text)).collect();
         self.push(frames, weight)
+    }
+
+    /// A wait; its stack is written as that of a sample.
+    pub(crate) fn wait(mut self, stack: &str, cause: WaitCause, weight_ns: u64) -> Self {
+        let texts = stack.split(" > ").filter(|text| !text.is_empty());
+        let frames: Vec<FrameId> = texts.map(|text| self.frame(text)).collect();
+        let stack = self.builder.stack(frames);
+        let (time_ns, thread) = (self.time_ns, self.thread);
+        self.builder.wait(WaitSample { time_ns, thread, stack, weight_ns, cause });
+        self.time_ns += 1;
+        self
     }
 
     /// A sample of functions with just these names, whatever they hold.
@@ -142,7 +157,7 @@ pub(crate) mod calls {
             cumulative_s: f64,
             callers: &[(String, Caller)],
         ) -> Self {
-            let built_in = name.starts_with("<") && !name.starts_with("<frozen");
+            let built_in = name.starts_with('<') && !name.contains(">:");
             let (file, name) = match name.rsplit_once(':') {
                 _ if built_in => (BUILT_IN_FILE, name),
                 Some(parts) => parts,

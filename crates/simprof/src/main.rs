@@ -3,6 +3,7 @@
 mod campaign;
 mod cli;
 mod commands;
+mod configuration;
 mod console;
 mod exit;
 mod failures;

@@ -11,7 +11,6 @@ type Texts = *const Text;
 macro_rules! exec {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
         #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
-        #[cfg_attr(not(simprof_preloaded), allow(dead_code))]
         unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
             const NAME: &[u8] = concat!(stringify!($name), "\0").as_bytes();
             static NEXT: Next = Next::new(match core::ffi::CStr::from_bytes_with_nul(NAME) {
@@ -49,8 +48,8 @@ unsafe extern "C" fn execle_array(path: Text, arguments: Texts) -> c_int {
     }
 }
 
-/// Functions with arguments of a variable number, which Rust cannot define: those that are in registers are stored before those
-/// on the stack, so that all are an array, which the function given is called with.
+/// Functions with arguments of a variable number, which Rust cannot define: those that are in registers are
+/// stored before those on the stack, so that all are an array, which the function given is called with.
 #[cfg(simprof_preloaded)]
 macro_rules! listed {
     ($($name:ident => $array:ident;)*) => {$(

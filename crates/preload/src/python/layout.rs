@@ -1,8 +1,8 @@
 //! Where things are in the interpreter's objects, by version.
 //!
-//! Up to 3.12 by tables taken from the interpreter's headers, which do not change within a minor version. From 3.13 on the interpreter
-//! describes itself at the beginning of `_PyRuntime` (`_Py_DebugOffsets`); what the description lacks is in the table here, and what both
-//! have must agree in a build with the GIL.
+//! Up to 3.12 by tables taken from the interpreter's headers, which do not change within a minor version. From
+//! 3.13 on the interpreter describes itself at the beginning of `_PyRuntime` (`_Py_DebugOffsets`); what the
+//! description lacks is in the table here, and what both have must agree in a build with the GIL.
 
 use crate::format::reason;
 
@@ -11,7 +11,8 @@ use crate::format::reason;
 pub enum Chain {
     /// Frame objects on the heap, each linked after it is complete, from `PyThreadState.frame` (to 3.10).
     Objects,
-    /// Frames on the thread's data stack and in generators, from `PyThreadState.cframe->current_frame`, with a mark of entry (3.11).
+    /// Frames on the thread's data stack and in generators, from `PyThreadState.cframe->current_frame`, with a
+    /// mark of entry (3.11).
     Marked,
     /// As before, with a frame on the native stack before each entry (3.12).
     Shims,
@@ -190,22 +191,32 @@ const V3_14: Layout =
 /// The layout of `version`, whose `_PyRuntime` is at `runtime`, or why it cannot be read; and whether it is a
 /// free-threaded build.
 pub fn of(version: u32, runtime: *const u8) -> (Result<Layout, u32>, bool) {
+    match table(version) {
+        None => (Err(reason::VERSION), false),
+        Some(table) if table.chain == Chain::Direct => described(version, table, runtime),
+        Some(table) => (Ok(table), false),
+    }
+}
+
+/// The table of a version.
+pub fn table(version: u32) -> Option<Layout> {
     match version >> 16 {
-        0x0309 => (Ok(V3_9), false),
-        0x030a => (Ok(V3_10), false),
-        0x030b => (Ok(V3_11), false),
-        0x030c => (Ok(V3_12), false),
-        0x030d | 0x030e => described(version, runtime),
-        _ => (Err(reason::VERSION), false),
+        0x0309 => Some(V3_9),
+        0x030a => Some(V3_10),
+        0x030b => Some(V3_11),
+        0x030c => Some(V3_12),
+        0x030d => Some(V3_13),
+        0x030e => Some(V3_14),
+        _ => None,
     }
 }
 
 /// What the interpreter says of itself, checked against the table.
-fn described(version: u32, runtime: *const u8) -> (Result<Layout, u32>, bool) {
-    let (table, places) = match version >> 16 {
-        0x030d => (V3_13, PLACES_3_13),
-        _ => (V3_14, PLACES_3_14),
-    };
+fn described(version: u32, table: Layout, runtime: *const u8) -> (Result<Layout, u32>, bool) {
+    if runtime.is_null() {
+        return (Err(reason::LAYOUT), false);
+    }
+    let places = if version >> 16 == 0x030d { PLACES_3_13 } else { PLACES_3_14 };
     let word = |index: usize| {
         // SAFETY: `_PyRuntime` begins with the description, which is longer than any index in the tables.
         unsafe { runtime.cast::<usize>().add(index).read_volatile() }

@@ -11,8 +11,10 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys;
+#[cfg(test)]
+pub use layout::table as layout_of;
 pub use layout::{Layout, Text as TextLayout};
-pub use walk::{Stack, record_stack};
+pub use walk::record_stack;
 
 /// What was found of the interpreter.
 pub struct Interpreter {
@@ -35,10 +37,12 @@ type StateFunction = unsafe extern "C" fn() -> *mut c_void;
 pub struct Api {
     /// `PyGILState_GetThisThreadState`.
     pub this_thread_state: StateFunction,
-    /// `PyThreadState_GetUnchecked`, formerly `_PyThreadState_UncheckedGet`.
+    /// `_PyThreadState_UncheckedGet`, used up to 3.11.
     pub current_state: StateFunction,
     /// `Py_IsFinalizing`, formerly `_Py_IsFinalizing`.
     pub is_finalizing: Option<unsafe extern "C" fn() -> c_int>,
+    /// `Py_IsInitialized`.
+    pub is_initialized: unsafe extern "C" fn() -> c_int,
     /// `PyInterpreterState_Head` and `PyInterpreterState_Main`.
     pub interpreters: Option<(StateFunction, StateFunction)>,
     /// Address of `PyCode_Type`.
@@ -79,7 +83,8 @@ pub fn find(handle: *mut c_void) -> bool {
 }
 
 impl Interpreter {
-    /// Address of something of the interpreter's C interface; null where it has no such thing. Not for signal handlers.
+    /// Address of something of the interpreter's C interface; null where it has no such thing. Not for signal
+    /// handlers.
     pub fn symbol(&self, name: &CStr) -> *mut c_void {
         symbol(self.handle, name)
     }
@@ -91,9 +96,10 @@ fn symbol(handle: *mut c_void, name: &CStr) -> *mut c_void {
 }
 
 fn search(handle: *mut c_void) -> Option<Interpreter> {
-    let runtime = non_null(symbol(handle, c"_PyRuntime"))?;
     let version = version(handle)?;
     let api = api(handle)?;
+    // Versions that have none are not read.
+    let runtime = symbol(handle, c"_PyRuntime");
     let (layout, free_threaded) = layout::of(version, runtime.cast());
     Some(Interpreter { handle, version, free_threaded, layout, api })
 }
@@ -116,9 +122,10 @@ fn api(handle: *mut c_void) -> Option<Api> {
     let address = |name: &CStr| symbol(handle, name).addr();
     Some(Api {
         this_thread_state: function(c"PyGILState_GetThisThreadState")?,
-        current_state: function(c"PyThreadState_GetUnchecked")
-            .or_else(|| function(c"_PyThreadState_UncheckedGet"))?,
+        current_state: function(c"_PyThreadState_UncheckedGet")
+            .or_else(|| function(c"PyGILState_GetThisThreadState"))?,
         is_finalizing: flag(c"Py_IsFinalizing").or_else(|| flag(c"_Py_IsFinalizing")),
+        is_initialized: flag(c"Py_IsInitialized")?,
         interpreters: function(c"PyInterpreterState_Head")
             .zip(function(c"PyInterpreterState_Main")),
         code_type: non_null(symbol(handle, c"PyCode_Type"))?.addr(),
@@ -139,7 +146,7 @@ fn version(handle: *mut c_void) -> Option<u32> {
     let text = non_null(symbol(handle, c"Py_GetVersion"))?;
     // SAFETY: the function has this type in all versions; it needs no initialised interpreter and formats constants.
     let text = unsafe {
-        let function = core::mem::transmute::<_, unsafe extern "C" fn() -> *const c_char>(text);
+        let function: unsafe extern "C" fn() -> *const c_char = core::mem::transmute(text);
         CStr::from_ptr(function())
     };
     Some(parse_version(text.to_bytes()))
@@ -157,4 +164,17 @@ fn parse_version(text: &[u8]) -> u32 {
         }
     }
     numbers[0] << 24 | (numbers[1] & 0xff) << 16 | (numbers[2] & 0xff) << 8 | 0xf0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_version;
+
+    #[test]
+    fn versions_are_read_from_their_texts() {
+        assert_eq!(parse_version(b"3.9.18 (main, May  9 2026, 10:00:00) \n[GCC 12]"), 0x0309_12f0);
+        assert_eq!(parse_version(b"3.10.0rc2+ (heads/main)"), 0x030a_00f0);
+        assert_eq!(parse_version(b"3.14"), 0x030e_00f0);
+        assert_eq!(parse_version(b""), 0xf0);
+    }
 }

@@ -14,8 +14,8 @@ const CHUNKS: usize = 32;
 
 /// The used part of a thread's newest chunk, and the way to the others.
 ///
-/// The chunks that are linked from the thread state are mapped: the interpreter unlinks one before it frees it, by a call that the
-/// compiler cannot move stores across.
+/// The chunks that are linked from the thread state are mapped: the interpreter unlinks one before it frees it,
+/// by a call that the compiler cannot move stores across.
 #[derive(Debug, Clone, Copy)]
 pub struct DataStack {
     chunk: usize,
@@ -38,14 +38,22 @@ impl DataStack {
         DataStack { chunk, top: if used.contains(&top) { top } else { chunk + DATA } }
     }
 
-    /// Whether a frame may begin at `address`: in the used part of a chunk.
-    #[inline]
-    pub fn contains(self, address: usize) -> bool {
-        address % 8 == 0 && self.chunks().any(|(chunk, top)| (chunk + DATA..top).contains(&address))
+    /// Where the newest frame ends.
+    pub fn top(self) -> usize {
+        self.top
     }
 
-    /// Where the frame begins that was pushed after the one that ends at `end`: there, or, where that is the end of a chunk, in the
-    /// next one.
+    /// Whether a frame whose fields are of so many `bytes` may begin at `address`: in the used part of a chunk.
+    #[inline]
+    pub fn contains(self, address: usize, bytes: usize) -> bool {
+        address.is_multiple_of(8)
+            && self.chunks().any(|(chunk, top)| {
+                address >= chunk + DATA && address.checked_add(bytes).is_some_and(|end| end <= top)
+            })
+    }
+
+    /// Where the frame begins that was pushed after the one that ends at `end`: there, or, where that is the
+    /// end of a chunk, in the next one.
     pub fn next(self, end: usize) -> usize {
         let mut newer = end;
         for (chunk, top) in self.chunks() {
@@ -66,13 +74,16 @@ impl DataStack {
                 return None;
             }
             let previous = word(chunk + PREVIOUS);
-            next = (
-                previous,
-                if previous == 0 { 0 } else { previous + DATA + 8 * word(previous + TOP) },
-            );
+            next = (previous, if previous == 0 { 0 } else { top_of(previous) });
             Some((chunk, top))
         })
     }
+}
+
+/// Where the used part of a chunk ends that is not the newest.
+fn top_of(chunk: usize) -> usize {
+    let top = chunk.wrapping_add(DATA).wrapping_add(word(chunk + TOP).wrapping_mul(8));
+    top.min(chunk + word(chunk + SIZE))
 }
 
 fn word(address: usize) -> usize {

@@ -19,8 +19,11 @@ pub struct State {
 #[inline]
 pub fn own(interpreter: &Interpreter, layout: &Layout) -> Option<State> {
     let address = candidate(interpreter, layout)?;
-    // SAFETY: the function reads a variable.
-    let checked = interpreter.api.is_finalizing.is_some_and(|function| unsafe { function() } != 0);
+    // SAFETY: the functions read a variable each.
+    let checked = unsafe {
+        interpreter.api.is_finalizing.is_some_and(|function| function() != 0)
+            || (interpreter.api.is_initialized)() == 0
+    };
     let known = &thread::block().known_state;
     if checked || known.load(Ordering::Relaxed) != address {
         // Before the interpreter is initialised, the slot may be one that another library uses.
@@ -34,24 +37,20 @@ pub fn own(interpreter: &Interpreter, layout: &Layout) -> Option<State> {
 
 /// What the interpreter says is the thread state of this thread.
 fn candidate(interpreter: &Interpreter, layout: &Layout) -> Option<usize> {
-    // SAFETY: the function reads a slot of pthread's (or a variable), and is used by debuggers at any time.
+    // SAFETY: the function reads a slot of pthread's.
     let own = unsafe { (interpreter.api.this_thread_state)() }.addr();
     if own == 0 {
-        // So the next function is not called in threads that have nothing to do with the interpreter: in a library that
-        // was loaded late, its thread-local variable would be allocated at first use.
         return None;
     }
-    // SAFETY: the function reads a variable: of the thread from 3.12 on, of the process before.
-    let current = || unsafe { (interpreter.api.current_state)() }.addr();
     match layout.chain {
-        Chain::Shims | Chain::Direct => Some(match current() {
-            0 => own,
-            // A thread may have several, of different interpreters: this one is in use.
-            attached => attached,
-        }),
+        // The slot names the state that was last attached. The thread-local variable beside it, which names the
+        // one that is attached now, is not asked: in a shared library its first use may allocate.
+        Chain::Shims | Chain::Direct => Some(own),
         Chain::Objects | Chain::Marked if !has_subinterpreters(interpreter) => Some(own),
+        // A thread may have several, of different interpreters, of which the slot names the first.
         Chain::Objects | Chain::Marked => {
-            let current = current();
+            // SAFETY: the function reads a variable of the process.
+            let current = unsafe { (interpreter.api.current_state)() }.addr();
             let is_own = current != own && current != 0 && is_of_this_thread(layout, current);
             Some(if is_own { current } else { own })
         }

@@ -1,20 +1,20 @@
 //! Reading the Python stack of the current thread, at any instant.
 //!
-//! The thread may have been interrupted in the middle of pushing or popping a frame, of starting or of ending. What can be followed
-//! without a check, and why:
+//! The thread may have been interrupted in the middle of pushing or popping a frame, of starting or of ending.
+//! What can be followed without a check, and why:
 //!
-//! - The thread state: it is the thread's own, and the interpreter clears its slot before it frees it. While the interpreter is being finalised it may free those
-//!   of other threads, so then everything is checked.
+//! - The thread state: it is the thread's own, and the interpreter clears its slot before it frees it. While
+//!   the interpreter is being finalised it may free those of other threads, so then everything is checked.
 //! - Up to 3.10, all frames: a frame object is complete before it is linked and unlinked before it is freed.
 //! - From 3.11 on, frames in the data stack: its chunks are mapped as long as they are linked from the thread state.
-//! - All that is called "outer": the callers of a frame that is proven to be live were complete before it was called, do not change while it
-//!   runs, and hold references to their code objects.
+//! - All that is called "outer": the callers of a frame that is proven to be live were complete before it was
+//!   called, do not change while it runs, and hold references to their code objects.
 //!
-//! From 3.11 on the innermost frame is not known to be live: the slot that names it may be memory of the native stack that
-//! is not yet written, and the fields of a frame are written in any order. So it is read with checks that cannot fault (a system
-//! call that copies memory), and proven: frames in the data stack lie end to end, so a frame whose caller ends where it
-//! begins, both with a code object, is live; so is the frame of a generator that says that it is running. As long as nothing is proven, each
-//! pointer is checked.
+//! From 3.11 on the innermost frame is not known to be live: the slot that names it may be memory of the native
+//! stack that is not yet written, and the fields of a frame are written in any order. So it is read with checks
+//! that cannot fault (a system call that looks at memory), and proven: frames in the data stack lie end to end,
+//! so a frame whose caller ends where it begins, both with a code object, is live; so is the frame of a
+//! generator that says that it is running. As long as nothing is proven, each pointer is checked.
 
 use core::sync::atomic::Ordering;
 
@@ -36,11 +36,12 @@ pub struct Stack {
     pub flags: u32,
 }
 
-/// Most frames that are read with a check each: at two system calls each, the bound of the work.
+/// Most frames that are read with a check each: at a few system calls each, the bound of the work.
 const CHECKED_FRAMES: usize = 64;
 
-/// Frames on the native stack; in free-threaded and later builds also sentinels.
+/// `owner` of the frame of a generator, a coroutine or an asynchronous generator.
 const OWNED_BY_GENERATOR: u8 = 1;
+/// The first `owner` of frames that are not Python's: those before entries on the native stack, and sentinels.
 const OWNED_BY_NATIVE: u8 = 3;
 
 /// Records the Python stack of this thread as nodes of the shared memory. Safe in a signal handler that interrupted
@@ -58,7 +59,8 @@ pub fn record_stack() -> Stack {
     scratch::with(|frames| {
         let stack = DataStack::of(layout, state);
         let trusted = layout.chain == Chain::Objects && !state.checked;
-        let mut walk = Walk { memory, interpreter, layout, owner, state, stack, trusted };
+        let mut walk =
+            Walk { memory, interpreter, layout, owner, state, stack, inner: Inner::None, trusted };
         let (count, flags) = walk.collect(frames);
         intern(memory, &frames[..count], flags)
     })
@@ -98,6 +100,16 @@ enum Stop {
     Full,
 }
 
+/// A frame inside the one that is read, while nothing is proven.
+enum Inner {
+    /// None.
+    None,
+    /// One on the data stack, at this address.
+    Frame(usize),
+    /// That of a generator that is just yielding.
+    Yielding,
+}
+
 struct Walk<'a> {
     memory: Memory,
     interpreter: &'a Interpreter,
@@ -105,6 +117,8 @@ struct Walk<'a> {
     owner: Owner<'a>,
     state: state::State,
     stack: DataStack,
+    /// What was read before, as far as it matters.
+    inner: Inner,
     /// Whether what is read next is known to be live.
     trusted: bool,
 }
@@ -114,10 +128,13 @@ impl Walk<'_> {
     fn collect(&mut self, frames: &mut scratch::Frames) -> (usize, u32) {
         let Some(mut address) = self.innermost() else { return unreadable(frames, 0) };
         let mut count = 0;
-        let mut inner = None;
         // Frames on the native stack are not counted, but there are no more of them than of others.
         for step in 0..2 * MAX_FRAMES {
             if address == 0 {
+                // Each frame is one, but not certainly all of them, and in this order.
+                if !self.trusted && count > 1 && !self.state.checked {
+                    return unreadable(frames, count);
+                }
                 return (count, 0);
             }
             if count == MAX_FRAMES {
@@ -126,7 +143,7 @@ impl Walk<'_> {
             if !self.trusted && step >= CHECKED_FRAMES {
                 return unreadable(frames, count);
             }
-            match self.step(address, &mut inner) {
+            match self.step(address) {
                 Ok((previous, frame)) => {
                     address = previous;
                     if let Some(frame) = frame {
@@ -150,29 +167,24 @@ impl Walk<'_> {
         let frame = self.word(slot, !self.state.checked)?;
         match self.layout.chain {
             Chain::Objects | Chain::Direct => Some(frame),
-            // The structure is on the native stack of this thread, or within the thread state: mapped in any case, but perhaps
-            // not yet written.
+            // The structure is on the native stack of this thread, or within the thread state: mapped in any
+            // case, but perhaps not yet written.
             Chain::Marked | Chain::Shims => {
                 self.word(frame + self.layout.thread.current, !self.state.checked)
             }
         }
     }
 
-    /// Reads the frame at `address`; the address of the next one outwards, and the frame, where it is Python's. `inner` is the
-    /// frame on the data stack that was read before, while its being live is not proven.
-    fn step(
-        &mut self,
-        address: usize,
-        inner: &mut Option<Raw>,
-    ) -> Result<(usize, Option<Frame>), Stop> {
+    /// Reads the frame at `address`; the address of the next one outwards, and the frame, where it is Python's.
+    fn step(&mut self, address: usize) -> Result<(usize, Option<Frame>), Stop> {
         let raw = self.raw(address).ok_or(Stop::Unreadable)?;
         if raw.owner >= OWNED_BY_NATIVE {
-            return Ok((raw.previous, None));
+            let is_shim = self.trusted || !self.is_on_stack(address);
+            return if is_shim { Ok((raw.previous, None)) } else { Err(Stop::Unreadable) };
         }
         let (head, size) = self.head(raw.code).ok_or(Stop::Unreadable)?;
         if !self.trusted {
-            self.trusted = self.proves(&raw, size, inner).ok_or(Stop::Unreadable)?;
-            *inner = Some(raw);
+            self.trusted = self.proves(&raw, size).ok_or(Stop::Unreadable)?;
         }
         let is_entry = self.is_entry(&raw).ok_or(Stop::Unreadable)?;
         let code = codes::number(self.memory, self.owner, &head).ok_or(Stop::Full)?;
@@ -180,36 +192,52 @@ impl Walk<'_> {
         Ok((raw.previous, Some(Frame { code, instruction: self.instruction(&raw), flags })))
     }
 
-    /// Whether a frame whose fields are whole, with a frame of `size` bytes, proves that it and so its callers are live. None where it
-    /// cannot be live.
-    fn proves(&self, raw: &Raw, size: usize, inner: &Option<Raw>) -> Option<bool> {
-        if self.layout.chain == Chain::Objects {
-            return Some(false);
-        }
-        if raw.owner == OWNED_BY_GENERATOR {
-            return self.is_running_generator(raw.address).then_some(!self.state.checked);
-        }
+    /// Whether a frame whose fields are whole, of `size` bytes, proves that its callers are live. None where it
+    /// cannot be live itself.
+    fn proves(&mut self, raw: &Raw, size: usize) -> Option<bool> {
         if self.state.checked {
             return Some(false);
         }
-        let end = self.stack.next(raw.address + size);
-        self.stack.contains(raw.address).then_some(())?;
-        Some(inner.is_some_and(|inner| inner.address == end || inner.address == raw.address + size))
+        if raw.owner == OWNED_BY_GENERATOR {
+            return self.generator_proves(raw);
+        }
+        self.is_on_stack(raw.address).then_some(())?;
+        let end = raw.address + size;
+        let ends_before = |inner| end == inner || self.stack.next(end) == inner;
+        let proves = match self.inner {
+            Inner::None => false,
+            Inner::Frame(inner) => ends_before(inner),
+            Inner::Yielding => (end == self.stack.top()).then_some(true)?,
+        };
+        self.inner = Inner::Frame(raw.address);
+        Some(proves)
     }
 
-    /// Whether `frame` is within a generator, coroutine or asynchronous generator that says that it runs.
-    fn is_running_generator(&self, frame: usize) -> bool {
+    /// As [`Walk::proves`], of the frame of a generator: it is live where the generator says that it runs. One
+    /// that is just yielding says so no longer while it is the innermost still; then its caller is the one that
+    /// runs.
+    fn generator_proves(&mut self, raw: &Raw) -> Option<bool> {
+        const RUNNING: i8 = 0;
+        let state = self.generator_state(raw.address)?;
+        if state < RUNNING && raw.previous != 0 && matches!(self.inner, Inner::None) {
+            self.inner = Inner::Yielding;
+            return Some(false);
+        }
+        (state == RUNNING).then_some(true)
+    }
+
+    /// The state of the generator, coroutine or asynchronous generator that `frame` is within.
+    fn generator_state(&self, frame: usize) -> Option<i8> {
         let (within, state) = self.layout.generator;
         let mut copy = [0_u8; 96];
-        let Some(address) = frame.checked_sub(within) else { return false };
-        if !sys::copy_checked(address, &mut copy[..within]) {
-            return false;
+        if !sys::copy_checked(frame.checked_sub(within)?, &mut copy[..within]) {
+            return None;
         }
-        let kind = usize::from_ne_bytes(
-            copy[self.layout.object_type..][..8].try_into().expect("it is cut to this length"),
-        );
-        const RUNNING: u8 = 0;
-        self.interpreter.api.generator_types.contains(&kind) && copy[state] == RUNNING
+        let kind =
+            copy[self.layout.object_type..][..8].try_into().expect("it is cut to this length");
+        let is_generator =
+            self.interpreter.api.generator_types.contains(&usize::from_ne_bytes(kind));
+        is_generator.then_some(copy[state] as i8)
     }
 
     /// Whether the interpreter's native function was called for a frame.
@@ -220,6 +248,12 @@ impl Walk<'_> {
             Chain::Shims | Chain::Direct if raw.previous == 0 => Some(true),
             Chain::Shims | Chain::Direct => Some(self.raw(raw.previous)?.owner >= OWNED_BY_NATIVE),
         }
+    }
+
+    /// Whether a frame may be on the data stack at `address`.
+    #[inline]
+    fn is_on_stack(&self, address: usize) -> bool {
+        self.stack.contains(address, self.layout.frame.bytes)
     }
 
     /// Offset of the instruction that a frame executes, or `u32::MAX`.
@@ -237,16 +271,16 @@ impl Walk<'_> {
     fn raw(&self, address: usize) -> Option<Raw> {
         let frame = &self.layout.frame;
         let mut copy = [0_u8; 112];
-        let base = if self.trusted || self.stack.contains(address) {
+        let base = if self.trusted || self.is_on_stack(address) {
             address
         } else {
-            if address % 8 != 0 || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
+            if !address.is_multiple_of(8) || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
                 return None;
             }
             copy.as_ptr().addr()
         };
-        // SAFETY: `base` is either of `copy`, or of a frame that is live or within the data stack, as the opening of this module
-        // says; all fields lie within `frame.bytes`.
+        // SAFETY: `base` is either of `copy`, or of a frame that is live or within the data stack, as the
+        // opening of this module says; all fields lie within `frame.bytes`.
         let (word, half, byte) =
             unsafe { (reader::<usize>(base), reader::<u32>(base), reader::<u8>(base)) };
         Some(Raw {
@@ -312,7 +346,8 @@ impl Walk<'_> {
 ///
 /// As long as the result is used, values can be read at the offsets that it is used with.
 unsafe fn reader<T: Copy>(base: usize) -> impl Fn(usize) -> T {
-    // SAFETY: the caller's promise. Another thread may change what is not this thread's, which is then a value of before or after.
+    // SAFETY: the caller's promise. Another thread may change what is not this thread's, which is then a value
+    // of before or after.
     move |offset| unsafe { core::ptr::with_exposed_provenance::<T>(base + offset).read_volatile() }
 }
 

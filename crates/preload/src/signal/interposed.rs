@@ -179,7 +179,6 @@ unsafe fn mask(next: &Next, how: c_int, new: *const Set, old: *mut Set) -> c_int
 }
 
 /// What is exported: only from the library that is loaded into targets.
-#[cfg_attr(not(simprof_preloaded), allow(dead_code))]
 mod exported {
     use super::*;
 

@@ -1,6 +1,6 @@
 //! A small profiler: starts a program with the library, opens events on the processes that ask, and reads what they tell.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod lines;
 pub mod memory;

@@ -1,6 +1,7 @@
 //! What this machine and a target allow, each lack with its consequence and its mend.
 
 mod binary;
+mod python;
 mod system;
 mod target;
 

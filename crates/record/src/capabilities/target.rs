@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Capability;
 use super::binary::{self, Binary, Symbols};
+use super::python;
 use crate::program::{resolve, script_interpreter};
 
 const PROGRAM: &str = "target";
@@ -25,7 +26,7 @@ pub fn target(program: &str, directory: Option<&Path>) -> Vec<Capability> {
         Err(error) => return vec![unreadable(&path, &error.to_string())],
     };
     if let Some(interpreter) = script_interpreter(&data) {
-        return vec![script(&path, &interpreter, &data)];
+        return script(&path, &interpreter, &data);
     }
     match binary::inspect(&data, &path) {
         Some(binary) => native(&path, &binary),
@@ -43,18 +44,20 @@ fn unreadable(path: &Path, reason: &str) -> Capability {
 }
 
 /// A script is what its interpreter makes of it.
-fn script(path: &Path, interpreter: &str, data: &[u8]) -> Capability {
-    let first = data.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let first = String::from_utf8_lossy(first);
+fn script(path: &Path, interpreter: &str, data: &[u8]) -> Vec<Capability> {
     let detail = format!("{} is a script for {interpreter}", path.display());
-    if first.contains("python") {
-        return Capability::degraded(
-            PROGRAM,
-            detail,
-            "frames of Python are not yet recorded: stacks are those of the interpreter",
-            "",
-        );
+    if let Some(name) = python::of_script(data) {
+        let program = Capability::available(PROGRAM, detail);
+        return vec![program, python::frames(python::find(&name).as_deref())];
     }
+    if python::is_interpreter(path) {
+        // Of a tool that chooses among several versions.
+        return vec![Capability::available(PROGRAM, detail), python::frames(Some(path))];
+    }
+    vec![other_script(detail)]
+}
+
+fn other_script(detail: String) -> Capability {
     Capability::degraded(
         PROGRAM,
         detail,
@@ -66,27 +69,14 @@ fn script(path: &Path, interpreter: &str, data: &[u8]) -> Capability {
 fn native(path: &Path, binary: &Binary) -> Vec<Capability> {
     let kind = if binary.is_static { "a static" } else { "an" };
     let mut detail = format!("{} is {kind} ELF program", path.display());
-    if is_python(path) {
-        let consequence =
-            "frames of Python are not yet recorded: stacks are those of the interpreter";
-        return vec![Capability::degraded(PROGRAM, detail, consequence, "")];
+    if python::is_interpreter(path) {
+        return vec![Capability::available(PROGRAM, detail), python::frames(Some(path))];
     }
     if binary.has_debug_file {
         detail.push_str(" with a file of debug information");
     }
     let program = Capability::available(PROGRAM, detail);
     vec![program, symbols(binary), lines(binary), unwinding(binary)]
-}
-
-/// By the file's name, without its version.
-fn is_python(path: &Path) -> bool {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    ["python", "pypy"].iter().any(|known| {
-        name.strip_prefix(known).is_some_and(|rest| {
-            rest.chars().all(|character| character.is_ascii_digit() || ".dt".contains(character))
-        })
-    })
 }
 
 fn symbols(binary: &Binary) -> Capability {
@@ -176,25 +166,16 @@ mod tests {
     fn scripts_and_what_is_missing_are_told() {
         let place = tempfile::tempdir().expect("a folder");
         let path = place.path().join("tool");
-        fs::write(&path, "#!/usr/bin/env python3\n").expect("written");
+        fs::write(&path, "#!/bin/sh\n").expect("written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&path, mode).expect("set");
         let found = target("./tool", Some(place.path()));
         assert_eq!(state(&found, PROGRAM), Some(State::Degraded));
-        assert!(found[0].consequence.contains("Python"));
+        assert!(found[0].consequence.contains("interpreter"));
+        fs::write(&path, "#!/usr/bin/env python3\n").expect("written");
+        let found = target("./tool", Some(place.path()));
+        assert_eq!(state(&found, PROGRAM), Some(State::Available));
+        assert!(state(&found, python::FRAMES).is_some(), "{found:?}");
         assert_eq!(state(&target("no-such-program", None), PROGRAM), Some(State::Missing));
-    }
-
-    #[test]
-    fn python_is_known_by_its_name() {
-        for (name, expected) in [
-            ("/x/python", true),
-            ("/x/python3.12", true),
-            ("/x/pypy3", true),
-            ("/x/python-like", false),
-            ("/x/sim", false),
-        ] {
-            assert_eq!(is_python(Path::new(name)), expected, "{name}");
-        }
     }
 }

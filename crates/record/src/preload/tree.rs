@@ -71,7 +71,7 @@ impl Tree {
     }
 
     /// The nodes of a stack from the innermost to the outermost.
-    pub fn from_leaf(&self, node: u32) -> impl Iterator<Item = (u32, Node)> {
+    pub fn stack(&self, node: u32) -> impl Iterator<Item = (u32, Node)> {
         let at = |number: u32| {
             let node = *self.nodes.get(number as usize).filter(|_| number != 0)?;
             Some((number, node))
@@ -193,7 +193,7 @@ mod tests {
             node.flags.store(WRITTEN | ENTRY, Ordering::Relaxed);
         }
         let tree = Tree { nodes: (0..6).map(|at| node(&memory, at)).collect(), ..Tree::default() };
-        let stack = |leaf| tree.from_leaf(leaf).map(|(number, _)| number).collect::<Vec<_>>();
+        let stack = |leaf| tree.stack(leaf).map(|(number, _)| number).collect::<Vec<_>>();
         assert_eq!(stack(5), [5, 2, 1]);
         assert_eq!((stack(3), stack(4)), (vec![3], vec![4]));
         assert_eq!((stack(0), stack(99)), (vec![], vec![]));

@@ -189,6 +189,20 @@ pub fn probe_events() -> Vec<EventProbe> {
         .collect()
 }
 
+/// Tries on the calling process whether samples can be signalled to it; says why not.
+pub(crate) fn probe_signalling() -> Result<(), String> {
+    let online = online_cpus().map_err(|error| error.to_string())?;
+    let event = Event { clock: Clock::CpuClock, kernel: false };
+    let attr = event.signalling_attr(1, 0);
+    let opened = event::open(&attr, std::process::id(), online[0]);
+    opened.map(drop).map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL | libc::E2BIG) => {
+            "this kernel cannot signal samples to the sampled process".to_owned()
+        }
+        _ => refusal(event, &error).reason,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,7 @@ mod symbols;
 mod unwind;
 
 pub use error::{Refusal, SampleError};
+pub(crate) use ladder::probe_signalling;
 pub use ladder::{EventProbe, probe_events};
 pub use profile::{Samples, symbolise};
 pub(crate) use python::original_file_limit;

@@ -135,11 +135,6 @@ impl Observer {
         self.armed.insert(pid, since_ns);
     }
 
-    /// It is not after all.
-    pub fn disarm(&mut self, pid: u32) {
-        self.armed.remove(&pid);
-    }
-
     /// Whether no process but this one is known to live.
     pub fn is_alone(&self, pid: u32) -> bool {
         self.processes.keys().all(|&other| other == pid)

@@ -172,22 +172,36 @@ fn first_level(profile: &Profile, id: FunctionId, origin: Origin) -> String {
     let module = || profile.function_module(id).map_or(UNKNOWN, names::file_name).to_owned();
     match origin {
         Origin::Kernel => "[kernel]".to_owned(),
-        Origin::Unknown => module(),
-        Origin::Own | Origin::Library | Origin::Runtime => match segments(profile, id).as_slice() {
-            [] | [_] => module(),
-            [first, ..] => first.clone(),
-        },
+        Origin::Unknown => python_package(profile, id).unwrap_or_else(module),
+        Origin::Own | Origin::Library | Origin::Runtime => python_package(profile, id)
+            .unwrap_or_else(|| match segments(profile, id).as_slice() {
+                [] | [_] => module(),
+                [first, ..] => first.clone(),
+            }),
     }
 }
 
-/// `sim::spatial` for what is in a module of the crate, `sim/agents.c` for C; `first` for the rest.
+/// The package of a Python function, and of native code that was installed as part of one.
+fn python_package(profile: &Profile, id: FunctionId) -> Option<String> {
+    if profile.function(id).kind == FunctionKind::Python {
+        let module = names::python_module(profile.function_name(id), profile.function_file(id));
+        return module.split('.').next().map(str::to_owned);
+    }
+    let module = profile.function_module(id)?;
+    let (_, inside) =
+        module.split_once("site-packages/").or_else(|| module.split_once("dist-packages/"))?;
+    let package = inside.split(['/', '.']).next()?;
+    Some(package.to_owned())
+}
+
+/// `sim::spatial` for what is in a module of the crate, `sim.spatial` for one of the Python package, `sim.Model` for the classes of a
+/// script that has no modules, `sim/agents.c` for C; `first` for the rest.
 fn second_level(profile: &Profile, id: FunctionId, first: String) -> String {
+    if profile.function(id).kind == FunctionKind::Python {
+        return python_second_level(profile, id).unwrap_or(first);
+    }
     match segments(profile, id).as_slice() {
-        [crate_name, module, _, ..] if is_module_name(module) => {
-            let separator =
-                if profile.function(id).kind == FunctionKind::Python { "." } else { "::" };
-            format!("{crate_name}{separator}{module}")
-        }
+        [crate_name, module, _, ..] if is_module_name(module) => format!("{crate_name}::{module}"),
         [_] => match profile.function_file(id) {
             Some(file) => format!("{first}/{}", names::file_name(file)),
             None => first,
@@ -196,21 +210,26 @@ fn second_level(profile: &Profile, id: FunctionId, first: String) -> String {
     }
 }
 
+fn python_second_level(profile: &Profile, id: FunctionId) -> Option<String> {
+    let name = profile.function_name(id);
+    let module = names::python_module(name, profile.function_file(id));
+    let mut parts = module.split('.');
+    let package = parts.next()?;
+    if let Some(second) = parts.next() {
+        return Some(format!("{package}.{second}"));
+    }
+    let inside = names::enclosing(name).strip_prefix(module)?.strip_prefix('.')?;
+    let (class, _) = inside.split_once('.')?;
+    Some(format!("{package}.{class}"))
+}
+
 fn is_module_name(segment: &str) -> bool {
     segment.starts_with(|c: char| c.is_lowercase() || c == '_')
 }
 
-/// The path of a function: crates and modules, namespaces, or Python packages.
+/// The path of a native function: crates and modules, or namespaces.
 fn segments(profile: &Profile, id: FunctionId) -> Vec<String> {
-    let name = profile.function_name(id);
-    if profile.function(id).kind != FunctionKind::Python {
-        return names::path(name).into_iter().map(str::to_owned).collect();
-    }
-    let mut segments: Vec<String> = name.split('.').map(str::to_owned).collect();
-    if let (1, Some(file)) = (segments.len(), profile.function_file(id)) {
-        segments.insert(0, names::file_name(file).trim_end_matches(".py").to_owned());
-    }
-    segments
+    names::path(profile.function_name(id)).into_iter().map(str::to_owned).collect()
 }
 
 fn function_ids(profile: &Profile) -> impl Iterator<Item = FunctionId> {
@@ -357,6 +376,59 @@ mod tests {
             let shares = components(&profile(&samples), &ComponentRules::default());
             let names: Vec<&str> =
                 shares.iter().filter(|c| c.weight > 0).map(|c| c.name.as_str()).collect();
+            assert_eq!(names, expected);
+        }
+    }
+
+    #[test]
+    fn python_packages_are_components_and_libraries_are_charged_to_their_callers() {
+        let site = "/opt/lib/python3.11/site-packages";
+        let numpy = format!("p:numpy.sum%{site}/numpy/fromnumeric.py > add~{site}/numpy/_core.so");
+        let json = "p:json.dumps%/opt/lib/python3.11/json/__init__.py";
+        let main = "p:run.<module>%/w/run.py";
+        let profile = profile(&[
+            (&format!("{main} > p:sim.grid.Grid.near%/w/sim/grid.py > {numpy}"), 5),
+            (&format!("{main} > p:tools.save%/w/tools/__init__.py > {json}"), 3),
+            (&format!("{main} > p:plugins.fast.go%/w/plugins/fast.py"), 2),
+            (main, 1),
+            (&numpy, 1),
+        ]);
+        let shares = components(&profile, &ComponentRules::default());
+        assert_eq!(
+            summary(&shares),
+            [
+                ("sim", 5, 0, 5),
+                ("tools", 3, 0, 3),
+                ("plugins", 2, 2, 2),
+                ("run", 1, 1, 11),
+                ("numpy", 1, 6, 6),
+                ("json", 0, 3, 3),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lone_package_is_split_by_module_and_a_script_by_class() {
+        for (samples, expected) in [
+            (
+                vec![
+                    ("p:sim.model.Model.step%/w/sim/model.py", 5),
+                    ("p:sim.agents.walk.<locals>.turn%/w/sim/agents.py", 3),
+                    ("p:sim.helper%/w/sim/__init__.py", 1),
+                ],
+                vec!["sim.model", "sim.agents", "sim"],
+            ),
+            (
+                vec![
+                    ("p:run.Model.step%/w/run.py", 5),
+                    ("p:run.Agent.act.<locals>.turn%/w/run.py", 3),
+                    ("p:run.main.<locals>.go%/w/run.py", 1),
+                ],
+                vec!["run.Model", "run.Agent", "run"],
+            ),
+        ] {
+            let shares = components(&profile(&samples), &ComponentRules::default());
+            let names: Vec<&str> = shares.iter().map(|c| c.name.as_str()).collect();
             assert_eq!(names, expected);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use simprof_model::{FunctionId, Profile};
+use simprof_model::{FunctionId, FunctionKind, Profile};
 
 use super::origin::{Origin, origin};
 use super::select::FunctionSet;
@@ -44,13 +44,15 @@ pub struct FollowStep {
 /// (inlined or called, not itself) takes 90 % or more, is followed to that callee, and so on. The last
 /// step does work of its own, or spreads it. Empty where the profile has no sample of `function`; of
 /// several functions of the set, the one with the largest total is followed. Samples without the function
-/// do not count: a callee that others call too is judged by the calls that come from here. What the
+/// do not count: a callee that others call too is judged by the calls that come from here. From a Python function only Python
+/// functions are followed, through whatever native code lies between; what native code does for one of them is its own. What the
 /// kernel does is not followed into, and a chain that ends in a language's own library ends before it.
 pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowStep> {
     let groups = Groups::new(profile);
     let stacks = by_stack_within(profile, function);
+    let stacks = Stacks::new(profile, &groups, stacks, function);
     let whole = profile.total_weight();
-    let mut next = heaviest(profile, &groups, &stacks, function);
+    let mut next = heaviest(&groups, &stacks, function);
     let mut visited = Vec::new();
     let mut chain = Vec::new();
     let mut of_caller = 1.0;
@@ -63,13 +65,36 @@ pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowS
             .filter(|&(callee, _)| chain.len() < MAX_STEPS && !in_kernel(callee));
         if let Some((callee, share)) = wrapped {
             of_caller = share;
-            next = Some((callee, Links::of(profile, &groups, &stacks, callee)));
+            next = Some((callee, Links::of(&stacks, groups.len(), callee)));
         }
     }
     while chain.len() > 1 && chain.last().is_some_and(|step| step.origin == Origin::Runtime) {
         chain.pop();
     }
     chain
+}
+
+/// Groups of the frames of each stack from leaf to root, with its weight.
+struct Stacks(Vec<(Vec<usize>, u64)>);
+
+impl Stacks {
+    /// All frames, or for Python functions the Python frames alone.
+    fn new(
+        profile: &Profile,
+        groups: &Groups,
+        stacks: Vec<StackWeight>,
+        from: &FunctionSet,
+    ) -> Stacks {
+        let is_python = |id: FunctionId| profile.function(id).kind == FunctionKind::Python;
+        let python_alone = from.ids().all(is_python);
+        let is_kept = |id: &FunctionId| !python_alone || is_python(*id);
+        let frames = |entry: StackWeight| {
+            let functions =
+                profile.frames_from_leaf(entry.stack).map(|id| profile.frame(id).function);
+            (functions.filter(is_kept).map(|id| groups.of(id)).collect(), entry.weight)
+        };
+        Stacks(stacks.into_iter().map(frames).collect())
+    }
 }
 
 /// What the samples of one function say about it.
@@ -82,26 +107,26 @@ struct Links {
 }
 
 impl Links {
-    fn of(profile: &Profile, groups: &Groups, stacks: &[StackWeight], group: usize) -> Links {
+    fn of(stacks: &Stacks, groups: usize, group: usize) -> Links {
         let mut links = Links::default();
-        let mut once = Once::new(groups.len());
-        for entry in stacks {
+        let mut once = Once::new(groups);
+        for (stack, weight) in &stacks.0 {
             once.next_round();
             let mut callee = None;
             let mut is_on_stack = false;
-            for (depth, frame_group) in groups.of_stack(profile, entry.stack).enumerate() {
+            for (depth, &frame_group) in stack.iter().enumerate() {
                 if frame_group == group {
                     is_on_stack = true;
-                    links.executing += if depth == 0 { entry.weight } else { 0 };
+                    links.executing += if depth == 0 { *weight } else { 0 };
                     if let Some(callee) =
                         callee.filter(|&callee| callee != group && once.first(callee))
                     {
-                        *links.callees.entry(callee).or_default() += entry.weight;
+                        *links.callees.entry(callee).or_default() += weight;
                     }
                 }
                 callee = Some(frame_group);
             }
-            links.total += if is_on_stack { entry.weight } else { 0 };
+            links.total += if is_on_stack { *weight } else { 0 };
         }
         links
     }
@@ -116,18 +141,13 @@ impl Links {
     }
 }
 
-fn heaviest(
-    profile: &Profile,
-    groups: &Groups,
-    stacks: &[StackWeight],
-    functions: &FunctionSet,
-) -> Option<(usize, Links)> {
+fn heaviest(groups: &Groups, stacks: &Stacks, functions: &FunctionSet) -> Option<(usize, Links)> {
     let mut candidates: Vec<usize> = functions.ids().map(|id| groups.of(id)).collect();
     candidates.sort_unstable();
     candidates.dedup();
     candidates
         .into_iter()
-        .map(|group| (group, Links::of(profile, groups, stacks, group)))
+        .map(|group| (group, Links::of(stacks, groups.len(), group)))
         .max_by_key(|(_, links)| links.total)
         .filter(|(_, links)| links.total > 0)
 }
@@ -180,6 +200,26 @@ mod tests {
         ] {
             assert_eq!(chain(&samples, "f"), expected, "{case}");
         }
+    }
+
+    #[test]
+    fn python_wrappers_lead_through_native_code() {
+        let call = "_PyObject_Call~/opt/lib/libpython3.9.so";
+        let wrapper = "p:util.timed.<locals>.wrapper%/w/util.py";
+        let step =
+            format!("p:mesa.Model._wrapped_step > {call} > {wrapper} > {call} > p:sim.Model.step");
+        let samples = [
+            (format!("main > {step} > {call} > p:sim.move"), 50),
+            (format!("main > {step} > sort~/opt/lib/libpython3.9.so"), 46),
+            (format!("main > p:mesa.Model._wrapped_step > {call} > {wrapper}"), 4),
+        ];
+        let samples: Vec<(&str, u64)> = samples.iter().map(|(s, w)| (s.as_str(), *w)).collect();
+        assert_eq!(
+            chain(&samples, "_wrapped_step"),
+            ["mesa.Model._wrapped_step", "util.timed.<locals>.wrapper", "sim.Model.step"]
+        );
+        let native = [("p:sim.step > dot~/opt/np.so > gemm~/opt/blas.so", 1)];
+        assert_eq!(chain(&native, "sim.step"), ["sim.step"]);
     }
 
     #[test]

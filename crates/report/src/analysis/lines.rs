@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use simprof_model::{Frame, FrameId, FunctionId, Profile, StringId};
+use simprof_model::{Frame, FrameId, FunctionId, FunctionKind, Profile, StackId, StringId};
 
 use super::origin::{Origin, origin, origins};
+use super::python::{StackWait, ThreadTime, World, Worlds, waits_by_stack};
 use super::select::FunctionSet;
-use super::weights::{Groups, StackWeight, by_stack, by_stack_within, share};
+use super::weights::{Groups, StackWeight, by_stack, by_stack_within, is_within, share};
 
 /// The lines of one function, or of a set of functions that a person named together. Shares are
 /// 0 to 1 of all weight of the profile.
@@ -23,17 +24,22 @@ pub struct FunctionLines {
     pub total_weight: u64,
     /// `total_weight` of all weight.
     pub total_share: f64,
-    /// Weight of samples that were executing one of the functions itself.
+    /// Weight of samples that were executing one of the functions itself; for Python, native code that it runs too.
     pub self_weight: u64,
     /// `self_weight` of all weight.
     pub self_share: f64,
     /// Number of samples with any of the functions on the stack.
     pub samples: u64,
-    /// By falling total weight.
+    /// What threads did with any of the functions on the stack; none for native functions.
+    pub time: Option<ThreadTime>,
+    /// By falling total weight, waiting included.
     pub lines: Vec<LineCost>,
 }
 
 /// The cost of one line of a function.
+///
+/// A line of Python calls Python functions, through whatever native code lies between. Native code that runs for it without a further
+/// Python frame is its own.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LineCost {
     /// Source file of the line.
@@ -44,7 +50,8 @@ pub struct LineCost {
     pub self_weight: u64,
     /// `self_weight` of all weight.
     pub self_share: f64,
-    /// Weight of samples that were executing this line or code inlined into it.
+    /// Weight of samples that were executing this line or code inlined into it; for a line of Python, native code that
+    /// it runs too.
     pub local_weight: u64,
     /// `local_weight` of all weight.
     pub local_share: f64,
@@ -56,6 +63,11 @@ pub struct LineCost {
     pub samples: u64,
     /// What the line calls, inlined or not, by falling weight.
     pub callees: Vec<CalleeCost>,
+    /// What threads did with this line on the stack, calls included; none for native functions.
+    pub time: Option<ThreadTime>,
+    /// Native functions that a line of Python runs itself, the interpreter's among them, by falling weight. What the C library does
+    /// counts with its callers.
+    pub natives: Vec<CalleeCost>,
 }
 
 /// What one function costs beneath one line.
@@ -90,6 +102,8 @@ pub struct HotLine {
     pub share: f64,
     /// Number of samples.
     pub samples: u64,
+    /// What threads did there; none for native functions. It holds waiting for [`Whose::Own`] alone.
+    pub time: Option<ThreadTime>,
 }
 
 /// Which frame of a sample a hot line is.
@@ -102,7 +116,7 @@ pub enum Whose {
     Own,
 }
 
-/// The cost of each line of the given functions; none where no sample has one of them. A line under
+/// The cost of each line of the given functions; none where no sample and no wait has one of them. A line under
 /// recursion counts a sample once. Only samples with a function of `within` on the stack count: the
 /// caller on whose behalf the functions are looked at, or the functions themselves.
 pub fn function_lines(
@@ -111,23 +125,26 @@ pub fn function_lines(
     within: &FunctionSet,
 ) -> Option<FunctionLines> {
     let groups = Groups::new(profile);
+    let worlds = Worlds::new(profile);
     let whole = profile.total_weight();
     let mut sums = LineSums::default();
     for entry in by_stack_within(profile, within) {
-        sums.add(profile, &groups, functions, entry);
+        sums.add(profile, &groups, &worlds, functions, entry);
+    }
+    for wait in waits_by_stack(profile) {
+        if is_within(profile, wait.stack, within) {
+            sums.add_wait(profile, functions, wait);
+        }
     }
     let heaviest = sums.functions.iter().max_by_key(|&(_, weight)| weight).map(|(&id, _)| id)?;
     let line_of = |id: FunctionId| profile.function(id).line;
     let mut lines: Vec<LineCost> =
         sums.lines.into_iter().map(|(key, sum)| sum.cost(profile, &groups, key, whole)).collect();
-    lines.sort_by(|a, b| {
-        (b.total_weight, b.self_weight, &a.file, a.line).cmp(&(
-            a.total_weight,
-            a.self_weight,
-            &b.file,
-            b.line,
-        ))
-    });
+    let rank = |line: &LineCost| {
+        let time = line.time.as_ref().map_or(0, ThreadTime::total_ns);
+        (time.max(line.total_weight), line.self_weight)
+    };
+    lines.sort_by(|a, b| (rank(b), &a.file, a.line).cmp(&(rank(a), &b.file, b.line)));
     Some(FunctionLines {
         function: profile.function_name(heaviest).to_owned(),
         file: profile.function_file(heaviest).map(str::to_owned),
@@ -137,48 +154,77 @@ pub fn function_lines(
         self_weight: sums.executing,
         self_share: share(sums.executing, whole),
         samples: sums.samples,
+        time: is_python(profile, heaviest).then_some(sums.time),
         lines,
     })
 }
 
 /// The first `limit` lines of the whole program by falling weight.
 pub fn hot_lines(profile: &Profile, whose: Whose, limit: usize) -> Vec<HotLine> {
-    let origins = origins(profile);
-    let groups = Groups::new(profile);
-    let mut sums: BTreeMap<(usize, LineKey), (u64, u64)> = BTreeMap::new();
-    for entry in by_stack(profile) {
+    let (origins, worlds, groups) = (origins(profile), Worlds::new(profile), Groups::new(profile));
+    let place_of = |stack: Option<StackId>| {
         let own = |id: &FrameId| origins[profile.frame(*id).function.index()] == Origin::Own;
-        let leaf = profile.frames_from_leaf(entry.stack).next();
+        let leaf = profile.frames_from_leaf(stack).next();
         let chosen = match whose {
             Whose::Executing => leaf,
-            Whose::Own => profile.frames_from_leaf(entry.stack).find(own).or(leaf),
+            Whose::Own => profile.frames_from_leaf(stack).find(own).or(leaf),
         };
-        let Some(frame) = chosen.map(|id| profile.frame(id)) else { continue };
-        let sum = sums.entry((groups.of(frame.function), LineKey::of(profile, frame))).or_default();
-        sum.0 += entry.weight;
-        sum.1 += entry.samples;
+        let frame = profile.frame(chosen?);
+        Some((groups.of(frame.function), LineKey::of(profile, frame)))
+    };
+    let mut sums: BTreeMap<(usize, LineKey), HotSum> = BTreeMap::new();
+    for entry in by_stack(profile) {
+        let Some(place) = place_of(entry.stack) else { continue };
+        let sum = sums.entry(place).or_default();
+        sum.weight += entry.weight;
+        sum.samples += entry.samples;
+        sum.time.add_cpu(worlds.decide(profile, entry.stack).world, entry.weight);
+    }
+    if whose == Whose::Own {
+        for wait in waits_by_stack(profile) {
+            if let Some(sum) = place_of(wait.stack).and_then(|place| sums.get_mut(&place)) {
+                sum.time.add_wait(wait.cause, wait.weight_ns);
+            }
+        }
     }
     let whole = profile.total_weight();
-    let mut lines: Vec<HotLine> = sums
-        .into_iter()
-        .map(|((group, key), (weight, samples))| {
-            let id = groups.first(group);
-            HotLine {
-                function: profile.function_name(id).to_owned(),
-                file: key.file_name(profile),
-                line: key.line,
-                origin: origin(profile, id),
-                weight,
-                share: share(weight, whole),
-                samples,
-            }
-        })
-        .collect();
+    let mut lines: Vec<HotLine> =
+        sums.into_iter().map(|(place, sum)| sum.line(profile, &groups, place, whole)).collect();
     lines.sort_by(|a, b| {
         (b.weight, &a.file, a.line, &a.function).cmp(&(a.weight, &b.file, b.line, &b.function))
     });
     lines.truncate(limit);
     lines
+}
+
+/// What is known of a hot line.
+#[derive(Debug, Default)]
+struct HotSum {
+    weight: u64,
+    samples: u64,
+    time: ThreadTime,
+}
+
+impl HotSum {
+    fn line(
+        self,
+        profile: &Profile,
+        groups: &Groups,
+        (group, key): (usize, LineKey),
+        whole: u64,
+    ) -> HotLine {
+        let id = groups.first(group);
+        HotLine {
+            function: profile.function_name(id).to_owned(),
+            file: key.file_name(profile),
+            line: key.line,
+            origin: origin(profile, id),
+            weight: self.weight,
+            share: share(self.weight, whole),
+            samples: self.samples,
+            time: is_python(profile, id).then_some(self.time),
+        }
+    }
 }
 
 /// A line of a source file.
@@ -207,6 +253,8 @@ struct LineSums {
     total: u64,
     executing: u64,
     samples: u64,
+    time: ThreadTime,
+    /// Weights and waits of each function that was met.
     functions: BTreeMap<FunctionId, u64>,
     lines: BTreeMap<LineKey, LineSum>,
 }
@@ -218,29 +266,76 @@ struct LineSum {
     total: u64,
     samples: u64,
     callees: BTreeMap<Callee, u64>,
+    is_python: bool,
+    time: ThreadTime,
+    natives: BTreeMap<usize, u64>,
+}
+
+/// A stack's weight and where it was executing.
+struct Executing {
+    entry: StackWeight,
+    world: World,
+    /// Group of the native function that tells, where it is one.
+    native: Option<usize>,
+}
+
+impl Executing {
+    fn new(profile: &Profile, groups: &Groups, worlds: &Worlds, entry: StackWeight) -> Self {
+        let decision = worlds.decide(profile, entry.stack);
+        let native = decision.function.filter(|&id| !is_python(profile, id));
+        Self { entry, world: decision.world, native: native.map(|id| groups.of(id)) }
+    }
+}
+
+/// What lies beneath a frame, towards the leaf.
+#[derive(Debug, Clone, Copy)]
+struct Beneath {
+    /// Who is called directly, or for Python the next Python function.
+    callee: Option<Callee>,
+    is_leaf: bool,
+    is_local: bool,
 }
 
 impl LineSums {
-    fn add(&mut self, profile: &Profile, groups: &Groups, set: &FunctionSet, entry: StackWeight) {
+    fn add(
+        &mut self,
+        profile: &Profile,
+        groups: &Groups,
+        worlds: &Worlds,
+        set: &FunctionSet,
+        entry: StackWeight,
+    ) {
+        let executing = Executing::new(profile, groups, worlds, entry);
         let mut seen = Seen::default();
-        let mut callee = None;
-        let mut is_local = true;
+        let (mut callee, mut python_callee) = (None, None);
+        let mut is_inlined = true;
         for (depth, id) in profile.frames_from_leaf(entry.stack).enumerate() {
             let frame = profile.frame(id);
+            let itself = Some((groups.of(frame.function), frame.inlined));
+            let is_python = is_python(profile, frame.function);
             if set.contains(frame.function) {
                 let key = LineKey::of(profile, frame);
-                self.add_line(&mut seen, key, callee, entry, depth == 0, is_local);
+                let is_leaf = depth == 0;
+                let beneath = if is_python {
+                    Beneath { callee: python_callee, is_leaf, is_local: python_callee.is_none() }
+                } else {
+                    Beneath { callee, is_leaf, is_local: is_inlined }
+                };
+                self.add_line(&mut seen, key, is_python, &executing, beneath);
                 if first(&mut seen.functions, frame.function) {
                     *self.functions.entry(frame.function).or_default() += entry.weight;
                 }
-                self.executing += if depth == 0 { entry.weight } else { 0 };
+                let is_itself = is_leaf || is_python && beneath.is_local;
+                self.executing += if is_itself { entry.weight } else { 0 };
             }
-            is_local &= frame.inlined;
-            callee = Some((groups.of(frame.function), frame.inlined));
+            is_inlined &= frame.inlined;
+            callee = itself;
+            python_callee = if is_python { itself } else { python_callee };
         }
         if !seen.functions.is_empty() {
             self.total += entry.weight;
             self.samples += entry.samples;
+            self.time.add_cpu(executing.world, entry.weight);
         }
     }
 
@@ -248,22 +343,54 @@ impl LineSums {
         &mut self,
         seen: &mut Seen,
         key: LineKey,
-        callee: Option<Callee>,
-        entry: StackWeight,
-        is_leaf: bool,
-        is_local: bool,
+        is_python: bool,
+        executing: &Executing,
+        beneath: Beneath,
     ) {
+        let entry = executing.entry;
         let sum = self.lines.entry(key).or_default();
         if first(&mut seen.lines, key) {
             sum.total += entry.weight;
             sum.samples += entry.samples;
-            sum.local += if is_local { entry.weight } else { 0 };
+            sum.local += if beneath.is_local { entry.weight } else { 0 };
+            sum.is_python = is_python;
+            sum.time.add_cpu(executing.world, entry.weight);
+            if let Some(native) = executing.native.filter(|_| is_python && beneath.is_local) {
+                *sum.natives.entry(native).or_default() += entry.weight;
+            }
         }
-        sum.executing += if is_leaf { entry.weight } else { 0 };
-        if let Some(callee) = callee.filter(|&callee| first(&mut seen.callees, (key, callee))) {
+        sum.executing += if beneath.is_leaf { entry.weight } else { 0 };
+        let callee = beneath.callee.filter(|&callee| first(&mut seen.callees, (key, callee)));
+        if let Some(callee) = callee {
             *sum.callees.entry(callee).or_default() += entry.weight;
         }
     }
+
+    fn add_wait(&mut self, profile: &Profile, set: &FunctionSet, wait: StackWait) {
+        let mut seen = Seen::default();
+        for id in profile.frames_from_leaf(wait.stack) {
+            let frame = profile.frame(id);
+            if !set.contains(frame.function) {
+                continue;
+            }
+            let key = LineKey::of(profile, frame);
+            if first(&mut seen.lines, key) {
+                let sum = self.lines.entry(key).or_default();
+                sum.is_python = is_python(profile, frame.function);
+                sum.time.add_wait(wait.cause, wait.weight_ns);
+            }
+            if first(&mut seen.functions, frame.function) {
+                *self.functions.entry(frame.function).or_default() += wait.weight_ns;
+            }
+        }
+        if !seen.functions.is_empty() {
+            self.time.add_wait(wait.cause, wait.weight_ns);
+        }
+    }
+}
+
+fn is_python(profile: &Profile, id: FunctionId) -> bool {
+    profile.function(id).kind == FunctionKind::Python
 }
 
 /// What the stack at hand has met already; short, for stacks are.
@@ -285,18 +412,9 @@ fn first<T: PartialEq>(seen: &mut Vec<T>, value: T) -> bool {
 
 impl LineSum {
     fn cost(self, profile: &Profile, groups: &Groups, key: LineKey, whole: u64) -> LineCost {
-        let mut callees: Vec<CalleeCost> = self
-            .callees
-            .into_iter()
-            .map(|((group, inlined), weight)| CalleeCost {
-                name: profile.function_name(groups.first(group)).to_owned(),
-                file: profile.function_file(groups.first(group)).map(str::to_owned),
-                inlined,
-                weight,
-                share: share(weight, whole),
-            })
-            .collect();
-        callees.sort_by(|a, b| (b.weight, &a.name).cmp(&(a.weight, &b.name)));
+        let natives = self.natives.iter().map(|(&group, &weight)| ((group, false), weight));
+        let natives = callees(profile, groups, natives, whole);
+        let callees = callees(profile, groups, self.callees, whole);
         LineCost {
             file: key.file_name(profile),
             line: key.line,
@@ -308,14 +426,37 @@ impl LineSum {
             total_share: share(self.total, whole),
             samples: self.samples,
             callees,
+            time: self.is_python.then_some(self.time),
+            natives,
         }
     }
 }
 
+/// By falling weight.
+fn callees(
+    profile: &Profile,
+    groups: &Groups,
+    weights: impl IntoIterator<Item = (Callee, u64)>,
+    whole: u64,
+) -> Vec<CalleeCost> {
+    let cost = |((group, inlined), weight)| CalleeCost {
+        name: profile.function_name(groups.first(group)).to_owned(),
+        file: profile.function_file(groups.first(group)).map(str::to_owned),
+        inlined,
+        weight,
+        share: share(weight, whole),
+    };
+    let mut callees: Vec<CalleeCost> = weights.into_iter().map(cost).collect();
+    callees.sort_by(|a, b| (b.weight, &a.name).cmp(&(a.weight, &b.name)));
+    callees
+}
+
 #[cfg(test)]
 mod tests {
+    use simprof_model::WaitCause;
+
     use super::*;
-    use crate::testing::profile;
+    use crate::testing::{Sketch, profile};
 
     fn lines(samples: &[(&str, u64)], function: &str) -> FunctionLines {
         let profile = profile(samples);
@@ -363,6 +504,41 @@ mod tests {
             lines(&[("s::f@10 > core::map@1 > s::f::{closure#0}@12", 3), ("s::f@9", 1)], "f");
         assert_eq!(summary(&found), [(12, 3, 3, 3), (10, 0, 0, 3), (9, 1, 1, 1)]);
         assert_eq!(found.function, "s::f");
+    }
+
+    #[test]
+    fn a_line_of_python_calls_python_and_runs_native_code() {
+        let lib = "/opt/lib/libpython3.9.so.1.0";
+        let call = format!("_PyFunction_Vectorcall~{lib}");
+        let profile = Sketch::new()
+            .sample(&format!("main > p:sim.f@2 > {call} > p:sim.g@9 > add~/opt/np.so"), 5)
+            .sample(&format!("main > p:sim.f@2 > sort~{lib} > memmove~/lib/libc.so.6"), 3)
+            .sample("main > p:sim.f@2", 1)
+            .sample("main > p:sim.f@3 > add~/opt/np.so > add~/opt/np.so", 4)
+            .sample("main > p:sim.f@3 > dot~/opt/np.so", 1)
+            .wait("p:sim.f@2 > p:sim.g@9", WaitCause::Interpreter, 7)
+            .wait("p:sim.f@8", WaitCause::Sleep, 100)
+            .wait("p:sim.other@8", WaitCause::Sleep, 100)
+            .finish();
+        let set = FunctionSet::matching(&profile, "sim.f").expect("valid");
+        let found = function_lines(&profile, &set, &set).expect("it has samples");
+        assert_eq!(summary(&found), [(8, 0, 0, 0), (2, 1, 4, 9), (3, 0, 5, 5)]);
+        let names = |costs: &[CalleeCost]| -> Vec<(String, u64)> {
+            costs.iter().map(|cost| (cost.name.clone(), cost.weight)).collect()
+        };
+        assert_eq!(names(&found.lines[1].callees), [("sim.g".to_owned(), 5)]);
+        assert_eq!(names(&found.lines[1].natives), [("sort".to_owned(), 3)]);
+        assert_eq!(names(&found.lines[2].natives), [("add".to_owned(), 4), ("dot".to_owned(), 1)]);
+        let time = found.lines[1].time.clone().expect("Python");
+        assert_eq!((time.interpreter_ns, time.native_ns, time.lock_ns()), (4, 5, 7));
+        let time = found.time.expect("Python");
+        assert_eq!((time.cpu_ns(), time.lock_ns(), time.waiting_ns()), (14, 7, 100));
+    }
+
+    #[test]
+    fn a_native_line_has_no_time_of_threads() {
+        let found = lines(&[("main > f@1", 1)], "f");
+        assert_eq!((found.time, &found.lines[0].time), (None, &None));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod lines;
 mod names;
 mod origin;
 mod patterns;
+mod python;
 mod resources;
 mod select;
 mod steps;
@@ -21,11 +22,13 @@ pub use functions::{
 };
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
 pub use origin::{Origin, origin};
+pub use python::{ThreadTime, Waiting, runs_python, thread_time, waiting};
 pub use resources::{ResourceUse, resource_use};
 pub use select::FunctionSet;
 pub use steps::{
     Latency, StepSummary, WithinSteps, latency, step_summary, warm_up_steps, within_steps,
 };
 
+pub(crate) use names::python_module;
 pub(crate) use origin::origins;
 pub(crate) use weights::{Groups, by_stack, share};

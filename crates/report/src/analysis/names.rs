@@ -56,6 +56,38 @@ pub(crate) fn enclosing(name: &str) -> &str {
     &name[..end.unwrap_or(name.len())]
 }
 
+/// The module in the name of a Python function: as many of its first parts as are the last ones of its file's path, `sim.model` of
+/// `sim.model.Model.step` in `/w/sim/model.py` and in `/w/sim/model/__init__.py`. Where the file tells nothing, what stands before
+/// the last part that can be a class or a function.
+pub(crate) fn python_module<'a>(name: &'a str, file: Option<&str>) -> &'a str {
+    let path = file.map(python_path).unwrap_or_default();
+    let is_of_path = |module: &&str| {
+        let parts: Vec<&str> = module.split('.').collect();
+        path.ends_with(&parts)
+    };
+    let longest = name.match_indices('.').map(|(at, _)| &name[..at]).rfind(is_of_path);
+    longest.unwrap_or_else(|| python_module_by_name(name))
+}
+
+/// The parts of a source path that a module's name can be made of.
+fn python_path(file: &str) -> Vec<&str> {
+    let frozen = file.strip_prefix("<frozen ").and_then(|file| file.strip_suffix('>'));
+    let file = frozen.unwrap_or(file);
+    let file = file.strip_suffix(".py").unwrap_or(file);
+    let file = file.strip_suffix("/__init__").unwrap_or(file);
+    file.split(['/', '.']).collect()
+}
+
+fn python_module_by_name(name: &str) -> &str {
+    let name = enclosing(name);
+    let class = name.split('.').position(|part| part.starts_with(|c: char| c.is_uppercase()));
+    let parts = class.unwrap_or_else(|| name.split('.').count() - 1).max(1);
+    match name.match_indices('.').nth(parts - 1) {
+        Some((end, _)) => &name[..end],
+        None => name,
+    }
+}
+
 /// The last part of a path, or the path itself.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
@@ -196,6 +228,29 @@ mod tests {
         assert_eq!(from_path("<&mut sim::Agent>::act"), "sim::Agent>::act");
         assert_eq!(from_path("void ns::work<int>(int)"), "ns::work<int>(int)");
         assert_eq!(from_path("plain"), "plain");
+    }
+
+    #[test]
+    fn modules_of_python_functions() {
+        for (name, file, expected) in [
+            ("sim.model.Model.step", Some("/w/sim/model.py"), "sim.model"),
+            ("sim.model.Model.step", Some("/w/sim/model/__init__.py"), "sim.model"),
+            ("space.agents.walk.<locals>.turn", Some("/w/space/agents.py"), "space.agents"),
+            ("run.<module>", Some("run.py"), "run"),
+            ("run.main", Some("/w/tools/run.py"), "run"),
+            (
+                "importlib._bootstrap._find",
+                Some("<frozen importlib._bootstrap>"),
+                "importlib._bootstrap",
+            ),
+            ("sim.sim.step", Some("/w/sim/sim.py"), "sim.sim"),
+            ("sim.Model.step", None, "sim"),
+            ("sim.Model.step", Some("<string>"), "sim"),
+            ("sim.helpers.run.<locals>.inner", None, "sim.helpers"),
+            ("main", None, "main"),
+        ] {
+            assert_eq!(python_module(name, file), expected, "{name} in {file:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whose code a function is: the author's, a library's, the language runtime's or the kernel's.
 
 use serde::Serialize;
-use simprof_model::{Function, FunctionId, FunctionKind, Profile};
+use simprof_model::{Function, FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
 
@@ -22,7 +22,7 @@ pub enum Origin {
 }
 
 /// Parts of source paths that tell a language's own library, or what simprof put into the program.
-const RUNTIME_SOURCES: [&str; 12] = [
+const RUNTIME_SOURCES: [&str; 14] = [
     "/rustc/",
     "/rust/deps/",
     "library/core/src/",
@@ -30,19 +30,32 @@ const RUNTIME_SOURCES: [&str; 12] = [
     "library/alloc/src/",
     "/.rustup/toolchains/",
     "/usr/include/",
-    "/lib/python3",
+    "/lib/python3.",
+    "/lib64/python3.",
     "/usr/lib/gcc/",
     "<frozen ",
+    "<simprof",
     "/crates/probe/src/",
     "simprof_probe.h",
 ];
 
-/// Parts of source paths that tell a library fetched from a registry.
-const LIBRARY_SOURCES: [&str; 5] =
-    ["/.cargo/registry/", "/.cargo/git/", "/cargo/registry/", "site-packages/", "dist-packages/"];
+/// Parts of source paths that tell a library fetched from a registry, or code that such a library generated.
+const LIBRARY_SOURCES: [&str; 8] = [
+    "/.cargo/registry/",
+    "/.cargo/git/",
+    "/cargo/registry/",
+    "site-packages/",
+    "dist-packages/",
+    "<attrs generated",
+    "<__array_function__",
+    "<decorator-gen",
+];
+
+/// Parts of names of Python functions that the language's own library generates, in a file of no name.
+const RUNTIME_GENERATED: [&str; 2] = ["__create_fn__", "namedtuple_"];
 
 /// Beginnings of the file names of modules that are a runtime.
-const RUNTIME_MODULES: [&str; 11] = [
+const RUNTIME_MODULES: [&str; 12] = [
     "[",
     "ld-linux",
     "ld-musl",
@@ -53,8 +66,12 @@ const RUNTIME_MODULES: [&str; 11] = [
     "libstdc++",
     "libgcc_s",
     "libpython",
+    "libsimprof",
     "python3",
 ];
+
+/// Programs that only start the one that is looked at.
+const LAUNCHERS: [&str; 7] = ["bash", "busybox", "dash", "env", "ksh", "sh", "zsh"];
 
 /// Functions of the C library that may be linked into the program itself.
 const RUNTIME_FUNCTIONS: [&str; 9] =
@@ -70,7 +87,7 @@ pub fn origin(profile: &Profile, id: FunctionId) -> Origin {
     match function.kind {
         FunctionKind::Kernel => Origin::Kernel,
         FunctionKind::Unsymbolised => Origin::Unknown,
-        FunctionKind::Python => by_file(profile, id).unwrap_or(Origin::Own),
+        FunctionKind::Python => python(profile, id, function),
         FunctionKind::Native => native(profile, id, function),
     }
 }
@@ -85,6 +102,40 @@ pub(crate) fn origins(profile: &Profile) -> Vec<Origin> {
         .collect()
 }
 
+fn python(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
+    let name = profile.string(function.name);
+    if RUNTIME_GENERATED.iter().any(|part| name.contains(part)) {
+        return Origin::Runtime;
+    }
+    match profile.function_file(id) {
+        Some(TYPED) if !is_authors(profile, id) => Origin::Runtime,
+        _ => by_file(profile, id).unwrap_or(Origin::Own),
+    }
+}
+
+/// The file of code that is no file's: the text of `python -c`, and what programs and the standard library make up as they run.
+const TYPED: &str = "<string>";
+
+/// Whether code of no file is ever called by the author's, or by nothing else of Python.
+fn is_authors(profile: &Profile, id: FunctionId) -> bool {
+    let of = |stack: StackId| {
+        let node = profile.stacks[stack.index()];
+        (profile.frame(node.frame).function, node.parent)
+    };
+    let is_outside = |&function: &FunctionId| {
+        let is_python = profile.function(function).kind == FunctionKind::Python;
+        is_python && profile.function_file(function) != Some(TYPED)
+    };
+    let stacks = u32::try_from(profile.stacks.len()).expect("ids of stacks have 32 bits");
+    let mut callers = (0..stacks).map(|stack| of(StackId(stack))).filter(|&(own, _)| own == id);
+    let is_called_so = |parent: Option<StackId>| {
+        let callers = std::iter::successors(parent, |&stack| of(stack).1).map(|stack| of(stack).0);
+        let caller = callers.into_iter().find(is_outside);
+        caller.is_none_or(|caller| by_file(profile, caller).is_none_or(|by| by == Origin::Own))
+    };
+    profile.stacks.is_empty() || callers.any(|(_, parent)| is_called_so(parent))
+}
+
 fn native(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
     by_module(profile, id)
         .or_else(|| by_file(profile, id))
@@ -94,7 +145,10 @@ fn native(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
 fn by_module(profile: &Profile, id: FunctionId) -> Option<Origin> {
     let module = profile.function_module(id)?;
     let name = names::file_name(module);
-    if RUNTIME_MODULES.iter().any(|prefix| name.starts_with(prefix)) {
+    if LAUNCHERS.contains(&name)
+        || RUNTIME_MODULES.iter().any(|prefix| name.starts_with(prefix))
+        || module.contains("/lib-dynload/")
+    {
         return Some(Origin::Runtime);
     }
     let is_system = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"]
@@ -180,6 +234,61 @@ mod tests {
             let mut sketch = Sketch::new();
             let id = sketch.function("f", Some("/usr/bin/python3.11"), Some("sim.py"), kind);
             assert_eq!(origin(&sketch.finish(), id), expected);
+        }
+    }
+
+    #[test]
+    fn code_of_no_file_is_that_of_its_caller() {
+        let site = "p:site.addpackage%/opt/lib/python3.11/site.py";
+        let typed = "p:<string>.<module>%<string>";
+        for (stack, expected) in [
+            (typed.to_owned(), Origin::Own),
+            (format!("main > {typed} > {typed}"), Origin::Own),
+            (format!("{site} > exec~/opt/libpython3.11.so > {typed} > {typed}"), Origin::Runtime),
+            (format!("{site} > p:sim.make%/w/sim.py > {typed}"), Origin::Own),
+        ] {
+            let profile = Sketch::new().sample(&stack, 1).finish();
+            let id = profile
+                .frame(profile.frames_from_leaf(profile.samples[0].stack).next().expect("one"))
+                .function;
+            assert_eq!(origin(&profile, id), expected, "{stack}");
+        }
+    }
+
+    #[test]
+    fn python_code_is_told_by_where_it_lies() {
+        let lib = "/opt/py/lib/python3.11";
+        for (name, file, expected) in [
+            ("sim.model.Model.step", "/home/me/sim/model.py".to_owned(), Origin::Own),
+            ("sim.run", "<string>".to_owned(), Origin::Own),
+            (
+                "numpy.sum",
+                format!("{lib}/site-packages/numpy/core/fromnumeric.py"),
+                Origin::Library,
+            ),
+            (
+                "yaml.load",
+                "/usr/lib/python3/dist-packages/yaml/__init__.py".into(),
+                Origin::Library,
+            ),
+            ("json.decoder.decode", format!("{lib}/json/decoder.py"), Origin::Runtime),
+            ("importlib._bootstrap._find", "<frozen importlib._bootstrap>".into(), Origin::Runtime),
+            ("__create_fn__.<locals>.__init__", "<string>".to_owned(), Origin::Runtime),
+            ("A.__init__", "<attrs generated init sim.A>".to_owned(), Origin::Library),
+        ] {
+            let mut sketch = Sketch::new();
+            let id = sketch.function(name, None, Some(&file), FunctionKind::Python);
+            assert_eq!(origin(&sketch.finish(), id), expected, "{name} in {file}");
+        }
+        for (module, expected) in [
+            (format!("{lib}/lib-dynload/_json.cpython-311-x86_64-linux-gnu.so"), Origin::Runtime),
+            ("/opt/py/bin/python3.11".to_owned(), Origin::Runtime),
+            (format!("{lib}/site-packages/numpy.libs/libopenblas.so"), Origin::Library),
+            ("/home/me/sim/_fast.cpython-311-x86_64-linux-gnu.so".to_owned(), Origin::Own),
+        ] {
+            let mut sketch = Sketch::new();
+            let id = sketch.function("f", Some(&module), None, FunctionKind::Native);
+            assert_eq!(origin(&sketch.finish(), id), expected, "{module}");
         }
     }
 }

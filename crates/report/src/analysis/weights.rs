@@ -29,11 +29,13 @@ pub(crate) fn by_stack(profile: &Profile) -> Vec<StackWeight> {
 
 /// As [`by_stack`], of the stacks with a function of `within` on them.
 pub(crate) fn by_stack_within(profile: &Profile, within: &FunctionSet) -> Vec<StackWeight> {
-    let is_within = |entry: &StackWeight| {
-        let mut frames = profile.frames_from_leaf(entry.stack);
-        frames.any(|frame| within.contains(profile.frame(frame).function))
-    };
-    by_stack(profile).into_iter().filter(is_within).collect()
+    by_stack(profile).into_iter().filter(|entry| is_within(profile, entry.stack, within)).collect()
+}
+
+/// True where a function of `within` is on the stack.
+pub(crate) fn is_within(profile: &Profile, stack: Option<StackId>, within: &FunctionSet) -> bool {
+    let mut frames = profile.frames_from_leaf(stack);
+    frames.any(|frame| within.contains(profile.frame(frame).function))
 }
 
 /// `part` of `whole`, 0 to 1; 0 of nothing.

@@ -28,6 +28,9 @@ const CHEAP_NS_MAX: f64 = 5000.0;
 /// One caller is behind a function that makes more of its calls, or takes more of its time, than this.
 const MOST: f64 = 0.8;
 
+/// A caller of fewer calls than this share is not worth naming.
+const SOME: f64 = 0.1;
+
 /// A caller that makes so many calls for each call of its own could make fewer.
 const FAN_OUT: f64 = 10.0;
 
@@ -133,6 +136,12 @@ fn main_caller(at: usize, function: &CalledFunction) -> Option<&Caller> {
     function.callers.iter().find(|caller| caller.function.index() != at)
 }
 
+/// A number with its noun.
+fn times(number: u64, noun: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{end}", format::count(number as f64))
+}
+
 fn part(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
@@ -145,11 +154,12 @@ fn many_calls(facts: &Facts<'_>) -> Vec<Advice> {
         .map(|(at, function)| {
             let name = &facts.names[at];
             let mut statement = format!(
-                "{name} was called {} times at {} in itself: the number of calls costs, not the body.",
-                format::count(function.calls as f64),
+                "{name} was called {} at {} in itself: the number of calls costs, not the body.",
+                times(function.calls, "time"),
                 format::duration_ns(per_call_ns(function))
             );
-            let caller = main_caller(at, function);
+            let caller = main_caller(at, function)
+                .filter(|caller| part(caller.calls, function.calls) >= SOME);
             if let Some(caller) = caller {
                 statement += &format!(
                     " {} makes {} of them.",
@@ -211,18 +221,17 @@ fn one_caller_of(facts: &Facts<'_>, at: usize, function: &CalledFunction) -> Opt
 
 /// A function that was on the stack already when it was called.
 fn recursion(facts: &Facts<'_>) -> Vec<Advice> {
-    let recursive = facts.functions().filter(|&(at, function)| {
-        function.calls > function.primitive_calls
-            && facts.share(facts.with_built_in_s[at]) >= WORTH_SHARE
+    let recursive = facts.functions().filter(|(_, function)| {
+        function.calls > function.primitive_calls && facts.share(function.self_s) >= WORTH_SHARE
     });
     recursive
         .map(|(at, function)| {
             let statement = format!(
-                "{} is recursive: called {} times from elsewhere and {} times in all, {} for each. That takes {} of the time, \
+                "{} is recursive: called {} from elsewhere and {} in all, {} for each. That takes {} of the time, \
                  each recursion counted once.",
                 facts.names[at],
-                format::count(function.primitive_calls as f64),
-                format::count(function.calls as f64),
+                times(function.primitive_calls, "time"),
+                times(function.calls, "time"),
                 format::count(part(function.calls, function.primitive_calls)),
                 format::share(facts.share(function.cumulative_s))
             );
@@ -244,11 +253,11 @@ fn built_in(facts: &Facts<'_>) -> Vec<Advice> {
             let caller = function.callers.iter().find(timed)?;
             let (name, time_s) = (facts.name_of(caller.function), caller.self_s?);
             let statement = format!(
-                "{} takes {} of the time, computing or waiting, {} of that for {name}: {} calls of {} each.",
+                "{} takes {} of the time, computing or waiting, {} of that for {name}: {} of {} each.",
                 facts.names[at],
                 format::share(facts.share(function.self_s)),
                 format::share(time_s / function.self_s),
-                format::count(caller.calls as f64),
+                times(caller.calls, "call"),
                 format::duration_ns(time_s * 1e9 / caller.calls.max(1) as f64)
             );
             Some(Advice {
@@ -270,11 +279,11 @@ fn imports(facts: &Facts<'_>) -> Vec<Advice> {
         .filter(|(_, function)| facts.share(function.cumulative_s) >= EXPENSIVE_SHARE)
         .map(|(at, function)| {
             let statement = format!(
-                "Importing modules takes {} of the time ({} in {} imports): a longer run has it once too, a short one is \
-                 mostly that.",
+                "Importing modules takes {} of the time ({} in {}). It is paid once in each process, however long \
+                 that runs.",
                 format::share(facts.share(function.cumulative_s)),
                 format::duration_ns(function.cumulative_s * 1e9),
-                format::count(function.calls as f64)
+                times(function.calls, "import")
             );
             facts.advice(AdviceKind::Imports, at, function.cumulative_s, statement)
         })
@@ -395,7 +404,7 @@ mod tests {
         let advice = of(&profile, AdviceKind::Recursion);
         let [fib] = &advice[..] else { panic!("{advice:?}") };
         assert!(
-            fib.statement.contains("called 1 times from elsewhere and 177 times in all"),
+            fib.statement.contains("called 1 time from elsewhere and 177 times in all"),
             "{}",
             fib.statement
         );

@@ -8,7 +8,7 @@ use simprof_model::{CallProfile, CalledFunction, CalledId, Caller};
 
 use super::advice::{self, Advice};
 use super::charge::charge;
-use super::modules::Modules;
+use super::modules::{Modules, is_generated};
 use super::stand_in::StandIn;
 use super::tracing::{Tracing, calls_made};
 use super::warnings::warnings;
@@ -16,6 +16,9 @@ use crate::analysis::Origin;
 
 /// Format name and version of [`CallAnalysis`].
 pub const CALLS_SCHEMA: &str = "simprof.calls/1";
+
+/// From this share of all time on, with what it called, code of the author's is what was profiled.
+const AUTHORED: f64 = 0.05;
 
 /// What the calls of a traced program say. Times are the tracer's, its own part included; shares are 0 to 1 of
 /// `total_s`.
@@ -75,8 +78,8 @@ pub struct CallCost {
     pub cumulative_share: f64,
     /// `charged_s` of all time.
     pub charged_share: f64,
-    /// At most this of `self_s` is the tracer's own, s; none where it cannot be told.
-    pub tracing_s_max: Option<f64>,
+    /// Up to this of `self_s` is the tracer's own, s, estimated by the cheapest calls; none where it cannot be told.
+    pub tracing_s: Option<f64>,
     /// Who called it, by falling number of calls; its `function` is a position in `functions`.
     pub callers: Vec<Caller>,
 }
@@ -136,13 +139,13 @@ impl<'a> Facts<'a> {
             profile.functions.iter().map(|function| !profile.is_built_in(function)).collect();
         let mut stand_in = StandIn::new(profile, &names);
         let origins = stand_in.origins();
-        let is_own: Vec<bool> = origins.iter().map(|&origin| origin == Origin::Own).collect();
-        let charged_s = charge(profile, &is_own);
+        let authors = authors(profile, &origins);
+        let charged_s = charge(profile, &authors);
         Self {
             total_s: charged_s.iter().sum(),
             tracing: Tracing::new(profile),
             with_built_in_s: charge(profile, &is_python),
-            components: stand_in.components(&charged_s),
+            components: components(profile, &mut stand_in, &charged_s, &authors),
             calls_made: calls_made(profile),
             profile,
             names,
@@ -196,7 +199,7 @@ impl<'a> Facts<'a> {
             self_share: self.share(function.self_s),
             cumulative_share: self.share(function.cumulative_s),
             charged_share: self.share(self.charged_s[at]),
-            tracing_s_max: self.tracing.within(self.profile, function, self.calls_made[at]),
+            tracing_s: self.tracing.within(self.profile, function, self.calls_made[at]),
         }
     }
 
@@ -225,6 +228,43 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Component of code that has no file, made at run time by a library as a rule.
+const GENERATED: &str = "[generated]";
+
+/// Who answers for time: the author's functions. Where what they called is next to nothing, the program is an
+/// installed one, and its libraries answer; where there are none, whatever is not the runtime.
+fn authors(profile: &CallProfile, origins: &[Origin]) -> Vec<bool> {
+    let of = |origin: Origin, generated: bool| -> Vec<bool> {
+        let functions = profile.functions.iter().zip(origins);
+        let is_generated = |function| is_generated(profile.file(function));
+        functions.map(|(f, &of)| of == origin && (generated || !is_generated(f))).collect()
+    };
+    let total_s = profile.total_s();
+    let matters = |set: &Vec<bool>| {
+        let members = profile.functions.iter().zip(set).filter(|(_, is_in)| **is_in);
+        members.map(|(function, _)| function.cumulative_s).fold(0.0, f64::max) >= AUTHORED * total_s
+    };
+    let candidates = [of(Origin::Own, false), of(Origin::Library, false)];
+    candidates.into_iter().find(matters).unwrap_or_else(|| of(Origin::Own, true))
+}
+
+fn components(
+    profile: &CallProfile,
+    stand_in: &mut StandIn,
+    charged_s: &[f64],
+    authors: &[bool],
+) -> Vec<String> {
+    let mut components = stand_in.components(charged_s);
+    for ((component, function), &author) in
+        components.iter_mut().zip(&profile.functions).zip(authors)
+    {
+        if is_generated(profile.file(function)) && !author {
+            GENERATED.clone_into(component);
+        }
+    }
+    components
+}
+
 /// Module and name of a function.
 pub(super) fn name(profile: &CallProfile, function: &CalledFunction, module: &str) -> String {
     let name = profile.name(function);
@@ -251,6 +291,28 @@ mod tests {
 
     fn analysis(profile: &CallProfile) -> CallAnalysis {
         analyse(profile, "pstats", &Modules::new(profile, &|_| false))
+    }
+
+    /// Name, share that it answers for, of each component.
+    fn shares(profile: &CallProfile) -> Vec<(String, f64)> {
+        let components = analysis(profile).components;
+        components.into_iter().map(|c| (c.name, (c.share * 100.0).round())).collect()
+    }
+
+    #[test]
+    fn somebody_always_answers() {
+        for (file, component) in [
+            ("/w/run.py", "run"),
+            ("/p/lib/python3.11/site-packages/pip/main.py", "pip"),
+            ("<string>", "<string>"),
+        ] {
+            let profile = Calls::new()
+                .function("<string>:m", 1, 0.0, 4.0, &[])
+                .function(&format!("{file}:go"), 1, 1.0, 4.0, &[call("m", 1, 1.0, 4.0)])
+                .function("<method 'x' of 'y' objects>", 1, 3.0, 3.0, &[call("go", 1, 3.0, 3.0)])
+                .finish();
+            assert_eq!(shares(&profile)[0], (component.to_owned(), 100.0), "{file}");
+        }
     }
 
     #[test]

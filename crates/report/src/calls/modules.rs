@@ -52,6 +52,13 @@ impl<'a> Modules<'a> {
     }
 }
 
+/// Whether code has no file but was made at run time, by a library as a rule: `<string>`, `<attrs generated ...>`.
+/// What a person types has such names too, and is the author's.
+pub(super) fn is_generated(file: &str) -> bool {
+    let by_a_person = ["<stdin>", "<ipython-input"].iter().any(|name| file.starts_with(name));
+    file.starts_with('<') && !file.starts_with("<frozen ") && !by_a_person
+}
+
 /// The path with slashes, where it is one of Windows.
 pub(super) fn slashes(file: &str) -> String {
     let is_drive =

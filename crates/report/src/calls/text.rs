@@ -131,7 +131,13 @@ mod tests {
     fn tables_for_a_terminal() {
         let profile = Calls::new()
             .function("main", 1, 0.25, 1.5, &[])
-            .function("fib\u{1b}[2J", 177, 1.0, 1.25, &[call("main", 1, 1.0, 1.25)])
+            .function(
+                "fib\u{1b}[2J",
+                177,
+                1.0,
+                1.25,
+                &[call("fib\u{1b}[2J", 176, 0.75, 1.0), call("main", 1, 0.25, 1.25)],
+            )
             .primitive(1)
             .function("<built-in method x>", 100, 0.25, 0.25, &[call("main", 100, 0.25, 0.25)])
             .finish();

@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 use simprof_model::Machine;
 
-use super::parts::{measurements, ms, opening, place, recording, share_with_interval};
+use super::parts::{measurements, ms, opening, place, recording, share_with_interval, waits};
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
-use crate::summary::{Bottleneck, CaseSummary, ComponentCost, MacroSummary, StepSummary};
+use crate::summary::{
+    Bottleneck, CaseSummary, ComponentCost, MacroSummary, StepSummary, TimeShares, cause_name,
+};
 
 /// Functions shown in the table; the summary has all.
 const SHOWN: usize = 40;
@@ -47,6 +49,17 @@ fn case(case: &CaseSummary) -> String {
          of this program; over all functions it sums to 100 %.\n\n",
     );
     let _ = write!(text, "## Components\n\n{}\n", components(&case.components));
+    if let Some(time) = &case.thread_time {
+        let _ = write!(text, "## What threads do\n\n{}\n", thread_table(time));
+        text.push_str(THREAD_TIME);
+    }
+    if !case.waits.is_empty() {
+        let _ = write!(text, "## Where threads wait\n\n{}\n", waits(&case.waits));
+        text.push_str(
+            "A wait stands on the line of this program nearest to it, for whatever it called to wait. Only threads that \
+             run Python are here.\n\n",
+        );
+    }
     match &case.steps {
         Some(steps) => {
             let _ = write!(text, "## Steps\n\n{}\n", step_table(steps));
@@ -72,6 +85,31 @@ fn case(case: &CaseSummary) -> String {
     text.push_str(&calls.map(super::calls::calls).unwrap_or_default());
     text.push_str(&recording(profile));
     text
+}
+
+/// What the table of threads' time means.
+const THREAD_TIME: &str = "Of the time of all threads that were seen, CPU time and waiting together. In the interpreter: bytecode, and \
+    the functions that the interpreter itself is made of. Native code: compiled modules and libraries, with what the C library \
+    does for them. Waiting by other threads than Python's is not seen.\n\n";
+
+fn thread_table(time: &TimeShares) -> Table {
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("share", Align::Right),
+        ("in one run", Align::Right),
+        ("", Align::Left),
+    ]);
+    let mut row = |name: &str, share: f64| {
+        let seconds = format::duration_ns(share * time.thread_s * 1e9);
+        table.row([name, &format::share(share), &seconds, &format::bar(share, 20)]);
+    };
+    row("in the interpreter", time.interpreter_share);
+    row("in native code", time.native_share);
+    row("waiting for the interpreter (GIL)", time.gil_share);
+    for part in &time.causes {
+        row(&format!("waiting: {}", cause_name(part.cause)), part.share);
+    }
+    table
 }
 
 fn bottlenecks(found: &[Bottleneck]) -> Table {

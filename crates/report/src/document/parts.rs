@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use simprof_model::{Machine, Status};
+use simprof_model::{Machine, PythonProvenance, Status};
 
 use crate::format;
 use crate::markdown::{Align, Table, code, escape, list};
-use crate::summary::{Bounds, Head, ProfileSummary};
+use crate::summary::{Bounds, Head, ProfileSummary, WaitingLine, cause_name};
 
 /// Title, status, target, machine, results and warnings.
 pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String]) -> String {
@@ -100,11 +100,53 @@ pub fn recording(profile: &ProfileSummary) -> String {
     table.row(["leaf without symbol", &part(profile.unsymbolised)]);
     let own = format!("{} of the target's CPU time", format::share(profile.recorder_cpu_share));
     table.row(["recorder's own CPU", &own]);
+    if let Some(python) = &profile.python {
+        python_rows(&mut table, python);
+    }
     let mut text = format!("## Recording\n\n{table}\n");
     if !profile.fallbacks.is_empty() {
         let _ = write!(text, "Tried first:\n\n{}\n", list(&profile.fallbacks));
     }
     text
+}
+
+/// How Python frames were obtained, and what they lack.
+fn python_rows(table: &mut Table, python: &PythonProvenance) {
+    let part = |count: u64| {
+        format!("{count} ({})", format::share(count as f64 / python.samples.max(1) as f64))
+    };
+    let interpreters = match python.interpreters.as_slice() {
+        [] => "none that could be read".to_owned(),
+        known => known.join(", "),
+    };
+    table.row(["Python", &interpreters]);
+    table.row(["samples with Python frames asked for", &python.samples.to_string()]);
+    table.row(["of threads that run no Python", &part(python.native)]);
+    table.row(["Python stack lost", &part(python.lost)]);
+    table.row(["a Python frame unreadable", &part(python.unreadable)]);
+    table.row(["Python stack cut short", &part(python.cut)]);
+    table.row(["native frames unplaced", &part(python.unmerged)]);
+}
+
+/// The lines where threads wait.
+pub fn waits(lines: &[WaitingLine]) -> Table {
+    let mut table = Table::new(&[
+        ("share of threads' time", Align::Right),
+        ("in one run", Align::Right),
+        ("for", Align::Left),
+        ("line", Align::Left),
+        ("function", Align::Left),
+    ]);
+    for line in lines {
+        table.markdown_row([
+            format::share(line.share),
+            format::duration_ns(line.wait_s * 1e9),
+            escape(cause_name(line.cause)),
+            code(&place(line.file.as_deref(), line.line)),
+            code(&line.function),
+        ]);
+    }
+    table
 }
 
 /// `61.2 % (59.8 to 62.5)`.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, Options};
-use simprof_model::{Profile, WeightKind};
+use simprof_model::{FunctionKind, Profile, WeightKind};
 
 use super::{folded, weight_name};
 use crate::analysis::{Origin, origins};
@@ -39,21 +39,26 @@ fn options(profile: &Profile) -> Options<'static> {
 /// Colours by whose code a function is, told in the subtitle.
 fn palette(profile: &Profile) -> PaletteMap {
     let mut palette = PaletteMap::default();
-    for (function, origin) in profile.functions.iter().zip(origins(profile)) {
-        let name = folded::folded_name(profile.string(function.name));
-        let color = shade(base_color(origin), &name);
+    let origins = origins(profile);
+    for ((function, origin), name) in
+        profile.functions.iter().zip(origins).zip(folded::names(profile))
+    {
+        let color = shade(base_color(function.kind, origin), &name);
         palette.insert(name, color);
     }
     palette
 }
 
-fn base_color(origin: Origin) -> [u8; 3] {
-    match origin {
-        Origin::Own => [240, 120, 70],
-        Origin::Library => [240, 195, 80],
-        Origin::Runtime => [165, 200, 120],
-        Origin::Kernel => [125, 170, 225],
-        Origin::Unknown => [190, 190, 190],
+fn base_color(kind: FunctionKind, origin: Origin) -> [u8; 3] {
+    match (kind, origin) {
+        (FunctionKind::Python, Origin::Own) => [220, 85, 150],
+        (FunctionKind::Python, Origin::Library) => [235, 155, 200],
+        (FunctionKind::Python, _) => [190, 160, 215],
+        (_, Origin::Own) => [240, 120, 70],
+        (_, Origin::Library) => [240, 195, 80],
+        (_, Origin::Runtime) => [165, 200, 120],
+        (_, Origin::Kernel) => [125, 170, 225],
+        (_, Origin::Unknown) => [190, 190, 190],
     }
 }
 
@@ -96,8 +101,12 @@ fn subtitle(profile: &Profile) -> String {
     if from.lost > 0 {
         facts.push(format!("{} lost", format::count(from.lost as f64)));
     }
-    let colors = "orange: own code, yellow: libraries, green: runtime, blue: kernel";
-    format!("{} ({colors})", facts.join(", "))
+    let native = "orange: own code, yellow: libraries, green: runtime, blue: kernel";
+    let python = match profile.functions.iter().any(|f| f.kind == FunctionKind::Python) {
+        true => "; Python in pink: own, light: libraries, violet: standard library",
+        false => "",
+    };
+    format!("{} ({native}{python})", facts.join(", "))
 }
 
 /// The unit that figures of frames are shown in, and what a weight is multiplied by for it.
@@ -134,6 +143,23 @@ mod tests {
         assert!(svg.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;"), "{svg}");
         let is_text = |c: char| c == '\n' || !c.is_control() && c != '\u{ffff}';
         assert!(svg.chars().all(is_text), "XML allows no control characters");
+    }
+
+    #[test]
+    fn python_has_colours_of_its_own() {
+        let profile = Sketch::new()
+            .sample("main > p:sim.step%/w/sim.py > p:json.dumps%/l/lib/python3.11/json.py", 1)
+            .finish();
+        assert!(subtitle(&profile).contains("Python in pink"), "{}", subtitle(&profile));
+        let svg = svg(&profile);
+        assert!(svg.contains("sim.step (sim.py)"), "{svg}");
+        let native = Sketch::new().sample("main", 1).finish();
+        assert!(!subtitle(&native).contains("Python"));
+        let colors = [FunctionKind::Native, FunctionKind::Python].map(|kind| {
+            [Origin::Own, Origin::Library, Origin::Runtime].map(|of| base_color(kind, of))
+        });
+        let distinct: std::collections::BTreeSet<_> = colors.iter().flatten().collect();
+        assert_eq!(distinct.len(), 6);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use simprof_model::{Profile, StackId};
+use simprof_model::{Function, FunctionKind, Profile, StackId};
 
 use crate::analysis::{UNKNOWN, by_stack};
 
@@ -17,13 +17,26 @@ pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
 
 /// Stacks as text with their weights. Different stacks may read the same, and are one then.
 pub(super) fn lines(profile: &Profile) -> BTreeMap<String, u64> {
-    let names: Vec<String> =
-        profile.functions.iter().map(|f| folded_name(profile.string(f.name))).collect();
+    let names = names(profile);
     let mut lines = BTreeMap::new();
     for entry in by_stack(profile).into_iter().filter(|entry| entry.weight > 0) {
         *lines.entry(folded_stack(profile, &names, entry.stack)).or_default() += entry.weight;
     }
     lines
+}
+
+/// Names of all functions, by position in the profile's table. Those of Python have the name of their file behind them, by
+/// which they are told from native ones: `sim.model.Model.step (model.py)`.
+pub(super) fn names(profile: &Profile) -> Vec<String> {
+    let name = |function: &Function| {
+        let name = profile.string(function.name);
+        let file = function.file.map(|file| profile.string(file));
+        match (function.kind, file.and_then(|file| file.rsplit('/').next())) {
+            (FunctionKind::Python, Some(file)) => folded_name(&format!("{name} ({file})")),
+            _ => folded_name(name),
+        }
+    };
+    profile.functions.iter().map(name).collect()
 }
 
 fn folded_stack(profile: &Profile, names: &[String], stack: Option<StackId>) -> String {
@@ -92,6 +105,12 @@ mod tests {
             ("main@2", 0),
             ("", 3),
         ]));
+    }
+
+    #[test]
+    fn python_functions_have_their_file() {
+        let found = text(&[("main > p:sim.model.Model.step%/w/sim/model.py > dot", 2)]);
+        assert_eq!(found, "main;sim.model.Model.step (model.py);dot 2\n");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{Bounds, Head};
 use super::macro_::ProfileSummary;
+use super::python::{TimeShares, WaitingLine};
 
 /// phase3_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,6 +20,9 @@ pub struct LineSummary {
     /// The hottest lines, by share: of the author's code over the whole program, each with the libraries
     /// that it calls; or those of the functions that were asked for by name.
     pub lines: Vec<LineCost>,
+    /// The lines where threads wait longest, at most 20; only of threads that run Python.
+    #[serde(default)]
+    pub waits: Vec<WaitingLine>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
 }
@@ -40,9 +44,12 @@ pub struct FunctionLines {
     pub interval: Bounds,
     /// Share that phase 1 saw, from other runs; absent where phase 1 did not run.
     pub phase1_share: Option<f64>,
+    /// What threads did while the function was on their stack; absent for native functions.
+    #[serde(default)]
+    pub time: Option<TimeShares>,
     /// File with its annotated source, relative to the phase's folder; absent where it has no lines.
     pub annotated: Option<String>,
-    /// Its hottest lines, by share.
+    /// Its hottest lines, by share of CPU time; for a Python function by time on a CPU or waiting.
     pub lines: Vec<LineCost>,
 }
 
@@ -57,12 +64,20 @@ pub struct LineCost {
     pub line: u32,
     /// Share of all CPU time spent at this line and in what it calls, 0 to 1.
     pub cpu_share: f64,
-    /// Share of all CPU time spent at this line itself, 0 to 1; absent in the list over the whole program.
+    /// Share of all CPU time spent at this line itself, 0 to 1, for Python with the native functions that it runs; absent in the
+    /// list over the whole program.
     pub self_share: Option<f64>,
     /// 95 % interval of `cpu_share`.
     pub interval: Bounds,
     /// What it calls, inlined or not, by share: `name (share)`.
     pub callees: Vec<String>,
+    /// What threads did at this line and in what it calls; in the list over the whole program, in the libraries that it calls.
+    /// Absent for native functions.
+    #[serde(default)]
+    pub time: Option<TimeShares>,
+    /// Native functions that a line of Python runs itself, by share of all CPU time: `name (share)`.
+    #[serde(default)]
+    pub natives: Vec<String>,
     /// Its source text, where the file could be read.
     pub text: Option<String>,
     /// Bytes allocated: not measured.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{Profile, Provenance, Steps};
+use simprof_model::{FunctionKind, Profile, Provenance, PythonProvenance, Steps};
 
 use super::calls::{CallCounts, CallsInput, CallsSummary, calls_summary};
 use super::common::{Bounds, Head};
+use super::python::{TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 use crate::analysis::{
     ComponentRules, ComponentShare, FunctionCost, OTHER, WithinSteps, bottlenecks, components,
-    default_component_names, functions, sort_by_total, step_summary, within_steps,
+    default_component_names, functions, python_module, sort_by_total, step_summary, within_steps,
 };
 use crate::format::duration_ns;
 
@@ -42,6 +43,12 @@ pub struct CaseSummary {
     pub components: Vec<ComponentCost>,
     /// Steps; absent where the target marks none.
     pub steps: Option<StepSummary>,
+    /// What threads did with their time; absent where nothing runs Python.
+    #[serde(default)]
+    pub thread_time: Option<TimeShares>,
+    /// The lines where threads wait longest, at most 20; only of threads that run Python.
+    #[serde(default)]
+    pub waits: Vec<WaitingLine>,
     /// Wall time of one run, s: the median over runs.
     pub wall_s: f64,
     /// CPU time of one run, s: the mean over runs.
@@ -79,6 +86,9 @@ pub struct ProfileSummary {
     pub recorder_cpu_share: f64,
     /// Events that were refused before this one, with the reason.
     pub fallbacks: Vec<String>,
+    /// How Python frames were obtained, and what they lack; absent where nothing runs Python.
+    #[serde(default)]
+    pub python: Option<PythonProvenance>,
 }
 
 /// What a function costs.
@@ -86,7 +96,9 @@ pub struct ProfileSummary {
 pub struct FunctionSummary {
     /// Its name.
     pub name: String,
-    /// The file that it was loaded from.
+    /// Which world it belongs to.
+    pub kind: FunctionKind,
+    /// The file that it was loaded from; for a Python function the module by its name, such as `sim.model`.
     pub module: Option<String>,
     /// Its source file.
     pub file: Option<String>,
@@ -201,6 +213,12 @@ const LEAST_SHARE: f64 = 0.001;
 /// How many bottlenecks are named.
 const BOTTLENECKS: usize = 10;
 
+/// How many lines that wait are named.
+const WAITING_LINES: usize = 20;
+
+/// Share of the time of threads from which waiting for the interpreter is a finding.
+const NOTABLE_GIL: f64 = 0.05;
+
 /// Share below which a function is no bottleneck: a sample or two of many.
 const LEAST_BOTTLENECK: f64 = 0.002;
 
@@ -223,8 +241,10 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
         profile: Some(profile_summary(&input.profile.provenance, input.wall_ns.len())),
         functions: scale.functions(&costs, &counts, per_run),
         bottlenecks: scale.bottlenecks(input, &costs),
-        components: scale.components(&components(input.profile, input.rules)),
+        components: scale.components(input),
         steps,
+        thread_time: time_shares(input.profile, input.wall_ns.len()),
+        waits: waiting_lines(input.profile, input.wall_ns.len(), WAITING_LINES),
         wall_s,
         cpu_s: input.profile.provenance.target_cpu_ns as f64 * 1e-9
             / input.wall_ns.len().max(1) as f64,
@@ -234,6 +254,12 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     };
     summary.statements = statements(&summary);
     summary
+}
+
+/// The module of a function: the file that was loaded, or the Python module.
+fn module_of(cost: &FunctionCost) -> Option<String> {
+    let of_python = || Some(python_module(&cost.name, cost.file.as_deref()).to_owned());
+    if cost.kind == FunctionKind::Python { of_python() } else { cost.module.clone() }
 }
 
 /// The profile's provenance as a summary shows it.
@@ -251,6 +277,7 @@ pub fn profile_summary(provenance: &Provenance, runs: usize) -> ProfileSummary {
         runs,
         recorder_cpu_share: provenance.recorder_cpu_ns as f64 / cpu_ns,
         fallbacks: provenance.fallbacks.clone(),
+        python: provenance.python.clone(),
     }
 }
 
@@ -334,7 +361,8 @@ impl Scale {
         with_calls
             .map(|(cost, calls)| FunctionSummary {
                 name: cost.name.clone(),
-                module: cost.module.clone(),
+                kind: cost.kind,
+                module: module_of(cost),
                 file: cost.file.clone(),
                 line: cost.line,
                 self_share: cost.self_share,
@@ -375,9 +403,12 @@ impl Scale {
             .collect()
     }
 
-    fn components(&self, shares: &[ComponentShare]) -> Vec<ComponentCost> {
-        shares
+    /// A component of the rules is listed without any cost too, one that was found is not.
+    fn components(&self, input: &CaseInput<'_>) -> Vec<ComponentCost> {
+        let is_listed = |share: &&ComponentShare| !input.rules.is_empty() || share.weight > 0;
+        components(input.profile, input.rules)
             .iter()
+            .filter(is_listed)
             .map(|share| ComponentCost {
                 name: share.name.clone(),
                 share: share.share,
@@ -419,12 +450,46 @@ fn statements(summary: &CaseSummary) -> Vec<String> {
             steps.count
         )
     });
-    let waits = (summary.wall_s > 0.0 && summary.cpu_s / summary.wall_s < 0.8).then(|| {
+    let mix = summary.thread_time.iter().map(|time| {
+        format!("The time of all threads, on a CPU or waiting, is {}.", time.describe())
+    });
+    let threads =
+        summary.thread_time.iter().flat_map(|time| thread_statements(time, &summary.waits));
+    let is_idle = summary.wall_s > 0.0 && summary.cpu_s / summary.wall_s < 0.8;
+    let idle = (is_idle && summary.thread_time.is_none()).then(|| {
         format!(
             "Only {:.0} % of wall time is on a CPU: the rest waits, and these shares do not show for what.",
             100.0 * summary.cpu_s / summary.wall_s
         )
     });
     let calls = summary.calls.iter().flat_map(|calls| calls.statements.clone());
-    component.into_iter().chain(function).chain(steps).chain(waits).chain(calls).collect()
+    component
+        .into_iter()
+        .chain(function)
+        .chain(steps)
+        .chain(mix)
+        .chain(threads)
+        .chain(idle)
+        .chain(calls)
+        .collect()
+}
+
+/// What the interpreter's lock costs, and where most is waited for.
+fn thread_statements(time: &TimeShares, waits: &[WaitingLine]) -> Vec<String> {
+    let gil = (time.gil_share >= NOTABLE_GIL).then(|| {
+        format!(
+            "Threads wait {:.1} % of their time for the interpreter (GIL): more threads do not make the Python part faster.",
+            time.gil_share * 100.0
+        )
+    });
+    let other = |wait: &&WaitingLine| wait.cause != simprof_model::WaitCause::Interpreter;
+    let longest = waits.iter().find(other).filter(|wait| wait.share >= NOTABLE_GIL).map(|wait| {
+        format!(
+            "The longest waiting is in {}: {:.1} % of the time of threads, for {}.",
+            wait.function,
+            wait.share * 100.0,
+            cause_name(wait.cause)
+        )
+    });
+    gil.into_iter().chain(longest).collect()
 }

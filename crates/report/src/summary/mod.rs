@@ -8,6 +8,7 @@ mod counters;
 mod laws;
 mod line;
 mod macro_;
+mod python;
 mod system;
 
 pub use arms::{Arm, ArmPoint, Winner, arms, winners};
@@ -24,6 +25,7 @@ pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
     ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
 };
+pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 pub use system::{
     Check, Growth, Prediction, ReadinessVerdict, SystemSummary, TimelinePoint, TimelineSummary,
 };

@@ -4,13 +4,14 @@ use anyhow::Result;
 use simprof_model::{Measurement, Phase, Profile, Status};
 use simprof_report::ReportError;
 use simprof_report::analysis::{
-    self, FunctionSet, Whose, bottlenecks, follow_wrappers, function_lines, functions, hot_lines,
-    sort_by_total,
+    self, CalleeCost, FunctionSet, Whose, bottlenecks, follow_wrappers, function_lines, functions,
+    hot_lines, sort_by_total,
 };
 use simprof_report::annotate::{annotate, annotated_file_name};
 use simprof_report::document::line_report;
 use simprof_report::summary::{
-    ComponentSummary, FunctionLines, Head, LineCost, LineSummary, profile_summary, share_interval,
+    ComponentSummary, FunctionLines, Head, LineCost, LineSummary, TimeShares, profile_summary,
+    share_interval, waiting_lines,
 };
 
 use super::record::record;
@@ -27,6 +28,8 @@ const FROM_COMPONENT: usize = 2;
 const HOTTEST: usize = 20;
 /// Callees named beside a line.
 const CALLEES: usize = 3;
+/// Share below which a callee is not named.
+const LEAST_CALLEE: f64 = 0.0005;
 /// Source files larger than this are not read.
 const SOURCE_MOST: u64 = 16 << 20;
 
@@ -49,12 +52,13 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let mut found = Vec::new();
     if let Some(profile) = &recorded.profile {
         for chosen in choose(session, profile) {
-            look_at(session, profile, &chosen, &mut found)?;
+            look_at(session, profile, &chosen, recorded.wall_ns.len(), &mut found)?;
         }
         super::macro_::write_profile(session, PHASE, "", profile)?;
     }
     let lines = if session.plan.functions.is_empty() {
-        recorded.profile.as_ref().map(hottest).unwrap_or_default()
+        let runs = recorded.wall_ns.len();
+        recorded.profile.as_ref().map(|profile| hottest(profile, runs)).unwrap_or_default()
     } else {
         hottest_of(&found)
     };
@@ -77,6 +81,11 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
             .profile
             .as_ref()
             .map(|profile| profile_summary(&profile.provenance, runs)),
+        waits: recorded
+            .profile
+            .as_ref()
+            .map(|profile| waiting_lines(profile, runs, HOTTEST))
+            .unwrap_or_default(),
         statements: statements(&found, &lines),
         functions: found,
         lines,
@@ -155,6 +164,7 @@ fn look_at(
     session: &mut Session<'_>,
     profile: &Profile,
     chosen: &Chosen,
+    runs: usize,
     found: &mut Vec<FunctionLines>,
 ) -> Result<()> {
     let set = match FunctionSet::matching(profile, &chosen.asked) {
@@ -163,13 +173,18 @@ fn look_at(
         Err(error) => return not_found(session, chosen, Some(&error)),
     };
     let chain = follow_wrappers(profile, &set);
-    let Some(last) = chain.last() else { return not_found(session, chosen, None) };
-    if found.iter().any(|known| known.name == last.name) {
+    if chain.last().is_some_and(|last| found.iter().any(|known| known.name == last.name)) {
         return Ok(());
     }
     let asked = set.clone();
-    let work = if chain.len() > 1 { FunctionSet::from_ids(profile, &last.ids) } else { set };
-    let Some(lines) = function_lines(profile, &work, &asked) else { return Ok(()) };
+    let work = match chain.last() {
+        Some(last) if chain.len() > 1 => FunctionSet::from_ids(profile, &last.ids),
+        _ => set,
+    };
+    // A function that only waits has no samples, and leads nowhere.
+    let Some(lines) = function_lines(profile, &work, &asked) else {
+        return not_found(session, chosen, None);
+    };
     let mut taken: Vec<String> = found.iter().filter_map(|known| known.annotated.clone()).collect();
     let has_lines = lines.lines.iter().any(|line| line.line.is_some());
     let annotated = has_lines.then(|| annotated_file_name(&lines.function, &mut taken));
@@ -182,12 +197,13 @@ fn look_at(
         asked: chosen.asked.clone(),
         chosen_by: chosen.by.to_owned(),
         name: lines.function.clone(),
-        followed: chain[..chain.len() - 1].iter().map(|step| step.name.clone()).collect(),
+        followed: chain.iter().rev().skip(1).rev().map(|step| step.name.clone()).collect(),
         total_share: lines.total_share,
         interval: interval(lines.total_share, samples),
         phase1_share: chosen.phase1_share.filter(|_| chain.len() == 1),
+        time: lines.time.as_ref().and_then(|time| TimeShares::new(time, runs)),
         annotated,
-        lines: line_costs(&lines, samples),
+        lines: line_costs(&lines, samples, runs),
     });
     Ok(())
 }
@@ -226,7 +242,7 @@ fn interval(share: f64, samples: u64) -> [f64; 2] {
     share_interval((share * samples as f64).round() as u64, samples)
 }
 
-fn line_costs(lines: &analysis::FunctionLines, samples: u64) -> Vec<LineCost> {
+fn line_costs(lines: &analysis::FunctionLines, samples: u64, runs: usize) -> Vec<LineCost> {
     let known = lines.lines.iter().filter_map(|line| Some((line, line.file.as_ref()?, line.line?)));
     known
         .map(|(line, file, number)| LineCost {
@@ -236,12 +252,9 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64) -> Vec<LineCost> {
             cpu_share: line.total_share,
             self_share: Some(line.local_share),
             interval: interval(line.total_share, samples),
-            callees: line
-                .callees
-                .iter()
-                .take(CALLEES)
-                .map(|callee| format!("{} ({:.1} %)", callee.name, callee.share * 100.0))
-                .collect(),
+            callees: named(&line.callees),
+            time: line.time.as_ref().and_then(|time| TimeShares::new(time, runs)),
+            natives: named(&line.natives),
             text: source_line(file, number),
             alloc_bytes: None,
             alloc_count: None,
@@ -250,15 +263,22 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64) -> Vec<LineCost> {
         .collect()
 }
 
+/// The first of them with their shares.
+fn named(callees: &[CalleeCost]) -> Vec<String> {
+    let name = |callee: &CalleeCost| format!("{} ({:.1} %)", callee.name, callee.share * 100.0);
+    let is_told = |callee: &&CalleeCost| callee.share >= LEAST_CALLEE;
+    callees.iter().filter(is_told).take(CALLEES).map(name).collect()
+}
+
 /// The hottest lines of the author's code over the whole program.
-fn hottest(profile: &Profile) -> Vec<LineCost> {
+fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
     let lines = hot_lines(profile, Whose::Own, HOTTEST);
     let samples = profile.samples.len() as u64;
     let known = lines
         .into_iter()
-        .filter_map(|line| Some((line.file?, line.line?, line.function, line.share)));
+        .filter_map(|line| Some((line.file?, line.line?, line.function, line.share, line.time)));
     known
-        .map(|(file, number, function, share)| LineCost {
+        .map(|(file, number, function, share, time)| LineCost {
             text: source_line(&file, number),
             function,
             file,
@@ -267,6 +287,8 @@ fn hottest(profile: &Profile) -> Vec<LineCost> {
             self_share: None,
             interval: interval(share, samples),
             callees: Vec::new(),
+            time: time.and_then(|time| TimeShares::new(&time, runs)),
+            natives: Vec::new(),
             alloc_bytes: None,
             alloc_count: None,
             leaked_bytes: None,

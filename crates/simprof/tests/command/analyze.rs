@@ -169,7 +169,7 @@ fn assert_sound(analysis: &Value) {
     }
     for row in rows {
         assert!(number(row, "cumulative_share") <= 1.0, "{row}");
-        let tracer = row["tracing_s_max"].as_f64().unwrap_or(0.0);
+        let tracer = row["tracing_s"].as_f64().unwrap_or(0.0);
         assert!(tracer <= number(row, "self_s"), "{row}");
     }
 }
@@ -218,7 +218,9 @@ fn components_are_packages_and_advice_has_its_figures() {
     assert_eq!((&tiny["calls"], &tiny["caller"]), (&100_000.into(), &"traced.many".into()));
     let said = tiny["statement"].as_str().expect("words");
     assert!(said.contains("100,000 times") && said.contains("makes 100 % of them"), "{said}");
-    assert_eq!(about("recursion", "traced.fib")["calls"], 21_891);
+    let fib = row(&analysis, "traced.fib")["calls"].as_u64().expect("calls");
+    assert!(fib >= 57_313, "calls of threads are there or not: {fib}");
+    assert_eq!(about("recursion", "traced.fib")["calls"], fib);
     for advice in advice {
         let share = advice["share_max"].as_f64().expect("a bound");
         let faster = advice["speedup_max"].as_f64().unwrap_or(f64::INFINITY);
@@ -245,28 +247,30 @@ fn names_cannot_command_the_terminal() {
 }
 
 #[test]
-fn tables_are_in_the_order_of_pstats() {
+fn tables_are_sorted_truly() {
     let place = Place::new();
     trace(&place, &python(), "cProfile", "traced.py", "x.prof");
     let done = place.simprof(&["analyze", "x.prof", "--top", "3"]);
     done.assert_status(0);
     let analysis = analysis(&place, "x.prof");
-    let mut names: Vec<&str> = rows(&analysis).iter().map(|row| bare(row)).collect();
-    let in_order = |heading: &str, names: &[&str]| {
+    let mut order: Vec<&Value> = rows(&analysis).iter().collect();
+    let assert_order = |heading: &str, order: &[&Value]| {
         let table = done.stdout.split(heading).nth(1).expect("the table is there");
-        let lines: Vec<&str> = table.lines().skip(2).take(3).collect();
-        for (line, name) in lines.iter().zip(names) {
+        for (line, row) in table.lines().skip(2).take(3).zip(order) {
+            let name = row["name"].as_str().expect("a name");
             assert!(line.contains(name), "{name} in {line}: {}", done.stdout);
         }
     };
-    in_order("Functions by time in themselves", &names);
-    let cumulative = |name: &str| {
-        let row = rows(&analysis).iter().find(|row| bare(row) == name).expect("it is there");
-        row["cumulative_s"].as_f64().expect("a time")
-    };
-    names.sort_by(|a, b| cumulative(b).total_cmp(&cumulative(a)));
+    assert_order("Functions by time in themselves", &order);
+    let cumulative = |row: &Value| row["cumulative_s"].as_f64().expect("a time");
+    order.sort_by(|a, b| cumulative(b).total_cmp(&cumulative(a)));
+    assert_order("Functions by time with what they call", &order);
     assert!(done.stdout.contains("--top"), "what is left out is said: {}", done.stdout);
-    assert!(done.stdout.contains("21891/1"), "recursion as pstats shows it: {}", done.stdout);
+    assert!(
+        done.stdout.contains("57313/1") || done.stdout.contains("57563/51"),
+        "recursion as pstats shows it: {}",
+        done.stdout
+    );
 }
 
 #[test]

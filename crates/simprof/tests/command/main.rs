@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod analyze;
+mod config;
 mod habits;
 mod hostile;
 mod interrupts;

@@ -36,6 +36,7 @@ pub struct Armer {
     armed: HashMap<u32, Armed>,
     /// Ordinary events that wait for the next exec; the first ones own the buffers and are kept elsewhere.
     successors: Vec<OwnedFd>,
+    refused: HashMap<u32, u32>,
 }
 
 /// A process that is sampled with signals.
@@ -63,6 +64,7 @@ impl Armer {
             launched,
             armed: HashMap::new(),
             successors: Vec::new(),
+            refused: HashMap::new(),
         }
     }
 
@@ -71,9 +73,14 @@ impl Armer {
         let loadable = Arc::clone(&self.loadable);
         for place in loadable.take_asking() {
             if let Some(process) = loadable.memory.process(place) {
-                self.answer(process, observer);
+                self.answer(place, process, observer);
             }
         }
+    }
+
+    /// Places that were refused, each with the error: a process that replaces its image leaves no trace of it in its place.
+    pub fn refused(&self) -> &HashMap<u32, u32> {
+        &self.refused
     }
 
     /// Closes the events of processes that have ended, or run another program since the given time.
@@ -85,29 +92,24 @@ impl Armer {
         }
     }
 
-    fn answer(&mut self, process: &Process, observer: &mut Observer) {
-        // It may have given up waiting.
-        if !change(process, state::ASKS, state::OPENING) {
+    fn answer(&mut self, place: u32, process: &Process, observer: &mut Observer) {
+        // One that gave up waiting has its signal handler nevertheless: late is better than not at all.
+        if !change(process, state::ASKS, state::OPENING)
+            && !change(process, state::UNSAMPLED, state::OPENING)
+        {
             return;
         }
         let pid = process.pid.load(Ordering::Relaxed);
-        match self.arm(pid, observer) {
-            Ok(()) => {
-                if !change(process, state::OPENING, state::SAMPLED) {
-                    self.armed.remove(&pid);
-                    observer.disarm(pid);
-                }
-            }
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
-                process.reason.store(errno, Ordering::Relaxed);
-                change(process, state::OPENING, state::REFUSED);
-            }
+        if let Err(error) = self.arm(pid, process, observer) {
+            let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
+            self.refused.insert(place, errno);
+            process.reason.store(errno, Ordering::Relaxed);
+            change(process, state::OPENING, state::REFUSED);
         }
         wake(&process.state);
     }
 
-    fn arm(&mut self, pid: u32, observer: &mut Observer) -> io::Result<()> {
+    fn arm(&mut self, pid: u32, process: &Process, observer: &mut Observer) -> io::Result<()> {
         // The number may be of another namespace; the signal would kill a process that does not expect it.
         if !has_memory(pid, self.loadable.memory.inode()) {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -119,9 +121,14 @@ impl Armer {
         for event in &events {
             observer.python_event(event::id(event)?);
         }
+        // Nothing is enabled before this: one that began to run another program meanwhile would die of the first sample.
+        if !change(process, state::OPENING, state::SAMPLED) {
+            return Ok(());
+        }
         let since_ns = clock::now_ns();
         if pid == self.launched && observer.is_alone(pid) {
-            self.succeed()?;
+            // Where it fails, both events run, and the samples of one of them are dropped.
+            let _ = self.succeed();
         }
         events.iter().try_for_each(event::enable)?;
         observer.arm(pid, since_ns);

@@ -108,12 +108,21 @@ impl Listener {
     }
 
     fn processes(&self) -> Vec<ToldProcess> {
-        let told = self.loadable.memory.processes().map(|process| ToldProcess {
-            state: process.state.load(Ordering::Acquire),
-            pid: process.pid.load(Ordering::Relaxed),
-            version: process.version.load(Ordering::Relaxed),
-            reason: process.reason.load(Ordering::Relaxed),
-            free_threaded: process.free_threaded.load(Ordering::Relaxed) != 0,
+        let refused = self.armer.refused();
+        let told = (0..).zip(self.loadable.memory.processes()).map(|(place, process)| {
+            let (state, reason) = match refused.get(&place) {
+                Some(&errno) => (state::REFUSED, errno),
+                None => {
+                    (process.state.load(Ordering::Acquire), process.reason.load(Ordering::Relaxed))
+                }
+            };
+            ToldProcess {
+                state,
+                pid: process.pid.load(Ordering::Relaxed),
+                version: process.version.load(Ordering::Relaxed),
+                reason,
+                free_threaded: process.free_threaded.load(Ordering::Relaxed) != 0,
+            }
         });
         told.filter(|process| process.state != state::FREE).collect()
     }

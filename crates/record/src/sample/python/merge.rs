@@ -55,7 +55,7 @@ pub fn merge<F: Copy>(
         (0..native.len()).filter(|&at| native[at].role == Role::Evaluation).collect();
     let Some(fit) = align(places.len(), groups.len(), missing) else {
         let beneath = places.last().map_or(0, |&last| last + 1);
-        let rest = native[beneath..].iter().filter(|native| native.role != Role::Instruction);
+        let rest = leaf(&native[beneath..]);
         let frames = python.iter().map(|python| python.frame);
         return (frames.chain(rest.map(|native| native.frame)).collect(), Fit::Unmerged);
     };
@@ -122,11 +122,20 @@ fn lay<F: Copy>(
     let more = first_group + pairs..groups.len();
     let about_to_run = !more.is_empty() && is_only_calling;
     more.for_each(|group| push_group(&mut out, group));
-    let instructions = beneath.iter().take_while(|native| native.role == Role::Instruction).count();
     if !about_to_run {
-        out.extend(beneath[instructions..].iter().map(|native| native.frame));
+        out.extend(leaf(beneath).map(|native| native.frame));
     }
     out
+}
+
+/// What is beneath the innermost Python frame: calls that lead on to something tell nothing here either, and a function would
+/// else have two places in the tree, one for its own samples and one for those of Python that it calls.
+fn leaf<F>(frames: &[NativeFrame<F>]) -> impl Iterator<Item = &NativeFrame<F>> {
+    let is_calling = |frame: &NativeFrame<F>| matches!(frame.role, Role::Plumbing);
+    let end = frames.iter().rposition(|frame| !is_calling(frame)).map_or(0, |last| last + 1);
+    let instructions = frames.iter().take_while(|frame| frame.role == Role::Instruction).count();
+    let tells = move |(at, frame): &(usize, &NativeFrame<F>)| *at >= end || !is_calling(frame);
+    frames.iter().enumerate().skip(instructions).filter(tells).map(|(_, frame)| frame)
 }
 
 /// What tells something of the native frames before a Python frame. Those before the first one are left out altogether where
@@ -197,15 +206,16 @@ mod tests {
             ("_s p E p sort p E", "*a *b", WHOLE, "a sort b", Whole),
             // A program that embeds the interpreter.
             ("_s app p E", "*a", WHOLE, "_s app a", Whole),
-            // All that is beneath the innermost frame stays, but for the parts of the evaluation.
-            ("_s E p sum add", "*a", WHOLE, "a p sum add", Whole),
+            // What is beneath the innermost frame stays, but for the parts of the evaluation, and calls that lead on.
+            ("_s E p sum p add p1 p2", "*a", WHOLE, "a sum add p1 p2", Whole),
+            ("_s E p1 p2", "*a", WHOLE, "a p1 p2", Whole),
             ("_s E i1 i2 work", "*a", WHOLE, "a work", Whole),
             ("_s E i1 p E i2", "*a *b", WHOLE, "a b", Whole),
             // The evaluation left the stack by a tail call.
             ("_s p i1 p i2 work", "*a *b", WHOLE, "a b work", Whole),
             // Entered but not begun; begun or about to begin, but not entered.
-            ("_s E p E", "*a", WHOLE, "a p E", Whole),
-            ("_s E sort p E", "*a", WHOLE, "a sort p E", Whole),
+            ("_s E p E", "*a", WHOLE, "a E", Whole),
+            ("_s E sort p E", "*a", WHOLE, "a sort E", Whole),
             ("_s E p", "*a *b", WHOLE, "a b", Whole),
             ("_s E sum", "*a *b", WHOLE, "a b sum", Whole),
             ("_s p", "*a", WHOLE, "a", Whole),
@@ -217,7 +227,7 @@ mod tests {
             ("sum add", "*a *b", NATIVE, "a b sum add", Completed),
             ("", "*a *b", NATIVE, "a b", Completed),
             ("p E p E", "*a *b", NATIVE, "a b", Completed),
-            ("E p E", "*a", NATIVE, "a p E", Completed),
+            ("E p E", "*a", NATIVE, "a E", Completed),
             // The Python stack is.
             ("_s E p E p E sum", "c *d", PYTHON, "_s E c d sum", Whole),
             ("_s E sum", "b", PYTHON, "b sum", Whole),

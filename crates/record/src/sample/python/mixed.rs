@@ -105,7 +105,7 @@ impl<'a> Mixed<'a> {
         flags: u32,
         builder: &mut ProfileBuilder,
     ) -> (Vec<PythonFrame<FrameId>>, bool) {
-        let nodes: Vec<_> = self.told.tree.from_leaf(node).map(|(_, node)| node).collect();
+        let nodes: Vec<_> = self.told.tree.stack(node).map(|(_, node)| node).collect();
         let is_unreadable = |code: u32| code == 0 || !self.told.tree.codes.contains_key(&code);
         let mut unreadable = nodes.iter().any(|node| is_unreadable(node.code));
         let mut frames = Vec::with_capacity(nodes.len() + 1);

@@ -1,0 +1,179 @@
+//! Programs of several threads and processes, and the ways by which Python is started.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use simprof_model::Profile;
+use simprof_record::Outcome;
+
+use crate::support::{
+    Place, account, count, explain, interpreters, profile, python3, stack, stacks,
+};
+
+/// The process ids of samples that have a frame which begins so.
+fn pids(profile: &Profile, name: &str) -> BTreeSet<u32> {
+    let has = |sample: &&simprof_model::StackSample| {
+        stack(profile, sample).iter().any(|frame| frame.starts_with(name))
+    };
+    let pid = |sample: &simprof_model::StackSample| profile.threads[sample.thread.index()].pid;
+    profile.samples.iter().filter(has).map(pid).collect()
+}
+
+const THREADS: &str = "\
+import threading
+def spin():
+    x = 0
+    for i in range(2000000):
+        x += i
+def work(number):
+    spin()
+threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+";
+
+#[test]
+fn every_thread_has_its_own_stack() {
+    let place = Place::new();
+    let script = place.file("threads.py", THREADS);
+    for python in interpreters() {
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let mut tids = BTreeSet::new();
+        for sample in &profile.samples {
+            let stack = stack(&profile, sample);
+            if stack.iter().any(|frame| frame.starts_with("threads.spin")) {
+                assert!(stack[0].starts_with("threading.Thread._bootstrap:"), "{stack:?}");
+                assert!(stack.contains(&"threads.work:7".to_owned()), "{stack:?}");
+                tids.insert(profile.threads[sample.thread.index()].tid);
+            }
+        }
+        assert_eq!(tids.len(), 4, "{}", explain(&profile));
+        let account = account(&profile);
+        assert!(account.lost * 50 < account.samples, "{}", explain(&profile));
+    }
+}
+
+const POOL: &str = "\
+import multiprocessing, sys
+def job(n):
+    x = 0
+    for i in range(4000000):
+        x += i
+    return x
+if __name__ == '__main__':
+    context = multiprocessing.get_context(sys.argv[1])
+    workers = [context.Process(target=job, args=(n,)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+";
+
+#[test]
+fn every_worker_of_multiprocessing_is_followed() {
+    let place = Place::new();
+    let script = place.file("pool.py", POOL);
+    for method in ["fork", "spawn"] {
+        let Some(profile) = place.profile(&[&python3(), &script, method]) else { return };
+        let workers = pids(&profile, "pool.job");
+        assert_eq!(workers.len(), 3, "{method}: {}", explain(&profile));
+        let due = profile.provenance.target_cpu_ns as f64 / 1e9 * profile.provenance.rate_hz;
+        let came = profile.samples.len() as f64;
+        assert!((came / due - 1.0).abs() < 0.1, "{came} of {due}: {}", explain(&profile));
+    }
+}
+
+const NATIVE: &str = "\
+#include <stdint.h>
+static volatile uint64_t sink;
+__attribute__((noinline)) void spin(void) { for (uint64_t i = 0; i < 900000000; i++) sink += i; }
+int main(void) { spin(); return 0; }
+";
+
+#[test]
+fn a_native_program_that_python_starts_has_native_stacks() {
+    let place = Place::new();
+    let source = place.file("child.c", NATIVE);
+    let status =
+        Command::new("cc").args(["-O1", "-g", &source, "-o"]).arg(place.path("child")).status();
+    assert!(status.expect("a C compiler").success());
+    let text = "import subprocess\nsubprocess.run(['./child'], check=True)\n";
+    let script = place.file("parent.py", text);
+    let Some(profile) = place.profile(&[&python3(), &script]) else { return };
+    let mut seen = 0;
+    for (stack, count) in stacks(&profile) {
+        if stack.contains(&"spin".to_owned()) {
+            // Above it there may be the kernel's, at most.
+            assert!(stack[0] == "_start" && stack.contains(&"main".to_owned()), "{stack:?}");
+            seen += count;
+        }
+    }
+    assert!(seen > 100, "{}", explain(&profile));
+}
+
+const WORK: &str = "\
+def work():
+    x = 0
+    for i in range(8000000):
+        x += i
+work()
+";
+
+#[test]
+fn python_is_followed_however_it_is_started() {
+    let place = Place::new();
+    let python = python3();
+    place.file("pack/__init__.py", "");
+    place.file("pack/__main__.py", WORK);
+    let script = place.file("plain.py", WORK);
+    place.script("tool", &format!("#!{python}\n{WORK}"));
+    place.script("start.sh", &format!("#!/bin/sh\necho hello\n{python} {script}\n"));
+    let table: [(&[&str], &str); 4] = [
+        (&["./tool"], "tool.work:4"),
+        (&[&python, "-m", "pack"], "pack.__main__.work:4"),
+        (&["./start.sh"], "plain.work:4"),
+        (&[&python, "-c", WORK], "<string>.work:4"),
+    ];
+    for (argv, expected) in table {
+        let Some(profile) = place.profile(argv) else { return };
+        assert!(count(&profile, expected) > 50, "{argv:?}: {}", explain(&profile));
+        assert_eq!(account(&profile).interpreters.len(), 1, "{argv:?}");
+    }
+}
+
+#[test]
+fn a_program_that_replaces_itself_is_followed_on() {
+    let place = Place::new();
+    let python = python3();
+    let script = place.file("plain.py", WORK);
+    let text = format!("{WORK}import os\nos.execv({python:?}, [{python:?}, {script:?}])\n");
+    let first = place.file("first.py", &text);
+    let Some(profile) = place.profile(&[&python, &first]) else { return };
+    for name in ["first.work", "plain.work"] {
+        assert!(count(&profile, name) > 50, "{name}: {}", explain(&profile));
+    }
+}
+
+#[test]
+fn a_target_that_is_killed_keeps_its_stacks() {
+    let place = Place::new();
+    let text = format!("{WORK}import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n");
+    let script = place.file("killed.py", &text);
+    let end = Outcome::Signalled { signal: libc::SIGKILL, core_dumped: false };
+    let Some(profile) = profile(&place.plan(&[&python3(), &script]), end) else { return };
+    assert!(count(&profile, "killed.work") > 50, "{}", explain(&profile));
+}
+
+#[test]
+fn nothing_is_loaded_where_nothing_is_asked_for() {
+    let place = Place::new();
+    let text = format!("{WORK}import os\nassert 'SIMPROF_PRELOAD' not in os.environ\n");
+    let script = place.file("plain.py", &text);
+    let mut plan = place.plan(&[&python3(), &script]);
+    plan.preload = Default::default();
+    let Some(profile) = profile(&plan, Outcome::Exited(0)) else { return };
+    assert_eq!(profile.provenance.python, None);
+    assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
+}

@@ -1,0 +1,255 @@
+//! Shares, lines and merged stacks of one process.
+
+use crate::support::{
+    Place, account, assert_share, count, count_calls, explain, interpreters, python3, stack, stacks,
+};
+
+/// Spins in two methods, three times as long in one of them as in the other.
+const SPIN: &str = "\
+class Model:
+    def heavy(self):
+        x = 0
+        for i in range(30000):
+            x += i * i
+        return x
+
+    def light(self):
+        x = 0
+        for i in range(10000):
+            x += i * i
+        return x
+
+    def step(self):
+        self.heavy()
+        self.light()
+
+def main():
+    model = Model()
+    for _ in range(600):
+        model.step()
+
+if __name__ == '__main__':
+    main()
+";
+
+#[test]
+fn shares_and_lines_are_those_of_the_program() {
+    let place = Place::new();
+    let script = place.file("spin.py", SPIN);
+    for python in interpreters() {
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let (heavy, light) =
+            (count(&profile, "spin.Model.heavy"), count(&profile, "spin.Model.light"));
+        assert_share(&profile, heavy, light, 0.75);
+        let known = ["spin.<module>:24", "spin.main:21"];
+        let mut whole = 0;
+        for sample in &profile.samples {
+            let stack = stack(&profile, sample);
+            if stack.iter().any(|frame| frame.starts_with("spin.Model.heavy")) {
+                whole += usize::from(stack[..2] == known && stack[2] == "spin.Model.step:15");
+                let line: Vec<_> = stack[3].split(':').collect();
+                assert!(["2", "3", "4", "5", "6"].contains(&line[1]), "{stack:?}");
+            }
+        }
+        assert!(whole * 100 >= heavy * 99, "{whole} of {heavy}: {}", explain(&profile));
+        let account = account(&profile);
+        assert!(account.lost * 100 < account.samples, "{}", explain(&profile));
+        assert!(account.unmerged * 100 < account.samples, "{}", explain(&profile));
+        assert_eq!(account.interpreters.len(), 1);
+    }
+}
+
+/// Calls the same native function from two lines, three times as long from one of them.
+const NATIVE: &str = "\
+import zlib
+DATA = bytes(200000)
+def checksum():
+    for _ in range(3000):
+        zlib.crc32(DATA * 3)
+        zlib.crc32(DATA)
+checksum()
+";
+
+#[test]
+fn native_frames_are_beneath_the_line_that_called_them() {
+    let place = Place::new();
+    let script = place.file("native.py", NATIVE);
+    for python in interpreters() {
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let (heavy, light) = (
+            count_calls(&profile, "native.checksum:5", "zlib_crc32"),
+            count_calls(&profile, "native.checksum:6", "zlib_crc32"),
+        );
+        assert_share(&profile, heavy, light, 0.75);
+        assert_eq!(count_calls(&profile, "native.checksum:4", "zlib_crc32"), 0);
+    }
+}
+
+/// A key function that is called from native code, which Python called.
+const CALLBACK: &str = "\
+def key(value):
+    x = 0
+    for i in range(200):
+        x += i
+    return value
+
+def order():
+    return sorted(range(4000), key=key)
+
+class Holder:
+    @property
+    def value(self):
+        return order()
+
+for _ in range(30):
+    Holder().value
+";
+
+#[test]
+fn native_frames_between_python_frames_stay_where_they_tell_something() {
+    let place = Place::new();
+    let script = place.file("callback.py", CALLBACK);
+    for python in interpreters() {
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let mut seen = 0;
+        for (stack, count) in stacks(&profile) {
+            let Some(at) = stack.iter().position(|frame| frame.starts_with("callback.key")) else {
+                continue;
+            };
+            let before: Vec<_> = stack[..at].iter().map(String::as_str).collect();
+            let expected = [
+                "callback.<module>:16",
+                "callback.Holder.value:13",
+                "callback.order:8",
+                "builtin_sorted",
+            ];
+            assert_eq!(before[..4], expected, "{stack:?}");
+            assert!(before[4..].iter().all(|frame| frame.starts_with("list_sort")), "{stack:?}");
+            seen += count;
+        }
+        assert!(seen > 200, "{}", explain(&profile));
+    }
+}
+
+/// Recurses deeper than the copied part of the native stack, where each Python call is a native one.
+const DEEP: &str = "\
+def bottom():
+    x = 0
+    for i in range(12000000):
+        x += i
+
+def recurse(depth):
+    if depth == 0:
+        bottom()
+    else:
+        recurse(depth - 1)
+
+recurse(300)
+";
+
+#[test]
+fn a_deep_recursion_is_completed_to_its_root() {
+    let place = Place::new();
+    let script = place.file("deep.py", DEEP);
+    for python in interpreters() {
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let mut seen = 0;
+        for (stack, count) in stacks(&profile) {
+            if stack.iter().any(|frame| frame.starts_with("deep.bottom")) {
+                assert_eq!(stack[0], "deep.<module>:12", "{stack:?}");
+                let depth = stack.iter().filter(|f| f.starts_with("deep.recurse")).count();
+                assert_eq!(depth, 301, "{stack:?}");
+                assert!(stack[1..301].iter().all(|frame| frame == "deep.recurse:10"), "{stack:?}");
+                seen += count;
+            }
+        }
+        assert!(seen > 100, "{}", explain(&profile));
+        assert!(profile.provenance.truncated < 20, "{}", explain(&profile));
+        assert!(account(&profile).unmerged < 5, "{}", explain(&profile));
+    }
+}
+
+/// Work within a generator, within a comprehension.
+const GENERATOR: &str = "\
+def squares(n):
+    for i in range(n):
+        x = 0
+        for j in range(300):
+            x += j * j
+        yield x
+
+def total():
+    return sum([value for value in squares(60000)])
+
+total()
+";
+
+#[test]
+fn a_generator_is_beneath_its_consumer() {
+    let place = Place::new();
+    let script = place.file("generator.py", GENERATOR);
+    for python in interpreters() {
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let mut right = 0;
+        let samples = count(&profile, "generator.squares");
+        for (stack, count) in stacks(&profile) {
+            let Some(at) = stack.iter().position(|f| f.starts_with("generator.squares")) else {
+                continue;
+            };
+            // From 3.12 on, comprehensions are part of the function around them.
+            let is_right = match &stack[..at] {
+                [module, total] | [module, total, _] => {
+                    module == "generator.<module>:11" && total == "generator.total:9"
+                }
+                _ => false,
+            };
+            right += usize::from(is_right) * count;
+        }
+        assert!(samples > 200 && right == samples, "{right}: {}", explain(&profile));
+    }
+}
+
+/// Fills a database and asks it.
+const DATABASE: &str = "\
+import sqlite3
+connection = sqlite3.connect(':memory:')
+connection.execute('CREATE TABLE t (a INTEGER, b TEXT)')
+connection.executemany('INSERT INTO t VALUES (?, ?)', ((i, str(i)) for i in range(20000)))
+def query():
+    for _ in range(60):
+        connection.execute('SELECT count(*) FROM t WHERE b LIKE ?', ('%77%',)).fetchone()
+query()
+";
+
+#[test]
+fn a_query_is_beneath_its_line() {
+    let place = Place::new();
+    let script = place.file("database.py", DATABASE);
+    let Some(profile) = place.profile(&[&python3(), &script]) else { return };
+    let mut beneath = 0;
+    for (stack, count) in stacks(&profile) {
+        let line = stack.iter().position(|frame| frame == "database.query:7");
+        if line.is_some_and(|line| stack[line..].iter().any(|f| f.contains("sqlite3_step"))) {
+            beneath += count;
+        }
+    }
+    assert!(beneath > 50, "{}", explain(&profile));
+}
+
+#[test]
+fn no_time_is_counted_twice() {
+    let place = Place::new();
+    let script = place.file("spin.py", SPIN);
+    // Reached through a shell, the process has events of both kinds.
+    let command = format!("{} {script}; exit 0", python3());
+    for argv in [vec![python3(), script], vec!["/bin/sh".to_owned(), "-c".to_owned(), command]] {
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let Some(profile) = place.profile(&argv) else { return };
+        let due = profile.provenance.target_cpu_ns as f64 / 1e9 * profile.provenance.rate_hz;
+        let came = profile.samples.len() as f64;
+        assert!((came / due - 1.0).abs() < 0.08, "{came} of {due}: {}", explain(&profile));
+        let weight = profile.total_weight() as f64 / profile.provenance.target_cpu_ns as f64;
+        assert!((weight - 1.0).abs() < 0.08, "{weight}: {}", explain(&profile));
+        assert!(account(&profile).samples as f64 > 0.8 * came, "{}", explain(&profile));
+    }
+}
