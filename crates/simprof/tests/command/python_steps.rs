@@ -9,7 +9,7 @@ use crate::support::{Done, Place, pythons, source};
 const STEPS: usize = 25;
 
 /// The Pythons that can be followed.
-fn followed() -> Vec<PathBuf> {
+pub fn followed() -> Vec<PathBuf> {
     let place = Place::new();
     let code = "import sys; sys.exit(sys.version_info < (3, 9))";
     let is_new = |python: &PathBuf| {
