@@ -7,8 +7,8 @@ use simprof_model::Profile;
 use simprof_record::Outcome;
 
 use crate::support::{
-    Place, account, count, explain, interpreters, profile, python3, stack, stacks,
-    strange_interpreters,
+    Place, account, assert_counted_once, count, explain, interpreters, profile, python3, stack,
+    stacks, strange_interpreters,
 };
 
 /// The process ids of samples that have a frame which begins so.
@@ -80,9 +80,7 @@ fn every_worker_of_multiprocessing_is_followed() {
         let Some(profile) = place.profile(&[&python3(), &script, method]) else { return };
         let workers = pids(&profile, "pool.job");
         assert_eq!(workers.len(), 3, "{method}: {}", explain(&profile));
-        let due = profile.provenance.target_cpu_ns as f64 / 1e9 * profile.provenance.rate_hz;
-        let came = profile.samples.len() as f64;
-        assert!((came / due - 1.0).abs() < 0.1, "{came} of {due}: {}", explain(&profile));
+        assert_counted_once(&profile, 0.1);
     }
 }
 

@@ -180,6 +180,19 @@ pub fn assert_share(profile: &Profile, part: usize, rest: usize, expected: f64) 
     assert!((share - expected).abs() < 4.0 * error, "{share} +- {error}: {}", explain(profile));
 }
 
+/// Asserts that as many samples came as are due for the CPU time, but for a share; and that they weigh as much.
+pub fn assert_counted_once(profile: &Profile, tolerance: f64) {
+    let account = &profile.provenance;
+    let due = account.target_cpu_ns as f64 / 1e9 * account.rate_hz;
+    let came = profile.samples.len() as f64 / due;
+    let weight = profile.total_weight() as f64 / account.target_cpu_ns as f64;
+    for ratio in [came, weight] {
+        // Where the kernel may not be sampled, its time gives no samples.
+        let is_enough = ratio > 1.0 - tolerance || !account.kernel;
+        assert!(is_enough && ratio < 1.0 + tolerance, "{ratio}: {}", explain(profile));
+    }
+}
+
 /// The account of a profile and its commonest stacks.
 pub fn explain(profile: &Profile) -> String {
     let mut stacks: Vec<_> = stacks(profile).into_iter().collect();
