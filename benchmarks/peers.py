@@ -21,6 +21,7 @@ class Recorded:
     cpu_ms: float
     samples: int
     runs: int = 1  # How often the recorder ran the target.
+    lost: float | None = None  # Share of the samples that is lost or torn, where the recorder says.
 
     @property
     def achieved_hz(self):
@@ -46,13 +47,20 @@ class Simprof:
         self.path = path
 
     def record(self, folder, command):
-        done = programs.run([self.path, "run", "--quick", "--phase", "1", "--output-dir", folder, "--", *command],
-                            cwd=folder)
+        done = programs.run([self.path, "run", "--quick", "--phase", "1", *self.options(), "--output-dir", folder,
+                             "--", *command], cwd=folder)
         run = Path(folder, "latest").resolve()
         manifest = json.loads((run / "run.json").read_text())
         runs = len(manifest["phases"][0]["measurements"][0]["replicates"])
         profile = json.loads((run / "phase1/phase1_summary.json").read_text())["profile"]
-        return recorded(done, (run / "phase1/default.out").read_text(), profile["samples"], runs)
+        found = recorded(done, (run / "phase1/default.out").read_text(), profile["samples"], runs)
+        python = profile.get("python")
+        if python:
+            found.lost = (python["lost"] + python["unreadable"]) / max(1, python["samples"])
+        return found
+
+    def options(self):
+        return []
 
 
 class Perf:

@@ -1,8 +1,9 @@
 //! The data of a profiling run, and how it is kept on disk; it decides nothing.
 //!
 //! Two shapes carry everything that is measured: a [`Profile`] says *where* a cost is, a
-//! [`Measurement`] says *how much* it is. A [`Run`] is the manifest that ties them together.
+//! [`Measurement`] says *how much* it is. A [`CallProfile`] is what a tracer counted, call by call. A [`Run`] is the manifest that ties them together.
 
+mod calls;
 mod machine;
 mod measurement;
 mod profile;
@@ -11,6 +12,7 @@ mod steps;
 mod store;
 mod timeline;
 
+pub use calls::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller};
 pub use machine::Machine;
 pub use measurement::{Measurement, Metric, Replicate, Status, Value};
 pub use profile::{

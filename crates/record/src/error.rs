@@ -1,9 +1,9 @@
-//! What can go wrong before there is a recording.
+//! What can go wrong before there is a recording, or a profile of somebody else.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a program could not be recorded.
+/// Why a program could not be recorded, or a profile not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -121,6 +121,23 @@ pub enum RecordError {
     /// The guardian does not answer.
     #[error("the guardian does not answer")]
     GuardianSilent,
+    /// A file is of no format of profiles that can be read.
+    #[error(
+        "this is no profile that can be read, but {found}; read are {}",
+        crate::import::FORMATS.map(|format| format.name).join(", ")
+    )]
+    ProfileFormat {
+        /// What it seems to be, with the mend where there is one.
+        found: &'static str,
+    },
+    /// A file begins as a profile of some format and does not go on as one.
+    #[error("the {format} profile is damaged or cut off: {reason}")]
+    ProfileMalformed {
+        /// The format's name.
+        format: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// Something that always works did not: a pipe, a thread, memory.
     #[error("{what}")]
     System {

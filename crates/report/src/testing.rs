@@ -122,3 +122,86 @@ pub(crate) fn profile(samples: &[(&str, u64)]) -> Profile {
         .fold(Sketch::new(), |sketch, (stack, weight)| sketch.sample(stack, *weight))
         .finish()
 }
+
+/// Hand-made call profiles.
+pub(crate) mod calls {
+    use std::collections::HashMap;
+
+    use simprof_model::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller, StringId};
+
+    /// Calls by a function of this name: their number, the callee's self and cumulative time, s.
+    pub(crate) fn call(name: &str, calls: u64, self_s: f64, cumulative_s: f64) -> (String, Caller) {
+        let (self_s, cumulative_s) = (Some(self_s), Some(cumulative_s));
+        let function = CalledId(0);
+        (name.to_owned(), Caller { function, primitive_calls: calls, calls, self_s, cumulative_s })
+    }
+
+    /// Builds a call profile; callers are resolved by name at the end.
+    #[derive(Default)]
+    pub(crate) struct Calls {
+        profile: CallProfile,
+        callers: Vec<Vec<(String, Caller)>>,
+    }
+
+    impl Calls {
+        pub(crate) fn new() -> Self {
+            Self::default()
+        }
+
+        /// A function `name`, `file:name`, or `<name>` for one written in C; its line is its position.
+        pub(crate) fn function(
+            mut self,
+            name: &str,
+            calls: u64,
+            self_s: f64,
+            cumulative_s: f64,
+            callers: &[(String, Caller)],
+        ) -> Self {
+            let built_in = name.starts_with('<') && !name.contains(">:");
+            let (file, name) = match name.rsplit_once(':') {
+                _ if built_in => (BUILT_IN_FILE, name),
+                Some(parts) => parts,
+                None => ("/w/sim.py", name),
+            };
+            let line = if built_in { 0 } else { self.callers.len() as u32 + 1 };
+            let mut string = |text: &str| {
+                self.profile.strings.push(text.to_owned());
+                StringId(self.profile.strings.len() as u32 - 1)
+            };
+            let (file, name) = (string(file), string(name));
+            self.profile.functions.push(CalledFunction {
+                file,
+                line,
+                name,
+                primitive_calls: calls,
+                calls,
+                self_s,
+                cumulative_s,
+                callers: Vec::new(),
+            });
+            self.callers.push(callers.to_vec());
+            self
+        }
+
+        /// Makes the last function recursive: of its calls only this many are from others.
+        pub(crate) fn primitive(mut self, calls: u64) -> Self {
+            self.profile.functions.last_mut().expect("a function").primitive_calls = calls;
+            self
+        }
+
+        pub(crate) fn finish(self) -> CallProfile {
+            let Self { mut profile, callers } = self;
+            let ids: HashMap<String, CalledId> = profile
+                .functions
+                .iter()
+                .map(|function| profile.name(function).to_owned())
+                .zip((0..).map(CalledId))
+                .collect();
+            for (function, callers) in profile.functions.iter_mut().zip(callers) {
+                let resolve = |(name, caller)| Caller { function: ids[&name], ..caller };
+                function.callers = callers.into_iter().map(resolve).collect();
+            }
+            profile
+        }
+    }
+}

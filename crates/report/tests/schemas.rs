@@ -6,6 +6,8 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema};
 use simprof_model::{PROFILE_SCHEMA, Profile, RUN_SCHEMA, Run, Timeline};
+use simprof_report::calls::{CALLS_SCHEMA, CallAnalysis};
+use simprof_report::stacks::{STACKS_SCHEMA, StackAnalysis};
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
 
 /// Set to 1, the schemas are written anew.
@@ -20,7 +22,7 @@ struct Row {
 }
 
 /// All schemas. A new one is a row here.
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 9] = [
     row::<Run>("run.schema.json", "run.json", Some(RUN_SCHEMA)),
     row::<Profile>("profile.schema.json", "profile.json", Some(PROFILE_SCHEMA)),
     row::<MacroSummary>(
@@ -44,6 +46,8 @@ const ROWS: [Row; 7] = [
         Some("simprof.phase4/1"),
     ),
     row::<Timeline>("timeline.schema.json", "timeline-CASE.json", None),
+    row::<CallAnalysis>("calls.schema.json", "analyze --json of calls", Some(CALLS_SCHEMA)),
+    row::<StackAnalysis>("stacks.schema.json", "analyze --json of stacks", Some(STACKS_SCHEMA)),
 ];
 
 const fn row<T: JsonSchema>(

@@ -20,6 +20,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show what runs now, how far it is, what is done and which files exist
     Status(StatusArgs),
+    /// Tell what a profile says that another program recorded: calls, bottlenecks, components, advice
+    Analyze(AnalyzeArgs),
     /// List what this machine and this target allow, each lack with its consequence and its mend
     Doctor(DoctorArgs),
     /// Write a commented simprof.toml for this project
@@ -96,6 +98,20 @@ pub struct StatusArgs {
     /// Print the run's manifest as JSON instead
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `analyze`.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// Profile to read: of cProfile, folded stacks, or of speedscope; its content tells which
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print JSON, with every function, instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// Rows of each table
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
 }
 
 /// Options of `doctor`.

@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::configuration::ConfigurationError;
 use crate::console::say;
 use crate::folder::FolderError;
 use crate::plan::PlanError;
@@ -56,6 +57,7 @@ fn is_wrong(error: &anyhow::Error) -> bool {
             || cause.is::<SpecError>()
             || cause.is::<PlanError>()
             || cause.is::<FolderError>()
+            || cause.is::<ConfigurationError>()
     })
 }
 

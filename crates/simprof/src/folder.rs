@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use simprof_model::{Phase, Run, StoreError, write_json};
+use simprof_model::{Phase, Run, StoreError, write_atomically, write_json};
 
 /// Name of the manifest.
 pub const MANIFEST: &str = "run.json";
@@ -15,6 +15,7 @@ pub const LATEST: &str = "latest";
 
 const LOCK: &str = ".simprof.lock";
 const SCRATCH: &str = ".scratch";
+const CONFIGURATION: &str = "configuration";
 
 /// Why a run's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,15 @@ pub enum FolderError {
     /// The manifest cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What belongs to one process of the target and is removed after it.
+#[derive(Debug)]
+pub struct Scratch {
+    /// An empty folder that it may write to.
+    pub work: PathBuf,
+    /// Folder for the edited copies of its configuration files; made where there are any.
+    pub copies: PathBuf,
 }
 
 /// The folder of a run that this process writes.
@@ -106,13 +116,23 @@ impl RunFolder {
         self.make(&self.path.join(phase.folder()))
     }
 
-    /// An empty folder for one process of the target; [`RunFolder::clear_scratch`] removes it.
+    /// Empty folders for one process of the target; [`RunFolder::clear_scratch`] removes them.
     ///
     /// # Errors
-    /// Where it cannot be made.
-    pub fn scratch(&self) -> Result<PathBuf, FolderError> {
+    /// Where they cannot be made.
+    pub fn scratch(&self) -> Result<Scratch, FolderError> {
         self.clear_scratch();
-        self.make(&self.path.join(SCRATCH))
+        let folder = self.path.join(SCRATCH);
+        Ok(Scratch { work: self.make(&folder.join("work"))?, copies: folder.join("copies") })
+    }
+
+    /// Keeps a configuration file of the target as it was read: what was measured holds for that one.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn keep_configuration(&self, name: &str, text: &str) -> Result<(), FolderError> {
+        let folder = self.make(&self.path.join(CONFIGURATION))?;
+        Ok(write_atomically(&folder.join(name), text.as_bytes())?)
     }
 
     /// Removes what processes of the target left in their scratch folder.

@@ -3,6 +3,7 @@
 mod campaign;
 mod cli;
 mod commands;
+mod configuration;
 mod console;
 mod exit;
 mod failures;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Analyze(arguments) => commands::analyze::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Init(arguments) => commands::init::run(&arguments),
         Command::Simulate(arguments) => commands::simulate::run(&arguments),

@@ -10,8 +10,8 @@ use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
 use crate::spec::{
-    Benchmark, CommandTemplate, Spec, SpecError, StepSource, Strictness, TemplateError, Values,
-    did_you_mean, nearest,
+    Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepSource, Strictness,
+    TemplateError, Values, did_you_mean, nearest,
 };
 
 /// Placeholders that every command may use.
@@ -185,7 +185,7 @@ pub enum PlanError {
     },
     /// A parameter that is swept and that the command does not use.
     #[error(
-        "parameter `{name}` is swept but the command has no `{{{name}}}`, so the sweep would change nothing; put the placeholder in target.command or target.environment, or remove the sweep"
+        "parameter `{name}` is swept but the command has no `{{{name}}}`, so the sweep would change nothing; put the placeholder in target.command, target.environment or target.config, or remove the sweep"
     )]
     InertParameter {
         /// The parameter.
@@ -252,9 +252,9 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
     let argv = &spec.target.command;
     let program = argv.first().filter(|program| !program.is_empty()).ok_or(PlanError::NoCommand)?;
     let known: Vec<&str> = spec.parameters.keys().map(String::as_str).chain(BUILTINS).collect();
-    let command =
-        CommandTemplate::parse(argv, &spec.target.environment, &known, request.strictness)
-            .map_err(|source| PlanError::Template { key: "target.command".into(), source })?;
+    let source =
+        CommandSource { argv, environment: &spec.target.environment, configs: &spec.target.config };
+    let command = command("target.", source, &known, request.strictness)?;
     let file_name = std::path::Path::new(program).file_name().unwrap_or(program.as_ref());
     let limit = spec.target.timeout_s.map(Duration::from_secs_f64);
     Ok(Target {
@@ -267,6 +267,17 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
         defaults: spec.defaults(),
         estimate_s: spec.target.estimate_s,
     })
+}
+
+/// Reads a command; `owner` begins the names of its keys in errors.
+fn command(
+    owner: &str,
+    source: CommandSource<'_>,
+    known: &[&str],
+    strictness: Strictness,
+) -> Result<CommandTemplate, PlanError> {
+    CommandTemplate::parse(source, known, strictness)
+        .map_err(|(key, source)| PlanError::Template { key: format!("{owner}{key}"), source })
 }
 
 fn check_parameters(spec: &Spec, command: &CommandTemplate) -> Result<(), PlanError> {
@@ -388,12 +399,13 @@ fn benchmark_plan(
     repeats: usize,
 ) -> Result<BenchmarkPlan, PlanError> {
     let known: Vec<&str> = benchmark.baseline.keys().map(String::as_str).chain(BUILTINS).collect();
-    let command =
-        CommandTemplate::parse(&benchmark.command, &BTreeMap::new(), &known, Strictness::Strict)
-            .map_err(|source| PlanError::Template {
-                key: format!("benchmark {}", benchmark.name()),
-                source,
-            })?;
+    let source = CommandSource {
+        argv: &benchmark.command,
+        environment: &benchmark.environment,
+        configs: &benchmark.config,
+    };
+    let owner = format!("benchmark {} ", benchmark.name());
+    let command = command(&owner, source, &known, Strictness::Strict)?;
     let axes = |axes: &BTreeMap<String, Values>| -> Vec<Axis> {
         axes.iter()
             .map(|(name, values)| Axis { name: name.clone(), values: values.of(mode).to_vec() })
@@ -418,6 +430,21 @@ fn benchmark_plan(
 }
 
 impl Plan {
+    /// Every point that will be measured: the command and its parameters.
+    pub fn points(&self) -> impl Iterator<Item = (&CommandTemplate, &Parameters)> {
+        let only_benchmarks = self.phases == [Phase::Component] && !self.benchmarks.is_empty();
+        let cases = self.cases.iter().chain(&self.timelines).map(|case| &case.parameters);
+        let sweeps = self.sweeps.iter().flat_map(|sweep| &sweep.planned);
+        let target = cases.chain(sweeps.map(|planned| &planned.parameters));
+        let benchmarks = self.benchmarks.iter().filter(|_| self.phases.contains(&Phase::Component));
+        target
+            .filter(move |_| !only_benchmarks)
+            .map(|parameters| (&self.target.command, parameters))
+            .chain(benchmarks.flat_map(|plan| {
+                plan.planned.iter().map(|planned| (&plan.command, &planned.parameters))
+            }))
+    }
+
     /// Processes of the target that a phase will start; for recordings, at least that many.
     pub fn processes(&self, phase: Phase) -> usize {
         let of = |planned: &[Planned]| planned.iter().map(|planned| planned.repeats).sum::<usize>();
@@ -458,6 +485,7 @@ impl Plan {
         let mode = if self.mode == Mode::Quick { "quick" } else { "full" };
         let argv = self.target.command.argv(&self.target.defaults).join(" ");
         let _ = writeln!(text, "target   {} ({argv})", self.target.name);
+        self.describe_inputs(&mut text);
         let _ = writeln!(text, "mode     {mode}, seed {}, {} Hz", self.seed, self.sampling.rate_hz);
         for &phase in &self.phases {
             let time = self
@@ -474,6 +502,20 @@ impl Plan {
             None => writeln!(text, "\nhow long it takes in all is not known before a first run"),
         };
         text
+    }
+
+    /// What the target is told beside its arguments, with the default parameters.
+    fn describe_inputs(&self, text: &mut String) {
+        let (command, defaults) = (&self.target.command, &self.target.defaults);
+        for (name, value) in command.environment(defaults) {
+            let _ = writeln!(text, "         {name}={value}");
+        }
+        for config in command.configs() {
+            let edits: Vec<String> =
+                config.edits(defaults).iter().map(ToString::to_string).collect();
+            let (name, file) = (&config.placeholder, config.file.display());
+            let _ = writeln!(text, "         {{{name}}} is {file} with {}", edits.join(", "));
+        }
     }
 
     fn describe_phase(&self, phase: Phase, text: &mut String) {

@@ -1,5 +1,6 @@
 //! Starts processes of the target, as the plan says, and observes them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +10,10 @@ use simprof_model::Value;
 use simprof_record::sample::{Recorder, Sampling};
 use simprof_record::{Cancel, Guardian, Launch, Outcome, RecordError, Recording, launch};
 
+use crate::configuration::{ConfigurationError, Original};
+use crate::folder::Scratch;
 use crate::plan::Target;
-use crate::spec::CommandTemplate;
+use crate::spec::{CommandTemplate, ConfigTemplate};
 
 /// Name of the hidden command that the guardian runs as.
 pub const GUARDIAN_COMMAND: &str = "__guardian";
@@ -46,8 +49,8 @@ pub struct Invocation<'a> {
     pub seed: u64,
     /// What to observe.
     pub observe: Observe,
-    /// An empty folder that it may write to.
-    pub scratch: PathBuf,
+    /// Folders of its own.
+    pub scratch: Scratch,
     /// Its standard output goes to this file with `.out`, its standard error to `.err`.
     pub log: &'a Path,
 }
@@ -56,6 +59,8 @@ pub struct Invocation<'a> {
 #[derive(Debug)]
 pub struct Runner {
     directory: Option<PathBuf>,
+    /// By the names that the spec has for them.
+    originals: BTreeMap<PathBuf, Original>,
     timeout: Duration,
     step_pattern: Option<regex::Regex>,
     recorder: Recorder,
@@ -71,6 +76,7 @@ impl Runner {
     pub fn new(target: &Target, recorder: Recorder, cancel: Cancel) -> Result<Self> {
         Ok(Self {
             directory: target.directory.clone(),
+            originals: BTreeMap::new(),
             timeout: target.timeout,
             step_pattern: target.step_pattern.clone(),
             recorder,
@@ -79,20 +85,88 @@ impl Runner {
         })
     }
 
+    /// Reads the configuration files of `command`, once for the whole run: whoever changes them meanwhile changes
+    /// nothing of what is measured.
+    ///
+    /// # Errors
+    /// Where one cannot be read or is not of its format.
+    pub fn read_configuration(
+        &mut self,
+        command: &CommandTemplate,
+    ) -> Result<(), ConfigurationError> {
+        for config in command.configs() {
+            if !self.originals.contains_key(&config.file) {
+                let original = Original::load(&config.file, self.directory.as_deref())?;
+                self.originals.insert(config.file.clone(), original);
+            }
+        }
+        Ok(())
+    }
+
+    /// The configuration files that were read.
+    pub fn originals(&self) -> impl Iterator<Item = &Original> {
+        self.originals.values()
+    }
+
+    /// Tries what is set in configuration files before anything is started.
+    ///
+    /// # Errors
+    /// Where a key is not there or cannot be set.
+    pub fn try_configuration(
+        &self,
+        command: &CommandTemplate,
+        parameters: &Parameters,
+    ) -> Result<(), ConfigurationError> {
+        let nowhere = Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") };
+        let values = self.values(parameters, 0, &nowhere, command.configs());
+        command.configs().iter().try_for_each(|config| self.edited(config, &values).map(drop))
+    }
+
+    /// Writes the copies of the configuration files for one process.
+    fn write_copies(
+        &self,
+        command: &CommandTemplate,
+        values: &Parameters,
+        scratch: &Scratch,
+    ) -> Result<(), ConfigurationError> {
+        for config in command.configs() {
+            let path = config.copy(&scratch.copies);
+            let text = self.edited(config, values)?;
+            let folder = path.parent().unwrap_or(&scratch.copies);
+            std::fs::create_dir_all(folder)
+                .and_then(|()| std::fs::write(&path, text))
+                .map_err(|source| ConfigurationError::Unwritable { path, source })?;
+        }
+        Ok(())
+    }
+
+    fn edited(
+        &self,
+        config: &ConfigTemplate,
+        values: &Parameters,
+    ) -> Result<String, ConfigurationError> {
+        let edits = config.edits(values);
+        match self.originals.get(&config.file) {
+            Some(original) => original.edited(&edits),
+            None => Original::load(&config.file, self.directory.as_deref())?.edited(&edits),
+        }
+    }
+
     /// True once a person asked to stop.
     pub fn cancelled(&self) -> bool {
         self.cancel.is_cancelled()
     }
 
-    /// The argument vector that an invocation would start.
+    /// The argument vector that an invocation would start, with the copies of configuration files left as
+    /// placeholders.
     pub fn argv(
         &self,
         command: &CommandTemplate,
         parameters: &Parameters,
         seed: u64,
-        scratch: &Path,
+        scratch: &Scratch,
     ) -> Vec<String> {
-        command.argv(&self.values(parameters, seed, scratch))
+        command.argv(&self.values(parameters, seed, scratch, &[]))
     }
 
     /// Looks for the program of `command` before anything is started.
@@ -104,7 +178,8 @@ impl Runner {
         command: &CommandTemplate,
         parameters: &Parameters,
     ) -> Result<(), RecordError> {
-        let values = self.values(parameters, 0, Path::new("."));
+        let nowhere = Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") };
+        let values = self.values(parameters, 0, &nowhere, &[]);
         let argv = command.argv(&values);
         let program = argv.first().map_or("", String::as_str);
         let directory = self.directory.as_deref();
@@ -116,16 +191,21 @@ impl Runner {
     /// # Errors
     /// Where it cannot be started or observed; how it ended is in the recording.
     pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, RecordError> {
-        let values = self.values(invocation.parameters, invocation.seed, &invocation.scratch);
+        let Invocation { command, parameters, seed, scratch, .. } = invocation;
+        let values = self.values(parameters, *seed, scratch, command.configs());
+        self.write_copies(command, &values, scratch).map_err(|error| RecordError::System {
+            what: "the target has no configuration",
+            source: std::io::Error::other(error),
+        })?;
         let (sampling, resources) = match invocation.observe {
             Observe::Stacks { rate_hz } => (Some(self.sampling(rate_hz)), Some(RESOURCE_INTERVAL)),
             Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
             Observe::Nothing => (None, None),
         };
         let request = Launch {
-            argv: invocation.command.argv(&values),
+            argv: command.argv(&values),
             directory: self.directory.clone(),
-            environment: invocation.command.environment(&values),
+            environment: command.environment(&values),
             stdout: with_ending(invocation.log, "out"),
             stderr: with_ending(invocation.log, "err"),
             timeout: Some(self.timeout),
@@ -145,12 +225,21 @@ impl Runner {
         Sampling { rate_hz, stack_bytes: STACK_BYTES, kernel: true, recorder: self.recorder }
     }
 
-    fn values(&self, parameters: &Parameters, seed: u64, scratch: &Path) -> Parameters {
+    fn values(
+        &self,
+        parameters: &Parameters,
+        seed: u64,
+        scratch: &Scratch,
+        configs: &[ConfigTemplate],
+    ) -> Parameters {
         let mut values = parameters.clone();
         let text = |path: &Path| Value::Text(path.to_string_lossy().into_owned());
         values.insert("seed".into(), Value::Integer(i64::try_from(seed).unwrap_or(i64::MAX)));
         values.insert("simprof".into(), text(&self.simprof));
-        values.insert("scratch".into(), text(scratch));
+        values.insert("scratch".into(), text(&scratch.work));
+        for config in configs {
+            values.insert(config.placeholder.clone(), text(&config.copy(&scratch.copies)));
+        }
         values
     }
 }

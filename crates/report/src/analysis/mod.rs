@@ -31,4 +31,4 @@ pub use steps::{
 
 pub(crate) use names::python_module;
 pub(crate) use origin::origins;
-pub(crate) use weights::{Groups, by_stack};
+pub(crate) use weights::{Groups, by_stack, share};

@@ -1,5 +1,6 @@
 //! One file for each thing that can be asked for.
 
+pub mod analyze;
 pub mod component;
 pub mod doctor;
 pub mod init;

@@ -17,13 +17,13 @@ use crate::cli::RunArgs;
 use crate::console::{self, say};
 use crate::exit::{Ended, Wrong, describe};
 use crate::failures;
-use crate::folder::{RunFolder, now_ms};
+use crate::folder::{RunFolder, Scratch, now_ms};
 use crate::phases;
 use crate::plan::{self, Plan, Request};
 use crate::progress::Progress;
 use crate::runner::{Runner, with_mend};
 use crate::session::{Evidence, Session};
-use crate::spec::{FILE_NAME, REFERENCE, Spec, Strictness, Target};
+use crate::spec::{Config, FILE_NAME, REFERENCE, Spec, Strictness, Target};
 
 /// File that joins the phases.
 const CROSS_REFERENCE: &str = "CROSS_REFERENCE.md";
@@ -46,10 +46,15 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     }
     let cancel = cancel_on_signals()?;
     build(&plan)?;
-    let runner = Runner::new(&plan.target, recorder, cancel)?;
+    let mut runner = Runner::new(&plan.target, recorder, cancel)?;
     find(&plan, &runner)?;
+    configure(&plan, &mut runner)?;
     let manifest = manifest(&plan, &runner)?;
     let folder = RunFolder::create(&arguments.output_dir, manifest)?;
+    for original in runner.originals() {
+        let name = phases::file_stem(&original.name().to_string_lossy());
+        folder.keep_configuration(&name, original.text())?;
+    }
     say(&format!("simprof: results go to {}", shown(folder.path()).display()));
     let mut session = Session {
         plan: &plan,
@@ -87,10 +92,13 @@ fn spec(arguments: &RunArgs) -> Result<(Spec, Strictness)> {
 /// A command that was typed need not use the parameters of a spec that is written for another: what it does
 /// not use is not swept.
 fn leave_out_unused(spec: &mut Spec) {
-    let Target { command, environment, .. } = &spec.target;
+    leave_out_unread(&mut spec.target);
+    let Target { command, environment, config, .. } = &spec.target;
+    let told = command.iter().chain(environment.values());
+    let texts: Vec<&String> = told.chain(config.iter().flat_map(Config::texts)).collect();
     let used = |name: &str| {
         let placeholder = format!("{{{name}}}");
-        command.iter().chain(environment.values()).any(|text| text.contains(&placeholder))
+        texts.iter().any(|text| text.contains(&placeholder))
     };
     let unused: Vec<String> = spec.parameters.keys().filter(|name| !used(name)).cloned().collect();
     if unused.is_empty() {
@@ -108,6 +116,20 @@ fn leave_out_unused(spec: &mut Spec) {
     spec.parameters
         .values_mut()
         .for_each(|parameter| parameter.with.retain(|name, _| !unused.contains(name)));
+}
+
+/// Nor need it read the configuration files of that spec.
+fn leave_out_unread(target: &mut Target) {
+    let told: Vec<&String> = target.command.iter().chain(target.environment.values()).collect();
+    let is_read = |config: &Config| config.is_reached(&target.config, &told);
+    let (read, unread): (Vec<_>, Vec<_>) = target.config.iter().cloned().partition(is_read);
+    for Config { file, placeholder, .. } in unread {
+        say(&format!(
+            "simprof: note: the command does not use {{{placeholder}}} of the spec, so nothing is set in {}",
+            file.display()
+        ));
+    }
+    target.config = read;
 }
 
 fn recorder(name: &str) -> Result<Recorder> {
@@ -175,6 +197,15 @@ fn find(plan: &Plan, runner: &Runner) -> Result<()> {
     found.map_err(|error| Wrong(with_mend(&error)).into())
 }
 
+/// Reads configuration files and tries what is to be set in them, for every point of the plan.
+fn configure(plan: &Plan, runner: &mut Runner) -> Result<()> {
+    for (command, parameters) in plan.points() {
+        runner.read_configuration(command)?;
+        runner.try_configuration(command, parameters)?;
+    }
+    Ok(())
+}
+
 /// Runs the build command of the spec, with its output shown.
 fn build(plan: &Plan) -> Result<()> {
     let Some((program, arguments)) = plan.target.build.split_first() else { return Ok(()) };
@@ -200,7 +231,7 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
     let record = |&phase: &Phase| {
         PhaseRecord::waiting(phase, plan.processes(phase), plan.estimate_s(phase).unwrap_or(0.0))
     };
-    let scratch = Path::new("{scratch}");
+    let scratch = Scratch { work: PathBuf::from("{scratch}"), copies: PathBuf::new() };
     Ok(Run {
         schema: RUN_SCHEMA.to_owned(),
         simprof_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -212,7 +243,7 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
         updated_ms: now_ms(),
         ended_ms: None,
         arguments: std::env::args().skip(1).collect(),
-        target: runner.argv(&plan.target.command, &plan.target.defaults, plan.seed, scratch),
+        target: runner.argv(&plan.target.command, &plan.target.defaults, plan.seed, &scratch),
         target_name: plan.target.name.clone(),
         seed: plan.seed,
         mode: plan.mode,

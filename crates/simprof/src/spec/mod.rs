@@ -1,5 +1,7 @@
 //! What a user says of a target: simprof.toml, read strictly.
 
+mod config;
+mod config_template;
 mod error;
 mod readiness;
 mod template;
@@ -10,9 +12,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use simprof_model::{Mode, Value};
 
+pub use config::Config;
+pub use config_template::ConfigTemplate;
 pub use error::{SpecError, did_you_mean, nearest};
 pub use readiness::Readiness;
-pub use template::{CommandTemplate, Strictness, TemplateError};
+pub use template::{CommandSource, CommandTemplate, Strictness, TemplateError};
 
 /// The spec of the reference simulation, written as a user would write one.
 pub const REFERENCE: &str = include_str!("reference.toml");
@@ -32,7 +36,7 @@ pub const FILE_NAME: &str = "simprof.toml";
 pub struct Spec {
     /// The program.
     pub target: Target,
-    /// What its command line takes, by the name of the placeholder.
+    /// What it takes by arguments, variables or configuration files, by the name of the placeholder.
     pub parameters: BTreeMap<String, Parameter>,
     /// Named groups of functions: globs over function, module and file.
     pub components: BTreeMap<String, Vec<String>>,
@@ -62,6 +66,9 @@ pub struct Target {
     pub directory: Option<PathBuf>,
     /// Added to the environment; values may hold placeholders.
     pub environment: BTreeMap<String, String>,
+    /// Configuration files that it reads: copies are edited for each process.
+    #[serde(deserialize_with = "config::one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<Config>,
     /// argv of a command that builds the program, run once before all else.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build: Vec<String>,
@@ -104,7 +111,7 @@ impl StepSource {
     }
 }
 
-/// A parameter of the command line.
+/// A parameter of the target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameter {
@@ -180,6 +187,16 @@ pub struct Benchmark {
     pub operation: String,
     /// argv, with placeholders named by `baseline`.
     pub command: Vec<String>,
+    /// Added to the environment; values may hold placeholders.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Configuration files that it reads: copies are edited for each process.
+    #[serde(
+        default,
+        deserialize_with = "config::one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub config: Vec<Config>,
     /// Parameters and the values they have where they are not varied.
     pub baseline: BTreeMap<String, Value>,
     /// Sizes to vary, one at a time: laws are fitted over them.

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use simprof_model::Value;
 
+use super::config::Config;
+use super::config_template::ConfigTemplate;
 use super::error::{did_you_mean, nearest};
+use crate::configuration::EditError;
 
 /// What to do with a placeholder that names no parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,37 @@ pub enum TemplateError {
         text: String,
         /// The nearest that exists.
         hint: Option<String>,
+    },
+    /// A configuration file whose name tells no format.
+    #[error("{0}")]
+    Format(String),
+    /// A path to a key of a configuration file that is none.
+    #[error(transparent)]
+    Path(#[from] EditError),
+    /// A configuration file that would be copied as it is.
+    #[error("nothing is set; give `set` or `add`, or name the file itself in the command")]
+    NothingSet,
+    /// A key with two values.
+    #[error("`{path}` is set twice")]
+    SetTwice {
+        /// The path of the key.
+        path: String,
+    },
+    /// A placeholder of a configuration file that means something else, or nothing.
+    #[error(
+        "`{name}` cannot be its placeholder, since something else has that name or it is none; give `placeholder` another"
+    )]
+    TakenPlaceholder {
+        /// As written.
+        name: String,
+    },
+    /// A configuration file whose copy nobody is told of.
+    #[error(
+        "neither the command nor the environment has `{{{name}}}`, which stands for the path of the edited copy, so what is set would change nothing; put it where the program is told of the file"
+    )]
+    UnusedCopy {
+        /// Its placeholder.
+        name: String,
     },
     /// `{` without `}`.
     #[error("`{text}` has a `{{` without a `}}`{}", braces())]
@@ -93,6 +127,16 @@ impl Text {
         })
     }
 
+    /// The placeholder that is all of the text, where it is one.
+    pub fn sole_placeholder(&self) -> Option<&str> {
+        let mut pieces =
+            self.0.iter().filter(|piece| !matches!(piece, Piece::Plain(text) if text.is_empty()));
+        match (pieces.next(), pieces.next()) {
+            (Some(Piece::Placeholder(name)), None) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The text with every placeholder replaced by its value.
     pub fn fill(&self, values: &BTreeMap<String, Value>) -> String {
         let value = |name: &String| {
@@ -129,36 +173,66 @@ fn placeholder<'a>(
     }
 }
 
-/// A command with placeholders in its arguments and environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A command with placeholders in its arguments, its environment and the configuration files that it reads.
+#[derive(Debug, Clone, PartialEq)]
 pub struct CommandTemplate {
     argv: Vec<Text>,
     environment: BTreeMap<String, Text>,
+    configs: Vec<ConfigTemplate>,
+}
+
+/// What the spec says of a command.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandSource<'a> {
+    /// argv.
+    pub argv: &'a [String],
+    /// Variables.
+    pub environment: &'a BTreeMap<String, String>,
+    /// Configuration files.
+    pub configs: &'a [Config],
 }
 
 impl CommandTemplate {
-    /// Reads a command.
+    /// Reads a command; `known` are the names that placeholders may have beside those of its configuration files.
     ///
     /// # Errors
-    /// As [`Text::parse`].
+    /// The key (`command`, `environment.NAME`, `config FILE`) and what is wrong there: as [`Text::parse`] and
+    /// [`ConfigTemplate::parse`].
     pub fn parse(
-        argv: &[String],
-        environment: &BTreeMap<String, String>,
+        source: CommandSource<'_>,
         known: &[&str],
         strictness: Strictness,
-    ) -> Result<Self, TemplateError> {
-        let text = |text: &String| Text::parse(text, known, strictness);
-        let argv = argv.iter().map(text).collect::<Result<_, _>>()?;
-        let environment = environment
+    ) -> Result<Self, (String, TemplateError)> {
+        let taken = known;
+        let copies = source.configs.iter().map(|config| config.placeholder.as_str());
+        let known: Vec<&str> = known.iter().copied().chain(copies).collect();
+        let text = |key: String, text: &String| {
+            Text::parse(text, &known, strictness).map_err(|error| (key, error))
+        };
+        let argv = source.argv.iter().map(|argument| text("command".into(), argument));
+        let environment = source
+            .environment
             .iter()
-            .map(|(name, value)| Ok((name.clone(), text(value)?)))
-            .collect::<Result<_, TemplateError>>()?;
-        Ok(Self { argv, environment })
+            .map(|(name, value)| Ok((name.clone(), text(format!("environment.{name}"), value)?)));
+        let configs = source.configs.iter().map(|config| {
+            check_copy(config, source, taken)
+                .and_then(|()| ConfigTemplate::parse(config, &known))
+                .map_err(|error| (format!("config {}", config.file.display()), error))
+        });
+        // The files first: a placeholder of theirs that is wrong makes those of the command wrong too.
+        let configs = configs.collect::<Result<_, _>>()?;
+        Ok(Self {
+            argv: argv.collect::<Result<_, _>>()?,
+            environment: environment.collect::<Result<_, _>>()?,
+            configs,
+        })
     }
 
     /// Names of all its placeholders.
     pub fn placeholders(&self) -> BTreeSet<&str> {
-        self.argv.iter().chain(self.environment.values()).flat_map(Text::placeholders).collect()
+        let texts = self.argv.iter().chain(self.environment.values());
+        let configs = self.configs.iter().flat_map(ConfigTemplate::placeholders);
+        texts.flat_map(Text::placeholders).chain(configs).collect()
     }
 
     /// argv with the placeholders filled in.
@@ -170,6 +244,31 @@ impl CommandTemplate {
     pub fn environment(&self, values: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
         self.environment.iter().map(|(name, text)| (name.clone(), text.fill(values))).collect()
     }
+
+    /// The configuration files that it reads.
+    pub fn configs(&self) -> &[ConfigTemplate] {
+        &self.configs
+    }
+}
+
+/// Each copy has a placeholder of its own, and somebody is told of it.
+fn check_copy(
+    config: &Config,
+    source: CommandSource<'_>,
+    taken: &[&str],
+) -> Result<(), TemplateError> {
+    let name = config.placeholder.clone();
+    let alike = source.configs.iter().filter(|other| other.placeholder == name).count();
+    if alike > 1
+        || taken.contains(&name.as_str())
+        || name.is_empty()
+        || name.contains(['{', '}', '/'])
+    {
+        return Err(TemplateError::TakenPlaceholder { name });
+    }
+    let told: Vec<&String> = source.argv.iter().chain(source.environment.values()).collect();
+    let reached = config.is_reached(source.configs, &told);
+    if reached { Ok(()) } else { Err(TemplateError::UnusedCopy { name }) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod analyze;
+mod config;
 mod habits;
 mod hostile;
 mod interrupts;

@@ -3,13 +3,15 @@
 mod place;
 mod processes;
 mod programs;
+mod python;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub use place::{Done, Place, Started};
 pub use processes::{is_root, with_mark};
-pub use programs::{c_program, marked_line, rust_program, stripped};
+pub use programs::{c_program, marked_line, rust_program, source, stripped};
+pub use python::{python, pythons};
 use serde_json::Value;
 
 /// Whatever is waited for comes sooner than this on any machine.

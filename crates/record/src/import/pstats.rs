@@ -1,0 +1,273 @@
+//! Call profiles as Python's `cProfile` and `profile` dump them for `pstats`.
+//!
+//! A dictionary of `(file, line, name)` to `(primitive calls, calls, self, cumulative, callers)`, the last one of
+//! the same keys to `(calls, primitive calls, self, cumulative)` by `cProfile` and to a number of calls by `profile`.
+//! `profile` has code in place of the name of what it was asked to run, and no file for functions written in C.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use simprof_model::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller, StringId};
+
+use super::marshal::{self, Value};
+use super::{Imported, Malformed};
+
+/// A caller takes at least this many bytes of a file: two references of five.
+const SHORTEST_CALLER: usize = 10;
+
+/// Longer text, of which no path or name is, is cut, so that a table of it cannot grow without bounds.
+const LONGEST_TEXT: usize = 1024;
+
+/// Whether it begins as a dictionary whose first key is a tuple, or as an empty one.
+pub(super) fn recognises(bytes: &[u8]) -> bool {
+    matches!(bytes, [first, key, ..] if first & 0x7f == b'{' && matches!(key & 0x7f, b'(' | b')' | b'0'))
+}
+
+/// Reads a dump.
+pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
+    let Value::Table(entries) = marshal::read(bytes)? else {
+        return Err("it is no dictionary of functions".to_owned());
+    };
+    if entries.is_empty() {
+        return Err("it holds no function: nothing ran while the profiler was on".to_owned());
+    }
+    let mut reader = Reader::new(bytes.len() / SHORTEST_CALLER);
+    for (key, value) in entries.iter() {
+        reader.function(key, value)?;
+    }
+    for (index, (_, value)) in entries.iter().enumerate() {
+        reader.callers(index, value)?;
+    }
+    Ok(Imported::Calls(reader.profile))
+}
+
+type Key = (StringId, u32, StringId);
+
+struct Reader {
+    profile: CallProfile,
+    strings: HashMap<Rc<str>, StringId>,
+    functions: HashMap<Key, CalledId>,
+    /// Callers that the size of the file leaves room for: one table of callers may be shared by all functions.
+    callers_left: usize,
+}
+
+impl Reader {
+    fn new(callers_left: usize) -> Self {
+        let (strings, functions) = (HashMap::new(), HashMap::new());
+        Self { profile: CallProfile::default(), strings, functions, callers_left }
+    }
+
+    fn function(&mut self, key: &Value, value: &Value) -> Result<(), Malformed> {
+        let (file, line, name) = self.key(key)?;
+        let [primitive_calls, calls, self_s, cumulative_s, _] = fields(value)?;
+        let position =
+            u32::try_from(self.profile.functions.len()).map_err(|_| "it is too large")?;
+        if self.functions.insert((file, line, name), CalledId(position)).is_some() {
+            return Err("it has a function twice".to_owned());
+        }
+        self.profile.functions.push(CalledFunction {
+            file,
+            line,
+            name,
+            primitive_calls: count(primitive_calls)?,
+            calls: count(calls)?,
+            self_s: seconds(self_s)?,
+            cumulative_s: seconds(cumulative_s)?,
+            callers: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Callers that are no function of the profile stand for its outside and are left out.
+    fn callers(&mut self, index: usize, value: &Value) -> Result<(), Malformed> {
+        let [.., callers] = fields::<5>(value)?;
+        let Value::Table(entries) = callers else {
+            return Err("the callers of a function are no dictionary".to_owned());
+        };
+        let left = self.callers_left.checked_sub(entries.len());
+        self.callers_left = left.ok_or("it names more callers than it has room for")?;
+        let mut callers = Vec::new();
+        for (key, value) in entries.iter() {
+            let key = self.key(key)?;
+            if let Some(&function) = self.functions.get(&key) {
+                callers.push(caller(function, value)?);
+            }
+        }
+        callers.sort_by_key(|caller| (std::cmp::Reverse(caller.calls), caller.function));
+        self.profile.functions[index].callers = callers;
+        Ok(())
+    }
+
+    fn key(&mut self, key: &Value) -> Result<Key, Malformed> {
+        let [Value::Text(file), Value::Int(line), Value::Text(name)] = fields::<3>(key)? else {
+            return Err("a function is not named by file, line and name".to_owned());
+        };
+        // Code that was made at run time may have any line.
+        let line = u32::try_from(*line).unwrap_or(0);
+        let built_in: Rc<str> = BUILT_IN_FILE.into();
+        let file = if file.is_empty() && line == 0 { &built_in } else { file };
+        Ok((self.string(file), line, self.string(name)))
+    }
+
+    fn string(&mut self, text: &Rc<str>) -> StringId {
+        if let Some(&id) = self.strings.get(text) {
+            return id;
+        }
+        let strings = &mut self.profile.strings;
+        let id = StringId(u32::try_from(strings.len()).expect("a string takes bytes of a file"));
+        strings.push(shortened(text));
+        self.strings.insert(text.clone(), id);
+        id
+    }
+}
+
+fn shortened(text: &str) -> String {
+    if text.len() <= LONGEST_TEXT {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+fn fields<const N: usize>(value: &Value) -> Result<&[Value; N], Malformed> {
+    let fields = if let Value::Sequence(values) = value { values.first_chunk() } else { None };
+    fields.ok_or_else(|| format!("an entry has not the {N} fields of a profile"))
+}
+
+fn caller(function: CalledId, value: &Value) -> Result<Caller, Malformed> {
+    if let Value::Int(_) = value {
+        let calls = count(value)?;
+        let (self_s, cumulative_s) = (None, None);
+        return Ok(Caller { function, primitive_calls: calls, calls, self_s, cumulative_s });
+    }
+    let [calls, primitive_calls, self_s, cumulative_s] = fields(value)?;
+    Ok(Caller {
+        function,
+        primitive_calls: count(primitive_calls)?,
+        calls: count(calls)?,
+        self_s: Some(seconds(self_s)?),
+        cumulative_s: Some(seconds(cumulative_s)?),
+    })
+}
+
+fn count(value: &Value) -> Result<u64, Malformed> {
+    let count = if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None };
+    count.ok_or_else(|| "a number of calls is none".to_owned())
+}
+
+/// A time; below 0 where the tracer took more off for itself than there was.
+fn seconds(value: &Value) -> Result<f64, Malformed> {
+    match value {
+        Value::Float(seconds) if seconds.is_finite() => Ok(*seconds),
+        Value::Int(seconds) => Ok(*seconds as f64),
+        _ => Err("a time is no number".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `{("m.py", 3, "f"): (1, 5, 0.25, 0.5, {CALLER})}`, text by version 4.
+    fn dump(callers: &[u8]) -> Vec<u8> {
+        let entry = b"{)\x03z\x04m.pyi\x03\x00\x00\x00z\x01f)\x05\
+            i\x01\x00\x00\x00i\x05\x00\x00\x00f\x040.25f\x030.5{";
+        [entry, callers, b"00"].concat()
+    }
+
+    fn functions(bytes: &[u8]) -> Vec<CalledFunction> {
+        match read(bytes) {
+            Ok(Imported::Calls(profile)) => profile.functions,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_kinds_of_callers_are_read() {
+        let [function] = &functions(&dump(b""))[..] else { panic!("one function") };
+        assert_eq!((function.line, function.primitive_calls, function.calls), (3, 1, 5));
+        assert_eq!((function.self_s, function.cumulative_s), (0.25, 0.5));
+        let key = b")\x03z\x04m.pyi\x03\x00\x00\x00z\x01f";
+        let counted = functions(&dump(&[&key[..], b"i\x04\x00\x00\x00"].concat()));
+        assert_eq!((counted[0].callers[0].calls, counted[0].callers[0].self_s), (4, None));
+        let timed = b")\x04i\x04\x00\x00\x00i\x02\x00\x00\x00f\x030.1f\x030.2";
+        let timed = functions(&dump(&[&key[..], timed].concat()));
+        let caller = &timed[0].callers[0];
+        assert_eq!((caller.calls, caller.primitive_calls), (4, 2), "calls come first there");
+        assert_eq!((caller.self_s, caller.cumulative_s), (Some(0.1), Some(0.2)));
+        let root = b")\x03z\x07profilei\x00\x00\x00\x00z\x08profileri\x01\x00\x00\x00";
+        assert_eq!(functions(&dump(root))[0].callers, [], "the profiler itself is outside");
+    }
+
+    #[test]
+    fn what_is_no_dump_is_refused() {
+        for (bytes, words) in [
+            (&b"{0"[..], "no function"),
+            (b"{)\x000", "ends early"),
+            (b"{)\x00N0", "3 fields"),
+            (b"{)\x03NNNN0", "named by file"),
+            (b"{)\x03z\x01mi\x01\x00\x00\x00z\x01f)\x01N0", "5 fields"),
+            (b"{)\x03z\x01mi\x01\x00\x00\x00z\x01f)\x05NNNNN0", "number of calls"),
+            (&dump(b"i\x01\x00\x00\x00N"), "3 fields"),
+        ] {
+            let reason = read(bytes).expect_err("refused");
+            assert!(reason.contains(words), "{words}: {reason}");
+        }
+        let nan = dump(b"").iter().position(|&byte| byte == b'f').expect("a time");
+        let mut bytes = dump(b"");
+        bytes.splice(nan.., *b"f\x03nanf\x030.5{00");
+        assert!(read(&bytes).is_err());
+    }
+
+    /// One table of callers that all functions refer to: quadratic, were it followed.
+    #[test]
+    fn shared_callers_cannot_grow_without_bounds() {
+        let number = |n: u32| [&b"i"[..], &n.to_le_bytes()].concat();
+        let key = |n: u32| [&b")\x03z\x01m"[..], &number(n), b"z\x01f"].concat();
+        let mut bytes = b"{".to_vec();
+        for n in 0..1000 {
+            bytes.extend([&key(n)[..], b")\x05", &number(1), &number(1), b"f\x010f\x010"].concat());
+            if n == 0 {
+                bytes.extend(b"\xfb");
+                (0..1000).for_each(|n| bytes.extend([key(n), number(1)].concat()));
+                bytes.extend(b"0");
+            } else {
+                bytes.extend(b"r\x00\x00\x00\x00");
+            }
+        }
+        bytes.extend(b"0");
+        assert!(read(&bytes).expect_err("too many").contains("more callers"));
+    }
+
+    #[test]
+    fn long_text_is_cut_at_a_character() {
+        let text = "é".repeat(5000);
+        let cut = shortened(&text);
+        assert!(cut.len() <= LONGEST_TEXT + 3 && cut.ends_with("é…"), "{}", cut.len());
+        assert_eq!(shortened("short"), "short");
+    }
+
+    proptest! {
+        /// A good file with bytes changed, or cut off: no panic, and no more entries than there are bytes for.
+        #[test]
+        fn damaged_dumps_are_bounded(
+            changes in prop::collection::vec((0_usize..120, any::<u8>()), 0..4),
+            length in 0_usize..200,
+        ) {
+            let key = b")\x03z\x04m.pyi\x03\x00\x00\x00z\x01fi\x04\x00\x00\x00";
+            let mut bytes = dump(key);
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            bytes.truncate(length);
+            if let Ok(Imported::Calls(profile)) = read(&bytes) {
+                let callers: usize = profile.functions.iter().map(|f| f.callers.len()).sum();
+                prop_assert!(profile.functions.len() + callers <= bytes.len());
+                prop_assert!(profile.strings.iter().map(String::len).sum::<usize>() <= 3 * bytes.len());
+            }
+        }
+    }
+}

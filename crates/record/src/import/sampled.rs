@@ -1,0 +1,124 @@
+//! What readers of sampled stacks share: what a frame is, from what others wrote of it.
+
+use simprof_model::{
+    Frame, FrameId, Function, FunctionKind, Profile, ProfileBuilder, StackId, StackSample,
+    ThreadId, WeightKind,
+};
+
+use super::Malformed;
+
+/// A profile that is being read; the sum of its weights stays within 64 bits.
+pub(super) struct Stacks {
+    pub(super) builder: ProfileBuilder,
+    total: u64,
+}
+
+impl Stacks {
+    pub(super) fn new(weight: WeightKind) -> Self {
+        Self { builder: ProfileBuilder::new(weight), total: 0 }
+    }
+
+    pub(super) fn sample(
+        &mut self,
+        thread: ThreadId,
+        stack: Option<StackId>,
+        weight: u64,
+    ) -> Result<(), Malformed> {
+        let total = self.total.checked_add(weight);
+        self.total = total.ok_or("its weights sum to more than 64 bits can hold")?;
+        self.builder.sample(StackSample { time_ns: 0, thread, stack, weight });
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Profile {
+        self.builder.finish()
+    }
+}
+
+/// What a file tells of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told<'a> {
+    pub(super) name: &'a str,
+    pub(super) file: Option<&'a str>,
+    /// Of the code that was executing, or of the function: formats do not say which.
+    pub(super) line: Option<u32>,
+}
+
+impl<'a> Told<'a> {
+    /// From `name (file:line)`, as recorders of Python write, or from a name alone.
+    pub(super) fn from_text(text: &'a str) -> Self {
+        let name = Told { name: text, file: None, line: None };
+        let Some((before, place)) = text.strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("))
+        else {
+            return name;
+        };
+        match place.rsplit_once(':').map(|(file, line)| (file, line.parse())) {
+            Some((file, Ok(line))) => Told { name: before, file: Some(file), line: Some(line) },
+            _ if is_python(place) => Told { name: before, file: Some(place), line: None },
+            _ => name,
+        }
+    }
+
+    /// Which world it is of, and the name without the mark that tells it.
+    fn kind(&self) -> (FunctionKind, &'a str) {
+        if self.file.is_some_and(is_python) {
+            return (FunctionKind::Python, self.name);
+        }
+        if let Some(name) = self.name.strip_suffix("_[k]") {
+            return (FunctionKind::Kernel, name);
+        }
+        let name = ["_[i]", "_[j]"].iter().find_map(|mark| self.name.strip_suffix(mark));
+        match name {
+            None if self.name == "[unknown]" => (FunctionKind::Unsymbolised, self.name),
+            name => (FunctionKind::Native, name.unwrap_or(self.name)),
+        }
+    }
+
+    /// The frame of a profile.
+    pub(super) fn frame(&self, builder: &mut ProfileBuilder) -> FrameId {
+        let (kind, name) = self.kind();
+        let (name, file) = (builder.string(name), self.file.map(|file| builder.string(file)));
+        let function = builder.function(Function { name, module: None, file, line: None, kind });
+        builder.frame(Frame { function, line: self.line, file, address: 0, inlined: false })
+    }
+}
+
+fn is_python(file: &str) -> bool {
+    file.ends_with(".py") || file.starts_with('<')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_as_others_write_them() {
+        for (text, name, file, line, kind) in [
+            ("main", "main", None, None, FunctionKind::Native),
+            (
+                "step (sim/model.py:12)",
+                "step",
+                Some("sim/model.py"),
+                Some(12),
+                FunctionKind::Python,
+            ),
+            ("step (sim/model.py)", "step", Some("sim/model.py"), None, FunctionKind::Python),
+            (
+                "<module> (<frozen runpy>:1)",
+                "<module>",
+                Some("<frozen runpy>"),
+                Some(1),
+                FunctionKind::Python,
+            ),
+            ("f (int)", "f (int)", None, None, FunctionKind::Native),
+            ("f (a.c:3)", "f", Some("a.c"), Some(3), FunctionKind::Native),
+            ("read_[k]", "read", None, None, FunctionKind::Kernel),
+            ("g_[i]", "g", None, None, FunctionKind::Native),
+            ("[unknown]", "[unknown]", None, None, FunctionKind::Unsymbolised),
+        ] {
+            let told = Told::from_text(text);
+            assert_eq!((told.file, told.line), (file, line), "{text}");
+            assert_eq!(told.kind(), (kind, name), "{text}");
+        }
+    }
+}

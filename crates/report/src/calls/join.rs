@@ -1,0 +1,302 @@
+//! Exact calls beside sampled times, function by function, and where the tracer's times mislead.
+
+use std::collections::HashMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use simprof_model::{CallProfile, CalledFunction, FunctionId, FunctionKind, Profile};
+use simprof_stats::binomial_interval;
+
+use super::analysis::name;
+use super::charge::charge;
+use super::modules::{Modules, slashes};
+use crate::analysis::by_stack;
+
+/// Shares that differ by more than this are distorted, where chance does not explain it.
+const DISTORTION: f64 = 1.5;
+
+/// How sure all distortions of a profile together are.
+const CONFIDENCE: f64 = 0.95;
+
+/// One traced function beside its samples. The time of functions written in C is that of the Python function which
+/// called them, on both sides; shares are 0 to 1 of all time in Python functions so counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Joined {
+    /// Its name as sampled, with module and class; by module and name alone where no sample saw it.
+    pub function: String,
+    /// Source file as the traced program named it.
+    pub file: String,
+    /// First line of its definition.
+    pub line: u32,
+    /// All calls, exactly.
+    pub calls: u64,
+    /// Calls made while no other call of it was on the stack.
+    pub primitive_calls: u64,
+    /// Share of the traced time in it and the functions written in C that it called.
+    pub traced_share: f64,
+    /// Share of the sampled weight in it and the native functions beneath it.
+    pub sampled_share: f64,
+    /// 95 % interval of `sampled_share`, by the number of samples.
+    pub sampled_interval: [f64; 2],
+    /// Samples in which it was the innermost Python function.
+    pub samples: u64,
+    /// `traced_share` by `sampled_share`; none where no sample saw it.
+    pub distortion: Option<f64>,
+    /// Whether the shares differ by more than 1.5 times, and by more than chance explains: of all functions of a
+    /// profile together, one is called distorted by mistake in one profile of twenty.
+    pub distorted: bool,
+    /// Entries of the sampled profile's table that it is; empty where no sample saw it.
+    #[serde(skip)]
+    pub ids: Vec<FunctionId>,
+}
+
+/// Every traced Python function beside its samples, by the larger of its shares. A function is the same where its
+/// first line and the last part of its name are, and its file: one path may be the end of the other, as where the
+/// program was started by a relative path. Where that leaves a choice, nothing is joined.
+///
+/// Both profiles should be of the same work. The tracer's clock is the wall clock by default and the sampler's that
+/// of the CPU: a program that waits differs for that alone.
+pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
+    let is_python: Vec<bool> = traced.functions.iter().map(|f| !traced.is_built_in(f)).collect();
+    let times = charge(traced, &is_python);
+    let all_s: f64 = times.iter().sum();
+    let index = Index::new(sampled);
+    let tallies = tally(sampled);
+    let modules = Modules::new(traced, &|_| false);
+    let join_one = |(function, &time_s): (&CalledFunction, &f64)| {
+        let ids = index.find(traced, function);
+        let own = ids.iter().fold(Tally::default(), |sum, id| sum.plus(tallies.of[id.index()]));
+        let shown = ids.first().map(|&id| sampled.function_name(id).to_owned());
+        let share = if all_s > 0.0 { time_s / all_s } else { 0.0 };
+        Joined {
+            function: shown
+                .unwrap_or_else(|| name(traced, function, &modules.name(traced.file(function)))),
+            file: traced.file(function).to_owned(),
+            line: function.line,
+            calls: function.calls,
+            primitive_calls: function.primitive_calls,
+            traced_share: share,
+            sampled_share: crate::analysis::share(own.weight, tallies.all.weight),
+            sampled_interval: interval(own.samples, tallies.all.samples, CONFIDENCE),
+            samples: own.samples,
+            distortion: None,
+            distorted: false,
+            ids,
+        }
+    };
+    let pairs = traced.functions.iter().zip(&times);
+    let python = pairs.zip(&is_python).filter(|(_, is_python)| **is_python).map(|(pair, _)| pair);
+    let mut joined: Vec<Joined> = python.map(join_one).collect();
+    let of_each = 1.0 - (1.0 - CONFIDENCE) / joined.len().max(1) as f64;
+    for row in &mut joined {
+        judge(row, tallies.all.samples, of_each);
+    }
+    let larger = |row: &Joined| row.traced_share.max(row.sampled_share);
+    joined
+        .sort_by(|a, b| larger(b).total_cmp(&larger(a)).then_with(|| a.function.cmp(&b.function)));
+    joined
+}
+
+/// Tells a distortion from chance (Bonferroni 1936 over all functions).
+fn judge(row: &mut Joined, samples: u64, confidence: f64) {
+    if row.sampled_share > 0.0 {
+        row.distortion = Some(row.traced_share / row.sampled_share);
+    }
+    let ratio = row.distortion.unwrap_or(if row.traced_share > 0.0 { f64::INFINITY } else { 1.0 });
+    if !(1.0 / DISTORTION..=DISTORTION).contains(&ratio) {
+        let [low, high] = interval(row.samples, samples, confidence);
+        row.distorted = row.traced_share < low || row.traced_share > high;
+    }
+}
+
+fn interval(samples: u64, of: u64, confidence: f64) -> [f64; 2] {
+    let interval = binomial_interval(samples, of, confidence);
+    let interval = interval.expect("a part is no more than the whole, and the confidence is one");
+    [interval.lo, interval.hi]
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    weight: u64,
+    samples: u64,
+}
+
+impl Tally {
+    fn plus(self, other: Self) -> Self {
+        Self { weight: self.weight + other.weight, samples: self.samples + other.samples }
+    }
+}
+
+/// Weight of each function as the innermost Python function of a stack, and of all of them.
+struct Tallies {
+    of: Vec<Tally>,
+    all: Tally,
+}
+
+fn tally(profile: &Profile) -> Tallies {
+    let mut tallies =
+        Tallies { of: vec![Tally::default(); profile.functions.len()], all: Tally::default() };
+    for entry in by_stack(profile) {
+        let mut functions =
+            profile.frames_from_leaf(entry.stack).map(|frame| profile.frame(frame).function);
+        let is_python = |id: &FunctionId| profile.function(*id).kind == FunctionKind::Python;
+        if let Some(innermost) = functions.find(is_python) {
+            let more = Tally { weight: entry.weight, samples: entry.samples };
+            tallies.of[innermost.index()] = tallies.of[innermost.index()].plus(more);
+            tallies.all = tallies.all.plus(more);
+        }
+    }
+    tallies
+}
+
+/// The Python functions of a sampled profile by first line and last part of the name.
+struct Index<'a> {
+    profile: &'a Profile,
+    functions: HashMap<(u32, &'a str), Vec<FunctionId>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(profile: &'a Profile) -> Self {
+        let mut functions: HashMap<_, Vec<FunctionId>> = HashMap::new();
+        for (id, function) in (0..).map(FunctionId).zip(&profile.functions) {
+            let line = function.line.filter(|_| function.kind == FunctionKind::Python);
+            if let Some(line) = line {
+                let name = profile.string(function.name);
+                let last = name.rsplit('.').next().unwrap_or(name);
+                functions.entry((line, last)).or_default().push(id);
+            }
+        }
+        Self { profile, functions }
+    }
+
+    fn find(&self, traced: &CallProfile, function: &CalledFunction) -> Vec<FunctionId> {
+        let file = &slashes(traced.file(function));
+        let named = self.functions.get(&(function.line, traced.name(function)));
+        let named = named.map_or(&[][..], Vec::as_slice);
+        let of_file = |test: &dyn Fn(&str) -> bool| -> Vec<FunctionId> {
+            let found = |id: &FunctionId| self.profile.function_file(*id).is_some_and(test);
+            named.iter().copied().filter(found).collect()
+        };
+        let same = of_file(&|other| other == file);
+        if !same.is_empty() {
+            return same;
+        }
+        let alike = of_file(&|other| is_end(file, other) || is_end(other, file));
+        let files = alike.iter().map(|&id| self.profile.function_file(id));
+        let one = files.collect::<std::collections::HashSet<_>>().len() == 1;
+        if one { alike } else { Vec::new() }
+    }
+}
+
+/// Whether `end` is the end of a path, by whole names.
+fn is_end(end: &str, path: &str) -> bool {
+    let end = end.trim_start_matches("./");
+    !end.is_empty() && path.strip_suffix(end).is_some_and(|rest| rest.ends_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::{Frame, Function, ProfileBuilder, StackSample, WeightKind};
+
+    use super::*;
+    use crate::testing::calls::{Calls, call};
+
+    /// Samples of stacks of `file:line:name`, or of a native function by its name alone.
+    fn sampled(stacks: &[(&str, u64)]) -> Profile {
+        let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
+        let thread = builder.thread(1, 1, "");
+        for &(text, samples) in stacks {
+            let mut stack = None;
+            for text in text.split(" > ") {
+                let parts: Vec<&str> = text.split(':').collect();
+                let (name, file, line, kind) = match parts[..] {
+                    [file, line, name] => {
+                        (name, Some(file), line.parse().ok(), FunctionKind::Python)
+                    }
+                    _ => (text, None, None, FunctionKind::Native),
+                };
+                let (name, file) = (builder.string(name), file.map(|file| builder.string(file)));
+                let function = Function { name, module: None, file, line, kind };
+                let function = builder.function(function);
+                let (line, address, inlined) = (None, 0, false);
+                let frame = builder.frame(Frame { function, line, file, address, inlined });
+                stack = Some(builder.child(stack, frame));
+            }
+            for _ in 0..samples {
+                builder.sample(StackSample { time_ns: 0, thread, stack, weight: 1000 });
+            }
+        }
+        builder.finish()
+    }
+
+    fn traced() -> CallProfile {
+        Calls::new()
+            .function("sim.py:main", 1, 0.1, 10.0, &[])
+            .function("sim.py:tiny", 1_000_000, 5.0, 5.0, &[call("main", 1_000_000, 5.0, 5.0)])
+            .function("sim.py:heavy", 10, 1.0, 4.9, &[call("main", 10, 1.0, 4.9)])
+            .function("<built-in method dot>", 10, 3.9, 3.9, &[call("heavy", 10, 3.9, 3.9)])
+            .finish()
+    }
+
+    #[test]
+    fn built_in_time_is_its_callers_on_both_sides() {
+        let sampled = sampled(&[
+            ("_start > /w/sim.py:1:sim.main > /w/sim.py:3:sim.heavy > dgemm > kernel", 800),
+            ("_start > /w/sim.py:1:sim.main > /w/sim.py:2:sim.tiny", 190),
+            ("_start > /w/sim.py:1:sim.main", 10),
+            ("_start > dl_main", 500),
+        ]);
+        let joined = join(&traced(), &sampled);
+        let rows: Vec<_> = joined
+            .iter()
+            .map(|row| (&*row.function, row.calls, row.samples, row.distorted))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("sim.heavy", 10, 800, true),
+                ("sim.tiny", 1_000_000, 190, true),
+                ("sim.main", 1, 10, false),
+            ]
+        );
+        assert!((joined[0].traced_share - 0.49).abs() < 1e-9);
+        assert!((joined[0].sampled_share - 0.8).abs() < 1e-9);
+        assert!((joined[1].distortion.expect("sampled") - 0.5 / 0.19).abs() < 1e-9);
+        let [low, high] = joined[0].sampled_interval;
+        assert!(low < 0.8 && 0.8 < high && high - low < 0.06, "{low} {high}");
+        assert_eq!(joined[0].ids.len(), 1);
+    }
+
+    #[test]
+    fn chance_is_no_distortion() {
+        let few = sampled(&[("sim.py:3:heavy", 3), ("sim.py:2:tiny", 1)]);
+        assert!(join(&traced(), &few).iter().all(|row| !row.distorted));
+        let none = join(&traced(), &sampled(&[]));
+        assert!(none.iter().all(|row| !row.distorted && row.distortion.is_none()), "{none:?}");
+        assert_eq!(none.len(), 3);
+    }
+
+    #[test]
+    fn a_function_that_no_sample_saw_may_be_distorted() {
+        let joined = join(&traced(), &sampled(&[("sim.py:3:heavy", 1000)]));
+        let tiny = joined.iter().find(|row| row.function == "sim.tiny").expect("it was traced");
+        assert!(tiny.distorted && tiny.distortion.is_none(), "{tiny:?}");
+        assert!(tiny.ids.is_empty());
+    }
+
+    #[test]
+    fn what_could_be_either_is_neither() {
+        let sampled = sampled(&[
+            ("/a/sim.py:3:a.heavy", 5),
+            ("/b/sim.py:3:b.heavy", 5),
+            ("/a/xsim.py:2:tiny", 5),
+            ("/a/sim.py:1:M.main", 5),
+        ]);
+        let joined = join(&traced(), &sampled);
+        let samples = |name: &str| {
+            let row = joined.iter().find(|row| row.function.ends_with(name));
+            row.expect("it was traced").samples
+        };
+        assert_eq!((samples("heavy"), samples("tiny"), samples("main")), (0, 0, 5));
+    }
+}

@@ -1,0 +1,147 @@
+//! What calls say, as text for a terminal.
+
+use super::analysis::{CallAnalysis, CallCost};
+use crate::columns::{columns, one_line};
+use crate::format::{count, duration_ns, ratio, share};
+use crate::markdown::Align::{Left, Right};
+use crate::stacks::more;
+
+/// The analysis for a person to read; at most `top` rows of each table. `title` names the file.
+pub fn describe(analysis: &CallAnalysis, title: &str, top: usize) -> String {
+    let mut by_cumulative: Vec<&CallCost> = analysis.functions.iter().collect();
+    by_cumulative.sort_by(|a, b| b.cumulative_s.total_cmp(&a.cumulative_s));
+    let by_self: Vec<&CallCost> = analysis.functions.iter().collect();
+    [
+        head(analysis, title),
+        advice(analysis),
+        section("Functions by time in themselves", &functions(&by_self, top)),
+        section("Functions by time with what they call", &functions(&by_cumulative, top)),
+        section("Components", &components(analysis, top)),
+        section("Read this first", &warnings(analysis)),
+    ]
+    .concat()
+}
+
+fn head(analysis: &CallAnalysis, title: &str) -> String {
+    format!(
+        "{}: {}, {} calls ({} primitive) of {} functions in {}\n",
+        one_line(title),
+        analysis.format,
+        analysis.calls,
+        analysis.primitive_calls,
+        analysis.functions.len(),
+        duration_ns(analysis.total_s * 1e9)
+    )
+}
+
+fn section(heading: &str, content: &str) -> String {
+    format!("\n{heading}\n{content}")
+}
+
+fn advice(analysis: &CallAnalysis) -> String {
+    let rows: Vec<Vec<String>> = analysis
+        .advice
+        .iter()
+        .map(|advice| {
+            let faster = advice.speedup_max.map_or("-".to_owned(), ratio);
+            vec![share(advice.share_max), faster, advice.statement.clone()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let headings = [("gain at most", Right), ("faster", Right), ("because", Left)];
+    section("What the figures suggest", &columns(&headings, &rows))
+}
+
+fn functions(order: &[&CallCost], top: usize) -> String {
+    let rows: Vec<Vec<String>> = order.iter().take(top).map(|cost| row(cost)).collect();
+    let headings = [
+        ("calls", Right),
+        ("itself", Right),
+        ("share", Right),
+        ("per call", Right),
+        ("with callees", Right),
+        ("share", Right),
+        ("per call", Right),
+        ("function", Left),
+    ];
+    columns(&headings, &rows) + &more(order.len(), top)
+}
+
+fn row(cost: &CallCost) -> Vec<String> {
+    let each = |time_s: f64, calls: u64| match calls {
+        0 => "-".to_owned(),
+        calls => duration_ns(time_s * 1e9 / calls as f64),
+    };
+    vec![
+        calls(cost),
+        duration_ns(cost.self_s * 1e9),
+        share(cost.self_share),
+        each(cost.self_s, cost.calls),
+        duration_ns(cost.cumulative_s * 1e9),
+        share(cost.cumulative_share),
+        each(cost.cumulative_s, cost.primitive_calls),
+        place(cost),
+    ]
+}
+
+/// As `pstats` writes them: all calls, and before what is recursive, with the primitive ones behind a slash.
+fn calls(cost: &CallCost) -> String {
+    if cost.calls == cost.primitive_calls {
+        return cost.calls.to_string();
+    }
+    format!("{}/{}", cost.calls, cost.primitive_calls)
+}
+
+fn place(cost: &CallCost) -> String {
+    if cost.line == 0 {
+        cost.name.clone()
+    } else {
+        format!("{} ({}:{})", cost.name, cost.file, cost.line)
+    }
+}
+
+fn components(analysis: &CallAnalysis, top: usize) -> String {
+    let rows: Vec<Vec<String>> = analysis
+        .components
+        .iter()
+        .take(top)
+        .map(|component| {
+            let (with, own) = (share(component.share), share(component.self_share));
+            vec![with, own, count(component.functions as f64), component.name.clone()]
+        })
+        .collect();
+    let headings =
+        [("with libraries", Right), ("itself", Right), ("functions", Right), ("component", Left)];
+    columns(&headings, &rows) + &more(analysis.components.len(), top)
+}
+
+fn warnings(analysis: &CallAnalysis) -> String {
+    analysis.warnings.iter().map(|warning| format!("  - {}\n", one_line(warning))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Modules, analyse};
+    use super::*;
+    use crate::testing::calls::{Calls, call};
+
+    #[test]
+    fn tables_for_a_terminal() {
+        let profile = Calls::new()
+            .function("main", 1, 0.25, 1.5, &[])
+            .function(
+                "fib\u{1b}[2J",
+                177,
+                1.0,
+                1.25,
+                &[call("fib\u{1b}[2J", 176, 0.75, 1.0), call("main", 1, 0.25, 1.25)],
+            )
+            .primitive(1)
+            .function("<built-in method x>", 100, 0.25, 0.25, &[call("main", 100, 0.25, 0.25)])
+            .finish();
+        let analysis = analyse(&profile, "pstats", &Modules::new(&profile, &|_| false));
+        insta::assert_snapshot!(describe(&analysis, "a\nb.prof", 2));
+    }
+}

@@ -1,0 +1,168 @@
+//! What sampled stacks say that another program recorded: functions and components.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use simprof_model::Profile;
+
+use crate::analysis::{
+    ComponentRules, ComponentShare, FunctionCost, components, functions, sort_by_self,
+};
+use crate::columns::{columns, one_line};
+use crate::format::share;
+use crate::markdown::Align::{Left, Right};
+
+/// Format name and version of [`StackAnalysis`].
+pub const STACKS_SCHEMA: &str = "simprof.stacks/1";
+
+/// What the stacks of an imported profile say. Shares are 0 to 1 of `weight`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StackAnalysis {
+    /// Format name and version.
+    pub schema: String,
+    /// Format of the file that it was read from.
+    pub format: String,
+    /// What weights are: `ns`, `bytes` or `samples`.
+    pub unit: String,
+    /// All weight.
+    pub weight: u64,
+    /// Stacks in the file, each with its weight; how often each was sampled is not always told.
+    pub stacks: usize,
+    /// Every function, by falling weight in itself.
+    pub functions: Vec<StackCost>,
+    /// Components, by falling share.
+    pub components: Vec<StackComponent>,
+    /// What a reader must know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What one function costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StackCost {
+    /// As in the file.
+    pub name: String,
+    /// Source file, where the file tells it.
+    pub file: Option<String>,
+    /// Weight of stacks in which it was executing.
+    pub self_weight: u64,
+    /// Weight of stacks with it anywhere, each once.
+    pub total_weight: u64,
+    /// `self_weight` of all weight.
+    pub self_share: f64,
+    /// `total_weight` of all weight.
+    pub total_share: f64,
+}
+
+/// What one component costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StackComponent {
+    /// Crate, namespace, package or module.
+    pub name: String,
+    /// Share of stacks that it answers for, with the libraries that it called. Sums to 1.
+    pub share: f64,
+    /// Share of stacks in which it was executing. Sums to 1.
+    pub self_share: f64,
+}
+
+/// What the stacks say. `format` is the name of the file's format, `unit` that of the weights.
+pub fn analyse_stacks(profile: &Profile, format: &str, unit: &str) -> StackAnalysis {
+    let mut costs = functions(profile);
+    sort_by_self(&mut costs);
+    StackAnalysis {
+        schema: STACKS_SCHEMA.to_owned(),
+        format: format.to_owned(),
+        unit: unit.to_owned(),
+        weight: profile.total_weight(),
+        stacks: profile.samples.len(),
+        functions: costs.into_iter().map(StackCost::from).collect(),
+        components: components(profile, &ComponentRules::default())
+            .into_iter()
+            .map(StackComponent::from)
+            .collect(),
+        warnings: vec![
+            "The file does not tell how samples were taken, nor how many were lost; stacks do not tell calls."
+                .to_owned(),
+        ],
+    }
+}
+
+impl From<FunctionCost> for StackCost {
+    fn from(cost: FunctionCost) -> Self {
+        Self {
+            name: cost.name,
+            file: cost.file,
+            self_weight: cost.self_weight,
+            total_weight: cost.total_weight,
+            self_share: cost.self_share,
+            total_share: cost.total_share,
+        }
+    }
+}
+
+impl From<ComponentShare> for StackComponent {
+    fn from(component: ComponentShare) -> Self {
+        Self { name: component.name, share: component.share, self_share: component.self_share }
+    }
+}
+
+/// The analysis for a person to read; at most `top` rows of each table. `title` names the file.
+pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> String {
+    let by_self: Vec<&StackCost> = analysis.functions.iter().collect();
+    let mut by_total = by_self.clone();
+    by_total.sort_by_key(|cost| std::cmp::Reverse(cost.total_weight));
+    let (title, StackAnalysis { format, weight, unit, stacks, .. }) = (one_line(title), analysis);
+    let mut text = format!("{title}: {format}, {weight} {unit} in {stacks} stacks\n");
+    for (heading, order) in [("in themselves", by_self), ("with what they call", by_total)] {
+        text += &format!("\nFunctions by weight {heading}\n{}", rows(&order, top));
+    }
+    text += &format!("\nComponents\n{}\nRead this first\n", components_text(analysis, top));
+    text + &analysis.warnings.iter().map(|warning| format!("  - {warning}\n")).collect::<String>()
+}
+
+fn rows(order: &[&StackCost], top: usize) -> String {
+    let row = |cost: &&StackCost| {
+        let place = cost.file.as_ref().map_or(String::new(), |file| format!(" ({file})"));
+        vec![share(cost.self_share), share(cost.total_share), format!("{}{place}", cost.name)]
+    };
+    let rows: Vec<Vec<String>> = order.iter().take(top).map(row).collect();
+    let headings = [("itself", Right), ("with callees", Right), ("function", Left)];
+    columns(&headings, &rows) + &more(order.len(), top)
+}
+
+fn components_text(analysis: &StackAnalysis, top: usize) -> String {
+    let row = |component: &StackComponent| {
+        vec![share(component.share), share(component.self_share), component.name.clone()]
+    };
+    let rows: Vec<Vec<String>> = analysis.components.iter().take(top).map(row).collect();
+    let headings = [("with libraries", Right), ("itself", Right), ("component", Left)];
+    columns(&headings, &rows) + &more(analysis.components.len(), top)
+}
+
+/// What a table leaves out, in a line; nothing where it leaves out nothing.
+pub(crate) fn more(rows: usize, top: usize) -> String {
+    match rows.saturating_sub(top) {
+        0 => String::new(),
+        more => format!("  and {more} more: --top {rows} shows all\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::profile;
+
+    #[test]
+    fn functions_and_components() {
+        let profile = profile(&[("main > sim::step > sim::near", 30), ("main > sim::step", 10)]);
+        let analysis = analyse_stacks(&profile, "folded", "samples");
+        let rows: Vec<(&str, u64, u64)> = analysis
+            .functions
+            .iter()
+            .map(|cost| (&*cost.name, cost.self_weight, cost.total_weight))
+            .collect();
+        assert_eq!(rows, [("sim::near", 30, 30), ("sim::step", 10, 40), ("main", 0, 40)]);
+        let text = describe_stacks(&analysis, "x", 2);
+        assert!(text.starts_with("x: folded, 40 samples in 2 stacks\n"), "{text}");
+        assert!(text.contains("\n    75 %          75 %  sim::near (src/sim.rs)\n"), "{text}");
+        assert!(text.contains("and 1 more: --top 3"), "{text}");
+    }
+}

@@ -1,0 +1,99 @@
+//! The keys `config`: files that the target reads and that are edited for each of its processes.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+/// A configuration file and what is set in the copies of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Relative to the target's working folder; read, never written.
+    pub file: PathBuf,
+    /// What stands for the path of the copy in commands and variables.
+    #[serde(default = "default_placeholder", skip_serializing_if = "is_default_placeholder")]
+    pub placeholder: String,
+    /// Keys that the file has, by path, and what they get; texts may hold placeholders.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub set: Table,
+    /// Keys that the file leaves out.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub add: Table,
+}
+
+fn default_placeholder() -> String {
+    "config".to_owned()
+}
+
+fn is_default_placeholder(name: &str) -> bool {
+    name == default_placeholder()
+}
+
+impl Config {
+    /// Whether a program that is told `texts` comes to know of its copy: from them, or from a file among `all` that
+    /// it knows of.
+    pub fn is_reached<'t>(&'t self, all: &'t [Config], texts: &[&'t String]) -> bool {
+        let told_by = |config: &Config, texts: &[&String]| {
+            let placeholder = format!("{{{}}}", config.placeholder);
+            texts.iter().any(|text| text.contains(&placeholder))
+        };
+        let (mut texts, mut rest) = (texts.to_vec(), all.iter().collect::<Vec<_>>());
+        loop {
+            if told_by(self, &texts) {
+                return true;
+            }
+            let (reached, others): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|config| told_by(config, &texts));
+            if reached.is_empty() {
+                return false;
+            }
+            texts.extend(reached.into_iter().flat_map(Config::texts));
+            rest = others;
+        }
+    }
+
+    /// Every text among its values.
+    pub fn texts(&self) -> Vec<&String> {
+        let mut found = Vec::new();
+        self.set.values().chain(self.add.values()).for_each(|value| texts(value, &mut found));
+        found
+    }
+}
+
+fn texts<'v>(value: &'v toml::Value, found: &mut Vec<&'v String>) {
+    match value {
+        toml::Value::String(text) => found.push(text),
+        toml::Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        toml::Value::Table(table) => table.values().for_each(|value| texts(value, found)),
+        _ => {}
+    }
+}
+
+/// Reads one table, or a list of tables.
+pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Config>, D::Error> {
+    struct OneOrMany;
+    impl<'de> Visitor<'de> for OneOrMany {
+        type Value = Vec<Config>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table with `file` and `set`, or a list of such tables")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Ok(vec![Config::deserialize(MapAccessDeserializer::new(map))?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut configs = Vec::new();
+            while let Some(config) = list.next_element()? {
+                configs.push(config);
+            }
+            Ok(configs)
+        }
+    }
+    deserializer.deserialize_any(OneOrMany)
+}

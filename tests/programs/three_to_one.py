@@ -1,0 +1,27 @@
+"""Spends three times as long in `three` as in `one`."""
+
+import sys
+
+
+def three(n):
+    total = 0
+    for i in range(3 * n):
+        total += i * i % 7  # THREE
+    return total
+
+
+def one(n):
+    total = 0
+    for i in range(n):
+        total += i * i % 7  # ONE
+    return total
+
+
+def main(rounds):
+    for _ in range(rounds):
+        three(2000)
+        one(2000)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
