@@ -10,6 +10,8 @@ mod interrupts;
 mod known_answers;
 mod ordinary_user;
 mod output;
+mod python_calls;
+mod python_steps;
 mod reference;
 mod scaling;
 mod spec_errors;
