@@ -9,6 +9,10 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=src");
+    // The step marks' format, which the library shares with the crate that other programs link.
+    for file in ["append.rs", "format.rs"] {
+        println!("cargo:rerun-if-changed=../probe/src/{file}");
+    }
     println!("cargo:rustc-check-cfg=cfg(simprof_preloaded)");
     let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
     let library = Path::new(&variable("OUT_DIR")).join("libsimprof_preload.so");

@@ -4,6 +4,7 @@
 //! [`Measurement`] says *how much* it is. A [`CallProfile`] is what a tracer counted, call by call. A [`Run`] is the manifest that ties them together.
 
 mod calls;
+mod calls_sum;
 mod machine;
 mod measurement;
 mod profile;

@@ -17,6 +17,8 @@ pub mod format;
 mod codes;
 #[cfg(any(simprof_preloaded, test))]
 mod exec;
+#[cfg(simprof_preloaded)]
+mod marks;
 #[cfg(any(simprof_preloaded, test))]
 mod memory;
 #[cfg(any(simprof_preloaded, test))]

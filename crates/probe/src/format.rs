@@ -1,7 +1,7 @@
 //! The numbers of the shared memory's format; see the crate's documentation.
 
 /// Name of the environment variable that holds the path of the shared memory.
-pub const VARIABLE: &std::ffi::CStr = c"SIMPROF_MARKS";
+pub const VARIABLE: &core::ffi::CStr = c"SIMPROF_MARKS";
 
 /// First 8 bytes of the memory; the last character is the version.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"simprof1");

@@ -44,6 +44,7 @@
 //! both before and after it read the fields. So each position is either read whole or counted as
 //! lost; a writer that is killed at its work leaves one record of the ring unusable.
 
+mod append;
 pub mod format;
 mod ring;
 

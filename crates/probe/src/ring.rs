@@ -3,12 +3,10 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::format::{
-    BUSY, FILE_BYTES, HEADER_BYTES, Kind, MAGIC, NEXT_OFFSET, RECORD_BYTES, RECORDS,
-    RECORDS_OFFSET, VARIABLE, is_free_for, stamp,
-};
+use crate::append::{self, Mark};
+use crate::format::{FILE_BYTES, Kind, MAGIC, RECORDS, RECORDS_OFFSET, VARIABLE};
 
 /// Where the memory is mapped: null before the first mark, [`OFF`] where there is none.
 static MEMORY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
@@ -24,23 +22,12 @@ thread_local! {
     static THREAD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// One record of the ring.
-#[repr(C)]
-struct Record {
-    stamp: AtomicU64,
-    time_ns: AtomicU64,
-    index: AtomicU64,
-    population: AtomicU64,
-}
-
-const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
-
 /// Appends a record, where there is somebody to read it.
 #[inline]
 pub fn mark(kind: Kind, index: u64, population: u64) {
     let memory = MEMORY.load(Ordering::Acquire);
     if memory != OFF {
-        append(memory, kind, index, population);
+        append_here(memory, kind, index, population);
     }
 }
 
@@ -51,34 +38,15 @@ pub fn is_recorded() -> bool {
 }
 
 #[inline(never)]
-fn append(memory: *mut u8, kind: Kind, index: u64, population: u64) {
+fn append_here(memory: *mut u8, kind: Kind, index: u64, population: u64) {
     let memory = if memory.is_null() { open() } else { memory };
     if memory == OFF {
         return;
     }
     let time_ns = now_ns();
     let thread = thread_id();
-    // SAFETY: what `open` returns is mapped, FILE_BYTES long and never unmapped; both places are
-    // within it and aligned, and are only ever accessed as atomics.
-    let next = unsafe { &*memory.add(NEXT_OFFSET).cast::<AtomicU64>() };
-    let position = next.fetch_add(1, Ordering::Relaxed);
-    let offset = HEADER_BYTES + (position % RECORDS) as usize * RECORD_BYTES;
-    // SAFETY: as above; the offset is below FILE_BYTES.
-    let record = unsafe { &*memory.add(offset).cast::<Record>() };
-    let before = record.stamp.load(Ordering::Relaxed);
-    if !is_free_for(before, position) {
-        return;
-    }
-    // What is written next must not be seen before the record is taken.
-    let taken = record.stamp.compare_exchange(before, BUSY, Ordering::Acquire, Ordering::Relaxed);
-    if taken.is_err() {
-        return;
-    }
-    fence(Ordering::Release);
-    record.time_ns.store(time_ns, Ordering::Relaxed);
-    record.index.store(index, Ordering::Relaxed);
-    record.population.store(population, Ordering::Relaxed);
-    record.stamp.store(stamp(position, kind, thread), Ordering::Release);
+    // SAFETY: what `open` returns is mapped, FILE_BYTES long and never unmapped.
+    unsafe { append::append(memory, Mark { kind, index, population, time_ns, thread }) };
 }
 
 /// Maps the memory once per process image. Threads that come here together each map it, and all

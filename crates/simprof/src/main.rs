@@ -11,6 +11,7 @@ mod folder;
 mod phases;
 mod plan;
 mod progress;
+mod python;
 mod replicate;
 mod runner;
 mod session;

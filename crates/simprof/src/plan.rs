@@ -10,7 +10,7 @@ use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
 use crate::spec::{
-    Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepSource, Strictness,
+    Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepRule, StepSource, Strictness,
     TemplateError, Values, did_you_mean, nearest,
 };
 
@@ -99,7 +99,7 @@ pub struct Target {
     /// Time limit of each process.
     pub timeout: Duration,
     /// How steps are told, where the target does not mark them.
-    pub step_pattern: Option<regex::Regex>,
+    pub step: Option<StepRule>,
     /// Defaults of all parameters.
     pub defaults: Parameters,
     /// Seconds that one run with the defaults takes, where known.
@@ -263,7 +263,7 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
         directory: spec.target.directory.clone(),
         build: spec.target.build.clone(),
         timeout: request.timeout.or(limit).unwrap_or(DEFAULT_TIMEOUT),
-        step_pattern: spec.target.step.as_ref().map(StepSource::pattern).transpose()?,
+        step: spec.target.step.as_ref().map(StepSource::rule).transpose()?,
         defaults: spec.defaults(),
         estimate_s: spec.target.estimate_s,
     })

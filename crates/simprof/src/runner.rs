@@ -13,7 +13,8 @@ use simprof_record::{Cancel, Guardian, Launch, Outcome, Preload, RecordError, Re
 use crate::configuration::{ConfigurationError, Original};
 use crate::folder::Scratch;
 use crate::plan::Target;
-use crate::spec::{CommandTemplate, ConfigTemplate};
+use crate::python::{self, Counted, Told};
+use crate::spec::{CommandTemplate, ConfigTemplate, StepRule};
 
 /// Name of the hidden command that the guardian runs as.
 pub const GUARDIAN_COMMAND: &str = "__guardian";
@@ -62,7 +63,7 @@ pub struct Runner {
     /// By the names that the spec has for them.
     originals: BTreeMap<PathBuf, Original>,
     timeout: Duration,
-    step_pattern: Option<regex::Regex>,
+    step: Option<StepRule>,
     recorder: Recorder,
     simprof: PathBuf,
     cancel: Cancel,
@@ -78,7 +79,7 @@ impl Runner {
             directory: target.directory.clone(),
             originals: BTreeMap::new(),
             timeout: target.timeout,
-            step_pattern: target.step_pattern.clone(),
+            step: target.step.clone(),
             recorder,
             simprof: std::env::current_exe().context("simprof cannot find its own executable")?,
             cancel,
@@ -191,6 +192,45 @@ impl Runner {
     /// # Errors
     /// Where it cannot be started or observed; how it ended is in the recording.
     pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, RecordError> {
+        let function = self.step.as_ref().and_then(StepRule::function);
+        let function = function.filter(|_| invocation.observe != Observe::Nothing);
+        let told = function.map(|_| told(invocation)).transpose()?;
+        let script =
+            function.zip(told.as_ref()).map(|(function, told)| told.steps_script(function));
+        let request = self.request(invocation, preload(invocation.observe, script))?;
+        let mut recording = launch(&request, &self.cancel)?;
+        if let Some((function, told)) = function.zip(told.as_ref())
+            && recording.steps.steps.is_empty()
+        {
+            recording.warnings.push(python::trouble(told, function));
+        }
+        Ok(recording)
+    }
+
+    /// Runs one process to its end, within a time limit, and counts every call of its Python code.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn count_calls(
+        &self,
+        invocation: &Invocation<'_>,
+        limit: Duration,
+    ) -> Result<(Recording, Counted), RecordError> {
+        let told = told(invocation)?;
+        let script = Some(told.calls_script());
+        let preload = Preload { script, ..Preload::default() };
+        let mut request = self.request(invocation, preload)?;
+        request.timeout = Some(limit);
+        let recording = launch(&request, &self.cancel)?;
+        Ok((recording, python::counted(&told)))
+    }
+
+    /// What to start; the copies of its configuration files are written.
+    fn request(
+        &self,
+        invocation: &Invocation<'_>,
+        preload: Preload,
+    ) -> Result<Launch, RecordError> {
         let Invocation { command, parameters, seed, scratch, .. } = invocation;
         let values = self.values(parameters, *seed, scratch, command.configs());
         self.write_copies(command, &values, scratch).map_err(|error| RecordError::System {
@@ -202,7 +242,7 @@ impl Runner {
             Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
             Observe::Nothing => (None, None),
         };
-        let request = Launch {
+        Ok(Launch {
             argv: command.argv(&values),
             directory: self.directory.clone(),
             environment: command.environment(&values),
@@ -211,15 +251,14 @@ impl Runner {
             timeout: Some(self.timeout),
             sampling,
             resources,
-            preload: Preload::python(),
             marks: true,
-            step_pattern: self.step_pattern.clone(),
+            step_pattern: self.step.as_ref().and_then(StepRule::pattern).cloned(),
+            preload,
             guardian: Guardian {
                 exe: self.simprof.clone(),
                 arguments: vec![GUARDIAN_COMMAND.into()],
             },
-        };
-        launch(&request, &self.cancel)
+        })
     }
 
     fn sampling(&self, rate_hz: u32) -> Sampling {
@@ -243,6 +282,24 @@ impl Runner {
         }
         values
     }
+}
+
+/// What is loaded into the process: for samples what Python needs; where resources alone are looked at, no more than lets
+/// a Python program mark its steps.
+fn preload(observe: Observe, script: Option<String>) -> Preload {
+    match observe {
+        Observe::Stacks { .. } => Preload { script, ..Preload::python() },
+        Observe::Resources => {
+            Preload { script: Some(script.unwrap_or_default()), ..Preload::default() }
+        }
+        Observe::Nothing => Preload::default(),
+    }
+}
+
+/// The folder for what Python texts in the process tell.
+fn told(invocation: &Invocation<'_>) -> Result<Told, RecordError> {
+    let what = "no folder for what Python tells";
+    Told::create(invocation.log).map_err(|source| RecordError::System { what, source })
 }
 
 /// `path` with a further ending.

@@ -66,19 +66,23 @@ fn case(case: &CaseSummary) -> String {
         }
         None => text.push_str(
             "## Steps\n\nThe target marks no steps, so figures are shares and not per step. Mark them with the \
-             simprof-probe crate or simprof_probe.h, or name a pattern: `step = { output = \"^step (\\\\d+)\" }`.\n\n",
+             simprof-probe crate, simprof_probe.h or the Python module simprof_probe, name a Python function: \
+             `step = \"sim.model:Model.step\"`, or a pattern: `step = { output = \"^step (\\\\d+)\" }`.\n\n",
         ),
     }
     if !case.counters.is_empty() {
         let _ = write!(text, "## Work done in one run\n\n{}\n", counters(case));
     }
     let _ = write!(text, "## Functions by total time\n\n{}\n", functions(case));
+    let calls = case.calls.as_ref();
+    let uncounted = if calls.is_none() { " Calls are not counted by sampling." } else { "" };
     let _ = writeln!(
         text,
-        "One run takes {} of wall time and {} of CPU time. Calls are not counted by sampling.\n",
+        "One run takes {} of wall time and {} of CPU time.{uncounted}\n",
         format::duration_ns(case.wall_s * 1e9),
         format::duration_ns(case.cpu_s * 1e9)
     );
+    text.push_str(&calls.map(super::calls::calls).unwrap_or_default());
     text.push_str(&recording(profile));
     text
 }
@@ -176,21 +180,28 @@ fn counters(case: &CaseSummary) -> Table {
 }
 
 fn functions(case: &CaseSummary) -> Table {
-    let mut table = Table::new(&[
+    let mut columns = vec![
         ("total", Align::Right),
         ("self", Align::Right),
         ("per step", Align::Right),
+        ("calls", Align::Right),
         ("function", Align::Left),
         ("where", Align::Left),
-    ]);
+    ];
+    if case.calls.is_none() {
+        columns.retain(|(name, _)| *name != "calls");
+    }
+    let mut table = Table::new(&columns);
     for function in case.functions.iter().take(SHOWN) {
-        table.markdown_row([
+        let calls = function.calls.map_or_else(String::new, |calls| format::count(calls as f64));
+        let calls = case.calls.is_some().then_some(calls);
+        let figures = [
             format::share(function.total_share),
             format::share(function.self_share),
             ms(function.ms_per_step),
-            code(&function.name),
-            code(&place(function.file.as_deref(), function.line)),
-        ]);
+        ];
+        let names = [code(&function.name), code(&place(function.file.as_deref(), function.line))];
+        table.markdown_row(figures.into_iter().chain(calls).chain(names));
     }
     table
 }

@@ -1,5 +1,6 @@
 //! The reports that people read, as Markdown: each states its results first, then shows the figures.
 
+mod calls;
 mod component;
 mod cross_reference;
 mod line;

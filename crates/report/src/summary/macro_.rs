@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{FunctionKind, Profile, Provenance, PythonProvenance, Steps};
 
+use super::calls::{CallCounts, CallsInput, CallsSummary, calls_summary};
 use super::common::{Bounds, Head};
 use super::python::{TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 use crate::analysis::{
@@ -54,6 +55,8 @@ pub struct CaseSummary {
     pub cpu_s: f64,
     /// Work done in one run, by the target's own counters.
     pub counters: BTreeMap<String, f64>,
+    /// Exact calls of Python functions; absent where they were not counted.
+    pub calls: Option<CallsSummary>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
 }
@@ -109,8 +112,11 @@ pub struct FunctionSummary {
     pub total_interval: Bounds,
     /// CPU ms per step, itself and what it calls; absent without steps.
     pub ms_per_step: Option<f64>,
-    /// Number of calls: sampling does not tell it.
+    /// Number of calls in one run, exactly, counted in a run of its own; absent where they were not: sampling does not
+    /// tell it.
     pub calls: Option<u64>,
+    /// Calls in one run over its steps, those outside of steps included; absent without steps or calls.
+    pub calls_per_step: Option<f64>,
 }
 
 /// A function to look at.
@@ -188,6 +194,8 @@ pub struct CaseInput<'a> {
     pub rules: &'a ComponentRules,
     /// Work done in one run.
     pub counters: BTreeMap<String, f64>,
+    /// A traced run of it.
+    pub calls: Option<CallsInput<'a>>,
 }
 
 /// The steps of one run.
@@ -221,19 +229,27 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     let mut costs = functions(input.profile);
     sort_by_total(&mut costs);
     let steps = step_figures(input.steps, &joined);
+    let wall_s = median(input.wall_ns.iter().map(|&ns| ns as f64 * 1e-9));
+    let per_run = joined.steps.len() as f64 / input.steps.len().max(1) as f64;
+    let per_run = Some(per_run).filter(|&steps| steps > 0.0);
+    let traced = input.calls.as_ref();
+    let traced = traced.map(|calls| calls_summary(calls, input.profile, per_run, wall_s));
+    let (calls, counts) = traced.unzip();
+    let counts = counts.unwrap_or_default();
     let mut summary = CaseSummary {
         case: input.name.to_owned(),
         profile: Some(profile_summary(&input.profile.provenance, input.wall_ns.len())),
-        functions: scale.functions(&costs),
+        functions: scale.functions(&costs, &counts, per_run),
         bottlenecks: scale.bottlenecks(input, &costs),
         components: scale.components(input),
         steps,
         thread_time: time_shares(input.profile, input.wall_ns.len()),
         waits: waiting_lines(input.profile, input.wall_ns.len(), WAITING_LINES),
-        wall_s: median(input.wall_ns.iter().map(|&ns| ns as f64 * 1e-9)),
+        wall_s,
         cpu_s: input.profile.provenance.target_cpu_ns as f64 * 1e-9
             / input.wall_ns.len().max(1) as f64,
         counters: input.counters.clone(),
+        calls,
         statements: Vec::new(),
     };
     summary.statements = statements(&summary);
@@ -334,10 +350,16 @@ impl Scale {
         self.ms_per_step.map(|ms| ms * share)
     }
 
-    fn functions(&self, costs: &[FunctionCost]) -> Vec<FunctionSummary> {
+    fn functions(
+        &self,
+        costs: &[FunctionCost],
+        counts: &CallCounts,
+        steps_per_run: Option<f64>,
+    ) -> Vec<FunctionSummary> {
         let shown = costs.iter().filter(|cost| cost.total_share >= LEAST_SHARE);
-        shown
-            .map(|cost| FunctionSummary {
+        let with_calls = shown.map(|cost| (cost, cost.calls.or_else(|| counts.of(&cost.ids))));
+        with_calls
+            .map(|(cost, calls)| FunctionSummary {
                 name: cost.name.clone(),
                 kind: cost.kind,
                 module: module_of(cost),
@@ -347,7 +369,8 @@ impl Scale {
                 total_share: cost.total_share,
                 total_interval: self.interval(cost.total_weight),
                 ms_per_step: self.per_step(cost.total_share),
-                calls: cost.calls,
+                calls,
+                calls_per_step: calls.zip(steps_per_run).map(|(calls, steps)| calls as f64 / steps),
             })
             .collect()
     }
@@ -439,6 +462,7 @@ fn statements(summary: &CaseSummary) -> Vec<String> {
             100.0 * summary.cpu_s / summary.wall_s
         )
     });
+    let calls = summary.calls.iter().flat_map(|calls| calls.statements.clone());
     component
         .into_iter()
         .chain(function)
@@ -446,6 +470,7 @@ fn statements(summary: &CaseSummary) -> Vec<String> {
         .chain(mix)
         .chain(threads)
         .chain(idle)
+        .chain(calls)
         .collect()
 }
 

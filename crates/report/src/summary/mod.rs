@@ -1,6 +1,7 @@
 //! The four summaries: what each phase found, as data that scripts may rely on (docs/FORMATS.md).
 
 mod arms;
+mod calls;
 mod common;
 mod component;
 mod counters;
@@ -11,6 +12,7 @@ mod python;
 mod system;
 
 pub use arms::{Arm, ArmPoint, Winner, arms, winners};
+pub use calls::{CallCounts, CallRow, CallsInput, CallsSummary, call_rows, calls_summary};
 pub use common::{Bounds, Entry, Head, entries};
 pub use component::{
     BenchmarkShape, ComponentSummary, Control, IdleComponent, InSitu, LatencySummary,

@@ -161,6 +161,7 @@ fn recorded_here(
             wall_ns: &recorded.wall_ns,
             rules: &session.rules,
             counters: BTreeMap::new(),
+            calls: None,
         })
         .components
     });

@@ -8,6 +8,7 @@ use simprof_report::document::macro_report;
 use simprof_report::export::EXPORTS;
 use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, case_summary};
 
+use super::calls::{self, Calls};
 use super::record::{Recorded, file_stem, record};
 use crate::plan::Case;
 use crate::session::Session;
@@ -25,7 +26,8 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let mut first = None;
     for (index, case) in cases.iter().enumerate() {
         let recorded = record(session, PHASE, case, index)?;
-        summaries.push(summarise(session, case, &recorded)?);
+        let calls = if index == 0 { calls::count(session, case, &recorded)? } else { None };
+        summaries.push(summarise(session, case, &recorded, calls.as_ref())?);
         if index == 0 {
             first = recorded.profile;
         }
@@ -43,7 +45,12 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
-fn summarise(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Result<CaseSummary> {
+fn summarise(
+    session: &mut Session<'_>,
+    case: &Case,
+    recorded: &Recorded,
+    calls: Option<&Calls>,
+) -> Result<CaseSummary> {
     let Some(profile) = &recorded.profile else {
         return Ok(CaseSummary { case: case.name.clone(), ..CaseSummary::default() });
     };
@@ -54,10 +61,14 @@ fn summarise(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
         wall_ns: &recorded.wall_ns,
         rules: &session.rules,
         counters: recorded.counters.clone(),
+        calls: calls.map(Calls::input),
     });
     let folder =
         if case.name == "default" { String::new() } else { format!("{}/", file_stem(&case.name)) };
     write_profile(session, PHASE, &folder, profile)?;
+    if let Some(calls) = calls {
+        calls::write(session, calls, profile)?;
+    }
     session.write(PHASE, &format!("{folder}steps.csv"), steps_csv(recorded).as_bytes())?;
     Ok(summary)
 }

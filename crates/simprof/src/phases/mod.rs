@@ -1,5 +1,6 @@
 //! The four phases: each measures, summarises and reports, and leaves evidence for the next.
 
+mod calls;
 mod component;
 mod csv;
 mod line;
@@ -12,7 +13,7 @@ mod timeline;
 use anyhow::Result;
 use simprof_model::Phase;
 
-pub use record::{ending, file_stem, warn_of_leftovers};
+pub use record::{ending, file_stem, warn_of_target};
 
 use crate::session::Session;
 

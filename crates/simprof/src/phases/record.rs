@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use simprof_model::{Measurement, Phase, Profile, Replicate, Status};
-use simprof_record::Leftover;
+use simprof_record::Recording;
 use simprof_record::sample::{Samples, symbolise};
 use simprof_report::summary::RunSteps;
 
@@ -153,7 +153,7 @@ fn once(
     for warning in &recording.warnings {
         session.warn(phase, warning.clone());
     }
-    warn_of_leftovers(session, phase, &recording.leftovers);
+    warn_of_target(session, phase, &recording);
     recorded.wall_ns.push(recording.wall_ns);
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
     if recording.samples.is_none() && measurement.status.is_ok() {
@@ -167,9 +167,13 @@ fn once(
     Ok(recording.samples)
 }
 
-/// The target is over when its main process is: what outlives it is ended, which must be known.
-pub fn warn_of_leftovers(session: &mut Session<'_>, phase: Phase, leftovers: &[Leftover]) {
-    let names: BTreeSet<&str> = leftovers.iter().map(|leftover| leftover.name.as_str()).collect();
+/// Says what of a process the user must know at once. The target is over when its main process is: what outlives it is
+/// ended. And a step function that was named and not seen is a spec to be mended.
+pub fn warn_of_target(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
+    let of_spec = recording.warnings.iter().filter(|warning| warning.starts_with("target."));
+    of_spec.for_each(|warning| session.warn_aloud(phase, warning.clone()));
+    let names: BTreeSet<&str> =
+        recording.leftovers.iter().map(|leftover| leftover.name.as_str()).collect();
     for name in names {
         session.warn_aloud(
             phase,

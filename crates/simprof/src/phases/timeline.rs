@@ -6,7 +6,7 @@ use simprof_record::Recording;
 use simprof_report::summary::{Growth, TimelinePoint, TimelineSummary};
 use simprof_stats::{DriftRule, DriftVerdict, assess_drift, assess_leak};
 
-use super::record::{ending, file_stem, warn_of_leftovers};
+use super::record::{ending, file_stem, warn_of_target};
 use crate::plan::Case;
 use crate::replicate::{Place, replicate};
 use crate::runner::{Invocation, Observe, with_ending};
@@ -79,7 +79,7 @@ fn observe(
     measurement.replicates.push(replicate);
     match result {
         Ok(recording) => {
-            warn_of_leftovers(session, phase, &recording.leftovers);
+            warn_of_target(session, phase, &recording);
             Ok(Some(recording))
         }
         Err(error) => {

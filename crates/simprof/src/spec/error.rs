@@ -48,12 +48,12 @@ pub enum SpecError {
         /// What it must be.
         want: &'static str,
     },
-    /// Steps by calls of a function.
+    /// Steps by calls of what is no Python function.
     #[error(
-        "target.step: calls of `{name}` cannot be seen by this version; mark steps in the program (simprof-probe, simprof_probe.h) or by its output: step = {{ output = \"^step (\\\\d+)\" }}"
+        "target.step: `{name}` does not name a Python function; write step = \"package.module:Class.step\" (a script's own functions are of the module `__main__`), or let a program in another language mark its steps (simprof-probe, simprof_probe.h) or tell them by its output: step = {{ output = \"^step (\\\\d+)\" }}"
     )]
     StepFunction {
-        /// The function.
+        /// As written.
         name: String,
     },
     /// A step pattern that is not a regular expression.

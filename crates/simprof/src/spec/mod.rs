@@ -4,6 +4,7 @@ mod config;
 mod config_template;
 mod error;
 mod readiness;
+mod step;
 mod template;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ pub use config::Config;
 pub use config_template::ConfigTemplate;
 pub use error::{SpecError, did_you_mean, nearest};
 pub use readiness::Readiness;
+pub use step::{StepFunction, StepRule, StepSource};
 pub use template::{CommandSource, CommandTemplate, Strictness, TemplateError};
 
 /// The spec of the reference simulation, written as a user would write one.
@@ -81,34 +83,6 @@ pub struct Target {
     /// What one run with the default parameters takes, seconds, where known: for estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate_s: Option<f64>,
-}
-
-/// How steps are told.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "`step` must be { output = \"a regular expression\" }")]
-pub enum StepSource {
-    /// By the program's output.
-    Output {
-        /// A regular expression over its lines; the first group is the step's number.
-        output: String,
-    },
-    /// By calls of a function, which this version cannot see.
-    Function(String),
-}
-
-impl StepSource {
-    /// The pattern over the output.
-    ///
-    /// # Errors
-    /// Where steps are to be told in a way that cannot be done, or the pattern is not one.
-    pub fn pattern(&self) -> Result<regex::Regex, SpecError> {
-        match self {
-            StepSource::Output { output } => regex::Regex::new(output).map_err(|source| {
-                SpecError::Pattern { pattern: output.clone(), source: Box::new(source) }
-            }),
-            StepSource::Function(name) => Err(SpecError::StepFunction { name: name.clone() }),
-        }
-    }
 }
 
 /// A parameter of the target.
@@ -335,7 +309,7 @@ impl Spec {
         self.check_parameter_sets()?;
         self.benchmark.iter().try_for_each(Benchmark::check)?;
         if let Some(step) = &self.target.step {
-            step.pattern()?;
+            step.rule()?;
         }
         if let Some(limit) =
             self.target.timeout_s.filter(|limit| !(*limit > 0.0 && *limit <= LONGEST_S))

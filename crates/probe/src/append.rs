@@ -1,0 +1,60 @@
+//! Appending a record to the shared memory: what every writer does, whatever it is linked to.
+//!
+//! This file needs nothing but Rust's core library, as does `format`: the library that simprof loads into targets is
+//! compiled from both too.
+
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::format::{
+    BUSY, HEADER_BYTES, Kind, NEXT_OFFSET, RECORD_BYTES, RECORDS, is_free_for, stamp,
+};
+
+/// One record of the ring.
+#[repr(C)]
+struct Record {
+    stamp: AtomicU64,
+    time_ns: AtomicU64,
+    index: AtomicU64,
+    population: AtomicU64,
+}
+
+const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
+
+/// What a record says.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    pub kind: Kind,
+    pub index: u64,
+    pub population: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub time_ns: u64,
+    /// Thread id.
+    pub thread: u32,
+}
+
+/// Appends a record, unless another writer is at the same one.
+///
+/// # Safety
+/// `memory` must be `FILE_BYTES` of this format, mapped writable, aligned to 8 and never unmapped.
+pub unsafe fn append(memory: *mut u8, mark: Mark) {
+    // SAFETY: within the memory and aligned; it is only ever accessed as an atomic.
+    let next = unsafe { &*memory.add(NEXT_OFFSET).cast::<AtomicU64>() };
+    let position = next.fetch_add(1, Ordering::Relaxed);
+    let offset = HEADER_BYTES + (position % RECORDS) as usize * RECORD_BYTES;
+    // SAFETY: as above; the offset is below FILE_BYTES.
+    let record = unsafe { &*memory.add(offset).cast::<Record>() };
+    let before = record.stamp.load(Ordering::Relaxed);
+    if !is_free_for(before, position) {
+        return;
+    }
+    // What is written next must not be seen before the record is taken.
+    let taken = record.stamp.compare_exchange(before, BUSY, Ordering::Acquire, Ordering::Relaxed);
+    if taken.is_err() {
+        return;
+    }
+    fence(Ordering::Release);
+    record.time_ns.store(mark.time_ns, Ordering::Relaxed);
+    record.index.store(mark.index, Ordering::Relaxed);
+    record.population.store(mark.population, Ordering::Relaxed);
+    record.stamp.store(stamp(position, mark.kind, mark.thread), Ordering::Release);
+}

@@ -1,0 +1,135 @@
+//! How steps are told where the program does not mark them itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::SpecError;
+
+/// How steps are told, as written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`step` must be \"module:function\" or { output = \"a regular expression\" }"
+)]
+pub enum StepSource {
+    /// By the program's output.
+    Output {
+        /// A regular expression over its lines; the first group is the step's number.
+        output: String,
+    },
+    /// By calls of a Python function: `module:Class.function`.
+    Function(String),
+}
+
+/// How steps are told, resolved.
+#[derive(Debug, Clone)]
+pub enum StepRule {
+    /// A matching line of the output begins a step.
+    Pattern(regex::Regex),
+    /// Each call of the function is a step.
+    Function(StepFunction),
+}
+
+/// A Python function by the name that the program's source gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepFunction {
+    /// Module, with its packages; `__main__` for the program itself.
+    pub module: String,
+    /// Name within the module, with its class.
+    pub name: String,
+}
+
+impl StepSource {
+    /// The rule that is meant.
+    ///
+    /// # Errors
+    /// Where the pattern or the name is not one.
+    pub fn rule(&self) -> Result<StepRule, SpecError> {
+        match self {
+            StepSource::Output { output } => {
+                regex::Regex::new(output).map(StepRule::Pattern).map_err(|source| {
+                    SpecError::Pattern { pattern: output.clone(), source: Box::new(source) }
+                })
+            }
+            StepSource::Function(name) => match StepFunction::parse(name) {
+                Some(function) => Ok(StepRule::Function(function)),
+                None => Err(SpecError::StepFunction { name: name.clone() }),
+            },
+        }
+    }
+}
+
+impl StepRule {
+    /// The pattern over the output, if it is one.
+    pub fn pattern(&self) -> Option<&regex::Regex> {
+        match self {
+            StepRule::Pattern(pattern) => Some(pattern),
+            StepRule::Function(_) => None,
+        }
+    }
+
+    /// The function, if it is one.
+    pub fn function(&self) -> Option<&StepFunction> {
+        match self {
+            StepRule::Pattern(_) => None,
+            StepRule::Function(function) => Some(function),
+        }
+    }
+}
+
+impl StepFunction {
+    /// Reads `package.module:Class.function`.
+    fn parse(text: &str) -> Option<Self> {
+        let (module, name) = text.split_once(':')?;
+        let dotted = |text: &str| text.split('.').all(is_identifier);
+        (dotted(module) && dotted(name))
+            .then(|| Self { module: module.to_owned(), name: name.to_owned() })
+    }
+}
+
+impl std::fmt::Display for StepFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.module, self.name)
+    }
+}
+
+fn is_identifier(text: &str) -> bool {
+    let letter = |c: char| c == '_' || c.is_alphabetic();
+    text.starts_with(letter) && text.chars().all(|c| c == '_' || c.is_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> Result<StepRule, SpecError> {
+        StepSource::Function(text.to_owned()).rule()
+    }
+
+    #[test]
+    fn python_functions_are_named_by_module_and_name() {
+        for text in ["sim.model:Model.step", "__main__:step", "größe:_1.é"] {
+            let rule = rule(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(rule.function().expect("a function").to_string(), text);
+            assert!(rule.pattern().is_none());
+        }
+    }
+
+    #[test]
+    fn other_names_are_refused_with_the_mend() {
+        for text in [
+            "crate::Model::step",
+            "sim.model.Model.step",
+            "sim:Model.step()",
+            "sim:",
+            ":step",
+            "a b:c",
+            "1a:b",
+            "sim/model.py:step",
+        ] {
+            let error = rule(text).expect_err(text).to_string();
+            assert!(error.contains(text) && error.contains("package.module:Class.step"), "{error}");
+        }
+        let pattern = StepSource::Output { output: "(".into() };
+        assert!(matches!(pattern.rule(), Err(SpecError::Pattern { .. })));
+    }
+}

@@ -1,0 +1,94 @@
+//! Calls of Python programs are counted exactly, in every process and thread.
+
+use serde_json::Value;
+
+use crate::support::{Done, Place, python, pythons, sampled, source};
+
+/// Long enough to be sampled, in calls of nothing.
+const SPIN: &str = "3000000";
+
+fn record(place: &Place, python: &str, kind: &str) -> Done {
+    // Spawned processes are told the path without detours, and one file by two names would be two.
+    let program = source("counted.py").canonicalize().expect("the program is there");
+    let program = program.to_str().expect("the path is text");
+    place.simprof(&[
+        "run", "--quick", "--rate", "2000", "--phase", "1", "--", python, program, kind, SPIN,
+    ])
+}
+
+fn row<'s>(summary: &'s Value, name: &str) -> Option<&'s Value> {
+    let rows = summary["calls"]["functions"].as_array()?;
+    rows.iter().find(|row| row["function"].as_str().is_some_and(|found| found.ends_with(name)))
+}
+
+/// A column of a function's row in the table of all.
+fn counted(place: &Place, name: &str, column: &str) -> u64 {
+    let text = place.text("phase1/calls.csv");
+    let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let columns = lines.next().expect("a head");
+    let at = columns.iter().position(|found| *found == column).expect("a column");
+    let row =
+        lines.find(|row| row[0].ends_with(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
+    row[at].parse().expect("a number")
+}
+
+#[test]
+fn calls_are_exact_in_all_threads_and_processes() {
+    for python in pythons() {
+        let python = python.to_str().expect("the path is text");
+        for (kind, expected) in
+            [("none", 100), ("threads", 3100), ("fork", 3100), ("spawn", 3100), ("pool", 3100)]
+        {
+            let place = Place::new();
+            let done = record(&place, python, kind);
+            if !sampled(&done) {
+                return;
+            }
+            let summary = place.json("phase1/phase1_summary.json");
+            if summary["calls"].is_null() {
+                // A Python that cannot be followed has no Python functions in its profile either.
+                continue;
+            }
+            for (name, column, expected) in [
+                (".leaf", "calls", expected),
+                (".leaf", "primitive_calls", expected),
+                (".fibonacci", "calls", 177),
+                (".fibonacci", "primitive_calls", 1),
+            ] {
+                let found = counted(&place, name, column);
+                assert_eq!(
+                    found, expected,
+                    "{python} {kind} {name} {column}: {:#}",
+                    summary["calls"]
+                );
+            }
+            assert_eq!(summary["calls"]["lost"], 0, "{python} {kind}");
+        }
+    }
+}
+
+#[test]
+fn both_shares_and_what_is_lost_are_reported() {
+    let place = Place::new();
+    let python = python();
+    let done = record(&place, python.to_str().expect("text"), "killed");
+    if !sampled(&done) {
+        return;
+    }
+    let summary = place.json("phase1/phase1_summary.json");
+    let calls = &summary["calls"];
+    assert_eq!(calls["lost"], 1, "{calls:#}");
+    let said = calls["statements"][0].as_str().expect("a sentence");
+    assert!(said.contains("1 of 2 processes ended before"), "{said}");
+    let spin = row(&summary, ".spin").expect("it takes most of the time");
+    assert_eq!(spin["calls"], 1);
+    for share in ["sampled_share", "traced_share"] {
+        assert!(spin[share].as_f64().expect(share) > 0.5, "{spin:#}");
+    }
+    let report = place.text("phase1/PHASE1_REPORT.md");
+    assert!(report.contains("## Calls"), "{report}");
+    let measurements = summary["measurements"].as_array().expect("measurements");
+    let of_calls =
+        measurements.iter().find(|found| found["name"] == "calls").expect("a measurement");
+    assert_eq!(of_calls["status"], "ok");
+}
