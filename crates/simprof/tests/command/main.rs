@@ -12,6 +12,7 @@ mod ordinary_user;
 mod output;
 mod python;
 mod python_calls;
+mod python_real;
 mod python_steps;
 mod reference;
 mod scaling;
