@@ -1,6 +1,6 @@
 //! The library that simprof loads into a target: Python frames with each sample, and what threads wait for.
 //!
-//! It is loaded by `LD_PRELOAD`, and shares one file of memory with the profiler ([`format`]). In a process that runs no Python it
+//! It is loaded by `LD_PRELOAD`, and shares one file of memory with the profiler ([`mod@format`]). In a process that runs no Python it
 //! does nothing. What it does in the target never allocates and never locks.
 //!
 //! This crate is compiled twice: as a shared library without Rust's standard library (`cfg(simprof_preloaded)`), by the build

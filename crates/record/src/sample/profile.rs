@@ -195,7 +195,7 @@ impl World {
     /// The role of one of its functions.
     fn role(self, function: &str, named: bool) -> Role {
         match self {
-            World::Probe => Role::Probe,
+            World::Probe => python::probe_role(function),
             // Without a name it tells nothing.
             World::Interpreter if !named => Role::Plumbing,
             _ => python::role(function, self == World::Interpreter),

@@ -119,7 +119,7 @@ fn attach(trace: &mut Trace) {
         python::Sampled { time_ns, pid, tid, in_kernel }
     };
     let keys: Vec<_> = samples.iter().map(sampled).collect();
-    let (attached, _) = python::join(&keys, &told.stacks);
+    let attached = python::join(&keys, &told.stacks);
     for (sample, attached) in samples.into_iter().zip(attached) {
         sample.python = attached;
     }

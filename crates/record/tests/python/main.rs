@@ -3,3 +3,4 @@
 mod processes;
 mod stacks;
 mod support;
+mod waits;

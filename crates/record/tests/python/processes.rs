@@ -7,7 +7,8 @@ use simprof_model::Profile;
 use simprof_record::Outcome;
 
 use crate::support::{
-    Place, account, count, explain, interpreters, profile, python3, stack, stacks,
+    Place, account, assert_counted_once, count, explain, interpreters, profile, python3, stack,
+    stacks, strange_interpreters,
 };
 
 /// The process ids of samples that have a frame which begins so.
@@ -79,9 +80,7 @@ fn every_worker_of_multiprocessing_is_followed() {
         let Some(profile) = place.profile(&[&python3(), &script, method]) else { return };
         let workers = pids(&profile, "pool.job");
         assert_eq!(workers.len(), 3, "{method}: {}", explain(&profile));
-        let due = profile.provenance.target_cpu_ns as f64 / 1e9 * profile.provenance.rate_hz;
-        let came = profile.samples.len() as f64;
-        assert!((came / due - 1.0).abs() < 0.1, "{came} of {due}: {}", explain(&profile));
+        assert_counted_once(&profile, 0.1);
     }
 }
 
@@ -176,4 +175,29 @@ fn nothing_is_loaded_where_nothing_is_asked_for() {
     let Some(profile) = profile(&plan, Outcome::Exited(0)) else { return };
     assert_eq!(profile.provenance.python, None);
     assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
+}
+
+#[test]
+fn python_that_does_not_load_the_library_is_told() {
+    let place = Place::new();
+    let script = place.file("plain.py", WORK);
+    let argv = ["env", "-u", "LD_PRELOAD", &python3(), &script];
+    let Some(profile) = place.profile(&argv) else { return };
+    let warnings = &profile.provenance.warnings;
+    assert!(warnings.iter().any(|text| text.contains("did not load")), "{}", explain(&profile));
+    assert_eq!(profile.provenance.python, None);
+    assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
+}
+
+#[test]
+fn an_interpreter_that_is_not_known_is_told_and_goes_on() {
+    let place = Place::new();
+    let script = place.file("plain.py", WORK);
+    for python in strange_interpreters() {
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let warnings = &profile.provenance.warnings;
+        let is_told = |text: &String| text.contains("is not a version that simprof knows");
+        assert!(warnings.iter().any(is_told), "{python}: {}", explain(&profile));
+        assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
+    }
 }

@@ -87,31 +87,42 @@ fn symbolised(recording: Recording) -> Option<Profile> {
 
 /// `python3`, as an executable rather than a script that looks for one.
 pub fn python3() -> String {
-    real("python3").expect("tests need python3")
+    real("python3", "(3, 9) <= v < (3, 14)").expect("tests need python3")
 }
 
 /// All interpreters of versions that are followed: `python3`, and those installed beside it.
 pub fn interpreters() -> Vec<String> {
+    installed("(3, 9) <= v < (3, 14)")
+}
+
+/// Interpreters of versions that are not followed, where any are installed.
+pub fn strange_interpreters() -> Vec<String> {
+    installed("(3, 7) <= v < (3, 9)")
+}
+
+/// The interpreters whose version `v` satisfies a Python expression, each once.
+fn installed(versions: &str) -> Vec<String> {
     let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let root = root.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".pyenv")));
-    let versions = root.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
-    let installed = versions.into_iter().flatten().flatten().map(|v| v.path().join("bin/python"));
-    let named = (9..=13).map(|minor| PathBuf::from(format!("python3.{minor}")));
+    let folders = root.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
+    let beside = folders.into_iter().flatten().flatten().map(|v| v.path().join("bin/python"));
+    let named = (7..=13).map(|minor| PathBuf::from(format!("python3.{minor}")));
     let mut found: Vec<String> = [PathBuf::from("python3")]
         .into_iter()
         .chain(named)
-        .chain(installed)
-        .filter_map(|path| real(path.to_str()?))
+        .chain(beside)
+        .filter_map(|path| real(path.to_str()?, versions))
         .collect();
     found.sort();
     found.dedup();
     found
 }
 
-fn real(interpreter: &str) -> Option<String> {
-    let script =
-        "import sys; print(sys.executable if (3, 9) <= sys.version_info < (3, 14) else '')";
-    let output = Command::new(interpreter).args(["-c", script]).output().ok()?;
+fn real(interpreter: &str, versions: &str) -> Option<String> {
+    let script = format!(
+        "import sys; v = sys.version_info[:2]; print(sys.executable if {versions} else '')"
+    );
+    let output = Command::new(interpreter).args(["-c", &script]).output().ok()?;
     let path = Path::new(String::from_utf8_lossy(&output.stdout).trim()).canonicalize().ok()?;
     Some(path.to_str()?.to_owned())
 }
@@ -167,6 +178,19 @@ pub fn assert_share(profile: &Profile, part: usize, rest: usize, expected: f64) 
     assert!(total > 200.0, "{}", explain(profile));
     let (share, error) = (part as f64 / total, (expected * (1.0 - expected) / total).sqrt());
     assert!((share - expected).abs() < 4.0 * error, "{share} +- {error}: {}", explain(profile));
+}
+
+/// Asserts that as many samples came as are due for the CPU time, but for a share; and that they weigh as much.
+pub fn assert_counted_once(profile: &Profile, tolerance: f64) {
+    let account = &profile.provenance;
+    let due = account.target_cpu_ns as f64 / 1e9 * account.rate_hz;
+    let came = profile.samples.len() as f64 / due;
+    let weight = profile.total_weight() as f64 / account.target_cpu_ns as f64;
+    for ratio in [came, weight] {
+        // Where the kernel may not be sampled, its time gives no samples.
+        let is_enough = ratio > 1.0 - tolerance || !account.kernel;
+        assert!(is_enough && ratio < 1.0 + tolerance, "{ratio}: {}", explain(profile));
+    }
 }
 
 /// The account of a profile and its commonest stacks.

@@ -13,7 +13,7 @@ use super::{Told, ToldProcess};
 /// Above this share of lost or torn Python stacks, the profile says so.
 const NOTABLE_LOSS: f64 = 0.01;
 /// What it means that a process is not armed.
-const CONSEQUENCE: &str = "its stacks are those of the interpreter, without Python frames";
+const CONSEQUENCE: &str = "its stacks are those of the interpreter at most, without Python frames";
 
 /// Counts samples by what came of their Python stacks.
 #[derive(Debug, Clone, Default)]

@@ -30,29 +30,27 @@ pub enum Attached {
     },
 }
 
-/// Finds for each sample its stack; in the order of the samples, and with the number of stacks that no sample claims.
+/// Finds for each sample its stack; in the order of the samples. Stacks whose sample the kernel lost are left over.
 ///
 /// A stack is told by the signal that its sample raises, before the thread executes another instruction of user code: it
 /// belongs to the last sample of its thread before it. Samples within the kernel raise one signal together, when the kernel
 /// returns to user code: they share its stack, which cannot have changed meanwhile. Whatever else has no stack of its own
 /// has lost it.
-pub fn join(samples: &[Sampled], stacks: &[ToldStack]) -> (Vec<Attached>, u64) {
+pub fn join(samples: &[Sampled], stacks: &[ToldStack]) -> Vec<Attached> {
     let mut by_thread: HashMap<(u32, u32), Thread> = HashMap::new();
     for (at, sample) in samples.iter().enumerate() {
         by_thread.entry((sample.pid, sample.tid)).or_default().samples.push(at);
     }
-    let mut strangers = 0;
     for stack in stacks {
-        match by_thread.get_mut(&(stack.pid, stack.tid)) {
-            Some(thread) => thread.stacks.push(*stack),
-            None => strangers += 1,
+        if let Some(thread) = by_thread.get_mut(&(stack.pid, stack.tid)) {
+            thread.stacks.push(*stack);
         }
     }
     let mut attached = vec![Attached::Lost; samples.len()];
     for thread in by_thread.into_values() {
-        strangers += thread.join(samples, &mut attached);
+        thread.join(samples, &mut attached);
     }
-    (attached, strangers)
+    attached
 }
 
 /// What there is of one thread.
@@ -64,17 +62,15 @@ struct Thread {
 }
 
 impl Thread {
-    /// Attaches each stack to the samples since the stack before it. The number of stacks that no sample claims.
-    fn join(mut self, samples: &[Sampled], attached: &mut [Attached]) -> u64 {
+    /// Attaches each stack to the samples since the stack before it.
+    fn join(mut self, samples: &[Sampled], attached: &mut [Attached]) {
         self.samples.sort_by_key(|&at| samples[at].time_ns);
         self.stacks.sort_by_key(|stack| stack.time_ns);
-        let mut unclaimed = 0;
         let mut rest = self.samples.as_slice();
         for stack in &self.stacks {
             let count = rest.partition_point(|&at| samples[at].time_ns <= stack.time_ns);
             let (before, after) = rest.split_at(count);
             rest = after;
-            unclaimed += u64::from(before.is_empty());
             let claim = Attached::Stack { node: stack.node, flags: stack.flags };
             for &at in before.iter().rev() {
                 attached[at] = claim;
@@ -83,7 +79,6 @@ impl Thread {
                 }
             }
         }
-        unclaimed
     }
 }
 
@@ -107,41 +102,39 @@ mod tests {
     }
 
     /// The stacks' times, by sample; 0 for a lost one.
-    fn joined(samples: &[Sampled], stacks: &[ToldStack]) -> (Vec<u32>, u64) {
-        let (attached, unclaimed) = join(samples, stacks);
+    fn joined(samples: &[Sampled], stacks: &[ToldStack]) -> Vec<u32> {
         let node = |attached: &Attached| match attached {
             Attached::Stack { node, .. } => *node,
             _ => 0,
         };
-        (attached.iter().map(node).collect(), unclaimed)
+        join(samples, stacks).iter().map(node).collect()
     }
 
     #[test]
     fn a_stack_belongs_to_the_last_sample_before_it() {
-        let table: [(&str, &[u64], &[u32], u64); 12] = [
-            ("u10 u20 u30", &[11, 21, 31], &[11, 21, 31], 0),
+        let table: [(&str, &[u64], &[u32]); 12] = [
+            ("u10 u20 u30", &[11, 21, 31], &[11, 21, 31]),
             // At the very same time.
-            ("u10 u20", &[10, 20], &[10, 20], 0),
+            ("u10 u20", &[10, 20], &[10, 20]),
             // One is missing: the first, one in the middle, the last, all.
-            ("u10 u20 u30", &[21, 31], &[0, 21, 31], 0),
-            ("u10 u20 u30", &[11, 31], &[11, 0, 31], 0),
-            ("u10 u20 u30", &[11, 21], &[11, 21, 0], 0),
-            ("u10", &[], &[0], 0),
+            ("u10 u20 u30", &[21, 31], &[0, 21, 31]),
+            ("u10 u20 u30", &[11, 31], &[11, 0, 31]),
+            ("u10 u20 u30", &[11, 21], &[11, 21, 0]),
+            ("u10", &[], &[0]),
             // A sample is missing, or its stack came twice.
-            ("u10 u30", &[11, 21, 31], &[11, 31], 1),
-            ("u10", &[5, 11, 12], &[11], 2),
+            ("u10 u30", &[11, 21, 31], &[11, 31]),
+            ("u10", &[5, 11, 12], &[11]),
             // They came in disorder.
-            ("u20 u10", &[21, 11], &[21, 11], 0),
+            ("u20 u10", &[21, 11], &[21, 11]),
             // Within one call of the kernel the samples share a stack; within another they do not.
-            ("k10 k20 k30 k40", &[31, 41], &[31, 31, 31, 41], 0),
+            ("k10 k20 k30 k40", &[31, 41], &[31, 31, 31, 41]),
             // In user code a sample must have its own: what came before it has lost its.
-            ("k10 u20 k30", &[31], &[0, 31, 31], 0),
-            ("u10 k20 u30", &[21, 31], &[21, 21, 31], 0),
+            ("k10 u20 k30", &[31], &[0, 31, 31]),
+            ("u10 k20 u30", &[21, 31], &[21, 21, 31]),
         ];
-        for (text, times, expected, unclaimed) in table {
+        for (text, times, expected) in table {
             let stacks: Vec<_> = times.iter().map(|&time| stack(time, 1)).collect();
-            let found = joined(&samples(text), &stacks);
-            assert_eq!(found, (expected.to_vec(), unclaimed), "{text} and {times:?}");
+            assert_eq!(joined(&samples(text), &stacks), expected, "{text} and {times:?}");
         }
     }
 
@@ -150,8 +143,8 @@ mod tests {
         let mut both = samples("u10 u20 u30");
         both[1].tid = 2;
         let stacks = [stack(11, 1), stack(21, 2), stack(22, 1), stack(31, 3)];
-        assert_eq!(joined(&both, &stacks), (vec![11, 21, 0], 2));
+        assert_eq!(joined(&both, &stacks), [11, 21, 0]);
         both[1] = Sampled { pid: 2, ..both[0] };
-        assert_eq!(joined(&both, &[stack(12, 1)]), (vec![12, 0, 0], 0));
+        assert_eq!(joined(&both, &[stack(12, 1)]), [12, 0, 0]);
     }
 }

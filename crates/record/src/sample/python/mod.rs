@@ -28,7 +28,7 @@ pub(crate) use file_limit::original as original_file_limit;
 pub(super) use join::{Attached, Sampled, join};
 pub(super) use listener::Listener;
 pub(super) use mixed::Expanded;
-pub(super) use plumbing::{Role, is_evaluation, role};
+pub(super) use plumbing::{Role, is_evaluation, probe_role, role};
 pub(super) use weaver::Weaver;
 
 /// What processes that run Python told, besides the perf events.

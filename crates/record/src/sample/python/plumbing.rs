@@ -118,6 +118,9 @@ const PLUMBING: &[&str] = &[
     "builtin___import__",
 ];
 
+/// What the profiler's own library calls the waiting functions of the C library through.
+const OBSERVING: &str = "simprof_observed";
+
 /// Functions that nothing of interest calls, wherever they are.
 const STARTS: &[&str] = &[
     "_start",
@@ -150,6 +153,11 @@ pub fn role(name: &str, in_interpreter: bool) -> Role {
         _ if is_in(PLUMBING) => Role::Plumbing,
         _ => Role::Work,
     }
+}
+
+/// The role of a function of the library that the profiler loads: what it does itself is to be seen.
+pub fn probe_role(name: &str) -> Role {
+    if base(name) == OBSERVING { Role::Plumbing } else { Role::Probe }
 }
 
 /// Without what compilers append to parts and copies of a function (`.cold`, `.part.0`, `.constprop.0`), and without the

@@ -1,5 +1,6 @@
 //! What the tests share: places to run in, programs to run, processes to look for.
 
+mod packages;
 mod place;
 mod processes;
 mod programs;
@@ -8,6 +9,7 @@ mod python;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+pub use packages::{install, make_environment, python_program, python_with_packages, run};
 pub use place::{Done, Place, Started};
 pub use processes::{is_root, with_mark};
 pub use programs::{c_program, marked_line, rust_program, source, stripped};

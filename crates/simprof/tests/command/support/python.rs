@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Every Python that is there and runs: those of the folders of PATH by their usual names, and pyenv's.
+/// Every Python that is there and runs: those of the folders of PATH by their usual names, pyenv's, and those whose
+/// paths SIMPROF_TEST_PYTHONS lists with colons between.
 pub fn pythons() -> Vec<PathBuf> {
     let names = std::iter::once("python3".to_owned())
         .chain((6..20).map(|minor| format!("python3.{minor}")));
@@ -14,6 +15,8 @@ pub fn pythons() -> Vec<PathBuf> {
         let versions = std::fs::read_dir(root.join("versions")).into_iter().flatten().flatten();
         candidates.extend(versions.map(|version| version.path().join("bin/python")));
     }
+    let listed = std::env::var_os("SIMPROF_TEST_PYTHONS").unwrap_or_default();
+    candidates.extend(std::env::split_paths(&listed));
     let mut found: Vec<(String, PathBuf)> =
         candidates.into_iter().filter_map(|python| Some((version(&python)?, python))).collect();
     found.sort();
