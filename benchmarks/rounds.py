@@ -28,17 +28,18 @@ class Spread:
         return f"{self.median:{form}} ({low:{form}} to {high:{form}})"
 
 
-def interleave(session, arms, warm_up=True):
+def interleave(session, arms, warm_up=True, rounds=None):
     """Measures each of `arms`, {name: function}, once a round; {name: [answer of each round]}.
 
     One round before the first is thrown away: it fills caches, for every arm alike.
     """
     taken = {name: [] for name in arms}
-    for number in range(-1 if warm_up else 0, session.rounds):
+    rounds = session.rounds if rounds is None else rounds
+    for number in range(-1 if warm_up else 0, rounds):
         order = list(arms)
         session.random.shuffle(order)
         for name in order:
-            progress(f"round {number + 1} of {session.rounds}: {name}")
+            progress(f"round {number + 1} of {rounds}: {name}")
             answer = arms[name]()
             if number >= 0:
                 taken[name].append(answer)

@@ -75,6 +75,9 @@ def finish():
     state["finishing"] = True
     try:
         write_counts(process)
+    except OSError:
+        # The folder is out of reach, after a change of user or of the root: nobody but simprof would miss the counts.
+        pass
     finally:
         state["finishing"] = False
         if state["signal"] is not None:

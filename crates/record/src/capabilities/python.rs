@@ -49,7 +49,7 @@ pub fn frames(interpreter: Option<&Path>) -> Capability {
     };
     let detail = match version(&path) {
         Some(minor) => format!("CPython 3.{minor}, with each sample and each wait"),
-        None => format!("{}, where it is CPython 3.9 to 3.13", path.display()),
+        None => format!("{}, where it is CPython 3.9 to 3.14", path.display()),
     };
     Capability::available(FRAMES, detail)
 }
@@ -59,11 +59,11 @@ fn lack_of_program(path: &Path) -> Option<(String, &'static str)> {
     let path = path.canonicalize().ok()?;
     let shown = path.display();
     if path.file_name()?.to_string_lossy().starts_with("pypy") {
-        return Some((format!("{shown} is PyPy"), "run the target with CPython 3.9 to 3.13"));
+        return Some((format!("{shown} is PyPy"), "run the target with CPython 3.9 to 3.14"));
     }
     if let Some(minor) = version(&path).filter(|minor| !VERSIONS.contains(minor)) {
         let detail = format!("CPython 3.{minor} is not a version that simprof knows");
-        return Some((detail, "run the target with CPython 3.9 to 3.13"));
+        return Some((detail, "run the target with CPython 3.9 to 3.14"));
     }
     if fs::metadata(&path).ok()?.mode() & (libc::S_ISUID | libc::S_ISGID) != 0 {
         let detail = format!("{shown} changes its user, so that nothing can be loaded into it");

@@ -171,7 +171,7 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
 
 fn uncounted(counted: &Counted) -> &'static str {
     if counted.lost > 0 {
-        "Calls were not counted: no process that ran Python came to its own end, where it would have told them."
+        "Calls were not counted: no process that ran Python came to its own end and could then write them."
     } else {
         "Calls were not counted: the interpreter's tracer could not be had (the program traces itself, or its Python has no _lsprof)."
     }

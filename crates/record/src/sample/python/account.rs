@@ -117,7 +117,7 @@ fn refusal(process: &ToldProcess, frames: bool) -> Option<String> {
     let why = match (process.state, process.reason) {
         (state::UNSUPPORTED, reason::VERSION) => {
             format!(
-                "{name} is not a version that simprof knows: {CONSEQUENCE}; run the target with one from 3.9 to 3.13"
+                "{name} is not a version that simprof knows: {CONSEQUENCE}; run the target with one from 3.9 to 3.14"
             )
         }
         (state::UNSUPPORTED, reason::FREE_THREADED) => {

@@ -1,6 +1,6 @@
 //! The stacks of samples whose Python stack is known: native and Python frames merged, each distinct pair once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use simprof_model::{FrameId, ProfileBuilder, StackId};
 use simprof_preload::format::flag;
@@ -11,6 +11,9 @@ use super::merge::{Fit, Missing, NativeFrame, PythonFrame, merge};
 use super::plumbing::Role;
 use crate::sample::profile::Expansion;
 use crate::sample::raw_stacks::{RawFrameId, RawStackId, RawStacks};
+
+/// The file that simprof's own texts in Python seem to come from.
+const OWN_FILE: &str = "<simprof>";
 
 /// A native frame of the profile, and what it is to Python.
 #[derive(Debug, Clone, Copy)]
@@ -48,13 +51,15 @@ pub struct Mixed<'a> {
     /// By raw frame.
     expansions: &'a [Expansion],
     frames: PythonFrames<'a>,
+    /// Frames of simprof's own texts, which stand around calls of a step function: they tell nothing of the program.
+    own: HashSet<FrameId>,
     known: HashMap<Key, Merged>,
 }
 
 impl<'a> Mixed<'a> {
     pub fn new(told: &'a Told, raw: &'a RawStacks, expansions: &'a [Expansion]) -> Self {
         let frames = PythonFrames::new(&told.tree, &told.directory);
-        Self { told, raw, expansions, frames, known: HashMap::new() }
+        Self { told, raw, expansions, frames, own: HashSet::new(), known: HashMap::new() }
     }
 
     /// The stack of a sample. `native_cut` tells whether its native stack misses its root; `node` and `flags` are what came of
@@ -72,7 +77,8 @@ impl<'a> Mixed<'a> {
         }
         let (python, unreadable) = self.python(node, flags, builder);
         let missing = Missing { native: native_cut, python: unreadable || flags & flag::CUT != 0 };
-        let (frames, fit) = merge(&self.native(native), &python, missing);
+        let (mut frames, fit) = merge(&self.native(native), &python, missing);
+        frames.retain(|frame| !self.own.contains(frame));
         let merged = Merged {
             stack: builder.stack(frames),
             whole: !native_cut || (fit == Fit::Completed && !python.is_empty()),
@@ -90,7 +96,8 @@ impl<'a> Mixed<'a> {
         builder: &mut ProfileBuilder,
     ) -> Vec<FrameId> {
         let (python, _) = self.python(node, flags, builder);
-        python.iter().map(|python| python.frame).collect()
+        let frames = python.iter().map(|python| python.frame);
+        frames.filter(|frame| !self.own.contains(frame)).collect()
     }
 
     /// The native frames that a raw frame stands for, innermost first.
@@ -116,6 +123,9 @@ impl<'a> Mixed<'a> {
         }
         for node in nodes.iter().rev() {
             let frame = self.frames.frame(node, builder);
+            if self.told.tree.codes.get(&node.code).is_some_and(|code| code.file == OWN_FILE) {
+                self.own.insert(frame);
+            }
             frames.push(PythonFrame { entry: node.entry, frame });
         }
         (frames, unreadable)
