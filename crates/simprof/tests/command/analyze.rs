@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Place, python, pythons, source};
+use crate::support::{Place, installed_pythons, python, source};
 
 /// Traces `tests/programs/NAME` into a file of this folder.
 fn trace(place: &Place, python: &Path, module: &str, name: &str, file: &str) {
@@ -132,7 +132,7 @@ fn assert_alike(key: &Key, found: &[f64], expected: &[f64]) {
 
 #[test]
 fn figures_are_those_of_pstats_in_every_version() {
-    for python in pythons() {
+    for python in installed_pythons() {
         let place = Place::new();
         trace(&place, &python, "cProfile", "traced.py", "x.prof");
         let analysis = assert_same(&place, &python, "x.prof");

@@ -6,7 +6,7 @@ use crate::python_steps::followed;
 use crate::support::{Done, Place, python, sampled, source};
 
 /// Long enough to be sampled, in calls of nothing.
-const SPIN: &str = "3000000";
+const SPIN: &str = "1000000";
 
 fn record(place: &Place, python: &str, kind: &str) -> Done {
     // Spawned processes are told the path without detours, and one file by two names would be two.
@@ -35,6 +35,7 @@ fn counted(place: &Place, name: &str, column: &str) -> u64 {
 
 #[test]
 fn calls_are_exact_in_all_threads_and_processes() {
+    let mut runs = 0;
     for python in followed() {
         let python = python.to_str().expect("the path is text");
         for (kind, expected) in
@@ -45,6 +46,13 @@ fn calls_are_exact_in_all_threads_and_processes() {
             if !sampled(&done) {
                 return;
             }
+            if place.text("phase1/PHASE1_REPORT.md").contains("which this run has no time for") {
+                eprintln!(
+                    "{python} {kind}: the machine is too slow now to count calls in a quick run"
+                );
+                continue;
+            }
+            runs += 1;
             let summary = place.json("phase1/phase1_summary.json");
             for (name, column, expected) in [
                 (".leaf", "calls", expected),
@@ -62,6 +70,7 @@ fn calls_are_exact_in_all_threads_and_processes() {
             assert_eq!(summary["calls"]["lost"], 0, "{python} {kind}");
         }
     }
+    assert!(runs > 0, "calls were counted at least once");
 }
 
 #[test]
