@@ -7,13 +7,15 @@ use crate::support::{Done, Place, python, sampled, source};
 
 /// Long enough to be sampled, in calls of nothing.
 const SPIN: &str = "1000000";
+/// Long enough to be most of what the program does.
+const LONG_SPIN: &str = "3000000";
 
-fn record(place: &Place, python: &str, kind: &str) -> Done {
+fn record(place: &Place, python: &str, kind: &str, spin: &str) -> Done {
     // Spawned processes are told the path without detours, and one file by two names would be two.
     let program = source("counted.py").canonicalize().expect("the program is there");
     let program = program.to_str().expect("the path is text");
     place.simprof(&[
-        "run", "--quick", "--rate", "2000", "--phase", "1", "--", python, program, kind, SPIN,
+        "run", "--quick", "--rate", "2000", "--phase", "1", "--", python, program, kind, spin,
     ])
 }
 
@@ -42,7 +44,7 @@ fn calls_are_exact_in_all_threads_and_processes() {
             [("none", 100), ("threads", 3100), ("fork", 3100), ("spawn", 3100), ("pool", 3100)]
         {
             let place = Place::new();
-            let done = record(&place, python, kind);
+            let done = record(&place, python, kind, SPIN);
             if !sampled(&done) {
                 return;
             }
@@ -77,7 +79,7 @@ fn calls_are_exact_in_all_threads_and_processes() {
 fn both_shares_and_what_is_lost_are_reported() {
     let place = Place::new();
     let python = python();
-    let done = record(&place, python.to_str().expect("text"), "killed");
+    let done = record(&place, python.to_str().expect("text"), "killed", LONG_SPIN);
     if !sampled(&done) {
         return;
     }
