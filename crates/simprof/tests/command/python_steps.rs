@@ -8,10 +8,10 @@ use crate::support::{Done, Place, installed_pythons, pythons, source};
 
 const STEPS: usize = 25;
 
-/// The Pythons that can be followed.
+/// The Pythons that can be followed: not those without the global lock.
 pub fn followed() -> Vec<PathBuf> {
     let place = Place::new();
-    let code = "import sys; sys.exit(sys.version_info < (3, 9))";
+    let code = "import sys; sys.exit(sys.version_info < (3, 9) or 't' in sys.abiflags)";
     let is_new = |python: &PathBuf| {
         let python = python.to_str().expect("the path is text");
         place.done(place.program(python, &["-c", code])).status == Some(0)
