@@ -53,6 +53,7 @@ fn the_wheel_installs_the_command_and_the_module() {
     let done = place.done(place.program(simprof, &arguments));
     if sampled(&done) {
         let summary = place.json("phase1/phase1_summary.json");
-        assert_eq!(summary["functions"][0]["name"], "three_to_one.<module>", "{summary:#}");
+        let rows = summary["functions"].as_array().expect("functions");
+        assert!(rows.iter().any(|row| row["name"] == "three_to_one.three"), "{summary:#}");
     }
 }
