@@ -265,7 +265,27 @@ unsafe extern "C" fn object_malloc(context: usize, size: usize) -> usize {
 
 #[unsafe(naked)]
 unsafe extern "C" fn object_calloc(context: usize, count: usize, size: usize) -> usize {
-    naked_asm!(".cfi_startproc", call!("rcx"), call = sym calloc_seen)
+    naked_asm!(
+        ".cfi_startproc",
+        // The product's upper half would replace the third argument.
+        "mov r8, rdx",
+        "mov rax, rsi",
+        "mul rdx",
+        "mov rdx, r8",
+        "jo 2f",
+        "mov r10, rax",
+        "cmp r10, qword ptr [rip + {largest}]",
+        "ja 3f",
+        count_down!("r10"),
+        "3:",
+        "mov rax, qword ptr [rdi + 16]",
+        "mov rdi, qword ptr [rdi]",
+        "jmp rax",
+        "2:",
+        call!("rcx"),
+        largest = sym LARGEST,
+        call = sym calloc_seen,
+    )
 }
 
 #[unsafe(naked)]
