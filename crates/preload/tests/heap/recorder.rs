@@ -276,7 +276,9 @@ pub fn run(
                 if over || !reads {
                     break;
                 }
-                std::thread::sleep(Duration::from_micros(500));
+                // Exact mode fills a ring in milliseconds; samples can wait, and waking up costs the target too.
+                let exact = memory.header().interval <= 1;
+                std::thread::sleep(Duration::from_micros(if exact { 500 } else { 10_000 }));
             }
         }
         waiter.join().expect("waiting does not panic")
