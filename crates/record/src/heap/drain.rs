@@ -193,7 +193,7 @@ impl Drain {
             let Some(told) = memory.module(self.modules.next()) else { return };
             let process = memory.process(told.place);
             let pid = process.map_or(0, |process| process.pid.load(Ordering::Relaxed));
-            self.modules.open(pid, told.path);
+            self.modules.open(pid, told.path, &told.build_id);
         }
     }
 

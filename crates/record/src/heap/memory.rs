@@ -5,7 +5,7 @@ use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::MmapRaw;
 use simprof_preload::heap::format::{
@@ -43,6 +43,8 @@ pub struct ToldModule {
     pub path: String,
     /// Position of the first process that told of it.
     pub place: u32,
+    /// The file's build id; empty where it has none.
+    pub build_id: Vec<u8>,
 }
 
 impl Memory {
@@ -147,11 +149,12 @@ impl Memory {
         if module.whole.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let bytes = module.path_bytes.load(Ordering::Relaxed) as usize;
-        let path: Vec<u8> =
-            module.path.iter().take(bytes).map(|byte| byte.load(Ordering::Relaxed)).collect();
-        let path = String::from_utf8_lossy(&path).into_owned();
-        Some(ToldModule { path, place: module.process.load(Ordering::Relaxed) })
+        let path = bytes(&module.path, &module.path_bytes);
+        Some(ToldModule {
+            path: String::from_utf8_lossy(&path).into_owned(),
+            place: module.process.load(Ordering::Relaxed),
+            build_id: bytes(&module.build_id, &module.build_id_bytes),
+        })
     }
 
     fn word(&self, position: usize) -> &AtomicU64 {
@@ -168,6 +171,12 @@ impl Memory {
         // SAFETY: as the caller says.
         unsafe { &*self.map.as_ptr().add(start + number * size_of::<T>()).cast::<T>() }
     }
+}
+
+/// As many bytes as are in use.
+fn bytes(from: &[AtomicU8], used: &AtomicU32) -> Vec<u8> {
+    let used = used.load(Ordering::Relaxed) as usize;
+    from.iter().take(used).map(|byte| byte.load(Ordering::Relaxed)).collect()
 }
 
 /// Numbers of the header that the library counts.

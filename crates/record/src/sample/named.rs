@@ -1,13 +1,16 @@
 //! Names for stacks that came otherwise than by perf events: frames told by module and address, and Python frames beside them.
 
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use simprof_model::{Profile, ProfileBuilder, StackId, WeightKind};
 use simprof_preload::format::flag;
 
+use super::debug_file::hexadecimal;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
 use super::observer::{Counts, Trace};
-use super::profile::{Stacks, symbolised_frames};
+use super::profile::{Stacks, build_id, symbolised_frames};
 use super::python::{Mixed, Told};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
@@ -31,13 +34,41 @@ impl OpenedModules {
         u32::try_from(self.opened.len()).expect("few modules")
     }
 
-    /// Opens the next module: a file of this process, by the path that the process sees.
-    pub fn open(&mut self, pid: u32, path: String) {
-        let (range, identity) = (0..0, FileIdentity::default());
-        let index =
-            self.table.of_mapping(&FileMapping { pid, range, file_offset: 0, path, identity });
+    /// Opens the next module: a file of this process, by the path that the process sees, with this build id where it has one.
+    pub fn open(&mut self, pid: u32, path: String, told_id: &[u8]) {
+        let (range, identity) = mapped(pid, &path).unwrap_or_else(|| (0..0, by_path(&path)));
+        let mapping = FileMapping { pid, range, file_offset: 0, path, identity };
+        let index = self.table.of_mapping(&mapping);
+        let found = build_id(self.table.get(index));
+        if found.is_some_and(|found| !told_id.is_empty() && found != hexadecimal(told_id)) {
+            self.table.discard_image(index);
+        }
         self.opened.push(index);
     }
+}
+
+/// Where a process has mapped the code of a file, and which file that is; none where the process has gone.
+fn mapped(pid: u32, path: &str) -> Option<(Range<u64>, FileIdentity)> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    maps.lines().filter(|line| line.ends_with(path)).find_map(|line| {
+        // start-end permissions offset major:minor inode path
+        let mut fields = line.splitn(6, ' ');
+        let (start, end) = fields.next()?.split_once('-')?;
+        let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
+        let range = hexadecimal(start)?..hexadecimal(end)?;
+        let is_code = fields.next()?.contains('x');
+        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        let device = (hexadecimal(major)? as u32, hexadecimal(minor)? as u32);
+        let inode = fields.next()?.parse().ok()?;
+        let is_it = is_code && fields.next()?.trim_start() == path;
+        is_it.then_some((range, FileIdentity { device, inode, generation: 0 }))
+    })
+}
+
+/// Which file a path names now.
+fn by_path(path: &str) -> FileIdentity {
+    let inode = std::fs::metadata(path).map_or(0, |metadata| metadata.ino());
+    FileIdentity { inode, ..FileIdentity::default() }
 }
 
 /// A stack that is to be named.

@@ -234,7 +234,7 @@ fn expand(
     Expansion { frames, named: found.named, is_root }
 }
 
-fn build_id(file: &ModuleFile) -> Option<String> {
+pub(super) fn build_id(file: &ModuleFile) -> Option<String> {
     let image = file.image.as_ref()?;
     let elf = ElfFile64::<object::Endianness>::parse(&**image.bytes()).ok()?;
     Some(hexadecimal(elf.build_id().ok()??))
