@@ -54,7 +54,7 @@ pub struct Launch {
     /// How to sample stacks; not at all where none.
     pub sampling: Option<Sampling>,
     /// How to record allocations; not at all where none. Never together with `sampling`, since each would be in the figures
-    /// of the other; what `preload` asks for is not done then.
+    /// of the other; of what `preload` asks for, the script alone is done then.
     pub heap: Option<HeapSampling>,
     /// What the library that is loaded into the target does there; [`Preload::python`] wherever stacks are sampled, unless
     /// nothing may be loaded.
@@ -397,8 +397,10 @@ fn check_heap(launch: &Launch, program: &Path) -> Result<(), RecordError> {
 
 /// What records allocations, where they are asked for.
 fn heap_recorder(launch: &Launch) -> Result<Option<heap::Recorder>, RecordError> {
-    let start =
-        |sampling| heap::Recorder::start(sampling, launch.directory.as_deref(), launch.marks);
+    let start = |sampling| {
+        let script = launch.preload.script.clone();
+        heap::Recorder::start(sampling, script, launch.directory.as_deref(), launch.marks)
+    };
     launch.heap.map(start).transpose().map_err(RecordError::Heap)
 }
 

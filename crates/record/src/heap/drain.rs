@@ -53,13 +53,14 @@ pub struct Drained {
 }
 
 impl Recorder {
-    /// Makes the memory and starts the thread. `has_marks` tells whether step marks will be handed over.
+    /// Makes the memory and starts the thread. `script` is a Python text that the target runs first, where it runs Python. `has_marks` tells whether step marks will be handed over.
     pub fn start(
         sampling: HeapSampling,
+        script: Option<String>,
         directory: Option<&std::path::Path>,
         has_marks: bool,
     ) -> io::Result<Self> {
-        let loadable = Arc::new(Loadable::create(sampling, directory)?);
+        let loadable = Arc::new(Loadable::create(sampling, script, directory)?);
         let (stop, feed) = (Arc::new(AtomicBool::new(false)), Feed::default());
         if !has_marks {
             feed.push(Vec::new(), u64::MAX);

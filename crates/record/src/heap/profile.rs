@@ -36,7 +36,7 @@ impl HeapRecording {
         let stacks = drained.tallied.sites.iter().map(|(stack, _)| *stack as u32);
         Self {
             nodes: chains(memory, stacks),
-            tree: Tree::read(&loadable.python),
+            tree: Tree::read(&loadable.python.memory),
             directory: loadable.directory.clone(),
             touched_bytes: memory.touched_bytes(),
             provenance: provenance(&drained, memory, sampling),
@@ -117,7 +117,9 @@ fn native_stacks(
     let mut stacks: BTreeMap<u32, NativeStack> = BTreeMap::new();
     for (&number, node) in nodes {
         let parent = stacks.get(&node.parent).copied();
-        stacks.insert(number, told.child(parent, node.module, node.address));
+        if let Some(stack) = told.child(parent, node.module, node.address) {
+            stacks.insert(number, stack);
+        }
     }
     stacks
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use object::read::elf::ElfFile64;
 use object::{Architecture, Endianness, Object, ObjectSymbol};
 
+use simprof_preload::HEAP_LIBRARY;
+
 use crate::{RecordError, program};
 
 /// Parts of the names of libraries that replace the allocator with one that checks.
@@ -37,6 +39,8 @@ pub enum HeapRefusal {
     Musl,
     /// It is a program of another machine, or of 32 bits.
     Foreign,
+    /// There is no library for this machine yet.
+    Machine,
 }
 
 impl HeapRefusal {
@@ -55,6 +59,7 @@ impl HeapRefusal {
                 "it uses the musl C library, which simprof's library cannot be loaded beside"
             }
             Self::Foreign => "it is not a 64-bit program of this machine",
+            Self::Machine => "this is not an x86-64 machine, the only kind that it is done on",
         }
     }
 
@@ -68,6 +73,7 @@ impl HeapRefusal {
             Self::Privileged => "run a copy of it without those rights",
             Self::Musl => "build it for the GNU C library",
             Self::Foreign => "build it for this machine",
+            Self::Machine => "profile its memory on one",
         }
     }
 }
@@ -86,6 +92,10 @@ pub fn check(
 
 /// As [`check`], of the file that a command names.
 pub(crate) fn check_path(path: &Path) -> Result<(), RecordError> {
+    if HEAP_LIBRARY.is_empty() {
+        let refusal = HeapRefusal::Machine;
+        return Err(RecordError::HeapRefused { path: path.to_owned(), refusal });
+    }
     match refusal(path, DEEPEST) {
         Some((path, refusal)) => Err(RecordError::HeapRefused { path, refusal }),
         None => Ok(()),

@@ -16,17 +16,21 @@ use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
 use crate::preload::Tree;
 
+/// What the kernel calls the libraries that the profiler loads, up to their names.
+const OWN: &str = "/memfd:simprof-";
+
 /// Modules by the numbers that the target gives them, each opened while its process lives.
 #[derive(Debug)]
 pub(crate) struct OpenedModules {
     table: ModuleTable,
-    opened: Vec<ModuleIndex>,
+    /// None for the profiler's own libraries.
+    opened: Vec<Option<ModuleIndex>>,
 }
 
 impl OpenedModules {
     /// None yet; number 0 is code in no known file.
     pub fn new() -> Self {
-        Self { table: ModuleTable::new(), opened: vec![ModuleIndex::ANONYMOUS] }
+        Self { table: ModuleTable::new(), opened: vec![Some(ModuleIndex::ANONYMOUS)] }
     }
 
     /// The number of the next module.
@@ -36,6 +40,10 @@ impl OpenedModules {
 
     /// Opens the next module: a file of this process, by the path that the process sees, with this build id where it has one.
     pub fn open(&mut self, pid: u32, path: String, told_id: &[u8]) {
+        if path.starts_with(OWN) {
+            self.opened.push(None);
+            return;
+        }
         let (range, identity) = mapped(pid, &path).unwrap_or_else(|| (0..0, by_path(&path)));
         let mapping = FileMapping { pid, range, file_offset: 0, path, identity };
         let index = self.table.of_mapping(&mapping);
@@ -43,7 +51,7 @@ impl OpenedModules {
         if found.is_some_and(|found| !told_id.is_empty() && found != hexadecimal(told_id)) {
             self.table.discard_image(index);
         }
-        self.opened.push(index);
+        self.opened.push(Some(index));
     }
 }
 
@@ -109,12 +117,18 @@ impl ToldStacks {
         Self { modules, stacks: RawStacks::default() }
     }
 
-    /// The stack that is the code at an address of a module, called from `parent`.
-    pub fn child(&mut self, parent: Option<NativeStack>, module: u32, address: u64) -> NativeStack {
-        let opened = self.modules.opened.get(module as usize);
-        let module = opened.copied().unwrap_or(ModuleIndex::UNKNOWN);
+    /// The stack that is the code at an address of a module, called from `parent`; `parent` itself where the code is the
+    /// profiler's own, which stands between the program and its allocator.
+    pub fn child(
+        &mut self,
+        parent: Option<NativeStack>,
+        module: u32,
+        address: u64,
+    ) -> Option<NativeStack> {
+        let opened = self.modules.opened.get(module as usize).copied();
+        let Some(module) = opened.unwrap_or(Some(ModuleIndex::UNKNOWN)) else { return parent };
         let frame = self.stacks.frame(RawFrame { module, address });
-        NativeStack(self.stacks.child(parent.map(|parent| parent.0), frame))
+        Some(NativeStack(self.stacks.child(parent.map(|parent| parent.0), frame)))
     }
 
     /// Names stacks; in their order. Paths of Python code start at `directory`. The profile has no samples.

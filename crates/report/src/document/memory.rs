@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::parts::place;
 use crate::format;
-use crate::markdown::{Align, Table, code, list};
+use crate::markdown::{Align, Table, code};
 use crate::summary::{Amount, ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
 
 /// Lines shown in each table.
@@ -13,11 +13,6 @@ const SHOWN: usize = 12;
 /// The section on memory. `files` are those that belong to it, by name and what they show.
 pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> String {
     let mut text = String::from("## Memory\n\n");
-    text.push_str(&list(&summary.statements));
-    text.push('\n');
-    if !summary.warnings.is_empty() {
-        let _ = write!(text, "{}\n", list(&summary.warnings));
-    }
     let _ = writeln!(text, "{}", totals(summary));
     if !summary.leaks.is_empty() {
         let _ = writeln!(text, "### What leaks\n\n{}", leaks(&summary.leaks));
@@ -37,7 +32,7 @@ pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> St
     let _ = writeln!(text, "### Sizes\n\n{}", sizes(summary));
     if !files.is_empty() {
         let row = |(name, what): &(String, String)| format!("- [{what}]({name})\n");
-        let _ = write!(text, "{}\n", files.iter().map(row).collect::<String>());
+        let _ = writeln!(text, "{}", files.iter().map(row).collect::<String>());
     }
     text.push_str(&how(summary));
     text
