@@ -129,8 +129,8 @@ fn crates() -> Vec<String> {
 fn crates_use_only_those_that_the_map_allows() {
     for name in crates() {
         let allowed: &[&str] = match name.as_str() {
-            "stats" | "model" | "probe" | "simulation" => &[],
-            "record" => &["model", "probe"],
+            "stats" | "model" | "preload" | "probe" | "simulation" => &[],
+            "record" => &["model", "preload", "probe"],
             "measure" => &["model"],
             "report" => &["model", "stats"],
             _ => continue,

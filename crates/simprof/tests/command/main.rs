@@ -21,4 +21,3 @@ mod status;
 mod steps;
 mod support;
 mod target_trouble;
-mod wheel;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Done, Place, pythons, source};
+use crate::support::{Done, Place, installed_pythons, pythons, source};
 
 const STEPS: usize = 25;
 
@@ -17,6 +17,12 @@ pub fn followed() -> Vec<PathBuf> {
         place.done(place.program(python, &["-c", code])).status == Some(0)
     };
     pythons().into_iter().filter(is_new).collect()
+}
+
+/// Those of them that take the usual options and variables.
+fn installed() -> Vec<PathBuf> {
+    let installed = installed_pythons();
+    followed().into_iter().filter(|python| installed.contains(python)).collect()
 }
 
 fn spec(command: &[&str], step: Option<&str>) -> String {
@@ -67,7 +73,7 @@ fn a_program_is_followed_however_it_is_started() {
     let folder = source("ticks.py");
     let folder = folder.parent().expect("a folder").to_str().expect("the path is text");
     let code = "import ticks; ticks.run('threads', 25)";
-    for python in followed() {
+    for python in installed() {
         let python = python.to_str().expect("the path is text");
         let steps = STEPS.to_string();
         for (command, step, expected) in [
@@ -149,7 +155,7 @@ for n in range(10):
     asyncio.run(model.awaits())
 simprof_probe.step_begin(77); simprof_probe.step_end(77, 5)
 ";
-    for python in followed() {
+    for python in installed() {
         let python = python.to_str().expect("the path is text");
         let place = Place::new();
         let program = place.write("marks.py", program);

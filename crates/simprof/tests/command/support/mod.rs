@@ -9,11 +9,12 @@ mod python;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+#[allow(unused_imports, reason = "one of the test programs that share this uses all")]
 pub use packages::{install, make_environment, python_program, python_with_packages, run};
 pub use place::{Done, Place, Started};
 pub use processes::{is_root, with_mark};
 pub use programs::{c_program, marked_line, rust_program, source, stripped};
-pub use python::{python, pythons};
+pub use python::{installed_pythons, python, pythons};
 use serde_json::Value;
 
 /// Whatever is waited for comes sooner than this on any machine.

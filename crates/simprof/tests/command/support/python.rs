@@ -32,6 +32,14 @@ pub fn python() -> PathBuf {
     python
 }
 
+/// As [`pythons`], without those that SIMPROF_TEST_PYTHONS lists: put together from parts, they do not take all options and
+/// variables that an installed one does.
+pub fn installed_pythons() -> Vec<PathBuf> {
+    let listed = std::env::var_os("SIMPROF_TEST_PYTHONS").unwrap_or_default();
+    let listed: Vec<PathBuf> = std::env::split_paths(&listed).collect();
+    pythons().into_iter().filter(|python| !listed.contains(python)).collect()
+}
+
 /// What a Python 3 says of itself; none where it does not run. Launchers of versions that are not there do not.
 fn version(python: &PathBuf) -> Option<String> {
     let output =

@@ -1,9 +1,17 @@
 //! The wheel: built by maturin, installed by pip, and then a command like any other.
+//!
+//! A test program of its own: building the wheel puts the executable anew that the other tests run.
+
+#![allow(missing_docs, reason = "tests")]
+
+#[path = "command/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with other tests")]
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{FAST, Place, install, make_environment, python_program, run, sampled};
+use support::{FAST, Place, install, make_environment, python_program, run, sampled};
 
 /// The wheel, built as a development build so that nothing has to be compiled anew.
 fn build(place: &Place) -> PathBuf {
