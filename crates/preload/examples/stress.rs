@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 
 use simprof_preload::format::flag;
@@ -20,20 +21,21 @@ fn main() {
         match name.as_str() {
             "--seconds" => seconds = value.parse().expect("a number of seconds"),
             "--rate" => options.rate_hz = value.parse().expect("samples per second"),
-            "--python" => only = Some(value),
+            "--python" => only = Some(PathBuf::from(value)),
             _ => panic!("--seconds, --rate and --python are known, {name} is not"),
         }
     }
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/stress.py");
     let mut failed = false;
-    for python in pythons() {
-        if only.as_ref().is_some_and(|only| !python.path.ends_with(only)) {
-            continue;
-        }
-        let mut command = Command::new(&python.path);
+    let paths = only.map_or_else(
+        || pythons().into_iter().map(|python| python.path).collect(),
+        |path| vec![path],
+    );
+    for python in paths {
+        let mut command = Command::new(&python);
         command.args([program, &seconds.to_string()]);
         let recording = record(command, options);
-        println!("{}: {}", python.path.display(), recording.output.status);
+        println!("{}: {}", python.display(), recording.output.status);
         failed |= !recording.output.status.success();
         describe(&recording);
     }
