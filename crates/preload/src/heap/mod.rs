@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`format`] | the memory that it shares with the profiler |
+//! | [`mod@format`] | the memory that it shares with the profiler |
 //! | `hooks` | the functions that stand before the allocator's, and `real` those |
 //! | `draw`, `live` | which allocations are recorded, and which of them are live |
 //! | `record` | the records of allocations and of their ends |
