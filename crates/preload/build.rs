@@ -1,10 +1,10 @@
-//! Builds this crate a second time, as the shared library that is loaded into targets, so that the profiler carries it
+//! Builds this crate twice more, as the shared libraries that are loaded into targets, so that the profiler carries them
 //! within itself.
 //!
-//! The library has no dependencies and does without Rust's standard library, so one call of the compiler makes it.
+//! The libraries have no dependencies and do without Rust's standard library, so one call of the compiler makes each.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
@@ -14,11 +14,32 @@ fn main() {
         println!("cargo:rerun-if-changed=../probe/src/{file}");
     }
     println!("cargo:rustc-check-cfg=cfg(simprof_preloaded)");
-    let variable = |name: &str| env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"));
-    let library = Path::new(&variable("OUT_DIR")).join("libsimprof_preload.so");
+    println!("cargo:rustc-check-cfg=cfg(simprof_heap)");
+    build("simprof_preload", &[]);
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        build("simprof_heap", &["--cfg", "simprof_heap"]);
+    } else {
+        let library = library("simprof_heap");
+        std::fs::write(&library, [])
+            .unwrap_or_else(|error| panic!("cannot write {library:?}: {error}"));
+    }
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+}
+
+fn library(name: &str) -> PathBuf {
+    Path::new(&variable("OUT_DIR")).join(format!("lib{name}.so"))
+}
+
+/// Makes `libNAME.so`.
+fn build(name: &str, configuration: &[&str]) {
+    let library = library(name);
     let status = Command::new(variable("RUSTC"))
-        .args(["--crate-name", "simprof_preload", "--crate-type", "cdylib", "--edition", "2024"])
+        .args(["--crate-name", name, "--crate-type", "cdylib", "--edition", "2024"])
         .args(["--cfg", "simprof_preloaded", "--target", &variable("TARGET")])
+        .args(configuration)
         .args([
             "-C",
             "panic=abort",

@@ -1,10 +1,12 @@
 //! The data of a profiling run, and how it is kept on disk; it decides nothing.
 //!
-//! Two shapes carry everything that is measured: a [`Profile`] says *where* a cost is, a
-//! [`Measurement`] says *how much* it is. A [`CallProfile`] is what a tracer counted, call by call. A [`Run`] is the manifest that ties them together.
+//! Two shapes carry everything that is measured: a [`Profile`] (and a [`HeapProfile`], for memory) says *where* a cost
+//! is, a [`Measurement`] says *how much* it is. A [`CallProfile`] is what a tracer counted, call by call. A [`Run`] is the
+//! manifest that ties them together.
 
 mod calls;
 mod calls_sum;
+mod heap;
 mod machine;
 mod measurement;
 mod profile;
@@ -14,6 +16,10 @@ mod store;
 mod timeline;
 
 pub use calls::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller};
+pub use heap::{
+    HEAP_SCHEMA, HeapAmount, HeapCoverage, HeapInterval, HeapOrigin, HeapProfile, HeapProvenance,
+    HeapSite, HeapSizeClass, HeapTick, SHORT_LIVED_NS,
+};
 pub use machine::Machine;
 pub use measurement::{Measurement, Metric, Replicate, Status, Value};
 pub use profile::{

@@ -3,19 +3,23 @@
 //! It is loaded by `LD_PRELOAD`, and shares one file of memory with the profiler ([`mod@format`]). In a process that runs no Python it
 //! does nothing. What it does in the target never allocates and never locks.
 //!
-//! This crate is compiled twice: as a shared library without Rust's standard library (`cfg(simprof_preloaded)`), by the build
-//! script; and as an ordinary crate that carries the bytes of that library ([`LIBRARY`]) and the format. Tests of the ordinary crate contain the
-//! library's modules too, without the functions that it interposes.
+//! This crate is compiled three times: as two shared libraries without Rust's standard library (`cfg(simprof_preloaded)`; the one
+//! that records allocations, [`heap`], with `cfg(simprof_heap)` too), by the build script; and as an ordinary crate that carries
+//! the bytes of those libraries ([`LIBRARY`], [`HEAP_LIBRARY`]) and the formats. Tests of the ordinary crate contain the
+//! libraries' modules too, without the functions that it interposes.
 
 #![cfg_attr(simprof_preloaded, no_std)]
 // The ordinary crate has no beginning and interposes nothing, so its tests use only parts of the modules.
 #![cfg_attr(not(simprof_preloaded), allow(dead_code))]
+// The library that records allocations uses only parts of what serves the other.
+#![cfg_attr(simprof_heap, allow(dead_code, unused_imports))]
 
 pub mod format;
+pub mod heap;
 
 #[cfg(any(simprof_preloaded, test))]
 mod codes;
-#[cfg(any(simprof_preloaded, test))]
+#[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod exec;
 #[cfg(simprof_preloaded)]
 mod marks;
@@ -25,15 +29,15 @@ mod memory;
 mod process;
 #[cfg(any(simprof_preloaded, test))]
 mod python;
-#[cfg(any(simprof_preloaded, test))]
+#[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod ring;
 #[cfg(any(simprof_preloaded, test))]
 mod scratch;
-#[cfg(simprof_preloaded)]
+#[cfg(all(simprof_preloaded, not(simprof_heap)))]
 mod script;
-#[cfg(any(simprof_preloaded, test))]
+#[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod signal;
-#[cfg(any(simprof_preloaded, test))]
+#[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod start;
 #[cfg(any(simprof_preloaded, test))]
 mod sys;
@@ -43,12 +47,16 @@ mod table;
 mod thread;
 #[cfg(any(simprof_preloaded, test))]
 mod tree;
-#[cfg(any(simprof_preloaded, test))]
+#[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod waits;
 
 /// The shared library: an ELF file.
 #[cfg(not(simprof_preloaded))]
 pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_preload.so"));
+
+/// The shared library that records allocations: an ELF file; empty on machines other than x86-64, where there is none yet.
+#[cfg(not(simprof_preloaded))]
+pub const HEAP_LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_heap.so"));
 
 /// Nothing in the library panics knowingly; where it did, the target would have to end.
 #[cfg(simprof_preloaded)]

@@ -43,10 +43,19 @@
 //! is `position + 1`. A reader takes a record for whole when the stamp has the sequence it expects
 //! both before and after it read the fields. So each position is either read whole or counted as
 //! lost; a writer that is killed at its work leaves one record of the ring unusable.
+//!
+//! # Allocations
+//!
+//! A program whose global allocator does not call `malloc` tells of its allocations by `HeapProbe`, with the feature `heap`.
 
 mod append;
 pub mod format;
+#[cfg(feature = "heap")]
+mod heap;
 mod ring;
+
+#[cfg(feature = "heap")]
+pub use heap::HeapProbe;
 
 use format::Kind;
 

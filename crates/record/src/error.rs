@@ -86,6 +86,22 @@ pub enum RecordError {
     /// The shared memory for step marks cannot be had.
     #[error("no shared memory for step marks")]
     Marks(#[source] io::Error),
+    /// The shared memory for allocations, or the thread that reads it, cannot be had.
+    #[error("allocations cannot be recorded")]
+    Heap(#[source] io::Error),
+    /// The target's allocations cannot be recorded.
+    #[error("the allocations of {} cannot be recorded: {}; {}", .path.display(), .refusal.reason(), .refusal.mend())]
+    HeapRefused {
+        /// The program, or the interpreter of a script.
+        path: PathBuf,
+        /// Why.
+        refusal: crate::heap::HeapRefusal,
+    },
+    /// Stacks and allocations were to be recorded in one run.
+    #[error(
+        "stacks and allocations cannot be recorded in one run: each would be in the figures of the other"
+    )]
+    HeapAndStacks,
     /// The guardian cannot be started.
     #[error("the guardian {} cannot be started", .exe.display())]
     Guardian {

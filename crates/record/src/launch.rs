@@ -12,16 +12,20 @@ use simprof_model::{Steps, Timeline};
 
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{News, Order, Remains, Target};
+use crate::heap::{self, HeapRecording, HeapSampling};
 use crate::marks::{Marked, Marks};
 use crate::output::{Output, Written};
 use crate::preload::{self, Loadable};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
-use crate::{Cancel, Outcome, Preload, RecordError, program};
+use crate::{Cancel, Outcome, Preload, RecordError, clock, program};
 
 /// How often a request to cancel, or the time-out, is looked at, and marks are read: at 40 Hz the
 /// memory for marks holds 1.3 million a second.
 const TICK: Duration = Duration::from_millis(25);
+
+/// The same where allocations are recorded, whose order among the marks waits for them.
+const HEAP_TICK: Duration = Duration::from_millis(5);
 
 /// How long the guardian may take for what takes it milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +53,9 @@ pub struct Launch {
     pub resources: Option<Duration>,
     /// How to sample stacks; not at all where none.
     pub sampling: Option<Sampling>,
+    /// How to record allocations; not at all where none. Never together with `sampling`, since each would be in the figures
+    /// of the other; of what `preload` asks for, the script alone is done then.
+    pub heap: Option<HeapSampling>,
     /// What the library that is loaded into the target does there; [`Preload::python`] wherever stacks are sampled, unless
     /// nothing may be loaded.
     pub preload: Preload,
@@ -93,6 +100,8 @@ pub struct Recording {
     pub samples: Option<Samples>,
     /// Why stacks were not sampled although they were asked for.
     pub sampling_error: Option<SampleError>,
+    /// Allocations, where they were asked for; [`symbolise`](heap::symbolise) turns them into a profile.
+    pub heap: Option<HeapRecording>,
     /// Resources over time; empty where they were not asked for.
     pub timeline: Timeline,
     /// CPU time that the sampling of resources took, ns.
@@ -131,6 +140,9 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let name = launch.argv.first().ok_or(RecordError::EmptyCommand)?;
     let directory = launch.directory.as_deref();
     let program = program::resolve(name, directory, &launch.environment)?;
+    if launch.heap.is_some() {
+        check_heap(launch, &program)?;
+    }
     let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
     let (output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
     let (run_name, run_value) = (RUN_VARIABLE, run_value());
@@ -139,13 +151,18 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     if let Some(marks) = &marks {
         target.environment.insert(marks_variable(), marks.path());
     }
+    let heap = heap_recorder(launch)?;
+    if let Some(heap) = &heap {
+        target.environment.extend(heap.environment(&launch.environment));
+    }
     let (loadable, load_warning) = loadable(launch, &program);
     if let Some(loadable) = &loadable {
         target.environment.extend(loadable.environment(&launch.environment));
     }
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
-    let mut run = Run { launch, program, cancel, handle, marks, ended_by: None, killed_at: None };
+    let (ended_by, killed_at) = (None, None);
+    let mut run = Run { launch, program, cancel, handle, marks, heap, ended_by, killed_at };
     let pid = run.ready()?;
     let stacks = launch
         .sampling
@@ -161,12 +178,15 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     run.order(&Order::Release)?;
     let remains = run.remains()?;
     let written = output.finish();
+    run.drain_marks();
     let marked = run.marks.take().map(Marks::finish).unwrap_or_default();
     let target_cpu_ns = remains.user_ns + remains.system_ns;
     let stacks = stacks.map(|sampler| sampler.and_then(|sampler| sampler.finish(target_cpu_ns)));
+    let heap = run.heap.take().map(heap::Recorder::finish).transpose();
     let observed = Observed { remains, sampled, written, marked, stacks };
     let mut recording = run.recording(start_ns, end_ns, observed);
     recording.warnings.extend(load_warning);
+    recording.add_heap(heap);
     Ok(recording)
 }
 
@@ -177,6 +197,7 @@ struct Run<'a> {
     cancel: &'a Cancel,
     handle: Handle,
     marks: Option<Marks>,
+    heap: Option<heap::Recorder>,
     /// Set when the target was killed on purpose.
     ended_by: Option<Outcome>,
     /// When it was.
@@ -211,10 +232,11 @@ impl Run<'_> {
     /// Waits for the end of the target, by itself or not: its time, ns.
     fn watch(&mut self) -> Result<u64, RecordError> {
         let deadline = self.launch.timeout.map(|timeout| Instant::now() + timeout);
+        let tick = if self.heap.is_some() { HEAP_TICK } else { TICK };
         loop {
-            self.marks.iter_mut().for_each(Marks::drain);
+            self.drain_marks();
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let wait = left.map_or(TICK, |left| left.min(TICK));
+            let wait = left.map_or(tick, |left| left.min(tick));
             match self.handle.news(wait)? {
                 Some(News::Ended { time_ns }) => return Ok(time_ns),
                 Some(news) => return Err(self.unexpected(&news)),
@@ -227,6 +249,16 @@ impl Run<'_> {
                 None => {}
             }
         }
+    }
+
+    /// Reads what marks have come, and tells whoever adds up allocations of them.
+    fn drain_marks(&mut self) {
+        let Some(marks) = &mut self.marks else { return };
+        let Some(heap) = &self.heap else { return marks.drain() };
+        let complete_ns = clock::now_ns();
+        let mut new = Vec::new();
+        marks.drain_with(|mark| new.push(mark));
+        heap.steps(new, complete_ns);
     }
 
     /// Whether it was killed and has not ended for longer than anything that can.
@@ -292,6 +324,7 @@ impl Run<'_> {
             peak_rss_bytes: remains.peak_rss_bytes.max(peak_seen_bytes),
             samples,
             sampling_error,
+            heap: None,
             timeline: sampled.timeline,
             resources_cpu_ns: sampled.cpu_ns,
             steps: written.steps.filter(|_| !by_marks).unwrap_or(marked.steps),
@@ -300,6 +333,18 @@ impl Run<'_> {
             stderr_tail,
             leftovers: remains.leftovers.into_iter().map(leftover).collect(),
             warnings,
+        }
+    }
+}
+
+impl Recording {
+    fn add_heap(&mut self, heap: Result<Option<HeapRecording>, String>) {
+        match heap {
+            Ok(heap) => self.heap = heap,
+            Err(sentence) => self.warnings.push(sentence),
+        }
+        if let Some(heap) = &mut self.heap {
+            heap.observed(&self.timeline, self.user_cpu_ns + self.system_cpu_ns, self.wall_ns);
         }
     }
 }
@@ -336,16 +381,33 @@ fn target(launch: &Launch, program: &Path, run_value: &str) -> Target {
         program: program.as_os_str().as_bytes().to_vec(),
         argv: launch.argv.clone(),
         directory: launch.directory.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
-        without: vec![marks_variable(), preload::variable()],
+        without: vec![marks_variable(), preload::variable(), heap::variable()],
         environment,
         open_files: sample::original_file_limit(),
     }
 }
 
+/// Whether allocations can be recorded as they are asked for.
+fn check_heap(launch: &Launch, program: &Path) -> Result<(), RecordError> {
+    if launch.sampling.is_some() {
+        return Err(RecordError::HeapAndStacks);
+    }
+    heap::check_path(program)
+}
+
+/// What records allocations, where they are asked for.
+fn heap_recorder(launch: &Launch) -> Result<Option<heap::Recorder>, RecordError> {
+    let start = |sampling| {
+        let script = launch.preload.script.clone();
+        heap::Recorder::start(sampling, script, launch.directory.as_deref(), launch.marks)
+    };
+    launch.heap.map(start).transpose().map_err(RecordError::Heap)
+}
+
 /// What the target is to load, and a sentence where it should but cannot.
 fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<String>) {
     let wanted = launch.preload.with_sampling(launch.sampling.is_some());
-    if !wanted.is_wanted() {
+    if launch.heap.is_some() || !wanted.is_wanted() {
         return (None, None);
     }
     if program::interpreter(program).is_some_and(|loader| loader.contains("ld-musl")) {

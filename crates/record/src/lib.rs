@@ -10,6 +10,7 @@ mod capabilities;
 mod clock;
 mod error;
 pub mod guardian;
+pub mod heap;
 pub mod import;
 mod launch;
 mod machine;

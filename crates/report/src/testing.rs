@@ -1,7 +1,8 @@
 //! Hand-made profiles for tests, written as `root > function@line > +inlined@line`.
 
 use simprof_model::{
-    Frame, FrameId, Function, FunctionId, FunctionKind, Profile, ProfileBuilder, StackSample,
+    Frame, FrameId, Function, FunctionId, FunctionKind, HEAP_SCHEMA, HeapAmount, HeapOrigin,
+    HeapProfile, HeapProvenance, HeapSite, HeapTick, Profile, ProfileBuilder, StackSample,
     ThreadId, WaitCause, WaitSample, WeightKind,
 };
 
@@ -204,4 +205,61 @@ pub(crate) mod calls {
             profile
         }
     }
+}
+
+/// A heap profile in which each of these stacks allocated so many bytes, once, and keeps them.
+pub(crate) fn heap(stacks: &[(&str, u64)]) -> HeapProfile {
+    let tables = profile(stacks);
+    let sites = tables.samples.iter().map(|sample| {
+        let amount = HeapAmount { bytes: sample.weight, count: 1, ..HeapAmount::default() };
+        HeapSite {
+            stack: sample.stack,
+            origin: HeapOrigin::Malloc,
+            allocated: amount,
+            peak: amount,
+            live: amount,
+            temporary: HeapAmount::default(),
+            short_lived: HeapAmount::default(),
+            reallocations: 0,
+            largest_bytes: sample.weight,
+            records: 1,
+            live_at_ticks: Vec::new(),
+        }
+    });
+    HeapProfile {
+        schema: HEAP_SCHEMA.to_owned(),
+        sites: sites.collect(),
+        tables: Profile { samples: Vec::new(), ..tables },
+        ticks: Vec::new(),
+        steps: 0,
+        series: Vec::new(),
+        sizes: Vec::new(),
+        peak_ns: 0,
+        peak_step: None,
+        provenance: HeapProvenance { interval_bytes: 1, ..HeapProvenance::default() },
+    }
+}
+
+/// Gives a heap profile steps, with a population, and live bytes by site and step.
+pub(crate) fn with_ticks(
+    mut heap: HeapProfile,
+    steps: u64,
+    population: impl Fn(u64) -> Option<u64>,
+    live: impl Fn(usize, u64) -> u64,
+) -> HeapProfile {
+    heap.steps = steps;
+    let sites = heap.sites.len();
+    heap.ticks = (0..steps)
+        .map(|step| HeapTick {
+            end_ns: (step + 1) * 1_000_000,
+            steps: 1,
+            live_bytes: (0..sites).map(|site| live(site, step)).sum(),
+            population: population(step),
+            ..HeapTick::default()
+        })
+        .collect();
+    for (at, site) in heap.sites.iter_mut().enumerate() {
+        site.live_at_ticks = (0..steps).map(|step| live(at, step)).collect();
+    }
+    heap
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema};
-use simprof_model::{PROFILE_SCHEMA, Profile, RUN_SCHEMA, Run, Timeline};
+use simprof_model::{HEAP_SCHEMA, HeapProfile, PROFILE_SCHEMA, Profile, RUN_SCHEMA, Run, Timeline};
 use simprof_report::calls::{CALLS_SCHEMA, CallAnalysis};
 use simprof_report::stacks::{STACKS_SCHEMA, StackAnalysis};
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
@@ -22,9 +22,10 @@ struct Row {
 }
 
 /// All schemas. A new one is a row here.
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     row::<Run>("run.schema.json", "run.json", Some(RUN_SCHEMA)),
     row::<Profile>("profile.schema.json", "profile.json", Some(PROFILE_SCHEMA)),
+    row::<HeapProfile>("memory.schema.json", "memory.json", Some(HEAP_SCHEMA)),
     row::<MacroSummary>(
         "phase1_summary.schema.json",
         "phase1_summary.json",

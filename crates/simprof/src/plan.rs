@@ -127,6 +127,8 @@ pub struct Plan {
     pub benchmarks: Vec<BenchmarkPlan>,
     /// Phase 3: functions asked for by name.
     pub functions: Vec<String>,
+    /// Phase 3: mean distance of two recorded bytes of allocations; none where memory is not recorded.
+    pub memory: Option<u64>,
     /// Phase 4.
     pub sweeps: Vec<Sweep>,
     /// Phase 4: runs whose resources are followed.
@@ -144,6 +146,8 @@ pub struct Request {
     pub components: Vec<String>,
     /// Functions of phase 3 by name.
     pub functions: Vec<String>,
+    /// Phase 3: mean distance of two recorded bytes of allocations; none where memory is not recorded.
+    pub memory: Option<u64>,
     /// Time limit of each process; the spec's where none.
     pub timeout: Option<Duration>,
     /// Samples per second of CPU time.
@@ -218,6 +222,7 @@ pub fn plan(spec: Spec, request: &Request) -> Result<Plan, PlanError> {
         cases: cases(&spec.phase1.cases, defaults, request.mode),
         benchmarks: benchmarks(&spec, request, repeats)?,
         functions: request.functions.clone(),
+        memory: request.memory,
         sweeps: sweeps(&spec, defaults, request.mode, repeats),
         timelines: timelines(&spec.phase4.timelines, defaults, request.mode),
         target,
@@ -543,8 +548,9 @@ impl Plan {
                 ));
             }),
             Phase::Line => line(format!(
-                "record default ({enough}); functions chosen by phases 1 and 2{}",
-                asked(&self.functions)
+                "record default ({enough}); functions chosen by phases 1 and 2{}{}",
+                asked(&self.functions),
+                self.memory.map_or("", |_| "; record allocations, in a run of its own")
             )),
             Phase::System => {
                 for sweep in &self.sweeps {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use simprof_measure::grid::Parameters;
 use simprof_model::Value;
+use simprof_record::heap::HeapSampling;
 use simprof_record::sample::{Recorder, Sampling};
 use simprof_record::{Cancel, Guardian, Launch, Outcome, Preload, RecordError, Recording, launch};
 
@@ -32,6 +33,11 @@ pub enum Observe {
     Stacks {
         /// Samples per second of CPU time.
         rate_hz: u32,
+    },
+    /// Its allocations and its resources.
+    Allocations {
+        /// Mean distance of two draws, bytes; 1 for every allocation.
+        interval_bytes: u64,
     },
     /// Its resources.
     Resources,
@@ -239,7 +245,7 @@ impl Runner {
         })?;
         let (sampling, resources) = match invocation.observe {
             Observe::Stacks { rate_hz } => (Some(self.sampling(rate_hz)), Some(RESOURCE_INTERVAL)),
-            Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
+            Observe::Allocations { .. } | Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
             Observe::Nothing => (None, None),
         };
         Ok(Launch {
@@ -250,6 +256,7 @@ impl Runner {
             stderr: with_ending(invocation.log, "err"),
             timeout: Some(self.timeout),
             sampling,
+            heap: self.heap(invocation),
             resources,
             marks: true,
             step_pattern: self.step.as_ref().and_then(StepRule::pattern).cloned(),
@@ -259,6 +266,11 @@ impl Runner {
                 arguments: vec![GUARDIAN_COMMAND.into()],
             },
         })
+    }
+
+    fn heap(&self, invocation: &Invocation<'_>) -> Option<HeapSampling> {
+        let Observe::Allocations { interval_bytes } = invocation.observe else { return None };
+        Some(HeapSampling { interval_bytes, seed: invocation.seed })
     }
 
     fn sampling(&self, rate_hz: u32) -> Sampling {
@@ -289,7 +301,7 @@ impl Runner {
 fn preload(observe: Observe, script: Option<String>) -> Preload {
     match observe {
         Observe::Stacks { .. } => Preload { script, ..Preload::python() },
-        Observe::Resources => {
+        Observe::Resources | Observe::Allocations { .. } => {
             Preload { script: Some(script.unwrap_or_default()), ..Preload::default() }
         }
         Observe::Nothing => Preload::default(),

@@ -8,6 +8,8 @@ use crate::error::{StatsError, require_finite, require_same_length};
 use crate::interval::Interval;
 use crate::summary::median_of_sorted;
 
+/// Parts of the largest value that are still told apart.
+const GRAINS: f64 = 1e9;
 /// Fewest readings: below this the normal approximation of Kendall's S fails.
 const READINGS_NEEDED: usize = 10;
 const CONFIDENCE: f64 = 0.95;
@@ -117,7 +119,10 @@ fn kendall_p(score: f64, sd: f64) -> f64 {
 
 /// How many times autocorrelation inflates the variance of S, at least 1.
 fn inflation(series: &[(f64, f64)], slope: f64) -> f64 {
-    let rest: Vec<f64> = series.iter().map(|(t, y)| y - slope * t).collect();
+    // What rounding leaves of a series without noise is no noise: it would seem to last, and hide any trend.
+    let largest = series.iter().map(|(_, y)| y.abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let grains = |rest: f64| (rest / largest * GRAINS).round();
+    let rest: Vec<f64> = series.iter().map(|(t, y)| grains(y - slope * t)).collect();
     let ranks = ranks(&rest);
     let n = ranks.len() as f64;
     let bound = normal_quantile(0.95) / n.sqrt();

@@ -1,17 +1,24 @@
 //! Records one command and prints what was observed: the crate by itself, for trials and tests.
 //!
-//! `record-one FOLDER COMMAND...` writes the logs to FOLDER. `record-one --guardian` is a guardian.
+//! `record-one FOLDER COMMAND...` writes the logs to FOLDER. `record-one --heap BYTES FOLDER COMMAND...` records allocations too, draws
+//! BYTES apart, and prints them as JSON. `record-one --guardian` is a guardian.
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use simprof_record::heap::HeapSampling;
 use simprof_record::{Cancel, Guardian, Launch, launch};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((word, [])) if word == "--guardian" => simprof_record::guardian::main(),
-        Some((folder, argv)) if !argv.is_empty() => record(Path::new(folder), argv),
+        Some((word, [bytes, folder, argv @ ..])) if word == "--heap" && !argv.is_empty() => {
+            let interval_bytes = bytes.parse().unwrap_or(1);
+            let heap = HeapSampling { interval_bytes, ..HeapSampling::default() };
+            record(Path::new(folder), argv, Some(heap))
+        }
+        Some((folder, argv)) if !argv.is_empty() => record(Path::new(folder), argv, None),
         _ => {
             eprintln!("usage: record-one FOLDER COMMAND...");
             ExitCode::from(2)
@@ -19,7 +26,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn record(folder: &Path, argv: &[String]) -> ExitCode {
+fn record(folder: &Path, argv: &[String], heap: Option<HeapSampling>) -> ExitCode {
     let plan = Launch {
         argv: argv.to_vec(),
         directory: None,
@@ -29,6 +36,7 @@ fn record(folder: &Path, argv: &[String]) -> ExitCode {
         timeout: None,
         resources: Some(std::time::Duration::from_millis(50)),
         sampling: None,
+        heap,
         guardian: Guardian {
             exe: "/proc/self/exe".into(),
             arguments: vec!["--guardian".to_owned()],
@@ -38,8 +46,14 @@ fn record(folder: &Path, argv: &[String]) -> ExitCode {
         step_pattern: None,
     };
     match launch(&plan, &Cancel::new()) {
-        Ok(recording) => {
-            println!("{recording:#?}");
+        Ok(mut recording) => {
+            match recording.heap.take() {
+                Some(heap) => {
+                    let profile = simprof_record::heap::symbolise(heap);
+                    println!("{}", serde_json::to_string(&profile).unwrap_or_default());
+                }
+                None => println!("{recording:#?}"),
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -5,6 +5,7 @@ mod steps;
 
 use std::io;
 
+pub use ring::Mark;
 use ring::Ring;
 pub use steps::Marked;
 use steps::Pairing;
@@ -29,8 +30,16 @@ impl Marks {
     /// Reads what has come. The memory holds 32,768 marks, so that marks are only lost where more
     /// come between two calls.
     pub fn drain(&mut self) {
+        self.drain_with(|_| {});
+    }
+
+    /// As [`Marks::drain`]; shows each mark to `pass`.
+    pub fn drain_with(&mut self, mut pass: impl FnMut(Mark)) {
         let pairing = &mut self.pairing;
-        self.ring.drain(|mark| pairing.add(mark));
+        self.ring.drain(|mark| {
+            pairing.add(mark);
+            pass(mark);
+        });
     }
 
     /// All steps, when the target has ended.

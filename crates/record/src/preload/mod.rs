@@ -96,7 +96,7 @@ impl Loadable {
         let directory = directory.unwrap_or(Path::new("."));
         Ok(Self {
             memory,
-            library: library_file()?,
+            library: library_file(LIBRARY_NAME, LIBRARY)?,
             asking,
             _notify: notify,
             directory: std::path::absolute(directory)?,
@@ -105,14 +105,7 @@ impl Loadable {
 
     /// The variables that make a target load the library, given those that it would have without.
     pub fn environment(&self, given: &BTreeMap<String, String>) -> [(String, String); 2] {
-        let before = given.get(PRELOAD_VARIABLE).map(OsString::from);
-        let before = before.or_else(|| std::env::var_os(PRELOAD_VARIABLE));
-        let before = before.unwrap_or_default();
-        let library = path_of(self.library.as_raw_fd());
-        [
-            (PRELOAD_VARIABLE.to_owned(), joined(&library, &before.to_string_lossy())),
-            (variable(), path_of(self.memory.fd())),
-        ]
+        [loads(self.library.as_raw_fd(), given), (variable(), path_of(self.memory.fd()))]
     }
 
     /// Leaves the script alone to be done: nobody samples.
@@ -145,6 +138,13 @@ pub fn variable() -> String {
     VARIABLE.to_string_lossy().into_owned()
 }
 
+/// The variable that makes a target load a library, given those that it would have without.
+pub fn loads(library: RawFd, given: &BTreeMap<String, String>) -> (String, String) {
+    let before = given.get(PRELOAD_VARIABLE).map(OsString::from);
+    let before = before.or_else(|| std::env::var_os(PRELOAD_VARIABLE)).unwrap_or_default();
+    (PRELOAD_VARIABLE.to_owned(), joined(&path_of(library), &before.to_string_lossy()))
+}
+
 /// `library` before what was to be loaded already, except the library of a profiler that profiles this one: two of them
 /// would interpose each other.
 fn joined(library: &str, before: &str) -> String {
@@ -160,26 +160,26 @@ fn joined(library: &str, before: &str) -> String {
 }
 
 /// Path by which another process of the same user can open a descriptor of this one.
-fn path_of(fd: RawFd) -> String {
+pub fn path_of(fd: RawFd) -> String {
     format!("/proc/{}/fd/{fd}", std::process::id())
 }
 
-/// The library as a file that exists in memory only, and may be executed.
-fn library_file() -> io::Result<OwnedFd> {
-    let fd = match memory_file(LIBRARY_NAME, libc::MFD_CLOEXEC | libc::MFD_EXEC) {
+/// A library as a file that exists in memory only, and may be executed.
+pub fn library_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<OwnedFd> {
+    let fd = match memory_file(name, libc::MFD_CLOEXEC | libc::MFD_EXEC) {
         // Kernels before 6.3 do not know the flag; there, every such file may be executed.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            memory_file(LIBRARY_NAME, libc::MFD_CLOEXEC)?
+            memory_file(name, libc::MFD_CLOEXEC)?
         }
         result => result?,
     };
     let mut file = File::from(fd);
-    file.write_all(LIBRARY)?;
+    file.write_all(content)?;
     Ok(file.into())
 }
 
 /// A file that exists in memory only.
-fn memory_file(name: &std::ffi::CStr, flags: libc::c_uint) -> io::Result<OwnedFd> {
+pub fn memory_file(name: &std::ffi::CStr, flags: libc::c_uint) -> io::Result<OwnedFd> {
     // SAFETY: the name is a C string.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), flags) };
     if fd < 0 {

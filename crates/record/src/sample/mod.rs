@@ -15,6 +15,7 @@ mod kallsyms;
 mod ladder;
 mod merge;
 mod module;
+mod named;
 mod observer;
 mod profile;
 mod python;
@@ -30,8 +31,11 @@ pub use error::{Refusal, SampleError};
 pub(crate) use ladder::probe_signalling;
 pub use ladder::{EventProbe, probe_events};
 pub use profile::{Samples, symbolise};
-pub(crate) use python::original_file_limit;
+pub(crate) use python::{interpreter_name, original_file_limit};
 pub use sampler::Sampler;
+
+pub(crate) use named::{NativeStack, OpenedModules, ToldStack, ToldStacks};
+pub(crate) use raw_stacks::FastMap;
 
 /// Whether the debug information of the program at `path`, whose bytes are `data`, is installed as a
 /// file of its own.

@@ -106,6 +106,11 @@ impl ModuleTable {
         index
     }
 
+    /// Forgets the content of a module, which turned out to be another file's.
+    pub fn discard_image(&mut self, index: ModuleIndex) {
+        self.modules[index.0 as usize].image = None;
+    }
+
     /// A module by its index.
     pub fn get(&self, index: ModuleIndex) -> &ModuleFile {
         &self.modules[index.0 as usize]

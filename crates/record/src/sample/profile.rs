@@ -17,6 +17,7 @@ use super::module::PROBE;
 use super::module::{ModuleFile, ModuleIndex};
 use super::observer::{RawSample, Trace};
 use super::python::{self, Expanded, Role, Weaver};
+use super::raw_stacks::RawStackId;
 use super::symbol_table;
 use super::symbolise::{self, Symbolised};
 use super::symbols::Symbols;
@@ -123,7 +124,7 @@ pub(super) struct Expansion {
 }
 
 /// The frames of every distinct raw frame, module by module, in order of address.
-fn symbolised_frames(
+pub(super) fn symbolised_frames(
     trace: &Trace,
     symbols: &Symbols,
     builder: &mut ProfileBuilder,
@@ -233,14 +234,14 @@ fn expand(
     Expansion { frames, named: found.named, is_root }
 }
 
-fn build_id(file: &ModuleFile) -> Option<String> {
+pub(super) fn build_id(file: &ModuleFile) -> Option<String> {
     let image = file.image.as_ref()?;
     let elf = ElfFile64::<object::Endianness>::parse(&**image.bytes()).ok()?;
     Some(hexadecimal(elf.build_id().ok()??))
 }
 
 /// The stacks of the profile, by the raw stack that each stands for.
-struct Stacks {
+pub(super) struct Stacks {
     ids: Vec<StackId>,
     /// Whether the outermost function is one that nothing calls.
     rooted: Vec<bool>,
@@ -249,7 +250,7 @@ struct Stacks {
 }
 
 impl Stacks {
-    fn build(trace: &Trace, frames: &[Expansion], builder: &mut ProfileBuilder) -> Self {
+    pub fn build(trace: &Trace, frames: &[Expansion], builder: &mut ProfileBuilder) -> Self {
         let count = trace.stacks.nodes().len();
         let mut stacks = Self {
             ids: Vec::with_capacity(count),
@@ -270,6 +271,16 @@ impl Stacks {
             stacks.named.push(expansion.named);
         }
         stacks
+    }
+
+    /// The stack that a raw stack stands for.
+    pub fn id(&self, stack: RawStackId) -> StackId {
+        self.ids[stack.0 as usize]
+    }
+
+    /// Whether its innermost function has a name.
+    pub fn is_named(&self, stack: RawStackId) -> bool {
+        self.named[stack.0 as usize]
     }
 
     /// Whether the stack of a sample does not reach its root.

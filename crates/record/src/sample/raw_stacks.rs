@@ -72,11 +72,11 @@ fn last_index(length: usize) -> u32 {
 
 /// A map whose keys are addresses and small numbers that no adversary chooses for their hash alone:
 /// the worst that colliding keys could do is to slow the recorder, and with it lose samples.
-pub(super) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
+pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
 
 /// Folds words by multiplication; several times faster than the standard hash on such keys.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct FoldHasher(u64);
+pub(crate) struct FoldHasher(u64);
 
 impl Hasher for FoldHasher {
     fn finish(&self) -> u64 {

@@ -52,6 +52,7 @@ impl Place {
             timeout: Some(Duration::from_secs(120)),
             resources: None,
             sampling: Some(SAMPLING),
+            heap: None,
             preload: Preload::python(),
             guardian: Guardian {
                 exe: env!("CARGO_BIN_EXE_record-one").into(),

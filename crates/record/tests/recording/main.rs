@@ -1,6 +1,7 @@
 //! Whole recordings of programs whose answer is known.
 
 mod end;
+mod heap;
 mod marks;
 mod nothing_left;
 mod output;

@@ -65,6 +65,7 @@ impl Place {
             timeout: Some(PATIENCE),
             resources: None,
             sampling: None,
+            heap: None,
             preload: Default::default(),
             guardian: Guardian { exe: RECORD_ONE.into(), arguments: vec!["--guardian".to_owned()] },
             marks: false,

@@ -4,6 +4,7 @@ mod bottlenecks;
 mod components;
 mod follow;
 mod functions;
+mod heap;
 mod lines;
 mod names;
 mod origin;
@@ -19,6 +20,10 @@ pub use components::{ComponentRules, ComponentShare, OTHER, components, default_
 pub use follow::{FollowStep, follow_wrappers};
 pub use functions::{
     FunctionCost, UNKNOWN, functions, sort_by_charged, sort_by_self, sort_by_total,
+};
+pub use heap::{
+    Churn, GrowthPer, HeapLine, LeakSuspect, LineAmounts, churn, heap_lines,
+    heap_lines_with_callees, leak_suspects,
 };
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
 pub use origin::{Origin, origin};

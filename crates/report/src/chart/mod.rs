@@ -1,10 +1,12 @@
 //! Charts as SVG files that stand alone: no scripts, no styles or fonts from elsewhere.
 
 mod axis;
+mod memory;
 mod scaling;
 mod svg;
 mod timeline;
 
+pub use memory::memory_chart;
 pub use scaling::{LawCurve, ScalingChart, ScalingSeries, scaling_chart};
 pub use timeline::timeline_chart;
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use simprof_model::Machine;
 
+use super::memory::memory_section;
 use super::parts::{measurements, opening, place, recording, share_with_interval, waits};
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
@@ -12,8 +13,8 @@ use crate::summary::{FunctionLines, LineCost, LineSummary, TimeShares};
 /// Lines shown for one function.
 const SHOWN: usize = 12;
 
-/// The report of phase 3.
-pub fn line_report(summary: &LineSummary, machine: &Machine) -> String {
+/// The report of phase 3. `files` are those about memory, by name and what they show.
+pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, String)]) -> String {
     let title = "Phase 3, line: where it is slow";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     if !summary.lines.is_empty() {
@@ -21,7 +22,7 @@ pub fn line_report(summary: &LineSummary, machine: &Machine) -> String {
         text.push_str(
             "Over the whole program a line answers for itself and for the libraries that it calls, so that shares sum \
              to 100 %; in the tables of single functions `with callees` counts all that it calls, and `here` the line \
-             alone: with what is inlined into it or, for Python, with the native functions that it runs. Allocations by line are not measured.\n\n",
+             alone: with what is inlined into it or, for Python, with the native functions that it runs.\n\n",
         );
     }
     if !summary.waits.is_empty() {
@@ -29,6 +30,9 @@ pub fn line_report(summary: &LineSummary, machine: &Machine) -> String {
     }
     for function in &summary.functions {
         text.push_str(&section(function));
+    }
+    if let Some(memory) = &summary.memory {
+        text.push_str(&memory_section(memory, files));
     }
     if let Some(profile) = &summary.profile {
         text.push_str(&recording(profile));

@@ -15,20 +15,29 @@ const MIN_WIDTH_PERCENT: f64 = 0.02;
 
 /// Writes an SVG that a browser can search and zoom; names are escaped.
 pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    write_titled(profile, title(profile), subtitle(profile), out)
+}
+
+/// As [`write`], under another title.
+pub(super) fn write_titled(
+    profile: &Profile,
+    title: String,
+    subtitle: String,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let lines: Vec<String> = folded::lines(profile)
         .into_iter()
         .map(|(stack, weight)| format!("{stack} {weight}"))
         .collect();
     let mut palette = palette(profile);
     let mut options = options(profile);
+    (options.title, options.subtitle) = (title, Some(subtitle));
     options.palette_map = Some(&mut palette);
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)
 }
 
 fn options(profile: &Profile) -> Options<'static> {
     let mut options = Options::default();
-    options.title = title(profile);
-    options.subtitle = Some(subtitle(profile));
     (options.count_name, options.factor) = unit(profile.weight);
     options.min_width = MIN_WIDTH_PERCENT;
     options.bgcolors = Some(BackgroundColor::Grey);
@@ -101,12 +110,17 @@ fn subtitle(profile: &Profile) -> String {
     if from.lost > 0 {
         facts.push(format!("{} lost", format::count(from.lost as f64)));
     }
+    format!("{} ({})", facts.join(", "), colors(profile))
+}
+
+/// What the colours mean.
+pub(super) fn colors(profile: &Profile) -> String {
     let native = "orange: own code, yellow: libraries, green: runtime, blue: kernel";
     let python = match profile.functions.iter().any(|f| f.kind == FunctionKind::Python) {
         true => "; Python in pink: own, light: libraries, violet: standard library",
         false => "",
     };
-    format!("{} ({native}{python})", facts.join(", "))
+    format!("{native}{python}")
 }
 
 /// The unit that figures of frames are shown in, and what a weight is multiplied by for it.

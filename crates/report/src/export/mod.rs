@@ -2,6 +2,8 @@
 
 mod flamegraph;
 mod folded;
+mod heap;
+mod pprof;
 mod speedscope;
 
 use std::io::{self, Write};
@@ -11,6 +13,8 @@ use simprof_model::{Profile, WeightKind};
 use crate::ReportError;
 
 pub use folded::folded_name;
+pub use heap::{HeapView, heap_flamegraph, heap_view};
+pub use pprof::heap_pprof;
 
 /// One kind of file that a profile can be written as.
 pub struct Export {

@@ -3,9 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use simprof_model::HeapProfile;
+
 use super::common::{Bounds, Head};
 use super::macro_::ProfileSummary;
+use super::memory::MemorySummary;
 use super::python::{TimeShares, WaitingLine};
+use crate::analysis::{HeapLine, LineAmounts, heap_lines, heap_lines_with_callees};
 
 /// phase3_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +27,9 @@ pub struct LineSummary {
     /// The lines where threads wait longest, at most 20; only of threads that run Python.
     #[serde(default)]
     pub waits: Vec<WaitingLine>,
+    /// What memory is used for; absent where allocations were not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemorySummary>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
 }
@@ -80,10 +87,44 @@ pub struct LineCost {
     pub natives: Vec<String>,
     /// Its source text, where the file could be read.
     pub text: Option<String>,
-    /// Bytes allocated: not measured.
+    /// Bytes allocated at this line and in what it calls (in the list over the whole program: in the libraries that it calls);
+    /// absent where allocations were not recorded.
     pub alloc_bytes: Option<u64>,
-    /// Allocations: not measured.
+    /// Allocations, likewise.
     pub alloc_count: Option<u64>,
-    /// Bytes leaked: not measured.
+    /// Bytes that leak, likewise: by how much what is alive grew over the steps, where that goes on.
     pub leaked_bytes: Option<u64>,
+}
+
+impl LineSummary {
+    /// Adds what another run told of memory.
+    pub fn add_memory(&mut self, profile: &HeapProfile, memory: MemorySummary) {
+        let whole = heap_lines_with_callees(profile);
+        for line in self.functions.iter_mut().flat_map(|function| &mut function.lines) {
+            line.set_memory(whole.get(&(line.file.clone(), line.line)), &memory);
+        }
+        let own = heap_lines(profile);
+        for line in &mut self.lines {
+            let is_it = |known: &&HeapLine| {
+                known.file.as_ref() == Some(&line.file) && known.line == Some(line.line)
+            };
+            let amounts = own.iter().find(is_it).map(|known| &known.amounts);
+            line.set_memory(amounts, &memory);
+        }
+        self.statements.extend(memory.statements.iter().cloned());
+        self.head.warnings.extend(memory.warnings.iter().cloned());
+        self.memory = Some(memory);
+    }
+}
+
+impl LineCost {
+    fn set_memory(&mut self, amounts: Option<&LineAmounts>, memory: &MemorySummary) {
+        let leaked = memory
+            .lines
+            .iter()
+            .filter(|line| line.file.as_ref() == Some(&self.file) && line.line == Some(self.line));
+        self.alloc_bytes = Some(amounts.map_or(0, |amounts| amounts.allocated.bytes));
+        self.alloc_count = Some(amounts.map_or(0, |amounts| amounts.allocated.count));
+        self.leaked_bytes = Some(leaked.map(|line| line.leaked_bytes).sum());
+    }
 }

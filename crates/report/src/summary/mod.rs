@@ -8,6 +8,7 @@ mod counters;
 mod laws;
 mod line;
 mod macro_;
+mod memory;
 mod python;
 mod system;
 
@@ -24,6 +25,9 @@ pub use line::{FunctionLines, LineCost, LineSummary};
 pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
     ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
+};
+pub use memory::{
+    Amount, ChurnSummary, LeakSummary, MemoryLine, MemoryPerStep, MemorySummary, memory_summary,
 };
 pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 pub use system::{

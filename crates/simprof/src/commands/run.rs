@@ -151,12 +151,19 @@ fn request(arguments: &RunArgs, strictness: Strictness) -> Request {
         phases: arguments.phases.clone(),
         components: arguments.components.clone(),
         functions: arguments.functions.clone(),
+        memory: memory(arguments),
         timeout: arguments.timeout.map(Duration::from_secs_f64),
         rate_hz: arguments.rate,
         seed: arguments.seed,
         repeats: arguments.repeats,
         strictness,
     }
+}
+
+/// Memory is recorded where it is asked for, and in a full run of all phases.
+fn memory(arguments: &RunArgs) -> Option<u64> {
+    let is_whole = !arguments.quick && arguments.phases.is_empty();
+    (arguments.memory || is_whole).then_some(arguments.memory_interval)
 }
 
 fn rules(spec: &Spec) -> Result<ComponentRules> {
@@ -397,6 +404,7 @@ mod tests {
                 phases: vec![],
                 components: vec![],
                 functions: vec![],
+                memory: None,
                 timeout: None,
                 rate_hz: 1000,
                 seed: 1,

@@ -46,9 +46,15 @@ struct Chosen {
 /// # Errors
 /// Where results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
-    session.begin(PHASE, 1)?;
+    session.begin(PHASE, 1 + usize::from(session.plan.memory.is_some()))?;
     let parameters = session.plan.target.defaults.clone();
     let recorded = record(session, PHASE, &Case { name: "default".into(), parameters }, 0)?;
+    let memory = match session.plan.memory {
+        Some(interval) => {
+            super::memory::run(session, interval, recorded.profile.as_ref(), &source_line, 1)?
+        }
+        None => None,
+    };
     let mut found = Vec::new();
     if let Some(profile) = &recorded.profile {
         for chosen in choose(session, profile) {
@@ -75,7 +81,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     );
     session.end(PHASE, &outcome)?;
     let runs = recorded.wall_ns.len();
-    let summary = LineSummary {
+    let mut summary = LineSummary {
         head: Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned")),
         profile: recorded
             .profile
@@ -89,9 +95,14 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         statements: statements(&found, &lines),
         functions: found,
         lines,
+        memory: None,
     };
+    let files = memory.as_ref().map(|memory| memory.files.clone()).unwrap_or_default();
+    if let Some(memory) = memory {
+        summary.add_memory(&memory.profile, memory.summary);
+    }
     session.write(PHASE, "phase3_summary.json", &super::csv::json(&summary)?)?;
-    let report = line_report(&summary, &session.folder.run().machine);
+    let report = line_report(&summary, &session.folder.run().machine, &files);
     session.write(PHASE, "PHASE3_REPORT.md", report.as_bytes())?;
     session.evidence.line = Some(summary);
     Ok(())

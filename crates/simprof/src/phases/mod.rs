@@ -5,6 +5,7 @@ mod component;
 mod csv;
 mod line;
 mod macro_;
+mod memory;
 mod readiness;
 mod record;
 mod system;

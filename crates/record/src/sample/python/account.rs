@@ -178,10 +178,15 @@ fn refused(errno: u32) -> String {
     format!("{why}: {CONSEQUENCE}{mend}")
 }
 
-/// Name and version of an interpreter, such as `CPython 3.11.7`.
+/// Name and version of a process's interpreter.
 fn interpreter(process: &ToldProcess) -> String {
-    let [major, minor, micro, level] = process.version.to_be_bytes();
-    if process.version == 0 {
+    interpreter_name(process.version, process.free_threaded)
+}
+
+/// Name and version of an interpreter, such as `CPython 3.11.7`, from its `PY_VERSION_HEX`.
+pub(crate) fn interpreter_name(version: u32, free_threaded: bool) -> String {
+    let [major, minor, micro, level] = version.to_be_bytes();
+    if version == 0 {
         return "CPython".to_owned();
     }
     let serial = level & 15;
@@ -191,7 +196,7 @@ fn interpreter(process: &ToldProcess) -> String {
         0xc => format!("rc{serial}"),
         _ => String::new(),
     };
-    let build = if process.free_threaded { " (free-threaded)" } else { "" };
+    let build = if free_threaded { " (free-threaded)" } else { "" };
     format!("CPython {major}.{minor}.{micro}{stage}{build}")
 }
 

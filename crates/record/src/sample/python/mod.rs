@@ -23,11 +23,12 @@ use std::path::PathBuf;
 use super::raw_stacks::RawFrameId;
 use crate::preload::Tree;
 
+pub(crate) use account::interpreter_name;
 pub(super) use arming::Output;
 pub(crate) use file_limit::original as original_file_limit;
 pub(super) use join::{Attached, Sampled, join};
 pub(super) use listener::Listener;
-pub(super) use mixed::Expanded;
+pub(super) use mixed::{Expanded, Mixed};
 pub(super) use plumbing::{Role, is_evaluation, probe_role, role};
 pub(super) use weaver::Weaver;
 

@@ -1,0 +1,248 @@
+//! Where memory is allocated, and what becomes of it: sums over allocations by stack, and their course over time.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{Profile, StackId};
+
+/// Format name and version of [`HeapProfile`].
+pub const HEAP_SCHEMA: &str = "simprof.heap/1";
+
+/// An allocation that is freed sooner than this after it was made is short-lived, ns.
+pub const SHORT_LIVED_NS: u64 = 1_000_000;
+
+/// An amount of memory: exact, or an unbiased estimate with its standard error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapAmount {
+    /// Bytes that were asked for.
+    pub bytes: u64,
+    /// Allocations.
+    pub count: u64,
+    /// Standard error of `bytes`; 0 where every allocation was recorded.
+    pub bytes_error: u64,
+    /// Standard error of `count`; 0 where every allocation was recorded.
+    pub count_error: u64,
+}
+
+impl HeapAmount {
+    /// Both together; their errors are independent.
+    pub fn plus(self, other: HeapAmount) -> HeapAmount {
+        let error = |a: u64, b: u64| (a as f64).hypot(b as f64).round() as u64;
+        HeapAmount {
+            bytes: self.bytes.saturating_add(other.bytes),
+            count: self.count.saturating_add(other.count),
+            bytes_error: error(self.bytes_error, other.bytes_error),
+            count_error: error(self.count_error, other.count_error),
+        }
+    }
+
+    /// 95 % interval of the bytes, by the normal approximation; its ends are equal where they are exact.
+    pub fn bytes_interval(self) -> [f64; 2] {
+        interval(self.bytes, self.bytes_error)
+    }
+
+    /// 95 % interval of the count, likewise.
+    pub fn count_interval(self) -> [f64; 2] {
+        interval(self.count, self.count_error)
+    }
+}
+
+fn interval(value: u64, error: u64) -> [f64; 2] {
+    let half = 1.959_964 * error as f64;
+    [(value as f64 - half).max(0.0), value as f64 + half]
+}
+
+impl std::iter::Sum for HeapAmount {
+    fn sum<I: Iterator<Item = HeapAmount>>(amounts: I) -> HeapAmount {
+        amounts.fold(HeapAmount::default(), HeapAmount::plus)
+    }
+}
+
+/// Who allocated.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum HeapOrigin {
+    /// `malloc` and its family, and what is built upon it.
+    Malloc,
+    /// Anonymous memory that the program itself mapped.
+    Map,
+    /// Python's own allocator for small objects.
+    Python,
+    /// The program's own allocator, told by the shim.
+    Program,
+}
+
+/// What was allocated by one stack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapSite {
+    /// The function that called the allocator, and its callers; none where no frame could be had.
+    pub stack: Option<StackId>,
+    /// Who allocated.
+    pub origin: HeapOrigin,
+    /// All that was allocated.
+    pub allocated: HeapAmount,
+    /// What was alive at the moment at which most was, over all processes.
+    pub peak: HeapAmount,
+    /// What was alive at the end of its process.
+    pub live: HeapAmount,
+    /// What was freed in the step in which it was allocated; zero in runs without step marks.
+    pub temporary: HeapAmount,
+    /// What was freed within [`SHORT_LIVED_NS`].
+    pub short_lived: HeapAmount,
+    /// Allocations that were made larger or smaller (`realloc`); each is also an allocation.
+    pub reallocations: u64,
+    /// Largest single allocation that was recorded, bytes.
+    pub largest_bytes: u64,
+    /// Allocations that were recorded, of which all figures are sums.
+    pub records: u64,
+    /// Live bytes at the end of each of [`HeapProfile::ticks`]; empty where they stayed small.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live_at_ticks: Vec<u64>,
+}
+
+/// A span of the run: some steps where the target marks steps, else an interval of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapTick {
+    /// Its end, CLOCK_MONOTONIC, ns.
+    pub end_ns: u64,
+    /// Steps that ended in it.
+    pub steps: u64,
+    /// Bytes allocated in it (and before it, since the end of the tick before).
+    pub allocated_bytes: u64,
+    /// Allocations made in it.
+    pub allocations: u64,
+    /// Of those bytes, what was freed in its own step.
+    pub temporary_bytes: u64,
+    /// Bytes alive at its end.
+    pub live_bytes: u64,
+    /// Living agents at its end, where the target said so.
+    pub population: Option<u64>,
+}
+
+/// Memory in an interval of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapInterval {
+    /// Its end, CLOCK_MONOTONIC, ns.
+    pub end_ns: u64,
+    /// Bytes allocated in it.
+    pub allocated_bytes: u64,
+    /// Allocations made in it.
+    pub allocations: u64,
+    /// Most bytes alive in it.
+    pub live_bytes_max: u64,
+    /// Bytes alive at its end.
+    pub live_bytes: u64,
+}
+
+/// Allocations of sizes from a power of two up to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapSizeClass {
+    /// Least size of the class, bytes: 0, 1, 2, 4, 8…
+    pub from_bytes: u64,
+    /// How many there were.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How much of the growth of the resident set the allocations explain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapCoverage {
+    /// Largest resident set that was seen less the first, without what simprof's own library takes, bytes.
+    pub rss_growth_bytes: u64,
+    /// Bytes alive at that moment.
+    pub live_bytes: u64,
+}
+
+impl HeapCoverage {
+    /// Share of the growth that is explained; above 1 where what is allocated was not all touched.
+    pub fn explained(self) -> f64 {
+        self.live_bytes as f64 / self.rss_growth_bytes.max(1) as f64
+    }
+}
+
+/// How a heap profile was obtained, and what it lacks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapProvenance {
+    /// Mean distance between two draws, bytes; 1 where every allocation was recorded.
+    pub interval_bytes: u64,
+    /// Records of allocations and of their ends.
+    pub records: u64,
+    /// Records that were lost for want of room, or since their writer was killed amid its work.
+    pub lost: u64,
+    /// Allocations whose stack, or a part of it towards the root, is missing.
+    pub stacks_cut: u64,
+    /// Stacks whose innermost function has no name.
+    pub unsymbolised: u64,
+    /// Process images that were recorded.
+    pub processes: u64,
+    /// The interpreters whose objects were recorded, such as `CPython 3.11.7`.
+    pub interpreters: Vec<String>,
+    /// CPU time that the recorder used while the target ran, ns.
+    pub recorder_cpu_ns: u64,
+    /// CPU time that the target used, ns.
+    pub target_cpu_ns: u64,
+    /// Wall time of the target, ns.
+    pub target_wall_ns: u64,
+    /// How much of the resident set's growth is explained; none where it grew too little to tell.
+    pub coverage: Option<HeapCoverage>,
+    /// Anything else that a reader must know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl HeapProvenance {
+    /// Whether every allocation was recorded.
+    pub fn is_exact(&self) -> bool {
+        self.interval_bytes <= 1
+    }
+}
+
+/// Where memory is allocated, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapProfile {
+    /// Format name and version.
+    pub schema: String,
+    /// Functions, frames and stacks that sites refer to; it has no samples.
+    pub tables: Profile,
+    /// By falling bytes allocated.
+    pub sites: Vec<HeapSite>,
+    /// Steps, or intervals of time, in order; at most 512, longer runs have longer ones.
+    pub ticks: Vec<HeapTick>,
+    /// Steps that ended, whether they are in a tick or not; 0 where the target marks none.
+    pub steps: u64,
+    /// The course of memory over time, in order; at most 1024 intervals.
+    pub series: Vec<HeapInterval>,
+    /// Sizes of allocations, rising; classes without any are left out.
+    pub sizes: Vec<HeapSizeClass>,
+    /// When most was alive, CLOCK_MONOTONIC, ns; 0 where nothing was allocated.
+    pub peak_ns: u64,
+    /// The step in which that was.
+    pub peak_step: Option<u64>,
+    /// How it was obtained.
+    pub provenance: HeapProvenance,
+}
+
+impl HeapProfile {
+    /// The sum of an amount over all sites.
+    pub fn total(&self, amount: impl Fn(&HeapSite) -> HeapAmount) -> HeapAmount {
+        self.sites.iter().map(amount).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_add_in_squares() {
+        let amount = |bytes_error| HeapAmount { bytes: 10, count: 1, bytes_error, count_error: 0 };
+        let sum: HeapAmount = [amount(3), amount(4)].into_iter().sum();
+        assert_eq!((sum.bytes, sum.bytes_error, sum.count), (20, 5, 2));
+        assert_eq!(amount(0).bytes_interval(), [10.0, 10.0]);
+        let [low, high] = sum.bytes_interval();
+        assert!((low - 10.2).abs() < 0.01 && (high - 29.8).abs() < 0.01);
+        assert_eq!(amount(100).bytes_interval()[0], 0.0);
+    }
+}

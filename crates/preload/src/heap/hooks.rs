@@ -1,0 +1,318 @@
+//! The functions that stand before the allocator's.
+//!
+//! The common case, an allocation or an end that is not recorded, is a few instructions of assembly: they compare and jump to
+//! the real function, which returns to the program. The others pass the registers that they found, for the stack to be
+//! unwound from there.
+
+use core::arch::naked_asm;
+
+use super::format::Origin;
+use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
+use super::record::{ended, recorder};
+use super::unwind::Registers;
+use super::{python, real};
+
+/// What a hook found on its stack and in its registers: where it was called.
+#[repr(C)]
+pub struct Caller {
+    bx: usize,
+    bp: usize,
+    pc: usize,
+}
+
+impl Caller {
+    pub fn registers(&self) -> Registers {
+        let sp = (&raw const *self).addr() + size_of::<Caller>();
+        Registers { pc: self.pc, sp, bp: self.bp, bx: self.bx }
+    }
+}
+
+/// Saves the registers, calls the function with the place of them in `$register`, and returns what it returned.
+macro_rules! call {
+    ($register:literal) => {
+        concat!(
+            "push rbp\n",
+            ".cfi_adjust_cfa_offset 8\n",
+            ".cfi_rel_offset rbp, 0\n",
+            "push rbx\n",
+            ".cfi_adjust_cfa_offset 8\n",
+            ".cfi_rel_offset rbx, 0\n",
+            "sub rsp, 8\n",
+            ".cfi_adjust_cfa_offset 8\n",
+            "lea ",
+            $register,
+            ", [rsp + 8]\n",
+            "call {call}\n",
+            "add rsp, 24\n",
+            ".cfi_adjust_cfa_offset -24\n",
+            "ret\n",
+            ".cfi_endproc\n",
+        )
+    };
+}
+
+/// Subtracts a size from the thread's countdown and jumps to `2` where it does not reach.
+macro_rules! count_down {
+    ($size:literal) => {
+        concat!(
+            "mov rax, qword ptr [rip + simprof_heap_thread@GOTTPOFF]\n",
+            "mov r11, qword ptr fs:[rax]\n",
+            "sub r11, ",
+            $size,
+            "\n",
+            // Not below, nor equal: the next draw is beyond this allocation.
+            "jbe 2f\n",
+            "mov qword ptr fs:[rax], r11\n",
+        )
+    };
+}
+
+/// Jumps to `2` where the address may be of a recorded allocation.
+macro_rules! filter {
+    ($address:literal) => {
+        concat!(
+            "mov rax, ",
+            $address,
+            "\nmov r10, rax\n",
+            "shr rax, 4\n",
+            "shr r10, 20\n",
+            "xor eax, r10d\n",
+            "movzx eax, ax\n",
+            "lea r10, [rip + {filter}]\n",
+            "cmp byte ptr [r10 + rax], 0\n",
+            "jne 2f\n",
+        )
+    };
+}
+
+/// Ends the common case: jumps to the real function, or to `2` where it is not yet known.
+macro_rules! leave {
+    () => {
+        concat!(
+            "mov rax, qword ptr [rip + {real}]\n",
+            "test rax, rax\n",
+            "jz 2f\n",
+            "jmp rax\n",
+            "2:\n"
+        )
+    };
+}
+
+/// A hook without a common case of its own.
+macro_rules! plain {
+    ($name:ident, $register:literal, $call:ident) => {
+        #[doc = concat!("`", stringify!($name), "` of the C library.")]
+        ///
+        /// # Safety
+        ///
+        /// As the function's own.
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        pub unsafe extern "C" fn $name() {
+            naked_asm!(".cfi_startproc", call!($register), call = sym $call)
+        }
+    };
+}
+pub(super) use {call, count_down, filter, plain};
+
+/// `malloc` of the C library.
+///
+/// # Safety
+///
+/// As the function's own.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn malloc(size: usize) -> usize {
+    naked_asm!(
+        ".cfi_startproc", count_down!("rdi"), leave!(), call!("rsi"),
+        real = sym real::MALLOC, call = sym malloc_seen,
+    )
+}
+
+/// `free` of the C library.
+///
+/// # Safety
+///
+/// As the function's own.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn free(address: usize) {
+    naked_asm!(
+        ".cfi_startproc", filter!("rdi"), leave!(), call!("rsi"),
+        filter = sym FILTER_PLACES, real = sym real::FREE, call = sym free_seen,
+    )
+}
+
+/// `calloc` of the C library.
+///
+/// # Safety
+///
+/// As the function's own.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn calloc(count: usize, size: usize) -> usize {
+    naked_asm!(
+        ".cfi_startproc", "mov rax, rdi", "mul rsi", "jo 2f", "mov r10, rax",
+        count_down!("r10"), leave!(), call!("rdx"),
+        real = sym real::CALLOC, call = sym calloc_seen,
+    )
+}
+
+/// `realloc` of the C library.
+///
+/// # Safety
+///
+/// As the function's own.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+pub unsafe extern "C" fn realloc(address: usize, size: usize) -> usize {
+    naked_asm!(
+        ".cfi_startproc", filter!("rdi"), count_down!("rsi"), leave!(), call!("rdx"),
+        filter = sym FILTER_PLACES, real = sym real::REALLOC, call = sym realloc_seen,
+    )
+}
+
+plain!(reallocarray, "rcx", reallocarray_seen);
+plain!(posix_memalign, "rcx", posix_memalign_seen);
+plain!(aligned_alloc, "rdx", aligned_alloc_seen);
+plain!(memalign, "rdx", memalign_seen);
+plain!(valloc, "rsi", valloc_seen);
+plain!(pvalloc, "rsi", pvalloc_seen);
+plain!(cfree, "rsi", free_seen);
+
+/// Makes an allocation and records it, if it is drawn and comes about.
+#[inline]
+pub fn allocate(
+    size: usize,
+    origin: Origin,
+    caller: &Caller,
+    make: impl FnOnce() -> usize,
+) -> usize {
+    if python::is_probe() {
+        return make();
+    }
+    let recorder = recorder().filter(|recorder| recorder.draws(size as u64));
+    if recorder.is_some() {
+        python::settle();
+    }
+    let address = make();
+    if let Some(recorder) = recorder
+        && address != 0
+    {
+        recorder.allocated(address, size as u64, origin, caller);
+    }
+    address
+}
+
+extern "C" fn malloc_seen(size: usize, caller: &Caller) -> usize {
+    // SAFETY: the program's call.
+    allocate(size, Origin::Malloc, caller, || unsafe { real::malloc(size) })
+}
+
+extern "C" fn calloc_seen(count: usize, size: usize, caller: &Caller) -> usize {
+    // SAFETY: the program's call.
+    let make = || unsafe { real::calloc(count, size) };
+    match count.checked_mul(size) {
+        Some(bytes) => allocate(bytes, Origin::Malloc, caller, make),
+        None => make(),
+    }
+}
+
+extern "C" fn aligned_alloc_seen(align: usize, size: usize, caller: &Caller) -> usize {
+    // SAFETY: the program's call.
+    allocate(size, Origin::Malloc, caller, || unsafe { real::aligned_alloc(align, size) })
+}
+
+extern "C" fn memalign_seen(align: usize, size: usize, caller: &Caller) -> usize {
+    // SAFETY: the program's call.
+    allocate(size, Origin::Malloc, caller, || unsafe { real::memalign(align, size) })
+}
+
+extern "C" fn valloc_seen(size: usize, caller: &Caller) -> usize {
+    // SAFETY: the program's call.
+    allocate(size, Origin::Malloc, caller, || unsafe { real::valloc(size) })
+}
+
+extern "C" fn pvalloc_seen(size: usize, caller: &Caller) -> usize {
+    // SAFETY: the program's call.
+    allocate(size, Origin::Malloc, caller, || unsafe { real::pvalloc(size) })
+}
+
+extern "C" fn posix_memalign_seen(
+    to: *mut usize,
+    align: usize,
+    size: usize,
+    caller: &Caller,
+) -> i32 {
+    let mut result = 0;
+    allocate(size, Origin::Malloc, caller, || {
+        // SAFETY: the program's call.
+        result = unsafe { real::posix_memalign(to, align, size) };
+        // SAFETY: the function succeeded, and wrote the address to where the program said.
+        if result == 0 { unsafe { *to } } else { 0 }
+    });
+    result
+}
+
+extern "C" fn free_seen(address: usize) {
+    forget(address);
+    // SAFETY: the program's call.
+    unsafe { real::free(address) };
+}
+
+/// Records the end of an allocation, if it was recorded.
+pub fn forget(address: usize) {
+    if address != 0
+        && may_be_recorded(address)
+        && let Some(recorder) = recorder()
+        && let Some(allocation) = LIVE.remove(address)
+    {
+        recorder.freed(ended(address, allocation));
+    }
+}
+
+extern "C" fn realloc_seen(address: usize, size: usize, caller: &Caller) -> usize {
+    python::reached();
+    // SAFETY: the program's call.
+    let make = || unsafe { real::realloc(address, size) };
+    reallocate(address, size, Origin::Malloc, caller, make)
+}
+
+extern "C" fn reallocarray_seen(
+    address: usize,
+    count: usize,
+    size: usize,
+    caller: &Caller,
+) -> usize {
+    match count.checked_mul(size) {
+        // The C library's function calls `realloc`, which would be seen again.
+        Some(bytes) => realloc_seen(address, bytes, caller),
+        // SAFETY: the program's call.
+        None => unsafe { real::reallocarray(address, count, size) },
+    }
+}
+
+/// Makes an allocation of another one, and records what is to be recorded.
+pub fn reallocate(
+    address: usize,
+    size: usize,
+    origin: Origin,
+    caller: &Caller,
+    make: impl FnOnce() -> usize,
+) -> usize {
+    let Some(recorder) = recorder() else { return make() };
+    let draws = recorder.draws(size as u64);
+    // It is taken out first: as soon as it is freed, another thread may have the address.
+    let known = address != 0 && may_be_recorded(address);
+    let before = if known { LIVE.remove(address) } else { None };
+    let end = before.map(|allocation| ended(address, allocation));
+    let made = make();
+    match end {
+        Some(end) if made == 0 && size != 0 => _ = LIVE.insert(address, end.allocation),
+        Some(end) if made != 0 && draws => recorder.replaced(end, made, size as u64, caller),
+        Some(end) => recorder.freed(end),
+        None if made != 0 && draws => recorder.allocated(made, size as u64, origin, caller),
+        None => {}
+    }
+    made
+}

@@ -1,0 +1,324 @@
+//! The files that code was loaded from: found by address, told to the profiler once.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+
+use super::format::{self, Module};
+use super::{shared, system};
+
+/// What is known of the module at an address.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// Number among the shared modules; 0: it found no room.
+    pub number: u32,
+    /// What is added to addresses of the file to find them in memory.
+    pub bias: usize,
+    /// The mapped `.eh_frame_hdr`.
+    pub header: *const u8,
+}
+
+/// Where a module is in memory.
+struct Loaded {
+    start: usize,
+    end: usize,
+    bias: usize,
+    header: *const u8,
+}
+
+/// `struct dl_find_object` of glibc 2.35 and later.
+#[repr(C)]
+struct Object {
+    flags: u64,
+    start: *mut c_void,
+    end: *mut c_void,
+    /// `struct link_map`, whose first word is the bias.
+    link_map: *const usize,
+    header: *const u8,
+    reserved: [u64; 7],
+}
+
+type FindObject = unsafe extern "C" fn(*mut c_void, *mut Object) -> c_int;
+
+/// glibc's `_dl_find_object`, which takes no lock; null before 2.35.
+pub static FIND_OBJECT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+/// How many modules of this process are remembered.
+const KNOWN: usize = 1024;
+
+/// A module that was told of. `end` is set last, and 0 where the place is free.
+struct Known {
+    start: AtomicUsize,
+    end: AtomicUsize,
+    number: AtomicU32,
+}
+
+static KNOWN_MODULES: [Known; KNOWN] = [const {
+    Known { start: AtomicUsize::new(0), end: AtomicUsize::new(0), number: AtomicU32::new(0) }
+}; KNOWN];
+static KNOWN_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// The module in which `pc` is; none for code that is in no file.
+pub fn find(pc: usize, scratch: &mut [u8]) -> Option<Found> {
+    let loaded = loaded(pc)?;
+    let number = known(&loaded).unwrap_or_else(|| {
+        let number = tell(&loaded, scratch);
+        remember(&loaded, number);
+        number
+    });
+    Some(Found { number, bias: loaded.bias, header: loaded.header })
+}
+
+/// Forgets where modules are: after one was unloaded.
+pub fn clear() {
+    let count = KNOWN_COUNT.swap(0, Ordering::Relaxed).min(KNOWN);
+    for known in &KNOWN_MODULES[..count] {
+        known.end.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whether both addresses are in one module.
+pub fn is_same(one: usize, other: usize) -> bool {
+    loaded(one).is_some_and(|module| (module.start..module.end).contains(&other))
+}
+
+fn loaded(pc: usize) -> Option<Loaded> {
+    let find = FIND_OBJECT.load(Ordering::Relaxed);
+    if find.is_null() {
+        return iterate(pc);
+    }
+    // SAFETY: the symbol of this name has this type.
+    let find = unsafe { core::mem::transmute::<*mut c_void, FindObject>(find) };
+    let mut object = core::mem::MaybeUninit::<Object>::uninit();
+    let address = core::ptr::without_provenance_mut(pc);
+    // SAFETY: `object` is a place for the answer.
+    if unsafe { find(address, object.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: it was found, so all is filled in.
+    let object = unsafe { object.assume_init() };
+    // SAFETY: the link map is of a loaded module.
+    let bias = unsafe { *object.link_map };
+    let (start, end, header) = (object.start.addr(), object.end.addr(), object.header);
+    (!header.is_null()).then_some(Loaded { start, end, bias, header })
+}
+
+/// `struct dl_phdr_info`, as far as it is used.
+#[repr(C)]
+struct Listed {
+    bias: usize,
+    name: *const c_char,
+    segments: *const Segment,
+    count: u16,
+}
+
+/// `Elf64_Phdr`.
+#[repr(C)]
+struct Segment {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: usize,
+    physical: u64,
+    file_bytes: u64,
+    bytes: usize,
+    align: u64,
+}
+
+const PT_LOAD: u32 = 1;
+const PT_NOTE: u32 = 4;
+const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
+
+unsafe extern "C" {
+    fn dl_iterate_phdr(
+        visit: unsafe extern "C" fn(*const Listed, usize, *mut c_void) -> c_int,
+        data: *mut c_void,
+    ) -> c_int;
+}
+
+/// As [`loaded`], by the list of modules: it takes the loader's lock for a short time.
+fn iterate(pc: usize) -> Option<Loaded> {
+    unsafe extern "C" fn visit(listed: *const Listed, _: usize, data: *mut c_void) -> c_int {
+        // SAFETY: `data` is what is passed below.
+        let (pc, found) = unsafe { &mut *data.cast::<(usize, Option<Loaded>)>() };
+        // SAFETY: the loader's description of a loaded module.
+        *found = unsafe { (*listed).containing(*pc) };
+        found.is_some().into()
+    }
+    let mut search = (pc, None);
+    // SAFETY: the function is called with the place of `search`, which lives.
+    unsafe { dl_iterate_phdr(visit, (&raw mut search).cast()) };
+    search.1
+}
+
+impl Listed {
+    /// The module, if `pc` is in it.
+    unsafe fn containing(&self, pc: usize) -> Option<Loaded> {
+        // SAFETY: the caller's: the segments are in memory.
+        let segments = unsafe { core::slice::from_raw_parts(self.segments, self.count.into()) };
+        let of = |kind| segments.iter().filter(move |segment| segment.kind == kind);
+        let begin = |segment: &Segment| self.bias.wrapping_add(segment.address);
+        let start = of(PT_LOAD).map(begin).min()? & !(system::PAGE - 1);
+        let end = of(PT_LOAD).map(|segment| begin(segment) + segment.bytes).max()?;
+        let header = begin(of(PT_GNU_EH_FRAME).next()?);
+        let header = core::ptr::with_exposed_provenance(header);
+        (start..end).contains(&pc).then_some(Loaded { start, end, bias: self.bias, header })
+    }
+}
+
+/// The number that this process knows the module by.
+fn known(loaded: &Loaded) -> Option<u32> {
+    let count = KNOWN_COUNT.load(Ordering::Acquire).min(KNOWN);
+    let same = |known: &&Known| {
+        known.end.load(Ordering::Acquire) == loaded.end
+            && known.start.load(Ordering::Relaxed) == loaded.start
+    };
+    let known = KNOWN_MODULES[..count].iter().find(same)?;
+    Some(known.number.load(Ordering::Relaxed))
+}
+
+fn remember(loaded: &Loaded, number: u32) {
+    let at = KNOWN_COUNT.fetch_add(1, Ordering::AcqRel);
+    if let Some(known) = KNOWN_MODULES.get(at) {
+        known.end.store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        known.start.store(loaded.start, Ordering::Relaxed);
+        known.number.store(number, Ordering::Relaxed);
+        known.end.store(loaded.end, Ordering::Release);
+    }
+}
+
+/// Tells the profiler of a module, unless it was told; its number, or 0 where there is no room.
+fn tell(loaded: &Loaded, scratch: &mut [u8]) -> u32 {
+    let Some(shared) = shared::get() else { return 0 };
+    let (path, build_id) = (path_of(loaded.start, scratch), build_id_of(loaded));
+    let count = shared.header().modules.load(Ordering::Acquire).min(format::MODULES as u64 - 1);
+    let same = |&number: &u32| is_module(shared.module(number), path, build_id);
+    if let Some(number) = (1..=count as u32).find(same) {
+        return number;
+    }
+    let number = shared.header().modules.fetch_add(1, Ordering::AcqRel) + 1;
+    if number >= format::MODULES as u64 {
+        shared.header().modules.fetch_sub(1, Ordering::AcqRel);
+        return 0;
+    }
+    let module = shared.module(number as u32);
+    module.process.store(shared::image(), Ordering::Relaxed);
+    let path_bytes = path.len().min(module.path.len());
+    for (place, &byte) in module.path.iter().zip(path) {
+        place.store(byte, Ordering::Relaxed);
+    }
+    module.path_bytes.store(path_bytes as u32, Ordering::Relaxed);
+    for (place, &byte) in module.build_id.iter().zip(build_id) {
+        place.store(byte, Ordering::Relaxed);
+    }
+    let build_id_bytes = build_id.len().min(module.build_id.len());
+    module.build_id_bytes.store(build_id_bytes as u32, Ordering::Relaxed);
+    module.whole.store(1, Ordering::Release);
+    number as u32
+}
+
+fn is_module(module: &Module, path: &[u8], build_id: &[u8]) -> bool {
+    let same = |places: &[core::sync::atomic::AtomicU8], count: u32, bytes: &[u8]| {
+        count as usize == bytes.len().min(places.len())
+            && places.iter().zip(bytes).all(|(place, &byte)| place.load(Ordering::Relaxed) == byte)
+    };
+    module.whole.load(Ordering::Acquire) == 1
+        && same(&module.path, module.path_bytes.load(Ordering::Relaxed), path)
+        && same(&module.build_id, module.build_id_bytes.load(Ordering::Relaxed), build_id)
+}
+
+/// Path of the file that is mapped at `start`, as the kernel tells it; empty where it does not.
+fn path_of(start: usize, scratch: &mut [u8]) -> &[u8] {
+    let Some(fd) = system::open(c"/proc/self/maps") else { return &[] };
+    let found = find_line(fd, start, scratch);
+    system::close(fd);
+    &scratch[found]
+}
+
+/// Where in `scratch` the path of the line is whose range begins at `start`. Lines that do not fit are cut.
+fn find_line(fd: usize, start: usize, scratch: &mut [u8]) -> core::ops::Range<usize> {
+    let mut filled = 0;
+    loop {
+        let read = system::read(fd, &mut scratch[filled..]);
+        filled += read;
+        let mut begin = 0;
+        while let Some(length) = scratch[begin..filled].iter().position(|&byte| byte == b'\n') {
+            if starts_at(&scratch[begin..begin + length], start) {
+                return path_in(scratch, begin..begin + length);
+            }
+            begin += length + 1;
+        }
+        if read == 0 || begin == 0 && filled == scratch.len() {
+            return 0..0;
+        }
+        scratch.copy_within(begin..filled, 0);
+        filled -= begin;
+    }
+}
+
+fn starts_at(line: &[u8], start: usize) -> bool {
+    let mut value = 0usize;
+    for &byte in line {
+        match (byte as char).to_digit(16) {
+            Some(digit) => value = value << 4 | digit as usize,
+            None => break,
+        }
+    }
+    value == start
+}
+
+/// The sixth field of a line: range, rights, offset, device, inode, path.
+fn path_in(line: &[u8], range: core::ops::Range<usize>) -> core::ops::Range<usize> {
+    let mut at = range.start;
+    for _ in 0..5 {
+        while at < range.end && line[at] != b' ' {
+            at += 1;
+        }
+        while at < range.end && line[at] == b' ' {
+            at += 1;
+        }
+    }
+    at..range.end
+}
+
+/// The build id in the notes of a loaded module; empty where there is none.
+fn build_id_of(loaded: &Loaded) -> &'static [u8] {
+    let place = core::ptr::with_exposed_provenance::<u8>(loaded.start);
+    // SAFETY: the module is mapped from here; the first page of its file is what is mapped, in what linkers make. It is
+    // only read as such where it begins like one.
+    unsafe {
+        if loaded.end - loaded.start < system::PAGE || place.cast::<[u8; 4]>().read() != *b"\x7fELF"
+        {
+            return &[];
+        }
+        let segments = place.add(place.add(32).cast::<usize>().read()).cast::<Segment>();
+        let count = place.add(56).cast::<u16>().read();
+        let segments = core::slice::from_raw_parts(segments, count.into());
+        let notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
+        notes.map(|segment| notes_of(loaded, segment)).find_map(build_id_in).unwrap_or(&[])
+    }
+}
+
+unsafe fn notes_of(loaded: &Loaded, segment: &Segment) -> &'static [u8] {
+    let begin = loaded.bias.wrapping_add(segment.address);
+    if begin < loaded.start || begin.saturating_add(segment.bytes) > loaded.end {
+        return &[];
+    }
+    // SAFETY: the segment is a part of what is mapped.
+    unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(begin), segment.bytes) }
+}
+
+/// Notes have two lengths, a kind, a name and contents, padded to 4 bytes.
+fn build_id_in(mut notes: &'static [u8]) -> Option<&'static [u8]> {
+    const BUILD_ID: u32 = 3;
+    loop {
+        let number = |at: usize| Some(u32::from_ne_bytes(*notes.get(at..)?.first_chunk()?));
+        let (name, contents, kind) = (number(0)? as usize, number(4)? as usize, number(8)?);
+        let begin = 12 + name.next_multiple_of(4);
+        let found = notes.get(begin..begin + contents)?;
+        if kind == BUILD_ID && notes.get(12..16) == Some(b"GNU\0") {
+            return Some(found);
+        }
+        notes = notes.get(begin + contents.next_multiple_of(4)..)?;
+    }
+}

@@ -1,0 +1,68 @@
+//! The functions that the library stands before: those of the allocator that the program would have without it.
+
+use core::ffi::{CStr, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use super::system::{RTLD_NEXT, dlsym};
+
+/// A function's address; null before it was looked up. The assembly of [`super::hooks`] jumps to it.
+pub type Place = AtomicPtr<c_void>;
+
+/// Declares places and looks all of them up.
+macro_rules! functions {
+    ($($place:ident $name:literal $call:ident ($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        $(
+            pub static $place: Place = AtomicPtr::new(core::ptr::null_mut());
+
+            /// The real function.
+            ///
+            /// # Safety
+            ///
+            /// As the function's own.
+            #[inline]
+            pub unsafe fn $call($($argument: $type),*) -> $result {
+                type Function = unsafe extern "C" fn($($type),*) -> $result;
+                let mut place = $place.load(Ordering::Relaxed);
+                if place.is_null() {
+                    place = look_up(&$place, $name);
+                }
+                // SAFETY: the symbol of this name has this type; the rest is the caller's care.
+                unsafe { core::mem::transmute::<*mut c_void, Function>(place)($($argument),*) }
+            }
+        )*
+
+        /// Looks all up that is not yet known.
+        pub fn look_up_all() {
+            $(
+                if $place.load(Ordering::Relaxed).is_null() {
+                    look_up(&$place, $name);
+                }
+            )*
+        }
+    };
+}
+
+functions! {
+    CALLOC c"calloc" calloc(count: usize, size: usize) -> usize;
+    MALLOC c"malloc" malloc(size: usize) -> usize;
+    FREE c"free" free(address: usize) -> ();
+    REALLOC c"realloc" realloc(address: usize, size: usize) -> usize;
+    REALLOCARRAY c"reallocarray" reallocarray(address: usize, count: usize, size: usize) -> usize;
+    POSIX_MEMALIGN c"posix_memalign" posix_memalign(to: *mut usize, align: usize, size: usize) -> i32;
+    ALIGNED_ALLOC c"aligned_alloc" aligned_alloc(align: usize, size: usize) -> usize;
+    MEMALIGN c"memalign" memalign(align: usize, size: usize) -> usize;
+    VALLOC c"valloc" valloc(size: usize) -> usize;
+    PVALLOC c"pvalloc" pvalloc(size: usize) -> usize;
+    MMAP c"mmap" mmap(address: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
+    MUNMAP c"munmap" munmap(address: usize, bytes: usize) -> i32;
+    MREMAP c"mremap" mremap(address: usize, old: usize, new: usize, flags: i32, to: usize) -> usize;
+    DLCLOSE c"dlclose" dlclose(handle: *mut c_void) -> i32;
+}
+
+#[cold]
+fn look_up(place: &Place, name: &CStr) -> *mut c_void {
+    // SAFETY: the name is a C string.
+    let found = unsafe { dlsym(RTLD_NEXT, name.as_ptr()) };
+    place.store(found, Ordering::Relaxed);
+    found
+}

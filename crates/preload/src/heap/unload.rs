@@ -1,0 +1,29 @@
+//! Code that is unloaded: what is remembered of code addresses must be forgotten, since other code may be there next.
+
+use core::ffi::c_void;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::{modules, real, unwind};
+
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Changes whenever code may have been unloaded.
+#[inline]
+pub fn generation() -> u64 {
+    GENERATION.load(Ordering::Acquire).into()
+}
+
+/// `dlclose` of the C library.
+///
+/// # Safety
+///
+/// As the function's own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dlclose(handle: *mut c_void) -> i32 {
+    // SAFETY: the program's call.
+    let result = unsafe { real::dlclose(handle) };
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+    unwind::clear();
+    modules::clear();
+    result
+}

@@ -1,0 +1,87 @@
+//! Programs that are killed, readers that do not read, programs that the library must leave alone.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use simprof_preload::heap::format::{reason, state};
+
+use crate::programs::compiled;
+use crate::recorder::{Options, program, record, record_and, record_at};
+
+/// Every record that was read is whole: it belongs to what was read before, whenever the program was killed.
+#[test]
+fn a_killed_program_leaves_whole_records() {
+    let path = compiled("endless.c", &["-O2", "-pthread"]);
+    let mut read = 0;
+    for round in 0..20 {
+        let options = if round % 2 == 0 { Options::EXACT } else { Options::sampled(10_000, round) };
+        let recording = record_and(&mut program(&path), options, |child| {
+            // Any instant will do, before the program has begun as well.
+            std::thread::sleep(Duration::from_micros(round * 3777 % 40_000));
+            child.kill().expect("it runs until it is killed");
+        });
+        assert!(!recording.output.status.success());
+        // At most one operation of each thread was being written.
+        let unwritten = recording.lost;
+        if round % 2 == 0 {
+            assert!(unwritten <= 2 * 4);
+        }
+        if unwritten == 0 {
+            recording.check();
+        }
+        read += recording.events.len();
+    }
+    assert!(read > 10_000);
+}
+
+#[test]
+fn exact_recording_ends_where_nobody_reads() {
+    let path = compiled("family.c", &["-O2"]);
+    let options = Options { reads: false, ..Options::EXACT };
+    let recording = record(program(&path).env("ROUNDS", "400"), options);
+    assert_eq!(recording.output.status.code(), Some(3));
+    assert_ne!(recording.memory.header().abandoned.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn sampled_recording_loses_and_counts_where_nobody_reads() {
+    let path = compiled("sizes.c", &["-O2"]);
+    let options = Options { reads: false, ..Options::sampled(100, 0) };
+    let recording = record(&mut program(&path), options);
+    assert_eq!(recording.output.status.code(), Some(0));
+    assert!(recording.lost > 1_000_000);
+    assert_eq!(recording.memory.header().abandoned.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_sanitized_program_is_left_alone() {
+    sanitized(&[], reason::OWN_MALLOC);
+    // Where the program shows its symbols, its sanitizer is known by name.
+    sanitized(&["-rdynamic"], reason::SANITIZER);
+}
+
+fn sanitized(arguments: &[&str], expected: u32) {
+    let sanitizer = ["-fsanitize=address", "-static-libasan"];
+    let path = compiled("family.c", &[&sanitizer, arguments].concat());
+    let options = "allocator_may_return_null=1:detect_leaks=0:alloc_dealloc_mismatch=0";
+    let plain = program(&path).env("ASAN_OPTIONS", options).output().expect("it runs");
+    let recording = record(program(&path).env("ASAN_OPTIONS", options), Options::EXACT);
+    assert_eq!(recording.output.status, plain.status);
+    assert_eq!(recording.output.stdout, plain.stdout);
+    assert!(recording.events.is_empty());
+    let processes = recording.memory.processes();
+    assert_eq!(processes.len(), 1);
+    assert_eq!(processes[0].state.load(Ordering::Relaxed), state::UNSUPPORTED);
+    assert_eq!(processes[0].reason.load(Ordering::Relaxed), expected);
+}
+
+#[test]
+fn a_program_without_the_memory_runs_as_ever() {
+    let path = compiled("family.c", &["-O2"]);
+    let plain = program(&path).output().expect("it runs");
+    // A file of another length than the format's.
+    let recording = record_at(&mut program(&path), "/dev/null");
+    assert_eq!(recording.status, plain.status);
+    assert_eq!(recording.stdout, plain.stdout);
+    assert_eq!(recording.stderr, plain.stderr);
+}

@@ -1,0 +1,130 @@
+//! Python's objects, by the lines that made them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+use simprof_preload::heap::format::{Kind, Origin, flag};
+
+use crate::recorder::{Event, Options, Recording, record};
+use crate::support::{Memory, Python, StackFrame, pythons};
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/heap/programs/objects.py")
+}
+
+/// The line that ends with this comment.
+fn line(comment: &str) -> u32 {
+    let text = std::fs::read_to_string(script()).expect("the program is there");
+    let is = |(_, line): &(usize, &str)| line.ends_with(comment);
+    text.lines().enumerate().find(is).expect("the line is there").0 as u32 + 1
+}
+
+struct Recorded {
+    recording: Recording,
+    memory: Memory,
+}
+
+impl Recorded {
+    fn record(command: &mut Command, options: Options) -> Recorded {
+        let memory = Memory::new(0, "");
+        let recording = record(command.env("SIMPROF_PRELOAD", memory.path()), options);
+        let output = (recording.stdout(), recording.stderr());
+        assert_eq!(recording.output.status.code(), Some(0), "{output:?}");
+        assert_eq!(recording.lost, 0);
+        recording.check();
+        assert_eq!(recording.told()["status"], 5 << 8);
+        Recorded { recording, memory }
+    }
+
+    /// The events of the line with this comment, in the parent or the child.
+    fn of(&self, comment: &str, child: bool) -> Vec<Event> {
+        let line = line(comment);
+        let processes = self.recording.memory.processes();
+        let mut nodes = HashMap::new();
+        let mut is_line = |node| {
+            *nodes.entry(node).or_insert_with(|| {
+                let stack = self.memory.stack(node);
+                let is =
+                    |frame: &StackFrame| frame.line == line && frame.file.ends_with("objects.py");
+                stack.last().is_some_and(is)
+            })
+        };
+        let is_child =
+            |event: &Event| processes[event.process as usize].parent.load(Ordering::Relaxed) != 0;
+        let events = self.recording.events.iter();
+        events.filter(|event| is_child(event) == child && is_line(event.python)).copied().collect()
+    }
+}
+
+fn count(events: &[Event], kind: Kind, size: u64, origin: Origin) -> usize {
+    let is = |event: &&Event| (event.kind, event.size, event.origin) == (kind, size, origin);
+    events.iter().filter(is).count()
+}
+
+/// Which of an interpreter's allocators has an object does not matter.
+fn exact(pythons: Vec<Python>, allocator: Option<&str>) {
+    for python in pythons {
+        let mut command = Command::new(&python.path);
+        command.arg(script()).env_remove("PYTHONMALLOC");
+        if let Some(allocator) = allocator {
+            command.env("PYTHONMALLOC", allocator);
+        }
+        let recorded = Recorded::record(&mut command, Options::EXACT);
+        let told = recorded.recording.told();
+        let size = told["object"];
+        let small = if allocator == Some("malloc") { Origin::Malloc } else { Origin::Python };
+        let objects = recorded.of("# line of objects", false);
+        assert_eq!(count(&objects, Kind::Alloc, size, small), 20000, "{python:?}");
+        assert_eq!(count(&objects, Kind::Free, size, small), 0);
+        let passing = recorded.of("# line of passing", false);
+        assert_eq!(count(&passing, Kind::Alloc, size, small), 10000);
+        assert_eq!(count(&passing, Kind::Free, size, small), 10000);
+        let buffers = recorded.of("# line of buffers", false);
+        assert_eq!(count(&buffers, Kind::Alloc, 3001, Origin::Malloc), 300);
+        // A list grows by `realloc`, which takes it from one allocator to the other: what is live is its last size.
+        let grown = recorded.of("# line of grown", false);
+        let made = grown.iter().filter(|event| event.kind == Kind::Alloc);
+        let freed: u64 = grown.iter().filter(|e| e.kind == Kind::Free).map(|e| e.size).sum();
+        assert_eq!(made.map(|event| event.size).sum::<u64>() - freed, told["grown"], "{python:?}");
+        assert!(grown.iter().any(|event| event.origin == Origin::Malloc));
+        let child = recorded.of("# line of objects", true);
+        assert_eq!(count(&child, Kind::Alloc, size, small), 500);
+        let native = recorded.recording.memory.stack(objects[0].node);
+        assert!(native.len() > 5);
+        assert_eq!(objects[0].flags & (flag::PARTIAL | flag::PYTHON_PARTIAL), 0);
+    }
+}
+
+fn newest() -> Vec<Python> {
+    pythons().into_iter().max_by_key(|python| python.version).into_iter().collect()
+}
+
+#[test]
+fn objects_of_pythons_allocator_are_counted() {
+    exact(pythons(), None);
+}
+
+#[test]
+fn objects_are_counted_once_where_python_uses_malloc() {
+    exact(newest(), Some("malloc"));
+}
+
+#[test]
+fn objects_are_counted_where_python_is_told_its_allocator() {
+    exact(newest(), Some("pymalloc"));
+}
+
+#[test]
+fn samples_of_python_estimate_the_same() {
+    let python = pythons().pop().expect("there is one");
+    let (interval, truth) = (4096.0, 20000.0);
+    let options = Options::sampled(interval as u64, 9);
+    let recorded = Recorded::record(Command::new(&python.path).arg(script()), options);
+    let size = recorded.recording.told()["object"];
+    let objects = recorded.of("# line of objects", false);
+    let found = count(&objects, Kind::Alloc, size, Origin::Python) as f64;
+    let p = 1.0 - (-(size as f64) / interval).exp();
+    assert!((found / p - truth).abs() < 5.0 * (truth * (1.0 - p) / p).sqrt(), "{found}");
+}

@@ -1,0 +1,257 @@
+//! Turns what was recorded into a heap profile: names, and the account of how it was obtained.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use simprof_model::{
+    HEAP_SCHEMA, HeapCoverage, HeapInterval, HeapProfile, HeapProvenance, Timeline,
+};
+
+use super::HeapSampling;
+use super::drain::Drained;
+use super::images::{self, Image};
+use super::loadable::Loadable;
+use super::memory::{HeapField, Memory, NativeNode};
+use crate::preload::Tree;
+use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name};
+
+/// Below this growth of the resident set nothing can be said of what explains it, bytes.
+const NOTABLE_GROWTH: u64 = 32 << 20;
+
+/// What was recorded of one run, not symbolised yet.
+#[derive(Debug)]
+pub struct HeapRecording {
+    drained: Drained,
+    nodes: BTreeMap<u32, NativeNode>,
+    tree: Tree,
+    directory: PathBuf,
+    touched_bytes: u64,
+    provenance: HeapProvenance,
+}
+
+impl HeapRecording {
+    /// Copies what is needed of the shared memory.
+    pub(super) fn new(drained: Drained, loadable: &Loadable, sampling: HeapSampling) -> Self {
+        let memory = &loadable.memory;
+        let stacks = drained.tallied.sites.iter().map(|(stack, _)| *stack as u32);
+        Self {
+            nodes: chains(memory, stacks),
+            tree: Tree::read(&loadable.python.memory),
+            directory: loadable.directory.clone(),
+            touched_bytes: memory.touched_bytes(),
+            provenance: provenance(&drained, memory, sampling),
+            drained,
+        }
+    }
+
+    /// Adds what the rest of the recording tells.
+    pub(crate) fn observed(&mut self, timeline: &Timeline, cpu_ns: u64, wall_ns: u64) {
+        let coverage = coverage(&self.drained.tallied.series, timeline, self.touched_bytes);
+        let provenance = &mut self.provenance;
+        provenance.coverage = coverage;
+        (provenance.target_cpu_ns, provenance.target_wall_ns) = (cpu_ns, wall_ns);
+    }
+
+    /// Records of allocations and their ends.
+    pub fn records(&self) -> u64 {
+        self.provenance.records
+    }
+}
+
+/// Names the stacks of a recording.
+pub fn symbolise(recording: HeapRecording) -> HeapProfile {
+    let HeapRecording { drained, nodes, tree, directory, mut provenance, .. } = recording;
+    let tallied = drained.tallied;
+    let mut told = ToldStacks::new(drained.modules);
+    let native = native_stacks(&nodes, &mut told);
+    let wanted: Vec<ToldStack> = tallied
+        .sites
+        .iter()
+        .map(|(stack, _)| ToldStack {
+            native: native.get(&(*stack as u32)).copied(),
+            native_cut: false,
+            python: (*stack >> 32) as u32,
+            python_cut: false,
+        })
+        .collect();
+    let (tables, named) = told.name(&wanted, tree, &directory);
+    provenance.unsymbolised = named.iter().filter(|named| !named.named).count() as u64;
+    let mut sites: Vec<_> = tallied.sites.into_iter().map(|(_, site)| site).collect();
+    for (site, named) in sites.iter_mut().zip(&named) {
+        site.stack = named.stack;
+    }
+    HeapProfile {
+        schema: HEAP_SCHEMA.to_owned(),
+        tables,
+        sites,
+        ticks: tallied.ticks,
+        steps: tallied.steps,
+        series: tallied.series,
+        sizes: tallied.sizes,
+        peak_ns: tallied.peak_ns,
+        peak_step: tallied.peak_step,
+        provenance,
+    }
+}
+
+/// The nodes of these stacks and of all their callers.
+fn chains(memory: &Memory, leaves: impl Iterator<Item = u32>) -> BTreeMap<u32, NativeNode> {
+    let mut nodes = BTreeMap::new();
+    let count = memory.node_count();
+    for leaf in leaves {
+        let mut number = leaf;
+        while number != 0 && number < count && !nodes.contains_key(&number) {
+            let node = memory.node(number);
+            nodes.insert(number, node);
+            number = node.parent;
+        }
+    }
+    nodes
+}
+
+/// The stacks that nodes stand for. Callers have smaller numbers, so they come first.
+fn native_stacks(
+    nodes: &BTreeMap<u32, NativeNode>,
+    told: &mut ToldStacks,
+) -> BTreeMap<u32, NativeStack> {
+    let mut stacks: BTreeMap<u32, NativeStack> = BTreeMap::new();
+    for (&number, node) in nodes {
+        let parent = stacks.get(&node.parent).copied();
+        if let Some(stack) = told.child(parent, node.module, node.address) {
+            stacks.insert(number, stack);
+        }
+    }
+    stacks
+}
+
+/// How much of the resident set's growth was alive in the heap, at the moment at which the set was largest.
+fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Option<HeapCoverage> {
+    let first = timeline.samples.first()?;
+    let largest = timeline.samples.iter().max_by_key(|sample| sample.rss_bytes)?;
+    let grown = largest.rss_bytes.checked_sub(first.rss_bytes)?;
+    let rss_growth_bytes = grown.saturating_sub(own_bytes);
+    if rss_growth_bytes < NOTABLE_GROWTH {
+        return None;
+    }
+    let at = series.partition_point(|interval| interval.end_ns < largest.time_ns);
+    let interval = series.get(at).or(series.last())?;
+    Some(HeapCoverage { rss_growth_bytes, live_bytes: interval.live_bytes_max })
+}
+
+fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> HeapProvenance {
+    let versions: BTreeSet<u32> = drained.images.iter().map(|image| image.python).collect();
+    let interpreters = versions.into_iter().filter(|version| *version != 0);
+    HeapProvenance {
+        interval_bytes: sampling.interval_bytes.max(1),
+        records: drained.records,
+        lost: drained.lost,
+        stacks_cut: drained.tallied.stacks_cut,
+        unsymbolised: 0,
+        processes: drained.images.len() as u64,
+        interpreters: interpreters.map(|version| interpreter_name(version, false)).collect(),
+        recorder_cpu_ns: drained.cpu_ns,
+        target_cpu_ns: 0,
+        target_wall_ns: 0,
+        coverage: None,
+        warnings: warnings(drained, memory),
+    }
+}
+
+/// What a reader must know, one sentence each.
+fn warnings(drained: &Drained, memory: &Memory) -> Vec<String> {
+    let mut sentences = refusals(&drained.images);
+    let mut say = |is: bool, sentence: String| {
+        if is {
+            sentences.push(sentence);
+        }
+    };
+    let header = |field| memory.header(field);
+    say(
+        drained.images.is_empty(),
+        "No process of the target told of its allocations: the library was not loaded, as is so for programs that are linked \
+         statically, that change their user, or that clear LD_PRELOAD."
+            .to_owned(),
+    );
+    say(
+        header(HeapField::Abandoned) != 0,
+        "Recording ended before the target did, since nobody read its records in time: record fewer allocations (a larger interval)."
+            .to_owned(),
+    );
+    say(
+        drained.lost > 0,
+        format!(
+            "{} records were lost since they came faster than they could be read: figures are too low by as much; a larger interval \
+             loses fewer.",
+            drained.lost
+        ),
+    );
+    let lost = header(HeapField::ProcessesLost);
+    say(
+        lost > 0,
+        format!("{lost} processes were too many to be followed: their memory is missing."),
+    );
+    let full = header(HeapField::LiveFull);
+    say(
+        full > 0,
+        format!(
+            "{full} allocations were not recorded since too many were alive: a larger interval records fewer."
+        ),
+    );
+    let nested = header(HeapField::Nested);
+    say(
+        nested > 0,
+        format!("{nested} allocations lack their stack, since too many threads allocated at once."),
+    );
+    let cut = header(HeapField::StacksLost);
+    say(
+        cut > 0,
+        format!(
+            "{cut} allocations lack their stack, or a part of it, since there was no room for more distinct stacks."
+        ),
+    );
+    sentences
+}
+
+/// Sentences about images that could not be recorded, each reason once.
+fn refusals(images: &[Image]) -> Vec<String> {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for reason in images.iter().filter_map(images::refusal) {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    let sentence = |(reason, count): (&str, u64)| {
+        let mut sentence = format!("{reason}.");
+        if count > 1 {
+            sentence = format!("{reason} (so for {count} processes).");
+        }
+        sentence[..1].to_uppercase() + &sentence[1..]
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simprof_model::ResourceSample;
+
+    #[test]
+    fn coverage_is_of_the_growth_at_its_largest() {
+        let sample =
+            |time_ns, rss_bytes| ResourceSample { time_ns, rss_bytes, ..Default::default() };
+        let timeline = |rss: &[u64]| Timeline {
+            samples: (0..).zip(rss).map(|(at, rss)| sample(at * 10, rss << 20)).collect(),
+            ..Timeline::default()
+        };
+        let interval = |end_ns, live: u64| HeapInterval {
+            end_ns,
+            live_bytes_max: live << 20,
+            ..HeapInterval::default()
+        };
+        let series = [interval(5, 1), interval(15, 30), interval(25, 10)];
+        let found = coverage(&series, &timeline(&[10, 110, 50]), 4 << 20).expect("it grew");
+        let expected = HeapCoverage { rss_growth_bytes: 96 << 20, live_bytes: 30 << 20 };
+        assert_eq!(found, expected);
+        assert!((found.explained() - 0.3125).abs() < 1e-9);
+        assert_eq!(coverage(&series, &timeline(&[10, 30, 20]), 0), None);
+        assert_eq!(coverage(&[], &Timeline::default(), 0), None);
+    }
+}

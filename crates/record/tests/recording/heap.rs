@@ -1,0 +1,159 @@
+//! Allocations of programs whose sums are known.
+
+use simprof_model::{HeapAmount, HeapProfile, HeapSite};
+use simprof_record::heap::{HeapRefusal, HeapSampling, symbolise};
+use simprof_record::{Launch, Outcome, RecordError, Recording};
+
+use super::support::{Place, record};
+
+/// Lines of `allocations.c`, by the comment that ends them.
+fn line_of(mark: &str) -> u32 {
+    let source = include_str!("../programs/allocations.c");
+    let at = source.lines().position(|line| line.ends_with(&format!("/* {mark} */")));
+    u32::try_from(at.expect("the source has such a line") + 1).expect("a short source")
+}
+
+fn plan(place: &Place, argv: &[&str], interval_bytes: u64) -> Launch {
+    let heap = Some(HeapSampling { interval_bytes, seed: 1 });
+    Launch { heap, marks: true, ..place.plan(argv) }
+}
+
+fn heap(recording: Recording) -> HeapProfile {
+    symbolise(recording.heap.expect("allocations were recorded"))
+}
+
+fn recorded(interval_bytes: u64) -> HeapProfile {
+    let place = Place::new();
+    let program = place.program("allocations");
+    let recording = record(&plan(&place, &[&program], interval_bytes));
+    assert_eq!(recording.outcome, Outcome::Exited(0));
+    assert_eq!(recording.steps.steps.len(), 200);
+    heap(recording)
+}
+
+/// All sites with this line of the program on their stack.
+fn at<'p>(profile: &'p HeapProfile, mark: &str) -> Vec<&'p HeapSite> {
+    let line = line_of(mark);
+    let has = |site: &&HeapSite| {
+        profile.tables.frames_from_leaf(site.stack).any(|id| {
+            let frame = profile.tables.frame(id);
+            let file = frame.file.map(|file| profile.tables.string(file)).unwrap_or_default();
+            frame.line == Some(line) && file.ends_with("allocations.c")
+        })
+    };
+    profile.sites.iter().filter(has).collect()
+}
+
+fn sum(sites: &[&HeapSite], amount: impl Fn(&HeapSite) -> HeapAmount) -> HeapAmount {
+    sites.iter().map(|site| amount(site)).sum()
+}
+
+fn exact(bytes: u64, count: u64) -> HeapAmount {
+    HeapAmount { bytes, count, bytes_error: 0, count_error: 0 }
+}
+
+#[test]
+fn every_allocation_is_counted_to_the_byte() {
+    let profile = recorded(1);
+    let from = &profile.provenance;
+    assert_eq!((from.lost, from.processes), (0, 2), "{from:?}");
+    assert!(from.is_exact() && from.warnings.is_empty(), "{from:?}");
+
+    let leak = at(&profile, "leak");
+    assert_eq!(sum(&leak, |site| site.allocated), exact(200 * 40960, 200));
+    assert_eq!(sum(&leak, |site| site.live), exact(200 * 40960, 200));
+    assert_eq!(sum(&leak, |site| site.peak), exact(121 * 40960, 121));
+    let rising: Vec<u64> = (1..=200).map(|step| step * 40960).collect();
+    assert_eq!(leak[0].live_at_ticks, rising);
+
+    let temporary = at(&profile, "temporary");
+    let bytes = 200 * (0..50).map(|i| 1000 + i).sum::<u64>();
+    assert_eq!(sum(&temporary, |site| site.allocated), exact(bytes, 10_000));
+    assert_eq!(sum(&temporary, |site| site.temporary), exact(bytes, 10_000));
+    assert_eq!(sum(&temporary, |site| site.live), exact(0, 0));
+
+    let grows = at(&profile, "grows");
+    assert_eq!(sum(&grows, |site| site.allocated), exact(200 * 8160, 1600));
+    assert_eq!(grows.iter().map(|site| site.reallocations).sum::<u64>(), 1600);
+    assert_eq!(sum(&grows, |site| site.temporary), exact(200 * 4096, 200));
+
+    let peak = at(&profile, "peak");
+    assert_eq!(sum(&peak, |site| site.peak), exact(64 << 20, 1));
+    assert_eq!(profile.peak_step, Some(120));
+
+    let across = at(&profile, "across");
+    assert_eq!(sum(&across, |site| site.allocated), exact(4000 * 777, 4000));
+    assert_eq!(sum(&across, |site| site.live), exact(0, 0));
+    assert_eq!(sum(&at(&profile, "child"), |site| site.live), exact(30_000, 1));
+    assert_eq!((profile.steps, profile.ticks.len()), (200, 200));
+    assert!(profile.ticks.iter().all(|tick| tick.population == Some(1000)));
+}
+
+#[test]
+fn estimates_lie_in_their_intervals() {
+    let profile = recorded(16 << 10);
+    assert_eq!((profile.provenance.lost, profile.provenance.is_exact()), (0, false));
+    let table = [
+        ("leak", 200 * 40960, 200),
+        ("temporary", 200 * (0..50).map(|i| 1000 + i).sum::<u64>(), 10_000),
+        ("across", 4000 * 777, 4000),
+        ("peak", 64 << 20, 1),
+    ];
+    for (mark, bytes, count) in table {
+        let found = sum(&at(&profile, mark), |site| site.allocated);
+        // Four standard errors: one seed in some ten thousand is beyond.
+        let within = |found: u64, error: u64, truth: u64| found.abs_diff(truth) <= 4 * error + 1;
+        assert!(within(found.bytes, found.bytes_error, bytes), "{mark}: {found:?} for {bytes}");
+        assert!(within(found.count, found.count_error, count), "{mark}: {found:?} for {count}");
+    }
+}
+
+#[test]
+fn a_killed_target_keeps_what_it_told() {
+    let place = Place::new();
+    let program = place.program("allocations");
+    let recording = record(&plan(&place, &[&program, "killed"], 1));
+    assert!(matches!(recording.outcome, Outcome::Signalled { signal: 9, .. }));
+    let profile = heap(recording);
+    assert_eq!(sum(&at(&profile, "leak"), |site| site.live), exact(200 * 40960, 200));
+    assert_eq!(sum(&at(&profile, "across"), |site| site.allocated), exact(4000 * 777, 4000));
+}
+
+#[test]
+fn targets_that_cannot_be_recorded_are_refused_with_the_mend() {
+    let place = Place::new();
+    let source = place.path("empty.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").expect("written");
+    let table = [
+        ("-static", HeapRefusal::Static, "link it dynamically"),
+        ("-fsanitize=address", HeapRefusal::Sanitizer, "without `-fsanitize`"),
+    ];
+    for (flag, expected, mend) in table {
+        let program = place.text(flag);
+        let status = std::process::Command::new("cc")
+            .arg(flag)
+            .arg("-o")
+            .arg(&program)
+            .arg(&source)
+            .status();
+        assert!(status.expect("a C compiler").success(), "{flag}");
+        let refused = simprof_record::launch(&plan(&place, &[&program], 1), &Default::default());
+        let error = refused.expect_err("it cannot be recorded");
+        assert!(error.to_string().contains(mend), "{error}");
+        assert!(matches!(error, RecordError::HeapRefused { refusal, .. } if refusal == expected));
+    }
+}
+
+#[test]
+fn stacks_and_allocations_are_not_recorded_together() {
+    let place = Place::new();
+    let sampling = simprof_record::sample::Sampling {
+        rate_hz: 100,
+        stack_bytes: 4096,
+        kernel: false,
+        recorder: simprof_record::sample::Recorder::Auto,
+    };
+    let both = Launch { sampling: Some(sampling), ..plan(&place, &["true"], 1) };
+    let error = simprof_record::launch(&both, &Default::default()).expect_err("never both");
+    assert!(matches!(error, RecordError::HeapAndStacks), "{error}");
+}

@@ -1,0 +1,183 @@
+//! Memory over time: what is alive, and how fast it is allocated, with the steps marked.
+
+use simprof_model::{HeapInterval, HeapProfile};
+
+use super::Unit;
+use super::axis::Axis;
+use super::svg::{Anchor, Area, COLORS, FAINT, INK, Svg};
+use crate::format;
+
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 92.0;
+const RIGHT: f64 = 876.0;
+const TOP: f64 = 88.0;
+/// Height of a panel.
+const PANEL: f64 = 150.0;
+/// Room between two.
+const GAP: f64 = 28.0;
+/// Most steps that are marked one by one.
+const MAX_MARKS: usize = 120;
+
+/// Draws what was alive and what was allocated over time as SVG. Time runs from the first interval.
+pub fn memory_chart(profile: &HeapProfile, title: &str) -> String {
+    let live = Area { left: LEFT, top: TOP, right: RIGHT, bottom: TOP + PANEL };
+    let rate = Area { top: live.bottom + GAP, bottom: live.bottom + GAP + PANEL, ..live };
+    let mut svg = Svg::new(WIDTH, rate.bottom + 56.0, title, &subtitle(profile));
+    let Some((begin_ns, width_ns)) = scale(&profile.series) else {
+        let middle = f64::midpoint(LEFT, RIGHT);
+        svg.text(middle, 140.0, "nothing was allocated", 14.0, FAINT, Anchor::Middle);
+        return svg.finish();
+    };
+    let end_ns = profile.series.last().map_or(begin_ns + 1, |interval| interval.end_ns);
+    let x = Axis::exact(0.0, (end_ns - begin_ns) as f64, Unit::DurationNs, LEFT, RIGHT);
+    let place = |time_ns: u64| x.place(time_ns.saturating_sub(begin_ns) as f64);
+    draw_steps(&mut svg, live, profile, &place);
+    draw_live(&mut svg, live, &profile.series, &place);
+    draw_rate(&mut svg, rate, &profile.series, width_ns, &place);
+    draw_peak(&mut svg, live, profile, &place);
+    svg.x_axis(rate, &x, "time since the start");
+    svg.finish()
+}
+
+/// When the first interval began, and how long each is; none where there is none.
+fn scale(series: &[HeapInterval]) -> Option<(u64, u64)> {
+    let first = series.first()?;
+    let width_ns = match series.get(1) {
+        Some(second) => second.end_ns.saturating_sub(first.end_ns).max(1),
+        None => 1_000_000,
+    };
+    Some((first.end_ns.saturating_sub(width_ns), width_ns))
+}
+
+fn subtitle(profile: &HeapProfile) -> String {
+    let allocated = profile.total(|site| site.allocated);
+    let peak = profile.total(|site| site.peak);
+    let mut facts = vec![
+        format!(
+            "{} allocated in {} allocations",
+            format::bytes(allocated.bytes as f64),
+            format::count(allocated.count as f64)
+        ),
+        format!("peak {}", format::bytes(peak.bytes as f64)),
+    ];
+    if profile.steps > 0 {
+        facts.push(format!("{} steps", format::count(profile.steps as f64)));
+    }
+    if !profile.provenance.is_exact() {
+        facts.push("estimates".to_owned());
+    }
+    facts.join(", ")
+}
+
+/// Ticks of steps as marks above the first panel, or their whole span where they are many.
+fn draw_steps(svg: &mut Svg, area: Area, profile: &HeapProfile, place: &impl Fn(u64) -> f64) {
+    let (Some(first), Some(last)) = (profile.ticks.first(), profile.ticks.last()) else { return };
+    if profile.steps == 0 {
+        return;
+    }
+    svg.text(LEFT - 8.0, area.top - 12.0, "steps", 11.0, INK, Anchor::End);
+    let marks = Area { top: area.top - 20.0, bottom: area.top - 12.0, ..area };
+    if profile.ticks.len() > MAX_MARKS {
+        let (left, right) = (place(first.end_ns), place(last.end_ns));
+        svg.rect(Area { left, right, ..marks }, COLORS[6], 0.45);
+        return;
+    }
+    for (at, pair) in profile.ticks.windows(2).enumerate() {
+        let (left, right) = (place(pair[0].end_ns), place(pair[1].end_ns));
+        let opacity = if at % 2 == 0 { 0.65 } else { 0.3 };
+        svg.rect(Area { left, right: right.max(left + 0.5), ..marks }, COLORS[6], opacity);
+    }
+}
+
+/// What is alive: the most within each interval as a line, above a shade of what is left at its end.
+fn draw_live(svg: &mut Svg, area: Area, series: &[HeapInterval], place: &impl Fn(u64) -> f64) {
+    let most = series.iter().map(|interval| interval.live_bytes_max).max().unwrap_or(0);
+    let y = Axis::from_zero(most as f64, Unit::Bytes, area.bottom, area.top);
+    svg.y_axis(area, &y, "alive");
+    svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
+    let points = |of: fn(&HeapInterval) -> u64| -> Vec<(f64, f64)> {
+        series
+            .iter()
+            .map(|interval| (place(interval.end_ns), y.place(of(interval) as f64)))
+            .collect()
+    };
+    let mut shade = points(|interval| interval.live_bytes);
+    if let (Some(first), Some(last)) = (shade.first().copied(), shade.last().copied()) {
+        shade.push((last.0, area.bottom));
+        shade.push((first.0, area.bottom));
+    }
+    svg.polygon(&shade, COLORS[0], 0.18);
+    svg.path(&points(|interval| interval.live_bytes_max), COLORS[0], 1.6, false);
+}
+
+/// Bytes allocated per second.
+fn draw_rate(
+    svg: &mut Svg,
+    area: Area,
+    series: &[HeapInterval],
+    width_ns: u64,
+    place: &impl Fn(u64) -> f64,
+) {
+    let per_second =
+        |interval: &HeapInterval| interval.allocated_bytes as f64 / (width_ns as f64 * 1e-9);
+    let most = series.iter().map(per_second).fold(0.0, f64::max);
+    let y = Axis::from_zero(most, Unit::Bytes, area.bottom, area.top);
+    svg.y_axis(area, &y, "allocated per second");
+    svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
+    let points: Vec<(f64, f64)> = series
+        .iter()
+        .map(|interval| (place(interval.end_ns), y.place(per_second(interval))))
+        .collect();
+    svg.path(&points, COLORS[1], 1.4, false);
+}
+
+/// A mark at the moment of the peak.
+fn draw_peak(svg: &mut Svg, area: Area, profile: &HeapProfile, place: &impl Fn(u64) -> f64) {
+    if profile.peak_ns == 0 {
+        return;
+    }
+    let x = place(profile.peak_ns);
+    svg.line((x, area.top), (x, area.bottom), FAINT, 0.8);
+    let label = match profile.peak_step {
+        Some(step) => format!("peak, step {step}"),
+        None => "peak".to_owned(),
+    };
+    let (x, anchor) =
+        if x > RIGHT - 90.0 { (x - 4.0, Anchor::End) } else { (x + 4.0, Anchor::Start) };
+    svg.text(x, area.top + 12.0, &label, 11.0, FAINT, anchor);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::heap;
+
+    #[test]
+    fn the_chart_shows_what_lives_and_what_comes() {
+        let mut profile = heap(&[("main@1 > malloc", 5 << 20)]);
+        profile.series = (1..=3)
+            .map(|at| HeapInterval {
+                end_ns: at * 1_000_000,
+                allocated_bytes: 1 << 20,
+                allocations: 4,
+                live_bytes_max: at << 20,
+                live_bytes: at << 19,
+            })
+            .collect();
+        (profile.peak_ns, profile.peak_step) = (2_500_000, Some(7));
+        let svg = memory_chart(&profile, "memory <of> x");
+        for expected in [
+            "memory &lt;of&gt; x",
+            "5 MiB allocated in 1 allocations",
+            "peak, step 7",
+            "allocated per second",
+        ] {
+            assert!(svg.contains(expected), "{expected}: {svg}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_nothing() {
+        assert!(memory_chart(&heap(&[]), "t").contains("nothing was allocated"));
+    }
+}

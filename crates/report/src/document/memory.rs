@@ -1,0 +1,289 @@
+//! The part of PHASE3_REPORT.md that tells what memory is used for.
+
+use std::fmt::Write;
+
+use super::parts::place;
+use crate::format;
+use crate::markdown::{Align, Table, code};
+use crate::summary::{Amount, ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
+
+/// Lines shown in each table.
+const SHOWN: usize = 12;
+
+/// The section on memory. `files` are those that belong to it, by name and what they show.
+pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> String {
+    let mut text = String::from("## Memory\n\n");
+    let _ = writeln!(text, "{}", totals(summary));
+    if !summary.leaks.is_empty() {
+        let _ = writeln!(text, "### What leaks\n\n{}", leaks(&summary.leaks));
+        text.push_str(
+            "Growth of what is alive at the ends of steps after the first tenth of the run (Theil-Sen, 95 %), with what the living \
+             population accounts for taken out first where it is told.\n\n",
+        );
+    }
+    text.push_str(&lines(summary));
+    if !summary.churn.is_empty() {
+        let _ = writeln!(text, "### What lives but shortly\n\n{}", churn(&summary.churn));
+        text.push_str(
+            "The gain is a bound: it holds where the memory is kept and used again at no cost (Amdahl), and counts the allocator's \
+             CPU time alone.\n\n",
+        );
+    }
+    let _ = writeln!(text, "### Sizes\n\n{}", sizes(summary));
+    if !files.is_empty() {
+        let row = |(name, what): &(String, String)| format!("- [{what}]({name})\n");
+        let _ = writeln!(text, "{}", files.iter().map(row).collect::<String>());
+    }
+    text.push_str(&how(summary));
+    text
+}
+
+fn totals(summary: &MemorySummary) -> Table {
+    let mut table = Table::new(&[
+        ("memory", Align::Left),
+        ("bytes", Align::Right),
+        ("allocations", Align::Right),
+    ]);
+    let mut row = |name: &str, amount: &Amount| {
+        table.row([name.to_owned(), bytes(amount), count(amount)]);
+    };
+    row("allocated", &summary.allocated);
+    row("alive at the peak", &summary.peak);
+    row("alive at the end", &summary.live);
+    match &summary.temporary {
+        Some(temporary) => row("freed in the step that allocated it", temporary),
+        None => row("freed within a millisecond", &summary.short_lived),
+    }
+    if let Some(step) = &summary.per_step {
+        let counted = |bytes: f64| format::bytes(bytes);
+        table.row([
+            "allocated in a step".to_owned(),
+            counted(step.allocated_bytes),
+            format::count(step.allocations),
+        ]);
+        if let Some(agent) = step.allocated_bytes_per_agent {
+            table.row(["allocated by step and agent".to_owned(), counted(agent)]);
+        }
+        if let Some(agent) = step.live_bytes_per_agent {
+            table.row(["alive for each agent at the last step".to_owned(), counted(agent)]);
+        }
+    }
+    table
+}
+
+fn leaks(leaks: &[LeakSummary]) -> Table {
+    let mut table = Table::new(&[
+        ("growth (95 %)", Align::Right),
+        ("in all", Align::Right),
+        ("line", Align::Left),
+        ("source", Align::Left),
+        ("function", Align::Left),
+        ("", Align::Left),
+    ]);
+    for leak in leaks.iter().take(SHOWN) {
+        let verdict = match leak.verdict.as_str() {
+            "growing" => "leaks",
+            _ => "grows as the population does: cannot tell",
+        };
+        table.markdown_row(vec![
+            format!(
+                "{} ({} to {}) a {}",
+                format::bytes(leak.rate_bytes),
+                format::bytes(leak.rate_interval[0]),
+                format::bytes(leak.rate_interval[1]),
+                leak.per
+            ),
+            format::bytes(leak.growth_bytes),
+            code(&place(leak.file.as_deref(), leak.line)),
+            source(leak.text.as_deref()),
+            code(&leak.function),
+            verdict.to_owned(),
+        ]);
+    }
+    table
+}
+
+/// The lines by each of the amounts.
+fn lines(summary: &MemorySummary) -> String {
+    let views: [(&str, fn(&MemoryLine) -> &Amount); 4] = [
+        ("Allocated", |line| &line.allocated),
+        ("Alive at the peak", |line| &line.peak),
+        ("Alive at the end", |line| &line.live),
+        ("Freed in the step that allocated it", |line| &line.temporary),
+    ];
+    let mut text = String::new();
+    for (title, of) in views {
+        let mut lines: Vec<&MemoryLine> =
+            summary.lines.iter().filter(|line| of(line).bytes > 0).collect();
+        lines.sort_by_key(|line| std::cmp::Reverse(of(line).bytes));
+        if lines.is_empty() {
+            continue;
+        }
+        let whole: u64 = match title {
+            "Allocated" => summary.allocated.bytes,
+            "Alive at the peak" => summary.peak.bytes,
+            "Alive at the end" => summary.live.bytes,
+            _ => summary.temporary.map_or(0, |amount| amount.bytes),
+        };
+        let _ = writeln!(text, "### {title}\n\n{}", line_table(&lines, of, whole));
+    }
+    text
+}
+
+fn line_table(lines: &[&MemoryLine], of: fn(&MemoryLine) -> &Amount, whole: u64) -> Table {
+    let mut table = Table::new(&[
+        ("share", Align::Right),
+        ("bytes", Align::Right),
+        ("allocations", Align::Right),
+        ("mean size", Align::Right),
+        ("line", Align::Left),
+        ("source", Align::Left),
+        ("function", Align::Left),
+    ]);
+    for line in lines.iter().take(SHOWN) {
+        let amount = of(line);
+        table.markdown_row(vec![
+            format::share(amount.bytes as f64 / whole.max(1) as f64),
+            bytes(amount),
+            count(amount),
+            format::bytes(amount.bytes as f64 / amount.count.max(1) as f64),
+            code(&place(line.file.as_deref(), line.line)),
+            source(line.text.as_deref()),
+            code(&line.function),
+        ]);
+    }
+    table
+}
+
+fn churn(churn: &[ChurnSummary]) -> Table {
+    let mut table = Table::new(&[
+        ("allocations", Align::Right),
+        ("of all", Align::Right),
+        ("a step", Align::Right),
+        ("CPU time", Align::Right),
+        ("at most", Align::Right),
+        ("line", Align::Left),
+        ("source", Align::Left),
+        ("function", Align::Left),
+    ]);
+    for line in churn.iter().take(SHOWN) {
+        table.markdown_row(vec![
+            count(&line.short),
+            format::share(line.share_of_all),
+            line.per_step.map_or_else(|| "-".to_owned(), format::count),
+            line.cpu_share.map_or_else(|| "-".to_owned(), format::share),
+            line.speed_up_most.map_or_else(|| "-".to_owned(), format::ratio),
+            code(&place(line.file.as_deref(), line.line)),
+            source(line.text.as_deref()),
+            code(&line.function),
+        ]);
+    }
+    table
+}
+
+fn sizes(summary: &MemorySummary) -> Table {
+    let mut table = Table::new(&[
+        ("from", Align::Right),
+        ("allocations", Align::Right),
+        ("bytes", Align::Right),
+        ("", Align::Left),
+    ]);
+    let most = summary.sizes.iter().map(|class| class.count).max().unwrap_or(1).max(1);
+    for class in &summary.sizes {
+        table.row([
+            format::bytes(class.from_bytes as f64),
+            format::count(class.count as f64),
+            format::bytes(class.bytes as f64),
+            format::bar(class.count as f64 / most as f64, 20),
+        ]);
+    }
+    table
+}
+
+/// How it was recorded.
+fn how(summary: &MemorySummary) -> String {
+    let mode = match summary.interval_bytes {
+        0 | 1 => "Every allocation was recorded".to_owned(),
+        bytes => format!(
+            "Allocations were drawn by their bytes, one in {} on average; figures are unbiased estimates, with their 95 % intervals",
+            format::bytes(bytes as f64)
+        ),
+    };
+    let mut text = format!(
+        "{mode}, in a run of its own: {} records of {} processes, {} lost. Recording took {} of the target's CPU time beside it. ",
+        format::count(summary.records as f64),
+        summary.processes,
+        format::count(summary.lost as f64),
+        format::share(summary.recorder_cpu_share)
+    );
+    if !summary.interpreters.is_empty() {
+        let _ = write!(text, "Objects of {} are among them. ", summary.interpreters.join(", "));
+    }
+    if let Some(share) = summary.explained_share {
+        let _ = write!(
+            text,
+            "What was alive explains {} of the resident set's growth. ",
+            format::share(share)
+        );
+    }
+    text.push_str("A line answers for itself and for the libraries that it calls.\n\n");
+    text
+}
+
+fn bytes(amount: &Amount) -> String {
+    let bytes = format::bytes(amount.bytes as f64);
+    with_interval(bytes, amount.bytes_interval, format::bytes)
+}
+
+fn count(amount: &Amount) -> String {
+    with_interval(format::count(amount.count as f64), amount.count_interval, format::count)
+}
+
+/// With its interval, where it is an estimate.
+fn with_interval(value: String, [low, high]: [f64; 2], show: fn(f64) -> String) -> String {
+    let is_exact = high - low < 0.5 || (show(low) == value && show(high) == value);
+    if is_exact { value } else { format!("{value} ({} to {})", show(low), show(high)) }
+}
+
+fn source(text: Option<&str>) -> String {
+    text.map(str::trim).filter(|text| !text.is_empty()).map(code).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::memory_summary;
+    use crate::testing::{heap, with_ticks};
+
+    #[test]
+    fn the_section_tells_what_leaks_first() {
+        let stacks =
+            [("main@1 > s::leak@5 > malloc", 8_000_000), ("main@1 > s::work@9 > malloc", 60)];
+        let live = |site: usize, step: u64| if site == 0 { 40_960 * step } else { 60 };
+        let profile = with_ticks(heap(&stacks), 200, |_| None, live);
+        let summary = memory_summary(&profile, None, &|_, _| Some("let a = vec![|x|];".to_owned()));
+        let text = memory_section(&summary, &[("a.svg".to_owned(), "flame graph".to_owned())]);
+        for expected in [
+            "### What leaks",
+            "40 KiB (40 KiB to 40 KiB) a step",
+            "`src/sim.rs:5`",
+            "Every allocation was recorded",
+            "[flame graph](a.svg)",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+        assert!(!text.contains("What lives but shortly"), "{text}");
+    }
+
+    #[test]
+    fn estimates_have_their_intervals_and_exact_figures_none() {
+        let amount = |high| Amount {
+            bytes: 2048,
+            bytes_interval: [1024.0, high],
+            count: 1,
+            count_interval: [1.0, 1.0],
+        };
+        assert_eq!(bytes(&amount(4096.0)), "2 KiB (1 KiB to 4 KiB)");
+        assert_eq!(count(&amount(0.0)), "1");
+    }
+}

@@ -1,0 +1,522 @@
+//! What memory is used for: a part of phase 3's summary.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use simprof_model::{HeapAmount, HeapProfile, HeapSizeClass, Profile};
+use simprof_stats::{DriftVerdict, Interval};
+
+use super::common::Bounds;
+use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSuspect};
+use crate::format;
+
+/// Lines that are kept by each amount.
+const LINES: usize = 20;
+/// Suspects that are kept.
+const SUSPECTS: usize = 20;
+/// Names of what a line calls to allocate.
+const VIA: usize = 3;
+/// Below this share of the resident set's growth, the heap that was seen does not explain it.
+const BLIND: f64 = 0.5;
+/// Reallocations for each allocation that begins anew from which a line's blocks grow bit by bit.
+const REGROWTH: f64 = 2.0;
+
+/// What memory is used for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MemorySummary {
+    /// Mean distance between two draws, bytes; 1 where every allocation was recorded.
+    pub interval_bytes: u64,
+    /// Records of allocations and of their ends, and how many were lost.
+    pub records: u64,
+    /// Records that were lost.
+    pub lost: u64,
+    /// Process images that were recorded.
+    pub processes: u64,
+    /// Interpreters whose objects were recorded.
+    pub interpreters: Vec<String>,
+    /// CPU time of the recorder as a share of the target's, 0 to 1.
+    pub recorder_cpu_share: f64,
+    /// All that was allocated.
+    pub allocated: Amount,
+    /// What was alive when most was.
+    pub peak: Amount,
+    /// The step in which that was.
+    pub peak_step: Option<u64>,
+    /// What was alive at the end.
+    pub live: Amount,
+    /// What was freed in the step that allocated it; absent without steps.
+    pub temporary: Option<Amount>,
+    /// What was freed within a millisecond.
+    pub short_lived: Amount,
+    /// Steps.
+    pub steps: u64,
+    /// Memory by step; absent without steps.
+    pub per_step: Option<MemoryPerStep>,
+    /// Lines of the program, by bytes allocated: the first by each of allocated, peak, live and temporary.
+    pub lines: Vec<MemoryLine>,
+    /// Lines whose live memory goes on growing, by growth.
+    pub leaks: Vec<LeakSummary>,
+    /// Lines that allocate again and again what lives but shortly, by what doing without would gain.
+    pub churn: Vec<ChurnSummary>,
+    /// Sizes of allocations.
+    pub sizes: Vec<HeapSizeClass>,
+    /// Share of the resident set's growth that the recorded memory explains; absent where it grew too little.
+    pub explained_share: Option<f64>,
+    /// What it means, one sentence each.
+    pub statements: Vec<String>,
+    /// What a reader must know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// An amount of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Amount {
+    /// Bytes that were asked for.
+    pub bytes: u64,
+    /// 95 % interval of the bytes; its ends are equal where they are exact.
+    pub bytes_interval: Bounds,
+    /// Allocations.
+    pub count: u64,
+    /// 95 % interval of the count.
+    pub count_interval: Bounds,
+}
+
+impl From<HeapAmount> for Amount {
+    fn from(amount: HeapAmount) -> Self {
+        Self {
+            bytes: amount.bytes,
+            bytes_interval: amount.bytes_interval(),
+            count: amount.count,
+            count_interval: amount.count_interval(),
+        }
+    }
+}
+
+/// Memory by step. What was allocated between steps counts to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryPerStep {
+    /// Bytes allocated in a step, the mean.
+    pub allocated_bytes: f64,
+    /// Allocations in a step, the mean.
+    pub allocations: f64,
+    /// Bytes allocated and freed within a step, the mean.
+    pub temporary_bytes: f64,
+    /// Bytes allocated by step and living agent; absent where the target tells no population.
+    pub allocated_bytes_per_agent: Option<f64>,
+    /// Bytes alive for each agent at the end of the last step.
+    pub live_bytes_per_agent: Option<f64>,
+}
+
+/// A line of the program, and what it and the libraries that it calls allocated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryLine {
+    /// The function that it stands in.
+    pub function: String,
+    /// Source file, where known.
+    pub file: Option<String>,
+    /// Line, from 1, where known.
+    pub line: Option<u32>,
+    /// Its source text, where the file could be read.
+    pub text: Option<String>,
+    /// All that it allocated.
+    pub allocated: Amount,
+    /// Its bytes of all bytes that were allocated, 0 to 1.
+    pub allocated_share: f64,
+    /// What of it was alive when most was.
+    pub peak: Amount,
+    /// What of it was alive at the end.
+    pub live: Amount,
+    /// What of it was freed in the step that allocated it; nothing without steps.
+    pub temporary: Amount,
+    /// Mean size of an allocation, bytes.
+    pub mean_bytes: f64,
+    /// Largest single allocation that was recorded, bytes.
+    pub largest_bytes: u64,
+    /// Allocations that were made larger or smaller.
+    pub reallocations: u64,
+    /// Bytes that it leaks: the growth of what is alive over the steps, where that goes on; else 0.
+    pub leaked_bytes: u64,
+    /// What it calls to allocate.
+    pub via: Vec<String>,
+}
+
+/// A line whose live memory goes on growing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LeakSummary {
+    /// The function that it stands in.
+    pub function: String,
+    /// Source file, where known.
+    pub file: Option<String>,
+    /// Line, from 1, where known.
+    pub line: Option<u32>,
+    /// Its source text, where the file could be read.
+    pub text: Option<String>,
+    /// `growing`, or `confounded` where the population grows along with time.
+    pub verdict: String,
+    /// What the rate is per: `step` or `second`.
+    pub per: String,
+    /// Bytes more that are alive by step or second.
+    pub rate_bytes: f64,
+    /// 95 % interval of the rate.
+    pub rate_interval: Bounds,
+    /// Growth over the steps that were looked at, bytes.
+    pub growth_bytes: f64,
+    /// 95 % interval of the growth.
+    pub growth_interval: Bounds,
+    /// Bytes per agent that were taken out first; absent where no population was told.
+    pub per_agent_bytes: Option<f64>,
+    /// Readings that were looked at, the warm-up left out.
+    pub readings: u64,
+}
+
+/// A line that allocates again and again what lives but shortly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ChurnSummary {
+    /// The function that it stands in.
+    pub function: String,
+    /// Source file, where known.
+    pub file: Option<String>,
+    /// Line, from 1, where known.
+    pub line: Option<u32>,
+    /// Its source text, where the file could be read.
+    pub text: Option<String>,
+    /// What of it lived shortly.
+    pub short: Amount,
+    /// That, of all allocations, 0 to 1.
+    pub share_of_all: f64,
+    /// Short-lived allocations by step; absent without steps.
+    pub per_step: Option<f64>,
+    /// Share of CPU time in the allocator on its behalf, 0 to 1; absent without a CPU profile.
+    pub cpu_share: Option<f64>,
+    /// The most that the whole can speed up when it allocates no more.
+    pub speed_up_most: Option<f64>,
+}
+
+/// Sums up a heap profile; a CPU profile of another run tells what churn costs. `text` gives the text of a line, where it can be read.
+pub fn memory_summary(
+    profile: &HeapProfile,
+    cpu: Option<&Profile>,
+    text: &dyn Fn(&str, u32) -> Option<String>,
+) -> MemorySummary {
+    let provenance = &profile.provenance;
+    let suspects = analysis::leak_suspects(profile);
+    let lines = lines(profile, &suspects, text);
+    let leaks: Vec<_> = suspects.iter().take(SUSPECTS).map(|leak| self::leak(leak, text)).collect();
+    let churn: Vec<_> = analysis::churn(profile, cpu)
+        .iter()
+        .take(SUSPECTS)
+        .map(|churn| self::churn(churn, profile.steps, text))
+        .collect();
+    let total = |of: fn(&simprof_model::HeapSite) -> HeapAmount| Amount::from(profile.total(of));
+    let mut summary = MemorySummary {
+        interval_bytes: provenance.interval_bytes,
+        records: provenance.records,
+        lost: provenance.lost,
+        processes: provenance.processes,
+        interpreters: provenance.interpreters.clone(),
+        recorder_cpu_share: provenance.recorder_cpu_ns as f64
+            / provenance.target_cpu_ns.max(1) as f64,
+        allocated: total(|site| site.allocated),
+        peak: total(|site| site.peak),
+        peak_step: profile.peak_step,
+        live: total(|site| site.live),
+        temporary: (profile.steps > 0).then(|| total(|site| site.temporary)),
+        short_lived: total(|site| site.short_lived),
+        steps: profile.steps,
+        per_step: per_step(profile),
+        lines,
+        leaks,
+        churn,
+        sizes: profile.sizes.clone(),
+        explained_share: provenance.coverage.map(|coverage| coverage.explained()),
+        statements: Vec::new(),
+        warnings: warnings(profile),
+    };
+    summary.statements = statements(&summary);
+    summary
+}
+
+fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
+    let steps: u64 = profile.ticks.iter().map(|tick| tick.steps).sum();
+    if steps == 0 {
+        return None;
+    }
+    let sum =
+        |of: fn(&simprof_model::HeapTick) -> u64| profile.ticks.iter().map(of).sum::<u64>() as f64;
+    let allocated = sum(|tick| tick.allocated_bytes);
+    let agent_steps: Option<u64> =
+        profile.ticks.iter().map(|tick| Some(tick.population? * tick.steps)).sum();
+    let last = profile.ticks.last()?;
+    let alive = last.population.filter(|&population| population > 0);
+    Some(MemoryPerStep {
+        allocated_bytes: allocated / steps as f64,
+        allocations: sum(|tick| tick.allocations) / steps as f64,
+        temporary_bytes: sum(|tick| tick.temporary_bytes) / steps as f64,
+        allocated_bytes_per_agent: agent_steps.filter(|&n| n > 0).map(|n| allocated / n as f64),
+        live_bytes_per_agent: alive.map(|alive| last.live_bytes as f64 / alive as f64),
+    })
+}
+
+/// The first lines by each amount.
+fn lines(
+    profile: &HeapProfile,
+    suspects: &[LeakSuspect],
+    text: &dyn Fn(&str, u32) -> Option<String>,
+) -> Vec<MemoryLine> {
+    let all = analysis::heap_lines(profile);
+    let whole = profile.total(|site| site.allocated).bytes;
+    let amounts: [fn(&HeapLine) -> HeapAmount; 4] = [
+        |line| line.amounts.allocated,
+        |line| line.amounts.peak,
+        |line| line.amounts.live,
+        |line| line.amounts.temporary,
+    ];
+    let mut kept = vec![false; all.len()];
+    for of in amounts {
+        let mut order: Vec<usize> = (0..all.len()).filter(|&at| of(&all[at]).bytes > 0).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(of(&all[at]).bytes));
+        order.into_iter().take(LINES).for_each(|at| kept[at] = true);
+    }
+    let chosen = all.iter().zip(kept).filter(|(_, kept)| *kept);
+    chosen.map(|(line, _)| memory_line(line, whole, suspects, text)).collect()
+}
+
+fn memory_line(
+    line: &HeapLine,
+    whole: u64,
+    suspects: &[LeakSuspect],
+    text: &dyn Fn(&str, u32) -> Option<String>,
+) -> MemoryLine {
+    let amounts = &line.amounts;
+    let leak = suspects.iter().find(|suspect| {
+        suspect.verdict == DriftVerdict::Growing
+            && (&suspect.line.function, &suspect.line.file, suspect.line.line)
+                == (&line.function, &line.file, line.line)
+    });
+    MemoryLine {
+        function: line.function.clone(),
+        file: line.file.clone(),
+        line: line.line,
+        text: text_of(line, text),
+        allocated: amounts.allocated.into(),
+        allocated_share: amounts.allocated.bytes as f64 / whole.max(1) as f64,
+        peak: amounts.peak.into(),
+        live: amounts.live.into(),
+        temporary: amounts.temporary.into(),
+        mean_bytes: amounts.allocated.bytes as f64 / amounts.allocated.count.max(1) as f64,
+        largest_bytes: amounts.largest_bytes,
+        reallocations: amounts.reallocations,
+        leaked_bytes: leak.map_or(0, |leak| leak.growth_bytes.max(0.0).round() as u64),
+        via: line.via.iter().take(VIA).cloned().collect(),
+    }
+}
+
+fn text_of(line: &HeapLine, text: &dyn Fn(&str, u32) -> Option<String>) -> Option<String> {
+    text(line.file.as_deref()?, line.line?)
+}
+
+fn bounds(interval: Interval) -> Bounds {
+    [interval.lo, interval.hi]
+}
+
+fn leak(leak: &LeakSuspect, text: &dyn Fn(&str, u32) -> Option<String>) -> LeakSummary {
+    let growing = leak.verdict == DriftVerdict::Growing;
+    LeakSummary {
+        function: leak.line.function.clone(),
+        file: leak.line.file.clone(),
+        line: leak.line.line,
+        text: text_of(&leak.line, text),
+        verdict: if growing { "growing" } else { "confounded" }.to_owned(),
+        per: if leak.per == GrowthPer::Step { "step" } else { "second" }.to_owned(),
+        rate_bytes: leak.rate,
+        rate_interval: bounds(leak.rate_interval),
+        growth_bytes: leak.growth_bytes,
+        growth_interval: bounds(leak.growth_interval),
+        per_agent_bytes: leak.per_agent_bytes,
+        readings: leak.ticks as u64,
+    }
+}
+
+fn churn(churn: &Churn, steps: u64, text: &dyn Fn(&str, u32) -> Option<String>) -> ChurnSummary {
+    ChurnSummary {
+        function: churn.line.function.clone(),
+        file: churn.line.file.clone(),
+        line: churn.line.line,
+        text: text_of(&churn.line, text),
+        short: churn.short.into(),
+        share_of_all: churn.share_of_all,
+        per_step: (steps > 0).then(|| churn.short.count as f64 / steps as f64),
+        cpu_share: churn.cpu_share,
+        speed_up_most: churn.speed_up_most(),
+    }
+}
+
+fn warnings(profile: &HeapProfile) -> Vec<String> {
+    let mut warnings = profile.provenance.warnings.clone();
+    let blind = profile.provenance.coverage.filter(|coverage| coverage.explained() < BLIND);
+    if let Some(coverage) = blind {
+        warnings.push(format!(
+            "The memory that was seen explains {} of the {} by which the resident set grew: the rest is allocated where this recording is \
+             blind (an allocator of the program's own without the shim of simprof-probe, memory mapped from files, or memory of libraries \
+             that ask the kernel themselves).",
+            format::share(coverage.explained()),
+            format::bytes(coverage.rss_growth_bytes as f64)
+        ));
+    }
+    warnings
+}
+
+fn statements(summary: &MemorySummary) -> Vec<String> {
+    let mut sentences = vec![whole(summary)];
+    if let Some(line) = summary.lines.iter().max_by_key(|line| line.peak.bytes) {
+        sentences.push(format!(
+            "{} holds most at the peak: {} of {}.",
+            place(&line.function, line.file.as_deref(), line.line),
+            format::bytes(line.peak.bytes as f64),
+            format::bytes(summary.peak.bytes as f64)
+        ));
+    }
+    sentences.extend(summary.leaks.iter().take(3).map(leak_sentence));
+    sentences.extend(summary.churn.iter().take(3).map(churn_sentence));
+    sentences.extend(summary.lines.iter().filter_map(regrowth).take(2));
+    sentences
+}
+
+fn whole(summary: &MemorySummary) -> String {
+    let mut sentence = format!(
+        "{} were allocated in {} allocations; at most {} were alive{}.",
+        format::bytes(summary.allocated.bytes as f64),
+        format::count(summary.allocated.count as f64),
+        format::bytes(summary.peak.bytes as f64),
+        summary.peak_step.map_or_else(String::new, |step| format!(", in step {step}"))
+    );
+    if let Some(step) = summary.per_step {
+        sentence.push_str(&format!(
+            " A step allocates {} in {} allocations, {} of it for itself alone.",
+            format::bytes(step.allocated_bytes),
+            format::count(step.allocations),
+            format::share(step.temporary_bytes / step.allocated_bytes.max(1.0))
+        ));
+    }
+    sentence
+}
+
+fn leak_sentence(leak: &LeakSummary) -> String {
+    let place = place(&leak.function, leak.file.as_deref(), leak.line);
+    let rate = format!(
+        "{} more by {} ({} to {})",
+        format::bytes(leak.rate_bytes),
+        leak.per,
+        format::bytes(leak.rate_interval[0]),
+        format::bytes(leak.rate_interval[1])
+    );
+    if leak.verdict == "growing" {
+        let apart =
+            leak.per_agent_bytes.map_or("", |_| ", what the population accounts for left out");
+        format!("{place} leaks: {rate} stay alive{apart}.")
+    } else {
+        format!(
+            "{place} grows, {rate}, but so does the population: whether it leaks cannot be told. A run with a steady population would."
+        )
+    }
+}
+
+fn churn_sentence(churn: &ChurnSummary) -> String {
+    let place = place(&churn.function, churn.file.as_deref(), churn.line);
+    let often = churn
+        .per_step
+        .map_or_else(String::new, |per_step| format!(", {} a step", format::count(per_step)));
+    let gain = match (churn.cpu_share, churn.speed_up_most) {
+        (Some(share), Some(most)) if share > 0.0 => format!(
+            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole at most {} as fast",
+            format::share(share),
+            format::ratio(most)
+        ),
+        (Some(_), _) => "; the allocator's work for it was not seen in the CPU profile: there is nothing to gain".to_owned(),
+        _ => String::new(),
+    };
+    format!(
+        "{place} churns: {} allocations that live but shortly{often} ({} of all){gain}.",
+        format::count(churn.short.count as f64),
+        format::share(churn.share_of_all)
+    )
+}
+
+/// A line whose blocks grow bit by bit.
+fn regrowth(line: &MemoryLine) -> Option<String> {
+    let begun = line.allocated.count.saturating_sub(line.reallocations);
+    let grows = line.reallocations as f64 >= REGROWTH * begun.max(1) as f64;
+    (grows && line.allocated_share >= 0.01).then(|| {
+        format!(
+            "{} grows its memory bit by bit: {} of its {} allocations are reallocations; asking for what is needed at once would save them.",
+            place(&line.function, line.file.as_deref(), line.line),
+            format::count(line.reallocations as f64),
+            format::count(line.allocated.count as f64)
+        )
+    })
+}
+
+fn place(function: &str, file: Option<&str>, line: Option<u32>) -> String {
+    match (file, line) {
+        (Some(file), Some(line)) => {
+            let short = file.rsplit('/').next().unwrap_or(file);
+            format!("{short}:{line} in {function}")
+        }
+        _ => function.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{heap, with_ticks};
+    use simprof_model::HeapCoverage;
+
+    fn leaking() -> HeapProfile {
+        let stacks =
+            [("main@1 > s::leak@5 > malloc", 8_000_000), ("main@1 > s::work@9 > malloc", 60)];
+        let live = |site: usize, step: u64| if site == 0 { 40_000 * step } else { 60 };
+        let mut profile = with_ticks(heap(&stacks), 200, |_| Some(100), live);
+        profile.ticks.iter_mut().for_each(|tick| tick.allocated_bytes = 50_000);
+        profile
+    }
+
+    #[test]
+    fn a_leak_is_told_with_its_place_and_rate() {
+        let text = |file: &str, line: u32| Some(format!("{file} {line}"));
+        let summary = memory_summary(&leaking(), None, &text);
+        assert_eq!(summary.leaks.len(), 1);
+        assert_eq!(summary.leaks[0].text.as_deref(), Some("src/sim.rs 5"));
+        let told = summary.statements.iter().find(|sentence| sentence.contains("leaks"));
+        let told = told.expect("it is told");
+        assert!(told.starts_with("sim.rs:5 in s::leak leaks: 39.1 KiB more by step"), "{told}");
+        let leaked: Vec<_> = summary.lines.iter().map(|line| line.leaked_bytes).collect();
+        assert_eq!(leaked, [40_000 * 179, 0]);
+        let per_step = summary.per_step.expect("there are steps");
+        assert_eq!(per_step.allocated_bytes, 50_000.0);
+        assert_eq!(per_step.allocated_bytes_per_agent, Some(500.0));
+    }
+
+    #[test]
+    fn a_heap_that_explains_little_is_said_to_be_blind() {
+        let mut profile = leaking();
+        let coverage = |live_bytes| HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes };
+        for (live_mib, blind) in [(49, true), (51, false)] {
+            profile.provenance.coverage = Some(coverage(live_mib << 20));
+            let summary = memory_summary(&profile, None, &|_, _| None);
+            let warned = summary.warnings.iter().any(|warning| warning.contains("blind"));
+            assert_eq!(warned, blind, "{live_mib} MiB of 100");
+        }
+    }
+
+    #[test]
+    fn blocks_that_grow_bit_by_bit_are_told() {
+        let mut profile = heap(&[("main@1 > s::push@5 > realloc", 1000)]);
+        profile.sites[0].allocated.count = 9;
+        profile.sites[0].reallocations = 8;
+        let summary = memory_summary(&profile, None, &|_, _| None);
+        assert!(
+            summary.statements.iter().any(|s| s.contains("8 of its 9 allocations")),
+            "{summary:?}"
+        );
+    }
+}
