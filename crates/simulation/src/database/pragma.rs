@@ -64,7 +64,9 @@ impl PragmaProfile {
         connection.pragma_update(None, "mmap_size", settings.mmap_bytes)?;
         // Commits that copy the log back into the database wait for the disk: fewer of them.
         connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        // Indexes are made by sorting. With temporary storage in a file SQLite sorts in one buffer, up to the size of the
+        // cache, before it writes any; with MEMORY it would allocate each row by itself.
+        connection.pragma_update(None, "temp_store", "FILE")?;
         connection.pragma_update(None, "foreign_keys", true)
     }
 }
