@@ -48,7 +48,8 @@ fn build(name: &str, configuration: &[&str]) {
             "-C",
             "codegen-units=1",
             "-C",
-            "strip=none",
+            // Functions keep their names.
+            "strip=debuginfo",
         ])
         // Where `dlsym` is not in the C library itself (glibc before 2.34), a target may not have loaded it.
         .args(["-C", "link-arg=-ldl"])

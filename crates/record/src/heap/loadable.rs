@@ -52,7 +52,7 @@ impl Loadable {
     /// The variables that make a target load the library, given those that it would have without.
     pub fn environment(&self, given: &BTreeMap<String, String>) -> [(String, String); 3] {
         let [loads_python, python] = self.python.environment(given);
-        let (name, mut before) = loads(self.library.as_raw_fd(), given);
+        let (name, mut before) = loads(&path_of(self.library.as_raw_fd()), given);
         if self.has_script {
             before = format!("{}:{}", path_of(self.library.as_raw_fd()), loads_python.1);
         }

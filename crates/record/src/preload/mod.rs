@@ -1,8 +1,9 @@
 //! What is loaded into the target: a library that tells of Python, and the memory that it tells it through.
 //!
-//! The library and the memory are files that only this process's descriptors name; the target opens them by
-//! `/proc/PID/fd/N`, as it does the memory for marks.
+//! The library is a file that everybody can read ([`Library`]). The memory is one that only this process's descriptors name;
+//! the target opens it by `/proc/PID/fd/N`, as it does the memory for marks.
 
+mod library;
 mod memory;
 mod records;
 mod tree;
@@ -14,9 +15,9 @@ use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use simprof_preload::LIBRARY;
 use simprof_preload::format::{SCRIPT_BYTES, VARIABLE, feature};
 
+pub use library::{Library, is_mapped_from};
 pub use memory::{Memory, wake};
 pub use records::{Event, Record, Records};
 pub use tree::{Code, Node, Tree};
@@ -25,10 +26,6 @@ pub use tree::{Code, Node, Tree};
 const PRELOAD_VARIABLE: &str = "LD_PRELOAD";
 /// Mean waiting time of a thread between two records of its waits, ns: as often as samples at 1 kHz.
 const WAIT_PERIOD_NS: u64 = 1_000_000;
-/// Name of the library's file, as the maps of a process show it.
-const LIBRARY_NAME: &std::ffi::CStr = c"simprof-preload";
-/// What the kernel calls the library where it is mapped.
-pub const LIBRARY_PATH: &str = "/memfd:simprof-preload";
 
 /// What the library that is loaded into the target is to do there. In programs that do not run Python it does nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +70,7 @@ impl Preload {
 #[derive(Debug)]
 pub struct Loadable {
     pub memory: Memory,
-    library: OwnedFd,
+    library: Library,
     asking: PipeReader,
     /// Open as long as the reader, which would otherwise be told that all writers have gone.
     _notify: PipeWriter,
@@ -96,7 +93,7 @@ impl Loadable {
         let directory = directory.unwrap_or(Path::new("."));
         Ok(Self {
             memory,
-            library: library_file(LIBRARY_NAME, LIBRARY)?,
+            library: Library::create()?,
             asking,
             _notify: notify,
             directory: std::path::absolute(directory)?,
@@ -105,7 +102,7 @@ impl Loadable {
 
     /// The variables that make a target load the library, given those that it would have without.
     pub fn environment(&self, given: &BTreeMap<String, String>) -> [(String, String); 2] {
-        [loads(self.library.as_raw_fd(), given), (variable(), path_of(self.memory.fd()))]
+        [loads(&self.library.path(), given), (variable(), path_of(self.memory.fd()))]
     }
 
     /// Leaves the script alone to be done: nobody samples.
@@ -139,22 +136,23 @@ pub fn variable() -> String {
 }
 
 /// The variable that makes a target load a library, given those that it would have without.
-pub fn loads(library: RawFd, given: &BTreeMap<String, String>) -> (String, String) {
+pub fn loads(library: &str, given: &BTreeMap<String, String>) -> (String, String) {
     let before = given.get(PRELOAD_VARIABLE).map(OsString::from);
     let before = before.or_else(|| std::env::var_os(PRELOAD_VARIABLE)).unwrap_or_default();
-    (PRELOAD_VARIABLE.to_owned(), joined(&path_of(library), &before.to_string_lossy()))
+    (PRELOAD_VARIABLE.to_owned(), joined(library, &before.to_string_lossy()))
 }
 
 /// `library` before what was to be loaded already, except the library of a profiler that profiles this one: two of them
 /// would interpose each other.
 fn joined(library: &str, before: &str) -> String {
-    let is_profilers = |path: &str| {
+    let is_descriptor = |path: &str| {
         let mut parts = path.split('/');
         parts.next() == Some("")
             && parts.next() == Some("proc")
             && parts.next().is_some_and(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
             && parts.next() == Some("fd")
     };
+    let is_profilers = |path: &str| is_descriptor(path) || is_mapped_from(path);
     let kept = before.split([':', ' ']).filter(|path| !path.is_empty() && !is_profilers(path));
     std::iter::once(library).chain(kept).collect::<Vec<_>>().join(":")
 }
@@ -206,6 +204,7 @@ mod tests {
             ("/a.so", "/l:/a.so"),
             ("/a.so:b.so", "/l:/a.so:b.so"),
             ("/proc/12/fd/5:/a.so", "/l:/a.so"),
+            ("/tmp/simprof-preload-7-0/libsimprof_preload.so:/a.so", "/l:/a.so"),
             ("/process/12/fd/5 c.so", "/l:/process/12/fd/5:c.so"),
         ];
         for (before, expected) in table {
@@ -218,7 +217,7 @@ mod tests {
         let loadable = Loadable::create(&Preload::python(), None).expect("memory");
         let environment = loadable.environment(&BTreeMap::new());
         let path = environment[0].1.split(':').next().expect("a path").to_owned();
-        assert_eq!(std::fs::read(path).expect("readable"), LIBRARY);
+        assert_eq!(std::fs::read(path).expect("readable"), simprof_preload::LIBRARY);
         assert_eq!(environment[1].0, "SIMPROF_PRELOAD");
     }
 

@@ -94,9 +94,10 @@ impl ModuleTable {
             return index;
         }
         let path = mapping.path.trim_end_matches(" (deleted)");
-        let (path, image) = match path {
-            preload::LIBRARY_PATH => (PROBE, own_library()),
-            _ => (path, open_image(mapping, path, self.started)),
+        let (path, image) = if preload::is_mapped_from(path) {
+            (PROBE, own_library())
+        } else {
+            (path, open_image(mapping, path, self.started))
         };
         self.modules.push(ModuleFile { path: path.to_owned(), identity: mapping.identity, image });
         let index = ModuleIndex(

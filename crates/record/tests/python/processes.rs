@@ -201,3 +201,26 @@ fn an_interpreter_that_is_not_known_is_told_and_goes_on() {
         assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
     }
 }
+
+/// Starts programs as another user, and as one that the process has become itself.
+const USERS: &str = "\
+import os, subprocess
+def stderr(**options):
+    return subprocess.run(['/bin/true'], stderr=subprocess.PIPE, check=True, **options).stderr
+said = [stderr(), stderr(user=65534)]
+os.setgid(65534)
+os.setuid(65534)
+said.append(stderr())
+assert said == [b''] * 3, said
+";
+
+#[test]
+fn what_another_user_starts_says_nothing_in_the_targets_name() {
+    // SAFETY: the call has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        return eprintln!("not tested: only root may become another user");
+    }
+    let place = Place::new();
+    let script = place.file("users.py", USERS);
+    place.profile(&[&python3(), &script]);
+}
