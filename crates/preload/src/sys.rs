@@ -11,6 +11,7 @@ unsafe extern "C" {
     pub fn getenv(name: *const c_char) -> *mut c_char;
     pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     pub fn close(fd: c_int) -> c_int;
+    pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     pub fn write(fd: c_int, bytes: *const c_void, length: usize) -> isize;
     pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
     pub fn mmap(

@@ -6,8 +6,9 @@
 //!
 //! - `isatty`, which it calls for its standard streams. They are made at the very end of its initialisation, whatever its options
 //!   (`-c`, `-m`, `-S`, `-I`, zip files, embedding), and nothing of the program has run by then. Where the interpreter runs Python
-//!   code before it is done with its initialisation, the function asks to be called again.
-//! - every function that calls [`try_schedule`], for processes without standard streams.
+//!   code before it is done with its initialisation, the function asks to be called again; that is often, so it is not begun any
+//!   earlier.
+//! - every function that calls [`try_schedule`]: where the interpreter is initialised, or the process has no standard streams.
 //!
 //! A forked child has what the script did; one that executes a program anew runs the script anew.
 
@@ -30,20 +31,45 @@ pub type Object = c_void;
 /// Values of [`STATE`].
 const WAITING: u32 = 0;
 const SCHEDULED: u32 = 1;
-const DONE: u32 = 2;
+const RUNNING: u32 = 2;
+const DONE: u32 = 3;
 
 static STATE: AtomicU32 = AtomicU32::new(WAITING);
 
 /// The file that the script's code seems to come from.
 const FILE_NAME: &CStr = c"<simprof>";
 
+/// Whether the library has work of its own done in the interpreter: what happens in it meanwhile is not the program's.
+#[inline]
+pub fn is_at_work() -> bool {
+    match STATE.load(Ordering::Relaxed) {
+        SCHEDULED => !interpreter().is_some_and(is_initialised),
+        state => state == RUNNING,
+    }
+}
+
 /// Has the script run as soon as it can, if it has not yet. Cheap; for any thread, with or without the interpreter's lock, but
 /// not in a signal handler.
 #[inline]
 pub fn try_schedule() {
-    if STATE.load(Ordering::Relaxed) == WAITING {
+    if STATE.load(Ordering::Relaxed) == WAITING
+        && (interpreter().is_some_and(is_initialised) || !has_streams())
+    {
         schedule();
     }
+}
+
+fn is_initialised(interpreter: &Interpreter) -> bool {
+    // SAFETY: it may be called at any time in any thread.
+    unsafe { (interpreter.api.is_initialized)() != 0 }
+}
+
+/// Whether one of the standard streams is open, so that `isatty` will be called.
+fn has_streams() -> bool {
+    const F_GETFD: c_int = 1;
+    let _errno = sys::KeptErrno::new();
+    // SAFETY: the command only looks.
+    (0..=2).any(|fd| unsafe { sys::fcntl(fd, F_GETFD) } >= 0)
 }
 
 #[cold]
@@ -81,20 +107,17 @@ fn ask(interpreter: &Interpreter) {
 /// What the interpreter calls, in its main thread, with its lock held.
 unsafe extern "C" fn run(_: *mut c_void) -> c_int {
     let (Some(interpreter), Some(memory)) = (interpreter(), memory::memory()) else { return 0 };
-    type IsInitialised = unsafe extern "C" fn() -> c_int;
-    // SAFETY: the function has had this type in all versions and may be called at any time.
-    let ready = unsafe { function::<IsInitialised>(interpreter, c"Py_IsInitialized") };
-    // SAFETY: as above.
-    if ready.is_some_and(|ready| unsafe { ready() } == 0) {
+    if !is_initialised(interpreter) {
         ask(interpreter);
         return 0;
     }
-    STATE.store(DONE, Ordering::Relaxed);
+    STATE.store(RUNNING, Ordering::Relaxed);
     let script = memory.script();
     // The memory is all zeros behind the script, which ends it.
     if script.len() < SCRIPT_BYTES {
         execute(interpreter, script.as_ptr().cast());
     }
+    STATE.store(DONE, Ordering::Relaxed);
     0
 }
 
@@ -215,7 +238,9 @@ unsafe fn function<F: Copy>(interpreter: &Interpreter, name: &CStr) -> Option<F>
 unsafe extern "C" fn isatty(fd: c_int) -> c_int {
     static NEXT: sys::Next = sys::Next::new(c"isatty");
     type Function = unsafe extern "C" fn(c_int) -> c_int;
-    try_schedule();
+    if STATE.load(Ordering::Relaxed) == WAITING {
+        schedule();
+    }
     // SAFETY: the C library's function of this name has this type.
     let next: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };
     // SAFETY: as above.

@@ -58,7 +58,7 @@ pub(super) extern "C" fn before(call: &mut Call) -> *mut c_void {
     if hooks & SCRIPT != 0 && call.function == READ {
         crate::script::try_schedule();
     }
-    if hooks & TIMED != 0 && may_wait(call) {
+    if hooks & TIMED != 0 && !crate::script::is_at_work() && may_wait(call) {
         start(call);
     }
     real

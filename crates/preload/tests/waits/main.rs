@@ -7,3 +7,4 @@ mod pythons;
 
 mod causes;
 mod results;
+mod script;

@@ -30,6 +30,15 @@ pub struct Wait {
 impl Memory {
     /// Asks for waits alone.
     pub fn new(wait_period_ns: u64) -> Memory {
+        Self::with_features(feature::WAITS, wait_period_ns, "")
+    }
+
+    /// Asks for waits, each of which is recorded, and for a script.
+    pub fn with_script(script: &str) -> Memory {
+        Self::with_features(feature::WAITS | feature::SCRIPT, 1, script)
+    }
+
+    fn with_features(features: u64, wait_period_ns: u64, script: &str) -> Memory {
         let folder = tempfile::tempdir().expect("a folder for a test");
         std::fs::write(folder.path().join("library.so"), simprof_preload::LIBRARY)
             .expect("the library is written");
@@ -44,11 +53,13 @@ impl Memory {
         for (at, value) in [
             (offset_of!(Header, magic), MAGIC),
             (offset_of!(Header, bytes), offset::END as u64),
-            (offset_of!(Header, features), feature::WAITS),
+            (offset_of!(Header, features), features),
+            (offset_of!(Header, script_bytes), script.len() as u64),
             (offset_of!(Header, wait_period_ns), wait_period_ns),
         ] {
             file.write_all_at(&value.to_ne_bytes(), at as u64).expect("the header is written");
         }
+        file.write_all_at(script.as_bytes(), offset::SCRIPT as u64).expect("the script is written");
         Memory { folder, file }
     }
 
