@@ -204,6 +204,10 @@ pub struct PythonProvenance {
     /// Samples whose Python and native frames do not fit together: the Python frames are there, with the native
     /// ones beneath the innermost.
     pub unmerged: u64,
+    /// Samples within the profiler's own library or its own texts in Python. They tell nothing of the program and are not
+    /// in the profile.
+    #[serde(default)]
+    pub own: u64,
 }
 
 impl PythonProvenance {
@@ -221,6 +225,7 @@ impl PythonProvenance {
         self.unreadable += other.unreadable;
         self.cut += other.cut;
         self.unmerged += other.unmerged;
+        self.own += other.own;
     }
 }
 

@@ -6,6 +6,7 @@
 //! where the recorder falls behind, samples are lost and counted.
 
 mod address_space;
+mod caveats;
 mod debug_file;
 mod drain;
 mod dwarf;

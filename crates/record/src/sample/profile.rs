@@ -10,6 +10,7 @@ use simprof_model::{
     StackSample, WeightKind,
 };
 
+use super::caveats::Caveats;
 use super::debug_file::hexadecimal;
 use super::event::{Clock, Event};
 use super::kallsyms::KernelSymbols;
@@ -36,10 +37,6 @@ const ROOTS: [&str; 9] = [
     "start_thread",
     "thread_start",
 ];
-/// Below this share of the rate asked for, the profile says so.
-const NOTABLE_SHORTFALL: f64 = 0.8;
-/// With fewer samples due than this, a shortfall means nothing.
-const NOTABLE_DUE: f64 = 20.0;
 
 /// How the recording came about.
 #[derive(Debug)]
@@ -73,16 +70,23 @@ pub fn symbolise(runs: Vec<Samples>) -> Profile {
     let traces: Vec<&Trace> = runs.iter().map(|run| &run.trace).collect();
     let symbols = Symbols::of(&traces);
     let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
+    let mut caveats = Caveats::default();
     for run in runs {
-        joined.absorb(&build(&run.trace, run.circumstances, &symbols));
+        joined.absorb(&build(&run.trace, run.circumstances, &symbols, &mut caveats));
     }
+    joined.provenance().warnings = caveats.sentences(joined.provenance().python.as_ref());
     joined.provenance().symbolise_ns =
         u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     joined.finish()
 }
 
-/// Builds the profile of a recording.
-fn build(trace: &Trace, circumstances: Circumstances, symbols: &Symbols) -> Profile {
+/// Builds the profile of a recording, and notes what its reader must know.
+fn build(
+    trace: &Trace,
+    circumstances: Circumstances,
+    symbols: &Symbols,
+    caveats: &mut Caveats,
+) -> Profile {
     let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
     let expansions = symbolised_frames(trace, symbols, &mut builder);
     let stacks = Stacks::build(trace, &expansions, &mut builder);
@@ -95,6 +99,9 @@ fn build(trace: &Trace, circumstances: Circumstances, symbols: &Symbols) -> Prof
     let weights = weights(&trace.samples, circumstances.event.clock, circumstances.target_cpu_ns);
     let mut truncated = 0;
     for (sample, weight) in trace.samples.iter().zip(weights) {
+        if weaver.as_mut().is_some_and(|weaver| weaver.leaves_out(sample)) {
+            continue;
+        }
         let is_cut = stacks.is_cut(sample);
         let merged = weaver.as_mut().and_then(|weaver| weaver.stack(sample, is_cut, &mut builder));
         let native = || sample.stack.map(|stack| stacks.ids[stack.0 as usize]);
@@ -103,12 +110,11 @@ fn build(trace: &Trace, circumstances: Circumstances, symbols: &Symbols) -> Prof
         let thread = threads[sample.thread as usize];
         builder.sample(StackSample { time_ns: sample.time_ns, thread, stack, weight });
     }
+    caveats.note(trace, &circumstances);
     let mut provenance = Provenance { truncated, ..provenance(trace, &stacks, circumstances) };
     if let Some(mut weaver) = weaver {
         weaver.add_waits(&mut builder);
-        let (python, warnings) = weaver.finish();
-        provenance.python = python;
-        provenance.warnings.extend(warnings);
+        provenance.python = weaver.finish(caveats.python());
     }
     *builder.provenance() = provenance;
     builder.finish()
@@ -227,7 +233,12 @@ fn expand(
             role => role,
         };
         let frame = builder.frame(Frame { function, line: place.line, file, address, inlined });
-        Expanded { frame, role, in_interpreter: world == World::Interpreter }
+        Expanded {
+            frame,
+            role,
+            in_interpreter: world == World::Interpreter,
+            in_probe: world == World::Probe,
+        }
     });
     let frames = frames.collect();
     let is_root = ROOTS.contains(&found.places[outermost].function.name.as_str());
@@ -317,14 +328,10 @@ fn scaled(counts: impl Iterator<Item = u64> + Clone, total: u64) -> Vec<u64> {
 }
 
 fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> Provenance {
-    let Circumstances { sampling, event, refusals, mut warnings, .. } = circumstances;
+    let Circumstances { sampling, event, refusals, .. } = circumstances;
     let samples = trace.samples.len() as u64;
     let seconds = circumstances.target_cpu_ns as f64 / 1e9;
     let achieved_hz = if seconds > 0.0 { samples as f64 / seconds } else { 0.0 };
-    warnings.extend(observations(trace, event));
-    if let Some(sentence) = shortfall(trace, &sampling, event, circumstances.target_cpu_ns) {
-        warnings.push(sentence);
-    }
     let count = |is: &dyn Fn(&RawSample) -> bool| {
         trace.samples.iter().filter(|sample| is(sample)).count() as u64
     };
@@ -345,78 +352,8 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
         symbolise_ns: 0,
         target_cpu_ns: circumstances.target_cpu_ns,
         python: None,
-        warnings,
+        warnings: Vec::new(),
     }
-}
-
-/// What a reader must know, one sentence each.
-fn observations(trace: &Trace, event: Event) -> Vec<String> {
-    let mut sentences = Vec::new();
-    let mut say = |is: bool, sentence: String| {
-        if is {
-            sentences.push(sentence);
-        }
-    };
-    let counts = trace.counts;
-    say(
-        !event.kernel,
-        "Time in the kernel is not sampled: shares are of time in user code.".to_owned(),
-    );
-    say(
-        counts.throttled > 0,
-        format!("The kernel paused sampling {} times since it came too fast.", counts.throttled),
-    );
-    say(
-        counts.lost_lifecycle > 0,
-        format!(
-            "{} records of mappings or processes were lost: some frames may be misnamed.",
-            counts.lost_lifecycle
-        ),
-    );
-    say(
-        counts.malformed > 0,
-        format!("{} records from the kernel could not be read.", counts.malformed),
-    );
-    sentences.extend(unopened(trace));
-    sentences
-}
-
-/// A sentence that explains why much fewer samples came than were due, where that is so.
-///
-/// Each thread has a timer of its own on each CPU, which starts at a whole period: the first sample of a
-/// thread comes after one period on a CPU, and threads that never run so long are never seen.
-fn shortfall(trace: &Trace, sampling: &Sampling, event: Event, cpu_ns: u64) -> Option<String> {
-    let due = cpu_ns as f64 / 1e9 * f64::from(sampling.rate_hz);
-    let came = trace.samples.len() as f64;
-    if due < NOTABLE_DUE || came >= NOTABLE_SHORTFALL * due {
-        return None;
-    }
-    let reason = if trace.counts.lost_samples as f64 > (due - came) / 2.0 {
-        "the rest were lost for want of room; a lower rate or a smaller copy of the stack loses less"
-    } else if event.kernel {
-        "threads and processes that run for less than a period are not seen; a higher rate sees more of them"
-    } else {
-        "time in the kernel gives none, nor do threads and processes that run for less than a period"
-    };
-    Some(format!("Only {came:.0} of {due:.0} samples that were due came: {reason}."))
-}
-
-/// A sentence that names the files which stacks run through but which could not be opened.
-fn unopened(trace: &Trace) -> Option<String> {
-    let mut seen: Vec<_> = trace.stacks.frames().iter().map(|frame| frame.module).collect();
-    seen.sort_unstable();
-    seen.dedup();
-    let paths: Vec<_> = trace
-        .modules
-        .iter()
-        .filter(|(index, module)| {
-            module.image.is_none()
-                && module.path.starts_with('/')
-                && seen.binary_search(index).is_ok()
-        })
-        .map(|(_, module)| module.path.as_str())
-        .collect();
-    (!paths.is_empty()).then(|| format!("Could not be opened as programs: {}.", paths.join(", ")))
 }
 
 #[cfg(test)]

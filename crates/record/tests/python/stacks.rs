@@ -1,8 +1,10 @@
 //! Shares, lines and merged stacks of one process.
 
+use simprof_record::Outcome;
+
 use crate::support::{
     Place, account, assert_counted_once, assert_share, count, count_calls, explain, interpreters,
-    python3, stack, stacks,
+    profile, python3, stack, stacks,
 };
 
 /// Spins in two methods, three times as long in one of them as in the other.
@@ -249,5 +251,26 @@ fn no_time_is_counted_twice() {
         assert_counted_once(&profile, 0.08);
         let came = profile.samples.len() as f64;
         assert!(account(&profile).samples as f64 > 0.8 * came, "{}", explain(&profile));
+    }
+}
+
+#[test]
+fn the_profilers_own_work_in_the_target_is_left_out() {
+    let place = Place::new();
+    let script = "def own():\n    x = 0\n    for i in range(6000000):\n        x += sum((i, x & 1))\nown()\n";
+    let program = "def work():\n    x = 0\n    for i in range(6000000):\n        x += sum((i, x & 1))\nwork()\n";
+    let file = place.file("plain.py", program);
+    for python in interpreters() {
+        let mut plan = place.plan(&[&python, &file]);
+        plan.preload.script = Some(script.to_owned());
+        let Some(profile) = profile(&plan, Outcome::Exited(0)) else { return };
+        let told = account(&profile);
+        assert!(told.own > 50 && count(&profile, "plain.work") > 50, "{}", explain(&profile));
+        let is_own = |name: &str| name.contains("simprof") || name.contains(".own:");
+        for (stack, _) in stacks(&profile) {
+            assert!(!stack.iter().any(|name| is_own(name)), "{stack:?}");
+        }
+        let kept = profile.samples.len() as u64;
+        assert_eq!(kept + told.own, profile.provenance.samples, "{}", explain(&profile));
     }
 }

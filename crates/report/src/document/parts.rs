@@ -126,6 +126,7 @@ fn python_rows(table: &mut Table, python: &PythonProvenance) {
     table.row(["a Python frame unreadable", &part(python.unreadable)]);
     table.row(["Python stack cut short", &part(python.cut)]);
     table.row(["native frames unplaced", &part(python.unmerged)]);
+    table.row(["recorder's own work in the target, left out", &part(python.own)]);
 }
 
 /// The lines where threads wait.

@@ -43,6 +43,12 @@ impl Account {
         counts.unmerged += u64::from(merged.is_some_and(|merged| merged.fit == Fit::Unmerged));
     }
 
+    /// Counts a sample of the profiler's own work, which comes to nothing.
+    pub fn count_own(&mut self, attached: Attached) {
+        self.counts.own += 1;
+        self.counts.samples += u64::from(attached != Attached::None);
+    }
+
     /// The account; none where no process ran Python.
     pub fn provenance(&self, told: &Told) -> Option<PythonProvenance> {
         let versions = told.processes.iter().filter(|process| process.version != 0);
@@ -51,39 +57,71 @@ impl Account {
         (!told.processes.is_empty())
             .then(|| PythonProvenance { interpreters, ..self.counts.clone() })
     }
+}
 
-    /// What a reader must know, one sentence each. `unloaded` are processes that run Python but did not ask.
-    pub fn warnings(&self, told: &Told, unloaded: &BTreeSet<u32>) -> Vec<String> {
-        let mut sentences: Vec<String> = refusals(told);
-        sentences.extend(self.loss(told));
-        if told.processes_lost > 0 {
-            let count = told.processes_lost;
+/// What a reader must know of Python, of all runs together.
+#[derive(Debug, Clone, Default)]
+pub struct PythonCaveats {
+    /// Why processes could not be armed, each with how many.
+    refusals: BTreeMap<String, u64>,
+    /// Processes that run Python but did not ask.
+    unloaded: u64,
+    processes_lost: u64,
+    full: u64,
+    lost_records: u64,
+}
+
+impl PythonCaveats {
+    /// Notes what was told in a run, in which so many processes ran Python without telling anything.
+    pub fn note(&mut self, told: &Told, unloaded: usize) {
+        for text in told.processes.iter().filter_map(|process| refusal(process, told.frames)) {
+            *self.refusals.entry(text).or_default() += 1;
+        }
+        self.unloaded += unloaded as u64;
+        self.processes_lost += told.processes_lost;
+        self.full += told.full;
+        self.lost_records += told.lost_records;
+    }
+
+    /// One sentence each; `counts` is the account of all runs.
+    pub fn sentences(&self, counts: Option<&PythonProvenance>) -> Vec<String> {
+        let refused = self.refusals.iter().map(|(text, count)| match count {
+            1 => format!("{text}."),
+            count => format!("{text} (so for {count} processes)."),
+        });
+        let mut sentences: Vec<String> = refused.collect();
+        sentences.extend(counts.and_then(|counts| self.loss(counts)));
+        if self.processes_lost > 0 {
+            let count = self.processes_lost;
             sentences.push(format!(
                 "{count} processes that run Python were too many to be followed: their stacks are those of the interpreter."
             ));
         }
-        if let Some(pid) = unloaded.first() {
-            let others = match unloaded.len() - 1 {
-                0 => String::new(),
-                count => format!(" and {count} more"),
-            };
-            sentences.push(format!(
-                "Process {pid}{others} runs Python but did not load simprof's library: {CONSEQUENCE}; that is so for programs \
-                 that are linked statically, that change their user, or that clear LD_PRELOAD."
-            ));
-        }
+        sentences.extend(self.not_loaded());
         sentences
     }
 
+    fn not_loaded(&self) -> Option<String> {
+        let who = match self.unloaded {
+            0 => return None,
+            1 => "A process runs Python but did".to_owned(),
+            count => format!("{count} processes run Python but did"),
+        };
+        Some(format!(
+            "{who} not load simprof's library: {CONSEQUENCE}; that is so for programs that are linked statically, that gain \
+             rights when they are started, or that clear LD_PRELOAD."
+        ))
+    }
+
     /// A sentence that tells how much is missing, and why, where it is much.
-    fn loss(&self, told: &Told) -> Option<String> {
-        let share = self.counts.lost_share();
+    fn loss(&self, counts: &PythonProvenance) -> Option<String> {
+        let share = counts.lost_share();
         if share <= NOTABLE_LOSS {
             return None;
         }
-        let why = if told.full > 0 {
+        let why = if self.full > 0 {
             "the memory for distinct Python stacks is full: profile a shorter run"
-        } else if told.lost_records > 0 {
+        } else if self.lost_records > 0 {
             "they came faster than they could be read: a lower rate loses fewer"
         } else {
             "threads blocked the signal of their samples, or ended with it"
@@ -91,24 +129,9 @@ impl Account {
         Some(format!(
             "The Python frames of {:.1} % of {} samples are missing or torn: {why}.",
             100.0 * share,
-            self.counts.samples
+            counts.samples
         ))
     }
-}
-
-/// Sentences about processes that could not be armed, each reason once.
-fn refusals(told: &Told) -> Vec<String> {
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    for process in &told.processes {
-        if let Some(text) = refusal(process, told.frames) {
-            *reasons.entry(text).or_default() += 1;
-        }
-    }
-    let sentence = |(text, count): (String, u64)| match count {
-        1 => text,
-        count => format!("{text} (so for {count} processes)"),
-    };
-    reasons.into_iter().map(|found| format!("{}.", sentence(found))).collect()
 }
 
 /// Why a process has no Python frames, what that means and what would mend it; none where it has them.
@@ -212,6 +235,13 @@ mod tests {
         Told { processes, frames: true, ..Told::default() }
     }
 
+    /// What is said of runs, in each of which so many processes ran Python without telling anything.
+    fn sentences(runs: &[Told], unloaded: usize, counts: Option<&PythonProvenance>) -> Vec<String> {
+        let mut caveats = PythonCaveats::default();
+        runs.iter().for_each(|told| caveats.note(told, unloaded));
+        caveats.sentences(counts)
+    }
+
     #[test]
     fn every_refusal_says_what_it_means_and_what_mends_it() {
         let table = [
@@ -227,23 +257,23 @@ mod tests {
             (process(state::UNSAMPLED, 0), "not answered"),
         ];
         for (process, expected) in table {
-            let sentences = Account::default().warnings(&told(vec![process]), &BTreeSet::new());
+            let sentences = sentences(&[told(vec![process])], 0, None);
             let [sentence] = sentences.as_slice() else { panic!("{sentences:?}") };
             assert!(sentence.contains(expected) && sentence.contains(CONSEQUENCE), "{sentence}");
         }
         for state in [state::SAMPLED, state::EXECUTING, state::ASKS, state::OPENING] {
             let told = told(vec![process(state, 0)]);
-            assert!(Account::default().warnings(&told, &BTreeSet::new()).is_empty());
+            assert!(sentences(&[told], 0, None).is_empty());
         }
     }
 
     #[test]
     fn the_same_reason_is_told_once() {
         let told = told(vec![process(state::UNSUPPORTED, 1); 3]);
-        let sentences = Account::default().warnings(&told, &BTreeSet::from([5, 6]));
+        let sentences = sentences(&[told.clone(), told], 2, None);
         assert_eq!(sentences.len(), 2, "{sentences:?}");
-        assert!(sentences[0].ends_with("(so for 3 processes)."), "{sentences:?}");
-        assert!(sentences[1].starts_with("Process 5 and 1 more"), "{sentences:?}");
+        assert!(sentences[0].ends_with("(so for 6 processes)."), "{sentences:?}");
+        assert!(sentences[1].starts_with("4 processes run Python"), "{sentences:?}");
     }
 
     #[test]
@@ -258,20 +288,24 @@ mod tests {
         account.count(stack(4, 0), Some(&merged(Fit::Whole, false)));
         account.count(stack(4, flag::CUT), Some(&merged(Fit::Unmerged, false)));
         account.count(stack(4, 0), Some(&merged(Fit::Completed, true)));
+        account.count_own(stack(4, 0));
         assert_eq!(account.provenance(&told(Vec::new())), None);
         let told = Told { lost_records: 2, ..told(vec![process(state::SAMPLED, 0)]) };
         let expected = PythonProvenance {
             interpreters: vec!["CPython 3.11.7".to_owned()],
-            samples: 6,
+            samples: 7,
             native: 1,
             lost: 2,
             unreadable: 1,
             cut: 1,
             unmerged: 1,
+            own: 1,
         };
-        assert_eq!(account.provenance(&told), Some(expected));
-        let [sentence] = &account.warnings(&told, &BTreeSet::new())[..] else { panic!("one") };
-        assert!(sentence.contains("50.0 % of 6") && sentence.contains("lower rate"), "{sentence}");
+        let provenance = account.provenance(&told);
+        assert_eq!(provenance.as_ref(), Some(&expected));
+        let sentences = sentences(&[told], 0, provenance.as_ref());
+        let [sentence] = &sentences[..] else { panic!("{sentences:?}") };
+        assert!(sentence.contains("42.9 % of 7") && sentence.contains("lower rate"), "{sentence}");
     }
 
     #[test]

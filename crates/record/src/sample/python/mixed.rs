@@ -22,6 +22,8 @@ pub struct Expanded {
     pub role: Role,
     /// Whether it is of the module that has the interpreter.
     pub in_interpreter: bool,
+    /// Whether it is of the library that the profiler loads.
+    pub in_probe: bool,
 }
 
 /// A merged stack.
@@ -87,6 +89,20 @@ impl<'a> Mixed<'a> {
         };
         self.known.insert(key, merged);
         merged
+    }
+
+    /// Whether the innermost Python frame is of simprof's own texts, and runs nothing but the interpreter: a compiled function that is
+    /// called as a step is the program's.
+    pub fn is_own(&self, native: Option<RawStackId>, node: u32) -> bool {
+        let is_own_text = self.told.tree.stack(node).next().is_some_and(|(_, innermost)| {
+            self.told.tree.codes.get(&innermost.code).is_some_and(|code| code.file == OWN_FILE)
+        });
+        let nodes = self.raw.nodes();
+        is_own_text
+            && std::iter::successors(native, |id| nodes[id.0 as usize].parent)
+                .flat_map(|id| self.expanded(nodes[id.0 as usize].frame))
+                .take_while(|frame| frame.role != Role::Evaluation)
+                .all(|frame| frame.in_interpreter)
     }
 
     /// The Python frames of a node alone, from the root.

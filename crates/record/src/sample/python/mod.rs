@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use super::raw_stacks::RawFrameId;
 use crate::preload::Tree;
 
+pub(super) use account::PythonCaveats;
 pub(crate) use account::interpreter_name;
 pub(super) use arming::Output;
 pub(crate) use file_limit::original as original_file_limit;

@@ -120,6 +120,12 @@ const PLUMBING: &[&str] = &[
 
 /// What the profiler's own library calls the waiting functions of the C library through.
 const OBSERVING: &str = "simprof_observed";
+/// Modules of that library whose functions call what they stand in for.
+const INTERPOSED: &str = "::interposed::";
+/// A function of it that does so too.
+const KEY_CREATED: &str = "::key_created";
+/// How names of all its other functions begin.
+const OWN_PREFIX: &str = "simprof_";
 
 /// Functions that nothing of interest calls, wherever they are.
 const STARTS: &[&str] = &[
@@ -155,9 +161,15 @@ pub fn role(name: &str, in_interpreter: bool) -> Role {
     }
 }
 
-/// The role of a function of the library that the profiler loads: what it does itself is to be seen.
+/// The role of a function of the library that the profiler loads. Those that stand in for others bear the names of these,
+/// and call them: what is beneath is the program's.
 pub fn probe_role(name: &str) -> Role {
-    if base(name) == OBSERVING { Role::Plumbing } else { Role::Probe }
+    let name = base(name);
+    let is_standing_in = name == OBSERVING
+        || name.contains(INTERPOSED)
+        || name.ends_with(KEY_CREATED)
+        || !name.starts_with(OWN_PREFIX);
+    if is_standing_in { Role::Plumbing } else { Role::Probe }
 }
 
 /// Without what compilers append to parts and copies of a function (`.cold`, `.part.0`, `.constprop.0`), and without the
@@ -173,6 +185,23 @@ fn matches(entry: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_in_for_a_function_is_told_from_the_profilers_own_work() {
+        let table = [
+            ("simprof_observed", Role::Plumbing),
+            ("execve", Role::Plumbing),
+            ("isatty", Role::Plumbing),
+            ("simprof_preload::exec::interposed::execle_array", Role::Plumbing),
+            ("simprof_preload::start::key_created", Role::Plumbing),
+            ("simprof_preload::script::run", Role::Probe),
+            ("simprof_preload::signal::handler", Role::Probe),
+            ("simprof_step_begin", Role::Probe),
+        ];
+        for (name, expected) in table {
+            assert_eq!(probe_role(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn roles_follow_from_names_and_modules() {

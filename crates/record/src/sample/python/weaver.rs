@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use simprof_model::{ProfileBuilder, PythonProvenance};
 
-use super::account::Account;
+use super::account::{Account, PythonCaveats};
 use super::join::Attached;
 use super::mixed::{Merged, Mixed};
 use super::plumbing::Role;
@@ -20,6 +20,8 @@ pub struct Weaver<'a> {
     account: Account,
     /// By raw stack: whether the interpreter's evaluation function is in it.
     evaluates: Vec<bool>,
+    /// By raw stack: whether simprof's own library works at its end.
+    probes: Vec<bool>,
     unloaded: BTreeSet<u32>,
     loaded: BTreeSet<u32>,
 }
@@ -28,21 +30,36 @@ impl<'a> Weaver<'a> {
     /// None where nothing was listened to.
     pub fn new(trace: &'a Trace, expansions: &'a [Expansion]) -> Option<Self> {
         let told = trace.told.as_ref()?;
-        let mut evaluates = Vec::with_capacity(trace.stacks.nodes().len());
-        for node in trace.stacks.nodes() {
-            let expanded = &expansions[node.frame.0 as usize].frames;
-            let here = expanded.iter().any(|frame| frame.role == Role::Evaluation);
-            evaluates.push(here || node.parent.is_some_and(|parent| evaluates[parent.0 as usize]));
+        let runs = |role| running(trace, expansions, role);
+        let mut probes = runs(Role::Probe);
+        for (probes, node) in probes.iter_mut().zip(trace.stacks.nodes()) {
+            // What stands in for a function, unless it has called that.
+            let innermost = expansions[node.frame.0 as usize].frames.first();
+            *probes |= innermost.is_some_and(|frame| frame.in_probe);
         }
         Some(Self {
             trace,
             told,
             mixed: Mixed::new(told, &trace.stacks, expansions),
             account: Account::default(),
-            evaluates,
+            evaluates: runs(Role::Evaluation),
+            probes,
             unloaded: BTreeSet::new(),
             loaded: told.processes.iter().map(|process| process.pid).collect(),
         })
+    }
+
+    /// Counts a sample that is of the profiler's own work in the target, which is not to be in the profile; whether it is.
+    pub fn leaves_out(&mut self, sample: &RawSample) -> bool {
+        let in_text = match sample.python {
+            Attached::Stack { node, .. } => self.mixed.is_own(sample.stack, node),
+            _ => false,
+        };
+        let is_own = in_text || sample.stack.is_some_and(|stack| self.probes[stack.0 as usize]);
+        if is_own {
+            self.account.count_own(sample.python);
+        }
+        is_own
     }
 
     /// The merged stack of a sample; none where its native stack is all that there is. `native_cut` tells whether that misses
@@ -71,11 +88,11 @@ impl<'a> Weaver<'a> {
         waits::add(self.told, &self.trace.threads, &mut self.mixed, builder);
     }
 
-    /// The account, and what a reader must know.
-    pub fn finish(self) -> (Option<PythonProvenance>, Vec<String>) {
-        let unloaded = if self.told.frames { self.unloaded } else { BTreeSet::new() };
-        let warnings = self.account.warnings(self.told, &unloaded);
-        (self.account.provenance(self.told), warnings)
+    /// The account; notes what a reader must know.
+    pub fn finish(self, caveats: &mut PythonCaveats) -> Option<PythonProvenance> {
+        let unloaded = if self.told.frames { self.unloaded.len() } else { 0 };
+        caveats.note(self.told, unloaded);
+        self.account.provenance(self.told)
     }
 
     /// Notes processes that run Python without having told of it.
@@ -86,4 +103,15 @@ impl<'a> Weaver<'a> {
             self.unloaded.insert(pid);
         }
     }
+}
+
+/// By raw stack: whether a function of that role is in it.
+fn running(trace: &Trace, expansions: &[Expansion], role: Role) -> Vec<bool> {
+    let mut found: Vec<bool> = Vec::with_capacity(trace.stacks.nodes().len());
+    for node in trace.stacks.nodes() {
+        let expanded = &expansions[node.frame.0 as usize].frames;
+        let here = expanded.iter().any(|frame| frame.role == role);
+        found.push(here || node.parent.is_some_and(|parent| found[parent.0 as usize]));
+    }
+    found
 }
