@@ -146,6 +146,42 @@ fn a_stack_that_is_not_copied_whole_counts_as_truncated() {
     assert!(samples_with(&profile, "_start").len() < 50, "{}", explain(&profile));
 }
 
+/// Recurses deeply with a zero in the register that some code keeps frame pointers in; spins at the bottom.
+#[cfg(target_arch = "x86_64")]
+const ZERO: &str = r#"
+#include <stdint.h>
+static volatile uint64_t sink;
+__attribute__((used, noinline)) void bottom(void) { for (uint64_t i = 0; i < 300000000; i++) sink += i; }
+/* 4096 frames, each of 32 bytes; main's own register comes back at the end. */
+__asm__(
+    ".type deep, @function\n"
+    "deep: .cfi_startproc\n"
+    "sub $24, %rsp\n" ".cfi_adjust_cfa_offset 24\n"
+    "sub $1, %rdi\n" "jz 1f\n" "call deep\n" "jmp 2f\n"
+    "1: call bottom\n"
+    "2: add $24, %rsp\n" ".cfi_adjust_cfa_offset -24\n"
+    "ret\n" ".cfi_endproc\n" ".size deep, .-deep\n"
+    ".globl zero\n" ".type zero, @function\n"
+    "zero: .cfi_startproc\n"
+    "push %rbp\n" ".cfi_adjust_cfa_offset 8\n" ".cfi_rel_offset rbp, 0\n"
+    "xor %ebp, %ebp\n" "mov $4096, %edi\n" "call deep\n"
+    "pop %rbp\n" ".cfi_adjust_cfa_offset -8\n" ".cfi_restore rbp\n"
+    "ret\n" ".cfi_endproc\n" ".size zero, .-zero\n");
+void zero(void);
+int main(void) { zero(); return 0; }
+"#;
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_zero_in_a_register_is_not_the_end_of_a_stack() {
+    let directory = directory();
+    let program = compile_c(directory.path(), "zero", ZERO, &["-O2", "-g", "-fomit-frame-pointer"]);
+    let Some(profile) = profile(&[&program]) else { return };
+    let deep = samples_with(&profile, "bottom").len() as u64;
+    assert!(deep > 50, "{}", explain(&profile));
+    assert!(profile.provenance.truncated >= deep, "{}", explain(&profile));
+}
+
 #[test]
 fn without_a_copy_of_the_stack_the_leaf_is_still_known() {
     let directory = directory();

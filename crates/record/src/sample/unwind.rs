@@ -105,6 +105,15 @@ impl<'a> StackBytes<'a> {
         Self { start, bytes }
     }
 
+    /// Whether a word at `address` is not among the bytes but further towards the root.
+    fn ends_before(&self, address: u64) -> bool {
+        let length = match self.bytes {
+            RawData::Single(bytes) => bytes.len(),
+            RawData::Split(first, second) => first.len() + second.len(),
+        };
+        address.saturating_add(8) > self.start.saturating_add(length as u64)
+    }
+
     fn read(&self, address: u64) -> Result<u64, ()> {
         let offset = address.checked_sub(self.start).ok_or(())?;
         let offset = usize::try_from(offset).map_err(|_| ())?;
@@ -148,8 +157,10 @@ impl Walker {
             let lookup = address.address_for_lookup();
             frames.push(lookup);
             let cache = &mut self.caches[(lookup >> 4) as usize % CACHES];
+            let mut is_beyond = false;
             let caller =
                 unwinder.unwind_frame(address, &mut registers.rest, cache, &mut |address| {
+                    is_beyond |= stack.ends_before(address);
                     stack.read(address)
                 });
             match caller {
@@ -158,6 +169,8 @@ impl Walker {
                     Some(caller) => address = caller,
                     None => return WalkEnd::Root,
                 },
+                // Most code keeps other things than frame pointers in that register, and many of them are 0.
+                Err(_) if is_beyond => return WalkEnd::Cut,
                 Err(_) if registers.frame_pointer_is_null() && frames.len() > 1 => {
                     return WalkEnd::Root;
                 }
@@ -183,10 +196,12 @@ mod tests {
                 assert_eq!(whole.read(0x1000 + at as u64), Ok(word(at)));
                 assert_eq!(split.read(0x1000 + at as u64), Ok(word(at)), "cut at {cut}");
             }
-            for outside in [0x0fff, 0x1011, u64::MAX] {
+            for (outside, is_beyond) in [(0x0fff, false), (0x1011, true), (u64::MAX, true)] {
                 assert_eq!(whole.read(outside), Err(()));
                 assert_eq!(split.read(outside), Err(()));
+                assert_eq!(split.ends_before(outside), is_beyond);
             }
+            assert!(!split.ends_before(0x1010));
         }
     }
 }
