@@ -1,6 +1,7 @@
 //! Replacing the process's image: a sample that is taken while the kernel does so would end the new image by a
 //! signal that it has no handler for, so the signal is ignored for this time.
 
+mod environment;
 mod interposed;
 
 use core::sync::atomic::{AtomicU32, Ordering};

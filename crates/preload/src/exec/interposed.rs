@@ -1,38 +1,63 @@
 //! The `exec` functions, as the target calls them.
 
 use core::ffi::{c_char, c_int};
+use core::mem::MaybeUninit;
 
+use super::environment::{Texts, passable};
 use super::replacing;
 use crate::sys::Next;
 
 type Text = *const c_char;
-type Texts = *const Text;
+
+unsafe extern "C" {
+    static environ: Texts;
+}
 
 macro_rules! exec {
-    ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
+    ($($name:ident($($before:ident: $type:ty),*; $environment:ident $(, $after:ident: $last:ty)*);)*) => {$(
         #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
-        unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+        unsafe extern "C" fn $name(
+            $($before: $type,)*
+            $environment: Texts
+            $(, $after: $last)*
+        ) -> c_int {
             const NAME: &[u8] = concat!(stringify!($name), "\0").as_bytes();
             static NEXT: Next = Next::new(match core::ffi::CStr::from_bytes_with_nul(NAME) {
                 Ok(name) => name,
                 Err(_) => panic!("the name has no zero within"),
             });
-            type Function = unsafe extern "C" fn($($type),*) -> c_int;
+            type Function = unsafe extern "C" fn($($type,)* Texts $(, $last)*) -> c_int;
             // SAFETY: the C library's function of this name has this type.
             let function: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };
-            // SAFETY: the target's own arguments.
-            function.map_or(-1, |function| replacing(|| unsafe { function($($argument),*) }))
+            let mut room = MaybeUninit::uninit();
+            // SAFETY: the target's own arguments; the room outlives the call.
+            function.map_or(-1, |function| unsafe {
+                let $environment = passable($environment, &mut room);
+                replacing(|| function($($before,)* $environment $(, $after)*))
+            })
         }
     )*};
 }
 
 exec! {
-    execve(path: Text, arguments: Texts, environment: Texts);
-    execv(path: Text, arguments: Texts);
-    execvp(file: Text, arguments: Texts);
-    execvpe(file: Text, arguments: Texts, environment: Texts);
-    fexecve(fd: c_int, arguments: Texts, environment: Texts);
-    execveat(fd: c_int, path: Text, arguments: Texts, environment: Texts, flags: c_int);
+    execve(path: Text, arguments: Texts; environment);
+    execvpe(file: Text, arguments: Texts; environment);
+    fexecve(fd: c_int, arguments: Texts; environment);
+    execveat(fd: c_int, path: Text, arguments: Texts; environment, flags: c_int);
+}
+
+/// As the C library's, with the environment that the process has.
+#[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
+unsafe extern "C" fn execv(path: Text, arguments: Texts) -> c_int {
+    // SAFETY: the target's own arguments.
+    unsafe { execve(path, arguments, environ) }
+}
+
+/// As the C library's, with the environment that the process has.
+#[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
+unsafe extern "C" fn execvp(file: Text, arguments: Texts) -> c_int {
+    // SAFETY: the target's own arguments.
+    unsafe { execvpe(file, arguments, environ) }
 }
 
 /// `execle`, with its arguments as an array that ends with a null pointer, after which comes the environment.

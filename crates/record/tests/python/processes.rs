@@ -224,3 +224,40 @@ fn what_another_user_starts_says_nothing_in_the_targets_name() {
     let script = place.file("users.py", USERS);
     place.profile(&[&python3(), &script]);
 }
+
+/// Removes the library that it was started with, and starts programs by all functions that execute one.
+const WITHOUT_LIBRARY: &str = r#"
+import ctypes, os, subprocess, sys
+library, _, rest = os.environ["LD_PRELOAD"].partition(":")
+os.unlink(library)
+def said(execute):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(writer, 2)
+        execute()
+        os._exit(9)
+    os.close(writer)
+    text = os.fdopen(reader, "rb").read()
+    return text + (b"" if os.waitpid(child, 0)[1] == 0 else b"failed")
+true = "/bin/true"
+libc = ctypes.CDLL(None)
+listed = (true.encode(), b"true", None)
+assert said(lambda: os.execv(true, ["true"])) == b""
+assert said(lambda: os.execve(true, ["true"], dict(os.environ))) == b""
+assert said(lambda: libc.execvp(listed[0], (ctypes.c_char_p * 2)(b"true"))) == b""
+assert said(lambda: libc.execl(*listed)) == b""
+assert said(lambda: libc.execlp(*listed)) == b""
+assert subprocess.run([true], capture_output=True, check=True).stderr == b""
+# Others than simprof's stay as they were.
+os.environ["LD_PRELOAD"] = library + ":/no/such.so"
+text = said(lambda: os.execv(true, ["true"]))
+assert b"/no/such.so" in text and b"libsimprof" not in text, text
+"#;
+
+#[test]
+fn what_cannot_load_the_library_does_not_complain_of_it() {
+    let place = Place::new();
+    let script = place.file("without.py", WITHOUT_LIBRARY);
+    place.profile(&[&python3(), &script]);
+}
