@@ -90,7 +90,8 @@ fn case(case: &CaseSummary) -> String {
 /// What the table of threads' time means.
 const THREAD_TIME: &str = "Of the time of all threads that were seen, CPU time and waiting together. In the interpreter: bytecode, and \
     the functions that the interpreter itself is made of. Native code: compiled modules and libraries, with what the C library \
-    does for them. Waiting by other threads than Python's is not seen.\n\n";
+    does for them. Waiting by other threads than Python's is not seen. Time in which a thread is ready but other programs have the \
+    CPUs is in none of the parts, so on a busy machine they sum to less than the run takes.\n\n";
 
 fn thread_table(time: &TimeShares) -> Table {
     let mut table = Table::new(&[
