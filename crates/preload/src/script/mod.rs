@@ -238,8 +238,10 @@ unsafe fn function<F: Copy>(interpreter: &Interpreter, name: &CStr) -> Option<F>
 unsafe extern "C" fn isatty(fd: c_int) -> c_int {
     static NEXT: sys::Next = sys::Next::new(c"isatty");
     type Function = unsafe extern "C" fn(c_int) -> c_int;
-    if STATE.load(Ordering::Relaxed) == WAITING {
-        schedule();
+    // It is also called for each file that is opened, long before.
+    match fd {
+        0..=2 if STATE.load(Ordering::Relaxed) == WAITING => schedule(),
+        _ => try_schedule(),
     }
     // SAFETY: the C library's function of this name has this type.
     let next: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };

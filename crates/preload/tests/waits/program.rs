@@ -7,8 +7,13 @@ use crate::memory::Memory;
 
 /// Runs a program to its end with the library loaded.
 pub fn observed(memory: &Memory, command: &mut Command) -> Output {
+    observed_beside(memory, command, Path::new(""))
+}
+
+/// As [`observed`], with another library loaded after it.
+pub fn observed_beside(memory: &Memory, command: &mut Command, other: &Path) -> Output {
     let output = command
-        .env("LD_PRELOAD", memory.library())
+        .env("LD_PRELOAD", format!("{}:{}", memory.library().display(), other.display()))
         .env("SIMPROF_PRELOAD", memory.path())
         .output()
         .expect("it can be started");
@@ -23,8 +28,17 @@ pub fn observed(memory: &Memory, command: &mut Command) -> Output {
 
 /// Compiles `programs/blocking.c`.
 pub fn blocking(folder: &Path, name: &str, flags: &[&str]) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/waits/programs/blocking.c");
-    let program = folder.join(name);
+    compiled("blocking.c", folder.join(name), flags)
+}
+
+/// Compiles `programs/locks.c`, a library.
+pub fn locks_library(folder: &Path) -> PathBuf {
+    compiled("locks.c", folder.join("locks.so"), &["-shared", "-fPIC"])
+}
+
+fn compiled(source: &str, program: PathBuf, flags: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/waits/programs");
+    let source = folder.join(source);
     let status = Command::new("cc")
         .args(["-O1", "-w", "-pthread"])
         .args(flags)

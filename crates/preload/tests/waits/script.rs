@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::memory::Memory;
-use crate::program::observed;
+use crate::program::{locks_library, observed, observed_beside};
 use crate::pythons::pythons;
 
 /// Tells the program that it was there, in a module that the interpreter always has.
@@ -42,5 +42,27 @@ fn what_a_script_waits_for_is_not_the_programs() {
         let waits = memory.waits();
         let is_of = |name: &str| waits.iter().any(|wait| wait.stack.iter().any(|n| n == name));
         assert!(is_of("nap") && !is_of("own"), "{waits:?}");
+    }
+}
+
+/// Each time that the interpreter is asked to call the library it takes a lock, which is a semaphore up to 3.12.
+#[test]
+fn the_interpreter_is_hardly_ever_asked_in_vain() {
+    for python in pythons().iter().filter(|python| python.version < (3, 13)) {
+        let [without, with] = [Memory::new(1), Memory::with_script(SCRIPT)].map(|memory| {
+            let counter = locks_library(memory.folder());
+            let told = memory.folder().join("locks");
+            let mut command = Command::new(&python.path);
+            command.args(["-c", "import json, decimal, email.message"]);
+            command.env("LOCKS", &told).stdin(Stdio::null());
+            observed_beside(&memory, &mut command, &counter);
+            let count = std::fs::read_to_string(told).expect("it was told");
+            count.parse::<u64>().expect("a number")
+        });
+        assert!(
+            with < without + 5000,
+            "{} takes {with} locks, not {without}",
+            python.path.display()
+        );
     }
 }

@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use simprof_preload::LIBRARY;
@@ -55,8 +56,11 @@ impl Library {
     /// Where not even memory can be had.
     pub fn create() -> io::Result<Self> {
         let temporary = std::env::temp_dir();
-        let bases = [temporary.as_path()].into_iter().chain(TEMPORARY.map(Path::new));
-        Self::create_beneath(bases)
+        let bases = || [temporary.as_path()].into_iter().chain(TEMPORARY.map(Path::new));
+        // These folders may have many files, and a process makes many runs.
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| bases().for_each(sweep));
+        Self::create_beneath(bases())
     }
 
     /// As [`Library::create`], beneath the first of the folders that will do.
@@ -88,7 +92,6 @@ pub fn is_mapped_from(path: &str) -> bool {
 
 impl Folder {
     fn create(base: &Path) -> io::Result<Self> {
-        sweep(base);
         let folder = Self::create_empty(base)?;
         let file = folder.file();
         let mut writer = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&file)?;
