@@ -75,7 +75,7 @@ unsafe fn without(path: &CStr, environment: Texts, room: &mut MaybeUninit<Room>)
             }
             let kept = match rest(variable, path) {
                 None => variable,
-                Some(rest) if rest.is_empty() => continue,
+                Some([]) => continue,
                 Some(rest) if NAME.len() + rest.len() < TEXT_BYTES => {
                     let text = (&raw mut (*room).text).cast::<u8>();
                     ptr::copy_nonoverlapping(NAME.as_ptr(), text, NAME.len());
