@@ -1,21 +1,15 @@
 //! What the target is given: the library, the memory that it tells by, and that of its Python stacks.
 
 use std::collections::BTreeMap;
-use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use simprof_preload::HEAP_LIBRARY;
 use simprof_preload::heap::format::VARIABLE;
 
 use super::HeapSampling;
 use super::memory::Memory;
 use crate::Preload;
-use crate::preload::{self, library_file, loads, path_of};
-
-/// Name of the library's file, as the maps of a process show it.
-const LIBRARY_NAME: &CStr = c"simprof-heap-library";
+use crate::preload::{self, HEAP, Library, loads, path_of};
 
 /// Open for the time of one run.
 #[derive(Debug)]
@@ -24,7 +18,7 @@ pub struct Loadable {
     /// Python's: its memory, and its library where a Python text is to be run in the target.
     pub python: preload::Loadable,
     has_script: bool,
-    library: OwnedFd,
+    library: Library,
     /// Working directory of the target: files that it names are relative to it.
     pub directory: PathBuf,
 }
@@ -44,7 +38,7 @@ impl Loadable {
             memory: Memory::create(sampling.interval_bytes.max(1), sampling.seed, false)?,
             python,
             has_script,
-            library: library_file(LIBRARY_NAME, HEAP_LIBRARY)?,
+            library: Library::create(&HEAP)?,
             directory: std::path::absolute(directory)?,
         })
     }
@@ -52,9 +46,9 @@ impl Loadable {
     /// The variables that make a target load the library, given those that it would have without.
     pub fn environment(&self, given: &BTreeMap<String, String>) -> [(String, String); 3] {
         let [loads_python, python] = self.python.environment(given);
-        let (name, mut before) = loads(&path_of(self.library.as_raw_fd()), given);
+        let (name, mut before) = loads(&self.library, given);
         if self.has_script {
-            before = format!("{}:{}", path_of(self.library.as_raw_fd()), loads_python.1);
+            before = format!("{}:{}", self.library.path(), loads_python.1);
         }
         [(name, before), (variable(), path_of(self.memory.fd())), python]
     }
@@ -75,7 +69,7 @@ mod tests {
         let given = BTreeMap::from([("LD_PRELOAD".to_owned(), "/a.so".to_owned())]);
         let [load, heap, python] = loadable.environment(&given);
         let (path, rest) = load.1.split_once(':').expect("what was there stays");
-        assert_eq!(std::fs::read(path).expect("readable"), HEAP_LIBRARY);
+        assert_eq!(std::fs::read(path).expect("readable"), simprof_preload::HEAP_LIBRARY);
         assert_eq!(
             (rest, heap.0.as_str(), python.0.as_str()),
             ("/a.so", "SIMPROF_HEAP", "SIMPROF_PRELOAD")

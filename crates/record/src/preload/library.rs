@@ -1,4 +1,4 @@
-//! The library as a file that every process of a target can load, whatever user it becomes.
+//! The libraries as files that every process of a target can load, whatever user it becomes.
 //!
 //! What a process cannot read of `LD_PRELOAD` the loader complains of, in the target's name. A process may change its user
 //! before it starts others, and those cannot open a descriptor of this process. So the library is a file that everybody may
@@ -17,14 +17,29 @@ use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use simprof_preload::LIBRARY;
+use simprof_preload::{HEAP_LIBRARY, LIBRARY};
 
-/// Name of the file in memory, as the maps of a process show it.
-const MEMORY_NAME: &CStr = c"simprof-preload";
-/// What the kernel calls that where it is mapped.
+/// A library that is to become a file.
+#[derive(Debug)]
+pub struct Image {
+    /// Name of the file in a folder.
+    file_name: &'static str,
+    /// Name of the file in memory, as the maps of a process show it.
+    memory_name: &'static CStr,
+    content: &'static [u8],
+}
+
+/// The library that tells of Python.
+pub const PRELOAD: Image =
+    Image { file_name: "libsimprof_preload.so", memory_name: c"simprof-preload", content: LIBRARY };
+/// The library that tells of allocations.
+pub const HEAP: Image = Image {
+    file_name: "libsimprof_heap.so",
+    memory_name: c"simprof-heap-library",
+    content: HEAP_LIBRARY,
+};
+/// What the kernel calls [`PRELOAD`] where it is mapped from memory.
 const MEMORY_PATH: &str = "/memfd:simprof-preload";
-/// Name of the file in a folder.
-const FILE_NAME: &str = "libsimprof_preload.so";
 /// How names of the folders begin.
 const FOLDER_PREFIX: &str = "simprof-preload-";
 /// Where folders are made, after the one that the environment names.
@@ -32,7 +47,7 @@ const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// How many names of a folder are tried.
 const ATTEMPTS: u32 = 16;
 
-/// The library, there for as long as the value lives.
+/// A library, there for as long as the value lives.
 #[derive(Debug)]
 pub enum Library {
     /// In a folder.
@@ -45,6 +60,7 @@ pub enum Library {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    file_name: &'static str,
     /// Of the folder: locked.
     _lock: File,
 }
@@ -54,23 +70,23 @@ impl Library {
     ///
     /// # Errors
     /// Where not even memory can be had.
-    pub fn create() -> io::Result<Self> {
+    pub fn create(image: &Image) -> io::Result<Self> {
         let temporary = std::env::temp_dir();
         let bases = || [temporary.as_path()].into_iter().chain(TEMPORARY.map(Path::new));
         // These folders may have many files, and a process makes many runs.
         static SWEPT: Once = Once::new();
         SWEPT.call_once(|| bases().for_each(sweep));
-        Self::create_beneath(bases())
+        Self::create_beneath(image, bases())
     }
 
     /// As [`Library::create`], beneath the first of the folders that will do.
-    fn create_beneath<'a>(bases: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
+    fn create_beneath<'a>(
+        image: &Image,
+        bases: impl IntoIterator<Item = &'a Path>,
+    ) -> io::Result<Self> {
         let usable = bases.into_iter().filter_map(open_to_all);
-        let made = usable.filter_map(|base| Folder::create(&base).ok()).next();
-        made.map_or_else(
-            || super::library_file(MEMORY_NAME, LIBRARY).map(Self::Memory),
-            |folder| Ok(Self::File(folder)),
-        )
+        let made = usable.filter_map(|base| Folder::create(image, &base).ok()).next();
+        made.map_or_else(|| memory(image).map(Self::Memory), |folder| Ok(Self::File(folder)))
     }
 
     /// Path by which a process opens it.
@@ -82,30 +98,38 @@ impl Library {
     }
 }
 
-/// Whether the kernel calls a mapped file so that is a library of simprof's, of this or another run.
+/// Whether the kernel calls a mapped file so that is [`PRELOAD`], of this or another run.
 pub fn is_mapped_from(path: &str) -> bool {
+    is_file(&PRELOAD, path) || path == MEMORY_PATH
+}
+
+/// Whether a file of that path is a library of this or another run.
+pub fn is_ours(path: &str) -> bool {
+    [PRELOAD, HEAP].iter().any(|image| is_file(image, path))
+}
+
+fn is_file(image: &Image, path: &str) -> bool {
     let mut parts = path.rsplit('/');
-    let is_file = parts.next() == Some(FILE_NAME)
-        && parts.next().is_some_and(|folder| folder.starts_with(FOLDER_PREFIX));
-    is_file || path == MEMORY_PATH
+    parts.next() == Some(image.file_name)
+        && parts.next().is_some_and(|folder| folder.starts_with(FOLDER_PREFIX))
 }
 
 impl Folder {
-    fn create(base: &Path) -> io::Result<Self> {
-        let folder = Self::create_empty(base)?;
+    fn create(image: &Image, base: &Path) -> io::Result<Self> {
+        let folder = Self::create_empty(image, base)?;
         let file = folder.file();
         let mut writer = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&file)?;
-        writer.write_all(LIBRARY)?;
+        writer.write_all(image.content)?;
         drop(writer);
         // Whatever this process's mask takes away.
         fs::set_permissions(&folder.path, Permissions::from_mode(0o755))?;
         fs::set_permissions(&file, Permissions::from_mode(0o755))?;
-        try_to_execute(&file)?;
+        try_to_execute(&file, image.content.len())?;
         Ok(folder)
     }
 
     /// A new folder that is surely locked, and surely there.
-    fn create_empty(base: &Path) -> io::Result<Self> {
+    fn create_empty(image: &Image, base: &Path) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         for _ in 0..ATTEMPTS {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -116,14 +140,14 @@ impl Folder {
                 result => result?,
             }
             if let Some(lock) = locked(&path) {
-                return Ok(Self { path, _lock: lock });
+                return Ok(Self { path, file_name: image.file_name, _lock: lock });
             }
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
     fn file(&self) -> PathBuf {
-        self.path.join(FILE_NAME)
+        self.path.join(self.file_name)
     }
 }
 
@@ -165,7 +189,9 @@ fn remove_dead(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     folder.try_lock()?;
-    let _ = fs::remove_file(path.join(FILE_NAME));
+    for image in [&PRELOAD, &HEAP] {
+        let _ = fs::remove_file(path.join(image.file_name));
+    }
     fs::remove_dir(path)
 }
 
@@ -184,20 +210,34 @@ fn open_to_all(base: &Path) -> Option<PathBuf> {
 }
 
 /// Maps the file as the loader does: some file systems are mounted so that nothing in them is executed.
-fn try_to_execute(path: &Path) -> io::Result<()> {
+fn try_to_execute(path: &Path, length: usize) -> io::Result<()> {
     let file = File::open(path)?;
     let protection = libc::PROT_READ | libc::PROT_EXEC;
     let fd = file.as_raw_fd();
     // SAFETY: a new mapping, which nothing looks at.
     unsafe {
-        let mapped =
-            libc::mmap(ptr::null_mut(), LIBRARY.len(), protection, libc::MAP_PRIVATE, fd, 0);
+        let mapped = libc::mmap(ptr::null_mut(), length, protection, libc::MAP_PRIVATE, fd, 0);
         if mapped == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        libc::munmap(mapped, LIBRARY.len());
+        libc::munmap(mapped, length);
     }
     Ok(())
+}
+
+/// A library as a file that exists in memory only, and may be executed.
+fn memory(image: &Image) -> io::Result<OwnedFd> {
+    let name = image.memory_name;
+    let fd = match super::memory_file(name, libc::MFD_CLOEXEC | libc::MFD_EXEC) {
+        // Kernels before 6.3 do not know the flag; there, every such file may be executed.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            super::memory_file(name, libc::MFD_CLOEXEC)?
+        }
+        result => result?,
+    };
+    let mut file = File::from(fd);
+    file.write_all(image.content)?;
+    Ok(file.into())
 }
 
 #[cfg(test)]
@@ -220,7 +260,7 @@ mod tests {
     fn everybody_can_read_it_as_long_as_it_is_needed() {
         let base = base(0o755);
         let libraries =
-            [(); 2].map(|()| Library::create_beneath([base.path()]).expect("it is made"));
+            [(); 2].map(|()| Library::create_beneath(&PRELOAD, [base.path()]).expect("it is made"));
         assert_ne!(libraries[0].path(), libraries[1].path());
         for library in &libraries {
             let path = library.path();
@@ -237,8 +277,8 @@ mod tests {
     #[test]
     fn what_a_killed_run_left_is_removed_and_nothing_else() {
         let base = base(0o755);
-        let used = Folder::create(base.path()).expect("made");
-        let dead = Folder::create(base.path()).expect("made");
+        let used = Folder::create(&PRELOAD, base.path()).expect("made");
+        let dead = Folder::create(&HEAP, base.path()).expect("made");
         let dead_path = dead.path.clone();
         // A killed process removes nothing, but holds no lock either.
         let Folder { _lock, .. } = &dead;
@@ -264,7 +304,7 @@ mod tests {
         }
         let missing = private.path().join("missing");
         for base in [private.path(), &inner, &spaced, shared.path(), &missing, Path::new("/proc")] {
-            let library = Library::create_beneath([base]).expect("there is memory");
+            let library = Library::create_beneath(&PRELOAD, [base]).expect("there is memory");
             let Library::Memory(_) = &library else { panic!("{base:?}: {library:?}") };
             assert_eq!(fs::read(library.path()).expect("readable"), LIBRARY);
         }

@@ -10,14 +10,13 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use simprof_preload::format::{SCRIPT_BYTES, VARIABLE, feature};
 
-pub use library::{Library, is_mapped_from};
+pub use library::{HEAP, Library, PRELOAD, is_mapped_from};
 pub use memory::{Memory, wake};
 pub use records::{Event, Record, Records};
 pub use tree::{Code, Node, Tree};
@@ -93,7 +92,7 @@ impl Loadable {
         let directory = directory.unwrap_or(Path::new("."));
         Ok(Self {
             memory,
-            library: Library::create()?,
+            library: Library::create(&PRELOAD)?,
             asking,
             _notify: notify,
             directory: std::path::absolute(directory)?,
@@ -102,7 +101,7 @@ impl Loadable {
 
     /// The variables that make a target load the library, given those that it would have without.
     pub fn environment(&self, given: &BTreeMap<String, String>) -> [(String, String); 2] {
-        [loads(&self.library.path(), given), (variable(), path_of(self.memory.fd()))]
+        [loads(&self.library, given), (variable(), path_of(self.memory.fd()))]
     }
 
     /// Leaves the script alone to be done: nobody samples.
@@ -136,10 +135,10 @@ pub fn variable() -> String {
 }
 
 /// The variable that makes a target load a library, given those that it would have without.
-pub fn loads(library: &str, given: &BTreeMap<String, String>) -> (String, String) {
+pub fn loads(library: &Library, given: &BTreeMap<String, String>) -> (String, String) {
     let before = given.get(PRELOAD_VARIABLE).map(OsString::from);
     let before = before.or_else(|| std::env::var_os(PRELOAD_VARIABLE)).unwrap_or_default();
-    (PRELOAD_VARIABLE.to_owned(), joined(library, &before.to_string_lossy()))
+    (PRELOAD_VARIABLE.to_owned(), joined(&library.path(), &before.to_string_lossy()))
 }
 
 /// `library` before what was to be loaded already, except the library of a profiler that profiles this one: two of them
@@ -152,7 +151,7 @@ fn joined(library: &str, before: &str) -> String {
             && parts.next().is_some_and(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
             && parts.next() == Some("fd")
     };
-    let is_profilers = |path: &str| is_descriptor(path) || is_mapped_from(path);
+    let is_profilers = |path: &str| is_descriptor(path) || library::is_ours(path);
     let kept = before.split([':', ' ']).filter(|path| !path.is_empty() && !is_profilers(path));
     std::iter::once(library).chain(kept).collect::<Vec<_>>().join(":")
 }
@@ -160,20 +159,6 @@ fn joined(library: &str, before: &str) -> String {
 /// Path by which another process of the same user can open a descriptor of this one.
 pub fn path_of(fd: RawFd) -> String {
     format!("/proc/{}/fd/{fd}", std::process::id())
-}
-
-/// A library as a file that exists in memory only, and may be executed.
-pub fn library_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<OwnedFd> {
-    let fd = match memory_file(name, libc::MFD_CLOEXEC | libc::MFD_EXEC) {
-        // Kernels before 6.3 do not know the flag; there, every such file may be executed.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            memory_file(name, libc::MFD_CLOEXEC)?
-        }
-        result => result?,
-    };
-    let mut file = File::from(fd);
-    file.write_all(content)?;
-    Ok(file.into())
 }
 
 /// A file that exists in memory only.
@@ -195,6 +180,8 @@ fn set_nonblocking(fd: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -205,6 +192,7 @@ mod tests {
             ("/a.so:b.so", "/l:/a.so:b.so"),
             ("/proc/12/fd/5:/a.so", "/l:/a.so"),
             ("/tmp/simprof-preload-7-0/libsimprof_preload.so:/a.so", "/l:/a.so"),
+            ("/tmp/simprof-preload-7-1/libsimprof_heap.so", "/l"),
             ("/process/12/fd/5 c.so", "/l:/process/12/fd/5:c.so"),
         ];
         for (before, expected) in table {
