@@ -1,5 +1,9 @@
-# Counts every call, with the interpreter's own tracer, and writes what it counted at the end of each process. Run
+# Counts every call, with the interpreter's own tracer, and tells what it counted at the end of each process. Run
 # before the program's own first line, with FOLDER (where the counts go) set.
+#
+# A program that is started, and all that is forked from it, tell in one file, by a descriptor that is kept open: the end of
+# a process may have another user or another root, or have lost the descriptor, but seldom both. The file has records, each
+# appended at once: `begun`, and one of `counts` and `yielded` for each process that was begun.
 import _lsprof
 import _signal
 import _thread
@@ -14,21 +18,83 @@ ONE_FOR_ALL = sys.version_info >= (3, 12)
 tracers = {}
 counts = {}
 lock = _thread.allocate_lock()
-state = {"begun": 0, "mixed": False, "finishing": False, "signal": None}
+state = {"begun": 0, "mixed": False, "yielded": False, "finishing": False, "signal": None}
+
+
+class Told:
+    """The file of this program."""
+
+    def __init__(self):
+        flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+        # A process that replaces its program is another program by the same number.
+        for program in range(10000):
+            self.path = f"{FOLDER}/calls-{posix.getpid()}-{program}"
+            try:
+                descriptor = posix.open(self.path, flags, 0o600)
+                break
+            except FileExistsError:
+                pass
+        self.descriptor = out_of_the_way(descriptor)
+        self.identity = identity(self.descriptor)
+
+    def append(self, what, content=b""):
+        record = f"{what} {posix.getpid()} {len(content)}\n".encode() + content
+        if identity(self.descriptor) == self.identity:
+            return write_all(self.descriptor, record)
+        # The program has closed what it did not know.
+        descriptor = posix.open(self.path, posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC)
+        try:
+            return write_all(descriptor, record)
+        finally:
+            posix.close(descriptor)
+
+
+def identity(descriptor):
+    try:
+        status = posix.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def out_of_the_way(descriptor):
+    """Moves a descriptor to a high number, so that the program's own get those that they always have."""
+    for high in range(min(posix.sysconf("SC_OPEN_MAX"), 1000) - 1, descriptor, -1):
+        if identity(high) is None:
+            posix.dup2(descriptor, high, False)
+            posix.close(descriptor)
+            return high
+    return descriptor
+
+
+told = Told()
 
 
 def begin():
     """Names this process as one that owes its counts."""
-    process = posix.getpid()
-    state["begun"] = process
+    told.append("begun")
+    state["begun"] = posix.getpid()
     state["mixed"] = False
-    write(f"calls-{process}.owed", b"")
+
+
+def is_helper():
+    """Whether this is a process of multiprocessing's own, which runs nothing of the program but may fork what does. It
+    outlives the program by an instant or is killed then, and would be held for lost."""
+    try:
+        descriptor = posix.open("/proc/self/cmdline", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return False
+    arguments = posix.read(descriptor, 1 << 16).split(b"\0")
+    posix.close(descriptor)
+    modules = (b"resource_tracker", b"semaphore_tracker", b"forkserver")
+    helpers = tuple(b"from multiprocessing." + module + b" import main;" for module in modules)
+    return any(argument.startswith(helpers) for argument in arguments)
 
 
 def trace_thread():
     tracer = _lsprof.Profiler()
-    tracers[_thread.get_ident()] = tracer
     tracer.enable()
+    tracers[_thread.get_ident()] = tracer
     return tracer
 
 
@@ -67,34 +133,59 @@ def is_theirs(code):
 
 
 def finish():
-    """Writes the counts of this process, once."""
-    process = posix.getpid()
-    if state["begun"] != process:
+    """Tells the counts of this process, once."""
+    if state["begun"] != posix.getpid():
         return
     state["begun"] = 0
     state["finishing"] = True
     try:
-        write_counts(process)
-    except OSError:
-        # The folder is out of reach, after a change of user or of the root: nobody but simprof would miss the counts.
-        pass
+        tell_counts()
+    except Exception:
+        pass  # The program has nothing to do with it, and simprof misses the counts.
     finally:
         state["finishing"] = False
         if state["signal"] is not None:
             end_by(state["signal"])
 
 
-def write_counts(process):
+def tell_counts():
+    own = tracers.get(_thread.get_ident())
+    if not ONE_FOR_ALL and own is not None and sys.getprofile() is not own:
+        state["yielded"] = True
     for tracer in list(tracers.values()):
-        if ONE_FOR_ALL or tracer is tracers.get(_thread.get_ident()):
+        if ONE_FOR_ALL or tracer is own:
             tracer.disable()
         with lock:
             collect(tracer)
+    if state["yielded"]:
+        return told.append("yielded")
     with lock:
         written = marshal.dumps({key: written_form(value) for key, value in counts.items()}, 2)
-    mixed = "mixed" if state["mixed"] else "prof"
-    write(f"calls-{process}.{mixed}", written)
-    posix.unlink(f"{FOLDER}/calls-{process}.owed")
+    return told.append("mixed" if state["mixed"] else "counts", written)
+
+
+def give_way():
+    """There can be one profiler only, and the program wants its own."""
+    for tracer in tracers.values():
+        tracer.disable()
+    tracers.clear()
+    state["yielded"] = True
+    if state["begun"] == posix.getpid():
+        state["begun"] = 0
+        told.append("yielded")
+
+
+def give_way_when_asked():
+    """From 3.12 on whoever profiles takes a tool by its number first, and fails where that is taken."""
+    use = sys.monitoring.use_tool_id
+
+    def use_tool_id(tool_id, name, /):
+        if tool_id == sys.monitoring.PROFILER_ID:
+            sys.monitoring.use_tool_id = use
+            give_way()
+        return use(tool_id, name)
+
+    sys.monitoring.use_tool_id = use_tool_id
 
 
 def written_form(sums):
@@ -113,7 +204,12 @@ def forked():
     if own is not None:
         own.clear()
         tracers[_thread.get_ident()] = own
-    begin()
+    try:
+        begin()
+        if state["yielded"]:
+            give_way()
+    except OSError:
+        pass
     end_well_when_terminated()
 
 
@@ -149,6 +245,8 @@ def follow_threads():
             try:
                 return function(*args, **kwargs)
             finally:
+                if sys.getprofile() is not tracer:
+                    state["yielded"] = True
                 tracer.disable()
                 tracers.pop(_thread.get_ident(), None)
                 if state["begun"] == posix.getpid():
@@ -197,7 +295,8 @@ def hook_exit():
         sys.modules["os"]._exit = _exit
 
 
-begin()
+if not is_helper():
+    begin()
 if ONE_FOR_ALL:
     notice_threads()
 else:
@@ -207,4 +306,9 @@ posix.register_at_fork(after_in_child=forked)
 atexit.register(finish)
 if "--multiprocessing-fork" in (getattr(sys, "argv", None) or ()):
     end_well_when_terminated()
-trace_thread()
+try:
+    trace_thread()
+    if ONE_FOR_ALL:
+        give_way_when_asked()
+except ValueError:
+    give_way()  # Somebody has come before.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use simprof_model::{Frame, FrameId, FunctionId, FunctionKind, Profile, StackId, StringId};
 
 use super::origin::{Origin, origin, origins};
-use super::python::{StackWait, ThreadTime, World, Worlds, waits_by_stack};
+use super::python::{StackWait, ThreadTime, World, Worlds, of_interpreter, waits_by_stack};
 use super::select::FunctionSet;
 use super::weights::{Groups, StackWeight, by_stack, by_stack_within, is_within, share};
 
@@ -96,6 +96,8 @@ pub struct HotLine {
     pub line: Option<u32>,
     /// Whose code it is.
     pub origin: Origin,
+    /// Whether it is a part of an interpreter, as [`of_interpreter`] has it.
+    pub interpreter: bool,
     /// Weight of samples.
     pub weight: u64,
     /// `weight` of all weight, 0 to 1.
@@ -112,7 +114,8 @@ pub enum Whose {
     /// The frame that was executing.
     Executing,
     /// The frame nearest the leaf that is the author's own code, so that time in libraries shows on the
-    /// line that called them; the executing frame where there is none.
+    /// line that called them; where there is none, the frame nearest the leaf that is no part of an interpreter, or else the
+    /// executing one.
     Own,
 }
 
@@ -162,12 +165,18 @@ pub fn function_lines(
 /// The first `limit` lines of the whole program by falling weight.
 pub fn hot_lines(profile: &Profile, whose: Whose, limit: usize) -> Vec<HotLine> {
     let (origins, worlds, groups) = (origins(profile), Worlds::new(profile), Groups::new(profile));
+    let interpreter = of_interpreter(profile);
     let place_of = |stack: Option<StackId>| {
+        let is_part = |id: &FrameId| interpreter[profile.frame(*id).function.index()];
         let own = |id: &FrameId| origins[profile.frame(*id).function.index()] == Origin::Own;
         let leaf = profile.frames_from_leaf(stack).next();
         let chosen = match whose {
             Whose::Executing => leaf,
-            Whose::Own => profile.frames_from_leaf(stack).find(own).or(leaf),
+            Whose::Own => profile
+                .frames_from_leaf(stack)
+                .find(own)
+                .or_else(|| profile.frames_from_leaf(stack).find(|id| !is_part(id)))
+                .or(leaf),
         };
         let frame = profile.frame(chosen?);
         Some((groups.of(frame.function), LineKey::of(profile, frame)))
@@ -188,8 +197,11 @@ pub fn hot_lines(profile: &Profile, whose: Whose, limit: usize) -> Vec<HotLine> 
         }
     }
     let whole = profile.total_weight();
+    let is_part = |group: usize| interpreter[groups.first(group).index()];
+    let parts: Vec<bool> = sums.keys().map(|&(group, _)| is_part(group)).collect();
     let mut lines: Vec<HotLine> =
         sums.into_iter().map(|(place, sum)| sum.line(profile, &groups, place, whole)).collect();
+    lines.iter_mut().zip(parts).for_each(|(line, is_part)| line.interpreter = is_part);
     lines.sort_by(|a, b| {
         (b.weight, &a.file, a.line, &a.function).cmp(&(a.weight, &b.file, b.line, &b.function))
     });
@@ -219,6 +231,7 @@ impl HotSum {
             file: key.file_name(profile),
             line: key.line,
             origin: origin(profile, id),
+            interpreter: false,
             weight: self.weight,
             share: share(self.weight, whole),
             samples: self.samples,

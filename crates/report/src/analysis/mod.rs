@@ -27,7 +27,7 @@ pub use heap::{
 };
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
 pub use origin::{Origin, origin};
-pub use python::{ThreadTime, Waiting, runs_python, thread_time, waiting};
+pub use python::{ThreadTime, Waiting, of_interpreter, runs_python, thread_time, waiting};
 pub use resources::{ResourceUse, resource_use};
 pub use select::FunctionSet;
 pub use steps::{
@@ -35,5 +35,5 @@ pub use steps::{
 };
 
 pub(crate) use names::python_module;
-pub(crate) use origin::origins;
+pub(crate) use origin::{origin_of_file, origins};
 pub(crate) use weights::{Groups, by_stack, share};

@@ -108,7 +108,7 @@ fn python(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
         return Origin::Runtime;
     }
     match profile.function_file(id) {
-        Some(TYPED) if !is_authors(profile, id) => Origin::Runtime,
+        Some(TYPED) if is_starter(profile, id) || !is_authors(profile, id) => Origin::Runtime,
         _ => by_file(profile, id).unwrap_or(Origin::Own),
     }
 }
@@ -136,6 +136,38 @@ fn is_authors(profile: &Profile, id: FunctionId) -> bool {
     profile.stacks.is_empty() || callers.any(|(_, parent)| is_called_so(parent))
 }
 
+/// Ends of the files whose functions `multiprocessing` has its processes begin with, by a text that it makes up.
+const STARTED: [&str; 4] = [
+    "/multiprocessing/spawn.py",
+    "/multiprocessing/forkserver.py",
+    "/multiprocessing/resource_tracker.py",
+    "/multiprocessing/semaphore_tracker.py",
+];
+
+/// Whether code of no file begins a process of `multiprocessing`'s: it calls what such begin with, and of others the
+/// runtime's alone.
+fn is_starter(profile: &Profile, id: FunctionId) -> bool {
+    let function_of = |stack: StackId| profile.frame(profile.stacks[stack.index()].frame).function;
+    let parent_of = |stack: StackId| profile.stacks[stack.index()].parent;
+    let is_python = |id: FunctionId| profile.function(id).kind == FunctionKind::Python;
+    let stacks =
+        (0..u32::try_from(profile.stacks.len()).expect("ids of stacks have 32 bits")).map(StackId);
+    let is_called = |&stack: &StackId| {
+        let callers = std::iter::successors(parent_of(stack), |&stack| parent_of(stack));
+        callers.map(function_of).find(|&caller| is_python(caller)) == Some(id)
+    };
+    let called = stacks.filter(|&stack| is_python(function_of(stack)) && function_of(stack) != id);
+    let mut starts = false;
+    for function in called.filter(is_called).map(function_of) {
+        let file = profile.function_file(function).unwrap_or_default();
+        starts |= STARTED.iter().any(|end| file.ends_with(end));
+        if by_file(profile, function) != Some(Origin::Runtime) {
+            return false;
+        }
+    }
+    starts
+}
+
 fn native(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
     by_module(profile, id)
         .or_else(|| by_file(profile, id))
@@ -159,15 +191,19 @@ fn by_module(profile: &Profile, id: FunctionId) -> Option<Origin> {
 }
 
 fn by_file(profile: &Profile, id: FunctionId) -> Option<Origin> {
-    let file = profile.function_file(id)?;
+    profile.function_file(id).map(origin_of_file)
+}
+
+/// Whose code a source file is.
+pub(crate) fn origin_of_file(file: &str) -> Origin {
     let holds = |parts: &[&str]| parts.iter().any(|part| file.contains(part));
-    Some(if holds(&LIBRARY_SOURCES) {
+    if holds(&LIBRARY_SOURCES) {
         Origin::Library
     } else if holds(&RUNTIME_SOURCES) {
         Origin::Runtime
     } else {
         Origin::Own
-    })
+    }
 }
 
 fn by_name(name: &str) -> Origin {
@@ -252,6 +288,33 @@ mod tests {
                 .frame(profile.frames_from_leaf(profile.samples[0].stack).next().expect("one"))
                 .function;
             assert_eq!(origin(&profile, id), expected, "{stack}");
+        }
+    }
+
+    #[test]
+    fn what_multiprocessing_begins_its_processes_with_is_the_runtimes() {
+        let typed = "p:<string>.<module>%<string>";
+        let spawn = "p:spawn_main%/opt/lib/python3.11/multiprocessing/spawn.py";
+        let import = "p:_find_and_load%<frozen importlib._bootstrap>";
+        let own = "p:sim.run%/w/sim.py";
+        for (stacks, expected) in [
+            (
+                vec![format!("{typed} > {spawn} > {own}"), format!("{typed} > {import}")],
+                Origin::Runtime,
+            ),
+            (vec![format!("main > {typed} > exec > {spawn}"), typed.to_owned()], Origin::Runtime),
+            (vec![format!("{typed} > {import} > {own}")], Origin::Own),
+            (vec![format!("{typed} > {own}"), format!("{typed} > {spawn}")], Origin::Own),
+        ] {
+            let mut sketch = Sketch::new();
+            for stack in &stacks {
+                sketch = sketch.sample(stack, 1);
+            }
+            let profile = sketch.finish();
+            let named = |f: &Function| profile.string(f.name) == "<string>.<module>";
+            let id = profile.functions.iter().position(named).expect("it is there");
+            let id = FunctionId(u32::try_from(id).expect("it is small"));
+            assert_eq!(origin(&profile, id), expected, "{stacks:?}");
         }
     }
 

@@ -96,6 +96,19 @@ pub fn runs_python(profile: &Profile) -> bool {
         || profile.functions.iter().any(|function| function.kind == FunctionKind::Python)
 }
 
+/// Which functions are parts of a Python interpreter itself, by position in the profile's table: those of its module, and what the
+/// C library does to start it. All false where nothing runs Python.
+pub fn of_interpreter(profile: &Profile) -> Vec<bool> {
+    let is_python = runs_python(profile);
+    let interpreters = interpreter_modules(profile);
+    let is_part = |function: &simprof_model::Function| {
+        let is_inside = || function.module.is_some_and(|id| interpreters[id.index()]);
+        let is_start = || profile.string(function.name).starts_with("__libc_start_");
+        is_python && function.kind == FunctionKind::Native && (is_inside() || is_start())
+    };
+    profile.functions.iter().map(is_part).collect()
+}
+
 /// What all threads did with their time; none where nothing runs Python.
 pub fn thread_time(profile: &Profile) -> Option<ThreadTime> {
     if !runs_python(profile) {
@@ -289,6 +302,27 @@ mod tests {
             let name = decision.function.map_or("", |id| profile.function_name(id));
             assert_eq!((decision.world, name), expected, "{stack}");
         }
+    }
+
+    #[test]
+    fn parts_of_the_interpreter_are_told_from_what_it_runs() {
+        let numpy = "dot~/opt/lib/python3.11/site-packages/numpy/_core.so";
+        let start = format!("__libc_start_main~{LIBC} > Py_RunMain~{LIB}");
+        let parts = |stack: &str| {
+            let profile = Sketch::new().sample(stack, 1).finish();
+            let names = profile.functions.iter().map(|f| profile.string(f.name).to_owned());
+            names.zip(of_interpreter(&profile)).collect::<Vec<_>>()
+        };
+        let named = |name: &str, is_part| (name.to_owned(), is_part);
+        let mut found = parts(&format!("{start} > p:sim.step > list_sort~{LIB} > {numpy}"));
+        found.sort();
+        let [start, run] = ["__libc_start_main", "Py_RunMain"].map(|name| named(name, true));
+        let [dot, step] = ["dot", "sim.step"].map(|name| named(name, false));
+        assert_eq!(found, [run, start, dot, named("list_sort", true), step]);
+        assert_eq!(
+            parts(&format!("__libc_start_main~{LIBC}")),
+            [named("__libc_start_main", false)]
+        );
     }
 
     #[test]

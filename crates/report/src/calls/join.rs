@@ -10,10 +10,13 @@ use simprof_stats::binomial_interval;
 use super::analysis::name;
 use super::charge::charge;
 use super::modules::{Modules, slashes};
-use crate::analysis::by_stack;
+use crate::analysis::{Origin, by_stack, origin_of_file, origins};
 
 /// Shares that differ by more than this are distorted, where chance does not explain it.
 const DISTORTION: f64 = 1.5;
+
+/// Share by either, below which a function is not worth a word.
+const NOTABLE: f64 = 0.01;
 
 /// How sure all distortions of a profile together are.
 const CONFIDENCE: f64 = 0.95;
@@ -43,7 +46,8 @@ pub struct Joined {
     /// `traced_share` by `sampled_share`; none where no sample saw it.
     pub distortion: Option<f64>,
     /// Whether the shares differ by more than 1.5 times, and by more than chance explains: of all functions of a
-    /// profile together, one is called distorted by mistake in one profile of twenty.
+    /// profile together, one is called distorted by mistake in one profile of twenty. Functions of the language's own library are not
+    /// judged, since most of what they do is to start the interpreter, nor those of less than 1 % by both.
     pub distorted: bool,
     /// Entries of the sampled profile's table that it is; empty where no sample saw it.
     #[serde(skip)]
@@ -88,8 +92,13 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
     let python = pairs.zip(&is_python).filter(|(_, is_python)| **is_python).map(|(pair, _)| pair);
     let mut joined: Vec<Joined> = python.map(join_one).collect();
     let of_each = 1.0 - (1.0 - CONFIDENCE) / joined.len().max(1) as f64;
+    let origins = origins(sampled);
+    let is_runtime = |row: &Joined| match row.ids.first() {
+        Some(id) => origins[id.index()] == Origin::Runtime,
+        None => origin_of_file(&row.file) == Origin::Runtime,
+    };
     for row in &mut joined {
-        judge(row, tallies.all.samples, of_each);
+        judge(row, tallies.all.samples, of_each, is_runtime(row));
     }
     let larger = |row: &Joined| row.traced_share.max(row.sampled_share);
     joined
@@ -98,9 +107,12 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
 }
 
 /// Tells a distortion from chance (Bonferroni 1936 over all functions).
-fn judge(row: &mut Joined, samples: u64, confidence: f64) {
+fn judge(row: &mut Joined, samples: u64, confidence: f64, is_runtime: bool) {
     if row.sampled_share > 0.0 {
         row.distortion = Some(row.traced_share / row.sampled_share);
+    }
+    if is_runtime || row.traced_share.max(row.sampled_share) < NOTABLE {
+        return;
     }
     let ratio = row.distortion.unwrap_or(if row.traced_share > 0.0 { f64::INFINITY } else { 1.0 });
     if !(1.0 / DISTORTION..=DISTORTION).contains(&ratio) {

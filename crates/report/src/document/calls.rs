@@ -7,7 +7,7 @@ use crate::format;
 use crate::markdown::{Align, Table, code, list};
 use crate::summary::{CallRow, CallsSummary};
 
-/// Functions shown in the table; the summary has all.
+/// Functions shown in the table, and those where the tracer misleads; the summary has all.
 const SHOWN: usize = 25;
 
 /// Calls and both shares of each function.
@@ -16,7 +16,8 @@ pub fn calls(summary: &CallsSummary) -> String {
         "## Calls\n\nCounted in a run of its own under the interpreter's tracer, which made it {} as long as a sampled run: {} calls \
          in {}. The table has Python functions, each with the functions written in C that it calls itself; shares are of \
          the time in all of them. The two shares of a function are its time as the tracer has it and as samples \
-         have it; a ratio above 1.5 or below 1/1.5 that chance does not explain is marked !, and there the tracer is not to be believed. \
+         have it; a ratio above 1.5 or below 1/1.5 that chance does not explain is marked !, where the function has 1 % by either and is not of Python's \
+         own library, and there the tracer is not to be believed. \
          It measures wall time, samples CPU time: what waits differs for that alone.\n\n",
         format::ratio(summary.slowdown),
         format::count(summary.calls as f64),
@@ -43,7 +44,8 @@ fn table(rows: &[CallRow]) -> Table {
         ("function", Align::Left),
         ("where", Align::Left),
     ]);
-    for row in rows.iter().take(SHOWN) {
+    let shown = rows.iter().enumerate().filter(|(at, row)| *at < SHOWN || row.distorted);
+    for (_, row) in shown {
         let ratio = row.distortion.map_or("-".to_owned(), format::ratio);
         let mark = if row.distorted { " !" } else { "" };
         table.markdown_row([

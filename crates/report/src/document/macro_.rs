@@ -74,6 +74,12 @@ fn case(case: &CaseSummary) -> String {
         let _ = write!(text, "## Work done in one run\n\n{}\n", counters(case));
     }
     let _ = write!(text, "## Functions by total time\n\n{}\n", functions(case));
+    if case.functions.iter().any(|function| function.interpreter) {
+        text.push_str(
+            "The interpreter's own functions are not in the table; they are in `phase1_summary.json` and in the flame \
+             graph.\n\n",
+        );
+    }
     let calls = case.calls.as_ref();
     let uncounted = if calls.is_none() { " Calls are not counted by sampling." } else { "" };
     let _ = writeln!(
@@ -193,7 +199,7 @@ fn functions(case: &CaseSummary) -> Table {
         columns.retain(|(name, _)| *name != "calls");
     }
     let mut table = Table::new(&columns);
-    for function in case.functions.iter().take(SHOWN) {
+    for function in case.functions.iter().filter(|function| !function.interpreter).take(SHOWN) {
         let calls = function.calls.map_or_else(String::new, |calls| format::count(calls as f64));
         let calls = case.calls.is_some().then_some(calls);
         let figures = [

@@ -13,9 +13,6 @@ use crate::format;
 /// Share of both below which a function is left out of the table, unless the two differ.
 const LEAST_SHARE: f64 = 0.001;
 
-/// Share of either below which a distortion is not worth a sentence.
-const NOTABLE_SHARE: f64 = 0.01;
-
 /// Distorted functions that are named in words.
 const NAMED: usize = 3;
 
@@ -28,6 +25,8 @@ pub struct CallsInput<'a> {
     pub processes: usize,
     /// Processes that ended before they could.
     pub lost: usize,
+    /// Processes that profiled themselves and were not counted for that.
+    pub yielded: usize,
     /// Whether the tracer's times are worth nothing.
     pub untimed: bool,
     /// Its wall time, ns.
@@ -43,6 +42,9 @@ pub struct CallsSummary {
     pub processes: usize,
     /// Processes that ended before they could tell their counts: their calls are missing.
     pub lost: usize,
+    /// Processes that profiled themselves, of whose calls none are counted.
+    #[serde(default)]
+    pub yielded: usize,
     /// Wall time of the traced run, s.
     pub wall_s: f64,
     /// Its wall time over that of a sampled run.
@@ -77,7 +79,8 @@ pub struct CallRow {
     pub sampled_interval: Bounds,
     /// `traced_share` over `sampled_share`; absent where either is.
     pub distortion: Option<f64>,
-    /// Whether the shares differ by more than 1.5 times and by more than chance explains.
+    /// Whether the shares differ by more than 1.5 times and by more than chance explains; of the functions of the program and its
+    /// libraries that have 1 % by either.
     pub distorted: bool,
 }
 
@@ -115,6 +118,7 @@ pub fn calls_summary(
         calls: input.profile.total_calls(),
         processes: input.processes,
         lost: input.lost,
+        yielded: input.yielded,
         wall_s: traced_s,
         slowdown: if wall_s > 0.0 { traced_s / wall_s } else { 0.0 },
         functions,
@@ -153,11 +157,17 @@ fn counts(joined: &[Joined]) -> CallCounts {
 }
 
 fn statements(summary: &CallsSummary, untimed: bool) -> Vec<String> {
+    let all = summary.lost + summary.yielded + summary.processes;
     let lost = (summary.lost > 0).then(|| {
         format!(
-            "{} of {} processes ended before they told their calls (by a signal, or by replacing their program): the calls are too few.",
-            summary.lost,
-            summary.lost + summary.processes
+            "{} of {all} processes ended before they told their calls (by a signal, or by replacing their program): the calls are too few.",
+            summary.lost
+        )
+    });
+    let yielded = (summary.yielded > 0).then(|| {
+        format!(
+            "{} of {all} processes profiled themselves, and the interpreter takes one profiler only: their calls are missing.",
+            summary.yielded
         )
     });
     let untimed = untimed.then(|| {
@@ -165,14 +175,12 @@ fn statements(summary: &CallsSummary, untimed: bool) -> Vec<String> {
          and there are no traced times."
             .to_owned()
     });
-    lost.into_iter().chain(untimed).chain(distortions(summary)).collect()
+    lost.into_iter().chain(yielded).chain(untimed).chain(distortions(summary)).collect()
 }
 
 /// The warning that the tracer's times mislead, with the functions where they do so most.
 fn distortions(summary: &CallsSummary) -> Option<String> {
-    let larger = |row: &CallRow| row.sampled_share.max(row.traced_share.unwrap_or(0.0));
-    let notable = |row: &&CallRow| row.distorted && larger(row) >= NOTABLE_SHARE;
-    let distorted: Vec<&CallRow> = summary.functions.iter().filter(notable).collect();
+    let distorted: Vec<&CallRow> = summary.functions.iter().filter(|row| row.distorted).collect();
     if distorted.is_empty() {
         return None;
     }
@@ -232,10 +240,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said() {
-        let summary = CallsSummary { processes: 2, lost: 1, ..CallsSummary::default() };
+        let summary = CallsSummary { processes: 2, lost: 1, yielded: 2, ..CallsSummary::default() };
         let said = statements(&summary, true);
-        assert!(said[0].starts_with("1 of 3 processes"), "{said:?}");
-        assert!(said[1].contains("several threads"), "{said:?}");
+        assert!(said[0].starts_with("1 of 5 processes ended"), "{said:?}");
+        assert!(said[1].starts_with("2 of 5 processes profiled themselves"), "{said:?}");
+        assert!(said[2].contains("several threads"), "{said:?}");
         assert_eq!(statements(&CallsSummary::default(), false), [""; 0]);
     }
 

@@ -11,7 +11,8 @@ use super::common::{Bounds, Head};
 use super::python::{TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 use crate::analysis::{
     ComponentRules, ComponentShare, FunctionCost, OTHER, WithinSteps, bottlenecks, components,
-    default_component_names, functions, python_module, sort_by_total, step_summary, within_steps,
+    default_component_names, functions, of_interpreter, python_module, sort_by_total, step_summary,
+    within_steps,
 };
 use crate::format::duration_ns;
 
@@ -104,6 +105,9 @@ pub struct FunctionSummary {
     pub file: Option<String>,
     /// Its line.
     pub line: Option<u32>,
+    /// Whether it is a part of the Python interpreter itself: such are not in the report's table.
+    #[serde(default)]
+    pub interpreter: bool,
     /// Share of CPU time in it alone, 0 to 1.
     pub self_share: f64,
     /// Share of CPU time in it and what it calls, 0 to 1.
@@ -239,7 +243,7 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     let mut summary = CaseSummary {
         case: input.name.to_owned(),
         profile: Some(profile_summary(&input.profile.provenance, input.wall_ns.len())),
-        functions: scale.functions(&costs, &counts, per_run),
+        functions: scale.functions(&costs, &of_interpreter(input.profile), &counts, per_run),
         bottlenecks: scale.bottlenecks(input, &costs),
         components: scale.components(input),
         steps,
@@ -353,6 +357,7 @@ impl Scale {
     fn functions(
         &self,
         costs: &[FunctionCost],
+        interpreter: &[bool],
         counts: &CallCounts,
         steps_per_run: Option<f64>,
     ) -> Vec<FunctionSummary> {
@@ -365,6 +370,7 @@ impl Scale {
                 module: module_of(cost),
                 file: cost.file.clone(),
                 line: cost.line,
+                interpreter: cost.ids.first().is_some_and(|id| interpreter[id.index()]),
                 self_share: cost.self_share,
                 total_share: cost.total_share,
                 total_interval: self.interval(cost.total_weight),

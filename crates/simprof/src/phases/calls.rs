@@ -40,6 +40,7 @@ impl Calls {
             profile: &self.counted.profile,
             processes: self.counted.processes,
             lost: self.counted.lost,
+            yielded: self.counted.yielded,
             untimed: self.counted.untimed,
             wall_ns: self.wall_ns,
         }
@@ -170,10 +171,12 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
 }
 
 fn uncounted(counted: &Counted) -> &'static str {
-    if counted.lost > 0 {
-        "Calls were not counted: no process that ran Python came to its own end and could then write them."
+    if counted.yielded > 0 {
+        "Calls were not counted: the program profiles itself, and the interpreter takes one profiler only. It had its own way."
+    } else if counted.lost > 0 {
+        "Calls were not counted: no process that ran Python came to an end at which it could tell them."
     } else {
-        "Calls were not counted: the interpreter's tracer could not be had (the program traces itself, or its Python has no _lsprof)."
+        "Calls were not counted: the interpreter's tracer could not be had (its Python has no _lsprof)."
     }
 }
 

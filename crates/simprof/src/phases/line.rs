@@ -281,12 +281,13 @@ fn named(callees: &[CalleeCost]) -> Vec<String> {
     callees.iter().filter(is_told).take(CALLEES).map(name).collect()
 }
 
-/// The hottest lines of the author's code over the whole program.
+/// The hottest lines of the author's code over the whole program; lines of an interpreter tell nobody what to change.
 fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
-    let lines = hot_lines(profile, Whose::Own, HOTTEST);
     let samples = profile.samples.len() as u64;
-    let known = lines
+    let known = hot_lines(profile, Whose::Own, usize::MAX)
         .into_iter()
+        .filter(|line| !line.interpreter)
+        .take(HOTTEST)
         .filter_map(|line| Some((line.file?, line.line?, line.function, line.share, line.time)));
     known
         .map(|(file, number, function, share, time)| LineCost {
