@@ -10,39 +10,19 @@ CLASS, _, LAST = NAME.rpartition(".")
 FIRST = NAME.partition(".")[0]
 
 
-def counter():
-    """What is called at the begin and the end of each call: the outermost of a thread is a step."""
-    steps = {}
-    fresh = iter(range(1 << 62)).__next__
-    thread_id = _thread.get_ident
+# A step is a call with no other call of the function beneath it on its stack. Calls that are side by side in one thread, as
+# coroutines of several tasks are, have no common stack and are steps of their own.
 
-    def enter():
-        thread = thread_id()
-        step = steps.get(thread)
-        if step is None:
-            number = fresh()
-            steps[thread] = [number, 0]
-            mark_begin(number)
-        else:
-            step[1] += 1
-
-    def leave():
-        thread = thread_id()
-        step = steps.get(thread)
-        if step is None:
-            return
-        if step[1]:
-            step[1] -= 1
-        else:
-            mark_end(step[0])
-            del steps[thread]
-
-    # A child that is forked within a step is not in it.
-    posix.register_at_fork(after_in_child=steps.clear)
-    return enter, leave, fresh
+fresh = iter(range(1 << 62)).__next__
 
 
-enter, leave, fresh = counter()
+def is_within(frame, code):
+    """Whether a frame, or one of those that it was called from, runs a code."""
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_named_module(names):
@@ -77,30 +57,45 @@ def monitor():
     if tool is None:
         return note("trouble", "all of sys.monitoring's tools are taken")
     target = None
+    steps = {}
+    frame_of = sys._getframe
 
     def search(code, offset):
         nonlocal target
-        if code.co_name != LAST:
+        # The body of a class is no function.
+        if code.co_name != LAST or not code.co_flags & 1:
             return monitoring.DISABLE
-        if is_named(code, sys._getframe(1)):
+        if is_named(code, frame_of(1)):
             target = code
             monitoring.register_callback(tool, events.PY_START, start)
             monitoring.set_local_events(tool, code, events.PY_START | events.PY_RETURN)
             # What an exception ends cannot be followed for one function alone.
             monitoring.set_events(tool, events.PY_UNWIND)
-            enter()
+            enter(frame_of(1))
         return None
 
+    def enter(frame):
+        # As long as it is kept here, the frame of a call is one and the same object.
+        if not steps or not is_within(frame.f_back, target):
+            steps[frame] = number = fresh()
+            mark_begin(number)
+
     def start(code, offset):
-        enter()
+        enter(frame_of(1))
 
     def end(code, offset, value):
-        leave()
+        number = steps.pop(frame_of(1), None)
+        if number is not None:
+            mark_end(number)
 
     def unwind(code, offset, exception):
         if code is target:
-            leave()
+            number = steps.pop(frame_of(1), None)
+            if number is not None:
+                mark_end(number)
 
+    # A child that is forked within a step is not in it.
+    posix.register_at_fork(after_in_child=steps.clear)
     monitoring.use_tool_id(tool, "simprof")
     monitoring.register_callback(tool, events.PY_START, search)
     monitoring.register_callback(tool, events.PY_RETURN, end)
@@ -129,10 +124,82 @@ def code_of(function):
     return getattr(function, "__code__", None)
 
 
-# Before 3.12 the function is replaced, as soon as it is defined.
+# Before 3.12 the function is given other code, or is replaced where it is not the named one's alone, as soon as it is defined.
+
+steps = set()
 
 
-def counted(function):
+def enter():
+    """The number of the step that begins with the caller; none where it is within one."""
+    frame = sys._getframe(1)
+    if steps and is_within(frame.f_back, frame.f_code):
+        return None
+    number = fresh()
+    steps.add(number)
+    mark_begin(number)
+    return number
+
+
+def leave(number):
+    if number in steps:
+        steps.remove(number)
+        mark_end(number)
+
+
+def instead(*args, **kwargs):
+    """What a function does that is counted. Its globals are the function's, so the texts are to become what they name."""
+    enter = "simprof's enter"
+    run = "simprof's run"
+    leave = "simprof's leave"
+    number = enter()
+    try:
+        return run(*args, **kwargs)
+    finally:
+        leave(number)
+
+
+def count_in_place(function):
+    """Has a function count its calls, which remains the object that it is. While a step lasts it has its own code again:
+    calls within it take no more of the levels that recursion has than they always do."""
+    own = function.__code__
+    like_it = type(function)(own, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    like_it.__kwdefaults__ = function.__kwdefaults__
+    like_it.__qualname__ = function.__qualname__
+
+    def begin():
+        frame = sys._getframe(1)
+        if steps and is_within(frame.f_back, frame.f_code):
+            return None
+        # What another thread calls meanwhile would be lost.
+        if not _thread._count() and "greenlet" not in sys.modules:
+            function.__code__ = own
+        number = fresh()
+        steps.add(number)
+        mark_begin(number)
+        return number
+
+    def end(number):
+        if number is not None:
+            leave(number)
+            if function.__code__ is own:
+                function.__code__ = counting
+
+    known = {"simprof's enter": begin, "simprof's run": like_it, "simprof's leave": end}
+    changes = {
+        "co_consts": tuple(known.get(constant, constant) for constant in instead.__code__.co_consts),
+        "co_freevars": own.co_freevars,
+        "co_name": own.co_name,
+    }
+    if hasattr(own, "co_qualname"):
+        changes["co_qualname"] = own.co_qualname
+    counting = instead.__code__.replace(**changes)
+    function.__code__ = counting
+    # Who asks for its signature is led on.
+    function.__dict__.setdefault("__wrapped__", like_it)
+    return function
+
+
+def counted(function, may_change):
     """A function that does what `function` does, and counts its calls."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     if flags & 0x200:
@@ -140,29 +207,32 @@ def counted(function):
     if flags & 0x80:
 
         async def step(*args, **kwargs):
-            enter()
+            number = enter()
             try:
                 return await function(*args, **kwargs)
             finally:
-                leave()
+                leave(number)
 
     elif flags & 0x20:
 
         def step(*args, **kwargs):
-            enter()
+            number = enter()
             try:
                 return (yield from function(*args, **kwargs))
             finally:
-                leave()
+                leave(number)
+
+    elif may_change and type(function) is type(counted):
+        return count_in_place(function)
 
     else:
 
         def step(*args, **kwargs):
-            enter()
+            number = enter()
             try:
                 return function(*args, **kwargs)
             finally:
-                leave()
+                leave(number)
 
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         if hasattr(function, name):
@@ -182,9 +252,11 @@ def replace(names):
         owner, found = found, static_attribute(found, name)
         if found is None:
             return True
-    step = replacement(found, owner)
+    step = replacement(found, owner, is_own(found, owner, names))
     if step is None:
-        note("trouble", f"{NAME} is {type(found).__name__}, whose calls cannot be seen")
+        note("trouble", f"{NAME} is {kind_of(found)}")
+    elif step is found:
+        pass
     elif owner is None:
         names[FIRST] = step
     else:
@@ -200,16 +272,29 @@ def static_attribute(owner, name):
     return next((vars(found)[name] for found in owner.__mro__ if name in vars(found)), None)
 
 
-def replacement(found, owner):
+def kind_of(found):
+    """What is no function, with the mend."""
+    if isinstance(found, type):
+        return "a class; name a method of it"
+    return f"of the type `{type(found).__name__}`, whose calls cannot be seen; name a function that it calls"
+
+
+def is_own(found, owner, names):
+    """Whether a function was defined where it was named, so that each call of it is one of what was named."""
+    found = getattr(found, "__func__", found)
+    return getattr(found, "__globals__", None) is names and (owner is None or LAST in vars(owner))
+
+
+def replacement(found, owner, may_change):
     """What to put in the place of a function or method."""
     if isinstance(found, (staticmethod, classmethod)):
-        step = counted(found.__func__)
+        step = counted(found.__func__, may_change)
         return None if step is None else type(found)(step)
     if isinstance(found, (type, property)) or not callable(found):
         return None
     if owner is not None and not hasattr(type(found), "__get__"):
         return None
-    return counted(found)
+    return counted(found, may_change)
 
 
 class Finder:
@@ -302,8 +387,14 @@ def note_found():
 
 def tell():
     """Writes why there are no steps, and what the named module has instead."""
-    if fresh() > 0:
-        return
+    if fresh() == 0:
+        try:
+            write(f"steps-{posix.getpid()}", why_none().encode(errors="replace"))
+        except OSError:
+            pass  # The folder is out of reach, after a change of user or of the root.
+
+
+def why_none():
     modules = [module for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
     modules = [module for module in modules if is_named_module(vars(module))]
     for module in modules:
@@ -315,25 +406,39 @@ def tell():
                         note("has", f"{name}.{method}")
             elif callable(value) and not isinstance(value, type):
                 note("has", name)
-        if replaceable(vars(module)):
+        found = named_by(vars(module))
+        if isinstance(found, type):
+            note("trouble", f"{NAME} is {kind_of(found)}")
+        elif callable(found):
             note_found()
     if not modules:
-        for module in list(sys.modules):
-            note("loaded", module)
-    text = "".join(f"{what} {text}\n" for what, text in notes[:2000])
-    write(f"steps-{posix.getpid()}", text.encode(errors="replace"))
+        for name, module in list(sys.modules.items()):
+            if name == "__main__" or not is_standard(module):
+                note("loaded", name)
+    return "".join(f"{what} {text}\n" for what, text in notes[:2000])
 
 
-def replaceable(names):
-    """Whether global names lead to something callable by the name."""
+def is_standard(module):
+    """Whether a module is of the standard library, which nobody means: it has no file, or one beside that of `os`."""
+    file = getattr(module, "__file__", None)
+    library = (getattr(sys.modules.get("os"), "__file__", None) or "").rpartition("/")[0]
+    if not isinstance(file, str):
+        return True
+    return bool(library) and file.startswith(f"{library}/") and "-packages/" not in file
+
+
+def named_by(names):
+    """What the name leads to among global names; None where nothing is there."""
     found = names.get(FIRST)
     for name in NAME.split(".")[1:]:
         found = getattr(found, name, None)
-    return callable(found)
+    return found
 
 
 atexit.register(tell)
 if sys.version_info >= (3, 12):
     monitor()
 else:
+    # A child that is forked within a step is not in it.
+    posix.register_at_fork(after_in_child=steps.clear)
     wait_for_definition()

@@ -61,20 +61,20 @@ impl Notes {
             return "it is there but no Python code of it was called".into();
         }
         if let Some(module) = self.modules.first() {
-            let near = suggest(&function.name, &self.names);
+            let near = suggest(&function.name, &self.names, "it has");
             return format!("module `{module}` has no `{}`{near}", function.name);
         }
         if self.loaded.is_empty() {
             return "no process that ran Python came to its own end, where it would have told why"
                 .into();
         }
-        let near = suggest(&function.module, &self.loaded);
+        let near = suggest(&function.module, &self.loaded, "imported were");
         format!("no module `{}` was imported{near}", function.module)
     }
 }
 
 /// The nearest name, or a few of those that there are.
-fn suggest(name: &str, known: &[String]) -> String {
+fn suggest(name: &str, known: &[String], there_are: &str) -> String {
     let known: Vec<&str> =
         known.iter().map(String::as_str).filter(|name| !is_private(name)).collect();
     if let Some(near) = nearest(name, &known) {
@@ -82,8 +82,10 @@ fn suggest(name: &str, known: &[String]) -> String {
     }
     match known.len() {
         0 => String::new(),
-        1..=LISTED => format!("; it has {}", known.join(", ")),
-        more => format!("; it has {} and {} more", known[..LISTED].join(", "), more - LISTED),
+        1..=LISTED => format!("; {there_are} {}", known.join(", ")),
+        more => {
+            format!("; {there_are} {} and {} more", known[..LISTED].join(", "), more - LISTED)
+        }
     }
 }
 
@@ -124,6 +126,11 @@ mod tests {
                 &[ran, ("steps-7", "loaded sys\nloaded sim.model\n")],
                 "sim.modle:step",
                 "no module `sim.modle` was imported; did you mean `sim.model`?",
+            ),
+            (
+                &[ran, ("steps-7", "loaded __main__\nloaded sim.model\n")],
+                "nomod:step",
+                "no module `nomod` was imported; imported were __main__, sim.model",
             ),
         ] {
             let said = said(files, function);
