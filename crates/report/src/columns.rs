@@ -1,5 +1,6 @@
 //! Tables for terminals: columns by width, names on one line each.
 
+use crate::format::shorten;
 use crate::markdown::Align;
 
 /// Lines of the rows below their headings, each behind two spaces, without spaces at the end.
@@ -25,11 +26,11 @@ pub(crate) fn columns(headings: &[(&str, Align)], rows: &[Vec<String>]) -> Strin
     text
 }
 
-/// Text that cannot leave its line or turn its direction: what would is replaced.
+/// Text that cannot leave its line, turn its direction or fill the screen: what would is replaced.
 pub(crate) fn one_line(text: &str) -> String {
     let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    text.chars().map(|c| if breaks(c) || turns(c) { '\u{fffd}' } else { c }).collect()
+    shorten(text).chars().map(|c| if breaks(c) || turns(c) { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

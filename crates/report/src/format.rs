@@ -1,5 +1,7 @@
 //! Figures in units that people read: three digits, and the unit that fits.
 
+use std::borrow::Cow;
+
 /// Nanoseconds: `0 ns`, `3.42 ms`, `61.2 s`, `2 min 5 s`, `3 h 20 min`.
 pub fn duration_ns(ns: f64) -> String {
     if !ns.is_finite() {
@@ -148,9 +150,48 @@ fn clock(seconds: u64) -> String {
     }
 }
 
+/// Characters of a name that are shown; names of more are cut in their middle. Whoever needs them whole finds them in the summaries.
+const LONGEST_NAME: usize = 256;
+
+/// Text whose words, such as names of functions, are no longer than a person can read.
+pub fn shorten(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_NAME {
+        return Cow::Borrowed(text);
+    }
+    let words: Vec<Cow<'_, str>> = text.split(' ').map(shorten_word).collect();
+    Cow::Owned(words.join(" "))
+}
+
+fn shorten_word(word: &str) -> Cow<'_, str> {
+    let count = word.chars().count();
+    if count <= LONGEST_NAME {
+        return Cow::Borrowed(word);
+    }
+    let (head, tail) = (LONGEST_NAME * 2 / 3, LONGEST_NAME / 3);
+    let middle = count - head - tail;
+    let head: String = word.chars().take(head).collect();
+    let tail: String = word.chars().skip(count - tail).collect();
+    Cow::Owned(format!("{head}…({middle} more)…{tail}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_words_that_nobody_reads_are_cut() {
+        let sentence = "a sentence of common words, ".repeat(100);
+        assert_eq!(shorten(&sentence), sentence);
+        assert_eq!(shorten(&"n".repeat(LONGEST_NAME)), "n".repeat(LONGEST_NAME));
+        let name = format!("{}é{}", "a".repeat(4000), "z".repeat(4000));
+        let shown = shorten(&name).into_owned();
+        assert!(shown.chars().count() < LONGEST_NAME + 20, "{shown}");
+        assert!(
+            shown.starts_with("aaa") && shown.ends_with("zzz") && shown.contains("…(7746 more)…"),
+            "{shown}"
+        );
+        assert_eq!(shorten(&format!("calls {name} often")), format!("calls {shown} often"));
+    }
 
     #[test]
     fn durations() {

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use crate::format::shorten;
+
 /// On which side the cells of a column stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
@@ -105,9 +107,10 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Text that Markdown shows as it is: what would be markup is escaped, and control characters,
+/// Text that Markdown shows as it is, with names that are too long to read cut in their middle: what would be markup is escaped, and control characters,
 /// line ends among them, are spaces.
 pub fn escape(text: &str) -> String {
+    let text = &shorten(text);
     let mut escaped = String::with_capacity(text.len());
     let mut before = ' ';
     let mut rest = text.chars().map(printable).peekable();
@@ -132,7 +135,7 @@ pub fn escape(text: &str) -> String {
 /// Text as code, also within a table: in as many backticks as it takes. A pipe is escaped, which
 /// tables ask for even within code.
 pub fn code(text: &str) -> String {
-    let text: String = text.chars().map(printable).collect::<String>().replace('|', "\\|");
+    let text: String = shorten(text).chars().map(printable).collect::<String>().replace('|', "\\|");
     if text.is_empty() {
         return String::new();
     }

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
+use simprof_report::format::shorten;
+
 /// Writes a line to standard error, as well as that can be done.
 pub fn say(line: &str) {
     // There is nobody left to tell that this failed.
-    let _ = writeln!(io::stderr().lock(), "{}", plain(line));
+    let _ = writeln!(io::stderr().lock(), "{}", plain(&shorten(line)));
 }
 
 /// Text as a terminal may show it: names and words of a target can hold control characters, which would
