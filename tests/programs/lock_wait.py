@@ -1,4 +1,4 @@
-"""One thread holds a lock while it sleeps; the other waits for the lock, and computes a little."""
+"""One thread holds a lock while it sleeps; the other waits for the lock, and adds to a file for how long, s."""
 
 import sys
 import threading
@@ -17,21 +17,26 @@ def hold(rounds, taken):
 
 
 def wait_for_it(rounds, taken):
+    waited = 0
     for _ in range(rounds):
         taken.wait()
+        begin = time.perf_counter()
         lock.acquire()  # WAITS
+        waited += time.perf_counter() - begin
         taken.clear()
         lock.release()
         sum(range(20_000))
+    return waited
 
 
-def main(rounds):
+def main(rounds, file):
     taken = threading.Event()
     holder = threading.Thread(target=hold, args=(rounds, taken))
     holder.start()
-    wait_for_it(rounds, taken)
+    print(wait_for_it(rounds, taken), file=file)
     holder.join()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    with open(sys.argv[2], "a") as file:
+        main(int(sys.argv[1]), file)

@@ -563,6 +563,21 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_an_interpreter_come_where_there_is_nothing_else() {
+        let lib = "/opt/lib/libpython3.11.so.1.0";
+        let standard = "p:json.load%/opt/lib/python3.11/json/__init__.py@7";
+        let profile = Sketch::new()
+            .sample(&format!("eval@1~{lib} > p:sim.f%sim.py@2 > eval@1~{lib}"), 5)
+            .sample(&format!("eval@1~{lib} > {standard} > eval@1~{lib}"), 3)
+            .sample(&format!("eval@1~{lib}"), 2)
+            .finish();
+        let lines = hot_lines(&profile, Whose::Own, 9);
+        let found: Vec<_> =
+            lines.iter().map(|line| (&*line.function, line.weight, line.interpreter)).collect();
+        assert_eq!(found, [("sim.f", 5, false), ("json.load", 3, false), ("eval", 2, true)]);
+    }
+
+    #[test]
     fn hot_lines_by_executing_or_own_frame() {
         let core = "core::add%/rustc/1/library/core/src/a.rs@7";
         let inlined = format!("main@1 > f@11 > +{core}");

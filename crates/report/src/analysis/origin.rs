@@ -71,7 +71,7 @@ const RUNTIME_MODULES: [&str; 12] = [
 ];
 
 /// Programs that only start the one that is looked at.
-const LAUNCHERS: [&str; 7] = ["bash", "busybox", "dash", "env", "ksh", "sh", "zsh"];
+pub(super) const LAUNCHERS: [&str; 7] = ["bash", "busybox", "dash", "env", "ksh", "sh", "zsh"];
 
 /// Functions of the C library that may be linked into the program itself.
 const RUNTIME_FUNCTIONS: [&str; 9] =

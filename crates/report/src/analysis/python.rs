@@ -6,7 +6,7 @@ use serde::Serialize;
 use simprof_model::{FunctionId, FunctionKind, Profile, StackId, WaitCause};
 
 use super::names;
-use super::origin::{Origin, origins};
+use super::origin::{LAUNCHERS, Origin, origins};
 use super::weights::{Groups, by_stack, share};
 
 /// Beginnings of the file names of modules that only ever work for their callers.
@@ -21,6 +21,9 @@ const HELPERS: [&str; 9] = [
     "libstdc++",
     "libsimprof",
 ];
+
+/// Beginnings of the file names of dynamic loaders.
+const LOADERS: [&str; 2] = ["ld-linux", "ld-musl"];
 
 /// Beginnings of names of functions that only the interpreter's own module has.
 const OF_INTERPRETER: [&str; 4] = ["_PyEval_", "PyEval_", "Py_RunMain", "Py_BytesMain"];
@@ -96,15 +99,21 @@ pub fn runs_python(profile: &Profile) -> bool {
         || profile.functions.iter().any(|function| function.kind == FunctionKind::Python)
 }
 
-/// Which functions are parts of a Python interpreter itself, by position in the profile's table: those of its module, and what the
-/// C library does to start it. All false where nothing runs Python.
+/// Which functions are parts of a Python interpreter itself, by position in the profile's table: those of its module, and
+/// what starts it and loads what it needs. All false where nothing runs Python.
 pub fn of_interpreter(profile: &Profile) -> Vec<bool> {
     let is_python = runs_python(profile);
     let interpreters = interpreter_modules(profile);
     let is_part = |function: &simprof_model::Function| {
         let is_inside = || function.module.is_some_and(|id| interpreters[id.index()]);
-        let is_start = || profile.string(function.name).starts_with("__libc_start_");
-        is_python && function.kind == FunctionKind::Native && (is_inside() || is_start())
+        let path = function.module.map(|id| profile.string(profile.modules[id.index()].path));
+        let starts = || {
+            let name = path.map(names::file_name).unwrap_or_default();
+            profile.string(function.name).starts_with("__libc_start_")
+                || LAUNCHERS.contains(&name)
+                || LOADERS.iter().any(|prefix| name.starts_with(prefix))
+        };
+        is_python && function.kind == FunctionKind::Native && (is_inside() || starts())
     };
     profile.functions.iter().map(is_part).collect()
 }
@@ -307,7 +316,7 @@ mod tests {
     #[test]
     fn parts_of_the_interpreter_are_told_from_what_it_runs() {
         let numpy = "dot~/opt/lib/python3.11/site-packages/numpy/_core.so";
-        let start = format!("__libc_start_main~{LIBC} > Py_RunMain~{LIB}");
+        let start = format!("execute~/bin/bash > __libc_start_main~{LIBC} > Py_RunMain~{LIB}");
         let parts = |stack: &str| {
             let profile = Sketch::new().sample(stack, 1).finish();
             let names = profile.functions.iter().map(|f| profile.string(f.name).to_owned());
@@ -316,9 +325,10 @@ mod tests {
         let named = |name: &str, is_part| (name.to_owned(), is_part);
         let mut found = parts(&format!("{start} > p:sim.step > list_sort~{LIB} > {numpy}"));
         found.sort();
-        let [start, run] = ["__libc_start_main", "Py_RunMain"].map(|name| named(name, true));
+        let parts_of_it = ["__libc_start_main", "execute", "Py_RunMain"];
+        let [start, shell, run] = parts_of_it.map(|name| named(name, true));
         let [dot, step] = ["dot", "sim.step"].map(|name| named(name, false));
-        assert_eq!(found, [run, start, dot, named("list_sort", true), step]);
+        assert_eq!(found, [run, start, dot, shell, named("list_sort", true), step]);
         assert_eq!(
             parts(&format!("__libc_start_main~{LIBC}")),
             [named("__libc_start_main", false)]

@@ -280,6 +280,21 @@ mod tests {
     }
 
     #[test]
+    fn the_language_and_trifles_are_not_judged() {
+        let traced = Calls::new()
+            .function("/opt/lib/python3.11/json/decoder.py:decode", 9, 5.0, 5.0, &[])
+            .function("sim.py:heavy", 10, 4.95, 4.95, &[])
+            .function("sim.py:trifle", 10, 0.05, 0.05, &[])
+            .finish();
+        let joined = join(&traced, &sampled(&[("sim.py:2:heavy", 10_000)]));
+        let rows: Vec<_> = joined.iter().map(|row| (&*row.function, row.distorted)).collect();
+        assert_eq!(
+            rows,
+            [("sim.heavy", true), ("json.decoder.decode", false), ("sim.trifle", false)],
+        );
+    }
+
+    #[test]
     fn chance_is_no_distortion() {
         let few = sampled(&[("sim.py:3:heavy", 3), ("sim.py:2:tiny", 1)]);
         assert!(join(&traced(), &few).iter().all(|row| !row.distorted));

@@ -21,8 +21,9 @@ pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, S
         let _ = write!(text, "## Hottest lines\n\n{}\n", line_table(&summary.lines, true));
         text.push_str(
             "Over the whole program a line answers for itself and for the libraries that it calls, so that shares sum \
-             to 100 %; in the tables of single functions `with callees` counts all that it calls, and `here` the line \
-             alone: with what is inlined into it or, for Python, with the native functions that it runs.\n\n",
+             to 100 %, those of an interpreter itself among them, which are not shown; in the tables of single functions \
+             `with callees` counts all that it calls, and `here` the line alone: with what is inlined into it or, for \
+             Python, with the native functions that it runs.\n\n",
         );
     }
     if !summary.waits.is_empty() {

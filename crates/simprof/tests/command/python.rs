@@ -35,11 +35,16 @@ fn share(row: &Value, which: &str) -> f64 {
 
 /// Asserts that `part` of `whole`, both shares of `samples`, are three quarters.
 fn assert_three_quarters(part: f64, whole: f64, samples: f64) {
+    assert_share(0.75, part, whole, samples);
+}
+
+fn assert_share(expected: f64, part: f64, whole: f64, samples: f64) {
     let count = |share: f64| (share * samples).round() as u64;
     // Wide enough not to fail by chance in a lifetime of runs.
     let interval = simprof_stats::binomial_interval(count(part), count(whole), 0.999);
     let interval = interval.expect("counts");
-    assert!(interval.lo <= 0.75 && 0.75 <= interval.hi, "{part} of {whole}: {interval:?}");
+    let is_in = interval.lo <= expected && expected <= interval.hi;
+    assert!(is_in, "{expected} is not {part} of {whole}: {interval:?}");
     assert!(interval.hi - interval.lo < 0.1, "there are enough samples to tell: {interval:?}");
 }
 
@@ -103,4 +108,96 @@ fn numpy_is_shown_beneath_the_lines_that_call_it() {
     let [most, least] =
         [of("THREE QUARTERS"), of("A QUARTER")].map(|line| share(line, "cpu_share"));
     assert_three_quarters(most, most + least, 2000.0);
+}
+
+/// What a program has told of itself in each of the runs that a summary joins: rows of numbers, summed.
+fn truth(place: &Place, summary: &Value) -> Vec<f64> {
+    let runs = summary["profile"]["runs"].as_u64().expect("runs");
+    let runs = usize::try_from(runs).expect("they are few");
+    let text = std::fs::read_to_string(place.path("truth")).expect("the program told");
+    // The run whose calls are counted is the last.
+    let rows = text.lines().take(runs).map(|line| {
+        line.split(' ').map(|number| number.parse::<f64>().expect("a number")).collect::<Vec<_>>()
+    });
+    let sums = rows.reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
+    sums.expect("the program ran").into_iter().map(|sum| sum / runs as f64).collect()
+}
+
+#[test]
+fn waiting_for_a_lock_is_on_its_line_and_as_long_as_it_was() {
+    let place = Place::new();
+    let program = python_program("lock_wait.py");
+    let truth_file = place.path("truth");
+    let command = [python_path(), &program, "20", truth_file.to_str().expect("text")];
+    if !sampled(&simprof(&place, &["--phase", "1"], &command)) {
+        return;
+    }
+    let summary = place.json("phase1/phase1_summary.json");
+    let [waited] = truth(&place, &summary)[..] else { panic!("one number") };
+    let line = marked_line("lock_wait.py", "# WAITS");
+    let waits = summary["waits"].as_array().expect("waits");
+    let of_line = |wait: &&Value| wait["file"] == program && wait["line"] == line;
+    let found: Vec<&Value> = waits.iter().filter(of_line).collect();
+    let lock = found.iter().find(|wait| wait["cause"] == "synchronisation");
+    let lock = lock.unwrap_or_else(|| panic!("the lock is waited for: {waits:#?}"));
+    assert_eq!(lock["function"], "lock_wait.wait_for_it");
+    // What the program has seen holds getting the interpreter's lock back, and what lies between two of its own lines.
+    let measured: f64 = found.iter().map(|wait| share(wait, "wait_s")).sum();
+    let part = measured / waited;
+    assert!((0.8..1.02).contains(&part), "{measured} of {waited}: {found:#?}");
+    let thread_s = share(&summary["thread_time"], "thread_s");
+    let told = share(lock, "share") * thread_s / share(lock, "wait_s");
+    assert!((told - 1.0).abs() < 1e-6, "the share is of the time of threads: {lock:#}");
+}
+
+#[test]
+fn time_in_sqlite_is_on_the_line_of_the_query() {
+    let place = Place::new();
+    let program = python_program("sqlite_work.py");
+    let truth_file = place.path("truth");
+    let command = [python_path(), &program, "40", truth_file.to_str().expect("text")];
+    let phases = ["--phase", "1", "--phase", "3", "--function", "sqlite_work.count"];
+    if !sampled(&simprof(&place, &phases, &command)) {
+        return;
+    }
+    let summary = place.json("phase1/phase1_summary.json");
+    let [in_query, in_python] = truth(&place, &summary)[..] else { panic!("two numbers") };
+    let [query, spin] = ["sqlite_work.count", "sqlite_work.spin"]
+        .map(|name| share(function(&summary, name), "total_share"));
+    let samples = share(&summary["profile"], "samples");
+    assert_share(in_query / (in_query + in_python), query, query + spin, samples);
+    let lines = place.json("phase3/phase3_summary.json")["lines"].clone();
+    let first = &lines[0];
+    assert_eq!(first["function"], "sqlite_work.count");
+    assert_eq!(first["line"], marked_line("sqlite_work.py", "# QUERY"), "{lines:#}");
+    let native = first["natives"][0].as_str().unwrap_or_else(|| panic!("a function: {first:#}"));
+    assert!(native.starts_with("sqlite3"), "SQLite's own function runs beneath it: {first:#}");
+}
+
+#[test]
+fn the_interpreters_own_functions_are_in_the_summary_alone() {
+    let place = Place::new();
+    let program = python_program("three_to_one.py");
+    let phases = ["--phase", "1", "--phase", "3"];
+    if !sampled(&simprof(&place, &phases, &[python_path(), &program, "3000"])) {
+        return;
+    }
+    let summary = place.json("phase1/phase1_summary.json");
+    let functions = summary["functions"].as_array().expect("functions");
+    let own: Vec<&Value> = functions.iter().filter(|row| row["interpreter"] == true).collect();
+    assert!(!own.is_empty(), "{functions:#?}");
+    let report = place.text("phase1/PHASE1_REPORT.md");
+    let (_, table) = report.split_once("## Functions by total time").expect("a table");
+    let (table, _) = table.split_once("\n## ").expect("what follows it");
+    assert!(table.contains("`three_to_one.three`"), "{table}");
+    for row in own {
+        let name = row["name"].as_str().expect("a name");
+        let is_alone = functions.iter().filter(|other| other["name"] == name).count() == 1;
+        assert!(!is_alone || !table.contains(&format!("`{name}`")), "{name}: {table}");
+    }
+    let lines = place.json("phase3/phase3_summary.json")["lines"].clone();
+    for line in lines.as_array().expect("lines") {
+        let file = line["file"].as_str().expect("a file");
+        assert!(!file.contains("Python/ceval.c"), "{line:#}");
+    }
 }

@@ -108,3 +108,94 @@ fn both_shares_and_what_is_lost_are_reported() {
         measurements.iter().find(|found| found["name"] == "calls").expect("a measurement");
     assert_eq!(of_calls["status"], "ok");
 }
+
+/// Runs a text in every Python and gives its name, the summary of phase 1 and the report.
+fn for_every_python(text: &str, check: impl Fn(&str, &Done, &Place, &Value)) {
+    for python in followed() {
+        let python = python.to_str().expect("the path is text");
+        let place = Place::new();
+        let program = place.write("program.py", text);
+        let program = program.to_str().expect("the path is text");
+        let done = place.simprof(&["run", "--quick", "--phase", "1", "--", python, program]);
+        if !sampled(&done) || place.text("phase1/PHASE1_REPORT.md").contains("has no time for") {
+            continue;
+        }
+        check(python, &done, &place, &place.json("phase1/phase1_summary.json"));
+    }
+}
+
+/// Long enough to be sampled.
+const BUSY: &str = "\
+def leaf(): pass
+def busy():
+    for _ in range(300000): leaf()
+";
+
+#[test]
+fn a_program_that_profiles_itself_has_its_own_way() {
+    let text = format!(
+        "{BUSY}
+import cProfile, pstats
+profile = cProfile.Profile()
+profile.enable()
+busy()
+profile.disable()
+[leaves] = [row[1] for name, row in pstats.Stats(profile).stats.items() if name[2] == 'leaf']
+assert leaves == 300000, leaves
+"
+    );
+    for_every_python(&text, |python, done, place, summary| {
+        done.assert_status(0);
+        assert_eq!(summary["calls"], Value::Null, "{python}");
+        let report = place.text("phase1/PHASE1_REPORT.md");
+        assert!(report.contains("the program profiles itself"), "{python}: {report}");
+        assert_eq!(place.text("phase1/calls.err"), "", "{python}");
+    });
+}
+
+#[test]
+fn calls_are_told_by_whoever_has_left_its_user_its_root_or_its_descriptors() {
+    let is_root = crate::support::is_root();
+    let kinds = [
+        ("os.closerange(3, 4096)", true),
+        ("os.setgid(65534); os.setuid(65534)", is_root),
+        ("os.chroot(tempfile.mkdtemp()); os.chdir('/')", is_root),
+    ];
+    for (change, _) in kinds.into_iter().filter(|(_, possible)| *possible) {
+        let text = format!(
+            "{BUSY}
+import os, tempfile
+{change}
+if os.fork() == 0:
+    leaf()
+    os._exit(0)
+os.wait()
+busy()
+"
+        );
+        for_every_python(&text, |python, _, place, summary| {
+            let calls = &summary["calls"];
+            assert_eq!(calls["processes"], 2, "{python} {change}: {calls:#}");
+            assert_eq!(calls["lost"], 0, "{python} {change}");
+            assert_eq!(counted(place, ".leaf", "calls"), 300_001, "{python} {change}");
+            assert_eq!(place.text("phase1/calls.err"), "", "{python} {change}");
+        });
+    }
+}
+
+#[test]
+fn a_process_that_replaces_its_program_is_missed() {
+    let text = format!(
+        "{BUSY}
+import os, sys
+busy()
+if len(sys.argv) == 1:
+    os.execv(sys.executable, [sys.executable, __file__, 'again'])
+"
+    );
+    for_every_python(&text, |python, _, place, summary| {
+        let calls = &summary["calls"];
+        assert_eq!([&calls["processes"], &calls["lost"]], [1, 1], "{python}: {calls:#}");
+        assert_eq!(counted(place, ".leaf", "calls"), 300_000, "{python}");
+    });
+}

@@ -109,11 +109,69 @@ fn a_function_that_is_not_there_is_named_with_the_nearest() {
             ),
             ("__main__:own_tack", "`__main__` has no `own_tack`; did you mean `own_tick`?"),
             ("ticks_model:Model.uncalled", "it is there but no Python code of it was called"),
+            ("ticks_model:Model", "Model is a class; name a method of it"),
+            ("nomod:step", "no module `nomod` was imported; imported were __main__"),
         ] {
             let place = Place::new();
             let (done, timeline) = run(&place, &spec(&[python, program, "plain", "3"], Some(step)));
             assert_eq!(timeline["steps"], 0, "{python} {step}: {done:#?}");
             done.assert_says(&["target.step", step, words]);
+        }
+    }
+}
+
+#[test]
+fn steps_that_overlap_are_steps_of_their_own() {
+    let text = "\
+import asyncio
+class Agent:
+    async def step(self):
+        await asyncio.sleep(0.001)
+    def turns(self):
+        yield 1
+        yield 2
+async def run():
+    agent = Agent()
+    for _ in range(4): await agent.step()
+async def main():
+    await asyncio.gather(*[run() for _ in range(5)])
+asyncio.run(main())
+for _ in range(10):
+    one, other = Agent().turns(), Agent().turns()
+    assert [next(one), next(other), list(one), list(other)] == [1, 1, [2], [2]]
+";
+    for python in followed() {
+        let python = python.to_str().expect("the path is text");
+        for step in ["__main__:Agent.step", "__main__:Agent.turns"] {
+            let place = Place::new();
+            let program = place.write("overlap.py", text);
+            let command = [python, program.to_str().expect("the path is text")];
+            let (done, timeline) = run(&place, &spec(&command, Some(step)));
+            assert_eq!(timeline["steps"], 20, "{python} {step}: {done:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_recursive_step_has_the_levels_that_it_always_has() {
+    let text = "\
+import inspect
+class Model:
+    def dig(self, depth):
+        return depth and 1 + self.dig(depth - 1)
+    def sign(self, a, b=2, *, c=3): return __class__
+assert [Model().dig(900) for _ in range(25)] == [900] * 25
+assert [Model().sign(1, c=4) for _ in range(25)] == [Model] * 25
+assert str(inspect.signature(Model.sign)) == '(self, a, b=2, *, c=3)'
+";
+    for python in followed() {
+        let python = python.to_str().expect("the path is text");
+        for step in ["__main__:Model.dig", "__main__:Model.sign"] {
+            let place = Place::new();
+            let program = place.write("deep.py", text);
+            let command = [python, program.to_str().expect("the path is text")];
+            let (done, timeline) = run(&place, &spec(&command, Some(step)));
+            assert_eq!(timeline["steps"], STEPS, "{python} {step}: {done:#?}");
         }
     }
 }
