@@ -144,4 +144,20 @@ mod tests {
         let mixed = [&begun[..], &record("mixed", &marshalled())].concat();
         assert!(read(&[one, mixed]).untimed);
     }
+
+    #[test]
+    fn what_other_processes_do_to_the_folder_costs_no_counts() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let told = Told::create(&place.path().join("log")).expect("a folder");
+        // As where another process has made, or is making, the same file.
+        std::fs::create_dir(told.0.join("ran")).expect("it is made");
+        let run = "import sys; exec(compile(sys.argv[1], '<simprof>', 'exec'), {})";
+        let status = std::process::Command::new("python3")
+            .args(["-c", run, &told.calls_script()])
+            .status()
+            .expect("python3 runs");
+        let found = counted(&told);
+        assert!(status.success());
+        assert_eq!((found.processes, found.lost), (1, 0));
+    }
 }
