@@ -567,9 +567,9 @@ mod tests {
         let lib = "/opt/lib/libpython3.11.so.1.0";
         let standard = "p:json.load%/opt/lib/python3.11/json/__init__.py@7";
         let profile = Sketch::new()
-            .sample(&format!("eval@1~{lib} > p:sim.f%sim.py@2 > eval@1~{lib}"), 5)
-            .sample(&format!("eval@1~{lib} > {standard} > eval@1~{lib}"), 3)
-            .sample(&format!("eval@1~{lib}"), 2)
+            .sample(&format!("eval~{lib}@1 > p:sim.f%sim.py@2 > eval~{lib}@1"), 5)
+            .sample(&format!("eval~{lib}@1 > {standard} > eval~{lib}@1"), 3)
+            .sample(&format!("eval~{lib}@1"), 2)
             .finish();
         let lines = hot_lines(&profile, Whose::Own, 9);
         let found: Vec<_> =
