@@ -10,7 +10,7 @@ use super::format::Origin;
 use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
 use super::record::{ended, recorder};
 use super::unwind::Registers;
-use super::{python, real};
+use super::{python, real, thread};
 
 /// What a hook found on its stack and in its registers: where it was called.
 #[repr(C)]
@@ -188,7 +188,7 @@ pub fn allocate(
     caller: &Caller,
     make: impl FnOnce() -> usize,
 ) -> usize {
-    if python::is_probe() {
+    if python::is_probe() || thread::is_own() {
         return make();
     }
     let recorder = recorder().filter(|recorder| recorder.draws(size as u64));
@@ -301,7 +301,7 @@ pub fn reallocate(
     make: impl FnOnce() -> usize,
 ) -> usize {
     let Some(recorder) = recorder() else { return make() };
-    let draws = recorder.draws(size as u64);
+    let draws = !thread::is_own() && recorder.draws(size as u64);
     // It is taken out first: as soon as it is freed, another thread may have the address.
     let known = address != 0 && may_be_recorded(address);
     let before = if known { LIVE.remove(address) } else { None };
