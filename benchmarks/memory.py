@@ -157,7 +157,9 @@ def arms(session, python, target):
     else:
         print("  skipped: heaptrack: it is not installed")
     if target.command[0] == python:
-        exact += [Memray("memray"), Memray("memray, native", "--native")]
+        # Neither it nor heaptrack sees the interpreter's small objects unless told to; simprof always does.
+        exact += [Memray("memray"), Memray("memray, native", "--native"),
+                  Memray("memray, native, objects", "--native", "--trace-python-allocators")]
     return sampled, exact
 
 

@@ -8,9 +8,9 @@ use core::arch::naked_asm;
 
 use super::format::Origin;
 use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
-use super::record::{ended, recorder};
+use super::record::{ended, ended_at, recorder};
 use super::unwind::Registers;
-use super::{python, real, thread};
+use super::{python, real, system, thread};
 
 /// What a hook found on its stack and in its registers: where it was called.
 #[repr(C)]
@@ -74,8 +74,8 @@ macro_rules! filter {
             "mov rax, ",
             $address,
             "\nmov r10, rax\n",
-            "shr rax, 4\n",
-            "shr r10, 20\n",
+            "shr rax, 7\n",
+            "shr r10, 23\n",
             "xor eax, r10d\n",
             "movzx eax, ax\n",
             "lea r10, [rip + {filter}]\n",
@@ -265,9 +265,14 @@ pub fn forget(address: usize) {
     if address != 0
         && may_be_recorded(address)
         && let Some(recorder) = recorder()
-        && let Some(allocation) = LIVE.remove(address)
     {
-        recorder.freed(ended(address, allocation));
+        LIVE.prefetch(address);
+        recorder.prefetch();
+        // Reading the clock takes about as long as the memory.
+        let time_ns = system::now_ns();
+        if let Some(allocation) = LIVE.remove(address) {
+            recorder.freed(ended_at(time_ns, address, allocation));
+        }
     }
 }
 
