@@ -10,10 +10,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import build, machine, marks, peers, programs, python, recording, simulation, symbolising, whole_command
+from . import build, machine, marks, memory, peers, programs, python, recording, simulation, symbolising, whole_command
 
 # Every benchmark; those in ON_REQUEST only run where `--only` names them.
-BENCHMARKS = [recording, python, whole_command, simulation, symbolising, marks, build]
+BENCHMARKS = [recording, python, memory, whole_command, simulation, symbolising, marks, build]
 ON_REQUEST = [build]
 
 DESCRIPTION = """Measures how fast simprof is, beside perf and samply where they are installed, in one run.

@@ -15,7 +15,8 @@ GOAL = "simprof at 1 kHz costs no more than perf with 16 KB of stack in the same
 ROUNDS = 9
 QUICK_ROUNDS = 3
 
-PACKAGES = ["mesa==3.3.1", "networkx>=3", "numpy>=2", "py-spy==0.4.3", "scalene==2.4.0", "austin-dist==3.7.0"]
+PACKAGES = ["mesa==3.3.1", "networkx>=3", "numpy>=2", "py-spy==0.4.3", "scalene==2.4.0", "austin-dist==3.7.0",
+            "memray==1.20.0"]
 CPU_MS = 2500.0
 # The recorders that the goals are about take part in every round, the others in the first few, and with --quick in
 # none: some are slow.

@@ -26,6 +26,8 @@ mod marks;
 #[cfg(any(simprof_preloaded, test))]
 mod memory;
 #[cfg(any(simprof_preloaded, test))]
+mod own;
+#[cfg(any(simprof_preloaded, test))]
 mod process;
 #[cfg(any(simprof_preloaded, test))]
 mod python;

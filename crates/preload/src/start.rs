@@ -1,10 +1,9 @@
 //! The library's beginning in a process, in its forked children, and in a program that loads Python only later.
 
-use core::ffi::{CStr, c_int, c_void};
-use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::ffi::{c_int, c_void};
 
 use crate::format::feature;
+use crate::own::Own;
 use crate::sys::{self, Next};
 #[cfg(simprof_preloaded)]
 use crate::waits;
@@ -12,7 +11,7 @@ use crate::{exec, memory, process, python, scratch, signal};
 
 /// Called when the library was loaded, before the program's own constructors and `main`.
 extern "C" fn start() {
-    let _errno = sys::KeptErrno::new();
+    let (_errno, _own) = (sys::KeptErrno::new(), Own::begin());
     memory::map();
     let Some(memory) = memory::memory() else { return };
     #[cfg(simprof_preloaded)]
@@ -56,7 +55,7 @@ fn settle(memory: memory::Memory) {
 
 /// A forked child has its parent's memory and signal handlers, but not its events, nor its other threads.
 unsafe extern "C" fn forked() {
-    let _errno = sys::KeptErrno::new();
+    let (_errno, _own) = (sys::KeptErrno::new(), Own::begin());
     process::forked();
     scratch::forked();
     exec::forked();
@@ -111,36 +110,10 @@ unsafe extern "C" fn key_created(
 
 /// Looks for an interpreter in the module that `address` is in.
 fn look_at(address: usize) {
-    static LOOKING: AtomicBool = AtomicBool::new(false);
-    // What is called here may itself create a key.
-    if LOOKING.swap(true, Ordering::Acquire) {
-        return;
-    }
-    let _errno = sys::KeptErrno::new();
-    if let Some(handle) = module_of(address)
-        && python::find(handle)
-    {
+    let (_errno, _own) = (sys::KeptErrno::new(), Own::begin());
+    if python::find_at(address) {
         begin();
     }
-    LOOKING.store(false, Ordering::Release);
-}
-
-/// A handle for the module that `address` is in; none for the program itself, which was looked at already.
-fn module_of(address: usize) -> Option<*mut c_void> {
-    let mut found = MaybeUninit::<sys::SharedObject>::uninit();
-    let address = core::ptr::without_provenance(address);
-    // SAFETY: `found` is a valid place for the answer, which is written where the function succeeds.
-    let found = unsafe {
-        if sys::dladdr(address, found.as_mut_ptr()) == 0 {
-            return None;
-        }
-        found.assume_init()
-    };
-    // SAFETY: the path is a C string.
-    let path = unsafe { CStr::from_ptr(found.path) };
-    // SAFETY: the module is loaded already, so nothing of it is run; its handle is kept for ever.
-    let handle = unsafe { sys::dlopen(path.as_ptr(), sys::RTLD_LAZY | sys::RTLD_NOLOAD) };
-    (!handle.is_null()).then_some(handle)
 }
 
 /// Stands in for the C library's: hands on the address that it returns to as a third argument.

@@ -54,6 +54,7 @@ impl Next {
         if !address.is_null() {
             return address;
         }
+        let _own = crate::own::Own::begin();
         // SAFETY: the name is a C string.
         let address = unsafe { dlsym(RTLD_NEXT, self.name.as_ptr()) };
         self.address.store(address, Relaxed);

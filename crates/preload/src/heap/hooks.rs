@@ -8,9 +8,9 @@ use core::arch::naked_asm;
 
 use super::format::Origin;
 use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
-use super::record::{ended, recorder};
+use super::record::{ended, ended_at, recorder};
 use super::unwind::Registers;
-use super::{python, real};
+use super::{python, real, system, thread};
 
 /// What a hook found on its stack and in its registers: where it was called.
 #[repr(C)]
@@ -74,8 +74,8 @@ macro_rules! filter {
             "mov rax, ",
             $address,
             "\nmov r10, rax\n",
-            "shr rax, 4\n",
-            "shr r10, 20\n",
+            "shr rax, 7\n",
+            "shr r10, 23\n",
             "xor eax, r10d\n",
             "movzx eax, ax\n",
             "lea r10, [rip + {filter}]\n",
@@ -188,7 +188,7 @@ pub fn allocate(
     caller: &Caller,
     make: impl FnOnce() -> usize,
 ) -> usize {
-    if python::is_probe() {
+    if python::is_probe() || thread::is_own() {
         return make();
     }
     let recorder = recorder().filter(|recorder| recorder.draws(size as u64));
@@ -265,9 +265,14 @@ pub fn forget(address: usize) {
     if address != 0
         && may_be_recorded(address)
         && let Some(recorder) = recorder()
-        && let Some(allocation) = LIVE.remove(address)
     {
-        recorder.freed(ended(address, allocation));
+        LIVE.prefetch(address);
+        recorder.prefetch();
+        // Reading the clock takes about as long as the memory.
+        let time_ns = system::now_ns();
+        if let Some(allocation) = LIVE.remove(address) {
+            recorder.freed(ended_at(time_ns, address, allocation));
+        }
     }
 }
 
@@ -301,7 +306,7 @@ pub fn reallocate(
     make: impl FnOnce() -> usize,
 ) -> usize {
     let Some(recorder) = recorder() else { return make() };
-    let draws = recorder.draws(size as u64);
+    let draws = !thread::is_own() && recorder.draws(size as u64);
     // It is taken out first: as soon as it is freed, another thread may have the address.
     let known = address != 0 && may_be_recorded(address);
     let before = if known { LIVE.remove(address) } else { None };

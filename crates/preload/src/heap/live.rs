@@ -4,7 +4,7 @@
 //! back, so that no two threads ever handle one address at once. A forked child finds all of this zeroed.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use super::format::Origin;
 use super::{draw, system};
@@ -20,10 +20,12 @@ pub struct Filter([AtomicU8; FILTER]);
 
 pub static FILTER_PLACES: Filter = Filter([const { AtomicU8::new(0) }; FILTER]);
 
-/// The place of an address. Allocations beside each other have places beside each other, which spares the caches.
+/// The place of an address. Allocations beside each other share one, or have places beside each other, which spares the caches: at
+/// the end of an allocation its place is nearly all that this library reads. Wider places would let too many through that are
+/// beside a recorded one.
 #[inline]
 fn place(address: usize) -> &'static AtomicU8 {
-    &FILTER_PLACES.0[((address >> 4) ^ (address >> 20)) & (FILTER - 1)]
+    &FILTER_PLACES.0[((address >> 7) ^ (address >> 23)) & (FILTER - 1)]
 }
 
 /// Makes the filter let every address through, or none.
@@ -102,59 +104,96 @@ struct Entry {
 // SAFETY: `allocation` is only accessed by the thread that handles `address`, see the module.
 unsafe impl Sync for Entry {}
 
-/// Entries that an address may be in, one after the other: two or three cache lines.
-const GROUP: usize = 4;
-/// Groups that an address may be in.
-const GROUPS: usize = 2;
-/// Groups of the levels. Each is mapped when the one before is three quarters full.
-const LEVELS: [usize; 5] = [1 << 9, 1 << 13, 1 << 17, 1 << 20, 1 << 23];
+/// Entries of a group, one after the other: as many as the smallest allocations that begin in [`NEAR`] bytes.
+const GROUP: usize = 8;
+/// Bytes of the program's memory whose allocations are in one group, as a power of two.
+const NEAR: u32 = 7;
+/// Bytes of the program's memory whose groups are beside each other, as a power of two: where an allocator gives the same few
+/// places again and again, the same few lines of the table serve.
+const PAGE: u32 = 12;
+/// Groups of the levels. Each is mapped when a group of the one before is full. What is never touched takes no memory: of a
+/// large level, twice as much as the pages with recorded allocations.
+const LEVELS: [usize; 4] = [1 << 10, 1 << 15, 1 << 20, 1 << 25];
+/// The level that takes what finds no room in its group of the last one, anywhere.
+const REFUGE: usize = 1;
+
+/// The group of an address, of any number of groups.
+#[inline]
+fn near(address: usize) -> usize {
+    const WITHIN: usize = (1 << (PAGE - NEAR)) - 1;
+    let page = draw::mix((address >> PAGE) as u64) as usize & !WITHIN;
+    page | address >> NEAR & WITHIN
+}
 
 /// A table of tables: each level holds more than all before it.
 pub struct Table {
     levels: [AtomicPtr<Entry>; LEVELS.len()],
-    /// How many entries of each level are in use.
-    used: [AtomicU64; LEVELS.len()],
     /// The deepest level in use: new allocations go there.
     deepest: AtomicUsize,
+    /// Whether any allocation had to be put elsewhere than into its own group.
+    has_refugees: AtomicBool,
 }
 
-pub static LIVE: Table = Table {
-    levels: [const { AtomicPtr::new(core::ptr::null_mut()) }; LEVELS.len()],
-    used: [const { AtomicU64::new(0) }; LEVELS.len()],
-    deepest: AtomicUsize::new(0),
-};
+pub static LIVE: Table = Table::new();
 
 impl Table {
+    const fn new() -> Table {
+        Table {
+            levels: [const { AtomicPtr::new(core::ptr::null_mut()) }; LEVELS.len()],
+            deepest: AtomicUsize::new(0),
+            has_refugees: AtomicBool::new(false),
+        }
+    }
+
     /// Puts an allocation in; false where there is no room, and the allocation stays unknown.
     pub fn insert(&self, address: usize, allocation: Allocation) -> bool {
         let mut level = self.deepest.load(Ordering::Acquire);
-        if self.used[level].load(Ordering::Relaxed) > (LEVELS[level] * GROUP * 3 / 4) as u64 {
-            level = self.deepen(level);
+        let mut inserted = self.insert_in(self.group(level, near(address)), address, allocation);
+        while !inserted {
+            let next = self.deepen(level);
+            if next == level {
+                inserted = self.insert_anywhere(address, allocation);
+                break;
+            }
+            level = next;
+            inserted = self.insert_in(self.group(level, near(address)), address, allocation);
         }
-        let inserted = self.insert_in(level, address, allocation)
-            || self.deepen(level) != level
-                && self.insert_in(self.deepest.load(Ordering::Acquire), address, allocation)
-            || (0..level).any(|level| self.insert_in(level, address, allocation));
         if inserted {
             add_to_filter(address);
         }
         inserted
     }
 
+    /// Where its own group has no room and there is no further level.
+    #[cold]
+    fn insert_anywhere(&self, address: usize, allocation: Allocation) -> bool {
+        self.has_refugees.store(true, Ordering::Release);
+        self.refuges(address).any(|group| self.insert_in(group, address, allocation))
+    }
+
+    /// Has what will be needed of the table for this address brought near.
+    #[inline]
+    pub fn prefetch(&self, address: usize) {
+        let level = self.deepest.load(Ordering::Acquire);
+        let entries = self.levels[level].load(Ordering::Acquire);
+        let place = entries.wrapping_add((near(address) & (LEVELS[level] - 1)) * GROUP);
+        system::prefetch(place);
+        system::prefetch(place.wrapping_add(2));
+    }
+
     /// What is known of an address.
     pub fn get(&self, address: usize) -> Option<Allocation> {
-        let (_, entry) = self.search(address)?;
+        let entry = self.search(address)?;
         // SAFETY: this thread handles the address, and the entry is of it.
         Some(unsafe { *entry.allocation.get() }.unpacked())
     }
 
     /// Takes an allocation out; none where the address is not known.
     pub fn remove(&self, address: usize) -> Option<Allocation> {
-        let (level, entry) = self.search(address)?;
+        let entry = self.search(address)?;
         // SAFETY: this thread handles the address, and the entry is of it.
         let allocation = unsafe { *entry.allocation.get() }.unpacked();
         entry.address.store(0, Ordering::Release);
-        self.used[level].fetch_sub(1, Ordering::Relaxed);
         take_from_filter(address);
         Some(allocation)
     }
@@ -166,52 +205,58 @@ impl Table {
             if !entries.is_null() {
                 system::wipe(entries.cast(), bytes(level));
             }
-            self.used[level].store(0, Ordering::Relaxed);
         }
         self.deepest.store(0, Ordering::Relaxed);
+        self.has_refugees.store(false, Ordering::Relaxed);
     }
 
-    fn insert_in(&self, level: usize, address: usize, allocation: Allocation) -> bool {
-        for entry in self.candidates(level, address) {
+    fn insert_in(&self, group: &[Entry], address: usize, allocation: Allocation) -> bool {
+        for entry in group {
             let free = entry.address.load(Ordering::Relaxed) == 0;
             let take =
                 || entry.address.compare_exchange(0, address, Ordering::Acquire, Ordering::Relaxed);
             if free && take().is_ok() {
                 // SAFETY: the entry became this address's, which this thread handles.
                 unsafe { *entry.allocation.get() = Packed::of(allocation) };
-                self.used[level].fetch_add(1, Ordering::Relaxed);
                 return true;
             }
         }
         false
     }
 
-    /// The entry of an address, and its level.
-    fn search(&self, address: usize) -> Option<(usize, &Entry)> {
+    /// The entry of an address.
+    fn search(&self, address: usize) -> Option<&Entry> {
+        let is_it = |entry: &&Entry| entry.address.load(Ordering::Acquire) == address;
         let deepest = self.deepest.load(Ordering::Acquire);
-        (0..=deepest).rev().find_map(|level| Some((level, self.find(level, address)?)))
+        let group = near(address);
+        let found =
+            (0..=deepest).rev().find_map(|level| self.group(level, group).iter().find(is_it));
+        if found.is_some() || !self.has_refugees.load(Ordering::Acquire) {
+            return found;
+        }
+        self.refuges(address).find_map(|group| group.iter().find(is_it))
     }
 
-    fn find(&self, level: usize, address: usize) -> Option<&Entry> {
-        self.candidates(level, address)
-            .find(|entry| entry.address.load(Ordering::Acquire) == address)
+    /// Groups that anything may be in.
+    fn refuges(&self, address: usize) -> impl Iterator<Item = &[Entry]> {
+        let first = draw::mix(address as u64) as usize;
+        (0..4).map(move |attempt| self.group(REFUGE, first ^ attempt))
     }
 
-    /// Where the address may be in a level; nowhere where it is not mapped.
+    /// A group of a level, by a number whose low bits tell it; empty where the level is not mapped.
     #[inline]
-    fn candidates(&self, level: usize, address: usize) -> impl Iterator<Item = &Entry> {
+    fn group(&self, level: usize, number: usize) -> &[Entry] {
         let mut entries = self.levels[level].load(Ordering::Acquire);
         if entries.is_null() {
             entries = self.map(level);
         }
-        let count = if entries.is_null() { 0 } else { GROUP * GROUPS };
-        let group = draw::mix(address as u64) as usize & (LEVELS[level] - 1);
-        (0..count).map(move |at| {
-            let group = (group ^ (at / GROUP)) & (LEVELS[level] - 1);
-            // SAFETY: the level is mapped, never unmapped, and has this group; entries are shared by atomics and as
-            // the module says.
-            unsafe { &*entries.add(group * GROUP + at % GROUP) }
-        })
+        if entries.is_null() {
+            return &[];
+        }
+        let group = number & (LEVELS[level] - 1);
+        // SAFETY: the level is mapped, never unmapped, and has this group; entries are shared by atomics and as the
+        // module says.
+        unsafe { core::slice::from_raw_parts(entries.add(group * GROUP), GROUP) }
     }
 
     /// Takes the next level into use, where there is one; the level to be used.
@@ -259,14 +304,49 @@ mod tests {
 
     use super::*;
 
-    /// Against a map of the standard library, with more allocations than the first three levels hold.
+    /// Pages full of the smallest allocations, more than fit into the first levels: each is found, and what is beside another is
+    /// not taken for it.
+    #[test]
+    fn dense_pages_have_room() {
+        let table = Table::new();
+        let addresses = || (0..300_000usize).map(|at| 0x7f00_0000_0000 + at * 16);
+        let allocation =
+            |size| Allocation { size, origin: Origin::Malloc, made_ns: 1, stack: size * 2 };
+        for address in addresses() {
+            assert!(table.insert(address, allocation(address as u64)));
+        }
+        assert!(!table.has_refugees.load(Ordering::Relaxed), "they fit where they belong");
+        for address in addresses().rev() {
+            assert_eq!(table.remove(address), Some(allocation(address as u64)));
+            assert_eq!(table.get(address + 8), None);
+        }
+        table.clear();
+    }
+
+    /// What finds no room in its group is found elsewhere.
+    #[test]
+    fn refugees_are_found() {
+        let table = Table::new();
+        table.deepest.store(LEVELS.len() - 1, Ordering::Relaxed);
+        // No two allocations are this close: a group is soon full.
+        let addresses = || (1..=60usize).map(|at| 0x1000 + at);
+        let allocation =
+            |size| Allocation { size, origin: Origin::Map, made_ns: size, stack: size };
+        for address in addresses() {
+            assert!(table.insert(address, allocation(address as u64)), "{address:x}");
+        }
+        assert!(table.has_refugees.load(Ordering::Relaxed));
+        for address in addresses() {
+            assert_eq!(table.remove(address), Some(allocation(address as u64)));
+            assert_eq!(table.remove(address), None);
+        }
+        table.clear();
+    }
+
+    /// Against a map of the standard library, with more allocations than the first level holds.
     #[test]
     fn the_table_gives_back_what_was_put_in() {
-        let table = Table {
-            levels: Default::default(),
-            used: Default::default(),
-            deepest: AtomicUsize::new(0),
-        };
+        let table = Table::new();
         let (mut known, mut random) = (HashMap::new(), 5);
         for round in 0..3_000_000u64 {
             let address = (draw::next(&mut random) as usize % (1 << 20) + 1) * 32;
@@ -286,7 +366,7 @@ mod tests {
                 known.insert(address, allocation);
             }
         }
-        assert!(table.deepest.load(Ordering::Relaxed) >= 2);
+        assert!(table.deepest.load(Ordering::Relaxed) >= 1);
         assert!(known.len() > 400_000);
         for (address, allocation) in known {
             assert_eq!(table.remove(address), Some(allocation));

@@ -9,6 +9,7 @@
 //! | `unwind`, `modules`, `nodes`, `unload` | native stacks: unwound, named by file, kept as a tree |
 //! | `maps`, `python`, `program` | what else allocates: the program by mapping, Python, the program's own allocator |
 //! | `shared`, `contexts`, `thread`, `start` | what belongs to all processes, to one, to a thread; how it begins |
+//! | `later` | an interpreter that is loaded later |
 
 pub mod format;
 
@@ -18,6 +19,8 @@ mod contexts;
 mod draw;
 #[cfg(simprof_heap)]
 mod hooks;
+#[cfg(simprof_heap)]
+mod later;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod live;
 #[cfg(simprof_heap)]
@@ -46,6 +49,16 @@ mod thread;
 mod unload;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod unwind;
+
+#[cfg(simprof_heap)]
+pub(crate) use thread::own_work;
+
+/// The other library's way to [`own_work`].
+#[cfg(simprof_heap)]
+#[unsafe(no_mangle)]
+extern "C" fn simprof_heap_own(change: i32) {
+    own_work(change);
+}
 
 /// In a forked child: what is there of its parent, and is not told by zeroed memory.
 #[cfg(simprof_heap)]

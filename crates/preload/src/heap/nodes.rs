@@ -1,18 +1,37 @@
 //! Native stacks as a tree in shared memory: each distinct frame called from a distinct stack is there once.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::draw;
 use super::format::{Header, NODE_SLOTS, NODES, Node};
-use super::{draw, shared};
+use super::shared::{self, Shared};
 
 /// Slots that are tried before the table counts as full.
 const PROBES: usize = 64;
+
+/// Nodes that were found lately: a power of two of them. The hash table is so large that nearly each access to it misses the
+/// caches, those of addresses too; here a few pages serve for most.
+const RECENT: usize = 1 << 12;
+
+static RECENT_NODES: [AtomicU32; RECENT] = [const { AtomicU32::new(0) }; RECENT];
 
 /// The node of this frame called from `parent`; none where there is no room.
 pub fn intern(parent: u32, module: u32, address: u64) -> Option<u32> {
     let shared = shared::get()?;
     let key = draw::mix(address ^ u64::from(parent) << 40 ^ u64::from(module) << 20) as usize
         ^ (parent as usize).wrapping_mul(0x9e37_79b1);
+    let recent = &RECENT_NODES[key >> 7 & (RECENT - 1)];
+    let node = recent.load(Ordering::Acquire);
+    if node != 0 && is_same(shared.node(node), parent, module, address) {
+        return Some(node);
+    }
+    let found = search(shared, key, parent, module, address)?;
+    recent.store(found, Ordering::Release);
+    Some(found)
+}
+
+/// As [`intern`], in the hash table.
+fn search(shared: Shared, key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
     let mut own = 0;
     for probe in 0..PROBES {
         let slot = shared.node_slot((key + probe) & (NODE_SLOTS - 1));

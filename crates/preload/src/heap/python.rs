@@ -15,7 +15,7 @@ use super::format::{Origin, flag};
 use super::hooks::{Caller, allocate, call, count_down, filter, forget, reallocate};
 use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
 use super::record::{ended, recorder};
-use super::{system, thread};
+use super::{shared, system, thread};
 use crate::python::Interpreter;
 
 /// `PyMemAllocatorEx`.
@@ -56,12 +56,17 @@ static INTERPRETER: AtomicUsize = AtomicUsize::new(0);
 /// Looks for an interpreter, and stands before its allocator.
 pub fn begin() {
     crate::memory::map();
-    if !crate::python::find(system::RTLD_DEFAULT) {
-        return;
+    if crate::python::find(system::RTLD_DEFAULT) {
+        found();
     }
+}
+
+/// To be called once, when an interpreter was found: before it makes its first object.
+pub fn found() {
     take_place();
     if let Some(interpreter) = crate::python::interpreter() {
         install(interpreter);
+        shared::tell_python(version());
     }
 }
 

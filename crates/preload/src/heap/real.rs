@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::system::{RTLD_NEXT, dlsym};
+use crate::own::Own;
 
 /// A function's address; null before it was looked up. The assembly of [`super::hooks`] jumps to it.
 pub type Place = AtomicPtr<c_void>;
@@ -59,8 +60,18 @@ functions! {
     DLCLOSE c"dlclose" dlclose(handle: *mut c_void) -> i32;
 }
 
+/// The real `pthread_key_create`; null where there is none.
+pub fn key_create() -> *mut c_void {
+    let place = KEY_CREATE.load(Ordering::Relaxed);
+    if place.is_null() { look_up(&KEY_CREATE, c"pthread_key_create") } else { place }
+}
+
+static KEY_CREATE: Place = AtomicPtr::new(core::ptr::null_mut());
+
 #[cold]
 fn look_up(place: &Place, name: &CStr) -> *mut c_void {
+    // What is not found leaves a message, for which the C library allocates.
+    let _own = Own::begin();
     // SAFETY: the name is a C string.
     let found = unsafe { dlsym(RTLD_NEXT, name.as_ptr()) };
     place.store(found, Ordering::Relaxed);

@@ -140,6 +140,20 @@ impl Recorder {
         Event { kind: Kind::Alloc, flags: 0, address, time_ns, allocation }
     }
 
+    /// Has the place of the thread's next record brought near.
+    #[inline]
+    pub fn prefetch(self) {
+        let lane = self.lane();
+        let next = self.shared.lane(lane).next.load(Ordering::Relaxed);
+        system::prefetch(self.shared.record(lane, next));
+    }
+
+    /// The thread's lane.
+    #[inline]
+    fn lane(self) -> usize {
+        (self.number - FIRST) as usize % LANES
+    }
+
     /// As [`Recorder::made`], put into [`LIVE`]; none where there is no room there, so that its end would not be seen.
     fn remembered(
         self,
@@ -148,6 +162,9 @@ impl Recorder {
         origin: Origin,
         caller: &Caller,
     ) -> Option<Event> {
+        // They come while the stack is unwound.
+        LIVE.prefetch(address);
+        self.prefetch();
         let made = self.made(address, size, origin, caller);
         if !LIVE.insert(address, made.allocation) {
             self.shared.header().live_full.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +221,7 @@ impl Recorder {
 
     /// Writes records beside each other, where the ring then has no more than `limit`; false where they are lost.
     fn append<const N: usize>(self, events: [Event; N], limit: u64) -> bool {
-        let lane = (self.number - FIRST) as usize % LANES;
+        let lane = self.lane();
         let Some(first) = self.room(lane, N as u64, limit) else { return false };
         // The last first: a reader, who takes them in order, sees all or none.
         for (at, event) in events.iter().enumerate().rev() {
@@ -272,5 +289,10 @@ impl Recorder {
 
 /// What the record of an end says that is about to happen.
 pub fn ended(address: usize, allocation: Allocation) -> Event {
-    Event { kind: Kind::Free, flags: 0, address, time_ns: system::now_ns(), allocation }
+    ended_at(system::now_ns(), address, allocation)
+}
+
+/// As [`ended`], with the time.
+pub fn ended_at(time_ns: u64, address: usize, allocation: Allocation) -> Event {
+    Event { kind: Kind::Free, flags: 0, address, time_ns, allocation }
 }

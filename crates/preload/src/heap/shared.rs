@@ -78,6 +78,17 @@ pub fn begin() -> Option<(Shared, u32)> {
     }
 }
 
+/// Tells of an interpreter that was found after this image got its position.
+#[cfg(simprof_heap)]
+pub fn tell_python(version: u32) {
+    let image = ALIVE.image.load(Ordering::Acquire);
+    if let Some(shared) = get()
+        && !matches!(image, NEW | NONE | TAKING)
+    {
+        shared.process(image - 1).python.store(version, Ordering::Relaxed);
+    }
+}
+
 /// Position of this process image, or 0 before it has one.
 pub fn image() -> u32 {
     ALIVE.image.load(Ordering::Relaxed).saturating_sub(1)

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::format::{reason, state};
 use super::system::{RTLD_DEFAULT, dlerror, dlsym};
 use super::{contexts, modules, python, real, shared, system, unwind};
+use crate::sys::KeptErrno;
 
 /// Not begun.
 const NEW: u32 = 0;
@@ -34,6 +35,7 @@ pub fn start() -> bool {
     if !system::has_environment() {
         return false;
     }
+    let _errno = KeptErrno::new();
     let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
     if STATE.compare_exchange(NEW, STARTING, acquire, relaxed).is_ok() {
         real::look_up_all();

@@ -23,7 +23,8 @@ pub struct Thread {
     pub stack_high: usize,
     /// The countdown, while `python` is not 0.
     pub kept: u64,
-    pub reserved: u64,
+    /// How deep the thread is in work of the profiler's own that may allocate: that is not recorded.
+    pub own: u64,
 }
 
 const _: () = assert!(size_of::<Thread>() == 64);
@@ -66,4 +67,18 @@ pub fn pointer() -> usize {
     // SAFETY: the word at the thread pointer is the pointer itself.
     unsafe { asm!("mov {}, qword ptr fs:[0]", out(reg) place, options(nostack, pure, readonly)) };
     place
+}
+
+/// Notes that the thread begins (1) or ends (-1) work of the profiler's own, which may be nested.
+pub fn own_work(change: i32) {
+    let thread = current();
+    // SAFETY: it is this thread's storage.
+    unsafe { (*thread).own = (*thread).own.wrapping_add_signed(change.into()) };
+}
+
+/// Whether the thread is about the profiler's own work.
+#[inline]
+pub fn is_own() -> bool {
+    // SAFETY: it is this thread's storage.
+    unsafe { (*current()).own != 0 }
 }

@@ -82,6 +82,35 @@ pub fn find(handle: *mut c_void) -> bool {
     true
 }
 
+/// Looks for an interpreter in the module that `address` is in: one that the program loaded later; true once, when it is
+/// found. Not for signal handlers.
+pub fn find_at(address: usize) -> bool {
+    static LOOKING: AtomicBool = AtomicBool::new(false);
+    // What is called here may itself do what made the caller look.
+    if LOOKING.swap(true, Ordering::Acquire) {
+        return false;
+    }
+    let found = module_of(address).is_some_and(find);
+    LOOKING.store(false, Ordering::Release);
+    found
+}
+
+/// A handle for the module that `address` is in; none for the program itself, which was looked at already.
+fn module_of(address: usize) -> Option<*mut c_void> {
+    let mut found = MaybeUninit::<sys::SharedObject>::uninit();
+    let address = core::ptr::without_provenance(address);
+    // SAFETY: `found` is a valid place for the answer, which is written where the function succeeds.
+    let found = unsafe {
+        if sys::dladdr(address, found.as_mut_ptr()) == 0 {
+            return None;
+        }
+        found.assume_init()
+    };
+    // SAFETY: the path is a C string; the module is loaded already, so nothing of it is run; its handle is kept for ever.
+    let handle = unsafe { sys::dlopen(found.path, sys::RTLD_LAZY | sys::RTLD_NOLOAD) };
+    (!handle.is_null()).then_some(handle)
+}
+
 impl Interpreter {
     /// Address of something of the interpreter's C interface; null where it has no such thing. Not for signal
     /// handlers.

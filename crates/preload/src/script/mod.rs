@@ -124,6 +124,7 @@ unsafe extern "C" fn run(_: *mut c_void) -> c_int {
 /// Runs a text among names of its own. Where it raises, the target learns nothing of that: what a script has to tell it writes
 /// to the folder that it was given.
 fn execute(interpreter: &Interpreter, text: *const c_char) {
+    let _own = crate::own::Own::begin();
     let Some(api) = Api::find(interpreter) else { return };
     // SAFETY: the lock is held, the text ends with a zero, and what the functions return is checked and released.
     unsafe {

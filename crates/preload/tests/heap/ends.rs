@@ -76,6 +76,18 @@ fn sanitized(arguments: &[&str], expected: u32) {
 }
 
 #[test]
+fn errno_is_what_the_program_made_it() {
+    let path = compiled("errno.c", &["-O1", "-fno-builtin"]);
+    for options in [Options::EXACT, Options::sampled(1000, 1)] {
+        let mut command = program(&path);
+        // What of the environment names nothing must not leave its error either.
+        let recording = record(command.env("SIMPROF_PRELOAD", "/nonexistent"), options);
+        assert_eq!(recording.output.status.code(), Some(0), "{options:?}");
+        assert!(!recording.events.is_empty());
+    }
+}
+
+#[test]
 fn a_program_without_the_memory_runs_as_ever() {
     let path = compiled("family.c", &["-O2"]);
     let plain = program(&path).output().expect("it runs");

@@ -254,8 +254,11 @@ pub fn run(
     each: &mut dyn FnMut(Event),
 ) -> (Output, u64) {
     let library = library();
+    let others = command.get_envs().find(|(name, _)| *name == "LD_PRELOAD");
+    let others = others.and_then(|(_, value)| value?.to_str());
+    let loaded = others.map(|others| format!("{}:{others}", path_of(&library)));
     command
-        .env("LD_PRELOAD", path_of(&library))
+        .env("LD_PRELOAD", loaded.unwrap_or_else(|| path_of(&library)))
         .env("SIMPROF_HEAP", memory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -295,12 +298,17 @@ pub fn record_at(command: &mut Command, memory: &str) -> Output {
 
 /// The library as a file that has no name.
 fn library() -> File {
+    file_of(simprof_preload::HEAP_LIBRARY)
+}
+
+/// A library as a file that has no name.
+pub fn file_of(library: &[u8]) -> File {
     let mut file = memfd(c"simprof-heap");
-    file.write_all(simprof_preload::HEAP_LIBRARY).expect("the library can be written");
+    file.write_all(library).expect("the library can be written");
     file
 }
 
-fn path_of(file: &File) -> String {
+pub fn path_of(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 

@@ -92,11 +92,16 @@ pub fn check(
 
 /// As [`check`], of the file that a command names.
 pub(crate) fn check_path(path: &Path) -> Result<(), RecordError> {
-    if HEAP_LIBRARY.is_empty() {
-        let refusal = HeapRefusal::Machine;
-        return Err(RecordError::HeapRefused { path: path.to_owned(), refusal });
-    }
-    match refusal(path, DEEPEST) {
+    check_with(HEAP_LIBRARY, path)
+}
+
+/// As [`check_path`], where this is the library of the machine: empty where there is none.
+fn check_with(library: &[u8], path: &Path) -> Result<(), RecordError> {
+    let found = match library.is_empty() {
+        true => Some((path.to_owned(), HeapRefusal::Machine)),
+        false => refusal(path, DEEPEST),
+    };
+    match found {
         Some((path, refusal)) => Err(RecordError::HeapRefused { path, refusal }),
         None => Ok(()),
     }
@@ -168,4 +173,20 @@ fn has_capabilities(path: &Path) -> bool {
     let length =
         unsafe { libc::getxattr(name.as_ptr(), attribute.as_ptr(), std::ptr::null_mut(), 0) };
     length > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_no_library_every_target_is_refused_with_the_reason() {
+        let path = std::env::current_exe().expect("this program has a path");
+        let error = check_with(&[], &path).expect_err("nothing can be loaded");
+        let text = error.to_string();
+        assert!(text.contains(&*path.to_string_lossy()), "{text}");
+        assert!(text.contains("not an x86-64 machine"), "{text}");
+        let (machine, works) = (cfg!(target_arch = "x86_64"), check_path(&path).is_ok());
+        assert_eq!(works, machine, "of this machine");
+    }
 }

@@ -34,10 +34,19 @@ struct Frame {
     /// Where the caller's `rbp` and `rbx` are; 0: in the registers.
     bp_at: usize,
     bx_at: usize,
+    /// Which of `rbp` and `rbx` the way from here to the root goes by, see [`needed`]. The others hold what the program
+    /// computes, and differ from one call to the next.
+    needs: u8,
     /// The node of the stack that ends with this frame.
     node: u32,
     module: u32,
     address: u64,
+}
+
+/// Bits of [`Frame::needs`].
+mod needed {
+    pub const BP: u8 = 1;
+    pub const BX: u8 = 2;
 }
 
 /// Where the frames of a stack are collected, with the stack before.
@@ -143,7 +152,7 @@ impl Trace {
     fn is_same(&self, registers: Registers) -> bool {
         let Some(frames) = self.frames.get(..self.count) else { return false };
         let Some(innermost) = frames.last() else { return false };
-        innermost.registers == registers
+        innermost.has(registers)
             && frames.windows(2).rev().all(|pair| pair[1].is_reached_from(&pair[0]))
     }
 
@@ -159,7 +168,9 @@ impl Trace {
                 Some(found) => node = found,
                 None => lost = true,
             }
-            self.frames[self.count] = Frame { node, ..*frame };
+            let outer = self.count.checked_sub(1).map_or(0, |at| self.frames[at].needs);
+            let needs = frame.needs | outer & frame.passes_on();
+            self.frames[self.count] = Frame { node, needs, ..*frame };
             self.count += 1;
         }
         if lost {
@@ -176,7 +187,22 @@ impl Frame {
             true => (place.module | super::format::EXACT, place.address),
             false => (place.module, place.address + 1),
         };
-        Frame { registers, pc_at: 0, bp_at: 0, bx_at: 0, node: 0, module, address }
+        Frame { registers, pc_at: 0, bp_at: 0, bx_at: 0, needs: 0, node: 0, module, address }
+    }
+
+    /// Whether these registers are the frame's, as far as they matter.
+    #[inline]
+    fn has(&self, registers: Registers) -> bool {
+        let Registers { pc, sp, bp, bx } = self.registers;
+        (pc, sp) == (registers.pc, registers.sp)
+            && (self.needs & needed::BP == 0 || bp == registers.bp)
+            && (self.needs & needed::BX == 0 || bx == registers.bx)
+    }
+
+    /// Registers that the caller has as this frame has them.
+    fn passes_on(&self) -> u8 {
+        let bit = |at, bit| if at == 0 { bit } else { 0 };
+        bit(self.bp_at, needed::BP) | bit(self.bx_at, needed::BX)
     }
 
     /// Whether the memory that led from this frame to its caller is as it was.
@@ -185,10 +211,12 @@ impl Frame {
         // SAFETY: these places were read when the frame was met, and are above the present stack pointer in the stack of the same
         // thread, which stays mapped up to its upper end.
         let word = |at| unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_volatile() };
-        let saved = |at: usize, value: usize| at == 0 || word(at) == value;
+        let same = |bit: u8, at: usize, value: usize| {
+            caller.needs & bit == 0 || at == 0 || word(at) == value
+        };
         word(self.pc_at) == caller.registers.pc
-            && saved(self.bp_at, caller.registers.bp)
-            && saved(self.bx_at, caller.registers.bx)
+            && same(needed::BP, self.bp_at, caller.registers.bp)
+            && same(needed::BX, self.bx_at, caller.registers.bx)
     }
 
     /// Finds the caller.
@@ -221,6 +249,7 @@ impl Frame {
             Saved::Frame(words) => frame.wrapping_add_signed(words as isize * 8),
             Saved::Bp(words) => bp.wrapping_add_signed(words as isize * 8),
         };
+        self.needs = row.needs();
         self.pc_at = frame.wrapping_sub(8);
         (self.bp_at, self.bx_at) = (place(row.bp()), place(row.bx()));
         let pc = stack.word(self.pc_at)?;

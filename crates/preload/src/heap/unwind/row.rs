@@ -1,5 +1,7 @@
 //! How one frame's caller is found from the frame: what call frame information says at one place of the code, in 16 bytes.
 
+use super::needed;
+
 /// The registers that unwinding follows: the frame pointer's and `rbx`, upon which no other frame's address is built by compilers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Registers {
@@ -112,6 +114,18 @@ impl Row {
     #[inline]
     pub fn offset(self) -> isize {
         ((self.0 << 33).cast_signed() >> 36 << 3) as isize
+    }
+
+    /// Registers by which the caller is found, as [`super::needed`].
+    #[inline]
+    pub fn needs(self) -> u8 {
+        let base = match self.base() {
+            Base::Bp | Base::AtBp => needed::BP,
+            Base::Bx => needed::BX,
+            _ => 0,
+        };
+        let saved = |saved| if matches!(saved, Saved::Bp(_)) { needed::BP } else { 0 };
+        base | saved(self.bp()) | saved(self.bx())
     }
 
     #[inline]

@@ -1,0 +1,12 @@
+/* Loads an interpreter as a plug-in would, when the program runs already, and runs a script by it: embed LIBRARY SCRIPT. */
+#include <dlfcn.h>
+#include <stdio.h>
+
+int main(int count, char **arguments)
+{
+    void *python = count == 3 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (!python) return 100;
+    int (*run)(int, char **) = (int (*)(int, char **))dlsym(python, "Py_BytesMain");
+    char *line[] = {"python", arguments[2], NULL};
+    return run ? run(2, line) : 101;
+}
