@@ -5,16 +5,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
 use simprof_model::{Steps, Timeline};
+use simprof_probe::format::Kind;
 
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{News, Order, Remains, Target};
 use crate::heap::{self, HeapRecording, HeapSampling};
-use crate::marks::{Marked, Marks};
-use crate::output::{Output, Written};
+use crate::marks::{Mark, Marked, Marks};
+use crate::output::{Match, Output, Written};
 use crate::preload::{self, Loadable};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
@@ -144,7 +146,9 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
         check_heap(launch, &program)?;
     }
     let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
-    let (output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
+    let (mut output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
+    // Nobody else listens, and what nobody listens to is not kept.
+    let lines = output.matches().filter(|_| launch.heap.is_some());
     let (run_name, run_value) = (RUN_VARIABLE, run_value());
     let marks = launch.marks.then(Marks::create).transpose().map_err(RecordError::Marks)?;
     let mut target = target(launch, &program, &run_value);
@@ -162,7 +166,8 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
     let (ended_by, killed_at) = (None, None);
-    let mut run = Run { launch, program, cancel, handle, marks, heap, ended_by, killed_at };
+    let told = Told { marks, lines, by_marks: false };
+    let mut run = Run { launch, program, cancel, handle, told, heap, ended_by, killed_at };
     let pid = run.ready()?;
     let stacks = launch
         .sampling
@@ -179,7 +184,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let remains = run.remains()?;
     let written = output.finish();
     run.drain_marks();
-    let marked = run.marks.take().map(Marks::finish).unwrap_or_default();
+    let marked = run.told.marks.take().map(Marks::finish).unwrap_or_default();
     let target_cpu_ns = remains.user_ns + remains.system_ns;
     let stacks = stacks.map(|sampler| sampler.and_then(|sampler| sampler.finish(target_cpu_ns)));
     let heap = run.heap.take().map(heap::Recorder::finish).transpose();
@@ -190,13 +195,46 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     Ok(recording)
 }
 
+/// How the target tells of its steps while it runs.
+struct Told {
+    marks: Option<Marks>,
+    /// Lines of its output, where anybody wants to know of them at once.
+    lines: Option<Receiver<Match>>,
+    /// Whether it has made a mark: then its lines do not count.
+    by_marks: bool,
+}
+
+impl Told {
+    /// Marks that have come; where the target makes none, its lines as such.
+    fn take(&mut self) -> Vec<Mark> {
+        let mut new = Vec::new();
+        if let Some(marks) = &mut self.marks {
+            marks.drain_with(|mark| new.push(mark));
+        }
+        self.by_marks |= !new.is_empty();
+        let lines = self.lines.iter().flat_map(Receiver::try_iter).map(boundary);
+        if self.by_marks {
+            lines.for_each(drop);
+        } else {
+            new.extend(lines);
+        }
+        new
+    }
+}
+
+/// A line of the output as the mark that it stands for. No thread has this number.
+fn boundary(line: Match) -> Mark {
+    let Match { time_ns, index } = line;
+    Mark { kind: Kind::Boundary, thread: 0, time_ns, index, population: 0 }
+}
+
 /// One run from its guardian's start on.
 struct Run<'a> {
     launch: &'a Launch,
     program: PathBuf,
     cancel: &'a Cancel,
     handle: Handle,
-    marks: Option<Marks>,
+    told: Told,
     heap: Option<heap::Recorder>,
     /// Set when the target was killed on purpose.
     ended_by: Option<Outcome>,
@@ -253,12 +291,11 @@ impl Run<'_> {
 
     /// Reads what marks have come, and tells whoever adds up allocations of them.
     fn drain_marks(&mut self) {
-        let Some(marks) = &mut self.marks else { return };
-        let Some(heap) = &self.heap else { return marks.drain() };
         let complete_ns = clock::now_ns();
-        let mut new = Vec::new();
-        marks.drain_with(|mark| new.push(mark));
-        heap.steps(new, complete_ns);
+        let new = self.told.take();
+        if let Some(heap) = &self.heap {
+            heap.steps(new, complete_ns);
+        }
     }
 
     /// Whether it was killed and has not ended for longer than anything that can.
@@ -399,7 +436,8 @@ fn check_heap(launch: &Launch, program: &Path) -> Result<(), RecordError> {
 fn heap_recorder(launch: &Launch) -> Result<Option<heap::Recorder>, RecordError> {
     let start = |sampling| {
         let script = launch.preload.script.clone();
-        heap::Recorder::start(sampling, script, launch.directory.as_deref(), launch.marks)
+        let has_marks = launch.marks || launch.step_pattern.is_some();
+        heap::Recorder::start(sampling, script, launch.directory.as_deref(), has_marks)
     };
     launch.heap.map(start).transpose().map_err(RecordError::Heap)
 }

@@ -1,11 +1,15 @@
 //! Source text with the cost of each line beside it and what the line calls beneath.
 
+mod memory;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::analysis::{CalleeCost, FunctionLines, LineCost, ThreadTime};
 use crate::summary::TimeShares;
 use crate::{format, markdown};
+
+pub use memory::MemoryLines;
 
 /// Lines shown around one that costs something.
 const CONTEXT: u32 = 3;
@@ -30,8 +34,21 @@ pub fn annotate(
     what: &str,
     source: &dyn Fn(&str) -> Option<String>,
 ) -> String {
+    annotate_with_memory(lines, what, None, source)
+}
+
+/// As [`annotate`], with what each line allocates beside its time.
+pub fn annotate_with_memory(
+    lines: &FunctionLines,
+    what: &str,
+    memory: Option<&MemoryLines>,
+    source: &dyn Fn(&str) -> Option<String>,
+) -> String {
     let mut page = format!("# {}\n\n{}\n", markdown::code(&lines.function), head(lines, what));
-    for (file, costs) in by_file(lines) {
+    if let Some(memory) = memory {
+        writeln!(page, "\n{}", memory.legend()).expect("writing to text cannot fail");
+    }
+    for (file, costs) in by_file(lines, memory) {
         let text = source(file);
         write!(page, "\n## {}\n\n", markdown::code(file)).expect("writing to text cannot fail");
         if text.is_none() {
@@ -39,7 +56,7 @@ pub fn annotate(
             writeln!(page, "The source file {name} was not found: lines are shown without text.\n")
                 .expect("writing to text cannot fail");
         }
-        let listing = listing(lines, file, &costs, text.as_deref());
+        let listing = listing(lines, file, &costs, memory, text.as_deref());
         page.push_str(&markdown::code_block("text", &listing));
     }
     page.push_str(&without_line(lines));
@@ -93,18 +110,27 @@ fn head(lines: &FunctionLines, what: &str) -> String {
     head
 }
 
-/// Lines with a number, by file: the costliest file first, its lines in order.
-fn by_file(lines: &FunctionLines) -> Vec<(&str, Vec<&LineCost>)> {
-    let mut files: BTreeMap<&str, Vec<&LineCost>> = BTreeMap::new();
-    for cost in lines.lines.iter().filter(|cost| cost.line.is_some()) {
-        files.entry(cost.file.as_deref().unwrap_or("[unknown file]")).or_default().push(cost);
+/// Lines with what they cost, where they take time.
+type Costs<'a> = BTreeMap<u32, Option<&'a LineCost>>;
+
+/// Lines with a number, by file: the costliest file first. Those that allocate are among them whether they take time or not.
+fn by_file<'a>(
+    lines: &'a FunctionLines,
+    memory: Option<&'a MemoryLines>,
+) -> Vec<(&'a str, Costs<'a>)> {
+    let mut files: BTreeMap<&str, Costs<'_>> = BTreeMap::new();
+    let allocating = memory.into_iter().flat_map(|memory| memory.of_function(&lines.function));
+    for (file, line) in allocating {
+        files.entry(file).or_default().insert(line, None);
+    }
+    for cost in &lines.lines {
+        let Some(line) = cost.line else { continue };
+        let file = cost.file.as_deref().unwrap_or("[unknown file]");
+        files.entry(file).or_default().insert(line, Some(cost));
     }
     let mut files: Vec<_> = files.into_iter().collect();
-    let heaviest = |costs: &[&LineCost]| costs.iter().map(|cost| cost.total_weight).max();
+    let heaviest = |costs: &Costs<'_>| costs.values().flatten().map(|cost| cost.total_weight).max();
     files.sort_by_key(|(_, costs)| std::cmp::Reverse(heaviest(costs)));
-    for (_, costs) in &mut files {
-        costs.sort_by_key(|cost| cost.line);
-    }
     files
 }
 
@@ -120,38 +146,52 @@ fn without_line(lines: &FunctionLines) -> String {
     if lost.is_empty() { String::new() } else { format!("\n{}", markdown::list(lost)) }
 }
 
-fn listing(lines: &FunctionLines, file: &str, costs: &[&LineCost], text: Option<&str>) -> String {
+fn listing(
+    lines: &FunctionLines,
+    file: &str,
+    costs: &Costs<'_>,
+    memory: Option<&MemoryLines>,
+    text: Option<&str>,
+) -> String {
     let source: Vec<&str> = text.map(|text| text.lines().collect()).unwrap_or_default();
     let begin = lines.line.filter(|_| lines.file.as_deref() == Some(file));
     let shown = shown_lines(costs, begin, source.len());
     let digits = shown.last().map_or(1, |last| last.to_string().len());
-    let mut listing = String::new();
+    let columns = memory.map_or(0, |_| memory::COLUMNS);
+    let margin = 18 + BAR + digits + columns;
+    let mut listing = memory.map_or_else(String::new, |memory| {
+        format!("{:>8} {:<BAR$} {:>8}{} {:>digits$} │\n", "time", "", "itself", memory.titles(), "")
+    });
     let mut before = None;
     for number in shown {
         if before.is_some_and(|before| before + 1 != number) && text.is_some() {
-            listing.push_str(&format!("{:>width$} ⋮\n", "", width = 18 + BAR + digits));
+            listing.push_str(&format!("{:>margin$} ⋮\n", ""));
         }
         before = Some(number);
         let text = source.get(number as usize - 1).copied().unwrap_or("");
-        let cost = costs.iter().find(|cost| cost.line == Some(number)).copied();
-        listing.push_str(&source_line(lines, cost, number, digits, text));
-        listing.push_str(&cost.map_or_else(String::new, |cost| time_line(lines, cost, digits)));
+        let cost = costs.get(&number).copied().flatten();
+        let allocated = memory.filter(|_| costs.contains_key(&number));
+        let allocated = allocated.map(|memory| memory.columns(file, number));
+        let allocated = allocated.unwrap_or_else(|| " ".repeat(columns));
+        let number = format!("{number:>digits$}");
+        listing.push_str(&source_line(lines, cost, &format!("{allocated} {number}"), text));
+        listing.push_str(&cost.map_or_else(String::new, |cost| time_line(lines, cost, margin)));
         for native in cost.map(|cost| cost.natives.as_slice()).unwrap_or_default() {
-            listing.push_str(&native_line(lines, cost, native, digits));
+            listing.push_str(&native_line(lines, cost, native, margin));
         }
         for callee in cost.map(|cost| cost.callees.as_slice()).unwrap_or_default() {
-            listing.push_str(&callee_line(lines, cost, callee, digits));
+            listing.push_str(&callee_line(lines, cost, callee, margin));
         }
     }
     listing
 }
 
 /// Numbers of the lines to show: those with a cost and some around them, as far as the file goes.
-fn shown_lines(costs: &[&LineCost], begin: Option<u32>, length: usize) -> Vec<u32> {
+fn shown_lines(costs: &Costs<'_>, begin: Option<u32>, length: usize) -> Vec<u32> {
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     let mut shown: Vec<u32> =
         begin.filter(|&line| (1..=length).contains(&line)).into_iter().collect();
-    for line in costs.iter().filter_map(|cost| cost.line).filter(|&line| line > 0) {
+    for line in costs.keys().copied().filter(|&line| line > 0) {
         shown.push(line);
         let around = line.saturating_sub(CONTEXT).max(1)..=line.saturating_add(CONTEXT);
         shown.extend(around.filter(|&line| line <= length));
@@ -161,20 +201,14 @@ fn shown_lines(costs: &[&LineCost], begin: Option<u32>, length: usize) -> Vec<u3
     shown
 }
 
-fn source_line(
-    lines: &FunctionLines,
-    cost: Option<&LineCost>,
-    number: u32,
-    digits: usize,
-    text: &str,
-) -> String {
+fn source_line(lines: &FunctionLines, cost: Option<&LineCost>, place: &str, text: &str) -> String {
     let share = |share: Option<f64>| {
         share.filter(|&share| share > 0.0).map_or(String::new(), format::share)
     };
     let whole = lines.total_weight.max(1) as f64;
     let part = cost.map_or(0.0, |cost| cost.total_weight as f64 / whole);
     let line = format!(
-        "{:>8} {:<BAR$} {:>8} {number:>digits$} │ {}",
+        "{:>8} {:<BAR$} {:>8}{place} │ {}",
         share(cost.map(|cost| cost.total_share)),
         format::bar(part, BAR),
         share(cost.map(|cost| cost.local_share)),
@@ -184,13 +218,13 @@ fn source_line(
 }
 
 /// What threads do at a line of Python; nothing where that is too little to be shown.
-fn time_line(lines: &FunctionLines, cost: &LineCost, digits: usize) -> String {
+fn time_line(lines: &FunctionLines, cost: &LineCost, margin: usize) -> String {
     let whole = lines.time.as_ref().map_or(0, ThreadTime::total_ns);
     let Some(time) = cost.time.as_ref() else { return String::new() };
     let part = time.total_ns() as f64 / whole.max(1) as f64;
     match TimeShares::new(time, 1).filter(|_| part >= MIN_CALLEE) {
         Some(shares) => {
-            note(digits, &format!("{} of the time: {}", format::share(part), shares.describe()))
+            note(margin, &format!("{} of the time: {}", format::share(part), shares.describe()))
         }
         None => String::new(),
     }
@@ -200,21 +234,21 @@ fn callee_line(
     lines: &FunctionLines,
     cost: Option<&LineCost>,
     callee: &CalleeCost,
-    digits: usize,
+    margin: usize,
 ) -> String {
     let callees = cost.map(|cost| cost.callees.as_slice()).unwrap_or_default();
     let how = if callee.inlined { "inlined" } else { "calls" };
-    called(lines, callees, callee, how, digits)
+    called(lines, callees, callee, how, margin)
 }
 
 fn native_line(
     lines: &FunctionLines,
     cost: Option<&LineCost>,
     native: &CalleeCost,
-    digits: usize,
+    margin: usize,
 ) -> String {
     let natives = cost.map(|cost| cost.natives.as_slice()).unwrap_or_default();
-    called(lines, natives, native, "native", digits)
+    called(lines, natives, native, "native", margin)
 }
 
 /// Nothing for a callee that is too small or too far down the list to be shown.
@@ -223,20 +257,19 @@ fn called(
     all: &[CalleeCost],
     one: &CalleeCost,
     how: &str,
-    digits: usize,
+    margin: usize,
 ) -> String {
     let rank = all.iter().position(|other| other == one);
     let is_small = (one.weight as f64) < lines.total_weight as f64 * MIN_CALLEE;
     if is_small || rank.is_none_or(|rank| rank >= MAX_CALLEES) {
         return String::new();
     }
-    note(digits, &format!("{how} {} ({})", cut(&one.name), format::share(one.share)))
+    note(margin, &format!("{how} {} ({})", cut(&one.name), format::share(one.share)))
 }
 
 /// A line beneath a line of source.
-fn note(digits: usize, text: &str) -> String {
-    let indent = 18 + BAR + digits;
-    format!("{:>indent$} │   ↳ {text}\n", "")
+fn note(margin: usize, text: &str) -> String {
+    format!("{:>margin$} │   ↳ {text}\n", "")
 }
 
 fn cut(text: &str) -> String {

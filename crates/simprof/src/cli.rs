@@ -54,12 +54,12 @@ pub struct RunArgs {
     /// Phase 3: look at the functions whose name this is, ends in, or matches as a glob
     #[arg(long = "function", value_name = "NAME")]
     pub functions: Vec<String>,
-    /// Phase 3: record allocations too, in a run of their own (a full run does by itself)
+    /// Phase 3: record allocations too, in a run of their own (a run of all phases does by itself)
     #[arg(long)]
     pub memory: bool,
-    /// Mean distance of two recorded bytes of allocations; 1 records every allocation
-    #[arg(long, value_name = "BYTES", default_value_t = 524_288, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
-    pub memory_interval: u64,
+    /// Mean distance of two recorded bytes of allocations, with --memory; 1 records every allocation [default: 524288]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub memory_interval: Option<u64>,
     /// Folder for results
     #[arg(long, value_name = "DIR", default_value = "profiling_results")]
     pub output_dir: PathBuf,

@@ -8,6 +8,7 @@ mod console;
 mod exit;
 mod failures;
 mod folder;
+mod memory;
 mod phases;
 mod plan;
 mod progress;

@@ -9,6 +9,7 @@ use simprof_measure::campaign::Planned;
 use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
+use crate::memory::MemoryPlan;
 use crate::spec::{
     Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepRule, StepSource, Strictness,
     TemplateError, Values, did_you_mean, nearest,
@@ -127,8 +128,8 @@ pub struct Plan {
     pub benchmarks: Vec<BenchmarkPlan>,
     /// Phase 3: functions asked for by name.
     pub functions: Vec<String>,
-    /// Phase 3: mean distance of two recorded bytes of allocations; none where memory is not recorded.
-    pub memory: Option<u64>,
+    /// Phase 3: how allocations are recorded; none where they are not.
+    pub memory: Option<MemoryPlan>,
     /// Phase 4.
     pub sweeps: Vec<Sweep>,
     /// Phase 4: runs whose resources are followed.
@@ -146,8 +147,8 @@ pub struct Request {
     pub components: Vec<String>,
     /// Functions of phase 3 by name.
     pub functions: Vec<String>,
-    /// Phase 3: mean distance of two recorded bytes of allocations; none where memory is not recorded.
-    pub memory: Option<u64>,
+    /// Phase 3: how allocations are recorded; none where they are not.
+    pub memory: Option<MemoryPlan>,
     /// Time limit of each process; the spec's where none.
     pub timeout: Option<Duration>,
     /// Samples per second of CPU time.
@@ -458,7 +459,7 @@ impl Plan {
             Phase::Component => {
                 self.benchmarks.iter().map(|benchmark| of(&benchmark.planned)).sum()
             }
-            Phase::Line => 1,
+            Phase::Line => 1 + usize::from(self.memory.is_some()),
             Phase::System => {
                 self.sweeps.iter().map(Sweep::processes).sum::<usize>() + self.timelines.len()
             }
@@ -470,7 +471,10 @@ impl Plan {
         let recording = |once: f64| once.max(self.sampling.enough.as_secs_f64()) + 1.0;
         match phase {
             Phase::Macro => Some(self.cases.len() as f64 * recording(self.target.estimate_s?)),
-            Phase::Line => Some(recording(self.target.estimate_s?)),
+            Phase::Line => {
+                let once = self.target.estimate_s?;
+                Some(recording(once) + self.memory.map_or(0.0, |_| once + 1.0))
+            }
             // Without benchmarks it takes what phase 1 recorded; a sum of nothing would be -0.
             Phase::Component if self.benchmarks.is_empty() => Some(0.0),
             Phase::Component => self.benchmarks.iter().map(benchmark_estimate_s).sum(),
@@ -547,11 +551,13 @@ impl Plan {
                     plan.planned.len()
                 ));
             }),
-            Phase::Line => line(format!(
-                "record default ({enough}); functions chosen by phases 1 and 2{}{}",
-                asked(&self.functions),
-                self.memory.map_or("", |_| "; record allocations, in a run of its own")
-            )),
+            Phase::Line => {
+                line(format!(
+                    "record default ({enough}); functions chosen by phases 1 and 2{}",
+                    asked(&self.functions)
+                ));
+                self.memory.into_iter().for_each(|memory| line(memory.describe()));
+            }
             Phase::System => {
                 for sweep in &self.sweeps {
                     let repeats = sweep.planned.first().map_or(0, |planned| planned.repeats);

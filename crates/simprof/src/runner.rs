@@ -193,6 +193,23 @@ impl Runner {
         simprof_record::resolve(program, directory, &command.environment(&values)).map(drop)
     }
 
+    /// Whether the allocations of `command` can be recorded.
+    ///
+    /// # Errors
+    /// Where they cannot; as [`Runner::find`].
+    pub fn check_memory(
+        &self,
+        command: &CommandTemplate,
+        parameters: &Parameters,
+    ) -> Result<(), RecordError> {
+        let nowhere = Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") };
+        let values = self.values(parameters, 0, &nowhere, &[]);
+        let argv = command.argv(&values);
+        let program = argv.first().map_or("", String::as_str);
+        let directory = self.directory.as_deref();
+        simprof_record::heap::check(program, directory, &command.environment(&values))
+    }
+
     /// Runs one process to its end.
     ///
     /// # Errors

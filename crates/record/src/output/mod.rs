@@ -8,12 +8,14 @@ mod watcher;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver};
 
 use regex::Regex;
 use simprof_model::Steps;
 
 use crate::RecordError;
 use log::Log;
+pub use pattern::Match;
 use watcher::Watcher;
 
 /// How much of the end of each stream is kept for people, bytes.
@@ -23,6 +25,7 @@ const TAIL_BYTES: usize = 8192;
 pub struct Output {
     logs: [Log; 2],
     watcher: Option<Watcher>,
+    matches: Option<Receiver<Match>>,
 }
 
 /// What came of it.
@@ -46,13 +49,21 @@ impl Output {
         let failed = |source| RecordError::System { what: "no pipe for the output", source };
         let Some(pattern) = pattern else {
             let fds = [logs[0].descriptor()?, logs[1].descriptor()?];
-            return Ok((Output { logs, watcher: None }, fds));
+            return Ok((Output { logs, watcher: None, matches: None }, fds));
         };
         let [first, second] = [pipe().map_err(failed)?, pipe().map_err(failed)?];
         let watched = [logs[0].reopened()?, logs[1].reopened()?];
         let readers = [first.0, second.0];
-        let watcher = Watcher::start(readers, watched, pattern.clone()).map_err(failed)?;
-        Ok((Output { logs, watcher: Some(watcher) }, [first.1, second.1]))
+        let (listener, matches) = mpsc::channel();
+        let watcher =
+            Watcher::start(readers, watched, pattern.clone(), listener).map_err(failed)?;
+        let output = Output { logs, watcher: Some(watcher), matches: Some(matches) };
+        Ok((output, [first.1, second.1]))
+    }
+
+    /// Where the lines that match the pattern can be heard of as they come; to be asked for once. None without a pattern.
+    pub fn matches(&mut self) -> Option<Receiver<Match>> {
+        self.matches.take()
     }
 
     /// Call it when all that could write has ended.

@@ -1,5 +1,7 @@
 //! Steps by the lines that a target writes.
 
+use std::sync::mpsc::Sender;
+
 use regex::Regex;
 use simprof_model::{Step, Steps};
 
@@ -41,12 +43,22 @@ impl Lines {
     }
 }
 
+/// A line that matched, at the time at which it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Match {
+    /// CLOCK_MONOTONIC, ns.
+    pub time_ns: u64,
+    /// Number of the step that it begins.
+    pub index: u64,
+}
+
 /// Collects the lines that match.
 #[derive(Debug)]
 pub struct Marker {
     pattern: Regex,
-    /// Time in ns and index of each match.
-    matches: Vec<(u64, u64)>,
+    matches: Vec<Match>,
+    /// Who is told of each match at once, if anybody listens.
+    listener: Sender<Match>,
     lost: u64,
     /// Matches that came in one read with the match before.
     crowded: usize,
@@ -54,8 +66,8 @@ pub struct Marker {
 
 impl Marker {
     /// Looks for `pattern`; its first group, where it is a number, is the step's index.
-    pub fn new(pattern: Regex) -> Self {
-        Self { pattern, matches: Vec::new(), lost: 0, crowded: 0 }
+    pub fn new(pattern: Regex, listener: Sender<Match>) -> Self {
+        Self { pattern, matches: Vec::new(), listener, lost: 0, crowded: 0 }
     }
 
     /// A line that arrived at `time_ns`.
@@ -65,18 +77,22 @@ impl Marker {
             self.lost += 1;
             return;
         }
-        let next = self.matches.last().map_or(0, |&(_, index)| index.wrapping_add(1));
+        let next = self.matches.last().map_or(0, |last| last.index.wrapping_add(1));
         let index = found.get(1).and_then(|group| group.as_str().parse().ok()).unwrap_or(next);
-        self.crowded += usize::from(self.matches.last().is_some_and(|&(time, _)| time == time_ns));
-        self.matches.push((time_ns, index));
+        self.crowded +=
+            usize::from(self.matches.last().is_some_and(|last| last.time_ns == time_ns));
+        let found = Match { time_ns, index };
+        // Nobody need listen.
+        let _ = self.listener.send(found);
+        self.matches.push(found);
     }
 
     /// The steps: each match begins one, which lasts until the next. The last match only ends the
     /// step before, since when its own ends is not known.
     pub fn steps(&self) -> Steps {
-        let step = |pair: &[(u64, u64)]| {
-            let (begin_ns, index) = pair[0];
-            Step { index, begin_ns, end_ns: pair[1].0, population: None }
+        let step = |pair: &[Match]| {
+            let Match { index, time_ns } = pair[0];
+            Step { index, begin_ns: time_ns, end_ns: pair[1].time_ns, population: None }
         };
         let steps = self.matches.windows(2).map(step).collect();
         Steps { steps, lost: self.lost, source: "output".to_owned() }
@@ -127,9 +143,21 @@ mod tests {
     }
 
     fn marker(lines: &[(&str, u64)]) -> Marker {
-        let mut marker = Marker::new(Regex::new(r"^step ?(\w*)").expect("a pattern"));
+        listened(lines).0
+    }
+
+    fn listened(lines: &[(&str, u64)]) -> (Marker, Vec<Match>) {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let mut marker = Marker::new(Regex::new(r"^step ?(\w*)").expect("a pattern"), sender);
         lines.iter().for_each(|(line, time)| marker.line(line, *time));
-        marker
+        (marker, heard.try_iter().collect())
+    }
+
+    #[test]
+    fn who_listens_is_told_of_every_match() {
+        let (_, heard) = listened(&[("step 7", 10), ("else", 15), ("step", 20)]);
+        let expected = [(10, 7), (20, 8)].map(|(time_ns, index)| Match { time_ns, index });
+        assert_eq!(heard, expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use regex::Regex;
 use simprof_model::Steps;
 
 use super::log::Log;
-use super::pattern::{Lines, Marker};
+use super::pattern::{Lines, Marker, Match};
 use super::{TAIL_BYTES, text};
 use crate::clock;
 use crate::guardian::protocol::poll_readable;
@@ -40,12 +41,18 @@ struct Stream {
 }
 
 impl Watcher {
-    pub fn start(pipes: [OwnedFd; 2], logs: [Log; 2], pattern: Regex) -> io::Result<Watcher> {
+    /// `listener` is told of each line that matches.
+    pub fn start(
+        pipes: [OwnedFd; 2],
+        logs: [Log; 2],
+        pattern: Regex,
+        listener: Sender<Match>,
+    ) -> io::Result<Watcher> {
         let (stopped, stop) = io::pipe()?;
         let [first, second] = pipes;
         let [first_log, second_log] = logs;
         let streams = [Stream::new(first, first_log), Stream::new(second, second_log)];
-        let marker = Marker::new(pattern);
+        let marker = Marker::new(pattern, listener);
         let thread = thread::Builder::new()
             .name("output".to_owned())
             .spawn(move || watch(streams, marker, &stopped.into()))?;

@@ -86,6 +86,7 @@ fn section(function: &FunctionLines) -> String {
 
 fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     let timed = lines.iter().any(|line| line.time.is_some());
+    let allocates = lines.iter().any(|line| line.alloc_bytes.is_some_and(|bytes| bytes > 0));
     let mut columns = vec![
         (if ranked { "share (95 %)" } else { "with callees (95 %)" }, Align::Right),
         ("line", Align::Left),
@@ -96,6 +97,9 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     } else {
         columns.insert(1, ("here", Align::Right));
         columns.push(("mostly in", Align::Left));
+    }
+    if allocates {
+        columns.push(("allocated", Align::Right));
     }
     if timed {
         columns.push(("time", Align::Left));
@@ -115,6 +119,9 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
             let mostly = line.callees.first().or(line.natives.first());
             row.push(mostly.map(|callee| code(callee)).unwrap_or_default());
         }
+        if allocates {
+            row.push(allocated_by(line));
+        }
         if timed {
             row.push(line.time.as_ref().map(time_of).unwrap_or_default());
         }
@@ -123,7 +130,51 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     table
 }
 
+/// `12 MiB, 4 MiB leaked`; nothing where it allocates nothing.
+fn allocated_by(line: &LineCost) -> String {
+    let bytes = |bytes: Option<u64>| {
+        bytes.filter(|&bytes| bytes > 0).map(|bytes| format::bytes(bytes as f64))
+    };
+    match (bytes(line.alloc_bytes), bytes(line.leaked_bytes)) {
+        (Some(allocated), Some(leaked)) => format!("{allocated}, {leaked} leaked"),
+        (allocated, _) => allocated.unwrap_or_default(),
+    }
+}
+
 /// `3.2 s: 62 % interpreter, 38 % native`.
 fn time_of(time: &TimeShares) -> String {
     escape(&format!("{}: {}", format::duration_ns(time.thread_s * 1e9), time.describe()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(number: u32, allocated: Option<u64>, leaked: Option<u64>) -> LineCost {
+        LineCost {
+            function: "sim::step".to_owned(),
+            file: "/src/sim.rs".to_owned(),
+            line: number,
+            cpu_share: 0.5,
+            self_share: None,
+            interval: [0.4, 0.6],
+            callees: Vec::new(),
+            time: None,
+            natives: Vec::new(),
+            text: None,
+            alloc_bytes: allocated,
+            alloc_count: allocated.map(|_| 1),
+            leaked_bytes: leaked,
+        }
+    }
+
+    #[test]
+    fn memory_stands_beside_time_where_it_was_recorded() {
+        let lines = [line(3, Some(3 << 20), Some(1 << 10)), line(4, Some(512), Some(0))];
+        let table = line_table(&lines, true).to_string();
+        assert!(table.contains("3 MiB, 1 KiB leaked |"), "{table}");
+        assert!(table.contains(" 512 B |"), "{table}");
+        let table = line_table(&[line(3, None, None)], true).to_string();
+        assert!(!table.contains("allocated"), "{table}");
+    }
 }

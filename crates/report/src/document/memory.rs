@@ -14,26 +14,26 @@ const SHOWN: usize = 12;
 pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> String {
     let mut text = String::from("## Memory\n\n");
     let _ = writeln!(text, "{}", totals(summary));
+    if !files.is_empty() {
+        let row = |(name, what): &(String, String)| format!("- [{what}]({name})\n");
+        let _ = writeln!(text, "{}", files.iter().map(row).collect::<String>());
+    }
     if !summary.leaks.is_empty() {
         let _ = writeln!(text, "### What leaks\n\n{}", leaks(&summary.leaks));
         text.push_str(
-            "Growth of what is alive at the ends of steps after the first tenth of the run (Theil-Sen, 95 %), with what the living \
-             population accounts for taken out first where it is told.\n\n",
+            "Growth of what is alive at the ends of steps (without steps: over time) after the first tenth of the run, with what the \
+             living population accounts for taken out first where it is told.\n\n",
         );
     }
     text.push_str(&lines(summary));
     if !summary.churn.is_empty() {
         let _ = writeln!(text, "### What lives but shortly\n\n{}", churn(&summary.churn));
         text.push_str(
-            "The gain is a bound: it holds where the memory is kept and used again at no cost (Amdahl), and counts the allocator's \
-             CPU time alone.\n\n",
+            "The gain is a bound: `CPU time` is what the allocator took on the line's behalf in the samples of this phase, and `gain at \
+             most` by how much the whole gets faster without it (Amdahl), where the memory is kept and used again at no cost.\n\n",
         );
     }
     let _ = writeln!(text, "### Sizes\n\n{}", sizes(summary));
-    if !files.is_empty() {
-        let row = |(name, what): &(String, String)| format!("- [{what}]({name})\n");
-        let _ = writeln!(text, "{}", files.iter().map(row).collect::<String>());
-    }
     text.push_str(&how(summary));
     text
 }
@@ -56,16 +56,19 @@ fn totals(summary: &MemorySummary) -> Table {
     }
     if let Some(step) = &summary.per_step {
         let counted = |bytes: f64| format::bytes(bytes);
+        let in_step = counted(step.allocated_bytes);
         table.row([
             "allocated in a step".to_owned(),
-            counted(step.allocated_bytes),
+            with_interval(in_step, step.allocated_bytes_interval, format::bytes),
             format::count(step.allocations),
         ]);
         if let Some(agent) = step.allocated_bytes_per_agent {
             table.row(["allocated by step and agent".to_owned(), counted(agent)]);
         }
         if let Some(agent) = step.live_bytes_per_agent {
-            table.row(["alive for each agent at the last step".to_owned(), counted(agent)]);
+            let interval = step.live_bytes_per_agent_interval.unwrap_or([agent, agent]);
+            let alive = with_interval(counted(agent), interval, format::bytes);
+            table.row(["alive for each agent at the last step".to_owned(), alive]);
         }
     }
     table
@@ -82,6 +85,7 @@ fn leaks(leaks: &[LeakSummary]) -> Table {
     ]);
     for leak in leaks.iter().take(SHOWN) {
         let verdict = match leak.verdict.as_str() {
+            "growing" if leak.freed_at_end => "kept until the program ends",
             "growing" => "leaks",
             _ => "grows as the population does: cannot tell",
         };
@@ -116,6 +120,8 @@ fn lines(summary: &MemorySummary) -> String {
         let mut lines: Vec<&MemoryLine> =
             summary.lines.iter().filter(|line| of(line).bytes > 0).collect();
         lines.sort_by_key(|line| std::cmp::Reverse(of(line).bytes));
+        let (lines, unsure): (Vec<_>, Vec<_>) =
+            lines.into_iter().partition(|line| of(line).bytes_interval[0] > 0.0);
         if lines.is_empty() {
             continue;
         }
@@ -126,8 +132,26 @@ fn lines(summary: &MemorySummary) -> String {
             _ => summary.temporary.map_or(0, |amount| amount.bytes),
         };
         let _ = writeln!(text, "### {title}\n\n{}", line_table(&lines, of, whole));
+        if !unsure.is_empty() {
+            let bytes: u64 = unsure.iter().map(|line| of(line).bytes).sum();
+            let _ = writeln!(
+                text,
+                "Not shown: {}, {} together, with too few draws to be sure of; a smaller `--memory-interval` draws more.\n",
+                counted(unsure.len(), "line"),
+                format::bytes(bytes as f64)
+            );
+        }
     }
     text
+}
+
+/// `one line`, `7 lines`.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 {
+        format!("one {what}")
+    } else {
+        format!("{} {what}s", format::count(count as f64))
+    }
 }
 
 fn line_table(lines: &[&MemoryLine], of: fn(&MemoryLine) -> &Amount, whole: u64) -> Table {
@@ -161,7 +185,7 @@ fn churn(churn: &[ChurnSummary]) -> Table {
         ("of all", Align::Right),
         ("a step", Align::Right),
         ("CPU time", Align::Right),
-        ("at most", Align::Right),
+        ("gain at most", Align::Right),
         ("line", Align::Left),
         ("source", Align::Left),
         ("function", Align::Left),
@@ -172,7 +196,7 @@ fn churn(churn: &[ChurnSummary]) -> Table {
             format::share(line.share_of_all),
             line.per_step.map_or_else(|| "-".to_owned(), format::count),
             line.cpu_share.map_or_else(|| "-".to_owned(), format::share),
-            line.speed_up_most.map_or_else(|| "-".to_owned(), format::ratio),
+            line.speed_up_most.map_or_else(|| "-".to_owned(), |most| format::share(most - 1.0)),
             code(&place(line.file.as_deref(), line.line)),
             source(line.text.as_deref()),
             code(&line.function),
@@ -210,9 +234,12 @@ fn how(summary: &MemorySummary) -> String {
         ),
     };
     let mut text = format!(
-        "{mode}, in a run of its own: {} records of {} processes, {} lost. Recording took {} of the target's CPU time beside it. ",
+        "{mode}, in a run of its own: {} records of {}, {} lost. Recording took {} of the target's CPU time beside it. ",
         format::count(summary.records as f64),
-        summary.processes,
+        match summary.processes {
+            1 => "one process".to_owned(),
+            count => format!("{} processes", format::count(count as f64)),
+        },
         format::count(summary.lost as f64),
         format::share(summary.recorder_cpu_share)
     );

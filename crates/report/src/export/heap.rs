@@ -66,7 +66,7 @@ pub fn heap_view(profile: &HeapProfile, view: HeapView) -> Profile {
         weight: view.of(site).bytes,
     };
     let samples = profile.sites.iter().map(sample).filter(|sample| sample.weight > 0).collect();
-    let threads = vec![Thread { pid: 0, tid: 0, name: String::new() }];
+    let threads = vec![Thread { pid: 0, tid: 0, name: "all threads".to_owned() }];
     Profile { samples, threads, ..profile.tables.clone() }
 }
 

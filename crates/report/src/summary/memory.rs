@@ -17,6 +17,8 @@ const SUSPECTS: usize = 20;
 const VIA: usize = 3;
 /// Below this share of the resident set's growth, the heap that was seen does not explain it.
 const BLIND: f64 = 0.5;
+/// Share of CPU time below which there is little to gain.
+const NOTABLE_GAIN: f64 = 0.005;
 /// Reallocations for each allocation that begins anew from which a line's blocks grow bit by bit.
 const REGROWTH: f64 = 2.0;
 
@@ -96,6 +98,8 @@ impl From<HeapAmount> for Amount {
 pub struct MemoryPerStep {
     /// Bytes allocated in a step, the mean.
     pub allocated_bytes: f64,
+    /// 95 % interval of that mean, as far as draws make it uncertain; its ends are equal where it is exact.
+    pub allocated_bytes_interval: Bounds,
     /// Allocations in a step, the mean.
     pub allocations: f64,
     /// Bytes allocated and freed within a step, the mean.
@@ -104,6 +108,8 @@ pub struct MemoryPerStep {
     pub allocated_bytes_per_agent: Option<f64>,
     /// Bytes alive for each agent at the end of the last step.
     pub live_bytes_per_agent: Option<f64>,
+    /// 95 % interval of that, likewise.
+    pub live_bytes_per_agent_interval: Option<Bounds>,
 }
 
 /// A line of the program, and what it and the libraries that it calls allocated.
@@ -152,6 +158,8 @@ pub struct LeakSummary {
     pub text: Option<String>,
     /// `growing`, or `confounded` where the population grows along with time.
     pub verdict: String,
+    /// Whether most of it was freed when the program ended: a cache that fills, or what something global keeps.
+    pub freed_at_end: bool,
     /// What the rate is per: `step` or `second`.
     pub per: String,
     /// Bytes more that are alive by step or second.
@@ -247,13 +255,29 @@ fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
         profile.ticks.iter().map(|tick| Some(tick.population? * tick.steps)).sum();
     let last = profile.ticks.last()?;
     let alive = last.population.filter(|&population| population > 0);
+    let interval_bytes = profile.provenance.interval_bytes;
+    let of_step = drawn(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
+    let per_agent = |bytes: f64| alive.map(|alive| bytes / alive as f64);
+    let live = last.live_bytes as f64;
+    let [least, most] = drawn(live, interval_bytes).map(per_agent);
     Some(MemoryPerStep {
         allocated_bytes: allocated / steps as f64,
+        allocated_bytes_interval: of_step,
         allocations: sum(|tick| tick.allocations) / steps as f64,
         temporary_bytes: sum(|tick| tick.temporary_bytes) / steps as f64,
         allocated_bytes_per_agent: agent_steps.filter(|&n| n > 0).map(|n| allocated / n as f64),
-        live_bytes_per_agent: alive.map(|alive| last.live_bytes as f64 / alive as f64),
+        live_bytes_per_agent: per_agent(live),
+        live_bytes_per_agent_interval: least.zip(most).map(<[f64; 2]>::from),
     })
+}
+
+/// The 95 % interval of bytes that are a sum over draws at this distance: at least as wide as that of any sizes.
+fn drawn(bytes: f64, interval_bytes: u64) -> Bounds {
+    if interval_bytes <= 1 {
+        return [bytes, bytes];
+    }
+    let half = 1.96 * (bytes * interval_bytes as f64).sqrt();
+    [(bytes - half).max(0.0), bytes + half]
 }
 
 /// The first lines by each amount.
@@ -326,6 +350,7 @@ fn leak(leak: &LeakSuspect, text: &dyn Fn(&str, u32) -> Option<String>) -> LeakS
         line: leak.line.line,
         text: text_of(&leak.line, text),
         verdict: if growing { "growing" } else { "confounded" }.to_owned(),
+        freed_at_end: leak.freed_at_end,
         per: if leak.per == GrowthPer::Step { "step" } else { "second" }.to_owned(),
         rate_bytes: leak.rate,
         rate_interval: bounds(leak.rate_interval),
@@ -376,7 +401,12 @@ fn statements(summary: &MemorySummary) -> Vec<String> {
         ));
     }
     sentences.extend(summary.leaks.iter().take(3).map(leak_sentence));
-    sentences.extend(summary.churn.iter().take(3).map(churn_sentence));
+    let worth = |churn: &&ChurnSummary| churn.cpu_share.is_none_or(|share| share >= NOTABLE_GAIN);
+    let mut worthy: Vec<_> = summary.churn.iter().filter(worth).take(3).collect();
+    if worthy.is_empty() {
+        worthy.extend(summary.churn.first());
+    }
+    sentences.extend(worthy.into_iter().map(churn_sentence));
     sentences.extend(summary.lines.iter().filter_map(regrowth).take(2));
     sentences
 }
@@ -391,7 +421,7 @@ fn whole(summary: &MemorySummary) -> String {
     );
     if let Some(step) = summary.per_step {
         sentence.push_str(&format!(
-            " A step allocates {} in {} allocations, {} of it for itself alone.",
+            " A step allocates {} in {} allocations, and frees {} of it before it ends.",
             format::bytes(step.allocated_bytes),
             format::count(step.allocations),
             format::share(step.temporary_bytes / step.allocated_bytes.max(1.0))
@@ -409,9 +439,13 @@ fn leak_sentence(leak: &LeakSummary) -> String {
         format::bytes(leak.rate_interval[0]),
         format::bytes(leak.rate_interval[1])
     );
-    if leak.verdict == "growing" {
-        let apart =
-            leak.per_agent_bytes.map_or("", |_| ", what the population accounts for left out");
+    let apart = leak.per_agent_bytes.map_or("", |_| ", what the population accounts for left out");
+    if leak.verdict == "growing" && leak.freed_at_end {
+        format!(
+            "{place} keeps more and more: {rate} stay alive{apart}, until the program ends and frees them (a cache that fills, or what \
+             something global keeps)."
+        )
+    } else if leak.verdict == "growing" {
         format!("{place} leaks: {rate} stay alive{apart}.")
     } else {
         format!(
@@ -426,12 +460,15 @@ fn churn_sentence(churn: &ChurnSummary) -> String {
         .per_step
         .map_or_else(String::new, |per_step| format!(", {} a step", format::count(per_step)));
     let gain = match (churn.cpu_share, churn.speed_up_most) {
-        (Some(share), Some(most)) if share > 0.0 => format!(
-            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole at most {} as fast",
+        (Some(share), Some(most)) if share >= NOTABLE_GAIN => format!(
+            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole at most {} faster",
             format::share(share),
-            format::ratio(most)
+            format::share(most - 1.0)
         ),
-        (Some(_), _) => "; the allocator's work for it was not seen in the CPU profile: there is nothing to gain".to_owned(),
+        (Some(share), _) => format!(
+            "; the allocator's work for it takes {} of CPU time: there is little to gain",
+            format::share(share)
+        ),
         _ => String::new(),
     };
     format!(
@@ -494,6 +531,15 @@ mod tests {
         let per_step = summary.per_step.expect("there are steps");
         assert_eq!(per_step.allocated_bytes, 50_000.0);
         assert_eq!(per_step.allocated_bytes_per_agent, Some(500.0));
+        assert_eq!(per_step.allocated_bytes_interval, [50_000.0, 50_000.0], "it is exact");
+        let mut estimated = leaking();
+        estimated.provenance.interval_bytes = 512 << 10;
+        let per_step = memory_summary(&estimated, None, &text).per_step.expect("likewise");
+        let half = 1.96 * (10e6_f64 * f64::from(512 << 10)).sqrt() / 200.0;
+        assert!((per_step.allocated_bytes_interval[1] - 50_000.0 - half).abs() < 1.0);
+        let [low, high] = per_step.live_bytes_per_agent_interval.expect("agents are told");
+        let live = per_step.live_bytes_per_agent.expect("likewise");
+        assert!(low < live && live < high, "{low} {live} {high}");
     }
 
     #[test]

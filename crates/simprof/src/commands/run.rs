@@ -18,6 +18,7 @@ use crate::console::{self, say};
 use crate::exit::{Ended, Wrong, describe};
 use crate::failures;
 use crate::folder::{RunFolder, Scratch, now_ms};
+use crate::memory;
 use crate::phases;
 use crate::plan::{self, Plan, Request};
 use crate::progress::Progress;
@@ -38,7 +39,7 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
         spec.set(assignment)?;
     }
     let recorder = recorder(&arguments.recorder)?;
-    let plan = plan::plan(spec, &request(arguments, strictness))?;
+    let mut plan = plan::plan(spec, &request(arguments, strictness)?)?;
     let rules = rules(&plan.spec)?;
     if arguments.plan {
         console::print(&plan.describe())?;
@@ -48,6 +49,7 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     build(&plan)?;
     let mut runner = Runner::new(&plan.target, recorder, cancel)?;
     find(&plan, &runner)?;
+    let without_memory = memory::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
     let manifest = manifest(&plan, &runner)?;
     let folder = RunFolder::create(&arguments.output_dir, manifest)?;
@@ -65,6 +67,9 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
         evidence: Evidence::default(),
         stopped: None,
     };
+    if let Some(sentence) = without_memory {
+        session.warn(Phase::Line, sentence);
+    }
     let outcome = all_phases(&mut session);
     conclude(&mut session, outcome)
 }
@@ -145,25 +150,19 @@ fn recorder(name: &str) -> Result<Recorder> {
     }
 }
 
-fn request(arguments: &RunArgs, strictness: Strictness) -> Request {
-    Request {
+fn request(arguments: &RunArgs, strictness: Strictness) -> Result<Request> {
+    Ok(Request {
         mode: if arguments.quick { Mode::Quick } else { Mode::Full },
         phases: arguments.phases.clone(),
         components: arguments.components.clone(),
         functions: arguments.functions.clone(),
-        memory: memory(arguments),
+        memory: memory::wanted(arguments)?,
         timeout: arguments.timeout.map(Duration::from_secs_f64),
         rate_hz: arguments.rate,
         seed: arguments.seed,
         repeats: arguments.repeats,
         strictness,
-    }
-}
-
-/// Memory is recorded where it is asked for, and in a full run of all phases.
-fn memory(arguments: &RunArgs) -> Option<u64> {
-    let is_whole = !arguments.quick && arguments.phases.is_empty();
-    (arguments.memory || is_whole).then_some(arguments.memory_interval)
+    })
 }
 
 fn rules(spec: &Spec) -> Result<ComponentRules> {
@@ -404,7 +403,8 @@ mod tests {
                 phases: vec![],
                 components: vec![],
                 functions: vec![],
-                memory: None,
+                memory: (mode == Mode::Full)
+                    .then_some(memory::MemoryPlan { interval_bytes: None, is_asked: false }),
                 timeout: None,
                 rate_hz: 1000,
                 seed: 1,

@@ -7,7 +7,7 @@ use simprof_report::analysis::{
     self, CalleeCost, FunctionSet, Whose, bottlenecks, follow_wrappers, function_lines, functions,
     hot_lines, sort_by_total,
 };
-use simprof_report::annotate::{annotate, annotated_file_name};
+use simprof_report::annotate::{MemoryLines, annotate_with_memory, annotated_file_name};
 use simprof_report::document::line_report;
 use simprof_report::summary::{
     ComponentSummary, FunctionLines, Head, LineCost, LineSummary, TimeShares, profile_summary,
@@ -41,6 +41,14 @@ struct Chosen {
     phase1_share: Option<f64>,
 }
 
+/// What was recorded.
+#[derive(Debug, Clone, Copy)]
+struct Seen<'a> {
+    profile: &'a Profile,
+    memory: Option<&'a MemoryLines>,
+    runs: usize,
+}
+
 /// Records the target anew and annotates the source of the functions that were chosen.
 ///
 /// # Errors
@@ -50,15 +58,17 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let parameters = session.plan.target.defaults.clone();
     let recorded = record(session, PHASE, &Case { name: "default".into(), parameters }, 0)?;
     let memory = match session.plan.memory {
-        Some(interval) => {
-            super::memory::run(session, interval, recorded.profile.as_ref(), &source_line, 1)?
+        Some(plan) => {
+            super::memory::run(session, plan, recorded.profile.as_ref(), &source_line, 1)?
         }
         None => None,
     };
     let mut found = Vec::new();
     if let Some(profile) = &recorded.profile {
+        let allocated = memory.as_ref().map(|memory| MemoryLines::new(&memory.profile));
+        let seen = Seen { profile, memory: allocated.as_ref(), runs: recorded.wall_ns.len() };
         for chosen in choose(session, profile) {
-            look_at(session, profile, &chosen, recorded.wall_ns.len(), &mut found)?;
+            look_at(session, seen, &chosen, &mut found)?;
         }
         super::macro_::write_profile(session, PHASE, "", profile)?;
     }
@@ -173,9 +183,8 @@ fn steepest(summary: &ComponentSummary) -> Option<String> {
 /// Follows a function to its work and annotates that.
 fn look_at(
     session: &mut Session<'_>,
-    profile: &Profile,
+    Seen { profile, memory, runs }: Seen<'_>,
     chosen: &Chosen,
-    runs: usize,
     found: &mut Vec<FunctionLines>,
 ) -> Result<()> {
     let set = match FunctionSet::matching(profile, &chosen.asked) {
@@ -200,7 +209,7 @@ fn look_at(
     let has_lines = lines.lines.iter().any(|line| line.line.is_some());
     let annotated = has_lines.then(|| annotated_file_name(&lines.function, &mut taken));
     if let Some(name) = &annotated {
-        let text = annotate(&lines, "CPU time", &source);
+        let text = annotate_with_memory(&lines, "CPU time", memory, &source);
         session.write(PHASE, name, text.as_bytes())?;
     }
     let samples = profile.samples.len() as u64;

@@ -1,19 +1,28 @@
 //! The pass of phase 3 that records allocations: another run of the target, since it would be in the CPU's figures.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use simprof_model::{HeapProfile, Measurement, Phase, Profile, Status};
 use simprof_record::heap::symbolise;
-use simprof_report::ReportError;
 use simprof_report::chart::memory_chart;
 use simprof_report::export::{HeapView, heap_flamegraph, heap_pprof};
 use simprof_report::summary::{MemorySummary, memory_summary};
+use simprof_report::{ReportError, format};
 
 use super::record::{ending, warn_of_target};
+use crate::memory::{INTERVAL_BYTES, MemoryPlan};
 use crate::replicate::{Place, describe, replicate};
 use crate::runner::{Invocation, Observe, with_ending};
 use crate::session::Session;
 
 const PHASE: Phase = Phase::Line;
+/// Recorded allocations from which a run tells enough.
+const ENOUGH: u64 = 2000;
+/// Recorded allocations that a second run aims at.
+const AIM: u64 = 10_000;
+/// Allocations up to which a second run records each.
+const FEW: u64 = 20_000;
 /// Name of the measurement, and the stem of its files.
 pub const NAME: &str = "memory";
 
@@ -28,14 +37,14 @@ pub struct Memory {
     pub files: Vec<(String, String)>,
 }
 
-/// Records the allocations of the target once, and writes their files. None where it could not be recorded, which its measurement then
-/// tells.
+/// Records the allocations of the target, and writes their files. A short run that allocates too little for the usual interval is
+/// followed by one with a smaller. None where nothing could be recorded, which its measurement then tells.
 ///
 /// # Errors
 /// Where results cannot be written.
 pub fn run(
     session: &mut Session<'_>,
-    interval_bytes: u64,
+    plan: MemoryPlan,
     cpu: Option<&Profile>,
     text: &dyn Fn(&str, u32) -> Option<String>,
     done: usize,
@@ -50,10 +59,17 @@ pub fn run(
         reason: session.stop_reason(),
         replicates: Vec::new(),
     };
-    let recorded = match &measurement.reason {
-        Some(_) => None,
-        None => record(session, interval_bytes, &mut measurement)?,
-    };
+    let mut recorded = None;
+    if measurement.reason.is_none() {
+        let interval_bytes = plan.interval_bytes.unwrap_or(INTERVAL_BYTES);
+        recorded = record(session, interval_bytes, &mut measurement)?;
+    }
+    if let (Some(first), None, true) = (&recorded, plan.interval_bytes, measurement.status.is_ok())
+        && let Some(interval_bytes) = finer(first, session.plan.sampling.enough)
+    {
+        say_finer(session, first, interval_bytes);
+        recorded = record(session, interval_bytes, &mut measurement)?.or(recorded);
+    }
     session.keep(PHASE, &measurement, done + 1);
     let Some(profile) = recorded else { return Ok(None) };
     let summary = memory_summary(&profile, cpu, text);
@@ -78,7 +94,7 @@ fn record(
     };
     let load = crate::replicate::load_average();
     let result = session.runner.run(&invocation);
-    let place = Place { seed, order: 0, load };
+    let place = Place { seed, order: measurement.replicates.len(), load };
     let output = with_ending(&log, "out");
     let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
     session.folder.clear_scratch();
@@ -102,6 +118,36 @@ fn record(
     warn_of_target(session, PHASE, &recording);
     session.progress.current("reading symbols");
     Ok(recording.heap.map(symbolise))
+}
+
+/// The interval for another run, where a run that took less than `enough` recorded too few allocations.
+fn finer(profile: &HeapProfile, enough: Duration) -> Option<u64> {
+    let records: u64 = profile.sites.iter().map(|site| site.records).sum();
+    let is_short = u128::from(profile.provenance.target_wall_ns) < enough.as_nanos();
+    let allocated = profile.total(|site| site.allocated);
+    let is_told = records >= ENOUGH || records == allocated.count;
+    if is_told || !is_short || profile.provenance.is_exact() {
+        return None;
+    }
+    if allocated.count <= FEW {
+        return Some(1);
+    }
+    let wanted = (allocated.bytes / AIM).max(1);
+    // A power of two, which people read more easily.
+    Some(1 << wanted.ilog2()).filter(|&bytes| bytes < profile.provenance.interval_bytes)
+}
+
+fn say_finer(session: &mut Session<'_>, first: &HeapProfile, interval_bytes: u64) {
+    let records: u64 = first.sites.iter().map(|site| site.records).sum();
+    let how = match interval_bytes {
+        1 => "every one was recorded".to_owned(),
+        bytes => format!("one byte of {} was drawn", format::bytes(bytes as f64)),
+    };
+    let sentence = format!(
+        "One byte of {} drew only {records} allocations of a run: in another run with the same seed, {how}.",
+        format::bytes(first.provenance.interval_bytes as f64)
+    );
+    session.warn(PHASE, sentence);
 }
 
 /// The files of a heap profile: flame graphs, a chart, pprof, all of it as JSON.
@@ -131,4 +177,57 @@ fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String
     }
     session.write(PHASE, "memory.json", &super::csv::json(profile)?)?;
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::{HEAP_SCHEMA, HeapAmount, HeapOrigin, HeapProvenance, HeapSite};
+
+    use super::*;
+
+    fn profile(bytes: u64, count: u64, records: u64) -> HeapProfile {
+        let allocated = HeapAmount { bytes, count, ..HeapAmount::default() };
+        let nothing = HeapAmount::default();
+        let site = HeapSite {
+            stack: None,
+            origin: HeapOrigin::Malloc,
+            allocated,
+            peak: nothing,
+            live: nothing,
+            temporary: nothing,
+            short_lived: nothing,
+            reallocations: 0,
+            largest_bytes: 1,
+            records,
+            live_at_ticks: Vec::new(),
+        };
+        let provenance = HeapProvenance {
+            interval_bytes: INTERVAL_BYTES,
+            target_wall_ns: 1_000_000_000,
+            ..HeapProvenance::default()
+        };
+        HeapProfile {
+            schema: HEAP_SCHEMA.to_owned(),
+            tables: Profile::default(),
+            sites: vec![site],
+            ticks: Vec::new(),
+            steps: 0,
+            series: Vec::new(),
+            sizes: Vec::new(),
+            peak_ns: 0,
+            peak_step: None,
+            provenance,
+        }
+    }
+
+    #[test]
+    fn a_short_run_with_few_draws_is_repeated_with_more() {
+        let enough = Duration::from_secs(5);
+        assert_eq!(finer(&profile(100 << 20, 200_000, 200), enough), Some(8192));
+        assert_eq!(finer(&profile(1 << 20, 5000, 2), enough), Some(1), "few are all recorded");
+        assert_eq!(finer(&profile(4 << 30, 1 << 20, 8000), enough), None, "it has enough");
+        assert_eq!(finer(&profile(100 << 20, 20, 20), enough), None, "each was recorded");
+        let long = Duration::from_millis(900);
+        assert_eq!(finer(&profile(100 << 20, 200_000, 200), long), None, "it takes too long");
+    }
 }

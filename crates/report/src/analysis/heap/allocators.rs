@@ -9,7 +9,7 @@ pub enum Deed {
 
 /// What a function of this name does, where it is an allocator's.
 pub fn deed(name: &str) -> Option<Deed> {
-    const ALLOCATE: [&str; 30] = [
+    const ALLOCATE: [&str; 42] = [
         "malloc",
         "calloc",
         "realloc",
@@ -35,6 +35,18 @@ pub fn deed(name: &str) -> Option<Deed> {
         "_Znam",
         "PyObject_Malloc",
         "_PyObject_Malloc",
+        "PyObject_Calloc",
+        "_PyObject_Calloc",
+        "PyObject_Realloc",
+        "_PyObject_Realloc",
+        "PyMem_Calloc",
+        "PyMem_Realloc",
+        "PyMem_RawCalloc",
+        "PyMem_RawRealloc",
+        "_PyMem_RawMalloc",
+        "_PyMem_RawCalloc",
+        "arena_map_get",
+        "new_arena",
         "PyMem_Malloc",
         "PyMem_RawMalloc",
         "pymalloc_alloc",
@@ -56,7 +68,8 @@ pub fn deed(name: &str) -> Option<Deed> {
         "PyMem_RawFree",
         "mi_free",
     ];
-    let base = name.split(['.', '@', '(']).next().unwrap_or(name).trim_start_matches("__GI_");
+    let base = name.split(['.', '@', '(']).next().unwrap_or(name);
+    let base = base.trim_start_matches("__GI_").trim_start_matches("__rustc::");
     if ALLOCATE.contains(&base) || base.starts_with("operator new") {
         Some(Deed::Allocates)
     } else if FREE.contains(&base) || base.starts_with("operator delete") {
@@ -76,6 +89,7 @@ mod tests {
             ("malloc", Some(Deed::Allocates)),
             ("__GI___libc_malloc", Some(Deed::Allocates)),
             ("operator new(unsigned long)", Some(Deed::Allocates)),
+            ("__rustc::__rust_alloc", Some(Deed::Allocates)),
             ("operator delete(void*)", Some(Deed::Frees)),
             ("_int_free.part.0", Some(Deed::Frees)),
             ("sim::malloc_pool", None),

@@ -48,8 +48,11 @@ pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
             let short = short_lived(&line, profile.steps > 0);
             let share_of_all = short.count as f64 / whole.max(1) as f64;
             let of_line = short.count as f64 / line.amounts.allocated.count.max(1) as f64;
-            let churns =
-                short.count >= LEAST && of_line >= SHORT_SHARE && share_of_all >= NOTABLE_SHARE;
+            let is_sure = short.count_interval()[0] > 0.0;
+            let churns = is_sure
+                && short.count >= LEAST
+                && of_line >= SHORT_SHARE
+                && share_of_all >= NOTABLE_SHARE;
             let of_function = by_function.get(&line.function).copied().unwrap_or(0);
             let part = short.count as f64 / of_function.max(1) as f64;
             let cpu_share = times.as_ref().map(|times| times.share(&line, of_line, part));

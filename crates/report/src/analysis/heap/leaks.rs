@@ -1,8 +1,9 @@
 //! Lines whose live memory goes on growing.
 
-use simprof_model::{HeapProfile, HeapTick};
-use simprof_stats::{Drift, DriftRule, DriftVerdict, Interval, assess_drift, assess_leak};
+use simprof_model::{HeapAmount, HeapProfile, HeapTick};
+use simprof_stats::{Drift, DriftRule, DriftVerdict, Interval, Trend, assess_drift, assess_leak};
 
+use super::growth::{Growth, growth};
 use super::lines::{HeapLine, heap_lines};
 
 /// Share of the ticks, from the first, in which a program still fills its tables.
@@ -11,6 +12,10 @@ const WARM_UP: f64 = 0.1;
 const FLOOR_BYTES: f64 = 65536.0;
 /// An estimate is trusted to grow when as many samples more are alive.
 const FLOOR_SAMPLES: f64 = 8.0;
+/// Of growth, what is left at the end below which it was freed.
+const LEFT_SHARE: f64 = 0.5;
+/// Standard errors that 95 % of a normal distribution lie within.
+const NORMAL_95: f64 = 1.959_964;
 
 /// What growth is told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct LeakSuspect {
     pub growth_bytes: f64,
     /// 95 % interval of it.
     pub growth_interval: Interval,
+    /// Whether most of it was freed when the program ended: a cache that fills, or what something global keeps.
+    pub freed_at_end: bool,
     /// Bytes per agent that were taken out first; none where no population was told.
     pub per_agent_bytes: Option<f64>,
     /// Ticks that were looked at.
@@ -45,7 +52,8 @@ pub struct LeakSuspect {
 }
 
 /// Lines whose live bytes at the ends of steps (or over time) grow, by falling growth. What the population accounts for is taken out
-/// first. Empty where there are fewer than twenty ticks after the warm-up.
+/// first. A line is judged by the rules of drift, and by its increments where noise that lasts leaves those without a verdict.
+/// Empty where there are fewer than twenty ticks after the warm-up.
 pub fn leak_suspects(profile: &HeapProfile) -> Vec<LeakSuspect> {
     let warm_up = (profile.ticks.len() as f64 * WARM_UP).ceil() as usize;
     let ticks = &profile.ticks[warm_up.min(profile.ticks.len())..];
@@ -64,11 +72,66 @@ pub fn leak_suspects(profile: &HeapProfile) -> Vec<LeakSuspect> {
                 Some(population) => assess_leak(&times, &live, population, rule),
                 None => assess_drift(&times, &live, rule),
             };
-            suspect(line, drift.ok()?, per, ticks.len())
+            let drift = judged(drift.ok()?, &line, &times, population.as_deref());
+            suspect(line, drift, per, ticks.len())
         })
         .collect();
     suspects.sort_by(|a, b| b.growth_bytes.total_cmp(&a.growth_bytes));
     suspects
+}
+
+/// The drift of a line, judged by its increments where it has no verdict otherwise.
+fn judged(drift: Drift, line: &HeapLine, times: &[f64], population: Option<&[f64]>) -> Drift {
+    let Some(span) = times.last().zip(times.first()).map(|(last, first)| last - first) else {
+        return drift;
+    };
+    if drift.verdict != DriftVerdict::Inconclusive {
+        let half = NORMAL_95 * drawn_error(line, drift.growth);
+        return widened(drift, half, span);
+    }
+    let live = &line.amounts.live_at_ticks;
+    let live = live[live.len() - times.len()..].iter().map(|&bytes| bytes as f64);
+    let owed = drift.population.map_or(0.0, |fit| fit.per_individual);
+    let alive = population.into_iter().flatten().copied().chain(std::iter::repeat(0.0));
+    let rest: Vec<f64> = live.zip(alive).map(|(bytes, alive)| bytes - owed * alive).collect();
+    match growth(times, &rest) {
+        Some(growth) if growth.goes_on() && growth.rate * span > drift.threshold => {
+            by_increments(drift, growth, span)
+        }
+        _ => drift,
+    }
+}
+
+/// Standard error of growth that is estimated from draws: each byte of a line has the same part in the line's variance.
+fn drawn_error(line: &HeapLine, growth: f64) -> f64 {
+    let HeapAmount { bytes, bytes_error, .. } = line.amounts.allocated;
+    bytes_error as f64 * (growth.max(0.0) / bytes.max(1) as f64).sqrt()
+}
+
+fn by_increments(drift: Drift, growth: Growth, span: f64) -> Drift {
+    let half = NORMAL_95 * growth.error;
+    let interval = Interval { lo: growth.rate - half, hi: growth.rate + half, confidence: 0.95 };
+    Drift {
+        verdict: DriftVerdict::Growing,
+        growth: growth.rate * span,
+        growth_interval: scaled(interval, span),
+        trend: Trend { slope: growth.rate, interval, ..drift.trend },
+        ..drift
+    }
+}
+
+/// Intervals widened by an independent error of growth of this half-width.
+fn widened(drift: Drift, half: f64, span: f64) -> Drift {
+    let Drift { growth, growth_interval, .. } = drift;
+    let lo = growth - (growth - growth_interval.lo).hypot(half);
+    let hi = growth + (growth_interval.hi - growth).hypot(half);
+    let growth_interval = Interval { lo, hi, ..growth_interval };
+    let trend = Trend { interval: scaled(growth_interval, 1.0 / span), ..drift.trend };
+    Drift { growth_interval, trend, ..drift }
+}
+
+fn scaled(interval: Interval, by: f64) -> Interval {
+    Interval { lo: interval.lo * by, hi: interval.hi * by, ..interval }
 }
 
 /// The ends of ticks after the warm-up: steps so far, or seconds.
@@ -94,6 +157,7 @@ fn suspect(line: HeapLine, drift: Drift, per: GrowthPer, ticks: usize) -> Option
         _ => false,
     };
     is_suspect.then(|| LeakSuspect {
+        freed_at_end: (line.amounts.live.bytes as f64) < LEFT_SHARE * drift.growth,
         line,
         verdict: drift.verdict,
         per,
@@ -131,6 +195,55 @@ mod tests {
         assert_eq!(found[0].line.function, "s::leak");
         assert!((found[0].rate - 40960.0).abs() < 1.0, "{found:?}");
         assert_eq!((found[0].per, found[0].ticks), (GrowthPer::Step, 180));
+    }
+
+    #[test]
+    fn the_rate_of_an_estimate_is_as_uncertain_as_its_draws() {
+        let stacks = [("main@1 > s::leak@5 > malloc", 1)];
+        let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
+        let exact = leak_suspects(&profile)[0].rate_interval;
+        (profile.sites[0].allocated.bytes, profile.sites[0].allocated.bytes_error) =
+            (40 * KIB * 179, 1 << 20);
+        let suspect = &leak_suspects(&profile)[0];
+        assert!(exact.hi - exact.lo < 1.0, "{exact:?}");
+        // 2 MiB over 179 steps, on either side.
+        let half = 1.96 * f64::from(1 << 20);
+        assert!(
+            (suspect.rate_interval.hi - suspect.rate - half / 179.0).abs() < 1.0,
+            "{suspect:?}"
+        );
+        assert!((suspect.growth_bytes - suspect.growth_interval.lo - half).abs() < 200.0);
+    }
+
+    #[test]
+    fn what_is_freed_when_the_program_ends_is_told_apart() {
+        let stacks = [("main@1 > s::cache@5 > malloc", 1)];
+        let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
+        for (left, freed) in [(0, true), (200 * 40 * KIB, false)] {
+            profile.sites[0].live.bytes = left;
+            assert_eq!(leak_suspects(&profile)[0].freed_at_end, freed, "{left}");
+        }
+    }
+
+    #[test]
+    fn a_leak_that_is_estimated_from_draws_is_found() {
+        let stacks = [("main@1 > s::leak@5 > malloc", 1), ("main@1 > s::steady@9 > malloc", 1)];
+        // 40 KiB a step, of which every 16th is drawn on average, in no order, and stands for 16.
+        let drawn =
+            |step: u64| (0..=step).filter(|step| (step * 7919) % 521 % 16 == 3).count() as u64;
+        let live = |site: usize, step: u64| match site {
+            0 => 640 * KIB * drawn(step),
+            _ => 5000 * KIB + 640 * KIB * (step * 7919 % 521 % 4),
+        };
+        let population = |step: u64| Some(1000 + step * 37 % 400);
+        let mut profile = with_ticks(heap(&stacks), 400, population, live);
+        profile.provenance.interval_bytes = 512 * KIB;
+        let found = leak_suspects(&profile);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].line.function, "s::leak");
+        let interval = found[0].rate_interval;
+        assert!(interval.contains(40_960.0) && interval.lo > 0.0, "{interval:?}");
+        assert!(interval.hi > 1.05 * interval.lo, "it is an estimate: {interval:?}");
     }
 
     #[test]

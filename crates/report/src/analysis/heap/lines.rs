@@ -6,7 +6,7 @@ use simprof_model::{
     Frame, FrameId, Function, FunctionId, HeapAmount, HeapProfile, HeapSite, StackId,
 };
 
-use super::allocators::deed;
+use super::allocators::{Deed, deed};
 use crate::analysis::{Groups, Origin, origins};
 
 /// What a line allocated.
@@ -75,7 +75,7 @@ type Key = (usize, Option<String>, Option<u32>);
 const NOWHERE: Key = (usize::MAX, None, None);
 
 /// Every line that allocated, by falling bytes. An allocation belongs to the frame nearest to the allocator that is the author's own
-/// code; without any, to the nearest that is of a library; so each counts once, and all together are the whole.
+/// code; without any, to the nearest that is of a library, or of anything but the allocator; so each counts once, and all together are the whole.
 pub fn heap_lines(profile: &HeapProfile) -> Vec<HeapLine> {
     let tables = &profile.tables;
     let chooser = Chooser::new(profile);
@@ -128,16 +128,21 @@ struct Chooser {
     origins: Vec<Origin>,
     /// By function: whether it is the allocator's, whoever wrote that.
     allocates: Vec<bool>,
+    /// By function: whether it is what programs call to allocate.
+    is_allocator: Vec<bool>,
     groups: Groups,
 }
 
 impl Chooser {
     fn new(profile: &HeapProfile) -> Self {
         let tables = &profile.tables;
-        let allocates = |function: &Function| deed(tables.string(function.name)).is_some();
+        let of = |function: &Function| deed(tables.string(function.name));
+        let allocates = |function: &Function| of(function).is_some();
+        let is_allocator = |function: &Function| of(function) == Some(Deed::Allocates);
         Self {
             origins: origins(tables),
             allocates: tables.functions.iter().map(allocates).collect(),
+            is_allocator: tables.functions.iter().map(is_allocator).collect(),
             groups: Groups::new(tables),
         }
     }
@@ -148,11 +153,16 @@ impl Chooser {
         profile: &HeapProfile,
         stack: Option<StackId>,
     ) -> Option<(FrameId, Option<FrameId>)> {
-        let frames: Vec<FrameId> = profile.tables.frames_from_leaf(stack).collect();
+        let mut frames: Vec<FrameId> = profile.tables.frames_from_leaf(stack).collect();
         let function = |id: FrameId| profile.tables.frame(id).function.index();
+        // What an allocator calls is the allocator, whoever wrote it.
+        let outermost = frames.iter().rposition(|&id| self.is_allocator[function(id)]);
+        frames.drain(..outermost.unwrap_or(0));
         let is = |id, wanted| self.origins[function(id)] == wanted && !self.allocates[function(id)];
         let nearest = |wanted: Origin| frames.iter().position(|&id| is(id, wanted));
-        let at = nearest(Origin::Own).or_else(|| nearest(Origin::Library)).unwrap_or(0);
+        let outside = || frames.iter().position(|&id| !self.allocates[function(id)]);
+        let at = nearest(Origin::Own).or_else(|| nearest(Origin::Library)).or_else(outside);
+        let at = at.unwrap_or(0);
         let frame = *frames.get(at)?;
         Some((frame, at.checked_sub(1).map(|callee| frames[callee])))
     }
@@ -196,15 +206,25 @@ mod tests {
             ("main@1 > s::f@10 > +alloc::vec::push%/rustc/x/library/alloc/vec.rs@5 > malloc", 100),
             ("main@1 > s::f@10 > s::g@20 > malloc", 30),
             ("main@1 > s::f@10 > malloc", 7),
+            ("main@1 > s::h@40 > __rustc::__rust_alloc@2 > s::pool::Shim::alloc@3", 1000),
             ("", 5),
+            ("_start~/lib/libc.so.6 > tls~/lib/libc.so.6 > calloc~/lib/libc.so.6", 3),
         ]);
         let lines = heap_lines(&profile);
         let found: Vec<_> = lines
             .iter()
             .map(|l| (l.function.as_str(), l.line.unwrap_or(0), l.amounts.allocated.bytes))
             .collect();
-        assert_eq!(found, [("s::f", 10, 107), ("s::g", 20, 30), (crate::analysis::UNKNOWN, 0, 5)]);
-        assert_eq!(lines[0].via, ["alloc::vec::push", "malloc"]);
+        let unknown = crate::analysis::UNKNOWN;
+        let expected = [
+            ("s::h", 40, 1000),
+            ("s::f", 10, 107),
+            ("s::g", 20, 30),
+            (unknown, 0, 5),
+            ("tls", 0, 3),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(lines[1].via, ["alloc::vec::push", "malloc"]);
         let whole: u64 = lines.iter().map(|line| line.amounts.allocated.bytes).sum();
         assert_eq!(whole, profile.total(|site| site.allocated).bytes);
     }

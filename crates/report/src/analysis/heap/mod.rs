@@ -2,6 +2,7 @@
 
 mod allocators;
 mod churn;
+mod growth;
 mod leaks;
 mod lines;
 

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 pub use packages::{install, make_environment, python_program, python_with_packages, run};
 pub use place::{Done, Place, Started};
 pub use processes::{is_root, with_mark};
-pub use programs::{c_program, marked_line, rust_program, source, stripped};
+pub use programs::{
+    c_program, c_program_with, marked_line, rust_program, rust_program_with, source, stripped,
+};
 pub use python::{installed_pythons, python, pythons};
 use serde_json::Value;
 

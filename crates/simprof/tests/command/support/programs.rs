@@ -12,12 +12,26 @@ const HEADERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../probe/include");
 
 /// The path of `tests/programs/NAME.c`, compiled with debug information.
 pub fn c_program(name: &str) -> String {
-    built(name, |program| {
-        let mut command = Command::new("cc");
-        command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", HEADERS, "-o"]);
-        command.arg(program).arg(source(&format!("{name}.c")));
-        run(command);
-    })
+    built(name, |program| run(c_compiler(name, program)))
+}
+
+/// As [`c_program`], as `NAME-KIND` with further options; none where the compiler cannot do so.
+pub fn c_program_with(name: &str, kind: &str, options: &[&str]) -> Option<String> {
+    let path = built(&format!("{name}-{kind}"), |program| {
+        let mut command = c_compiler(name, program);
+        let done = command.args(options).output().expect("the compiler runs");
+        if !done.status.success() {
+            std::fs::write(program, "").expect("an empty file instead");
+        }
+    });
+    (std::fs::metadata(&path).expect("it was built").len() > 0).then_some(path)
+}
+
+fn c_compiler(name: &str, program: &Path) -> Command {
+    let mut command = Command::new("cc");
+    command.args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-I", HEADERS, "-o"]);
+    command.arg(program).arg(source(&format!("{name}.c")));
+    command
 }
 
 /// A C program without symbols.
@@ -32,12 +46,23 @@ pub fn stripped(name: &str) -> String {
 
 /// The path of `tests/programs/NAME.rs`, compiled as a release build with line tables.
 pub fn rust_program(name: &str) -> String {
-    built(name, |program| {
-        let mut command = Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()));
-        command.args(["--edition", "2021", "-g", "-C", "opt-level=2", "-o"]);
-        command.arg(program).arg(source(&format!("{name}.rs")));
+    built(name, |program| run(rust_compiler(name, program)))
+}
+
+/// As [`rust_program`], as `NAME-KIND` with further options.
+pub fn rust_program_with(name: &str, kind: &str, options: &[&str]) -> String {
+    built(&format!("{name}-{kind}"), |program| {
+        let mut command = rust_compiler(name, program);
+        command.args(options);
         run(command);
     })
+}
+
+fn rust_compiler(name: &str, program: &Path) -> Command {
+    let mut command = Command::new(std::env::var("RUSTC").unwrap_or("rustc".into()));
+    command.args(["--edition", "2021", "-g", "-C", "opt-level=2", "-o"]);
+    command.arg(program).arg(source(&format!("{name}.rs")));
+    command
 }
 
 /// The path of a source file.
