@@ -65,7 +65,7 @@ pub fn run(
         recorded = record(session, interval_bytes, &mut measurement)?;
     }
     if let (Some(first), None, true) = (&recorded, plan.interval_bytes, measurement.status.is_ok())
-        && let Some(interval_bytes) = finer(first, session.plan.sampling.enough)
+        && let Some(interval_bytes) = Told::by(first).finer(session.plan.sampling.enough)
     {
         say_finer(session, first, interval_bytes);
         recorded = record(session, interval_bytes, &mut measurement)?.or(recorded);
@@ -120,25 +120,45 @@ fn record(
     Ok(recording.heap.map(symbolise))
 }
 
-/// The interval for another run, where a run that took less than `enough` recorded too few allocations.
-fn finer(profile: &HeapProfile, enough: Duration) -> Option<u64> {
-    let records: u64 = profile.sites.iter().map(|site| site.records).sum();
-    let is_short = u128::from(profile.provenance.target_wall_ns) < enough.as_nanos();
-    let allocated = profile.total(|site| site.allocated);
-    let is_told = records >= ENOUGH || records == allocated.count;
-    if is_told || !is_short || profile.provenance.is_exact() {
-        return None;
+/// What a run told, as far as it says whether that is enough.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    records: u64,
+    bytes: u64,
+    count: u64,
+    interval_bytes: u64,
+    wall: Duration,
+}
+
+impl Told {
+    fn by(profile: &HeapProfile) -> Self {
+        let allocated = profile.total(|site| site.allocated);
+        Self {
+            records: profile.sites.iter().map(|site| site.records).sum(),
+            bytes: allocated.bytes,
+            count: allocated.count,
+            interval_bytes: profile.provenance.interval_bytes,
+            wall: Duration::from_nanos(profile.provenance.target_wall_ns),
+        }
     }
-    if allocated.count <= FEW {
-        return Some(1);
+
+    /// The interval for another run, where one that took less than `enough` recorded too few allocations.
+    fn finer(self, enough: Duration) -> Option<u64> {
+        let is_told = self.records >= ENOUGH || self.records == self.count;
+        if is_told || self.wall >= enough {
+            return None;
+        }
+        if self.count <= FEW {
+            return Some(1);
+        }
+        let wanted = (self.bytes / AIM).max(1);
+        // A power of two, which people read more easily.
+        Some(1 << wanted.ilog2()).filter(|&bytes| bytes < self.interval_bytes)
     }
-    let wanted = (allocated.bytes / AIM).max(1);
-    // A power of two, which people read more easily.
-    Some(1 << wanted.ilog2()).filter(|&bytes| bytes < profile.provenance.interval_bytes)
 }
 
 fn say_finer(session: &mut Session<'_>, first: &HeapProfile, interval_bytes: u64) {
-    let records: u64 = first.sites.iter().map(|site| site.records).sum();
+    let Told { records, .. } = Told::by(first);
     let how = match interval_bytes {
         1 => "every one was recorded".to_owned(),
         bytes => format!("one byte of {} was drawn", format::bytes(bytes as f64)),
@@ -181,53 +201,21 @@ fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String
 
 #[cfg(test)]
 mod tests {
-    use simprof_model::{HEAP_SCHEMA, HeapAmount, HeapOrigin, HeapProvenance, HeapSite};
-
     use super::*;
-
-    fn profile(bytes: u64, count: u64, records: u64) -> HeapProfile {
-        let allocated = HeapAmount { bytes, count, ..HeapAmount::default() };
-        let nothing = HeapAmount::default();
-        let site = HeapSite {
-            stack: None,
-            origin: HeapOrigin::Malloc,
-            allocated,
-            peak: nothing,
-            live: nothing,
-            temporary: nothing,
-            short_lived: nothing,
-            reallocations: 0,
-            largest_bytes: 1,
-            records,
-            live_at_ticks: Vec::new(),
-        };
-        let provenance = HeapProvenance {
-            interval_bytes: INTERVAL_BYTES,
-            target_wall_ns: 1_000_000_000,
-            ..HeapProvenance::default()
-        };
-        HeapProfile {
-            schema: HEAP_SCHEMA.to_owned(),
-            tables: Profile::default(),
-            sites: vec![site],
-            ticks: Vec::new(),
-            steps: 0,
-            series: Vec::new(),
-            sizes: Vec::new(),
-            peak_ns: 0,
-            peak_step: None,
-            provenance,
-        }
-    }
 
     #[test]
     fn a_short_run_with_few_draws_is_repeated_with_more() {
-        let enough = Duration::from_secs(5);
-        assert_eq!(finer(&profile(100 << 20, 200_000, 200), enough), Some(8192));
-        assert_eq!(finer(&profile(1 << 20, 5000, 2), enough), Some(1), "few are all recorded");
-        assert_eq!(finer(&profile(4 << 30, 1 << 20, 8000), enough), None, "it has enough");
-        assert_eq!(finer(&profile(100 << 20, 20, 20), enough), None, "each was recorded");
-        let long = Duration::from_millis(900);
-        assert_eq!(finer(&profile(100 << 20, 200_000, 200), long), None, "it takes too long");
+        let table = [
+            (100 << 20, 200_000, 200, 1, Some(8192)),
+            (1 << 20, 5000, 2, 1, Some(1)),
+            (4 << 30, 1 << 20, 8000, 1, None),
+            (100 << 20, 20, 20, 1, None),
+            (100 << 20, 200_000, 200, 5, None),
+        ];
+        for (bytes, count, records, seconds, expected) in table {
+            let wall = Duration::from_secs(seconds);
+            let told = Told { records, bytes, count, interval_bytes: INTERVAL_BYTES, wall };
+            assert_eq!(told.finer(Duration::from_secs(5)), expected, "{told:?}");
+        }
     }
 }
