@@ -124,7 +124,8 @@ fn native_stacks(
     stacks
 }
 
-/// How much of the resident set's growth was alive in the heap, at the moment at which the set was largest.
+/// How much of the resident set's growth was alive in the heap, about the moment at which the set was largest: since the reading before,
+/// for what is freed is told before the kernel has taken it back.
 fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Option<HeapCoverage> {
     let first = timeline.samples.first()?;
     let largest = timeline.samples.iter().max_by_key(|sample| sample.rss_bytes)?;
@@ -133,9 +134,13 @@ fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Opt
     if rss_growth_bytes < NOTABLE_GROWTH {
         return None;
     }
-    let at = series.partition_point(|interval| interval.end_ns < largest.time_ns);
-    let interval = series.get(at).or(series.last())?;
-    Some(HeapCoverage { rss_growth_bytes, live_bytes: interval.live_bytes_max })
+    let before = timeline.samples.iter().rev().find(|sample| sample.time_ns < largest.time_ns);
+    let since_ns = before.map_or(0, |sample| sample.time_ns);
+    let at = |time_ns| series.partition_point(|interval| interval.end_ns < time_ns);
+    let last = at(largest.time_ns).min(series.len().checked_sub(1)?);
+    let about = &series[at(since_ns).min(last)..=last];
+    let live_bytes = about.iter().map(|interval| interval.live_bytes_max).max()?;
+    Some(HeapCoverage { rss_growth_bytes, live_bytes })
 }
 
 fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> HeapProvenance {
@@ -246,7 +251,7 @@ mod tests {
             live_bytes_max: live << 20,
             ..HeapInterval::default()
         };
-        let series = [interval(5, 1), interval(15, 30), interval(25, 10)];
+        let series = [interval(5, 1), interval(8, 30), interval(15, 2), interval(25, 40)];
         let found = coverage(&series, &timeline(&[10, 110, 50]), 4 << 20).expect("it grew");
         let expected = HeapCoverage { rss_growth_bytes: 96 << 20, live_bytes: 30 << 20 };
         assert_eq!(found, expected);
