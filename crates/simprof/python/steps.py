@@ -413,13 +413,15 @@ def why_none():
             note_found()
     if not modules:
         for name, module in list(sys.modules.items()):
-            if name == "__main__" or not is_standard(module):
+            if name == "__main__" or not is_standard(name, module):
                 note("loaded", name)
     return "".join(f"{what} {text}\n" for what, text in notes[:2000])
 
 
-def is_standard(module):
-    """Whether a module is of the standard library, which nobody means: it has no file, or one beside that of `os`."""
+def is_standard(name, module):
+    """Whether a module is of the standard library, which nobody means: by its name, which 3.9 cannot tell; it has no file, or one beside that of `os`."""
+    if name.partition(".")[0] in getattr(sys, "stdlib_module_names", ()):
+        return True
     file = getattr(module, "__file__", None)
     library = (getattr(sys.modules.get("os"), "__file__", None) or "").rpartition("/")[0]
     if not isinstance(file, str):
