@@ -45,7 +45,7 @@ class Target:
 
     command: list
     most: float
-    direct: list | None = None  # The same without a shell, for recorders that do not follow one; it runs in an empty folder.
+    direct: list | None = None  # The same without a shell, for recorders that do not follow one.
 
 
 def run(session):
@@ -63,12 +63,13 @@ def targets(session, python):
     steps = programs.sized(lambda work: recording.simulate(session, work), 500, "cpu_ms", CPU_MS)
     numeric = [python, programs.ROOT / "benchmarks/programs/numeric.py", 20_000]
     rounds = programs.sized(lambda work: [*numeric, work], 300, "cpu_ms", CPU_MS)
+    # In the folder of each recording; simprof runs it more than once there.
+    simulate = [session.simprof, "simulate", "--json", "--agents", 50, "--steps", steps, "--db", "simulation.db"]
     rate = programs.last_json(programs.run([small, millions]).stdout)
     rate = rate["allocations"] / rate["cpu_ms"] * 1e-3
     return {
         f"reference simulation, {steps} steps, logging": Target(
-            recording.simulate(session, steps), 1.03,
-            [session.simprof, "simulate", "--json", "--agents", 50, "--steps", steps, "--db", "simulation.db"]),
+            ["sh", "-c", 'rm -f simulation.db*; exec "$@"', "sh", *simulate], 1.03, simulate),
         "NumPy, a Python loop and SQLite": Target([*numeric, rounds], 1.03),
         f"{rate:.0f} million small allocations a second": Target([small, millions], 1.2),
     }
@@ -86,8 +87,8 @@ class Plain:
 
     name = "plain"
 
-    def record(self, _folder, target):
-        return recorded(programs.run(target.command).stdout)
+    def record(self, folder, target):
+        return recorded(programs.run(target.command, cwd=folder).stdout)
 
 
 class Simprof:
@@ -233,6 +234,8 @@ def judge(taken, target):
             ratio = over(taken[EXACT], taken[HEAPTRACK], field)
             print(f"  simprof, every one / heaptrack ({clock}): {ratio.text('.3f')}, goal (at most 1): "
                   f"{verdict(ratio, 1.0)}")
+    if any(name.startswith("memray") for name in taken):
+        print("  simprof counts the interpreter's small objects too; heaptrack does not, nor does memray unless told to")
     size = Spread([each.file_bytes * 1e-6 for each in taken[DEFAULT]])
     print(f"  files at the default rate: {size.text('.2f')} MB, goal (at most {FILES_MB:.0f}): "
           f"{verdict(size, FILES_MB)}; sums by place and time, which do not grow with the run")
