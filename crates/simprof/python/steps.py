@@ -127,6 +127,8 @@ def code_of(function):
 # Before 3.12 the function is given other code, or is replaced where it is not the named one's alone, as soon as it is defined.
 
 steps = set()
+# What gives the functions with other code their own back.
+in_place = []
 
 
 def enter():
@@ -181,8 +183,14 @@ def count_in_place(function):
     def end(number):
         if number is not None:
             leave(number)
-            if function.__code__ is own:
+            if function.__code__ is own and counting:
                 function.__code__ = counting
+
+    def let_go():
+        """Ends the counting. The collector of garbage does not see what constants of code refer to: they would stay for ever."""
+        nonlocal counting
+        function.__code__ = own
+        counting = None
 
     known = {"simprof's enter": begin, "simprof's run": like_it, "simprof's leave": end}
     changes = {
@@ -194,6 +202,7 @@ def count_in_place(function):
         changes["co_qualname"] = own.co_qualname
     counting = instead.__code__.replace(**changes)
     function.__code__ = counting
+    in_place.append(let_go)
     # Who asks for its signature is led on.
     function.__dict__.setdefault("__wrapped__", like_it)
     return function
@@ -385,6 +394,14 @@ def note_found():
     note("found", NAME)
 
 
+def finish():
+    """Tells what there is to tell, and lets go of the program's objects, so that they end as they always do."""
+    tell()
+    for let_go in in_place:
+        let_go()
+    in_place.clear()
+
+
 def tell():
     """Writes why there are no steps, and what the named module has instead."""
     if fresh() == 0:
@@ -437,7 +454,7 @@ def named_by(names):
     return found
 
 
-atexit.register(tell)
+atexit.register(finish)
 if sys.version_info >= (3, 12):
     monitor()
 else:

@@ -153,6 +153,28 @@ for _ in range(10):
 }
 
 #[test]
+fn what_is_alive_at_the_end_ends_as_it_always_does() {
+    let text = "\
+import posix
+class Resource:
+    def __del__(self, make=posix.mkdir): make('deleted')
+class World:
+    def step(self): pass
+resource, world = Resource(), World()
+for _ in range(25): world.step()
+";
+    for python in followed() {
+        let place = Place::new();
+        let program = place.write("ends.py", text);
+        let python = python.to_str().expect("the path is text");
+        let command = [python, program.to_str().expect("the path is text")];
+        let (done, timeline) = run(&place, &spec(&command, Some("__main__:World.step")));
+        assert_eq!(timeline["steps"], STEPS, "{python}: {done:#?}");
+        assert!(place.path("deleted").exists(), "{python}: {done:#?}");
+    }
+}
+
+#[test]
 fn a_recursive_step_has_the_levels_that_it_always_has() {
     let text = "\
 import inspect
