@@ -9,6 +9,8 @@ use crate::summary::{Amount, ChurnSummary, LeakSummary, MemoryLine, MemorySummar
 
 /// Lines shown in each table.
 const SHOWN: usize = 12;
+/// Characters of source text shown in a column.
+const SOURCE_WIDTH: usize = 80;
 
 /// The section on memory. `files` are those that belong to it, by name and what they show.
 pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> String {
@@ -280,8 +282,14 @@ fn count(amount: &Amount) -> String {
     with_interval(amount.count as f64, amount.count_interval, format::count)
 }
 
+/// Source text, cut where it is longer than a column is wide.
 fn source(text: Option<&str>) -> String {
-    text.map(str::trim).filter(|text| !text.is_empty()).map(code).unwrap_or_default()
+    let text = text.map_or("", str::trim);
+    match text.char_indices().nth(SOURCE_WIDTH) {
+        Some((at, _)) => code(&format!("{}…", text[..at].trim_end())),
+        None if text.is_empty() => String::new(),
+        None => code(text),
+    }
 }
 
 #[cfg(test)]
@@ -348,5 +356,13 @@ mod tests {
         assert!(text.starts_with("Not shown: one line"), "{text}");
         let text = churn(&[line("untold", None)]);
         assert!(text.contains("untold") && !text.contains("Not shown"), "{text}");
+    }
+
+    #[test]
+    fn long_source_is_cut() {
+        let fits = "é".repeat(SOURCE_WIDTH);
+        assert_eq!(source(Some(&format!("  {fits}\n"))), format!("`{fits}`"));
+        assert_eq!(source(Some(&format!("{fits}é"))), format!("`{fits}…`"));
+        assert_eq!((source(Some("  ")), source(None)), (String::new(), String::new()));
     }
 }
