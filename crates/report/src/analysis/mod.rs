@@ -21,6 +21,7 @@ pub use follow::{FollowStep, follow_wrappers};
 pub use functions::{
     FunctionCost, UNKNOWN, functions, sort_by_charged, sort_by_self, sort_by_total,
 };
+pub(crate) use heap::target_stack;
 pub use heap::{
     Churn, GrowthPer, HeapLine, LeakSuspect, LineAmounts, churn, heap_lines,
     heap_lines_with_callees, leak_suspects,

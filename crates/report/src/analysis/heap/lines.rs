@@ -7,6 +7,7 @@ use simprof_model::{
 };
 
 use super::allocators::{Deed, deed};
+use super::stacks::target_stack;
 use crate::analysis::{Groups, Origin, origins};
 
 /// What a line allocated.
@@ -81,7 +82,7 @@ pub fn heap_lines(profile: &HeapProfile) -> Vec<HeapLine> {
     let chooser = Chooser::new(profile);
     let mut lines: BTreeMap<Key, (LineAmounts, BTreeMap<usize, u64>)> = BTreeMap::new();
     for site in &profile.sites {
-        let chosen = chooser.chosen(profile, site.stack);
+        let chosen = chooser.chosen(profile, target_stack(profile, site.stack));
         let key = chosen.map_or(NOWHERE, |(frame, _)| chooser.key(profile, frame));
         let (amounts, via) = lines.entry(key).or_default();
         amounts.add(site);
@@ -105,7 +106,7 @@ pub fn heap_lines_with_callees(profile: &HeapProfile) -> BTreeMap<(String, u32),
     let mut seen: Vec<(String, u32)> = Vec::new();
     for site in &profile.sites {
         seen.clear();
-        for id in profile.tables.frames_from_leaf(site.stack) {
+        for id in profile.tables.frames_from_leaf(target_stack(profile, site.stack)) {
             let frame = profile.tables.frame(id);
             let (Some(file), Some(line)) = (file_of(profile, frame), frame.line) else { continue };
             let key = (file, line);
