@@ -53,6 +53,26 @@ pub fn growth(times: &[f64], values: &[f64]) -> Option<Growth> {
     error.map(|error| Growth { rate, error, second_half })
 }
 
+/// Whether what grows by `rate` over the whole still does so in the middle and in the last third: what is allocated once, such as by a
+/// library that is loaded, makes a trend over the whole, but none in each of these.
+pub fn lasts(times: &[f64], values: &[f64], rate: f64) -> bool {
+    let third = times.len() / 3;
+    let grows = |from: usize, to: usize| {
+        slope(&times[from..to], &values[from..to])
+            .is_some_and(|slope| slope >= PLATEAU_SHARE * rate)
+    };
+    grows(third, 2 * third) && grows(2 * third, times.len())
+}
+
+/// The slope of the line of least squares; none where all times are the same.
+fn slope(times: &[f64], values: &[f64]) -> Option<f64> {
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let (time, value) = (mean(times), mean(values));
+    let spread: f64 = times.iter().map(|t| (t - time).powi(2)).sum();
+    let common: f64 = times.iter().zip(values).map(|(t, v)| (t - time) * (v - value)).sum();
+    (spread > 0.0).then(|| common / spread)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +127,20 @@ mod tests {
         assert_eq!((exact.rate, exact.error), (40_000.0, 0.0));
         assert_eq!(growth(&[1.0, 2.0], &[1.0, 2.0]), None);
         assert_eq!(growth(&[1.0; 30], &[1.0; 30]), None);
+    }
+
+    #[test]
+    fn growth_lasts_where_each_later_third_has_its_part() {
+        let times: Vec<f64> = (0..180).map(f64::from).collect();
+        let lasts_at = |of: &dyn Fn(f64) -> f64| {
+            let values: Vec<f64> = times.iter().map(|&time| of(time)).collect();
+            lasts(&times, &values, (values[179] - values[0]) / 179.0)
+        };
+        assert!(lasts_at(&|time| 5.0 * time));
+        assert!(lasts_at(&|time| 100.0 * (time / 20.0).floor()), "by jumps");
+        assert!(!lasts_at(&|time| 100.0 * time.min(50.0)), "early");
+        assert!(!lasts_at(&|time| 100.0 * time.min(110.0)), "until past the middle");
+        assert!(!lasts_at(&|time| if time < 90.0 { 0.0 } else { 1000.0 }), "once");
+        assert!(!lasts_at(&|time| if time < 150.0 { 0.0 } else { 1000.0 }), "once, at last");
     }
 }

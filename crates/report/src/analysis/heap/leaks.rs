@@ -3,7 +3,7 @@
 use simprof_model::{HeapAmount, HeapProfile, HeapTick};
 use simprof_stats::{Drift, DriftRule, DriftVerdict, Interval, Trend, assess_drift, assess_leak};
 
-use super::growth::{Growth, growth};
+use super::growth::{Growth, growth, lasts};
 use super::lines::{HeapLine, heap_lines};
 
 /// Share of the ticks, from the first, in which a program still fills its tables.
@@ -14,6 +14,8 @@ const FLOOR_BYTES: f64 = 65536.0;
 const FLOOR_SAMPLES: f64 = 8.0;
 /// Of growth, what is left at the end below which it was freed.
 const LEFT_SHARE: f64 = 0.5;
+/// Where growth is told by time, the least of it after the warm-up, s: in less, a program still loads its libraries.
+const LEAST_SECONDS: f64 = 5.0;
 /// Standard errors that 95 % of a normal distribution lie within.
 const NORMAL_95: f64 = 1.959_964;
 
@@ -52,12 +54,15 @@ pub struct LeakSuspect {
 }
 
 /// Lines whose live bytes at the ends of steps (or over time) grow, by falling growth. What the population accounts for is taken out
-/// first. A line is judged by the rules of drift, and by its increments where noise that lasts leaves those without a verdict.
-/// Empty where there are fewer than twenty ticks after the warm-up.
+/// first. A line is judged by the rules of drift, and by its increments where noise that lasts leaves those without a verdict; growth
+/// that stops is none. Empty where there are fewer than twenty ticks after the warm-up, or without steps less than five seconds.
 pub fn leak_suspects(profile: &HeapProfile) -> Vec<LeakSuspect> {
     let warm_up = (profile.ticks.len() as f64 * WARM_UP).ceil() as usize;
     let ticks = &profile.ticks[warm_up.min(profile.ticks.len())..];
     let (times, per) = times(&profile.ticks, warm_up, profile.steps > 0);
+    if per == GrowthPer::Second && span(&times) < LEAST_SECONDS {
+        return Vec::new();
+    }
     let population: Option<Vec<f64>> =
         ticks.iter().map(|tick| tick.population.map(|count| count as f64)).collect();
     let noise = FLOOR_SAMPLES * profile.provenance.interval_bytes as f64;
@@ -72,29 +77,38 @@ pub fn leak_suspects(profile: &HeapProfile) -> Vec<LeakSuspect> {
                 Some(population) => assess_leak(&times, &live, population, rule),
                 None => assess_drift(&times, &live, rule),
             };
-            let drift = judged(drift.ok()?, &line, &times, population.as_deref());
-            suspect(line, drift, per, ticks.len())
+            let drift = drift.ok()?;
+            let rest = rest(&live, &drift, population.as_deref());
+            let drift = judged(drift, &line, &times, &rest);
+            let stops =
+                drift.verdict == DriftVerdict::Growing && !lasts(&times, &rest, drift.trend.slope);
+            if stops { None } else { suspect(line, drift, per, ticks.len()) }
         })
         .collect();
     suspects.sort_by(|a, b| b.growth_bytes.total_cmp(&a.growth_bytes));
     suspects
 }
 
-/// The drift of a line, judged by its increments where it has no verdict otherwise.
-fn judged(drift: Drift, line: &HeapLine, times: &[f64], population: Option<&[f64]>) -> Drift {
-    let Some(span) = times.last().zip(times.first()).map(|(last, first)| last - first) else {
-        return drift;
-    };
+/// From the first tick to the last.
+fn span(times: &[f64]) -> f64 {
+    times.last().zip(times.first()).map_or(0.0, |(last, first)| last - first)
+}
+
+/// What is alive without what the population accounts for.
+fn rest(live: &[f64], drift: &Drift, population: Option<&[f64]>) -> Vec<f64> {
+    let owed = drift.population.map_or(0.0, |fit| fit.per_individual);
+    let alive = population.into_iter().flatten().copied().chain(std::iter::repeat(0.0));
+    live.iter().zip(alive).map(|(bytes, alive)| bytes - owed * alive).collect()
+}
+
+/// The drift of a line, judged by the increments of the rest where it has no verdict otherwise.
+fn judged(drift: Drift, line: &HeapLine, times: &[f64], rest: &[f64]) -> Drift {
+    let span = span(times);
     if drift.verdict != DriftVerdict::Inconclusive {
         let half = NORMAL_95 * drawn_error(line, drift.growth);
         return widened(drift, half, span);
     }
-    let live = &line.amounts.live_at_ticks;
-    let live = live[live.len() - times.len()..].iter().map(|&bytes| bytes as f64);
-    let owed = drift.population.map_or(0.0, |fit| fit.per_individual);
-    let alive = population.into_iter().flatten().copied().chain(std::iter::repeat(0.0));
-    let rest: Vec<f64> = live.zip(alive).map(|(bytes, alive)| bytes - owed * alive).collect();
-    match growth(times, &rest) {
+    match growth(times, rest) {
         Some(growth) if growth.goes_on() && growth.rate * span > drift.threshold => {
             by_increments(drift, growth, span)
         }
@@ -280,5 +294,38 @@ mod tests {
         let stacks = [("main@1 > s::leak@5 > malloc", 1)];
         let profile = with_ticks(heap(&stacks), 20, |_| None, |_, step| step << 20);
         assert!(suspects(&profile).is_empty());
+    }
+
+    /// Ticks of time, 50 ms each, of one line that allocates.
+    fn over_time(ticks: u64, live: impl Fn(u64) -> u64) -> HeapProfile {
+        let stacks = [("main@1 > s::line@5 > malloc", 1)];
+        let mut profile = with_ticks(heap(&stacks), ticks, |_| None, |_, tick| live(tick));
+        profile.steps = 0;
+        for (at, tick) in (1..).zip(&mut profile.ticks) {
+            (tick.steps, tick.end_ns) = (0, at * 50_000_000);
+        }
+        profile
+    }
+
+    #[test]
+    fn growth_that_stops_is_no_leak() {
+        // A library that is loaded in the first third, in steps of its own, and then stays.
+        for (last, by) in [(70, 1), (90, 10), (120, 1)] {
+            let loaded = |tick: u64| 60 * KIB * (tick.min(last) / by * by);
+            let found = leak_suspects(&over_time(200, loaded));
+            assert!(found.is_empty(), "{last} {found:?}");
+            let stacks = [("main@1 > s::load@5 > malloc", 1)];
+            let by_steps = with_ticks(heap(&stacks), 200, |_| None, |_, step| loaded(step));
+            assert!(leak_suspects(&by_steps).is_empty(), "{last}");
+        }
+    }
+
+    #[test]
+    fn without_steps_growth_must_last_for_seconds() {
+        let leak = |tick: u64| 60 * KIB * tick;
+        let found = leak_suspects(&over_time(200, leak));
+        assert_eq!((found.len(), found[0].per), (1, GrowthPer::Second), "{found:?}");
+        assert!((found[0].rate - 20.0 * 60.0 * 1024.0).abs() < 1.0, "{found:?}");
+        assert!(leak_suspects(&over_time(100, leak)).is_empty(), "five seconds with the warm-up");
     }
 }
