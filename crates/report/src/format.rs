@@ -141,6 +141,13 @@ fn grouped(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
+/// A value and its interval, `2 KiB (1 KiB to 4 KiB)`; alone where it is exact, or where both ends are shown as it is.
+pub fn with_interval(value: f64, [low, high]: [f64; 2], show: fn(f64) -> String) -> String {
+    let (shown, least, most) = (show(value), show(low), show(high));
+    let is_exact = high - low < 0.5 || (least == shown && most == shown);
+    if is_exact { shown } else { format!("{shown} ({least} to {most})") }
+}
+
 fn clock(seconds: u64) -> String {
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, minutes, 0) => format!("{minutes} min"),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::parts::place;
-use crate::format;
+use crate::format::{self, with_interval};
 use crate::markdown::{Align, Table, code};
 use crate::summary::{Amount, ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
 
@@ -55,19 +55,17 @@ fn totals(summary: &MemorySummary) -> Table {
         None => row("freed within a millisecond", &summary.short_lived),
     }
     if let Some(step) = &summary.per_step {
-        let counted = |bytes: f64| format::bytes(bytes);
-        let in_step = counted(step.allocated_bytes);
         table.row([
             "allocated in a step".to_owned(),
-            with_interval(in_step, step.allocated_bytes_interval, format::bytes),
+            with_interval(step.allocated_bytes, step.allocated_bytes_interval, format::bytes),
             format::count(step.allocations),
         ]);
         if let Some(agent) = step.allocated_bytes_per_agent {
-            table.row(["allocated by step and agent".to_owned(), counted(agent)]);
+            table.row(["allocated by step and agent".to_owned(), format::bytes(agent)]);
         }
         if let Some(agent) = step.live_bytes_per_agent {
             let interval = step.live_bytes_per_agent_interval.unwrap_or([agent, agent]);
-            let alive = with_interval(counted(agent), interval, format::bytes);
+            let alive = with_interval(agent, interval, format::bytes);
             table.row(["alive for each agent at the last step".to_owned(), alive]);
         }
     }
@@ -91,10 +89,8 @@ fn leaks(leaks: &[LeakSummary]) -> Table {
         };
         table.markdown_row(vec![
             format!(
-                "{} ({} to {}) a {}",
-                format::bytes(leak.rate_bytes),
-                format::bytes(leak.rate_interval[0]),
-                format::bytes(leak.rate_interval[1]),
+                "{} a {}",
+                with_interval(leak.rate_bytes, leak.rate_interval, format::bytes),
                 leak.per
             ),
             format::bytes(leak.growth_bytes),
@@ -179,7 +175,26 @@ fn line_table(lines: &[&MemoryLine], of: fn(&MemoryLine) -> &Amount, whole: u64)
     table
 }
 
-fn churn(churn: &[ChurnSummary]) -> Table {
+/// The lines that churn, without those that nothing is gained from.
+fn churn(churn: &[ChurnSummary]) -> String {
+    let gains = |line: &&ChurnSummary| {
+        line.speed_up_most.is_none_or(|most| format::share(most - 1.0) != format::share(0.0))
+    };
+    let shown: Vec<&ChurnSummary> = churn.iter().filter(gains).collect();
+    let mut text = if shown.is_empty() { String::new() } else { churn_table(&shown).to_string() };
+    let left_out = churn.len() - shown.len();
+    if left_out > 0 {
+        let _ = writeln!(
+            text,
+            "{}Not shown: {} from which nothing is gained.",
+            if text.is_empty() { "" } else { "\n" },
+            counted(left_out, "line")
+        );
+    }
+    text
+}
+
+fn churn_table(churn: &[&ChurnSummary]) -> Table {
     let mut table = Table::new(&[
         ("allocations", Align::Right),
         ("of all", Align::Right),
@@ -258,18 +273,11 @@ fn how(summary: &MemorySummary) -> String {
 }
 
 fn bytes(amount: &Amount) -> String {
-    let bytes = format::bytes(amount.bytes as f64);
-    with_interval(bytes, amount.bytes_interval, format::bytes)
+    with_interval(amount.bytes as f64, amount.bytes_interval, format::bytes)
 }
 
 fn count(amount: &Amount) -> String {
-    with_interval(format::count(amount.count as f64), amount.count_interval, format::count)
-}
-
-/// With its interval, where it is an estimate.
-fn with_interval(value: String, [low, high]: [f64; 2], show: fn(f64) -> String) -> String {
-    let is_exact = high - low < 0.5 || (show(low) == value && show(high) == value);
-    if is_exact { value } else { format!("{value} ({} to {})", show(low), show(high)) }
+    with_interval(amount.count as f64, amount.count_interval, format::count)
 }
 
 fn source(text: Option<&str>) -> String {
@@ -292,7 +300,7 @@ mod tests {
         let text = memory_section(&summary, &[("a.svg".to_owned(), "flame graph".to_owned())]);
         for expected in [
             "### What leaks",
-            "40 KiB (40 KiB to 40 KiB) a step",
+            "| 40 KiB a step |",
             "`src/sim.rs:5`",
             "Every allocation was recorded",
             "[flame graph](a.svg)",
@@ -312,5 +320,33 @@ mod tests {
         };
         assert_eq!(bytes(&amount(4096.0)), "2 KiB (1 KiB to 4 KiB)");
         assert_eq!(count(&amount(0.0)), "1");
+    }
+
+    #[test]
+    fn lines_that_nothing_is_gained_from_are_counted() {
+        let one = Amount {
+            bytes: 1,
+            bytes_interval: [1.0, 1.0],
+            count: 5000,
+            count_interval: [5000.0, 5000.0],
+        };
+        let line = |function: &str, speed_up_most| ChurnSummary {
+            function: function.to_owned(),
+            file: None,
+            line: None,
+            text: None,
+            short: one,
+            share_of_all: 0.5,
+            per_step: None,
+            cpu_share: Some(0.0),
+            speed_up_most,
+        };
+        let text = churn(&[line("costs", Some(1.2)), line("free", Some(1.0))]);
+        assert!(text.contains("costs") && !text.contains("free"), "{text}");
+        assert!(text.contains("\n\nNot shown: one line from"), "{text}");
+        let text = churn(&[line("free", Some(1.0))]);
+        assert!(text.starts_with("Not shown: one line"), "{text}");
+        let text = churn(&[line("untold", None)]);
+        assert!(text.contains("untold") && !text.contains("Not shown"), "{text}");
     }
 }

@@ -433,11 +433,9 @@ fn whole(summary: &MemorySummary) -> String {
 fn leak_sentence(leak: &LeakSummary) -> String {
     let place = place(&leak.function, leak.file.as_deref(), leak.line);
     let rate = format!(
-        "{} more by {} ({} to {})",
-        format::bytes(leak.rate_bytes),
-        leak.per,
-        format::bytes(leak.rate_interval[0]),
-        format::bytes(leak.rate_interval[1])
+        "{} more a {}",
+        format::with_interval(leak.rate_bytes, leak.rate_interval, format::bytes),
+        leak.per
     );
     let apart = leak.per_agent_bytes.map_or("", |_| ", what the population accounts for left out");
     if leak.verdict == "growing" && leak.freed_at_end {
@@ -525,7 +523,7 @@ mod tests {
         assert_eq!(summary.leaks[0].text.as_deref(), Some("src/sim.rs 5"));
         let told = summary.statements.iter().find(|sentence| sentence.contains("leaks"));
         let told = told.expect("it is told");
-        assert!(told.starts_with("sim.rs:5 in s::leak leaks: 39.1 KiB more by step"), "{told}");
+        assert!(told.starts_with("sim.rs:5 in s::leak leaks: 39.1 KiB more a step stay"), "{told}");
         let leaked: Vec<_> = summary.lines.iter().map(|line| line.leaked_bytes).collect();
         assert_eq!(leaked, [40_000 * 179, 0]);
         let per_step = summary.per_step.expect("there are steps");
