@@ -219,7 +219,6 @@ fn temporaries_of_a_loop_churn_at_their_line_and_what_is_kept_does_not() {
 }
 
 #[test]
-#[ignore = "a known defect: on a busy machine what is alive at the ends of steps is sometimes not told"]
 fn growth_with_the_population_is_no_leak() {
     let place = Place::new();
     let program = c_program("memory");
@@ -351,7 +350,6 @@ fn beneath(place: &Place, function: &str) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "a known defect: on a busy machine what is alive at the ends of steps is sometimes not told"]
 fn memory_that_no_allocator_gave_is_said_not_to_be_seen() {
     let place = Place::new();
     let memory = recorded(&place, &[], &[&c_program("memory"), "pool"]);
@@ -378,7 +376,6 @@ fn an_allocator_of_the_programs_own_is_seen_through_its_shim() {
 }
 
 #[test]
-#[ignore = "a known defect: on a busy machine what is alive at the ends of steps is sometimes not told"]
 fn a_target_that_is_killed_keeps_what_it_told() {
     let place = Place::new();
     let steps = STEPS.to_string();
