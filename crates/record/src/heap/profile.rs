@@ -128,7 +128,8 @@ fn native_stacks(
 /// for what is freed is told before the kernel has taken it back, and until the one after, for a reading is not of one instant.
 fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Option<HeapCoverage> {
     let first = timeline.samples.first()?;
-    let largest = timeline.samples.iter().max_by_key(|sample| sample.rss_bytes)?;
+    // The first of equals: a process that has ended keeps its last reading.
+    let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_bytes)?;
     let grown = largest.rss_bytes.checked_sub(first.rss_bytes)?;
     let rss_growth_bytes = grown.saturating_sub(own_bytes);
     if rss_growth_bytes < NOTABLE_GROWTH {
@@ -264,6 +265,7 @@ mod tests {
             25,
             "the interval that the next reading is in counts"
         );
+        assert_eq!(live_mib(&[10, 110, 110, 110]), 25, "the first of equal readings counts");
         assert_eq!(live_mib(&[10, 20, 20, 110]), 35, "what is after the last reading counts");
         let half = HeapCoverage { rss_growth_bytes: 96 << 20, live_bytes: 48 << 20 };
         assert!((half.explained() - 0.5).abs() < 1e-9);
