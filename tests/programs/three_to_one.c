@@ -17,12 +17,13 @@ __attribute__((noinline)) static unsigned long three(unsigned long value, unsign
     return chain(value, 3 * rounds) ^ 3;
 }
 
-/* Many turns, so that a machine that slows down slows both; long ones, so that no timer keeps step. */
+/* Many turns, so that a machine that slows down slows both; of lengths that no timer can keep step with. */
 int main(int argc, char **argv) {
     int turns = argc > 1 ? atoi(argv[1]) : 50;
     unsigned long value = (unsigned long)argc;
     for (int turn = 0; turn < turns; turn++) {
-        value = three(one(value, 1000000), 1000000);
+        unsigned long rounds = 500000 + (value >> 32) % 1000000;
+        value = three(one(value, rounds), rounds);
     }
     return value == 42;
 }

@@ -18,9 +18,10 @@ def one(n):
 
 
 def main(rounds):
-    for _ in range(rounds):
-        three(2000)
-        one(2000)
+    for turn in range(rounds):
+        n = 1500 + turn * 619 % 1000  # no timer keeps step with such turns
+        three(n)
+        one(n)
 
 
 if __name__ == "__main__":

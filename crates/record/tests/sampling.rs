@@ -7,15 +7,20 @@ use support::{
     SAMPLING, compile_c, directory, explain, frames, names, profile, profile_with, samples_with,
 };
 
-/// Spins in two functions, three times as long in one of them as in the other.
+/// Spins in two functions, three times as long in one of them as in the other: in chains of multiplications, which take as long
+/// wherever the code lies and on every processor, and in rounds of many lengths, with which the sampling clock cannot keep step.
 const SPIN: &str = r#"
 #include <stdint.h>
-static volatile uint64_t sink;
-__attribute__((noinline)) void heavy(uint64_t n) { for (uint64_t i = 0; i < n; i++) sink += i; }
-__attribute__((noinline)) void light(uint64_t n) { for (uint64_t i = 0; i < n; i++) sink += i; }
+#define CHAIN(n) for (uint64_t i = 0; i < (n); i++) value = value * 6364136223846793005u + 1442695040888963407u
+__attribute__((noinline)) uint64_t heavy(uint64_t value, uint64_t n) { CHAIN(3 * n); return value ^ 3; }
+__attribute__((noinline)) uint64_t light(uint64_t value, uint64_t n) { CHAIN(n); return value ^ 1; }
 int main(void) {
-    for (int round = 0; round < 200; round++) { heavy(3000000); light(1000000); }
-    return 0;
+    uint64_t value = 1;
+    for (int round = 0; round < 200; round++) {
+        uint64_t n = 200000 + (value >> 32) % 400000;
+        value = light(heavy(value, n), n);
+    }
+    return value == 42;
 }
 "#;
 
@@ -131,7 +136,9 @@ fn a_deep_recursion_is_unwound_whole() {
         assert_eq!(depth, 201, "{}", explain(&profile));
         assert_eq!(names.last(), Some(&"_start"));
     }
-    assert_eq!(profile.provenance.truncated, 0, "{}", explain(&profile));
+    // The loader reaches pages of the stack that are not there yet, so that the kernel cannot copy them.
+    let beside = profile.samples.len() - samples_with(&profile, "main").len();
+    assert!(profile.provenance.truncated <= beside as u64, "{beside}: {}", explain(&profile));
 }
 
 #[test]

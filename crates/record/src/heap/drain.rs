@@ -171,7 +171,7 @@ impl Drain {
         let before = self.pending.len();
         self.lanes.drain(&self.loadable.memory, now_ns, &mut self.pending);
         let came = self.pending.len() - before;
-        let ends = self.images.look(&self.loadable.memory, now_ns);
+        let ends = self.images.look(&self.loadable.memory, clock::now_ns);
         let ends = ends.into_iter().map(|(time_ns, place)| (time_ns, Moment::ImageEnds(place)));
         self.moments.extend(ends);
         self.open_modules();

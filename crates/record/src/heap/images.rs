@@ -33,16 +33,18 @@ pub struct Images {
 }
 
 impl Images {
-    /// Looks for new images, and now and then for the ends of old ones: their places, with the time at which each was found to have
-    /// ended.
-    pub fn look(&mut self, memory: &Memory, now_ns: u64) -> Vec<(u64, u32)> {
+    /// Looks for new images, and now and then for the ends of old ones: their places, each with a time that is not before the image's
+    /// last event. `now_ns` reads the clock.
+    pub fn look(&mut self, memory: &Memory, now_ns: impl Fn() -> u64) -> Vec<(u64, u32)> {
         let mut ends = self.find_new(memory);
-        if now_ns.saturating_sub(self.looked_ns) >= LOOK_NS {
-            self.looked_ns = now_ns;
+        let begin_ns = now_ns();
+        if begin_ns.saturating_sub(self.looked_ns) >= LOOK_NS {
+            self.looked_ns = begin_ns;
             for image in self.known.iter_mut().filter(|image| !image.has_ended) {
                 image.has_ended = !lives(image.pid);
                 if image.has_ended {
-                    ends.push((now_ns, image.place));
+                    // Only now: until it was found dead it may have run.
+                    ends.push((now_ns(), image.place));
                 }
             }
         }
@@ -121,6 +123,8 @@ pub fn refusal(image: &Image) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn tell(memory: &Memory, place: u32, pid: u32, time_ns: u64) {
@@ -136,12 +140,18 @@ mod tests {
         let own = std::process::id();
         let mut images = Images::default();
         tell(&memory, 0, own, 5);
-        assert!(images.look(&memory, LOOK_NS).is_empty());
+        assert!(images.look(&memory, || LOOK_NS).is_empty());
         tell(&memory, 1, own, 9);
-        assert_eq!(images.look(&memory, LOOK_NS + 1), [(9, 0)]);
+        assert_eq!(images.look(&memory, || LOOK_NS + 1), [(9, 0)]);
         tell(&memory, 2, u32::MAX, 11);
-        assert_eq!(images.look(&memory, 2 * LOOK_NS), [(2 * LOOK_NS, 2)]);
-        assert!(images.look(&memory, 3 * LOOK_NS).is_empty(), "each ends once");
+        let clock = Cell::new(2 * LOOK_NS);
+        let ends = images.look(&memory, || clock.replace(clock.get() + 1));
+        assert_eq!(
+            ends,
+            [(2 * LOOK_NS + 1, 2)],
+            "what ran while it was looked for is before its end"
+        );
+        assert!(images.look(&memory, || 3 * LOOK_NS).is_empty(), "each ends once");
         memory.process(1).expect("there").python.store(7, Ordering::Relaxed);
         let all = images.finish(&memory);
         assert_eq!(all.iter().map(|image| image.python).collect::<Vec<_>>(), [0, 7, 0]);

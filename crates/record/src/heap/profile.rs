@@ -125,19 +125,22 @@ fn native_stacks(
 }
 
 /// How much of the resident set's growth was alive in the heap, about the moment at which the set was largest: since the reading before,
-/// for what is freed is told before the kernel has taken it back.
+/// for what is freed is told before the kernel has taken it back, and until the one after, for a reading is not of one instant.
 fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Option<HeapCoverage> {
     let first = timeline.samples.first()?;
-    let largest = timeline.samples.iter().max_by_key(|sample| sample.rss_bytes)?;
+    // The first of equals: a process that has ended keeps its last reading.
+    let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_bytes)?;
     let grown = largest.rss_bytes.checked_sub(first.rss_bytes)?;
     let rss_growth_bytes = grown.saturating_sub(own_bytes);
     if rss_growth_bytes < NOTABLE_GROWTH {
         return None;
     }
     let before = timeline.samples.iter().rev().find(|sample| sample.time_ns < largest.time_ns);
+    let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
     let since_ns = before.map_or(0, |sample| sample.time_ns);
+    let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
     let at = |time_ns| series.partition_point(|interval| interval.end_ns < time_ns);
-    let last = at(largest.time_ns).min(series.len().checked_sub(1)?);
+    let last = at(until_ns).min(series.len().checked_sub(1)?);
     let about = &series[at(since_ns).min(last)..=last];
     let live_bytes = about.iter().map(|interval| interval.live_bytes_max).max()?;
     Some(HeapCoverage { rss_growth_bytes, live_bytes })
@@ -251,11 +254,21 @@ mod tests {
             live_bytes_max: live << 20,
             ..HeapInterval::default()
         };
-        let series = [interval(5, 1), interval(8, 30), interval(15, 2), interval(25, 40)];
-        let found = coverage(&series, &timeline(&[10, 110, 50]), 4 << 20).expect("it grew");
-        let expected = HeapCoverage { rss_growth_bytes: 96 << 20, live_bytes: 30 << 20 };
-        assert_eq!(found, expected);
-        assert!((found.explained() - 0.3125).abs() < 1e-9);
+        let series = [5, 8, 15, 25, 35].map(|end_ns| interval(end_ns, end_ns));
+        let live_mib = |rss: &[u64]| {
+            let found = coverage(&series, &timeline(rss), 4 << 20).expect("it grew");
+            assert_eq!(found.rss_growth_bytes, 96 << 20);
+            found.live_bytes >> 20
+        };
+        assert_eq!(
+            live_mib(&[10, 110, 50, 50]),
+            25,
+            "the interval that the next reading is in counts"
+        );
+        assert_eq!(live_mib(&[10, 110, 110, 110]), 25, "the first of equal readings counts");
+        assert_eq!(live_mib(&[10, 20, 20, 110]), 35, "what is after the last reading counts");
+        let half = HeapCoverage { rss_growth_bytes: 96 << 20, live_bytes: 48 << 20 };
+        assert!((half.explained() - 0.5).abs() < 1e-9);
         assert_eq!(coverage(&series, &timeline(&[10, 30, 20]), 0), None);
         assert_eq!(coverage(&[], &Timeline::default(), 0), None);
     }

@@ -57,6 +57,10 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.begin(PHASE, 1 + usize::from(session.plan.memory.is_some()))?;
     let parameters = session.plan.target.defaults.clone();
     let recorded = record(session, PHASE, &Case { name: "default".into(), parameters }, 0)?;
+    // Before memory is recorded: what was measured stays, whatever happens then.
+    if let Some(profile) = &recorded.profile {
+        super::macro_::write_profile(session, PHASE, "", profile)?;
+    }
     let memory = match session.plan.memory {
         Some(plan) => {
             super::memory::run(session, plan, recorded.profile.as_ref(), &source_line, 1)?
@@ -70,7 +74,6 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         for chosen in choose(session, profile) {
             look_at(session, seen, &chosen, &mut found)?;
         }
-        super::macro_::write_profile(session, PHASE, "", profile)?;
     }
     let lines = if session.plan.functions.is_empty() {
         let runs = recorded.wall_ns.len();

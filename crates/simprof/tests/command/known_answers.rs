@@ -113,7 +113,7 @@ fn a_recursion_of_two_hundred_levels_unwinds_whole() {
         return;
     }
     let profile = profile(&place);
-    let mut at_bottom = 0;
+    let (mut at_bottom, mut before_main) = (0, 0);
     for sample in &profile.samples {
         let names: Vec<&str> = profile
             .frames_from_leaf(sample.stack)
@@ -124,9 +124,12 @@ fn a_recursion_of_two_hundred_levels_unwinds_whole() {
             assert_eq!(names.iter().filter(|name| **name == "descend").count(), 201, "{names:?}");
             assert_eq!(names.iter().filter(|name| **name == "main").count(), 1, "{names:?}");
         }
+        before_main += u64::from(!names.contains(&"main"));
     }
     assert!(at_bottom > 1000, "{at_bottom} of {} samples", profile.samples.len());
-    assert_eq!(profile.provenance.truncated, 0, "{:?}", profile.provenance);
+    // Before and after `main` some have to be: the loader reaches pages of the stack that are not there yet, so that the kernel cannot
+    // copy them, and crt's functions have no unwind tables.
+    assert!(profile.provenance.truncated <= before_main, "{before_main}: {:?}", profile.provenance);
     let descend = function(&place.json("phase1/phase1_summary.json"), "descend").clone();
     let total = descend["total_share"].as_f64().expect("a share");
     assert!(total > 0.9 && total <= 1.0, "a recursive function counts once: {descend:#}");
