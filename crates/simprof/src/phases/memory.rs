@@ -144,10 +144,10 @@ impl Told {
 
     /// The interval for another run, where one that took less than `enough` recorded too few allocations.
     fn finer(self, enough: Duration) -> Option<u64> {
-        let is_told = self.records >= ENOUGH || self.records == self.count;
-        if is_told || self.wall >= enough {
+        if self.records >= ENOUGH || self.wall >= enough {
             return None;
         }
+        // The number is an estimate from the same draws: that it is small says how little was drawn, not that all was.
         if self.count <= FEW {
             return Some(1);
         }
@@ -163,8 +163,13 @@ fn say_finer(session: &mut Session<'_>, first: &HeapProfile, interval_bytes: u64
         1 => "every one was recorded".to_owned(),
         bytes => format!("one byte of {} was drawn", format::bytes(bytes as f64)),
     };
+    let drew = match records {
+        0 => "no allocation".to_owned(),
+        1 => "only one allocation".to_owned(),
+        _ => format!("only {records} allocations"),
+    };
     let sentence = format!(
-        "One byte of {} drew only {records} allocations of a run: in another run with the same seed, {how}.",
+        "One byte of {} drew {drew} of a run: in another run with the same seed, {how}.",
         format::bytes(first.provenance.interval_bytes as f64)
     );
     session.warn(PHASE, sentence);
@@ -210,7 +215,9 @@ mod tests {
             (100 << 20, 200_000, 200, 1, Some(8192)),
             (1 << 20, 5000, 2, 1, Some(1)),
             (4 << 30, 1 << 20, 8000, 1, None),
-            (100 << 20, 20, 20, 1, None),
+            (100 << 20, 20, 20, 1, Some(1)),
+            (0, 0, 0, 1, Some(1)),
+            (0, 0, 0, 5, None),
             (100 << 20, 200_000, 200, 5, None),
         ];
         for (bytes, count, records, seconds, expected) in table {
