@@ -6,7 +6,7 @@ use simprof_model::{HeapAmount, HeapProfile, HeapSizeClass, Profile};
 use simprof_stats::{DriftVerdict, Interval};
 
 use super::common::Bounds;
-use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSuspect};
+use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSuspect, drawn_interval};
 use crate::format;
 
 /// Lines that are kept by each amount.
@@ -82,13 +82,14 @@ pub struct Amount {
     pub count_interval: Bounds,
 }
 
-impl From<HeapAmount> for Amount {
-    fn from(amount: HeapAmount) -> Self {
+impl Amount {
+    /// An amount of a profile whose draws are so many bytes apart.
+    fn new(amount: HeapAmount, interval_bytes: u64) -> Self {
         Self {
             bytes: amount.bytes,
-            bytes_interval: amount.bytes_interval(),
+            bytes_interval: analysis::bytes_interval(amount, interval_bytes),
             count: amount.count,
-            count_interval: amount.count_interval(),
+            count_interval: analysis::count_interval(amount, interval_bytes),
         }
     }
 }
@@ -212,9 +213,11 @@ pub fn memory_summary(
     let churn: Vec<_> = analysis::churn(profile, cpu)
         .iter()
         .take(SUSPECTS)
-        .map(|churn| self::churn(churn, profile.steps, text))
+        .map(|churn| self::churn(churn, profile, text))
         .collect();
-    let total = |of: fn(&simprof_model::HeapSite) -> HeapAmount| Amount::from(profile.total(of));
+    let total = |of: fn(&simprof_model::HeapSite) -> HeapAmount| {
+        Amount::new(profile.total(of), provenance.interval_bytes)
+    };
     let mut summary = MemorySummary {
         interval_bytes: provenance.interval_bytes,
         records: provenance.records,
@@ -256,10 +259,10 @@ fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
     let last = profile.ticks.last()?;
     let alive = last.population.filter(|&population| population > 0);
     let interval_bytes = profile.provenance.interval_bytes;
-    let of_step = drawn(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
+    let of_step = drawn_interval(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
     let per_agent = |bytes: f64| alive.map(|alive| bytes / alive as f64);
     let live = last.live_bytes as f64;
-    let [least, most] = drawn(live, interval_bytes).map(per_agent);
+    let [least, most] = drawn_interval(live, interval_bytes).map(per_agent);
     Some(MemoryPerStep {
         allocated_bytes: allocated / steps as f64,
         allocated_bytes_interval: of_step,
@@ -271,15 +274,6 @@ fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
     })
 }
 
-/// The 95 % interval of bytes that are a sum over draws at this distance: at least as wide as that of any sizes.
-fn drawn(bytes: f64, interval_bytes: u64) -> Bounds {
-    if interval_bytes <= 1 {
-        return [bytes, bytes];
-    }
-    let half = 1.96 * (bytes * interval_bytes as f64).sqrt();
-    [(bytes - half).max(0.0), bytes + half]
-}
-
 /// The first lines by each amount.
 fn lines(
     profile: &HeapProfile,
@@ -288,6 +282,7 @@ fn lines(
 ) -> Vec<MemoryLine> {
     let all = analysis::heap_lines(profile);
     let whole = profile.total(|site| site.allocated).bytes;
+    let interval_bytes = profile.provenance.interval_bytes;
     let amounts: [fn(&HeapLine) -> HeapAmount; 4] = [
         |line| line.amounts.allocated,
         |line| line.amounts.peak,
@@ -301,16 +296,18 @@ fn lines(
         order.into_iter().take(LINES).for_each(|at| kept[at] = true);
     }
     let chosen = all.iter().zip(kept).filter(|(_, kept)| *kept);
-    chosen.map(|(line, _)| memory_line(line, whole, suspects, text)).collect()
+    chosen.map(|(line, _)| memory_line(line, whole, interval_bytes, suspects, text)).collect()
 }
 
 fn memory_line(
     line: &HeapLine,
     whole: u64,
+    interval_bytes: u64,
     suspects: &[LeakSuspect],
     text: &dyn Fn(&str, u32) -> Option<String>,
 ) -> MemoryLine {
     let amounts = &line.amounts;
+    let amount = |amount: HeapAmount| Amount::new(amount, interval_bytes);
     let leak = suspects.iter().find(|suspect| {
         suspect.verdict == DriftVerdict::Growing
             && (&suspect.line.function, &suspect.line.file, suspect.line.line)
@@ -321,11 +318,11 @@ fn memory_line(
         file: line.file.clone(),
         line: line.line,
         text: text_of(line, text),
-        allocated: amounts.allocated.into(),
+        allocated: amount(amounts.allocated),
         allocated_share: amounts.allocated.bytes as f64 / whole.max(1) as f64,
-        peak: amounts.peak.into(),
-        live: amounts.live.into(),
-        temporary: amounts.temporary.into(),
+        peak: amount(amounts.peak),
+        live: amount(amounts.live),
+        temporary: amount(amounts.temporary),
         mean_bytes: amounts.allocated.bytes as f64 / amounts.allocated.count.max(1) as f64,
         largest_bytes: amounts.largest_bytes,
         reallocations: amounts.reallocations,
@@ -361,13 +358,18 @@ fn leak(leak: &LeakSuspect, text: &dyn Fn(&str, u32) -> Option<String>) -> LeakS
     }
 }
 
-fn churn(churn: &Churn, steps: u64, text: &dyn Fn(&str, u32) -> Option<String>) -> ChurnSummary {
+fn churn(
+    churn: &Churn,
+    profile: &HeapProfile,
+    text: &dyn Fn(&str, u32) -> Option<String>,
+) -> ChurnSummary {
+    let steps = profile.steps;
     ChurnSummary {
         function: churn.line.function.clone(),
         file: churn.line.file.clone(),
         line: churn.line.line,
         text: text_of(&churn.line, text),
-        short: churn.short.into(),
+        short: Amount::new(churn.short, profile.provenance.interval_bytes),
         share_of_all: churn.share_of_all,
         per_step: (steps > 0).then(|| churn.short.count as f64 / steps as f64),
         cpu_share: churn.cpu_share,
@@ -534,10 +536,22 @@ mod tests {
         estimated.provenance.interval_bytes = 512 << 10;
         let per_step = memory_summary(&estimated, None, &text).per_step.expect("likewise");
         let half = 1.96 * (10e6_f64 * f64::from(512 << 10)).sqrt() / 200.0;
-        assert!((per_step.allocated_bytes_interval[1] - 50_000.0 - half).abs() < 1.0);
+        let [least, most] = per_step.allocated_bytes_interval;
+        assert!((50_000.0 - half - least).abs() < 1.0 && most > 50_000.0 + half, "few draws");
         let [low, high] = per_step.live_bytes_per_agent_interval.expect("agents are told");
         let live = per_step.live_bytes_per_agent.expect("likewise");
         assert!(low < live && live < high, "{low} {live} {high}");
+    }
+
+    #[test]
+    fn what_was_not_drawn_may_be_there() {
+        let mut profile = leaking();
+        for (interval_bytes, most) in [(1, 0.0), (1 << 20, 3.689)] {
+            profile.provenance.interval_bytes = interval_bytes;
+            let temporary = memory_summary(&profile, None, &|_, _| None).temporary;
+            let [low, high] = temporary.expect("there are steps").bytes_interval;
+            assert!(low == 0.0 && (high / f64::from(1 << 20) - most).abs() < 0.001, "{high}");
+        }
     }
 
     #[test]

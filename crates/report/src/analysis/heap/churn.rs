@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use simprof_model::{HeapAmount, HeapProfile, Profile};
 
 use super::allocators::{Deed, deed};
+use super::draws::count_interval;
 use super::lines::{HeapLine, heap_lines};
 use crate::analysis::{Origin, by_stack, origins};
 
@@ -48,7 +49,7 @@ pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
             let short = short_lived(&line, profile.steps > 0);
             let share_of_all = short.count as f64 / whole.max(1) as f64;
             let of_line = short.count as f64 / line.amounts.allocated.count.max(1) as f64;
-            let is_sure = short.count_interval()[0] > 0.0;
+            let is_sure = count_interval(short, profile.provenance.interval_bytes)[0] > 0.0;
             let churns = is_sure
                 && short.count >= LEAST
                 && of_line >= SHORT_SHARE

@@ -1,6 +1,6 @@
 //! Lines whose live memory goes on growing.
 
-use simprof_model::{HeapAmount, HeapProfile, HeapTick};
+use simprof_model::{HeapAmount, HeapProfile, HeapTick, NORMAL_95};
 use simprof_stats::{Drift, DriftRule, DriftVerdict, Interval, Trend, assess_drift, assess_leak};
 
 use super::growth::{Growth, growth, lasts};
@@ -16,8 +16,6 @@ const FLOOR_SAMPLES: f64 = 8.0;
 const LEFT_SHARE: f64 = 0.5;
 /// Where growth is told by time, the least of it after the warm-up, s: in less, a program still loads its libraries.
 const LEAST_SECONDS: f64 = 5.0;
-/// Standard errors that 95 % of a normal distribution lie within.
-const NORMAL_95: f64 = 1.959_964;
 
 /// What growth is told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
