@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use simprof_model::{HeapProfile, Measurement, Phase, Profile, Replicate, Status};
+use simprof_record::Outcome;
 use simprof_record::heap::symbolise;
 use simprof_report::chart::memory_chart;
 use simprof_report::export::{HeapView, heap_flamegraph, heap_pprof};
@@ -62,6 +63,9 @@ pub fn run(
     let attempt = attempts(session, plan, &mut measurement)?;
     (measurement.status, measurement.reason) = (attempt.status, attempt.reason);
     session.keep(PHASE, &measurement, done + 1);
+    if let Some(sentence) = attempt.cut.filter(|_| attempt.profile.is_some()) {
+        session.warn(PHASE, sentence);
+    }
     let Some(profile) = attempt.profile else { return Ok(None) };
     let summary = memory_summary(&profile, cpu, text);
     let files = write(session, &profile)?;
@@ -73,17 +77,37 @@ pub fn run(
 struct Attempt {
     status: Status,
     reason: Option<String>,
+    /// A sentence on a recording that does not go to the program's end.
+    cut: Option<String>,
     profile: Option<HeapProfile>,
 }
 
 impl Attempt {
     /// No run, or one of which nothing was recorded.
     fn none(reason: String) -> Self {
-        Self { status: Status::Skipped, reason: Some(reason), profile: None }
+        Self { status: Status::Skipped, reason: Some(reason), cut: None, profile: None }
     }
 
-    fn of(replicate: &Replicate, profile: Option<HeapProfile>) -> Self {
-        Self { status: replicate.status, reason: replicate.reason.clone(), profile }
+    fn of(replicate: &Replicate, outcome: &Outcome, profile: Option<HeapProfile>) -> Self {
+        let said = replicate.reason.clone().unwrap_or_default();
+        let (mut status, mut reason) = (replicate.status, replicate.reason.clone());
+        if profile.is_some() && !status.is_ok() {
+            reason = Some(match outcome {
+                Outcome::Exited(0) => format!("measured; {said}"),
+                Outcome::Exited(_) => format!("measured; the program {said}"),
+                Outcome::Signalled { .. } => format!("measured until the program was {said}"),
+                Outcome::TimedOut | Outcome::Cancelled => format!("measured until then: {said}"),
+            });
+        }
+        if profile.is_some() && status == Status::Skipped {
+            status = Status::Partial;
+        }
+        let cut = (!matches!(outcome, Outcome::Exited(_))).then(|| {
+            format!(
+                "The recording of memory was cut ({said}): what is told to be alive at the end was alive at that moment, amid the run."
+            )
+        });
+        Self { status, reason, cut, profile }
     }
 
     /// Of a run and another for more draws, the one that tells: the other, where it ended well.
@@ -144,7 +168,7 @@ fn record(
             session.note_output(PHASE, NAME);
             warn_of(session, PHASE, &recording);
             session.progress.current("reading symbols");
-            Attempt::of(&replicate, recording.heap.map(symbolise))
+            Attempt::of(&replicate, &recording.outcome, recording.heap.map(symbolise))
         }
         // That its allocations cannot be recorded is no fault of the rest.
         Err(error) => Attempt::none(describe(&error)),
@@ -263,7 +287,7 @@ mod tests {
     }
 
     fn attempt(status: Status, reason: Option<&str>, profile: Option<HeapProfile>) -> Attempt {
-        Attempt { status, reason: reason.map(str::to_owned), profile }
+        Attempt { status, reason: reason.map(str::to_owned), cut: None, profile }
     }
 
     #[test]
@@ -286,6 +310,76 @@ mod tests {
         let sentence = Told::by(&profile(4096)).sentence(1, None);
         assert!(sentence.contains("no allocation of a run: in another run"), "{sentence}");
         assert!(sentence.ends_with("every one was recorded."), "{sentence}");
+    }
+
+    fn replicate(status: Status, reason: Option<&str>) -> Replicate {
+        Replicate {
+            seed: 1,
+            order: 0,
+            status,
+            reason: reason.map(str::to_owned),
+            metrics: Default::default(),
+            counters: Default::default(),
+            digest: None,
+            load: None,
+        }
+    }
+
+    #[test]
+    fn what_was_measured_until_a_program_ended_badly_is_said_to_be_measured() {
+        let killed = Outcome::Signalled { signal: 9, core_dumped: false };
+        for (outcome, status, reason, expected, told, cut) in [
+            (
+                Outcome::Exited(7),
+                Status::Failed,
+                "exited with 7",
+                Status::Failed,
+                "measured; the program exited with 7",
+                false,
+            ),
+            (
+                Outcome::Exited(0),
+                Status::Failed,
+                "no JSON",
+                Status::Failed,
+                "measured; no JSON",
+                false,
+            ),
+            (
+                killed,
+                Status::Failed,
+                "killed by SIGKILL",
+                Status::Failed,
+                "measured until the program was killed by SIGKILL",
+                true,
+            ),
+            (
+                Outcome::TimedOut,
+                Status::TimedOut,
+                "no end",
+                Status::TimedOut,
+                "measured until then: no end",
+                true,
+            ),
+            (
+                Outcome::Cancelled,
+                Status::Skipped,
+                "interrupted",
+                Status::Partial,
+                "measured until then: interrupted",
+                true,
+            ),
+        ] {
+            let replicate = replicate(status, Some(reason));
+            let attempt = Attempt::of(&replicate, &outcome, Some(profile(1)));
+            assert_eq!((attempt.status, attempt.reason.as_deref()), (expected, Some(told)));
+            assert_eq!(attempt.cut.is_some(), cut, "{outcome}");
+            assert!(attempt.cut.is_none_or(|sentence| sentence.contains(reason)));
+            let without = Attempt::of(&replicate, &outcome, None);
+            assert_eq!((without.status, without.reason.as_deref()), (status, Some(reason)));
+        }
+        let well = Attempt::of(&replicate(Status::Ok, None), &Outcome::Exited(0), Some(profile(1)));
+        assert_eq!(well, attempt(Status::Ok, None, Some(profile(1))));
     }
 
     #[test]

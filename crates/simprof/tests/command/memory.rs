@@ -394,6 +394,19 @@ fn a_target_that_is_killed_keeps_what_it_told() {
 }
 
 #[test]
+fn a_recording_that_is_cut_is_said_to_be() {
+    let place = Place::new();
+    let options = ["--memory-interval", "1", "--timeout", "1"];
+    run(&place, &options, &[&c_program("trouble"), "hang"]).assert_status(1);
+    assert!(memory(&place)["interval_bytes"] == 1, "it is told");
+    let summary = place.json("phase3/phase3_summary.json");
+    let words = ["recording of memory was cut", "no end within 1 s", "amid the run"];
+    assert!(says(&summary["warnings"], &words), "{summary:#}");
+    let text = report(&place);
+    assert!(text.contains("measured until then: no end within 1 s"), "{text}");
+}
+
+#[test]
 fn nothing_that_a_target_does_is_changed() {
     let place = Place::new();
     let program = c_program("memory");
@@ -409,7 +422,8 @@ fn nothing_that_a_target_does_is_changed() {
             let memory =
                 measurements.iter().find(|one| one["name"] == "memory").expect("it is there");
             let reason = memory["reason"].as_str().expect("a reason");
-            assert!(reason.contains(&format!("status {status}")), "{memory:#}");
+            let words = format!("measured; the program exited with status {status}");
+            assert!(reason.contains(&words), "{memory:#}");
         }
         if mode == "exhausted" {
             // What it could not have is not counted, what it could have afterwards is.
