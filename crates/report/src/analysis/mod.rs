@@ -23,8 +23,8 @@ pub use functions::{
 };
 pub(crate) use heap::target_stack;
 pub use heap::{
-    Churn, GrowthPer, HeapLine, LeakSuspect, LineAmounts, bytes_interval, churn, count_interval,
-    drawn_interval, heap_lines, heap_lines_with_callees, leak_suspects,
+    Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, LineAmounts, bytes_interval, churn,
+    count_interval, drawn_interval, heap_lines, heap_lines_with_callees, leak_suspects,
 };
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
 pub use origin::{Origin, origin};

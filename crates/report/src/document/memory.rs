@@ -20,13 +20,7 @@ pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> St
         let row = |(name, what): &(String, String)| format!("- [{what}]({name})\n");
         let _ = writeln!(text, "{}", files.iter().map(row).collect::<String>());
     }
-    if !summary.leaks.is_empty() {
-        let _ = writeln!(text, "### What leaks\n\n{}", leaks(&summary.leaks));
-        text.push_str(
-            "Growth of what is alive at the ends of steps (without steps: over time) after the first tenth of the run, with what the \
-             living population accounts for taken out first where it is told.\n\n",
-        );
-    }
+    text.push_str(&what_leaks(summary));
     text.push_str(&lines(summary));
     if !summary.churn.is_empty() {
         let _ = writeln!(text, "### What lives but shortly\n\n{}", churn(&summary.churn));
@@ -38,6 +32,19 @@ pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> St
     let _ = writeln!(text, "### Sizes\n\n{}", sizes(summary));
     text.push_str(&how(summary));
     text
+}
+
+/// What leaks; a line where nothing does, or where that cannot be told.
+fn what_leaks(summary: &MemorySummary) -> String {
+    match &summary.leaks_untold {
+        Some(why) => format!("Leaks: cannot tell: {why}.\n\n"),
+        None if summary.leaks.is_empty() => "Leaks: none found.\n\n".to_owned(),
+        None => format!(
+            "### What leaks\n\n{}\nGrowth of what is alive at the ends of steps (without steps: over time) after the first tenth of the \
+             run, with what the living population accounts for taken out first where it is told.\n\n",
+            leaks(&summary.leaks)
+        ),
+    }
 }
 
 fn totals(summary: &MemorySummary) -> Table {
@@ -316,6 +323,20 @@ mod tests {
             assert!(text.contains(expected), "{expected}: {text}");
         }
         assert!(!text.contains("What lives but shortly"), "{text}");
+    }
+
+    #[test]
+    fn whether_leaks_were_looked_for_is_said() {
+        let stacks = [("main@1 > s::work@9 > malloc", 60)];
+        for (steps, words) in
+            [(18, "Leaks: cannot tell: 18 steps, 23 are needed.\n"), (50, "Leaks: none found.\n")]
+        {
+            let profile = with_ticks(heap(&stacks), steps, |_| None, |_, _| 60);
+            let summary = memory_summary(&profile, None, &|_, _| None);
+            assert!(memory_section(&summary, &[]).contains(words), "{words}");
+            let told = summary.statements.iter().any(|sentence| sentence.contains("cannot tell"));
+            assert_eq!(told, steps == 18, "{summary:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use simprof_model::{HeapAmount, HeapProfile, HeapSizeClass, Profile};
 use simprof_stats::{DriftVerdict, Interval};
 
 use super::common::Bounds;
-use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSuspect, drawn_interval};
+use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, drawn_interval};
 use crate::format;
 
 /// Lines that are kept by each amount.
@@ -57,6 +57,9 @@ pub struct MemorySummary {
     pub lines: Vec<MemoryLine>,
     /// Lines whose live memory goes on growing, by growth.
     pub leaks: Vec<LeakSummary>,
+    /// Why none could be looked for: what there was and what is needed; absent where they were looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks_untold: Option<String>,
     /// Lines that allocate again and again what lives but shortly, by what doing without would gain.
     pub churn: Vec<ChurnSummary>,
     /// Sizes of allocations.
@@ -207,7 +210,7 @@ pub fn memory_summary(
     text: &dyn Fn(&str, u32) -> Option<String>,
 ) -> MemorySummary {
     let provenance = &profile.provenance;
-    let suspects = analysis::leak_suspects(profile);
+    let LeakSearch { suspects, untold } = analysis::leak_suspects(profile);
     let lines = lines(profile, &suspects, text);
     let leaks: Vec<_> = suspects.iter().take(SUSPECTS).map(|leak| self::leak(leak, text)).collect();
     let churn: Vec<_> = analysis::churn(profile, cpu)
@@ -236,6 +239,7 @@ pub fn memory_summary(
         per_step: per_step(profile),
         lines,
         leaks,
+        leaks_untold: untold,
         churn,
         sizes: profile.sizes.clone(),
         explained_share: provenance.coverage.map(|coverage| coverage.explained()),
@@ -403,6 +407,7 @@ fn statements(summary: &MemorySummary) -> Vec<String> {
         ));
     }
     sentences.extend(summary.leaks.iter().take(3).map(leak_sentence));
+    sentences.extend(summary.leaks_untold.iter().map(|why| format!("Leaks: cannot tell: {why}.")));
     let worth = |churn: &&ChurnSummary| churn.cpu_share.is_none_or(|share| share >= NOTABLE_GAIN);
     let mut worthy: Vec<_> = summary.churn.iter().filter(worth).take(3).collect();
     if worthy.is_empty() {
