@@ -428,10 +428,10 @@ fn whole(summary: &MemorySummary) -> String {
     );
     if let Some(step) = summary.per_step {
         sentence.push_str(&format!(
-            " A step allocates {} in {} allocations, and frees {} of it before it ends.",
+            " A step allocates {} in {} allocations (what is made larger counts anew); {} of that are freed by its end.",
             format::bytes(step.allocated_bytes),
             format::count(step.allocations),
-            format::share(step.temporary_bytes / step.allocated_bytes.max(1.0))
+            format::bytes(step.temporary_bytes)
         ));
     }
     sentence
@@ -526,6 +526,8 @@ mod tests {
     fn a_leak_is_told_with_its_place_and_rate() {
         let text = |file: &str, line: u32| Some(format!("{file} {line}"));
         let summary = memory_summary(&leaking(), None, &text);
+        let words = "48.8 KiB in 0 allocations (what is made larger counts anew); 0 B of that are freed by its end";
+        assert!(summary.statements[0].contains(words), "{}", summary.statements[0]);
         assert_eq!(summary.leaks.len(), 1);
         assert_eq!(summary.leaks[0].text.as_deref(), Some("src/sim.rs 5"));
         let told = summary.statements.iter().find(|sentence| sentence.contains("leaks"));

@@ -6,7 +6,7 @@ use simprof_model::{HeapAmount, HeapProfile, Profile};
 
 use super::allocators::{Deed, deed};
 use super::draws::count_interval;
-use super::lines::{HeapLine, heap_lines};
+use super::lines::{HeapLine, LineAmounts, heap_lines};
 use crate::analysis::{Origin, by_stack, origins};
 
 /// Share of a line's allocations from which they count as churn when they live shortly.
@@ -48,7 +48,7 @@ pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
         .filter_map(|line| {
             let short = short_lived(&line, profile.steps > 0);
             let share_of_all = short.count as f64 / whole.max(1) as f64;
-            let of_line = short.count as f64 / line.amounts.allocated.count.max(1) as f64;
+            let of_line = (short.count as f64 / blocks(&line)).min(1.0);
             let is_sure = count_interval(short, profile.provenance.interval_bytes)[0] > 0.0;
             let churns = is_sure
                 && short.count >= LEAST
@@ -69,6 +69,12 @@ pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
 
 fn short_lived(line: &HeapLine, has_steps: bool) -> HeapAmount {
     if has_steps { line.amounts.temporary } else { line.amounts.short_lived }
+}
+
+/// Blocks that a line began anew: a block that is made larger ends as another begins, and only the last of them is freed.
+fn blocks(line: &HeapLine) -> f64 {
+    let LineAmounts { allocated, reallocations, .. } = &line.amounts;
+    allocated.count.saturating_sub(*reallocations).max(1) as f64
 }
 
 /// Allocations that live shortly, by function.
@@ -173,6 +179,22 @@ mod tests {
         assert!((share - 0.23).abs() < 1e-9, "{share}");
         assert!((found[0].speed_up_most().expect("likewise") - 1.0 / 0.77).abs() < 1e-9);
         assert!((found[0].share_of_all - 9.0 / 21.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_container_that_grows_and_is_freed_churns() {
+        let cpu_of = profile;
+        let mut profile = churning();
+        // Each of 2,000 blocks is made larger three times; of those of the other line most are kept.
+        profile.sites[1].allocated.count = 8000;
+        (profile.sites[1].reallocations, profile.sites[1].temporary.count) = (6000, 2000);
+        profile.sites[2].temporary.count = 2000;
+        // All time of the allocator beneath line 20 is for what lives but shortly.
+        let cpu = cpu_of(&[("main@1 > s::f@20 > realloc", 40), ("main@1 > s::f@10 > malloc", 60)]);
+        let found = churn(&profile, Some(&cpu));
+        let grown = found.iter().find(|churn| churn.line.line == Some(20)).expect("it churns");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!((grown.cpu_share.expect("there is a CPU profile") - 0.4).abs() < 1e-9);
     }
 
     #[test]
