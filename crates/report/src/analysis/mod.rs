@@ -37,4 +37,5 @@ pub use steps::{
 
 pub(crate) use names::python_module;
 pub(crate) use origin::{origin_of_file, origins};
+use python::interpreter_modules;
 pub(crate) use weights::{Groups, by_stack, share};
