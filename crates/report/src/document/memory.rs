@@ -25,8 +25,9 @@ pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> St
     if !summary.churn.is_empty() {
         let _ = writeln!(text, "### What lives but shortly\n\n{}", churn(&summary.churn));
         text.push_str(
-            "The gain is a bound: `CPU time` is what the allocator took on the line's behalf in the samples of this phase, and `gain at \
-             most` by how much the whole gets faster without it (Amdahl), where the memory is kept and used again at no cost.\n\n",
+            "`CPU time` is what the allocator took on the line's behalf in the samples of this phase: beneath the line, and its part of what \
+             its own function spends to free. `gain` is by how much the whole gets faster without that (Amdahl), where the memory is kept \
+             and used again at no cost. It is no bound: what other functions spend to free the line's blocks is not in it.\n\n",
         );
     }
     let _ = writeln!(text, "### Sizes\n\n{}", sizes(summary));
@@ -187,7 +188,7 @@ fn line_table(lines: &[&MemoryLine], of: fn(&MemoryLine) -> &Amount, whole: u64)
 /// The lines that churn, without those that nothing is gained from.
 fn churn(churn: &[ChurnSummary]) -> String {
     let gains = |line: &&ChurnSummary| {
-        line.speed_up_most.is_none_or(|most| format::share(most - 1.0) != format::share(0.0))
+        line.speed_up.is_none_or(|times| format::share(times - 1.0) != format::share(0.0))
     };
     let shown: Vec<&ChurnSummary> = churn.iter().filter(gains).collect();
     let mut text = if shown.is_empty() { String::new() } else { churn_table(&shown).to_string() };
@@ -209,7 +210,7 @@ fn churn_table(churn: &[&ChurnSummary]) -> Table {
         ("of all", Align::Right),
         ("a step", Align::Right),
         ("CPU time", Align::Right),
-        ("gain at most", Align::Right),
+        ("gain", Align::Right),
         ("line", Align::Left),
         ("source", Align::Left),
         ("function", Align::Left),
@@ -220,7 +221,7 @@ fn churn_table(churn: &[&ChurnSummary]) -> Table {
             format::share(line.share_of_all),
             line.per_step.map_or_else(|| "-".to_owned(), format::count),
             line.cpu_share.map_or_else(|| "-".to_owned(), format::share),
-            line.speed_up_most.map_or_else(|| "-".to_owned(), |most| format::share(most - 1.0)),
+            line.speed_up.map_or_else(|| "-".to_owned(), |times| format::share(times - 1.0)),
             code(&place(line.file.as_deref(), line.line)),
             source(line.text.as_deref()),
             code(&line.function),
@@ -359,7 +360,7 @@ mod tests {
             count: 5000,
             count_interval: [5000.0, 5000.0],
         };
-        let line = |function: &str, speed_up_most| ChurnSummary {
+        let line = |function: &str, speed_up| ChurnSummary {
             function: function.to_owned(),
             file: None,
             line: None,
@@ -368,9 +369,10 @@ mod tests {
             share_of_all: 0.5,
             per_step: None,
             cpu_share: Some(0.0),
-            speed_up_most,
+            speed_up,
         };
         let text = churn(&[line("costs", Some(1.2)), line("free", Some(1.0))]);
+        assert!(text.contains(" gain |") && !text.contains("at most"), "{text}");
         assert!(text.contains("costs") && !text.contains("free"), "{text}");
         assert!(text.contains("\n\nNot shown: one line from"), "{text}");
         let text = churn(&[line("free", Some(1.0))]);

@@ -199,8 +199,8 @@ pub struct ChurnSummary {
     pub per_step: Option<f64>,
     /// Share of CPU time in the allocator on its behalf, 0 to 1; absent without a CPU profile.
     pub cpu_share: Option<f64>,
-    /// The most that the whole can speed up when it allocates no more.
-    pub speed_up_most: Option<f64>,
+    /// How many times as fast the whole is without that share. No bound: blocks that other functions free are not in it.
+    pub speed_up: Option<f64>,
 }
 
 /// Sums up a heap profile; a CPU profile of another run tells what churn costs. `text` gives the text of a line, where it can be read.
@@ -377,7 +377,7 @@ fn churn(
         share_of_all: churn.share_of_all,
         per_step: (steps > 0).then(|| churn.short.count as f64 / steps as f64),
         cpu_share: churn.cpu_share,
-        speed_up_most: churn.speed_up_most(),
+        speed_up: churn.speed_up(),
     }
 }
 
@@ -464,11 +464,11 @@ fn churn_sentence(churn: &ChurnSummary) -> String {
     let often = churn
         .per_step
         .map_or_else(String::new, |per_step| format!(", {} a step", format::count(per_step)));
-    let gain = match (churn.cpu_share, churn.speed_up_most) {
-        (Some(share), Some(most)) if share >= NOTABLE_GAIN => format!(
-            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole at most {} faster",
+    let gain = match (churn.cpu_share, churn.speed_up) {
+        (Some(share), Some(times)) if share >= NOTABLE_GAIN => format!(
+            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole some {} faster, what other functions spend to free it left out",
             format::share(share),
-            format::share(most - 1.0)
+            format::share(times - 1.0)
         ),
         (Some(share), _) => format!(
             "; the allocator's work for it takes {} of CPU time: there is little to gain",
@@ -548,6 +548,28 @@ mod tests {
         let [low, high] = per_step.live_bytes_per_agent_interval.expect("agents are told");
         let live = per_step.live_bytes_per_agent.expect("likewise");
         assert!(low < live && live < high, "{low} {live} {high}");
+    }
+
+    #[test]
+    fn what_churn_costs_is_no_bound() {
+        let churn = ChurnSummary {
+            function: "s::f".to_owned(),
+            file: None,
+            line: None,
+            text: None,
+            short: Amount::new(HeapAmount { count: 5000, ..HeapAmount::default() }, 1),
+            share_of_all: 0.5,
+            per_step: None,
+            cpu_share: Some(0.2),
+            speed_up: Some(1.25),
+        };
+        let sentence = churn_sentence(&churn);
+        assert!(
+            sentence.contains("some 25 % faster") && !sentence.contains("at most"),
+            "{sentence}"
+        );
+        let untold = churn_sentence(&ChurnSummary { cpu_share: None, speed_up: None, ..churn });
+        assert!(!untold.contains("CPU time") && !untold.contains("little to gain"), "{untold}");
     }
 
     #[test]

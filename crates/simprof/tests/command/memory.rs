@@ -210,8 +210,8 @@ fn temporaries_of_a_loop_churn_at_their_line_and_what_is_kept_does_not() {
     assert!((number(&churn["per_step"]) - 400.0).abs() < 40.0, "{churn:#}");
     assert_eq!(memory["churn"].as_array().expect("churn").len(), 1, "{memory:#}");
     if sampling_allowed() {
-        let (share, most) = (number(&churn["cpu_share"]), number(&churn["speed_up_most"]));
-        assert!(share > 0.0 && (most - 1.0 / (1.0 - share)).abs() < 1e-9, "{churn:#}");
+        let (share, times) = (number(&churn["cpu_share"]), number(&churn["speed_up"]));
+        assert!(share > 0.0 && (times - 1.0 / (1.0 - share)).abs() < 1e-9, "{churn:#}");
     }
     assert!(says(&memory["statements"], &["in churn churns", "a step"]), "{memory:#}");
     let text = report(&place);
