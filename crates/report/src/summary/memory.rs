@@ -85,6 +85,14 @@ pub struct Amount {
     pub count_interval: Bounds,
 }
 
+impl LeakSummary {
+    /// The growth, where it is a leak: not what may be the population's.
+    pub(super) fn leaked_bytes(&self) -> u64 {
+        let leaks = self.verdict == "growing";
+        if leaks { self.growth_bytes.max(0.0).round() as u64 } else { 0 }
+    }
+}
+
 impl Amount {
     /// An amount of a profile whose draws are so many bytes apart.
     fn new(amount: HeapAmount, interval_bytes: u64) -> Self {
@@ -313,9 +321,8 @@ fn memory_line(
     let amounts = &line.amounts;
     let amount = |amount: HeapAmount| Amount::new(amount, interval_bytes);
     let leak = suspects.iter().find(|suspect| {
-        suspect.verdict == DriftVerdict::Growing
-            && (&suspect.line.function, &suspect.line.file, suspect.line.line)
-                == (&line.function, &line.file, line.line)
+        (&suspect.line.function, &suspect.line.file, suspect.line.line)
+            == (&line.function, &line.file, line.line)
     });
     MemoryLine {
         function: line.function.clone(),
@@ -330,7 +337,7 @@ fn memory_line(
         mean_bytes: amounts.allocated.bytes as f64 / amounts.allocated.count.max(1) as f64,
         largest_bytes: amounts.largest_bytes,
         reallocations: amounts.reallocations,
-        leaked_bytes: leak.map_or(0, |leak| leak.growth_bytes.max(0.0).round() as u64),
+        leaked_bytes: leak.map_or(0, |suspect| self::leak(suspect, &|_, _| None).leaked_bytes()),
         via: line.via.iter().take(VIA).cloned().collect(),
     }
 }
