@@ -86,9 +86,9 @@ pub struct Amount {
 }
 
 impl LeakSummary {
-    /// The growth, where it is a leak: not what may be the population's.
+    /// The growth, where it is a leak: not what may be the population's, nor what is freed when the program ends.
     pub(super) fn leaked_bytes(&self) -> u64 {
-        let leaks = self.verdict == "growing";
+        let leaks = self.verdict == "growing" && !self.freed_at_end;
         if leaks { self.growth_bytes.max(0.0).round() as u64 } else { 0 }
     }
 }
@@ -151,7 +151,7 @@ pub struct MemoryLine {
     pub largest_bytes: u64,
     /// Allocations that were made larger or smaller.
     pub reallocations: u64,
-    /// Bytes that it leaks: the growth of what is alive over the steps, where that goes on; else 0.
+    /// Bytes that it leaks: the growth of what is alive over the steps, where that goes on and most is not freed at the end; else 0.
     pub leaked_bytes: u64,
     /// What it calls to allocate.
     pub via: Vec<String>,
@@ -555,6 +555,17 @@ mod tests {
         let [low, high] = per_step.live_bytes_per_agent_interval.expect("agents are told");
         let live = per_step.live_bytes_per_agent.expect("likewise");
         assert!(low < live && live < high, "{low} {live} {high}");
+    }
+
+    #[test]
+    fn a_cache_that_is_freed_at_the_end_leaks_nothing() {
+        let mut profile = leaking();
+        profile.sites[0].live.bytes = 0;
+        let summary = memory_summary(&profile, None, &|_, _| None);
+        assert!(summary.leaks[0].freed_at_end, "{summary:?}");
+        let leaked: Vec<_> = summary.lines.iter().map(|line| line.leaked_bytes).collect();
+        assert_eq!(leaked, [0, 0], "it is kept, and told as that");
+        assert_eq!(summary.leaks[0].leaked_bytes(), 0, "nor is it beside the line's time");
     }
 
     #[test]
