@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::parts::place;
 use crate::format::{self, with_interval};
 use crate::markdown::{Align, Table, code};
-use crate::summary::{Amount, ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
+use crate::summary::{Amount, ChurnSummary, LeakSummary, MEMORY_LINES, MemoryLine, MemorySummary};
 
 /// Lines shown in each table.
 const SHOWN: usize = 12;
@@ -115,38 +115,45 @@ fn leaks(leaks: &[LeakSummary]) -> Table {
 
 /// The lines by each of the amounts.
 fn lines(summary: &MemorySummary) -> String {
-    let views: [(&str, fn(&MemoryLine) -> &Amount); 4] = [
-        ("Allocated", |line| &line.allocated),
-        ("Alive at the peak", |line| &line.peak),
-        ("Alive at the end", |line| &line.live),
-        ("Freed in the step that allocated it", |line| &line.temporary),
+    let temporary = summary.temporary.map_or(0, |amount| amount.bytes);
+    let views: [(&str, u64, fn(&MemoryLine) -> &Amount); 4] = [
+        ("Allocated", summary.allocated.bytes, |line| &line.allocated),
+        ("Alive at the peak", summary.peak.bytes, |line| &line.peak),
+        ("Alive at the end", summary.live.bytes, |line| &line.live),
+        ("Freed in the step that allocated it", temporary, |line| &line.temporary),
     ];
-    let mut text = String::new();
-    for (title, of) in views {
-        let mut lines: Vec<&MemoryLine> =
-            summary.lines.iter().filter(|line| of(line).bytes > 0).collect();
-        lines.sort_by_key(|line| std::cmp::Reverse(of(line).bytes));
-        let (lines, unsure): (Vec<_>, Vec<_>) =
-            lines.into_iter().partition(|line| of(line).bytes_interval[0] > 0.0);
-        if lines.is_empty() {
-            continue;
-        }
-        let whole: u64 = match title {
-            "Allocated" => summary.allocated.bytes,
-            "Alive at the peak" => summary.peak.bytes,
-            "Alive at the end" => summary.live.bytes,
-            _ => summary.temporary.map_or(0, |amount| amount.bytes),
-        };
-        let _ = writeln!(text, "### {title}\n\n{}", line_table(&lines, of, whole));
-        if !unsure.is_empty() {
-            let bytes: u64 = unsure.iter().map(|line| of(line).bytes).sum();
-            let _ = writeln!(
-                text,
-                "Not shown: {}, {} together, with too few draws to be sure of; a smaller `--memory-interval` draws more.\n",
-                counted(unsure.len(), "line"),
-                format::bytes(bytes as f64)
-            );
-        }
+    views.into_iter().map(|(title, whole, of)| view(summary, title, whole, of)).collect()
+}
+
+/// The lines by one of the amounts, of which there is so much in all; nothing where none has any of it.
+fn view(
+    summary: &MemorySummary,
+    title: &str,
+    whole: u64,
+    of: fn(&MemoryLine) -> &Amount,
+) -> String {
+    let mut lines: Vec<&MemoryLine> =
+        summary.lines.iter().filter(|line| of(line).bytes > 0).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("### {title}\n\n");
+    // The summary has the first lines by each amount: with fewer it has all of them.
+    let at_least = if lines.len() < MEMORY_LINES { "" } else { "at least " };
+    lines.sort_by_key(|line| std::cmp::Reverse(of(line).bytes));
+    let (sure, unsure): (Vec<_>, Vec<_>) =
+        lines.into_iter().partition(|line| of(line).bytes_interval[0] > 0.0);
+    if !sure.is_empty() {
+        let _ = writeln!(text, "{}", line_table(&sure, of, whole));
+    }
+    if !unsure.is_empty() {
+        let bytes: u64 = unsure.iter().map(|line| of(line).bytes).sum();
+        let _ = writeln!(
+            text,
+            "Not shown: {at_least}{}, {} together, with too few draws to be sure of; a smaller `--memory-interval` draws more.\n",
+            counted(unsure.len(), "line"),
+            format::bytes(bytes as f64)
+        );
     }
     text
 }
@@ -254,7 +261,8 @@ fn how(summary: &MemorySummary) -> String {
     let mode = match summary.interval_bytes {
         0 | 1 => "Every allocation was recorded".to_owned(),
         bytes => format!(
-            "Allocations were drawn by their bytes, one in {} on average; figures are unbiased estimates, with their 95 % intervals",
+            "Allocations were drawn by their bytes, one in {} on average; figures are unbiased estimates, with their 95 % intervals, but for the peak: the largest of \
+             estimates is rather too large than too small",
             format::bytes(bytes as f64)
         ),
     };
@@ -350,6 +358,27 @@ mod tests {
         };
         assert_eq!(bytes(&amount(4096.0)), "2 KiB (1 KiB to 4 KiB)");
         assert_eq!(count(&amount(0.0)), "1");
+    }
+
+    #[test]
+    fn lines_of_few_draws_are_counted_where_there_are_no_others() {
+        let stacks: Vec<String> =
+            (1..=25).map(|line| format!("main@1 > s::f@{line} > malloc")).collect();
+        for (count, words) in [(3, "Not shown: 3 lines"), (25, "Not shown: at least 20 lines")] {
+            let stacks: Vec<_> =
+                stacks.iter().take(count).map(|stack| (stack.as_str(), 4096)).collect();
+            let mut profile = heap(&stacks);
+            profile.provenance.interval_bytes = 4096;
+            for site in &mut profile.sites {
+                site.allocated.bytes_error = 4096;
+                (site.peak, site.live) = (site.allocated, site.allocated);
+            }
+            let text = memory_section(&memory_summary(&profile, None, &|_, _| None), &[]);
+            assert!(text.contains(&format!("### Allocated\n\n{words}")), "{text}");
+            assert!(text.contains(&format!("### Alive at the end\n\n{words}")), "{text}");
+            assert!(!text.contains("### Freed"), "nothing was: {text}");
+            assert!(text.contains("but for the peak"), "{text}");
+        }
     }
 
     #[test]

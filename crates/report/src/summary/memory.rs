@@ -10,7 +10,7 @@ use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect,
 use crate::format;
 
 /// Lines that are kept by each amount.
-const LINES: usize = 20;
+pub(crate) const MEMORY_LINES: usize = 20;
 /// Suspects that are kept.
 const SUSPECTS: usize = 20;
 /// Names of what a line calls to allocate.
@@ -305,7 +305,7 @@ fn lines(
     for of in amounts {
         let mut order: Vec<usize> = (0..all.len()).filter(|&at| of(&all[at]).bytes > 0).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(of(&all[at]).bytes));
-        order.into_iter().take(LINES).for_each(|at| kept[at] = true);
+        order.into_iter().take(MEMORY_LINES).for_each(|at| kept[at] = true);
     }
     let chosen = all.iter().zip(kept).filter(|(_, kept)| *kept);
     chosen.map(|(line, _)| memory_line(line, whole, interval_bytes, suspects, text)).collect()

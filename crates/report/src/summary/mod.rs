@@ -26,6 +26,7 @@ pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
     ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
 };
+pub(crate) use memory::MEMORY_LINES;
 pub use memory::{
     Amount, ChurnSummary, LeakSummary, MemoryLine, MemoryPerStep, MemorySummary, memory_summary,
 };
