@@ -464,6 +464,24 @@ fn targets_that_cannot_be_recorded_are_refused_with_the_reason_and_the_mend() {
 }
 
 #[test]
+fn doctor_tells_whether_allocations_can_be_recorded() {
+    let place = Place::new();
+    let row = |program: &str| {
+        let done = place.simprof(&["doctor", "--json", "--", program]);
+        done.assert_status(0);
+        let rows: Vec<Value> = serde_json::from_str(&done.stdout).expect("JSON");
+        rows.into_iter().find(|row| row["name"] == "allocations of the target")
+    };
+    assert_eq!(row(&c_program("memory")).expect("it is told")["state"], "ok");
+    let fixed = c_program_with("memory", "static", &["-static"]).expect("a static C library");
+    let row_of_fixed = row(&fixed).expect("it is told");
+    assert_eq!(row_of_fixed["state"], "missing");
+    assert!(says(&serde_json::json!([row_of_fixed["detail"]]), &["linked statically"]));
+    assert!(says(&serde_json::json!([row_of_fixed["mend"]]), &["link it dynamically"]));
+    assert!(row("./nowhere").is_none(), "that it is not there is told by another");
+}
+
+#[test]
 fn a_run_of_all_phases_goes_on_without_memory_where_that_cannot_be_recorded() {
     let place = Place::new();
     let fixed = c_program_with("memory", "static", &["-static"]).expect("a static C library");
