@@ -452,8 +452,15 @@ fn targets_that_cannot_be_recorded_are_refused_with_the_reason_and_the_mend() {
     let place = Place::new();
     let options = ["--phase", "3", "--memory"];
     let fixed = c_program_with("memory", "static", &["-static"]).expect("a static C library");
-    let words = [fixed.as_str(), "linked statically", "link it dynamically"];
+    let words = ["--memory: ", fixed.as_str(), "linked statically", "link it dynamically"];
     assert_refused(&place, &options, &fixed, &words);
+    let options_by_interval = ["--phase", "3", "--memory-interval", "64K"];
+    assert_refused(&place, &options_by_interval, &fixed, &["--memory-interval: ", fixed.as_str()]);
+    assert_refused(&place, &["--plan", "--memory"], &fixed, &words);
+    let plan = place.simprof(&["run", "--plan", "--", &fixed]);
+    plan.assert_status(0);
+    plan.assert_says(&["memory will not be recorded", "link it dynamically"]);
+    assert!(!plan.stdout.contains("allocations"), "{plan:#?}");
     match c_program_with("memory", "checked", &["-fsanitize=address"]) {
         Some(checked) => {
             let words = [checked.as_str(), "sanitizer", "without `-fsanitize`"];
@@ -510,6 +517,7 @@ fn a_run_of_all_phases_records_memory_and_says_so_beforehand() {
     assert!(plan(&[]).contains(words), "{}", plan(&[]));
     assert!(!plan(&["--phase", "3"]).contains("allocation"));
     assert!(plan(&["--memory-interval", "1"]).contains("record every allocation"));
+    assert!(plan(&["--memory-interval", "64K"]).contains("one byte of 64 KiB"));
     let mut arguments = vec!["run", "--rate", "5000"];
     arguments.extend(command);
     place.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
@@ -529,11 +537,14 @@ fn flags_that_make_no_sense_are_refused() {
     ] {
         assert_refused(&place, options, "true", words);
     }
-    for interval in ["0", "-1", "lots", "99999999999999"] {
-        let done = place.simprof(&["run", &format!("--memory-interval={interval}"), "--", "true"]);
-        done.assert_status(2);
-        done.assert_says(&["--memory-interval", interval]);
-        assert!(!place.path("profiling_results").exists(), "nothing was measured");
+    for interval in ["0", "-1", "lots", "99999999999999", "1X"] {
+        let joined = format!("--memory-interval={interval}");
+        for flags in [&[joined.as_str()][..], &["--memory-interval", interval]] {
+            let done = place.simprof(&[&["run"], flags, &["--", "true"]].concat());
+            done.assert_status(2);
+            done.assert_says(&["--memory-interval", interval, "a number of bytes", "512K"]);
+            assert!(!place.path("profiling_results").exists(), "nothing was measured");
+        }
     }
 }
 
