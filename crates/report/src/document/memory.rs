@@ -15,6 +15,19 @@ const SOURCE_WIDTH: usize = 80;
 /// The section on memory. `files` are those that belong to it, by name and what they show.
 pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> String {
     let mut text = String::from("## Memory\n\n");
+    if summary.is_unseen() {
+        text.push_str(
+            "Not recorded: no allocation was seen; `Read this first` says why that may be.\n\n",
+        );
+        return text;
+    }
+    if let Some(share) = summary.explained_share.filter(|_| summary.is_blind()) {
+        let _ = writeln!(
+            text,
+            "Most was not recorded: what follows explains {} of the resident set's growth (`Read this first`).\n",
+            format::share(share)
+        );
+    }
     let _ = writeln!(text, "{}", totals(summary));
     if !files.is_empty() {
         let row = |(name, what): &(String, String)| format!("- [{what}]({name})\n");
@@ -259,6 +272,7 @@ fn sizes(summary: &MemorySummary) -> Table {
 /// How it was recorded.
 fn how(summary: &MemorySummary) -> String {
     let mode = match summary.interval_bytes {
+        0 | 1 if summary.is_blind() => "Every allocation that was seen was recorded".to_owned(),
         0 | 1 => "Every allocation was recorded".to_owned(),
         bytes => format!(
             "Allocations were drawn by their bytes, one in {} on average; figures are unbiased estimates, with their 95 % intervals, but for the peak: the largest of \
@@ -310,6 +324,8 @@ fn source(text: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use simprof_model::HeapCoverage;
+
     use super::*;
     use crate::summary::memory_summary;
     use crate::testing::{heap, with_ticks};
@@ -332,6 +348,22 @@ mod tests {
             assert!(text.contains(expected), "{expected}: {text}");
         }
         assert!(!text.contains("What lives but shortly"), "{text}");
+    }
+
+    #[test]
+    fn memory_that_is_not_seen_is_not_said_to_be_recorded() {
+        let mut profile = heap(&[]);
+        let text = |profile: &_| memory_section(&memory_summary(profile, None, &|_, _| None), &[]);
+        let nothing = text(&profile);
+        assert!(nothing.contains("Not recorded: no allocation was seen"), "{nothing}");
+        assert!(!nothing.contains("0 B") && !nothing.contains("Every"), "{nothing}");
+        profile = heap(&[("main@1 > s::work@9 > malloc", 1 << 20)]);
+        assert!(text(&profile).contains("Every allocation was recorded"));
+        let coverage = HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes: 1 << 20 };
+        profile.provenance.coverage = Some(coverage);
+        let blind = text(&profile);
+        assert!(blind.contains("Most was not recorded: what follows explains 1 %"), "{blind}");
+        assert!(!blind.contains("Every allocation was recorded"), "{blind}");
     }
 
     #[test]

@@ -85,6 +85,18 @@ pub struct Amount {
     pub count_interval: Bounds,
 }
 
+impl MemorySummary {
+    /// Whether no allocation was seen.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.allocated.count == 0
+    }
+
+    /// Whether what was seen explains too little of how the resident set grew.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.explained_share.is_some_and(|share| share < BLIND)
+    }
+}
+
 impl LeakSummary {
     /// The growth, where it is a leak: not what may be the population's, nor what is freed when the program ends.
     pub(super) fn leaked_bytes(&self) -> u64 {
@@ -389,21 +401,38 @@ fn churn(
 }
 
 fn warnings(profile: &HeapProfile) -> Vec<String> {
-    let mut warnings = profile.provenance.warnings.clone();
-    let blind = profile.provenance.coverage.filter(|coverage| coverage.explained() < BLIND);
-    if let Some(coverage) = blind {
-        warnings.push(format!(
-            "The memory that was seen explains {} of the {} by which the resident set grew: the rest is allocated where this recording is \
-             blind (an allocator of the program's own without the shim of simprof-probe, memory mapped from files, or memory of libraries \
-             that ask the kernel themselves).",
+    profile.provenance.warnings.iter().cloned().chain(memory_blindness(profile)).collect()
+}
+
+/// A sentence on memory that was not seen: where nothing was, or too little to explain how the resident set grew.
+pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
+    const WHERE: &str = "where this recording is blind (an allocator of the program's own without the shim of simprof-probe, memory mapped from \
+                         files, or memory of libraries that ask the kernel themselves)";
+    let provenance = &profile.provenance;
+    if let Some(coverage) = provenance.coverage.filter(|coverage| coverage.explained() < BLIND) {
+        return Some(format!(
+            "The memory that was seen explains {} of the {} by which the resident set grew: the rest is allocated {WHERE}.",
             format::share(coverage.explained()),
             format::bytes(coverage.rss_growth_bytes as f64)
         ));
     }
-    warnings
+    let is_seen = profile.sites.iter().any(|site| site.records > 0);
+    (!is_seen).then(|| match provenance.interval_bytes {
+        0 | 1 => {
+            format!("No allocation was seen: the target makes none, or all of them {WHERE}.")
+        }
+        bytes => format!(
+            "No allocation was seen: one byte of {} was drawn, and the target allocates little, or {WHERE}; a smaller `--memory-interval` \
+             draws more.",
+            format::bytes(bytes as f64)
+        ),
+    })
 }
 
 fn statements(summary: &MemorySummary) -> Vec<String> {
+    if summary.is_unseen() {
+        return vec!["Memory was not recorded: no allocation was seen.".to_owned()];
+    }
     let mut sentences = vec![whole(summary)];
     if let Some(line) = summary.lines.iter().max_by_key(|line| line.peak.bytes) {
         sentences.push(format!(
@@ -427,7 +456,12 @@ fn statements(summary: &MemorySummary) -> Vec<String> {
 
 fn whole(summary: &MemorySummary) -> String {
     let mut sentence = format!(
-        "{} were allocated in {} allocations; at most {} were alive{}.",
+        "{}{} were allocated in {} allocations; at most {} were alive{}.",
+        if summary.is_blind() {
+            "Of the memory that was seen, which is not most of it, "
+        } else {
+            ""
+        },
         format::bytes(summary.allocated.bytes as f64),
         format::count(summary.allocated.count as f64),
         format::bytes(summary.peak.bytes as f64),
@@ -610,7 +644,21 @@ mod tests {
             let summary = memory_summary(&profile, None, &|_, _| None);
             let warned = summary.warnings.iter().any(|warning| warning.contains("blind"));
             assert_eq!(warned, blind, "{live_mib} MiB of 100");
+            let limited = summary.statements[0].starts_with("Of the memory that was seen");
+            assert_eq!(limited, blind, "{:?}", summary.statements);
         }
+    }
+
+    #[test]
+    fn nothing_that_is_seen_is_not_said_to_be_nothing() {
+        let mut profile = heap(&[]);
+        for (interval_bytes, words) in [(1, "makes none"), (4096, "one byte of 4 KiB was drawn")] {
+            profile.provenance.interval_bytes = interval_bytes;
+            let summary = memory_summary(&profile, None, &|_, _| None);
+            assert_eq!(summary.statements, ["Memory was not recorded: no allocation was seen."]);
+            assert!(summary.warnings[0].contains(words), "{:?}", summary.warnings);
+        }
+        assert_eq!(memory_blindness(&leaking()), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use simprof_record::Outcome;
 use simprof_record::heap::symbolise;
 use simprof_report::chart::memory_chart;
 use simprof_report::export::{HeapView, heap_flamegraph, heap_pprof};
-use simprof_report::summary::{MemorySummary, memory_summary};
+use simprof_report::summary::{MemorySummary, memory_blindness, memory_summary};
 use simprof_report::{ReportError, format};
 
 use super::record::{Process, ending, warn_of};
@@ -67,6 +67,9 @@ pub fn run(
         session.warn(PHASE, sentence);
     }
     let Some(profile) = attempt.profile else { return Ok(None) };
+    if let Some(sentence) = memory_blindness(&profile) {
+        session.progress.say(&format!("simprof: {sentence}"));
+    }
     let summary = memory_summary(&profile, cpu, text);
     let files = write(session, &profile)?;
     Ok(Some(Memory { summary, profile, files }))

@@ -352,11 +352,15 @@ fn beneath(place: &Place, function: &str) -> Vec<String> {
 #[test]
 fn memory_that_no_allocator_gave_is_said_not_to_be_seen() {
     let place = Place::new();
-    let memory = recorded(&place, &[], &[&c_program("memory"), "pool"]);
+    let done = run(&place, &[], &[&c_program("memory"), "pool"]);
+    done.assert_says(&["the resident set grew", "blind"]);
+    let memory = memory(&place);
     assert!(number(&memory["explained_share"]) < 0.5, "{memory:#}");
     assert!(says(&memory["warnings"], &["the resident set grew", "blind"]), "{memory:#}");
     assert!(report(&place).contains("## Read this first"));
     assert!(report(&place).contains("blind"));
+    assert!(!report(&place).contains("Every allocation was recorded"), "{}", report(&place));
+    assert!(report(&place).contains("ot recorded: "), "{}", report(&place));
     let memory = recorded(&place, &[], &[&c_program("memory"), "simulate", "200"]);
     assert!(!says(&memory["warnings"], &["blind"]), "{memory:#}");
 }
