@@ -143,39 +143,45 @@ impl ProfileBuilder {
 
     /// Interns all stacks of another profile, and what they refer to: its stacks' ids here, in their order.
     fn absorb_tables(&mut self, other: &Profile) -> Vec<StackId> {
-        let strings: Vec<StringId> = other.strings.iter().map(|text| self.string(text)).collect();
-        let string = |id: StringId| strings[id.index()];
-        let modules: Vec<ModuleId> = other
-            .modules
-            .iter()
-            .map(|module| self.module(other.string(module.path), module.build_id.clone()))
-            .collect();
-        let functions: Vec<FunctionId> = other
-            .functions
-            .iter()
-            .map(|function| {
-                self.function(Function {
-                    name: string(function.name),
-                    module: function.module.map(|id| modules[id.index()]),
-                    file: function.file.map(string),
-                    ..*function
-                })
-            })
-            .collect();
-        let frames: Vec<FrameId> = other
-            .frames
-            .iter()
-            .map(|frame| {
-                let function = functions[frame.function.index()];
-                self.frame(Frame { function, file: frame.file.map(string), ..*frame })
-            })
-            .collect();
-        let mut stacks: Vec<StackId> = Vec::with_capacity(other.stacks.len());
-        for node in &other.stacks {
-            let parent = node.parent.map(|id| stacks[id.index()]);
-            stacks.push(self.child(parent, frames[node.frame.index()]));
+        let kept = self.absorb_stacks(other, |_| true);
+        kept.into_iter().map(|id| id.expect("all are wanted")).collect()
+    }
+
+    /// Interns the stacks of another profile that are wanted, and what they refer to: for each of its stacks the id here, none for what is
+    /// not wanted. The parents of what is wanted must be wanted.
+    pub fn absorb_stacks(
+        &mut self,
+        other: &Profile,
+        wanted: impl Fn(StackId) -> bool,
+    ) -> Vec<Option<StackId>> {
+        let mut frames: Vec<Option<FrameId>> = vec![None; other.frames.len()];
+        let mut stacks: Vec<Option<StackId>> = Vec::with_capacity(other.stacks.len());
+        for (id, node) in (0..).map(StackId).zip(&other.stacks) {
+            let here = wanted(id).then(|| {
+                let frame = &mut frames[node.frame.index()];
+                let frame = *frame.get_or_insert_with(|| self.frame_of(other, node.frame));
+                self.child(node.parent.and_then(|id| stacks[id.index()]), frame)
+            });
+            stacks.push(here);
         }
         stacks
+    }
+
+    /// Interns a frame of another profile.
+    fn frame_of(&mut self, other: &Profile, id: FrameId) -> FrameId {
+        let frame = other.frame(id);
+        let function = other.function(frame.function);
+        let module = function.module.map(|id| &other.modules[id.index()]);
+        let function = Function {
+            name: self.string(other.string(function.name)),
+            module: module
+                .map(|module| self.module(other.string(module.path), module.build_id.clone())),
+            file: function.file.map(|file| self.string(other.string(file))),
+            ..*function
+        };
+        let function = self.function(function);
+        let file = frame.file.map(|file| self.string(other.string(file)));
+        self.frame(Frame { function, file, ..*frame })
     }
 
     /// The provenance, to be filled in.
