@@ -1,5 +1,6 @@
 """Rounds in which every arm is measured once, in random order, and the statistics of what comes."""
 
+import math
 import statistics
 import sys
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ class Spread:
         return statistics.median(self.samples)
 
     @property
-    def quartiles(self):
-        if len(self.samples) < 2:
-            return self.samples[0], self.samples[0]
-        lower, _, upper = statistics.quantiles(self.samples, n=4, method="inclusive")
-        return lower, upper
+    def median_interval(self):
+        """95 % interval of the median by order statistics, whatever the distribution; all there is of fewer than six samples."""
+        ordered, beside = sorted(self.samples), 0
+        # How many samples lie below the median is binomial.
+        while sum(math.comb(len(ordered), k) for k in range(beside + 1)) <= 0.025 * 2 ** len(ordered):
+            beside += 1
+        at = max(beside - 1, 0)
+        return ordered[at], ordered[-1 - at]
 
     def text(self, form):
         """As `median (least to most)`, each by `form`, a format specification."""
@@ -53,10 +57,10 @@ def ratios(over, under):
 
 
 def verdict(ratio, most):
-    """Whether the middle half of the rounds lies on one side of the goal."""
-    lower, upper = ratio.quartiles
+    """Whether the median lies on one side of the goal, chance apart."""
+    lower, upper = ratio.median_interval
     if lower <= most < upper:
-        return f"cannot tell, the middle half of the rounds reaches from {lower:.3f} to {upper:.3f}"
+        return f"cannot tell, the 95 % interval of the median reaches from {lower:.3f} to {upper:.3f}"
     return "met" if upper <= most else "missed"
 
 

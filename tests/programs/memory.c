@@ -127,8 +127,8 @@ static int exhaust(void) {
 static void take_from_pool(void) {
     for (size_t at = 0; at < POOL; at += 4096)
         pool[at] = 1;
-    // Long enough for its size to be seen.
-    usleep(200000);
+    // Long enough for its size to be seen, on a busy machine too.
+    sleep(1);
 }
 
 static volatile sig_atomic_t signals;

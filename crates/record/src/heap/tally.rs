@@ -9,7 +9,7 @@ use super::lanes::Event;
 use super::series::Series;
 use super::site::{EndedSite, Epoch, Site};
 use super::sum::{Share, Sum};
-use super::ticks::{Ticked, Ticks};
+use super::ticks::{Course, Ticked, Ticks};
 use crate::sample::FastMap;
 
 /// Classes of sizes: 0, then one for each power of two.
@@ -252,19 +252,32 @@ impl Tally {
 
     /// Live bytes at all ticks, of the sites of which most were alive.
     fn courses(&self) -> BTreeMap<(u64, u8), Vec<u64>> {
-        let ticks = self.ticks.done().len();
-        let mut courses: Vec<((u64, u8), Vec<u64>, u64)> = Vec::new();
-        for (&key, site) in self.ended.iter().filter(|(_, site)| !site.courses.is_empty()) {
-            let mut series = vec![0.0; ticks];
-            site.courses.iter().for_each(|course| course.add_to(&mut series));
-            let series: Vec<u64> = series.iter().map(|live| live.max(0.0).round() as u64).collect();
+        let bound = |site: &EndedSite| site.courses.iter().map(Course::most).sum::<f64>();
+        let mut sites: Vec<(f64, (u64, u8))> =
+            self.ended.iter().map(|(&key, site)| (bound(site), key)).collect();
+        sites.retain(|(bound, _)| *bound >= 0.5);
+        sites.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut kept: Vec<(u64, (u64, u8), Vec<u64>)> = Vec::new();
+        for (bound, key) in sites {
+            // There may be a million sites, so only those that can be among the first are looked at.
+            if kept.get(COURSES - 1).is_some_and(|(least, ..)| *least as f64 >= bound) {
+                break;
+            }
+            let series = self.course(key);
             let most = series.iter().copied().max().unwrap_or(0);
-            courses.push((key, series, most));
+            let at = kept.partition_point(|(other, ..)| *other >= most);
+            kept.insert(at, (most, key, series));
+            kept.truncate(COURSES);
         }
-        courses.sort_by_key(|(key, _, most)| (std::cmp::Reverse(*most), *key));
-        courses.truncate(COURSES);
-        let kept = courses.into_iter().filter(|(_, _, most)| *most > 0);
-        kept.map(|(key, series, _)| (key, series)).collect()
+        let kept = kept.into_iter().filter(|(most, ..)| *most > 0);
+        kept.map(|(_, key, series)| (key, series)).collect()
+    }
+
+    /// Live bytes of a site at all ticks, over all processes.
+    fn course(&self, key: (u64, u8)) -> Vec<u64> {
+        let mut series = vec![0.0; self.ticks.done().len()];
+        self.ended[&key].courses.iter().for_each(|course| course.add_to(&mut series));
+        series.into_iter().map(|live: f64| live.max(0.0).round() as u64).collect()
     }
 }
 

@@ -114,6 +114,31 @@ fn temporary_is_what_its_own_step_frees() {
 }
 
 #[test]
+fn courses_are_kept_of_the_stacks_of_which_most_was_alive() {
+    let mut tally = tally();
+    // In two processes, so that what is greatest together is not what is greatest in one.
+    for place in 0..2 {
+        for stack in 1..=300 {
+            tally.event(&in_image(place, alloc(1, stack, 1000 + stack)));
+        }
+        tally.event(&in_image(place, alloc(1, 400 + u64::from(place), 2500)));
+    }
+    tally.step_begins(2, 0);
+    tally.step_ends(3, None);
+    let tallied = tally.finish();
+    let with: Vec<u64> = tallied
+        .sites
+        .iter()
+        .filter(|(_, s)| !s.live_at_ticks.is_empty())
+        .map(|(stack, _)| *stack)
+        .collect();
+    assert_eq!(with.len(), 200);
+    assert!(with.iter().all(|stack| *stack > 102), "{with:?}");
+    assert_eq!(site(&tallied, 300).live_at_ticks, [2600]);
+    assert_eq!(site(&tallied, 400).live_at_ticks, [2500]);
+}
+
+#[test]
 fn what_is_reallocated_is_not_temporary() {
     let mut tally = tally();
     let again = |event: Event| Event { flags: flag::REALLOC as u16, ..event };

@@ -171,6 +171,11 @@ impl Course {
         self.0 = merged;
     }
 
+    /// Most live bytes that were noted.
+    pub fn most(&self) -> f64 {
+        self.0.iter().map(|(_, live)| *live).fold(0.0, f64::max)
+    }
+
     /// Adds it to a series with a value for each tick.
     pub fn add_to(&self, series: &mut [f64]) {
         for (at, &(tick, live)) in self.0.iter().enumerate() {
