@@ -11,6 +11,9 @@ pub const HEAP_SCHEMA: &str = "simprof.heap/1";
 /// An allocation that is freed sooner than this after it was made is short-lived, ns.
 pub const SHORT_LIVED_NS: u64 = 1_000_000;
 
+/// Standard errors that 95 % of a normal distribution lie within.
+pub const NORMAL_95: f64 = 1.959_964;
+
 /// An amount of memory: exact, or an unbiased estimate with its standard error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapAmount {
@@ -18,9 +21,9 @@ pub struct HeapAmount {
     pub bytes: u64,
     /// Allocations.
     pub count: u64,
-    /// Standard error of `bytes`; 0 where every allocation was recorded.
+    /// Standard error of `bytes`, as far as draws tell it; 0 where every allocation was recorded, and where nothing was drawn.
     pub bytes_error: u64,
-    /// Standard error of `count`; 0 where every allocation was recorded.
+    /// Standard error of `count`, likewise.
     pub count_error: u64,
 }
 
@@ -36,20 +39,11 @@ impl HeapAmount {
         }
     }
 
-    /// 95 % interval of the bytes, by the normal approximation; its ends are equal where they are exact.
+    /// 95 % interval of the bytes by the normal approximation, for many draws: of few it reaches not far enough, and of none not at all.
     pub fn bytes_interval(self) -> [f64; 2] {
-        interval(self.bytes, self.bytes_error)
+        let (value, half) = (self.bytes as f64, NORMAL_95 * self.bytes_error as f64);
+        [(value - half).max(0.0), value + half]
     }
-
-    /// 95 % interval of the count, likewise.
-    pub fn count_interval(self) -> [f64; 2] {
-        interval(self.count, self.count_error)
-    }
-}
-
-fn interval(value: u64, error: u64) -> [f64; 2] {
-    let half = 1.959_964 * error as f64;
-    [(value as f64 - half).max(0.0), value as f64 + half]
 }
 
 impl std::iter::Sum for HeapAmount {

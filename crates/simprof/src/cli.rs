@@ -39,6 +39,9 @@ pub enum Command {
     },
 }
 
+/// Largest mean distance of two recorded bytes.
+const MEMORY_INTERVAL_MOST: u64 = 1 << 30;
+
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -57,8 +60,9 @@ pub struct RunArgs {
     /// Phase 3: record allocations too, in a run of their own (a run of all phases does by itself)
     #[arg(long)]
     pub memory: bool,
-    /// Mean distance of two recorded bytes of allocations, with --memory; 1 records every allocation [default: 524288]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    /// Mean distance of two recorded bytes of allocations, such as 64K or 1MiB; 1 records every allocation. Implies
+    /// --memory [default: 512K, and where a short run has too few of them a second run with less]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = memory_interval)]
     pub memory_interval: Option<u64>,
     /// Folder for results
     #[arg(long, value_name = "DIR", default_value = "profiling_results")]
@@ -152,6 +156,24 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Bytes from `4096`, `512K`, `512KiB`, `1M` or `1MiB`.
+fn memory_interval(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(0),
+        "k" | "kib" => Some(10),
+        "m" | "mib" => Some(20),
+        "g" | "gib" => Some(30),
+        _ => None,
+    };
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: Option<u64> = digits.parse().ok().filter(|_| is_number);
+    let bytes = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+    bytes.filter(|bytes| (1..=MEMORY_INTERVAL_MOST).contains(bytes)).ok_or_else(|| {
+        "it must be a number of bytes from 1 to 1 GiB, such as 4096, 512K or 1MiB".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +182,28 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn intervals_of_memory_are_bytes_or_sizes() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("4096", 4096),
+            ("512K", 512 << 10),
+            ("512KiB", 512 << 10),
+            ("512kib", 512 << 10),
+            ("1M", 1 << 20),
+            ("1GiB", 1 << 30),
+            ("64b", 64),
+        ] {
+            assert_eq!(memory_interval(text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "0", "K", "-1", "-1K", "+1", "1.5M", "lots", "2G", "99999999999G", "1 K", "é"]
+        {
+            let error = memory_interval(text).expect_err(text);
+            assert!(error.contains("512K"), "{text}: {error}");
+        }
     }
 
     #[test]

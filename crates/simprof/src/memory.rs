@@ -19,8 +19,8 @@ pub struct MemoryPlan {
     /// Mean distance of two recorded bytes; 1 for every allocation. None where it is chosen: [`INTERVAL_BYTES`], and less where a
     /// short run allocates too little to be told.
     pub interval_bytes: Option<u64>,
-    /// Whether it was asked for by name: a target of which it cannot be done is an error then, else it is left out.
-    pub is_asked: bool,
+    /// The flag that asked for it: a target of which it cannot be done is an error then. None where nothing did: it is left out then.
+    pub asked: Option<&'static str>,
 }
 
 impl MemoryPlan {
@@ -60,13 +60,12 @@ pub fn wanted(arguments: &RunArgs) -> Result<Option<MemoryPlan>> {
         );
         return Err(Wrong(text).into());
     }
-    let is_asked = flag.is_some();
     let interval_bytes = arguments.memory_interval;
     let is_whole = phases.is_empty() && !arguments.quick;
-    Ok((is_asked || is_whole).then_some(MemoryPlan { interval_bytes, is_asked }))
+    Ok((flag.is_some() || is_whole).then_some(MemoryPlan { interval_bytes, asked: flag }))
 }
 
-/// Leaves memory out of the plan where the target does not allow it: a sentence on why, then.
+/// Leaves memory out of the plan where the target does not allow it: the reason, then.
 ///
 /// # Errors
 /// Where memory was asked for by name.
@@ -75,13 +74,13 @@ pub fn check(plan: &mut Plan, runner: &Runner) -> Result<Option<String>> {
         return Ok(None);
     };
     let target = &plan.target;
-    match runner.check_memory(&target.command, &target.defaults) {
-        Err(error @ RecordError::HeapRefused { .. }) if memory.is_asked => {
-            Err(Wrong(format!("--memory: {}", with_mend(&error))).into())
+    match (runner.check_memory(&target.command, &target.defaults), memory.asked) {
+        (Err(error @ RecordError::HeapRefused { .. }), Some(flag)) => {
+            Err(Wrong(format!("{flag}: {}", with_mend(&error))).into())
         }
-        Err(error @ RecordError::HeapRefused { .. }) => {
+        (Err(error @ RecordError::HeapRefused { .. }), None) => {
             plan.memory = None;
-            Ok(Some(format!("Memory was not recorded: {}.", with_mend(&error))))
+            Ok(Some(with_mend(&error)))
         }
         // Whatever else is wrong is told by the first process that is started.
         _ => Ok(None),
@@ -106,12 +105,13 @@ mod tests {
     #[test]
     fn a_run_of_all_phases_records_memory_unless_it_is_to_be_quick() {
         let plan = |flags: &[&str]| of(flags).expect("nothing is wrong");
-        let memory = |interval_bytes, is_asked| Some(MemoryPlan { interval_bytes, is_asked });
-        assert_eq!(plan(&[]), memory(None, false));
+        let memory = |interval_bytes, asked| Some(MemoryPlan { interval_bytes, asked });
+        assert_eq!(plan(&[]), memory(None, None));
         assert_eq!(plan(&["--quick"]), None);
         assert_eq!(plan(&["--phase", "3"]), None);
-        assert_eq!(plan(&["--quick", "--memory"]), memory(None, true));
-        assert_eq!(plan(&["--phase", "3", "--memory-interval", "1"]), memory(Some(1), true));
+        assert_eq!(plan(&["--quick", "--memory"]), memory(None, Some("--memory")));
+        let by_interval = memory(Some(1 << 20), Some("--memory-interval"));
+        assert_eq!(plan(&["--phase", "3", "--memory-interval", "1M"]), by_interval);
     }
 
     #[test]

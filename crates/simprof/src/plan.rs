@@ -51,6 +51,14 @@ impl Sweep {
         self.planned.iter().map(|planned| planned.repeats).sum()
     }
 
+    /// For people.
+    fn describe(&self) -> String {
+        let repeats = self.planned.first().map_or(0, |planned| planned.repeats);
+        let value = |planned: &Planned| planned.parameters[&self.parameter].to_string();
+        let values: Vec<String> = self.planned.iter().map(value).collect();
+        format!("sweep {} over {} x {repeats} processes", self.name(), values.join(", "))
+    }
+
     /// `agents`, or `agents (world=1000)`.
     pub fn name(&self) -> String {
         if self.arm.is_empty() {
@@ -73,6 +81,15 @@ pub struct BenchmarkPlan {
     pub planned: Vec<Planned>,
     /// Whether the last one is the control.
     pub has_control: bool,
+}
+
+impl BenchmarkPlan {
+    /// For people.
+    fn describe(&self) -> String {
+        let repeats = self.planned.first().map_or(0, |planned| planned.repeats);
+        let points = self.planned.len();
+        format!("{}: {points} points x {repeats} processes", self.benchmark.name())
+    }
 }
 
 /// How long a recording goes on.
@@ -528,54 +545,34 @@ impl Plan {
     }
 
     fn describe_phase(&self, phase: Phase, text: &mut String) {
-        let mut line = |line: String| {
-            let _ = writeln!(text, "  {line}");
-        };
         let enough = format!(
             "repeated until {} samples or {} s",
             self.sampling.enough_samples,
             self.sampling.enough.as_secs()
         );
-        match phase {
+        let lines: Vec<String> = match phase {
             Phase::Macro => {
-                self.cases.iter().for_each(|case| line(format!("record {} ({enough})", case.name)))
+                self.cases.iter().map(|case| format!("record {} ({enough})", case.name)).collect()
             }
             Phase::Component if self.benchmarks.is_empty() => {
-                line("no [[benchmark]] in the spec: component shares of the recorded run".into());
+                vec!["no [[benchmark]] in the spec: component shares of the recorded run".into()]
             }
-            Phase::Component => self.benchmarks.iter().for_each(|plan| {
-                let repeats = plan.planned.first().map_or(0, |planned| planned.repeats);
-                line(format!(
-                    "{}: {} points x {repeats} processes",
-                    plan.benchmark.name(),
-                    plan.planned.len()
-                ));
-            }),
+            Phase::Component => self.benchmarks.iter().map(BenchmarkPlan::describe).collect(),
             Phase::Line => {
-                line(format!(
-                    "record default ({enough}); functions chosen by phases 1 and 2{}",
-                    asked(&self.functions)
-                ));
-                self.memory.into_iter().for_each(|memory| line(memory.describe()));
+                let functions = asked(&self.functions);
+                let stacks = format!(
+                    "record default ({enough}); functions chosen by phases 1 and 2{functions}"
+                );
+                std::iter::once(stacks).chain(self.memory.map(MemoryPlan::describe)).collect()
             }
             Phase::System => {
-                for sweep in &self.sweeps {
-                    let repeats = sweep.planned.first().map_or(0, |planned| planned.repeats);
-                    let values: Vec<String> = sweep
-                        .planned
-                        .iter()
-                        .map(|planned| planned.parameters[&sweep.parameter].to_string())
-                        .collect();
-                    line(format!(
-                        "sweep {} over {} x {repeats} processes",
-                        sweep.name(),
-                        values.join(", ")
-                    ));
-                }
-                self.timelines
-                    .iter()
-                    .for_each(|case| line(format!("resources over time: {}", case.name)));
+                let timeline = |case: &Case| format!("resources over time: {}", case.name);
+                let sweeps = self.sweeps.iter().map(Sweep::describe);
+                sweeps.chain(self.timelines.iter().map(timeline)).collect()
             }
+        };
+        for line in lines {
+            let _ = writeln!(text, "  {line}");
         }
     }
 }

@@ -185,12 +185,8 @@ impl Runner {
         command: &CommandTemplate,
         parameters: &Parameters,
     ) -> Result<(), RecordError> {
-        let nowhere = Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") };
-        let values = self.values(parameters, 0, &nowhere, &[]);
-        let argv = command.argv(&values);
-        let program = argv.first().map_or("", String::as_str);
-        let directory = self.directory.as_deref();
-        simprof_record::resolve(program, directory, &command.environment(&values)).map(drop)
+        let (program, environment) = self.program(command, parameters);
+        simprof_record::resolve(&program, self.directory.as_deref(), &environment).map(drop)
     }
 
     /// Whether the allocations of `command` can be recorded.
@@ -202,12 +198,20 @@ impl Runner {
         command: &CommandTemplate,
         parameters: &Parameters,
     ) -> Result<(), RecordError> {
+        let (program, environment) = self.program(command, parameters);
+        simprof_record::heap::check(&program, self.directory.as_deref(), &environment)
+    }
+
+    /// The program that `command` names, and its environment; empty where it names none.
+    fn program(
+        &self,
+        command: &CommandTemplate,
+        parameters: &Parameters,
+    ) -> (String, BTreeMap<String, String>) {
         let nowhere = Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") };
         let values = self.values(parameters, 0, &nowhere, &[]);
-        let argv = command.argv(&values);
-        let program = argv.first().map_or("", String::as_str);
-        let directory = self.directory.as_deref();
-        simprof_record::heap::check(program, directory, &command.environment(&values))
+        let program = command.argv(&values).into_iter().next().unwrap_or_default();
+        (program, command.environment(&values))
     }
 
     /// Runs one process to its end.

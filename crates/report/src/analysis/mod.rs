@@ -21,9 +21,10 @@ pub use follow::{FollowStep, follow_wrappers};
 pub use functions::{
     FunctionCost, UNKNOWN, functions, sort_by_charged, sort_by_self, sort_by_total,
 };
+pub(crate) use heap::target_stack;
 pub use heap::{
-    Churn, GrowthPer, HeapLine, LeakSuspect, LineAmounts, churn, heap_lines,
-    heap_lines_with_callees, leak_suspects,
+    Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, LineAmounts, bytes_interval, churn,
+    count_interval, drawn_interval, heap_lines, heap_lines_with_callees, leak_suspects,
 };
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
 pub use origin::{Origin, origin};
@@ -36,4 +37,5 @@ pub use steps::{
 
 pub(crate) use names::python_module;
 pub(crate) use origin::{origin_of_file, origins};
+use python::interpreter_modules;
 pub(crate) use weights::{Groups, by_stack, share};

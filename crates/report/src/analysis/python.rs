@@ -250,7 +250,7 @@ fn is_helper(file_name: &str) -> bool {
 }
 
 /// By name of the file, or because it holds functions that only an interpreter has.
-fn interpreter_modules(profile: &Profile) -> Vec<bool> {
+pub(crate) fn interpreter_modules(profile: &Profile) -> Vec<bool> {
     let named = |path: &str| {
         let name = names::file_name(path);
         let version = name.strip_prefix("python").map(|rest| rest.trim_end_matches('d'));

@@ -31,7 +31,7 @@ pub fn memory_chart(profile: &HeapProfile, title: &str) -> String {
     let end_ns = profile.series.last().map_or(begin_ns + 1, |interval| interval.end_ns);
     let x = Axis::exact(0.0, (end_ns - begin_ns) as f64, Unit::DurationNs, LEFT, RIGHT);
     let place = |time_ns: u64| x.place(time_ns.saturating_sub(begin_ns) as f64);
-    draw_steps(&mut svg, live, profile, &place);
+    draw_steps(&mut svg, live, profile, width_ns, &place);
     draw_live(&mut svg, live, &profile.series, &place);
     draw_rate(&mut svg, rate, &profile.series, width_ns, &place);
     draw_peak(&mut svg, live, profile, &place);
@@ -69,21 +69,33 @@ fn subtitle(profile: &HeapProfile) -> String {
     facts.join(", ")
 }
 
-/// Ticks of steps as marks above the first panel, or their whole span where they are many.
-fn draw_steps(svg: &mut Svg, area: Area, profile: &HeapProfile, place: &impl Fn(u64) -> f64) {
+/// Ticks of steps as marks above the first panel, or their whole span where they are many. When the first began is not told: it is
+/// drawn as long as they are on average, or as an interval of the series where it is alone.
+fn draw_steps(
+    svg: &mut Svg,
+    area: Area,
+    profile: &HeapProfile,
+    width_ns: u64,
+    place: &impl Fn(u64) -> f64,
+) {
     let (Some(first), Some(last)) = (profile.ticks.first(), profile.ticks.last()) else { return };
     if profile.steps == 0 {
         return;
     }
     svg.text(LEFT - 8.0, area.top - 12.0, "steps", 11.0, INK, Anchor::End);
     let marks = Area { top: area.top - 20.0, bottom: area.top - 12.0, ..area };
+    let others = profile.ticks.len() as u64 - 1;
+    let mean_ns = last.end_ns.saturating_sub(first.end_ns).checked_div(others).unwrap_or(width_ns);
+    let begin_ns = first.end_ns.saturating_sub(mean_ns);
     if profile.ticks.len() > MAX_MARKS {
-        let (left, right) = (place(first.end_ns), place(last.end_ns));
+        let (left, right) = (place(begin_ns), place(last.end_ns));
         svg.rect(Area { left, right, ..marks }, COLORS[6], 0.45);
         return;
     }
-    for (at, pair) in profile.ticks.windows(2).enumerate() {
-        let (left, right) = (place(pair[0].end_ns), place(pair[1].end_ns));
+    let mut from_ns = begin_ns;
+    for (at, tick) in profile.ticks.iter().enumerate() {
+        let (left, right) = (place(from_ns), place(tick.end_ns));
+        from_ns = tick.end_ns;
         let opacity = if at % 2 == 0 { 0.65 } else { 0.3 };
         svg.rect(Area { left, right: right.max(left + 0.5), ..marks }, COLORS[6], opacity);
     }
@@ -150,7 +162,7 @@ fn draw_peak(svg: &mut Svg, area: Area, profile: &HeapProfile, place: &impl Fn(u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::heap;
+    use crate::testing::{heap, with_ticks};
 
     #[test]
     fn the_chart_shows_what_lives_and_what_comes() {
@@ -174,6 +186,19 @@ mod tests {
         ] {
             assert!(svg.contains(expected), "{expected}: {svg}");
         }
+    }
+
+    #[test]
+    fn every_step_is_drawn() {
+        let marks = |steps: u64| {
+            let stacks = [("main@1 > malloc", 5 << 20)];
+            let mut profile = with_ticks(heap(&stacks), steps, |_| None, |_, _| 1);
+            let interval = |at| HeapInterval { end_ns: at * 500_000, ..HeapInterval::default() };
+            profile.series = (1..=2 * steps).map(interval).collect();
+            memory_chart(&profile, "t").matches(COLORS[6]).count()
+        };
+        assert_eq!([marks(1), marks(3), marks(MAX_MARKS as u64)], [1, 3, MAX_MARKS]);
+        assert_eq!(marks(MAX_MARKS as u64 + 1), 1, "as a whole");
     }
 
     #[test]

@@ -60,36 +60,41 @@ fn case(case: &CaseSummary) -> String {
              run Python are here.\n\n",
         );
     }
-    match &case.steps {
-        Some(steps) => {
-            let _ = write!(text, "## Steps\n\n{}\n", step_table(steps));
-        }
-        None => text.push_str(
-            "## Steps\n\nThe target marks no steps, so figures are shares and not per step. Mark them with the \
-             simprof-probe crate, simprof_probe.h or the Python module simprof_probe, name a Python function: \
-             `step = \"sim.model:Model.step\"`, or a pattern: `step = { output = \"^step (\\\\d+)\" }`.\n\n",
-        ),
-    }
+    text.push_str(&steps(case));
     if !case.counters.is_empty() {
         let _ = write!(text, "## Work done in one run\n\n{}\n", counters(case));
     }
-    let _ = write!(text, "## Functions by total time\n\n{}\n", functions(case));
+    text.push_str(&by_total_time(case));
+    text.push_str(&case.calls.as_ref().map(super::calls::calls).unwrap_or_default());
+    text.push_str(&recording(profile));
+    text
+}
+
+fn steps(case: &CaseSummary) -> String {
+    match &case.steps {
+        Some(steps) => format!("## Steps\n\n{}\n", step_table(steps)),
+        None => "## Steps\n\nThe target marks no steps, so figures are shares and not per step. Mark them with the \
+                 simprof-probe crate, simprof_probe.h or the Python module simprof_probe, name a Python function: \
+                 `step = \"sim.model:Model.step\"`, or a pattern: `step = { output = \"^step (\\\\d+)\" }`.\n\n"
+            .to_owned(),
+    }
+}
+
+fn by_total_time(case: &CaseSummary) -> String {
+    let mut text = format!("## Functions by total time\n\n{}\n", functions(case));
     if case.functions.iter().any(|function| function.interpreter) {
         text.push_str(
             "The interpreter's own functions are not in the table; they are in `phase1_summary.json` and in the flame \
              graph.\n\n",
         );
     }
-    let calls = case.calls.as_ref();
-    let uncounted = if calls.is_none() { " Calls are not counted by sampling." } else { "" };
+    let uncounted = if case.calls.is_none() { " Calls are not counted by sampling." } else { "" };
     let _ = writeln!(
         text,
         "One run takes {} of wall time and {} of CPU time.{uncounted}\n",
         format::duration_ns(case.wall_s * 1e9),
         format::duration_ns(case.cpu_s * 1e9)
     );
-    text.push_str(&calls.map(super::calls::calls).unwrap_or_default());
-    text.push_str(&recording(profile));
     text
 }
 

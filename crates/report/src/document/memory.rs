@@ -5,37 +5,60 @@ use std::fmt::Write;
 use super::parts::place;
 use crate::format::{self, with_interval};
 use crate::markdown::{Align, Table, code};
-use crate::summary::{Amount, ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
+use crate::summary::{Amount, ChurnSummary, LeakSummary, MEMORY_LINES, MemoryLine, MemorySummary};
 
 /// Lines shown in each table.
 const SHOWN: usize = 12;
+/// Characters of source text shown in a column.
+const SOURCE_WIDTH: usize = 80;
 
 /// The section on memory. `files` are those that belong to it, by name and what they show.
 pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> String {
     let mut text = String::from("## Memory\n\n");
+    if summary.is_unseen() {
+        text.push_str(
+            "Not recorded: no allocation was seen; `Read this first` says why that may be.\n\n",
+        );
+        return text;
+    }
+    if let Some(share) = summary.explained_share.filter(|_| summary.is_blind()) {
+        let _ = writeln!(
+            text,
+            "Most was not recorded: what follows explains {} of the resident set's growth (`Read this first`).\n",
+            format::share(share)
+        );
+    }
     let _ = writeln!(text, "{}", totals(summary));
     if !files.is_empty() {
         let row = |(name, what): &(String, String)| format!("- [{what}]({name})\n");
         let _ = writeln!(text, "{}", files.iter().map(row).collect::<String>());
     }
-    if !summary.leaks.is_empty() {
-        let _ = writeln!(text, "### What leaks\n\n{}", leaks(&summary.leaks));
-        text.push_str(
-            "Growth of what is alive at the ends of steps (without steps: over time) after the first tenth of the run, with what the \
-             living population accounts for taken out first where it is told.\n\n",
-        );
-    }
+    text.push_str(&what_leaks(summary));
     text.push_str(&lines(summary));
     if !summary.churn.is_empty() {
         let _ = writeln!(text, "### What lives but shortly\n\n{}", churn(&summary.churn));
         text.push_str(
-            "The gain is a bound: `CPU time` is what the allocator took on the line's behalf in the samples of this phase, and `gain at \
-             most` by how much the whole gets faster without it (Amdahl), where the memory is kept and used again at no cost.\n\n",
+            "`CPU time` is what the allocator took on the line's behalf in the samples of this phase: beneath the line, and its part of what \
+             its own function spends to free. `gain` is by how much the whole gets faster without that (Amdahl), where the memory is kept \
+             and used again at no cost. It is no bound: what other functions spend to free the line's blocks is not in it.\n\n",
         );
     }
     let _ = writeln!(text, "### Sizes\n\n{}", sizes(summary));
     text.push_str(&how(summary));
     text
+}
+
+/// What leaks; a line where nothing does, or where that cannot be told.
+fn what_leaks(summary: &MemorySummary) -> String {
+    match &summary.leaks_untold {
+        Some(why) => format!("Leaks: cannot tell: {why}.\n\n"),
+        None if summary.leaks.is_empty() => "Leaks: none found.\n\n".to_owned(),
+        None => format!(
+            "### What leaks\n\n{}\nGrowth of what is alive at the ends of steps (without steps: over time) after the first tenth of the \
+             run, with what the living population accounts for taken out first where it is told.\n\n",
+            leaks(&summary.leaks)
+        ),
+    }
 }
 
 fn totals(summary: &MemorySummary) -> Table {
@@ -105,38 +128,45 @@ fn leaks(leaks: &[LeakSummary]) -> Table {
 
 /// The lines by each of the amounts.
 fn lines(summary: &MemorySummary) -> String {
-    let views: [(&str, fn(&MemoryLine) -> &Amount); 4] = [
-        ("Allocated", |line| &line.allocated),
-        ("Alive at the peak", |line| &line.peak),
-        ("Alive at the end", |line| &line.live),
-        ("Freed in the step that allocated it", |line| &line.temporary),
+    let temporary = summary.temporary.map_or(0, |amount| amount.bytes);
+    let views: [(&str, u64, fn(&MemoryLine) -> &Amount); 4] = [
+        ("Allocated", summary.allocated.bytes, |line| &line.allocated),
+        ("Alive at the peak", summary.peak.bytes, |line| &line.peak),
+        ("Alive at the end", summary.live.bytes, |line| &line.live),
+        ("Freed in the step that allocated it", temporary, |line| &line.temporary),
     ];
-    let mut text = String::new();
-    for (title, of) in views {
-        let mut lines: Vec<&MemoryLine> =
-            summary.lines.iter().filter(|line| of(line).bytes > 0).collect();
-        lines.sort_by_key(|line| std::cmp::Reverse(of(line).bytes));
-        let (lines, unsure): (Vec<_>, Vec<_>) =
-            lines.into_iter().partition(|line| of(line).bytes_interval[0] > 0.0);
-        if lines.is_empty() {
-            continue;
-        }
-        let whole: u64 = match title {
-            "Allocated" => summary.allocated.bytes,
-            "Alive at the peak" => summary.peak.bytes,
-            "Alive at the end" => summary.live.bytes,
-            _ => summary.temporary.map_or(0, |amount| amount.bytes),
-        };
-        let _ = writeln!(text, "### {title}\n\n{}", line_table(&lines, of, whole));
-        if !unsure.is_empty() {
-            let bytes: u64 = unsure.iter().map(|line| of(line).bytes).sum();
-            let _ = writeln!(
-                text,
-                "Not shown: {}, {} together, with too few draws to be sure of; a smaller `--memory-interval` draws more.\n",
-                counted(unsure.len(), "line"),
-                format::bytes(bytes as f64)
-            );
-        }
+    views.into_iter().map(|(title, whole, of)| view(summary, title, whole, of)).collect()
+}
+
+/// The lines by one of the amounts, of which there is so much in all; nothing where none has any of it.
+fn view(
+    summary: &MemorySummary,
+    title: &str,
+    whole: u64,
+    of: fn(&MemoryLine) -> &Amount,
+) -> String {
+    let mut lines: Vec<&MemoryLine> =
+        summary.lines.iter().filter(|line| of(line).bytes > 0).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("### {title}\n\n");
+    // The summary has the first lines by each amount: with fewer it has all of them.
+    let at_least = if lines.len() < MEMORY_LINES { "" } else { "at least " };
+    lines.sort_by_key(|line| std::cmp::Reverse(of(line).bytes));
+    let (sure, unsure): (Vec<_>, Vec<_>) =
+        lines.into_iter().partition(|line| of(line).bytes_interval[0] > 0.0);
+    if !sure.is_empty() {
+        let _ = writeln!(text, "{}", line_table(&sure, of, whole));
+    }
+    if !unsure.is_empty() {
+        let bytes: u64 = unsure.iter().map(|line| of(line).bytes).sum();
+        let _ = writeln!(
+            text,
+            "Not shown: {at_least}{}, {} together, with too few draws to be sure of; a smaller `--memory-interval` draws more.\n",
+            counted(unsure.len(), "line"),
+            format::bytes(bytes as f64)
+        );
     }
     text
 }
@@ -178,7 +208,7 @@ fn line_table(lines: &[&MemoryLine], of: fn(&MemoryLine) -> &Amount, whole: u64)
 /// The lines that churn, without those that nothing is gained from.
 fn churn(churn: &[ChurnSummary]) -> String {
     let gains = |line: &&ChurnSummary| {
-        line.speed_up_most.is_none_or(|most| format::share(most - 1.0) != format::share(0.0))
+        line.speed_up.is_none_or(|times| format::share(times - 1.0) != format::share(0.0))
     };
     let shown: Vec<&ChurnSummary> = churn.iter().filter(gains).collect();
     let mut text = if shown.is_empty() { String::new() } else { churn_table(&shown).to_string() };
@@ -200,7 +230,7 @@ fn churn_table(churn: &[&ChurnSummary]) -> Table {
         ("of all", Align::Right),
         ("a step", Align::Right),
         ("CPU time", Align::Right),
-        ("gain at most", Align::Right),
+        ("gain", Align::Right),
         ("line", Align::Left),
         ("source", Align::Left),
         ("function", Align::Left),
@@ -211,7 +241,7 @@ fn churn_table(churn: &[&ChurnSummary]) -> Table {
             format::share(line.share_of_all),
             line.per_step.map_or_else(|| "-".to_owned(), format::count),
             line.cpu_share.map_or_else(|| "-".to_owned(), format::share),
-            line.speed_up_most.map_or_else(|| "-".to_owned(), |most| format::share(most - 1.0)),
+            line.speed_up.map_or_else(|| "-".to_owned(), |times| format::share(times - 1.0)),
             code(&place(line.file.as_deref(), line.line)),
             source(line.text.as_deref()),
             code(&line.function),
@@ -242,9 +272,11 @@ fn sizes(summary: &MemorySummary) -> Table {
 /// How it was recorded.
 fn how(summary: &MemorySummary) -> String {
     let mode = match summary.interval_bytes {
+        0 | 1 if summary.is_blind() => "Every allocation that was seen was recorded".to_owned(),
         0 | 1 => "Every allocation was recorded".to_owned(),
         bytes => format!(
-            "Allocations were drawn by their bytes, one in {} on average; figures are unbiased estimates, with their 95 % intervals",
+            "Allocations were drawn by their bytes, one in {} on average; figures are unbiased estimates, with their 95 % intervals, but for the peak: the largest of \
+             estimates is rather too large than too small",
             format::bytes(bytes as f64)
         ),
     };
@@ -280,12 +312,20 @@ fn count(amount: &Amount) -> String {
     with_interval(amount.count as f64, amount.count_interval, format::count)
 }
 
+/// Source text, cut where it is longer than a column is wide.
 fn source(text: Option<&str>) -> String {
-    text.map(str::trim).filter(|text| !text.is_empty()).map(code).unwrap_or_default()
+    let text = text.map_or("", str::trim);
+    match text.char_indices().nth(SOURCE_WIDTH) {
+        Some((at, _)) => code(&format!("{}…", text[..at].trim_end())),
+        None if text.is_empty() => String::new(),
+        None => code(text),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use simprof_model::HeapCoverage;
+
     use super::*;
     use crate::summary::memory_summary;
     use crate::testing::{heap, with_ticks};
@@ -311,6 +351,36 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_not_seen_is_not_said_to_be_recorded() {
+        let mut profile = heap(&[]);
+        let text = |profile: &_| memory_section(&memory_summary(profile, None, &|_, _| None), &[]);
+        let nothing = text(&profile);
+        assert!(nothing.contains("Not recorded: no allocation was seen"), "{nothing}");
+        assert!(!nothing.contains("0 B") && !nothing.contains("Every"), "{nothing}");
+        profile = heap(&[("main@1 > s::work@9 > malloc", 1 << 20)]);
+        assert!(text(&profile).contains("Every allocation was recorded"));
+        let coverage = HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes: 1 << 20 };
+        profile.provenance.coverage = Some(coverage);
+        let blind = text(&profile);
+        assert!(blind.contains("Most was not recorded: what follows explains 1 %"), "{blind}");
+        assert!(!blind.contains("Every allocation was recorded"), "{blind}");
+    }
+
+    #[test]
+    fn whether_leaks_were_looked_for_is_said() {
+        let stacks = [("main@1 > s::work@9 > malloc", 60)];
+        for (steps, words) in
+            [(18, "Leaks: cannot tell: 18 steps, 23 are needed.\n"), (50, "Leaks: none found.\n")]
+        {
+            let profile = with_ticks(heap(&stacks), steps, |_| None, |_, _| 60);
+            let summary = memory_summary(&profile, None, &|_, _| None);
+            assert!(memory_section(&summary, &[]).contains(words), "{words}");
+            let told = summary.statements.iter().any(|sentence| sentence.contains("cannot tell"));
+            assert_eq!(told, steps == 18, "{summary:?}");
+        }
+    }
+
+    #[test]
     fn estimates_have_their_intervals_and_exact_figures_none() {
         let amount = |high| Amount {
             bytes: 2048,
@@ -323,6 +393,27 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_few_draws_are_counted_where_there_are_no_others() {
+        let stacks: Vec<String> =
+            (1..=25).map(|line| format!("main@1 > s::f@{line} > malloc")).collect();
+        for (count, words) in [(3, "Not shown: 3 lines"), (25, "Not shown: at least 20 lines")] {
+            let stacks: Vec<_> =
+                stacks.iter().take(count).map(|stack| (stack.as_str(), 4096)).collect();
+            let mut profile = heap(&stacks);
+            profile.provenance.interval_bytes = 4096;
+            for site in &mut profile.sites {
+                site.allocated.bytes_error = 4096;
+                (site.peak, site.live) = (site.allocated, site.allocated);
+            }
+            let text = memory_section(&memory_summary(&profile, None, &|_, _| None), &[]);
+            assert!(text.contains(&format!("### Allocated\n\n{words}")), "{text}");
+            assert!(text.contains(&format!("### Alive at the end\n\n{words}")), "{text}");
+            assert!(!text.contains("### Freed"), "nothing was: {text}");
+            assert!(text.contains("but for the peak"), "{text}");
+        }
+    }
+
+    #[test]
     fn lines_that_nothing_is_gained_from_are_counted() {
         let one = Amount {
             bytes: 1,
@@ -330,7 +421,7 @@ mod tests {
             count: 5000,
             count_interval: [5000.0, 5000.0],
         };
-        let line = |function: &str, speed_up_most| ChurnSummary {
+        let line = |function: &str, speed_up| ChurnSummary {
             function: function.to_owned(),
             file: None,
             line: None,
@@ -339,14 +430,23 @@ mod tests {
             share_of_all: 0.5,
             per_step: None,
             cpu_share: Some(0.0),
-            speed_up_most,
+            speed_up,
         };
         let text = churn(&[line("costs", Some(1.2)), line("free", Some(1.0))]);
+        assert!(text.contains(" gain |") && !text.contains("at most"), "{text}");
         assert!(text.contains("costs") && !text.contains("free"), "{text}");
         assert!(text.contains("\n\nNot shown: one line from"), "{text}");
         let text = churn(&[line("free", Some(1.0))]);
         assert!(text.starts_with("Not shown: one line"), "{text}");
         let text = churn(&[line("untold", None)]);
         assert!(text.contains("untold") && !text.contains("Not shown"), "{text}");
+    }
+
+    #[test]
+    fn long_source_is_cut() {
+        let fits = "é".repeat(SOURCE_WIDTH);
+        assert_eq!(source(Some(&format!("  {fits}\n"))), format!("`{fits}`"));
+        assert_eq!(source(Some(&format!("{fits}é"))), format!("`{fits}…`"));
+        assert_eq!((source(Some("  ")), source(None)), (String::new(), String::new()));
     }
 }

@@ -6,6 +6,7 @@ use simprof_model::{HeapAmount, HeapProfile, HeapSite, Profile, StackSample, Thr
 
 use super::flamegraph;
 use crate::ReportError;
+use crate::analysis::target_stack;
 use crate::format;
 
 /// What of a heap profile is shown.
@@ -62,7 +63,7 @@ pub fn heap_view(profile: &HeapProfile, view: HeapView) -> Profile {
     let sample = |site: &HeapSite| StackSample {
         time_ns: 0,
         thread: ThreadId(0),
-        stack: site.stack,
+        stack: target_stack(profile, site.stack),
         weight: view.of(site).bytes,
     };
     let samples = profile.sites.iter().map(sample).filter(|sample| sample.weight > 0).collect();

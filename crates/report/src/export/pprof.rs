@@ -151,7 +151,7 @@ impl<'a> Writer<'a> {
     }
 
     fn sample(&mut self, site: &HeapSite) -> Vec<u8> {
-        let locations = self.locations_of(site.stack);
+        let locations = self.locations_of(crate::analysis::target_stack(self.profile, site.stack));
         let amounts = [site.allocated, site.live, site.peak];
         let mut message = Message::default();
         message.numbers(1, locations);

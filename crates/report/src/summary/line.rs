@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use simprof_model::HeapProfile;
+use simprof_model::{HeapAmount, HeapProfile};
 
 use super::common::{Bounds, Head};
 use super::macro_::ProfileSummary;
-use super::memory::MemorySummary;
+use super::memory::{LeakSummary, MemorySummary};
 use super::python::{TimeShares, WaitingLine};
-use crate::analysis::{HeapLine, LineAmounts, heap_lines, heap_lines_with_callees};
+use crate::analysis::{heap_lines, heap_lines_with_callees};
 
 /// phase3_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,24 +92,32 @@ pub struct LineCost {
     pub alloc_bytes: Option<u64>,
     /// Allocations, likewise.
     pub alloc_count: Option<u64>,
-    /// Bytes that leak, likewise: by how much what is alive grew over the steps, where that goes on.
+    /// Bytes that this line leaks, itself or in the libraries that it calls: by how much what is alive grew over the steps, where that goes
+    /// on and is not freed at the end. What leaks in the program's functions that it calls is at their lines.
     pub leaked_bytes: Option<u64>,
 }
 
 impl LineSummary {
-    /// Adds what another run told of memory.
+    /// Adds what another run told of memory. A line of a function is that of its file, whichever function's it is, as in the annotated
+    /// source; a line of the list over the whole program is that of its function alone.
     pub fn add_memory(&mut self, profile: &HeapProfile, memory: MemorySummary) {
         let whole = heap_lines_with_callees(profile);
         for line in self.functions.iter_mut().flat_map(|function| &mut function.lines) {
-            line.set_memory(whole.get(&(line.file.clone(), line.line)), &memory);
+            let place = (line.file.clone(), line.line);
+            let leaked = leaked(&memory, |leak| line.is_at(leak.file.as_ref(), leak.line));
+            line.set_memory(whole.get(&place).map(|amounts| amounts.allocated), leaked);
         }
         let own = heap_lines(profile);
         for line in &mut self.lines {
-            let is_it = |known: &&HeapLine| {
-                known.file.as_ref() == Some(&line.file) && known.line == Some(line.line)
+            let is_it = |function: &str, file: Option<&String>, number: Option<u32>| {
+                function == line.function && line.is_at(file, number)
             };
-            let amounts = own.iter().find(is_it).map(|known| &known.amounts);
-            line.set_memory(amounts, &memory);
+            let known =
+                own.iter().filter(|known| is_it(&known.function, known.file.as_ref(), known.line));
+            let allocated = known.map(|known| known.amounts.allocated).sum();
+            let leaked =
+                leaked(&memory, |leak| is_it(&leak.function, leak.file.as_ref(), leak.line));
+            line.set_memory(Some(allocated), leaked);
         }
         self.statements.extend(memory.statements.iter().cloned());
         self.head.warnings.extend(memory.warnings.iter().cloned());
@@ -117,14 +125,106 @@ impl LineSummary {
     }
 }
 
+/// Bytes that lines leak of which this is true.
+fn leaked(memory: &MemorySummary, is_it: impl Fn(&LeakSummary) -> bool) -> u64 {
+    memory.leaks.iter().filter(|leak| is_it(leak)).map(LeakSummary::leaked_bytes).sum()
+}
+
 impl LineCost {
-    fn set_memory(&mut self, amounts: Option<&LineAmounts>, memory: &MemorySummary) {
-        let leaked = memory
-            .lines
-            .iter()
-            .filter(|line| line.file.as_ref() == Some(&self.file) && line.line == Some(self.line));
-        self.alloc_bytes = Some(amounts.map_or(0, |amounts| amounts.allocated.bytes));
-        self.alloc_count = Some(amounts.map_or(0, |amounts| amounts.allocated.count));
-        self.leaked_bytes = Some(leaked.map(|line| line.leaked_bytes).sum());
+    fn is_at(&self, file: Option<&String>, line: Option<u32>) -> bool {
+        file == Some(&self.file) && line == Some(self.line)
+    }
+
+    fn set_memory(&mut self, allocated: Option<HeapAmount>, leaked: u64) {
+        let allocated = allocated.unwrap_or_default();
+        self.alloc_bytes = Some(allocated.bytes);
+        self.alloc_count = Some(allocated.count);
+        self.leaked_bytes = Some(leaked);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::{Mode, Status};
+
+    use super::*;
+    use crate::summary::memory_summary;
+    use crate::testing::{heap, with_ticks};
+
+    fn cost(function: &str, line: u32) -> LineCost {
+        LineCost {
+            function: function.to_owned(),
+            file: "src/sim.rs".to_owned(),
+            line,
+            cpu_share: 0.5,
+            self_share: None,
+            interval: [0.4, 0.6],
+            callees: Vec::new(),
+            time: None,
+            natives: Vec::new(),
+            text: None,
+            alloc_bytes: None,
+            alloc_count: None,
+            leaked_bytes: None,
+        }
+    }
+
+    fn of_function(lines: Vec<LineCost>) -> FunctionLines {
+        FunctionLines {
+            asked: "s::f".to_owned(),
+            chosen_by: "name".to_owned(),
+            name: "s::f".to_owned(),
+            followed: Vec::new(),
+            total_share: 0.5,
+            interval: [0.4, 0.6],
+            phase1_share: None,
+            time: None,
+            annotated: None,
+            lines,
+        }
+    }
+
+    fn summary() -> LineSummary {
+        LineSummary {
+            head: Head {
+                schema: "simprof.phase3/1".to_owned(),
+                status: Status::Ok,
+                target: "sim".to_owned(),
+                command: Vec::new(),
+                mode: Mode::Quick,
+                measurements: Vec::new(),
+                warnings: Vec::new(),
+            },
+            profile: None,
+            functions: vec![of_function(vec![cost("s::f", 5)])],
+            lines: vec![cost("s::f", 5), cost("s::g", 5), cost("s::f", 6)],
+            waits: Vec::new(),
+            memory: None,
+            statements: Vec::new(),
+        }
+    }
+
+    fn told(line: &LineCost) -> (u64, u64) {
+        let is = "memory was recorded";
+        (line.alloc_bytes.expect(is), line.leaked_bytes.expect(is))
+    }
+
+    #[test]
+    fn memory_goes_to_the_line_of_its_own_function() {
+        let stacks = [
+            ("main@1 > s::f@5 > malloc", 9_000_000),
+            ("main@1 > s::g@5 > malloc", 70),
+            ("main@1 > s::h@8 > malloc", 3),
+        ];
+        let live = |site: usize, step: u64| if site == 0 { 40_000 * step } else { 3 };
+        let heap = with_ticks(heap(&stacks), 200, |_| None, live);
+        let mut memory = memory_summary(&heap, None, &|_, _| None);
+        // What leaks is told by the list of leaks, whether or not it is among the first lines.
+        memory.lines.clear();
+        let mut summary = summary();
+        summary.add_memory(&heap, memory);
+        let found: Vec<_> = summary.lines.iter().map(told).collect();
+        assert_eq!(found, [(9_000_000, 40_000 * 179), (70, 0), (0, 0)]);
+        assert_eq!(told(&summary.functions[0].lines[0]), (9_000_070, 40_000 * 179), "of the place");
     }
 }

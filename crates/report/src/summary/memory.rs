@@ -1,26 +1,23 @@
 //! What memory is used for: a part of phase 3's summary.
 
+mod sentences;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{HeapAmount, HeapProfile, HeapSizeClass, Profile};
 use simprof_stats::{DriftVerdict, Interval};
 
 use super::common::Bounds;
-use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSuspect};
-use crate::format;
+use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, drawn_interval};
+
+pub use sentences::memory_blindness;
 
 /// Lines that are kept by each amount.
-const LINES: usize = 20;
+pub(crate) const MEMORY_LINES: usize = 20;
 /// Suspects that are kept.
 const SUSPECTS: usize = 20;
 /// Names of what a line calls to allocate.
 const VIA: usize = 3;
-/// Below this share of the resident set's growth, the heap that was seen does not explain it.
-const BLIND: f64 = 0.5;
-/// Share of CPU time below which there is little to gain.
-const NOTABLE_GAIN: f64 = 0.005;
-/// Reallocations for each allocation that begins anew from which a line's blocks grow bit by bit.
-const REGROWTH: f64 = 2.0;
 
 /// What memory is used for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +54,9 @@ pub struct MemorySummary {
     pub lines: Vec<MemoryLine>,
     /// Lines whose live memory goes on growing, by growth.
     pub leaks: Vec<LeakSummary>,
+    /// Why none could be looked for: what there was and what is needed; absent where they were looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks_untold: Option<String>,
     /// Lines that allocate again and again what lives but shortly, by what doing without would gain.
     pub churn: Vec<ChurnSummary>,
     /// Sizes of allocations.
@@ -82,13 +82,34 @@ pub struct Amount {
     pub count_interval: Bounds,
 }
 
-impl From<HeapAmount> for Amount {
-    fn from(amount: HeapAmount) -> Self {
+impl MemorySummary {
+    /// Whether no allocation was seen.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.allocated.count == 0
+    }
+
+    /// Whether what was seen explains too little of how the resident set grew.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.explained_share.is_some_and(|share| share < sentences::BLIND)
+    }
+}
+
+impl LeakSummary {
+    /// The growth, where it is a leak: not what may be the population's, nor what is freed when the program ends.
+    pub(super) fn leaked_bytes(&self) -> u64 {
+        let leaks = self.verdict == "growing" && !self.freed_at_end;
+        if leaks { self.growth_bytes.max(0.0).round() as u64 } else { 0 }
+    }
+}
+
+impl Amount {
+    /// An amount of a profile whose draws are so many bytes apart.
+    fn new(amount: HeapAmount, interval_bytes: u64) -> Self {
         Self {
             bytes: amount.bytes,
-            bytes_interval: amount.bytes_interval(),
+            bytes_interval: analysis::bytes_interval(amount, interval_bytes),
             count: amount.count,
-            count_interval: amount.count_interval(),
+            count_interval: analysis::count_interval(amount, interval_bytes),
         }
     }
 }
@@ -139,7 +160,7 @@ pub struct MemoryLine {
     pub largest_bytes: u64,
     /// Allocations that were made larger or smaller.
     pub reallocations: u64,
-    /// Bytes that it leaks: the growth of what is alive over the steps, where that goes on; else 0.
+    /// Bytes that it leaks: the growth of what is alive over the steps, where that goes on and most is not freed at the end; else 0.
     pub leaked_bytes: u64,
     /// What it calls to allocate.
     pub via: Vec<String>,
@@ -195,8 +216,8 @@ pub struct ChurnSummary {
     pub per_step: Option<f64>,
     /// Share of CPU time in the allocator on its behalf, 0 to 1; absent without a CPU profile.
     pub cpu_share: Option<f64>,
-    /// The most that the whole can speed up when it allocates no more.
-    pub speed_up_most: Option<f64>,
+    /// How many times as fast the whole is without that share. No bound: blocks that other functions free are not in it.
+    pub speed_up: Option<f64>,
 }
 
 /// Sums up a heap profile; a CPU profile of another run tells what churn costs. `text` gives the text of a line, where it can be read.
@@ -206,15 +227,17 @@ pub fn memory_summary(
     text: &dyn Fn(&str, u32) -> Option<String>,
 ) -> MemorySummary {
     let provenance = &profile.provenance;
-    let suspects = analysis::leak_suspects(profile);
+    let LeakSearch { suspects, untold } = analysis::leak_suspects(profile);
     let lines = lines(profile, &suspects, text);
     let leaks: Vec<_> = suspects.iter().take(SUSPECTS).map(|leak| self::leak(leak, text)).collect();
     let churn: Vec<_> = analysis::churn(profile, cpu)
         .iter()
         .take(SUSPECTS)
-        .map(|churn| self::churn(churn, profile.steps, text))
+        .map(|churn| self::churn(churn, profile, text))
         .collect();
-    let total = |of: fn(&simprof_model::HeapSite) -> HeapAmount| Amount::from(profile.total(of));
+    let total = |of: fn(&simprof_model::HeapSite) -> HeapAmount| {
+        Amount::new(profile.total(of), provenance.interval_bytes)
+    };
     let mut summary = MemorySummary {
         interval_bytes: provenance.interval_bytes,
         records: provenance.records,
@@ -233,13 +256,14 @@ pub fn memory_summary(
         per_step: per_step(profile),
         lines,
         leaks,
+        leaks_untold: untold,
         churn,
         sizes: profile.sizes.clone(),
         explained_share: provenance.coverage.map(|coverage| coverage.explained()),
         statements: Vec::new(),
-        warnings: warnings(profile),
+        warnings: sentences::warnings(profile),
     };
-    summary.statements = statements(&summary);
+    summary.statements = sentences::statements(&summary);
     summary
 }
 
@@ -256,10 +280,10 @@ fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
     let last = profile.ticks.last()?;
     let alive = last.population.filter(|&population| population > 0);
     let interval_bytes = profile.provenance.interval_bytes;
-    let of_step = drawn(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
+    let of_step = drawn_interval(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
     let per_agent = |bytes: f64| alive.map(|alive| bytes / alive as f64);
     let live = last.live_bytes as f64;
-    let [least, most] = drawn(live, interval_bytes).map(per_agent);
+    let [least, most] = drawn_interval(live, interval_bytes).map(per_agent);
     Some(MemoryPerStep {
         allocated_bytes: allocated / steps as f64,
         allocated_bytes_interval: of_step,
@@ -271,15 +295,6 @@ fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
     })
 }
 
-/// The 95 % interval of bytes that are a sum over draws at this distance: at least as wide as that of any sizes.
-fn drawn(bytes: f64, interval_bytes: u64) -> Bounds {
-    if interval_bytes <= 1 {
-        return [bytes, bytes];
-    }
-    let half = 1.96 * (bytes * interval_bytes as f64).sqrt();
-    [(bytes - half).max(0.0), bytes + half]
-}
-
 /// The first lines by each amount.
 fn lines(
     profile: &HeapProfile,
@@ -288,6 +303,7 @@ fn lines(
 ) -> Vec<MemoryLine> {
     let all = analysis::heap_lines(profile);
     let whole = profile.total(|site| site.allocated).bytes;
+    let interval_bytes = profile.provenance.interval_bytes;
     let amounts: [fn(&HeapLine) -> HeapAmount; 4] = [
         |line| line.amounts.allocated,
         |line| line.amounts.peak,
@@ -298,38 +314,39 @@ fn lines(
     for of in amounts {
         let mut order: Vec<usize> = (0..all.len()).filter(|&at| of(&all[at]).bytes > 0).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(of(&all[at]).bytes));
-        order.into_iter().take(LINES).for_each(|at| kept[at] = true);
+        order.into_iter().take(MEMORY_LINES).for_each(|at| kept[at] = true);
     }
     let chosen = all.iter().zip(kept).filter(|(_, kept)| *kept);
-    chosen.map(|(line, _)| memory_line(line, whole, suspects, text)).collect()
+    chosen.map(|(line, _)| memory_line(line, whole, interval_bytes, suspects, text)).collect()
 }
 
 fn memory_line(
     line: &HeapLine,
     whole: u64,
+    interval_bytes: u64,
     suspects: &[LeakSuspect],
     text: &dyn Fn(&str, u32) -> Option<String>,
 ) -> MemoryLine {
     let amounts = &line.amounts;
+    let amount = |amount: HeapAmount| Amount::new(amount, interval_bytes);
     let leak = suspects.iter().find(|suspect| {
-        suspect.verdict == DriftVerdict::Growing
-            && (&suspect.line.function, &suspect.line.file, suspect.line.line)
-                == (&line.function, &line.file, line.line)
+        (&suspect.line.function, &suspect.line.file, suspect.line.line)
+            == (&line.function, &line.file, line.line)
     });
     MemoryLine {
         function: line.function.clone(),
         file: line.file.clone(),
         line: line.line,
         text: text_of(line, text),
-        allocated: amounts.allocated.into(),
+        allocated: amount(amounts.allocated),
         allocated_share: amounts.allocated.bytes as f64 / whole.max(1) as f64,
-        peak: amounts.peak.into(),
-        live: amounts.live.into(),
-        temporary: amounts.temporary.into(),
+        peak: amount(amounts.peak),
+        live: amount(amounts.live),
+        temporary: amount(amounts.temporary),
         mean_bytes: amounts.allocated.bytes as f64 / amounts.allocated.count.max(1) as f64,
         largest_bytes: amounts.largest_bytes,
         reallocations: amounts.reallocations,
-        leaked_bytes: leak.map_or(0, |leak| leak.growth_bytes.max(0.0).round() as u64),
+        leaked_bytes: leak.map_or(0, |suspect| self::leak(suspect, &|_, _| None).leaked_bytes()),
         via: line.via.iter().take(VIA).cloned().collect(),
     }
 }
@@ -361,142 +378,22 @@ fn leak(leak: &LeakSuspect, text: &dyn Fn(&str, u32) -> Option<String>) -> LeakS
     }
 }
 
-fn churn(churn: &Churn, steps: u64, text: &dyn Fn(&str, u32) -> Option<String>) -> ChurnSummary {
+fn churn(
+    churn: &Churn,
+    profile: &HeapProfile,
+    text: &dyn Fn(&str, u32) -> Option<String>,
+) -> ChurnSummary {
+    let steps = profile.steps;
     ChurnSummary {
         function: churn.line.function.clone(),
         file: churn.line.file.clone(),
         line: churn.line.line,
         text: text_of(&churn.line, text),
-        short: churn.short.into(),
+        short: Amount::new(churn.short, profile.provenance.interval_bytes),
         share_of_all: churn.share_of_all,
         per_step: (steps > 0).then(|| churn.short.count as f64 / steps as f64),
         cpu_share: churn.cpu_share,
-        speed_up_most: churn.speed_up_most(),
-    }
-}
-
-fn warnings(profile: &HeapProfile) -> Vec<String> {
-    let mut warnings = profile.provenance.warnings.clone();
-    let blind = profile.provenance.coverage.filter(|coverage| coverage.explained() < BLIND);
-    if let Some(coverage) = blind {
-        warnings.push(format!(
-            "The memory that was seen explains {} of the {} by which the resident set grew: the rest is allocated where this recording is \
-             blind (an allocator of the program's own without the shim of simprof-probe, memory mapped from files, or memory of libraries \
-             that ask the kernel themselves).",
-            format::share(coverage.explained()),
-            format::bytes(coverage.rss_growth_bytes as f64)
-        ));
-    }
-    warnings
-}
-
-fn statements(summary: &MemorySummary) -> Vec<String> {
-    let mut sentences = vec![whole(summary)];
-    if let Some(line) = summary.lines.iter().max_by_key(|line| line.peak.bytes) {
-        sentences.push(format!(
-            "{} holds most at the peak: {} of {}.",
-            place(&line.function, line.file.as_deref(), line.line),
-            format::bytes(line.peak.bytes as f64),
-            format::bytes(summary.peak.bytes as f64)
-        ));
-    }
-    sentences.extend(summary.leaks.iter().take(3).map(leak_sentence));
-    let worth = |churn: &&ChurnSummary| churn.cpu_share.is_none_or(|share| share >= NOTABLE_GAIN);
-    let mut worthy: Vec<_> = summary.churn.iter().filter(worth).take(3).collect();
-    if worthy.is_empty() {
-        worthy.extend(summary.churn.first());
-    }
-    sentences.extend(worthy.into_iter().map(churn_sentence));
-    sentences.extend(summary.lines.iter().filter_map(regrowth).take(2));
-    sentences
-}
-
-fn whole(summary: &MemorySummary) -> String {
-    let mut sentence = format!(
-        "{} were allocated in {} allocations; at most {} were alive{}.",
-        format::bytes(summary.allocated.bytes as f64),
-        format::count(summary.allocated.count as f64),
-        format::bytes(summary.peak.bytes as f64),
-        summary.peak_step.map_or_else(String::new, |step| format!(", in step {step}"))
-    );
-    if let Some(step) = summary.per_step {
-        sentence.push_str(&format!(
-            " A step allocates {} in {} allocations, and frees {} of it before it ends.",
-            format::bytes(step.allocated_bytes),
-            format::count(step.allocations),
-            format::share(step.temporary_bytes / step.allocated_bytes.max(1.0))
-        ));
-    }
-    sentence
-}
-
-fn leak_sentence(leak: &LeakSummary) -> String {
-    let place = place(&leak.function, leak.file.as_deref(), leak.line);
-    let rate = format!(
-        "{} more a {}",
-        format::with_interval(leak.rate_bytes, leak.rate_interval, format::bytes),
-        leak.per
-    );
-    let apart = leak.per_agent_bytes.map_or("", |_| ", what the population accounts for left out");
-    if leak.verdict == "growing" && leak.freed_at_end {
-        format!(
-            "{place} keeps more and more: {rate} stay alive{apart}, until the program ends and frees them (a cache that fills, or what \
-             something global keeps)."
-        )
-    } else if leak.verdict == "growing" {
-        format!("{place} leaks: {rate} stay alive{apart}.")
-    } else {
-        format!(
-            "{place} grows, {rate}, but so does the population: whether it leaks cannot be told. A run with a steady population would."
-        )
-    }
-}
-
-fn churn_sentence(churn: &ChurnSummary) -> String {
-    let place = place(&churn.function, churn.file.as_deref(), churn.line);
-    let often = churn
-        .per_step
-        .map_or_else(String::new, |per_step| format!(", {} a step", format::count(per_step)));
-    let gain = match (churn.cpu_share, churn.speed_up_most) {
-        (Some(share), Some(most)) if share >= NOTABLE_GAIN => format!(
-            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole at most {} faster",
-            format::share(share),
-            format::share(most - 1.0)
-        ),
-        (Some(share), _) => format!(
-            "; the allocator's work for it takes {} of CPU time: there is little to gain",
-            format::share(share)
-        ),
-        _ => String::new(),
-    };
-    format!(
-        "{place} churns: {} allocations that live but shortly{often} ({} of all){gain}.",
-        format::count(churn.short.count as f64),
-        format::share(churn.share_of_all)
-    )
-}
-
-/// A line whose blocks grow bit by bit.
-fn regrowth(line: &MemoryLine) -> Option<String> {
-    let begun = line.allocated.count.saturating_sub(line.reallocations);
-    let grows = line.reallocations as f64 >= REGROWTH * begun.max(1) as f64;
-    (grows && line.allocated_share >= 0.01).then(|| {
-        format!(
-            "{} grows its memory bit by bit: {} of its {} allocations are reallocations; asking for what is needed at once would save them.",
-            place(&line.function, line.file.as_deref(), line.line),
-            format::count(line.reallocations as f64),
-            format::count(line.allocated.count as f64)
-        )
-    })
-}
-
-fn place(function: &str, file: Option<&str>, line: Option<u32>) -> String {
-    match (file, line) {
-        (Some(file), Some(line)) => {
-            let short = file.rsplit('/').next().unwrap_or(file);
-            format!("{short}:{line} in {function}")
-        }
-        _ => function.to_owned(),
+        speed_up: churn.speed_up(),
     }
 }
 
@@ -504,9 +401,8 @@ fn place(function: &str, file: Option<&str>, line: Option<u32>) -> String {
 mod tests {
     use super::*;
     use crate::testing::{heap, with_ticks};
-    use simprof_model::HeapCoverage;
 
-    fn leaking() -> HeapProfile {
+    pub(super) fn leaking() -> HeapProfile {
         let stacks =
             [("main@1 > s::leak@5 > malloc", 8_000_000), ("main@1 > s::work@9 > malloc", 60)];
         let live = |site: usize, step: u64| if site == 0 { 40_000 * step } else { 60 };
@@ -519,6 +415,8 @@ mod tests {
     fn a_leak_is_told_with_its_place_and_rate() {
         let text = |file: &str, line: u32| Some(format!("{file} {line}"));
         let summary = memory_summary(&leaking(), None, &text);
+        let words = "48.8 KiB in 0 allocations (what is made larger counts anew); 0 B of that are freed by its end";
+        assert!(summary.statements[0].contains(words), "{}", summary.statements[0]);
         assert_eq!(summary.leaks.len(), 1);
         assert_eq!(summary.leaks[0].text.as_deref(), Some("src/sim.rs 5"));
         let told = summary.statements.iter().find(|sentence| sentence.contains("leaks"));
@@ -534,33 +432,32 @@ mod tests {
         estimated.provenance.interval_bytes = 512 << 10;
         let per_step = memory_summary(&estimated, None, &text).per_step.expect("likewise");
         let half = 1.96 * (10e6_f64 * f64::from(512 << 10)).sqrt() / 200.0;
-        assert!((per_step.allocated_bytes_interval[1] - 50_000.0 - half).abs() < 1.0);
+        let [least, most] = per_step.allocated_bytes_interval;
+        assert!((50_000.0 - half - least).abs() < 1.0 && most > 50_000.0 + half, "few draws");
         let [low, high] = per_step.live_bytes_per_agent_interval.expect("agents are told");
         let live = per_step.live_bytes_per_agent.expect("likewise");
         assert!(low < live && live < high, "{low} {live} {high}");
     }
 
     #[test]
-    fn a_heap_that_explains_little_is_said_to_be_blind() {
+    fn a_cache_that_is_freed_at_the_end_leaks_nothing() {
         let mut profile = leaking();
-        let coverage = |live_bytes| HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes };
-        for (live_mib, blind) in [(49, true), (51, false)] {
-            profile.provenance.coverage = Some(coverage(live_mib << 20));
-            let summary = memory_summary(&profile, None, &|_, _| None);
-            let warned = summary.warnings.iter().any(|warning| warning.contains("blind"));
-            assert_eq!(warned, blind, "{live_mib} MiB of 100");
-        }
+        profile.sites[0].live.bytes = 0;
+        let summary = memory_summary(&profile, None, &|_, _| None);
+        assert!(summary.leaks[0].freed_at_end, "{summary:?}");
+        let leaked: Vec<_> = summary.lines.iter().map(|line| line.leaked_bytes).collect();
+        assert_eq!(leaked, [0, 0], "it is kept, and told as that");
+        assert_eq!(summary.leaks[0].leaked_bytes(), 0, "nor is it beside the line's time");
     }
 
     #[test]
-    fn blocks_that_grow_bit_by_bit_are_told() {
-        let mut profile = heap(&[("main@1 > s::push@5 > realloc", 1000)]);
-        profile.sites[0].allocated.count = 9;
-        profile.sites[0].reallocations = 8;
-        let summary = memory_summary(&profile, None, &|_, _| None);
-        assert!(
-            summary.statements.iter().any(|s| s.contains("8 of its 9 allocations")),
-            "{summary:?}"
-        );
+    fn what_was_not_drawn_may_be_there() {
+        let mut profile = leaking();
+        for (interval_bytes, most) in [(1, 0.0), (1 << 20, 3.689)] {
+            profile.provenance.interval_bytes = interval_bytes;
+            let temporary = memory_summary(&profile, None, &|_, _| None).temporary;
+            let [low, high] = temporary.expect("there are steps").bytes_interval;
+            assert!(low == 0.0 && (high / f64::from(1 << 20) - most).abs() < 0.001, "{high}");
+        }
     }
 }

@@ -26,8 +26,10 @@ pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
     ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
 };
+pub(crate) use memory::MEMORY_LINES;
 pub use memory::{
-    Amount, ChurnSummary, LeakSummary, MemoryLine, MemoryPerStep, MemorySummary, memory_summary,
+    Amount, ChurnSummary, LeakSummary, MemoryLine, MemoryPerStep, MemorySummary, memory_blindness,
+    memory_summary,
 };
 pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 pub use system::{

@@ -1,10 +1,11 @@
 //! `simprof doctor`: what this machine and this target allow, each lack with its consequence and its mend.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use simprof_record::{Capability, Inquiry, State, capabilities};
+use simprof_record::{Capability, Inquiry, RecordError, State, capabilities, heap};
 
 use crate::cli::DoctorArgs;
 use crate::exit::Ended;
@@ -20,10 +21,31 @@ pub fn run(arguments: &DoctorArgs) -> Result<Ended> {
     };
     let inquiry =
         Inquiry { program: Some(&target), directory: None, output: Path::new("profiling_results") };
-    let found = capabilities(&inquiry);
+    let mut found = capabilities(&inquiry);
+    found.extend(allocations(&target));
     let text = if arguments.json { json(&found)? } else { describe(&found) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(Ended::Well)
+}
+
+/// Whether the allocations of a program can be recorded; none where the program itself is not there, which has been told.
+fn allocations(program: &str) -> Option<Capability> {
+    let found = |state, detail: String, consequence: &str, mend: &str| Capability {
+        name: "allocations of the target".to_owned(),
+        state,
+        detail,
+        consequence: consequence.to_owned(),
+        mend: mend.to_owned(),
+    };
+    match heap::check(program, None, &BTreeMap::new()) {
+        Ok(()) => Some(found(State::Available, "they can be recorded".to_owned(), "", "")),
+        Err(RecordError::HeapRefused { path, refusal }) => {
+            let detail = format!("{}: {}", path.display(), refusal.reason());
+            let consequence = "phase 3 has no memory, and --memory is refused";
+            Some(found(State::Missing, detail, consequence, refusal.mend()))
+        }
+        Err(_) => None,
+    }
 }
 
 fn word(state: State) -> &'static str {

@@ -42,8 +42,7 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     let mut plan = plan::plan(spec, &request(arguments, strictness)?)?;
     let rules = rules(&plan.spec)?;
     if arguments.plan {
-        console::print(&plan.describe())?;
-        return Ok(Ended::Well);
+        return print_plan(&mut plan, recorder);
     }
     let cancel = cancel_on_signals()?;
     build(&plan)?;
@@ -67,11 +66,21 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
         evidence: Evidence::default(),
         stopped: None,
     };
-    if let Some(sentence) = without_memory {
-        session.warn(Phase::Line, sentence);
+    if let Some(reason) = without_memory {
+        session.warn(Phase::Line, format!("Memory was not recorded: {reason}."));
     }
     let outcome = all_phases(&mut session);
     conclude(&mut session, outcome)
+}
+
+/// Prints what would run, without what the target is known not to allow.
+fn print_plan(plan: &mut Plan, recorder: Recorder) -> Result<Ended> {
+    let runner = Runner::new(&plan.target, recorder, Cancel::new())?;
+    if let Some(reason) = memory::check(plan, &runner)? {
+        say(&format!("simprof: note: memory will not be recorded: {reason}"));
+    }
+    console::print(&plan.describe())?;
+    Ok(Ended::Well)
 }
 
 /// The spec to use, and how strictly braces in its command are read: a command that was typed may
@@ -404,7 +413,7 @@ mod tests {
                 components: vec![],
                 functions: vec![],
                 memory: (mode == Mode::Full)
-                    .then_some(memory::MemoryPlan { interval_bytes: None, is_asked: false }),
+                    .then_some(memory::MemoryPlan { interval_bytes: None, asked: None }),
                 timeout: None,
                 rate_hz: 1000,
                 seed: 1,

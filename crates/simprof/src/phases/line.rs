@@ -67,49 +67,22 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         }
         None => None,
     };
+    let runs = recorded.wall_ns.len();
     let mut found = Vec::new();
     if let Some(profile) = &recorded.profile {
         let allocated = memory.as_ref().map(|memory| MemoryLines::new(&memory.profile));
-        let seen = Seen { profile, memory: allocated.as_ref(), runs: recorded.wall_ns.len() };
+        let seen = Seen { profile, memory: allocated.as_ref(), runs };
         for chosen in choose(session, profile) {
             look_at(session, seen, &chosen, &mut found)?;
         }
     }
-    let lines = if session.plan.functions.is_empty() {
-        let runs = recorded.wall_ns.len();
-        recorded.profile.as_ref().map(|profile| hottest(profile, runs)).unwrap_or_default()
-    } else {
-        hottest_of(&found)
+    let lines = match &recorded.profile {
+        _ if !session.plan.functions.is_empty() => hottest_of(&found),
+        Some(profile) => hottest(profile, runs),
+        None => Vec::new(),
     };
-    let outcome = lines.first().map_or_else(
-        || "no line is known".to_owned(),
-        |line| {
-            format!(
-                "{}:{} takes {:.1} % of CPU time",
-                short(&line.file),
-                line.line,
-                line.cpu_share * 100.0
-            )
-        },
-    );
-    session.end(PHASE, &outcome)?;
-    let runs = recorded.wall_ns.len();
-    let mut summary = LineSummary {
-        head: Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned")),
-        profile: recorded
-            .profile
-            .as_ref()
-            .map(|profile| profile_summary(&profile.provenance, runs)),
-        waits: recorded
-            .profile
-            .as_ref()
-            .map(|profile| waiting_lines(profile, runs, HOTTEST))
-            .unwrap_or_default(),
-        statements: statements(&found, &lines),
-        functions: found,
-        lines,
-        memory: None,
-    };
+    session.end(PHASE, &outcome(&lines))?;
+    let mut summary = summary(session, recorded.profile.as_ref(), runs, found, lines);
     let files = memory.as_ref().map(|memory| memory.files.clone()).unwrap_or_default();
     if let Some(memory) = memory {
         summary.add_memory(&memory.profile, memory.summary);
@@ -119,6 +92,36 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.write(PHASE, "PHASE3_REPORT.md", report.as_bytes())?;
     session.evidence.line = Some(summary);
     Ok(())
+}
+
+/// What the phase came to, in a line.
+fn outcome(lines: &[LineCost]) -> String {
+    let of_line = |line: &LineCost| {
+        let share = line.cpu_share * 100.0;
+        format!("{}:{} takes {share:.1} % of CPU time", short(&line.file), line.line)
+    };
+    lines.first().map_or_else(|| "no line is known".to_owned(), of_line)
+}
+
+/// The summary, without memory.
+fn summary(
+    session: &Session<'_>,
+    profile: Option<&Profile>,
+    runs: usize,
+    functions: Vec<FunctionLines>,
+    lines: Vec<LineCost>,
+) -> LineSummary {
+    let run = session.folder.run();
+    let waits = profile.map(|profile| waiting_lines(profile, runs, HOTTEST));
+    LineSummary {
+        head: Head::new(run, run.phase(PHASE).expect("planned")),
+        profile: profile.map(|profile| profile_summary(&profile.provenance, runs)),
+        waits: waits.unwrap_or_default(),
+        statements: statements(&functions, &lines),
+        functions,
+        lines,
+        memory: None,
+    }
 }
 
 /// Those asked for by name alone where there are any; else those of phases 1 and 2, and the spec's.

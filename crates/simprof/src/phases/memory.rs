@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use simprof_model::{HeapProfile, Measurement, Phase, Profile, Status};
+use simprof_model::{HeapProfile, Measurement, Phase, Profile, Replicate, Status};
+use simprof_record::Outcome;
 use simprof_record::heap::symbolise;
 use simprof_report::chart::memory_chart;
 use simprof_report::export::{HeapView, heap_flamegraph, heap_pprof};
-use simprof_report::summary::{MemorySummary, memory_summary};
+use simprof_report::summary::{MemorySummary, memory_blindness, memory_summary};
 use simprof_report::{ReportError, format};
 
-use super::record::{ending, warn_of_target};
+use super::record::{Process, ending, warn_of};
 use crate::memory::{INTERVAL_BYTES, MemoryPlan};
-use crate::replicate::{Place, describe, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::replicate::describe;
+use crate::runner::Observe;
 use crate::session::Session;
 
 const PHASE: Phase = Phase::Line;
@@ -56,68 +57,127 @@ pub fn run(
         operation: None,
         parameters: session.plan.target.defaults.clone(),
         status: Status::Skipped,
-        reason: session.stop_reason(),
+        reason: None,
         replicates: Vec::new(),
     };
-    let mut recorded = None;
-    if measurement.reason.is_none() {
-        let interval_bytes = plan.interval_bytes.unwrap_or(INTERVAL_BYTES);
-        recorded = record(session, interval_bytes, &mut measurement)?;
-    }
-    if let (Some(first), None, true) = (&recorded, plan.interval_bytes, measurement.status.is_ok())
-        && let Some(interval_bytes) = Told::by(first).finer(session.plan.sampling.enough)
-    {
-        say_finer(session, first, interval_bytes);
-        recorded = record(session, interval_bytes, &mut measurement)?.or(recorded);
-    }
+    let attempt = attempts(session, plan, &mut measurement)?;
+    (measurement.status, measurement.reason) = (attempt.status, attempt.reason);
     session.keep(PHASE, &measurement, done + 1);
-    let Some(profile) = recorded else { return Ok(None) };
+    if let Some(sentence) = attempt.cut.filter(|_| attempt.profile.is_some()) {
+        session.warn(PHASE, sentence);
+    }
+    let Some(profile) = attempt.profile else { return Ok(None) };
+    if let Some(sentence) = memory_blindness(&profile) {
+        session.progress.say(&format!("simprof: {sentence}"));
+    }
     let summary = memory_summary(&profile, cpu, text);
     let files = write(session, &profile)?;
     Ok(Some(Memory { summary, profile, files }))
+}
+
+/// What came of one run.
+#[derive(Debug, Clone, PartialEq)]
+struct Attempt {
+    status: Status,
+    reason: Option<String>,
+    /// A sentence on a recording that does not go to the program's end.
+    cut: Option<String>,
+    profile: Option<HeapProfile>,
+}
+
+impl Attempt {
+    /// No run, or one of which nothing was recorded.
+    fn none(reason: String) -> Self {
+        Self { status: Status::Skipped, reason: Some(reason), cut: None, profile: None }
+    }
+
+    fn of(replicate: &Replicate, outcome: &Outcome, profile: Option<HeapProfile>) -> Self {
+        let said = replicate.reason.clone().unwrap_or_default();
+        let (mut status, mut reason) = (replicate.status, replicate.reason.clone());
+        if profile.is_some() && !status.is_ok() {
+            reason = Some(match outcome {
+                Outcome::Exited(0) => format!("measured; {said}"),
+                Outcome::Exited(_) => format!("measured; the program {said}"),
+                Outcome::Signalled { .. } => format!("measured until the program was {said}"),
+                Outcome::TimedOut | Outcome::Cancelled => format!("measured until then: {said}"),
+            });
+        }
+        if profile.is_some() && status == Status::Skipped {
+            status = Status::Partial;
+        }
+        let cut = (!matches!(outcome, Outcome::Exited(_))).then(|| {
+            format!(
+                "The recording of memory was cut ({said}): what is told to be alive at the end was alive at that moment, amid the run."
+            )
+        });
+        Self { status, reason, cut, profile }
+    }
+
+    /// Of a run and another for more draws, the one that tells: the other, where it ended well.
+    fn or(self, other: Attempt) -> Attempt {
+        if other.status.is_ok() && other.profile.is_some() {
+            return other;
+        }
+        let reason = other.reason.unwrap_or_else(|| "it recorded nothing".to_owned());
+        let reason = format!("another run, for more draws, came to nothing: {reason}");
+        Attempt { status: Status::Partial, reason: Some(reason), ..self }
+    }
+}
+
+/// One run, and another where that drew too little and no interval was asked for.
+fn attempts(
+    session: &mut Session<'_>,
+    plan: MemoryPlan,
+    measurement: &mut Measurement,
+) -> Result<Attempt> {
+    if let Some(reason) = session.stop_reason() {
+        return Ok(Attempt::none(reason));
+    }
+    let interval_bytes = plan.interval_bytes.unwrap_or(INTERVAL_BYTES);
+    let first = record(session, interval_bytes, measurement)?;
+    let told = first.profile.as_ref().map(Told::by);
+    let (Some(told), None, true) = (told, plan.interval_bytes, first.status.is_ok()) else {
+        if let (None, Some(reason)) = (&first.profile, &first.reason) {
+            session.warn(PHASE, format!("Memory was not recorded: {reason}."));
+        }
+        return Ok(first);
+    };
+    let Some(finer) = told.finer(session.plan.sampling.enough) else { return Ok(first) };
+    let second = match session.stop_reason() {
+        Some(reason) => Attempt::none(reason),
+        None => record(session, finer, measurement)?,
+    };
+    let attempt = first.or(second);
+    session.warn(PHASE, told.sentence(finer, attempt.reason.as_deref()));
+    Ok(attempt)
 }
 
 fn record(
     session: &mut Session<'_>,
     interval_bytes: u64,
     measurement: &mut Measurement,
-) -> Result<Option<HeapProfile>> {
-    let log = session.phase_folder(PHASE)?.join(NAME);
-    let seed = session.plan.seed;
-    let invocation = Invocation {
-        command: &session.plan.target.command,
-        parameters: &measurement.parameters.clone(),
-        seed,
+) -> Result<Attempt> {
+    let process = Process {
+        phase: PHASE,
+        stem: NAME,
+        parameters: &measurement.parameters,
         observe: Observe::Allocations { interval_bytes },
-        scratch: session.folder.scratch()?,
-        log: &log,
+        order: measurement.replicates.len(),
     };
-    let load = crate::replicate::load_average();
-    let result = session.runner.run(&invocation);
-    let place = Place { seed, order: measurement.replicates.len(), load };
-    let output = with_ending(&log, "out");
-    let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
-    session.folder.clear_scratch();
+    let (replicate, result) = process.run(session)?;
     session.log(PHASE, &format!("{NAME}: {}", ending(&replicate)));
-    (measurement.status, measurement.reason) = (replicate.status, replicate.reason.clone());
-    measurement.replicates.push(replicate);
-    let recording = match result {
-        Ok(recording) => recording,
-        Err(error) => {
-            // That its allocations cannot be recorded is no fault of the rest.
-            measurement.status = Status::Skipped;
-            measurement.reason = Some(describe(&error));
-            session.warn(PHASE, format!("Memory was not recorded: {}.", describe(&error)));
-            return Ok(None);
+    let attempt = match result {
+        Ok(recording) => {
+            session.note_output(PHASE, NAME);
+            warn_of(session, PHASE, &recording);
+            session.progress.current("reading symbols");
+            Attempt::of(&replicate, &recording.outcome, recording.heap.map(symbolise))
         }
+        // That its allocations cannot be recorded is no fault of the rest.
+        Err(error) => Attempt::none(describe(&error)),
     };
-    session.note_output(PHASE, NAME);
-    for warning in &recording.warnings {
-        session.warn(PHASE, warning.clone());
-    }
-    warn_of_target(session, PHASE, &recording);
-    session.progress.current("reading symbols");
-    Ok(recording.heap.map(symbolise))
+    measurement.replicates.push(replicate);
+    Ok(attempt)
 }
 
 /// What a run told, as far as it says whether that is enough.
@@ -144,10 +204,10 @@ impl Told {
 
     /// The interval for another run, where one that took less than `enough` recorded too few allocations.
     fn finer(self, enough: Duration) -> Option<u64> {
-        let is_told = self.records >= ENOUGH || self.records == self.count;
-        if is_told || self.wall >= enough {
+        if self.records >= ENOUGH || self.wall >= enough {
             return None;
         }
+        // The number is an estimate from the same draws: that it is small says how little was drawn, not that all was.
         if self.count <= FEW {
             return Some(1);
         }
@@ -155,19 +215,27 @@ impl Told {
         // A power of two, which people read more easily.
         Some(1 << wanted.ilog2()).filter(|&bytes| bytes < self.interval_bytes)
     }
-}
 
-fn say_finer(session: &mut Session<'_>, first: &HeapProfile, interval_bytes: u64) {
-    let Told { records, .. } = Told::by(first);
-    let how = match interval_bytes {
-        1 => "every one was recorded".to_owned(),
-        bytes => format!("one byte of {} was drawn", format::bytes(bytes as f64)),
-    };
-    let sentence = format!(
-        "One byte of {} drew only {records} allocations of a run: in another run with the same seed, {how}.",
-        format::bytes(first.provenance.interval_bytes as f64)
-    );
-    session.warn(PHASE, sentence);
+    /// What was drawn too little of, and what came of another run, which failed where there is a reason.
+    fn sentence(self, finer: u64, failed: Option<&str>) -> String {
+        let drew = match self.records {
+            0 => "no allocation".to_owned(),
+            1 => "only one allocation".to_owned(),
+            records => format!("only {records} allocations"),
+        };
+        let then = match (failed, finer) {
+            (Some(reason), _) => reason.to_owned(),
+            (None, 1) => "in another run with the same seed, every one was recorded".to_owned(),
+            (None, bytes) => format!(
+                "in another run with the same seed, one byte of {} was drawn",
+                format::bytes(bytes as f64)
+            ),
+        };
+        format!(
+            "One byte of {} drew {drew} of a run: {then}.",
+            format::bytes(self.interval_bytes as f64)
+        )
+    }
 }
 
 /// The files of a heap profile: flame graphs, a chart, pprof, all of it as JSON.
@@ -202,7 +270,120 @@ fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String
 
 #[cfg(test)]
 mod tests {
+    use simprof_model::{HEAP_SCHEMA, HeapProvenance, ProfileBuilder, WeightKind};
+
     use super::*;
+
+    fn profile(interval_bytes: u64) -> HeapProfile {
+        HeapProfile {
+            schema: HEAP_SCHEMA.to_owned(),
+            tables: ProfileBuilder::new(WeightKind::Bytes).finish(),
+            sites: Vec::new(),
+            ticks: Vec::new(),
+            steps: 0,
+            series: Vec::new(),
+            sizes: Vec::new(),
+            peak_ns: 0,
+            peak_step: None,
+            provenance: HeapProvenance { interval_bytes, ..HeapProvenance::default() },
+        }
+    }
+
+    fn attempt(status: Status, reason: Option<&str>, profile: Option<HeapProfile>) -> Attempt {
+        Attempt { status, reason: reason.map(str::to_owned), cut: None, profile }
+    }
+
+    #[test]
+    fn a_good_run_is_kept_where_the_one_for_more_draws_fails() {
+        let first = || attempt(Status::Ok, None, Some(profile(4096)));
+        for second in [
+            attempt(Status::TimedOut, Some("no end"), Some(profile(1))),
+            attempt(Status::Failed, Some("no end"), None),
+            Attempt::none("no end".to_owned()),
+        ] {
+            let kept = first().or(second);
+            assert_eq!((kept.status, &kept.profile), (Status::Partial, &Some(profile(4096))));
+            let reason = kept.reason.expect("it is told");
+            assert!(reason.starts_with("another run, for more draws, came to nothing: no end"));
+            let sentence = Told::by(&profile(4096)).sentence(1, Some(&reason));
+            assert!(sentence.contains("no end") && !sentence.contains("recorded"), "{sentence}");
+        }
+        let second = attempt(Status::Ok, None, Some(profile(1)));
+        assert_eq!(first().or(second.clone()), second);
+        let sentence = Told::by(&profile(4096)).sentence(1, None);
+        assert!(sentence.contains("no allocation of a run: in another run"), "{sentence}");
+        assert!(sentence.ends_with("every one was recorded."), "{sentence}");
+    }
+
+    fn replicate(status: Status, reason: Option<&str>) -> Replicate {
+        Replicate {
+            seed: 1,
+            order: 0,
+            status,
+            reason: reason.map(str::to_owned),
+            metrics: Default::default(),
+            counters: Default::default(),
+            digest: None,
+            load: None,
+        }
+    }
+
+    #[test]
+    fn what_was_measured_until_a_program_ended_badly_is_said_to_be_measured() {
+        let killed = Outcome::Signalled { signal: 9, core_dumped: false };
+        for (outcome, status, reason, expected, told, cut) in [
+            (
+                Outcome::Exited(7),
+                Status::Failed,
+                "exited with 7",
+                Status::Failed,
+                "measured; the program exited with 7",
+                false,
+            ),
+            (
+                Outcome::Exited(0),
+                Status::Failed,
+                "no JSON",
+                Status::Failed,
+                "measured; no JSON",
+                false,
+            ),
+            (
+                killed,
+                Status::Failed,
+                "killed by SIGKILL",
+                Status::Failed,
+                "measured until the program was killed by SIGKILL",
+                true,
+            ),
+            (
+                Outcome::TimedOut,
+                Status::TimedOut,
+                "no end",
+                Status::TimedOut,
+                "measured until then: no end",
+                true,
+            ),
+            (
+                Outcome::Cancelled,
+                Status::Skipped,
+                "interrupted",
+                Status::Partial,
+                "measured until then: interrupted",
+                true,
+            ),
+        ] {
+            let replicate = replicate(status, Some(reason));
+            let attempt = Attempt::of(&replicate, &outcome, Some(profile(1)));
+            assert_eq!((attempt.status, attempt.reason.as_deref()), (expected, Some(told)));
+            assert_eq!(attempt.cut.is_some(), cut, "{outcome}");
+            assert!(attempt.cut.is_none_or(|sentence| sentence.contains(reason)));
+            let without = Attempt::of(&replicate, &outcome, None);
+            assert_eq!((without.status, without.reason.as_deref()), (status, Some(reason)));
+        }
+        let well = Attempt::of(&replicate(Status::Ok, None), &Outcome::Exited(0), Some(profile(1)));
+        assert_eq!(well, attempt(Status::Ok, None, Some(profile(1))));
+    }
 
     #[test]
     fn a_short_run_with_few_draws_is_repeated_with_more() {
@@ -210,7 +391,9 @@ mod tests {
             (100 << 20, 200_000, 200, 1, Some(8192)),
             (1 << 20, 5000, 2, 1, Some(1)),
             (4 << 30, 1 << 20, 8000, 1, None),
-            (100 << 20, 20, 20, 1, None),
+            (100 << 20, 20, 20, 1, Some(1)),
+            (0, 0, 0, 1, Some(1)),
+            (0, 0, 0, 5, None),
             (100 << 20, 200_000, 200, 5, None),
         ];
         for (bytes, count, records, seconds, expected) in table {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use anyhow::Result;
+use simprof_measure::grid::Parameters;
 use simprof_model::{Measurement, Phase, Profile, Replicate, Status};
-use simprof_record::Recording;
 use simprof_record::sample::{Samples, symbolise};
+use simprof_record::{RecordError, Recording};
 use simprof_report::summary::RunSteps;
 
 use crate::plan::Case;
@@ -112,6 +113,58 @@ fn conclude(measurement: &mut Measurement, replicate: &Replicate) {
     measurement.reason.clone_from(&replicate.reason);
 }
 
+/// A process of the target, with the command and the seed of the plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Process<'a> {
+    /// Phase that it is of.
+    pub phase: Phase,
+    /// How the names of its files begin.
+    pub stem: &'a str,
+    /// Values of the command's placeholders.
+    pub parameters: &'a Parameters,
+    /// What is observed of it.
+    pub observe: Observe,
+    /// Processes of the same measurement before it.
+    pub order: usize,
+}
+
+impl Process<'_> {
+    /// Runs it to its end: how it ended, and what was recorded.
+    ///
+    /// # Errors
+    /// Where there can be no folders for it.
+    pub fn run(
+        &self,
+        session: &mut Session<'_>,
+    ) -> Result<(Replicate, Result<Recording, RecordError>)> {
+        let log = session.phase_folder(self.phase)?.join(self.stem);
+        let seed = session.plan.seed;
+        let invocation = Invocation {
+            command: &session.plan.target.command,
+            parameters: self.parameters,
+            seed,
+            observe: self.observe,
+            scratch: session.folder.scratch()?,
+            log: &log,
+        };
+        let load = crate::replicate::load_average();
+        let result = session.runner.run(&invocation);
+        let place = Place { seed, order: self.order, load };
+        let output = with_ending(&log, "out");
+        let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
+        session.folder.clear_scratch();
+        Ok((replicate, result))
+    }
+}
+
+/// Keeps what a recording warns of, and says what the user must know at once.
+pub fn warn_of(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
+    for warning in &recording.warnings {
+        session.warn(phase, warning.clone());
+    }
+    warn_of_target(session, phase, recording);
+}
+
 /// One run of the target.
 fn once(
     session: &mut Session<'_>,
@@ -120,25 +173,18 @@ fn once(
     recorded: &mut Recorded,
     measurement: &mut Measurement,
 ) -> Result<Option<Samples>> {
-    let log = session.phase_folder(phase)?.join(file_stem(&case.name));
-    let seed = session.plan.seed;
-    let invocation = Invocation {
-        command: &session.plan.target.command,
+    let process = Process {
+        phase,
+        stem: &file_stem(&case.name),
         parameters: &case.parameters,
-        seed,
         observe: Observe::Stacks { rate_hz: session.plan.sampling.rate_hz },
-        scratch: session.folder.scratch()?,
-        log: &log,
+        order: measurement.replicates.len(),
     };
-    let load = crate::replicate::load_average();
-    let result = session.runner.run(&invocation);
-    let place = Place { seed, order: measurement.replicates.len(), load };
-    let output = with_ending(&log, "out");
-    let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
-    session.folder.clear_scratch();
-    session.note_output(phase, &file_stem(&case.name));
+    let (replicate, result) = process.run(session)?;
+    session.note_output(phase, process.stem);
     conclude(measurement, &replicate);
-    session.log(phase, &format!("{} run {}: {}", case.name, place.order + 1, ending(&replicate)));
+    let number = process.order + 1;
+    session.log(phase, &format!("{} run {number}: {}", case.name, ending(&replicate)));
     if replicate.status.is_ok() {
         recorded.counters.clone_from(&replicate.counters);
     }
@@ -150,10 +196,7 @@ fn once(
             return Ok(None);
         }
     };
-    for warning in &recording.warnings {
-        session.warn(phase, warning.clone());
-    }
-    warn_of_target(session, phase, &recording);
+    warn_of(session, phase, &recording);
     recorded.wall_ns.push(recording.wall_ns);
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
     if recording.samples.is_none() && measurement.status.is_ok() {

@@ -210,8 +210,8 @@ fn temporaries_of_a_loop_churn_at_their_line_and_what_is_kept_does_not() {
     assert!((number(&churn["per_step"]) - 400.0).abs() < 40.0, "{churn:#}");
     assert_eq!(memory["churn"].as_array().expect("churn").len(), 1, "{memory:#}");
     if sampling_allowed() {
-        let (share, most) = (number(&churn["cpu_share"]), number(&churn["speed_up_most"]));
-        assert!(share > 0.0 && (most - 1.0 / (1.0 - share)).abs() < 1e-9, "{churn:#}");
+        let (share, times) = (number(&churn["cpu_share"]), number(&churn["speed_up"]));
+        assert!(share > 0.0 && (times - 1.0 / (1.0 - share)).abs() < 1e-9, "{churn:#}");
     }
     assert!(says(&memory["statements"], &["in churn churns", "a step"]), "{memory:#}");
     let text = report(&place);
@@ -352,11 +352,15 @@ fn beneath(place: &Place, function: &str) -> Vec<String> {
 #[test]
 fn memory_that_no_allocator_gave_is_said_not_to_be_seen() {
     let place = Place::new();
-    let memory = recorded(&place, &[], &[&c_program("memory"), "pool"]);
+    let done = run(&place, &[], &[&c_program("memory"), "pool"]);
+    done.assert_says(&["the resident set grew", "blind"]);
+    let memory = memory(&place);
     assert!(number(&memory["explained_share"]) < 0.5, "{memory:#}");
     assert!(says(&memory["warnings"], &["the resident set grew", "blind"]), "{memory:#}");
     assert!(report(&place).contains("## Read this first"));
     assert!(report(&place).contains("blind"));
+    assert!(!report(&place).contains("Every allocation was recorded"), "{}", report(&place));
+    assert!(report(&place).contains("ot recorded: "), "{}", report(&place));
     let memory = recorded(&place, &[], &[&c_program("memory"), "simulate", "200"]);
     assert!(!says(&memory["warnings"], &["blind"]), "{memory:#}");
 }
@@ -394,6 +398,19 @@ fn a_target_that_is_killed_keeps_what_it_told() {
 }
 
 #[test]
+fn a_recording_that_is_cut_is_said_to_be() {
+    let place = Place::new();
+    let options = ["--memory-interval", "1", "--timeout", "1"];
+    run(&place, &options, &[&c_program("trouble"), "hang"]).assert_status(1);
+    assert!(memory(&place)["interval_bytes"] == 1, "it is told");
+    let summary = place.json("phase3/phase3_summary.json");
+    let words = ["recording of memory was cut", "no end within 1 s", "amid the run"];
+    assert!(says(&summary["warnings"], &words), "{summary:#}");
+    let text = report(&place);
+    assert!(text.contains("measured until then: no end within 1 s"), "{text}");
+}
+
+#[test]
 fn nothing_that_a_target_does_is_changed() {
     let place = Place::new();
     let program = c_program("memory");
@@ -409,7 +426,8 @@ fn nothing_that_a_target_does_is_changed() {
             let memory =
                 measurements.iter().find(|one| one["name"] == "memory").expect("it is there");
             let reason = memory["reason"].as_str().expect("a reason");
-            assert!(reason.contains(&format!("status {status}")), "{memory:#}");
+            let words = format!("measured; the program exited with status {status}");
+            assert!(reason.contains(&words), "{memory:#}");
         }
         if mode == "exhausted" {
             // What it could not have is not counted, what it could have afterwards is.
@@ -438,8 +456,15 @@ fn targets_that_cannot_be_recorded_are_refused_with_the_reason_and_the_mend() {
     let place = Place::new();
     let options = ["--phase", "3", "--memory"];
     let fixed = c_program_with("memory", "static", &["-static"]).expect("a static C library");
-    let words = [fixed.as_str(), "linked statically", "link it dynamically"];
+    let words = ["--memory: ", fixed.as_str(), "linked statically", "link it dynamically"];
     assert_refused(&place, &options, &fixed, &words);
+    let options_by_interval = ["--phase", "3", "--memory-interval", "64K"];
+    assert_refused(&place, &options_by_interval, &fixed, &["--memory-interval: ", fixed.as_str()]);
+    assert_refused(&place, &["--plan", "--memory"], &fixed, &words);
+    let plan = place.simprof(&["run", "--plan", "--", &fixed]);
+    plan.assert_status(0);
+    plan.assert_says(&["memory will not be recorded", "link it dynamically"]);
+    assert!(!plan.stdout.contains("allocations"), "{plan:#?}");
     match c_program_with("memory", "checked", &["-fsanitize=address"]) {
         Some(checked) => {
             let words = [checked.as_str(), "sanitizer", "without `-fsanitize`"];
@@ -447,6 +472,24 @@ fn targets_that_cannot_be_recorded_are_refused_with_the_reason_and_the_mend() {
         }
         None => eprintln!("no AddressSanitizer here: its refusal is not tried"),
     }
+}
+
+#[test]
+fn doctor_tells_whether_allocations_can_be_recorded() {
+    let place = Place::new();
+    let row = |program: &str| {
+        let done = place.simprof(&["doctor", "--json", "--", program]);
+        done.assert_status(0);
+        let rows: Vec<Value> = serde_json::from_str(&done.stdout).expect("JSON");
+        rows.into_iter().find(|row| row["name"] == "allocations of the target")
+    };
+    assert_eq!(row(&c_program("memory")).expect("it is told")["state"], "ok");
+    let fixed = c_program_with("memory", "static", &["-static"]).expect("a static C library");
+    let row_of_fixed = row(&fixed).expect("it is told");
+    assert_eq!(row_of_fixed["state"], "missing");
+    assert!(says(&serde_json::json!([row_of_fixed["detail"]]), &["linked statically"]));
+    assert!(says(&serde_json::json!([row_of_fixed["mend"]]), &["link it dynamically"]));
+    assert!(row("./nowhere").is_none(), "that it is not there is told by another");
 }
 
 #[test]
@@ -478,6 +521,7 @@ fn a_run_of_all_phases_records_memory_and_says_so_beforehand() {
     assert!(plan(&[]).contains(words), "{}", plan(&[]));
     assert!(!plan(&["--phase", "3"]).contains("allocation"));
     assert!(plan(&["--memory-interval", "1"]).contains("record every allocation"));
+    assert!(plan(&["--memory-interval", "64K"]).contains("one byte of 64 KiB"));
     let mut arguments = vec!["run", "--rate", "5000"];
     arguments.extend(command);
     place.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
@@ -497,11 +541,14 @@ fn flags_that_make_no_sense_are_refused() {
     ] {
         assert_refused(&place, options, "true", words);
     }
-    for interval in ["0", "-1", "lots", "99999999999999"] {
-        let done = place.simprof(&["run", &format!("--memory-interval={interval}"), "--", "true"]);
-        done.assert_status(2);
-        done.assert_says(&["--memory-interval", interval]);
-        assert!(!place.path("profiling_results").exists(), "nothing was measured");
+    for interval in ["0", "-1", "lots", "99999999999999", "1X"] {
+        let joined = format!("--memory-interval={interval}");
+        for flags in [&[joined.as_str()][..], &["--memory-interval", interval]] {
+            let done = place.simprof(&[&["run"], flags, &["--", "true"]].concat());
+            done.assert_status(2);
+            done.assert_says(&["--memory-interval", interval, "a number of bytes", "512K"]);
+            assert!(!place.path("profiling_results").exists(), "nothing was measured");
+        }
     }
 }
 

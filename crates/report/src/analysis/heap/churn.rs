@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use simprof_model::{HeapAmount, HeapProfile, Profile};
 
-use super::allocators::{Deed, deed};
-use super::lines::{HeapLine, heap_lines};
+use super::allocators::{Deed, deeds};
+use super::draws::count_interval;
+use super::lines::{HeapLine, LineAmounts, heap_lines};
 use crate::analysis::{Origin, by_stack, origins};
 
 /// Share of a line's allocations from which they count as churn when they live shortly.
@@ -14,6 +15,11 @@ const SHORT_SHARE: f64 = 0.5;
 const NOTABLE_SHARE: f64 = 0.01;
 /// Fewer than this are no churn, whatever their share.
 const LEAST: u64 = 1000;
+
+/// The least time that an allocation and its end take, ns of CPU time.
+const LEAST_NS: f64 = 10.0;
+/// Samples that are expected where it is no chance that none is seen.
+const SURE_SAMPLES: f64 = 5.0;
 
 /// A line that churns.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,13 +31,14 @@ pub struct Churn {
     /// That, of all allocations of the program, 0 to 1.
     pub share_of_all: f64,
     /// Share of CPU time spent in the allocator beneath this line, and in its function to free what the line allocated; none without
-    /// a CPU profile.
+    /// a CPU profile, and where that does not show an allocator which so many allocations must have kept busy.
     pub cpu_share: Option<f64>,
 }
 
 impl Churn {
-    /// The most that the whole can speed up when this line allocates no more: Amdahl's bound.
-    pub fn speed_up_most(&self) -> Option<f64> {
+    /// How many times as fast the whole is without that share (Amdahl). No bound: blocks that other functions free are not in the share,
+    /// and what better use of caches may add is not either.
+    pub fn speed_up(&self) -> Option<f64> {
         self.cpu_share.map(|share| 1.0 / (1.0 - share.min(0.999)))
     }
 }
@@ -47,15 +54,16 @@ pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
         .filter_map(|line| {
             let short = short_lived(&line, profile.steps > 0);
             let share_of_all = short.count as f64 / whole.max(1) as f64;
-            let of_line = short.count as f64 / line.amounts.allocated.count.max(1) as f64;
-            let is_sure = short.count_interval()[0] > 0.0;
+            let of_line = (short.count as f64 / blocks(&line)).min(1.0);
+            let is_sure = count_interval(short, profile.provenance.interval_bytes)[0] > 0.0;
             let churns = is_sure
                 && short.count >= LEAST
                 && of_line >= SHORT_SHARE
                 && share_of_all >= NOTABLE_SHARE;
             let of_function = by_function.get(&line.function).copied().unwrap_or(0);
             let part = short.count as f64 / of_function.max(1) as f64;
-            let cpu_share = times.as_ref().map(|times| times.share(&line, of_line, part));
+            let times = times.as_ref();
+            let cpu_share = times.and_then(|times| times.share(&line, short.count, of_line, part));
             churns.then_some(Churn { line, short, share_of_all, cpu_share })
         })
         .collect();
@@ -68,6 +76,12 @@ pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
 
 fn short_lived(line: &HeapLine, has_steps: bool) -> HeapAmount {
     if has_steps { line.amounts.temporary } else { line.amounts.short_lived }
+}
+
+/// Blocks that a line began anew: a block that is made larger ends as another begins, and only the last of them is freed.
+fn blocks(line: &HeapLine) -> f64 {
+    let LineAmounts { allocated, reallocations, .. } = &line.amounts;
+    allocated.count.saturating_sub(*reallocations).max(1) as f64
 }
 
 /// Allocations that live shortly, by function.
@@ -83,6 +97,10 @@ fn short_by_function(lines: &[HeapLine], has_steps: bool) -> BTreeMap<String, u6
 #[derive(Debug, Default)]
 struct AllocatorTime {
     whole: u64,
+    /// Weight of a sample, the mean.
+    sample: f64,
+    /// Whether any sample is of an allocator that is known by name.
+    is_known: bool,
     /// Beneath a line, by function, file and line.
     lines: BTreeMap<(String, Option<String>, Option<u32>), u64>,
     /// To free, by function.
@@ -92,15 +110,16 @@ struct AllocatorTime {
 impl AllocatorTime {
     fn of(cpu: &Profile) -> Self {
         let origins = origins(cpu);
-        let deeds: Vec<Option<Deed>> =
-            cpu.functions.iter().map(|function| deed(cpu.string(function.name))).collect();
+        let deeds = deeds(cpu);
         let mut times = Self { whole: cpu.total_weight(), ..Self::default() };
+        times.sample = times.whole as f64 / cpu.samples.len().max(1) as f64;
         for entry in by_stack(cpu) {
             let mut found = None;
             for id in cpu.frames_from_leaf(entry.stack) {
                 let frame = cpu.frame(id);
                 let deed = deeds[frame.function.index()];
                 found = deed.or(found);
+                times.is_known |= deed.is_some();
                 if deed.is_some() || origins[frame.function.index()] != Origin::Own {
                     continue;
                 }
@@ -124,12 +143,19 @@ impl AllocatorTime {
     }
 
     /// Share of all time that a line's short-lived allocations cost: `of_line` of what it spends to allocate, and `of_function` of
-    /// what its function spends to free.
-    fn share(&self, line: &HeapLine, of_line: f64, of_function: f64) -> f64 {
+    /// what its function spends to free. None where none of it is seen though so many would be: then the allocator is not known by name,
+    /// or is inlined.
+    fn share(&self, line: &HeapLine, short: u64, of_line: f64, of_function: f64) -> Option<f64> {
+        let is_seen = self.freeing.contains_key(&line.function)
+            || self.lines.keys().any(|(function, ..)| *function == line.function);
+        let would_be = short as f64 * LEAST_NS >= SURE_SAMPLES * self.sample;
+        if !self.is_known || (!is_seen && would_be) {
+            return None;
+        }
         let key = (line.function.clone(), line.file.clone(), line.line);
         let allocating = self.lines.get(&key).copied().unwrap_or(0) as f64;
         let freeing = self.freeing.get(&line.function).copied().unwrap_or(0) as f64;
-        (allocating * of_line + freeing * of_function) / self.whole.max(1) as f64
+        Some((allocating * of_line + freeing * of_function) / self.whole.max(1) as f64)
     }
 }
 
@@ -170,14 +196,45 @@ mod tests {
         // 8 to allocate, and three quarters of 20 to free.
         let share = found[0].cpu_share.expect("there is a CPU profile");
         assert!((share - 0.23).abs() < 1e-9, "{share}");
-        assert!((found[0].speed_up_most().expect("likewise") - 1.0 / 0.77).abs() < 1e-9);
+        assert!((found[0].speed_up().expect("likewise") - 1.0 / 0.77).abs() < 1e-9);
         assert!((found[0].share_of_all - 9.0 / 21.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_container_that_grows_and_is_freed_churns() {
+        let cpu_of = profile;
+        let mut profile = churning();
+        // Each of 2,000 blocks is made larger three times; of those of the other line most are kept.
+        profile.sites[1].allocated.count = 8000;
+        (profile.sites[1].reallocations, profile.sites[1].temporary.count) = (6000, 2000);
+        profile.sites[2].temporary.count = 2000;
+        // All time of the allocator beneath line 20 is for what lives but shortly.
+        let cpu = cpu_of(&[("main@1 > s::f@20 > realloc", 40), ("main@1 > s::f@10 > malloc", 60)]);
+        let found = churn(&profile, Some(&cpu));
+        let grown = found.iter().find(|churn| churn.line.line == Some(20)).expect("it churns");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!((grown.cpu_share.expect("there is a CPU profile") - 0.4).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_allocator_that_is_not_seen_is_not_said_to_take_no_time() {
+        let share = |samples: &[(&str, u64)]| {
+            let found = churn(&churning(), Some(&profile(samples)));
+            found.iter().find(|churn| churn.line.line == Some(10)).expect("it churns").cpu_share
+        };
+        let (work, elsewhere) = (("main@1 > s::f@10", 500), ("main@1 > s::g@30 > malloc", 500));
+        assert_eq!(share(&[work]), None, "no allocator is known");
+        assert_eq!(share(&[work, elsewhere]), None, "9,000 allocations take more than a sample");
+        let beside = ("main@1 > s::f@21 > malloc", 500);
+        assert_eq!(share(&[work, beside]), Some(0.0), "it would be seen");
+        let rare = [("main@1 > s::f@10", 1_000_000), ("main@1 > s::g@30 > malloc", 1_000_000)];
+        assert_eq!(share(&rare), Some(0.0), "a sample is as long as all of them");
     }
 
     #[test]
     fn without_a_cpu_profile_no_gain_is_told() {
         let found = churn(&churning(), None);
-        assert_eq!((found.len(), found[0].cpu_share, found[0].speed_up_most()), (2, None, None));
+        assert_eq!((found.len(), found[0].cpu_share, found[0].speed_up()), (2, None, None));
         assert_eq!(found[0].line.line, Some(10), "the most numerous first");
     }
 }

@@ -1,6 +1,6 @@
 //! Lines whose live memory goes on growing.
 
-use simprof_model::{HeapAmount, HeapProfile, HeapTick};
+use simprof_model::{HeapAmount, HeapProfile, HeapTick, NORMAL_95};
 use simprof_stats::{Drift, DriftRule, DriftVerdict, Interval, Trend, assess_drift, assess_leak};
 
 use super::growth::{Growth, growth, lasts};
@@ -16,8 +16,9 @@ const FLOOR_SAMPLES: f64 = 8.0;
 const LEFT_SHARE: f64 = 0.5;
 /// Where growth is told by time, the least of it after the warm-up, s: in less, a program still loads its libraries.
 const LEAST_SECONDS: f64 = 5.0;
-/// Standard errors that 95 % of a normal distribution lie within.
-const NORMAL_95: f64 = 1.959_964;
+
+/// Fewest readings after the warm-up that tell of growth.
+const LEAST_READINGS: usize = 20;
 
 /// What growth is told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,15 @@ pub enum GrowthPer {
     Step,
     /// Seconds, where it marks none.
     Second,
+}
+
+/// What came of a search for leaks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeakSearch {
+    /// Lines that may leak, by falling growth.
+    pub suspects: Vec<LeakSuspect>,
+    /// What there was and what is needed, where it was too little to look for any.
+    pub untold: Option<String>,
 }
 
 /// A line that may leak.
@@ -55,13 +65,14 @@ pub struct LeakSuspect {
 
 /// Lines whose live bytes at the ends of steps (or over time) grow, by falling growth. What the population accounts for is taken out
 /// first. A line is judged by the rules of drift, and by its increments where noise that lasts leaves those without a verdict; growth
-/// that stops is none. Empty where there are fewer than twenty ticks after the warm-up, or without steps less than five seconds.
-pub fn leak_suspects(profile: &HeapProfile) -> Vec<LeakSuspect> {
-    let warm_up = (profile.ticks.len() as f64 * WARM_UP).ceil() as usize;
+/// that stops is none. Nothing is looked for where there are fewer than twenty ticks after the warm-up, without steps less than five
+/// seconds, or fewer draws than a single line needs to be told from chance.
+pub fn leak_suspects(profile: &HeapProfile) -> LeakSearch {
+    let warm_up = warm_up(profile.ticks.len());
     let ticks = &profile.ticks[warm_up.min(profile.ticks.len())..];
     let (times, per) = times(&profile.ticks, warm_up, profile.steps > 0);
-    if per == GrowthPer::Second && span(&times) < LEAST_SECONDS {
-        return Vec::new();
+    if let Some(reason) = untold(profile, span(&times), per) {
+        return LeakSearch { suspects: Vec::new(), untold: Some(reason) };
     }
     let population: Option<Vec<f64>> =
         ticks.iter().map(|tick| tick.population.map(|count| count as f64)).collect();
@@ -86,7 +97,30 @@ pub fn leak_suspects(profile: &HeapProfile) -> Vec<LeakSuspect> {
         })
         .collect();
     suspects.sort_by(|a, b| b.growth_bytes.total_cmp(&a.growth_bytes));
-    suspects
+    LeakSearch { suspects, untold: None }
+}
+
+/// Ticks at the begin that are left out of so many.
+fn warm_up(ticks: usize) -> usize {
+    (ticks as f64 * WARM_UP).ceil() as usize
+}
+
+/// Why no line can be judged, if so.
+fn untold(profile: &HeapProfile, seconds: f64, per: GrowthPer) -> Option<String> {
+    if per == GrowthPer::Second && seconds < LEAST_SECONDS {
+        return Some(format!(
+            "{seconds:.1} s after the first tenth of the run, {LEAST_SECONDS:.0} s are needed where no steps are marked"
+        ));
+    }
+    let ticks = profile.ticks.len();
+    let needed = (LEAST_READINGS..).find(|&ticks| ticks - warm_up(ticks) >= LEAST_READINGS)?;
+    if ticks < needed {
+        let what = if per == GrowthPer::Step { "steps" } else { "readings" };
+        return Some(format!("{ticks} {what}, {needed} are needed"));
+    }
+    let draws: u64 = profile.sites.iter().map(|site| site.records).sum();
+    let is_drawn = !profile.provenance.is_exact() && (draws as f64) < FLOOR_SAMPLES;
+    is_drawn.then(|| format!("{draws} draws, {FLOOR_SAMPLES:.0} are needed"))
 }
 
 /// From the first tick to the last.
@@ -192,7 +226,7 @@ mod tests {
     const KIB: u64 = 1024;
 
     fn suspects(profile: &HeapProfile) -> Vec<(String, DriftVerdict, f64)> {
-        let found = leak_suspects(profile).into_iter();
+        let found = leak_suspects(profile).suspects.into_iter();
         found.map(|s| (s.line.function, s.verdict, s.rate)).collect()
     }
 
@@ -204,7 +238,7 @@ mod tests {
             |_| None,
             |site, step| if site == 0 { 40 * KIB * step } else { 9000 * KIB + step % 5 },
         );
-        let found = leak_suspects(&profile);
+        let found = leak_suspects(&profile).suspects;
         assert_eq!(suspects(&profile).len(), 1, "{found:?}");
         assert_eq!(found[0].line.function, "s::leak");
         assert!((found[0].rate - 40960.0).abs() < 1.0, "{found:?}");
@@ -215,10 +249,10 @@ mod tests {
     fn the_rate_of_an_estimate_is_as_uncertain_as_its_draws() {
         let stacks = [("main@1 > s::leak@5 > malloc", 1)];
         let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
-        let exact = leak_suspects(&profile)[0].rate_interval;
+        let exact = leak_suspects(&profile).suspects[0].rate_interval;
         (profile.sites[0].allocated.bytes, profile.sites[0].allocated.bytes_error) =
             (40 * KIB * 179, 1 << 20);
-        let suspect = &leak_suspects(&profile)[0];
+        let suspect = &leak_suspects(&profile).suspects[0];
         assert!(exact.hi - exact.lo < 1.0, "{exact:?}");
         // 2 MiB over 179 steps, on either side.
         let half = 1.96 * f64::from(1 << 20);
@@ -235,7 +269,7 @@ mod tests {
         let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
         for (left, freed) in [(0, true), (200 * 40 * KIB, false)] {
             profile.sites[0].live.bytes = left;
-            assert_eq!(leak_suspects(&profile)[0].freed_at_end, freed, "{left}");
+            assert_eq!(leak_suspects(&profile).suspects[0].freed_at_end, freed, "{left}");
         }
     }
 
@@ -252,7 +286,8 @@ mod tests {
         let population = |step: u64| Some(1000 + step * 37 % 400);
         let mut profile = with_ticks(heap(&stacks), 400, population, live);
         profile.provenance.interval_bytes = 512 * KIB;
-        let found = leak_suspects(&profile);
+        profile.sites[0].records = 25;
+        let found = leak_suspects(&profile).suspects;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].line.function, "s::leak");
         let interval = found[0].rate_interval;
@@ -292,8 +327,29 @@ mod tests {
     #[test]
     fn few_ticks_tell_nothing() {
         let stacks = [("main@1 > s::leak@5 > malloc", 1)];
-        let profile = with_ticks(heap(&stacks), 20, |_| None, |_, step| step << 20);
-        assert!(suspects(&profile).is_empty());
+        for (ticks, untold) in [
+            (18, Some("18 steps, 23 are needed")),
+            (22, Some("22 steps, 23 are needed")),
+            (23, None),
+        ] {
+            let profile = with_ticks(heap(&stacks), ticks, |_| None, |_, step| step << 20);
+            let found = leak_suspects(&profile);
+            assert_eq!(found.untold.as_deref(), untold);
+            assert_eq!(found.suspects.len(), usize::from(untold.is_none()), "{ticks}");
+        }
+    }
+
+    #[test]
+    fn few_draws_tell_nothing() {
+        let stacks = [("main@1 > s::leak@5 > malloc", 1)];
+        let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| step << 20);
+        for (interval_bytes, records, untold) in
+            [(4096, 7, Some("7 draws, 8 are needed")), (4096, 8, None), (1, 7, None)]
+        {
+            profile.provenance.interval_bytes = interval_bytes;
+            profile.sites[0].records = records;
+            assert_eq!(leak_suspects(&profile).untold.as_deref(), untold);
+        }
     }
 
     /// Ticks of time, 50 ms each, of one line that allocates.
@@ -309,23 +365,26 @@ mod tests {
 
     #[test]
     fn growth_that_stops_is_no_leak() {
-        // A library that is loaded in the first third, in steps of its own, and then stays.
-        for (last, by) in [(70, 1), (90, 10), (120, 1)] {
+        // Libraries that are loaded, at once or in parts, and then stay; the last for most of a short run.
+        for (last, by) in [(70, 1), (90, 10), (120, 1), (150, 1), (150, 15)] {
             let loaded = |tick: u64| 60 * KIB * (tick.min(last) / by * by);
-            let found = leak_suspects(&over_time(200, loaded));
+            let found = leak_suspects(&over_time(200, loaded)).suspects;
             assert!(found.is_empty(), "{last} {found:?}");
             let stacks = [("main@1 > s::load@5 > malloc", 1)];
             let by_steps = with_ticks(heap(&stacks), 200, |_| None, |_, step| loaded(step));
-            assert!(leak_suspects(&by_steps).is_empty(), "{last}");
+            assert!(leak_suspects(&by_steps).suspects.is_empty(), "{last}");
         }
     }
 
     #[test]
     fn without_steps_growth_must_last_for_seconds() {
         let leak = |tick: u64| 60 * KIB * tick;
-        let found = leak_suspects(&over_time(200, leak));
+        let found = leak_suspects(&over_time(200, leak)).suspects;
         assert_eq!((found.len(), found[0].per), (1, GrowthPer::Second), "{found:?}");
         assert!((found[0].rate - 20.0 * 60.0 * 1024.0).abs() < 1.0, "{found:?}");
-        assert!(leak_suspects(&over_time(100, leak)).is_empty(), "five seconds with the warm-up");
+        let short = leak_suspects(&over_time(100, leak));
+        assert!(short.suspects.is_empty(), "five seconds with the warm-up");
+        let reason = short.untold.expect("it is told");
+        assert!(reason.starts_with("4.5 s after") && reason.contains("5 s are needed"), "{reason}");
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use simprof_model::{
-    Frame, FrameId, Function, FunctionId, HeapAmount, HeapProfile, HeapSite, StackId,
-};
+use simprof_model::{Frame, FrameId, FunctionId, HeapAmount, HeapProfile, HeapSite, StackId};
 
-use super::allocators::{Deed, deed};
+use super::allocators::{Deed, deeds};
+use super::stacks::target_stack;
 use crate::analysis::{Groups, Origin, origins};
 
 /// What a line allocated.
@@ -81,7 +80,7 @@ pub fn heap_lines(profile: &HeapProfile) -> Vec<HeapLine> {
     let chooser = Chooser::new(profile);
     let mut lines: BTreeMap<Key, (LineAmounts, BTreeMap<usize, u64>)> = BTreeMap::new();
     for site in &profile.sites {
-        let chosen = chooser.chosen(profile, site.stack);
+        let chosen = chooser.chosen(profile, target_stack(profile, site.stack));
         let key = chosen.map_or(NOWHERE, |(frame, _)| chooser.key(profile, frame));
         let (amounts, via) = lines.entry(key).or_default();
         amounts.add(site);
@@ -105,7 +104,7 @@ pub fn heap_lines_with_callees(profile: &HeapProfile) -> BTreeMap<(String, u32),
     let mut seen: Vec<(String, u32)> = Vec::new();
     for site in &profile.sites {
         seen.clear();
-        for id in profile.tables.frames_from_leaf(site.stack) {
+        for id in profile.tables.frames_from_leaf(target_stack(profile, site.stack)) {
             let frame = profile.tables.frame(id);
             let (Some(file), Some(line)) = (file_of(profile, frame), frame.line) else { continue };
             let key = (file, line);
@@ -126,25 +125,15 @@ fn file_of(profile: &HeapProfile, frame: &Frame) -> Option<String> {
 /// Chooses the frame that an allocation belongs to.
 struct Chooser {
     origins: Vec<Origin>,
-    /// By function: whether it is the allocator's, whoever wrote that.
-    allocates: Vec<bool>,
-    /// By function: whether it is what programs call to allocate.
-    is_allocator: Vec<bool>,
+    /// By function: what it does, where it is the allocator's, whoever wrote that.
+    deeds: Vec<Option<Deed>>,
     groups: Groups,
 }
 
 impl Chooser {
     fn new(profile: &HeapProfile) -> Self {
         let tables = &profile.tables;
-        let of = |function: &Function| deed(tables.string(function.name));
-        let allocates = |function: &Function| of(function).is_some();
-        let is_allocator = |function: &Function| of(function) == Some(Deed::Allocates);
-        Self {
-            origins: origins(tables),
-            allocates: tables.functions.iter().map(allocates).collect(),
-            is_allocator: tables.functions.iter().map(is_allocator).collect(),
-            groups: Groups::new(tables),
-        }
+        Self { origins: origins(tables), deeds: deeds(tables), groups: Groups::new(tables) }
     }
 
     /// The frame, and what it calls.
@@ -155,12 +144,13 @@ impl Chooser {
     ) -> Option<(FrameId, Option<FrameId>)> {
         let mut frames: Vec<FrameId> = profile.tables.frames_from_leaf(stack).collect();
         let function = |id: FrameId| profile.tables.frame(id).function.index();
+        let deed = |id: FrameId| self.deeds[function(id)];
         // What an allocator calls is the allocator, whoever wrote it.
-        let outermost = frames.iter().rposition(|&id| self.is_allocator[function(id)]);
+        let outermost = frames.iter().rposition(|&id| deed(id) == Some(Deed::Allocates));
         frames.drain(..outermost.unwrap_or(0));
-        let is = |id, wanted| self.origins[function(id)] == wanted && !self.allocates[function(id)];
+        let is = |id, wanted| self.origins[function(id)] == wanted && deed(id).is_none();
         let nearest = |wanted: Origin| frames.iter().position(|&id| is(id, wanted));
-        let outside = || frames.iter().position(|&id| !self.allocates[function(id)]);
+        let outside = || frames.iter().position(|&id| deed(id).is_none());
         let at = nearest(Origin::Own).or_else(|| nearest(Origin::Library)).or_else(outside);
         let at = at.unwrap_or(0);
         let frame = *frames.get(at)?;

@@ -1,0 +1,55 @@
+//! The stacks of allocations without what records them.
+
+use simprof_model::{Function, HeapProfile, Profile, StackId};
+
+use super::allocators::deed;
+
+/// File name of the library that records a target's allocations.
+const LIBRARY: &str = "libsimprof_heap.so";
+/// How its functions' names begin.
+const CRATE: &str = "simprof_heap::";
+
+/// A site's stack from the first frame, from the leaf, that is not of the library that records: that is where the target allocates. The
+/// functions that it stands in for, such as `malloc`, stay.
+pub fn target_stack(profile: &HeapProfile, stack: Option<StackId>) -> Option<StackId> {
+    let tables = &profile.tables;
+    let records = |id: &StackId| {
+        let frame = tables.frame(tables.stacks[id.index()].frame);
+        is_recorder(tables, tables.function(frame.function))
+    };
+    std::iter::successors(stack, |id| tables.stacks[id.index()].parent).find(|id| !records(id))
+}
+
+fn is_recorder(tables: &Profile, function: &Function) -> bool {
+    let name = tables.string(function.name);
+    let path = function.module.map(|id| tables.string(tables.modules[id.index()].path));
+    let file = path.map(|path| path.rsplit('/').next().unwrap_or(path));
+    let is_of_library = file == Some(LIBRARY) || name.trim_start_matches('<').starts_with(CRATE);
+    is_of_library && deed(name).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::analysis::heap_lines;
+    use crate::export::{HeapView, heap_view};
+    use crate::testing::heap;
+
+    #[test]
+    fn what_records_is_charged_to_its_caller() {
+        let profile = heap(&[
+            ("main@1 > s::f@10 > simprof_heap::heap::python::malloc_seen@7", 3),
+            ("main@1 > s::f@11 > inner~/tmp/x/libsimprof_heap.so > <simprof_heap::A>::b@8", 2),
+            ("main@1 > s::f@12 > malloc~/tmp/x/libsimprof_heap.so", 1),
+        ]);
+        let lines = heap_lines(&profile);
+        let places: Vec<_> = lines.iter().map(|l| (l.function.as_str(), l.line)).collect();
+        assert_eq!(places, [("s::f", Some(10)), ("s::f", Some(11)), ("s::f", Some(12))]);
+        assert!(lines[0].via.is_empty() && lines[2].via == ["malloc"], "{lines:?}");
+        let view = heap_view(&profile, HeapView::Allocated);
+        let leaf = |at: usize| {
+            let leaf = view.frames_from_leaf(view.samples[at].stack).next().expect("a leaf");
+            view.function_name(view.frame(leaf).function)
+        };
+        assert_eq!([leaf(0), leaf(1), leaf(2)], ["s::f", "s::f", "malloc"]);
+    }
+}

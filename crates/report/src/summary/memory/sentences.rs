@@ -1,0 +1,233 @@
+//! What a heap profile means, in sentences.
+
+use simprof_model::HeapProfile;
+
+use super::{ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
+use crate::format;
+
+/// Below this share of the resident set's growth, the heap that was seen does not explain it.
+pub(super) const BLIND: f64 = 0.5;
+/// Share of CPU time below which there is little to gain.
+const NOTABLE_GAIN: f64 = 0.005;
+/// Reallocations for each allocation that begins anew from which a line's blocks grow bit by bit.
+const REGROWTH: f64 = 2.0;
+
+/// What a reader must know.
+pub(super) fn warnings(profile: &HeapProfile) -> Vec<String> {
+    profile.provenance.warnings.iter().cloned().chain(memory_blindness(profile)).collect()
+}
+
+/// A sentence on memory that was not seen: where nothing was, or too little to explain how the resident set grew.
+pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
+    const WHERE: &str = "where this recording is blind (an allocator of the program's own without the shim of simprof-probe, memory mapped from \
+                         files, or memory of libraries that ask the kernel themselves)";
+    let provenance = &profile.provenance;
+    if let Some(coverage) = provenance.coverage.filter(|coverage| coverage.explained() < BLIND) {
+        return Some(format!(
+            "The memory that was seen explains {} of the {} by which the resident set grew: the rest is allocated {WHERE}.",
+            format::share(coverage.explained()),
+            format::bytes(coverage.rss_growth_bytes as f64)
+        ));
+    }
+    let is_seen = profile.sites.iter().any(|site| site.records > 0);
+    (!is_seen).then(|| match provenance.interval_bytes {
+        0 | 1 => {
+            format!("No allocation was seen: the target makes none, or all of them {WHERE}.")
+        }
+        bytes => format!(
+            "No allocation was seen: one byte of {} was drawn, and the target allocates little, or {WHERE}; a smaller `--memory-interval` \
+             draws more.",
+            format::bytes(bytes as f64)
+        ),
+    })
+}
+
+/// What it means, the most telling first.
+pub(super) fn statements(summary: &MemorySummary) -> Vec<String> {
+    if summary.is_unseen() {
+        return vec!["Memory was not recorded: no allocation was seen.".to_owned()];
+    }
+    let mut sentences = vec![whole(summary)];
+    if let Some(line) = summary.lines.iter().max_by_key(|line| line.peak.bytes) {
+        sentences.push(format!(
+            "{} holds most at the peak: {} of {}.",
+            place(&line.function, line.file.as_deref(), line.line),
+            format::bytes(line.peak.bytes as f64),
+            format::bytes(summary.peak.bytes as f64)
+        ));
+    }
+    sentences.extend(summary.leaks.iter().take(3).map(leak_sentence));
+    sentences.extend(summary.leaks_untold.iter().map(|why| format!("Leaks: cannot tell: {why}.")));
+    let worth = |churn: &&ChurnSummary| churn.cpu_share.is_none_or(|share| share >= NOTABLE_GAIN);
+    let mut worthy: Vec<_> = summary.churn.iter().filter(worth).take(3).collect();
+    if worthy.is_empty() {
+        worthy.extend(summary.churn.first());
+    }
+    sentences.extend(worthy.into_iter().map(churn_sentence));
+    sentences.extend(summary.lines.iter().filter_map(regrowth).take(2));
+    sentences
+}
+
+fn whole(summary: &MemorySummary) -> String {
+    let mut sentence = format!(
+        "{}{} were allocated in {} allocations; at most {} were alive{}.",
+        if summary.is_blind() {
+            "Of the memory that was seen, which is not most of it, "
+        } else {
+            ""
+        },
+        format::bytes(summary.allocated.bytes as f64),
+        format::count(summary.allocated.count as f64),
+        format::bytes(summary.peak.bytes as f64),
+        summary.peak_step.map_or_else(String::new, |step| format!(", in step {step}"))
+    );
+    if let Some(step) = summary.per_step {
+        sentence.push_str(&format!(
+            " A step allocates {} in {} allocations (what is made larger counts anew); {} of that are freed by its end.",
+            format::bytes(step.allocated_bytes),
+            format::count(step.allocations),
+            format::bytes(step.temporary_bytes)
+        ));
+    }
+    sentence
+}
+
+fn leak_sentence(leak: &LeakSummary) -> String {
+    let place = place(&leak.function, leak.file.as_deref(), leak.line);
+    let rate = format!(
+        "{} more a {}",
+        format::with_interval(leak.rate_bytes, leak.rate_interval, format::bytes),
+        leak.per
+    );
+    let apart = leak.per_agent_bytes.map_or("", |_| ", what the population accounts for left out");
+    if leak.verdict == "growing" && leak.freed_at_end {
+        format!(
+            "{place} keeps more and more: {rate} stay alive{apart}, until the program ends and frees them (a cache that fills, or what \
+             something global keeps)."
+        )
+    } else if leak.verdict == "growing" {
+        format!("{place} leaks: {rate} stay alive{apart}.")
+    } else {
+        format!(
+            "{place} grows, {rate}, but so does the population: whether it leaks cannot be told. A run with a steady population would."
+        )
+    }
+}
+
+fn churn_sentence(churn: &ChurnSummary) -> String {
+    let place = place(&churn.function, churn.file.as_deref(), churn.line);
+    let often = churn
+        .per_step
+        .map_or_else(String::new, |per_step| format!(", {} a step", format::count(per_step)));
+    let gain = match (churn.cpu_share, churn.speed_up) {
+        (Some(share), Some(times)) if share >= NOTABLE_GAIN => format!(
+            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole some {} faster, what other functions spend to free it left out",
+            format::share(share),
+            format::share(times - 1.0)
+        ),
+        (Some(share), _) => format!(
+            "; the allocator's work for it takes {} of CPU time: there is little to gain",
+            format::share(share)
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "{place} churns: {} allocations that live but shortly{often} ({} of all){gain}.",
+        format::count(churn.short.count as f64),
+        format::share(churn.share_of_all)
+    )
+}
+
+/// A line whose blocks grow bit by bit.
+fn regrowth(line: &MemoryLine) -> Option<String> {
+    let begun = line.allocated.count.saturating_sub(line.reallocations);
+    let grows = line.reallocations as f64 >= REGROWTH * begun.max(1) as f64;
+    (grows && line.allocated_share >= 0.01).then(|| {
+        format!(
+            "{} grows its memory bit by bit: {} of its {} allocations are reallocations; asking for what is needed at once would save them.",
+            place(&line.function, line.file.as_deref(), line.line),
+            format::count(line.reallocations as f64),
+            format::count(line.allocated.count as f64)
+        )
+    })
+}
+
+fn place(function: &str, file: Option<&str>, line: Option<u32>) -> String {
+    match (file, line) {
+        (Some(file), Some(line)) => {
+            let short = file.rsplit('/').next().unwrap_or(file);
+            format!("{short}:{line} in {function}")
+        }
+        _ => function.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::{HeapAmount, HeapCoverage};
+
+    use super::super::tests::leaking;
+    use super::super::{Amount, memory_summary};
+    use super::*;
+    use crate::testing::heap;
+
+    #[test]
+    fn a_heap_that_explains_little_is_said_to_be_blind() {
+        let mut profile = leaking();
+        let coverage = |live_bytes| HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes };
+        for (live_mib, blind) in [(49, true), (51, false)] {
+            profile.provenance.coverage = Some(coverage(live_mib << 20));
+            let summary = memory_summary(&profile, None, &|_, _| None);
+            let warned = summary.warnings.iter().any(|warning| warning.contains("blind"));
+            assert_eq!(warned, blind, "{live_mib} MiB of 100");
+            let limited = summary.statements[0].starts_with("Of the memory that was seen");
+            assert_eq!(limited, blind, "{:?}", summary.statements);
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_seen_is_not_said_to_be_nothing() {
+        let mut profile = heap(&[]);
+        for (interval_bytes, words) in [(1, "makes none"), (4096, "one byte of 4 KiB was drawn")] {
+            profile.provenance.interval_bytes = interval_bytes;
+            let summary = memory_summary(&profile, None, &|_, _| None);
+            assert_eq!(summary.statements, ["Memory was not recorded: no allocation was seen."]);
+            assert!(summary.warnings[0].contains(words), "{:?}", summary.warnings);
+        }
+        assert_eq!(memory_blindness(&leaking()), None);
+    }
+
+    #[test]
+    fn what_churn_costs_is_no_bound() {
+        let churn = ChurnSummary {
+            function: "s::f".to_owned(),
+            file: None,
+            line: None,
+            text: None,
+            short: Amount::new(HeapAmount { count: 5000, ..HeapAmount::default() }, 1),
+            share_of_all: 0.5,
+            per_step: None,
+            cpu_share: Some(0.2),
+            speed_up: Some(1.25),
+        };
+        let sentence = churn_sentence(&churn);
+        assert!(
+            sentence.contains("some 25 % faster") && !sentence.contains("at most"),
+            "{sentence}"
+        );
+        let untold = churn_sentence(&ChurnSummary { cpu_share: None, speed_up: None, ..churn });
+        assert!(!untold.contains("CPU time") && !untold.contains("little to gain"), "{untold}");
+    }
+
+    #[test]
+    fn blocks_that_grow_bit_by_bit_are_told() {
+        let mut profile = heap(&[("main@1 > s::push@5 > realloc", 1000)]);
+        profile.sites[0].allocated.count = 9;
+        profile.sites[0].reallocations = 8;
+        let summary = memory_summary(&profile, None, &|_, _| None);
+        assert!(
+            summary.statements.iter().any(|s| s.contains("8 of its 9 allocations")),
+            "{summary:?}"
+        );
+    }
+}
