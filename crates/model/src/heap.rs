@@ -30,7 +30,10 @@ pub struct HeapAmount {
 impl HeapAmount {
     /// Both together; their errors are independent.
     pub fn plus(self, other: HeapAmount) -> HeapAmount {
-        let error = |a: u64, b: u64| (a as f64).hypot(b as f64).round() as u64;
+        let error = |a: u64, b: u64| match (a, b) {
+            (error, 0) | (0, error) => error,
+            _ => (a as f64).hypot(b as f64).round() as u64,
+        };
         HeapAmount {
             bytes: self.bytes.saturating_add(other.bytes),
             count: self.count.saturating_add(other.count),
@@ -68,13 +71,9 @@ pub enum HeapOrigin {
     Program,
 }
 
-/// What was allocated by one stack.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct HeapSite {
-    /// The function that called the allocator, and its callers; none where no frame could be had.
-    pub stack: Option<StackId>,
-    /// Who allocated.
-    pub origin: HeapOrigin,
+/// Sums over allocations: of a stack, of a line.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapAmounts {
     /// All that was allocated.
     pub allocated: HeapAmount,
     /// What was alive at the moment at which most was, over all processes.
@@ -94,6 +93,38 @@ pub struct HeapSite {
     /// Live bytes at the end of each of [`HeapProfile::ticks`]; empty where they stayed small.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live_at_ticks: Vec<u64>,
+}
+
+impl HeapAmounts {
+    /// Adds other allocations.
+    pub fn add(&mut self, other: &HeapAmounts) {
+        self.allocated = self.allocated.plus(other.allocated);
+        self.peak = self.peak.plus(other.peak);
+        self.live = self.live.plus(other.live);
+        self.temporary = self.temporary.plus(other.temporary);
+        self.short_lived = self.short_lived.plus(other.short_lived);
+        self.reallocations += other.reallocations;
+        self.largest_bytes = self.largest_bytes.max(other.largest_bytes);
+        self.records += other.records;
+        if self.live_at_ticks.len() < other.live_at_ticks.len() {
+            self.live_at_ticks.resize(other.live_at_ticks.len(), 0);
+        }
+        for (sum, live) in self.live_at_ticks.iter_mut().zip(&other.live_at_ticks) {
+            *sum += live;
+        }
+    }
+}
+
+/// What was allocated by one stack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HeapSite {
+    /// The function that called the allocator, and its callers; none where no frame could be had.
+    pub stack: Option<StackId>,
+    /// Who allocated.
+    pub origin: HeapOrigin,
+    /// What became of it.
+    #[serde(flatten)]
+    pub amounts: HeapAmounts,
 }
 
 /// A span of the run: some steps where the target marks steps, else an interval of time.
@@ -170,6 +201,9 @@ pub struct HeapProvenance {
     pub stacks_cut: u64,
     /// Stacks whose innermost function has no name.
     pub unsymbolised: u64,
+    /// Stacks that allocated too little to be kept apart in a file of very many: they are in those of their callers.
+    #[serde(default)]
+    pub stacks_joined: u64,
     /// Process images that were recorded.
     pub processes: u64,
     /// The interpreters whose objects were recorded, such as `CPython 3.11.7`.

@@ -17,8 +17,8 @@ mod timeline;
 
 pub use calls::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller};
 pub use heap::{
-    HEAP_SCHEMA, HeapAmount, HeapCoverage, HeapInterval, HeapOrigin, HeapProfile, HeapProvenance,
-    HeapSite, HeapSizeClass, HeapTick, NORMAL_95, SHORT_LIVED_NS,
+    HEAP_SCHEMA, HeapAmount, HeapAmounts, HeapCoverage, HeapInterval, HeapOrigin, HeapProfile,
+    HeapProvenance, HeapSite, HeapSizeClass, HeapTick, NORMAL_95, SHORT_LIVED_NS,
 };
 pub use machine::Machine;
 pub use measurement::{Measurement, Metric, Replicate, Status, Value};

@@ -1,9 +1,9 @@
 //! Hand-made profiles for tests, written as `root > function@line > +inlined@line`.
 
 use simprof_model::{
-    Frame, FrameId, Function, FunctionId, FunctionKind, HEAP_SCHEMA, HeapAmount, HeapOrigin,
-    HeapProfile, HeapProvenance, HeapSite, HeapTick, Profile, ProfileBuilder, StackSample,
-    ThreadId, WaitCause, WaitSample, WeightKind,
+    Frame, FrameId, Function, FunctionId, FunctionKind, HEAP_SCHEMA, HeapAmount, HeapAmounts,
+    HeapOrigin, HeapProfile, HeapProvenance, HeapSite, HeapTick, Profile, ProfileBuilder,
+    StackSample, ThreadId, WaitCause, WaitSample, WeightKind,
 };
 
 /// Builds a profile from stacks in words.
@@ -212,19 +212,15 @@ pub(crate) fn heap(stacks: &[(&str, u64)]) -> HeapProfile {
     let tables = profile(stacks);
     let sites = tables.samples.iter().map(|sample| {
         let amount = HeapAmount { bytes: sample.weight, count: 1, ..HeapAmount::default() };
-        HeapSite {
-            stack: sample.stack,
-            origin: HeapOrigin::Malloc,
+        let amounts = HeapAmounts {
             allocated: amount,
             peak: amount,
             live: amount,
-            temporary: HeapAmount::default(),
-            short_lived: HeapAmount::default(),
-            reallocations: 0,
             largest_bytes: sample.weight,
             records: 1,
-            live_at_ticks: Vec::new(),
-        }
+            ..HeapAmounts::default()
+        };
+        HeapSite { stack: sample.stack, origin: HeapOrigin::Malloc, amounts }
     });
     HeapProfile {
         schema: HEAP_SCHEMA.to_owned(),
@@ -259,7 +255,7 @@ pub(crate) fn with_ticks(
         })
         .collect();
     for (at, site) in heap.sites.iter_mut().enumerate() {
-        site.live_at_ticks = (0..steps).map(|step| live(at, step)).collect();
+        site.amounts.live_at_ticks = (0..steps).map(|step| live(at, step)).collect();
     }
     heap
 }

@@ -155,6 +155,7 @@ fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> Hea
         lost: drained.lost,
         stacks_cut: drained.tallied.stacks_cut,
         unsymbolised: 0,
+        stacks_joined: 0,
         processes: drained.images.len() as u64,
         interpreters: interpreters.map(|version| interpreter_name(version, false)).collect(),
         recorder_cpu_ns: drained.cpu_ns,

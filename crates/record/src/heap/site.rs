@@ -1,6 +1,6 @@
 //! What is known of one stack of one process image, and of one stack of all images that have ended.
 
-use simprof_model::{HeapOrigin, HeapSite};
+use simprof_model::{HeapAmounts, HeapOrigin, HeapSite};
 use simprof_preload::heap::format::Origin;
 
 use super::sum::{Share, Sum};
@@ -137,12 +137,10 @@ impl EndedSite {
         }
     }
 
-    /// The site as it is kept, when the last epoch is this; its stack is still to be found, and its course too.
-    pub fn finish(&self, epoch: Epoch) -> HeapSite {
+    /// The site as it is kept, when the last epoch is this and live bytes took this course; its stack is still to be found.
+    pub fn finish(&self, epoch: Epoch, live_at_ticks: Vec<u64>) -> HeapSite {
         let peak = if self.at_peak_epoch == epoch { self.at_peak } else { Sum::default() };
-        HeapSite {
-            stack: None,
-            origin: origin(self.origin),
+        let amounts = HeapAmounts {
             allocated: self.counts.allocated.amount(),
             peak: peak.amount(),
             live: self.left.amount(),
@@ -151,8 +149,9 @@ impl EndedSite {
             reallocations: self.counts.reallocations.round() as u64,
             largest_bytes: self.counts.largest,
             records: self.counts.records,
-            live_at_ticks: Vec::new(),
-        }
+            live_at_ticks,
+        };
+        HeapSite { stack: None, origin: origin(self.origin), amounts }
     }
 }
 

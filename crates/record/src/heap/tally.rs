@@ -162,10 +162,11 @@ impl Tally {
         let courses = self.courses();
         let sites = self.ended.iter().map(|(&key, site)| {
             let live_at_ticks = courses.get(&key).cloned().unwrap_or_default();
-            (key.0, HeapSite { live_at_ticks, ..site.finish(epoch) })
+            (key.0, site.finish(epoch, live_at_ticks))
         });
         let mut sites: Vec<_> = sites.collect();
-        sites.sort_by_key(|(stack, site)| (std::cmp::Reverse(site.allocated.bytes), *stack));
+        sites
+            .sort_by_key(|(stack, site)| (std::cmp::Reverse(site.amounts.allocated.bytes), *stack));
         Tallied {
             sites,
             ticks: self.ticks.done().to_vec(),

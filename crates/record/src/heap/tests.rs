@@ -45,9 +45,9 @@ fn bytes_are_counted_where_they_were_allocated() {
     events.iter().for_each(|event| tally.event(event));
     let tallied = tally.finish();
     let first = site(&tallied, 1);
-    assert_eq!((first.allocated, first.live), (exact(130, 2), exact(30, 1)));
-    assert_eq!((first.largest_bytes, first.records), (100, 2));
-    assert_eq!(site(&tallied, 2).live, exact(10, 1));
+    assert_eq!((first.amounts.allocated, first.amounts.live), (exact(130, 2), exact(30, 1)));
+    assert_eq!((first.amounts.largest_bytes, first.amounts.records), (100, 2));
+    assert_eq!(site(&tallied, 2).amounts.live, exact(10, 1));
     assert_eq!(tallied.sites[0].0, 1, "by falling bytes");
     let classes: Vec<_> = tallied.sizes.iter().map(|c| (c.from_bytes, c.count, c.bytes)).collect();
     assert_eq!(classes, [(8, 1, 10), (16, 1, 30), (64, 1, 100)]);
@@ -67,7 +67,7 @@ fn the_peak_has_what_was_alive_at_its_moment() {
         tally.event(&event);
     }
     let tallied = tally.finish();
-    let peak = |stack| site(&tallied, stack).peak.bytes;
+    let peak = |stack| site(&tallied, stack).amounts.peak.bytes;
     assert_eq!([peak(1), peak(2), peak(3), peak(4)], [0, 50, 60, 0]);
     assert_eq!((tallied.peak_ns, tallied.peak_step), (5, Some(7)));
 }
@@ -79,7 +79,7 @@ fn the_last_of_equal_peaks_is_the_first() {
         tally.event(&event);
     }
     let tallied = tally.finish();
-    assert_eq!((site(&tallied, 1).peak.bytes, site(&tallied, 2).peak.bytes), (50, 0));
+    assert_eq!((site(&tallied, 1).amounts.peak.bytes, site(&tallied, 2).amounts.peak.bytes), (50, 0));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn temporary_is_what_its_own_step_frees() {
         tally.event(&free(at + 7, 4, 5, at + 6));
     }
     let tallied = tally.finish();
-    let temporary = |stack| site(&tallied, stack).temporary;
+    let temporary = |stack| site(&tallied, stack).amounts.temporary;
     assert_eq!(temporary(2), exact(300, 3));
     for (stack, why) in [(1, "before the steps"), (3, "freed a step later"), (4, "between steps")] {
         assert_eq!(temporary(stack), exact(0, 0), "{why}");
@@ -110,7 +110,7 @@ fn temporary_is_what_its_own_step_frees() {
     let ticks: Vec<_> =
         tallied.ticks.iter().map(|t| (t.temporary_bytes, t.live_bytes, t.population)).collect();
     assert_eq!(ticks, [(100, 8, Some(0)), (100, 8, Some(1)), (100, 8, Some(2))]);
-    assert_eq!(site(&tallied, 3).live_at_ticks, [8, 8, 8]);
+    assert_eq!(site(&tallied, 3).amounts.live_at_ticks, [8, 8, 8]);
 }
 
 #[test]
@@ -129,13 +129,13 @@ fn courses_are_kept_of_the_stacks_of_which_most_was_alive() {
     let with: Vec<u64> = tallied
         .sites
         .iter()
-        .filter(|(_, s)| !s.live_at_ticks.is_empty())
+        .filter(|(_, s)| !s.amounts.live_at_ticks.is_empty())
         .map(|(stack, _)| *stack)
         .collect();
     assert_eq!(with.len(), 200);
     assert!(with.iter().all(|stack| *stack > 102), "{with:?}");
-    assert_eq!(site(&tallied, 300).live_at_ticks, [2600]);
-    assert_eq!(site(&tallied, 400).live_at_ticks, [2500]);
+    assert_eq!(site(&tallied, 300).amounts.live_at_ticks, [2600]);
+    assert_eq!(site(&tallied, 400).amounts.live_at_ticks, [2500]);
 }
 
 #[test]
@@ -149,9 +149,9 @@ fn what_is_reallocated_is_not_temporary() {
     tally.step_ends(4, None);
     let tallied = tally.finish();
     let site = site(&tallied, 1);
-    assert_eq!((site.allocated, site.reallocations), (exact(30, 2), 1));
-    assert_eq!((site.temporary, site.short_lived), (exact(20, 1), exact(20, 1)));
-    assert_eq!(site.peak.bytes, 20, "old and new are never counted together");
+    assert_eq!((site.amounts.allocated, site.amounts.reallocations), (exact(30, 2), 1));
+    assert_eq!((site.amounts.temporary, site.amounts.short_lived), (exact(20, 1), exact(20, 1)));
+    assert_eq!(site.amounts.peak.bytes, 20, "old and new are never counted together");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn short_lives_are_counted_by_time() {
     tally.event(&free(4 + SHORT_LIVED_NS, 1, 3, 5));
     tally.event(&alloc(5 + SHORT_LIVED_NS, 1, 3));
     tally.event(&free(5 + 2 * SHORT_LIVED_NS, 1, 3, 5 + SHORT_LIVED_NS));
-    assert_eq!(site(&tally.finish(), 1).short_lived, exact(3, 1));
+    assert_eq!(site(&tally.finish(), 1).amounts.short_lived, exact(3, 1));
 }
 
 #[test]
@@ -173,8 +173,8 @@ fn images_end_with_what_they_have() {
     tally.image_ends(1, 3);
     tally.event(&in_image(0, alloc(4, 2, 30)));
     let before = tally.finish();
-    assert_eq!(site(&before, 1).live, exact(140, 2), "what the child had, and what the parent has");
-    assert_eq!((site(&before, 1).peak.bytes, site(&before, 2).peak.bytes), (140, 0));
+    assert_eq!(site(&before, 1).amounts.live, exact(140, 2), "what the child had, and what the parent has");
+    assert_eq!((site(&before, 1).amounts.peak.bytes, site(&before, 2).amounts.peak.bytes), (140, 0));
 
     let mut tally = self::tally();
     tally.event(&in_image(0, alloc(1, 1, 100)));
@@ -182,7 +182,7 @@ fn images_end_with_what_they_have() {
     tally.image_ends(1, 3);
     tally.event(&in_image(0, alloc(4, 2, 50)));
     let after = tally.finish();
-    assert_eq!((site(&after, 1).peak.bytes, site(&after, 2).peak.bytes), (100, 50));
+    assert_eq!((site(&after, 1).amounts.peak.bytes, site(&after, 2).amounts.peak.bytes), (100, 50));
     assert_eq!(after.peak_ns, 4);
 }
 
@@ -191,7 +191,7 @@ fn inherited_memory_that_a_child_frees_changes_nothing_below_zero() {
     let mut tally = tally();
     tally.event(&in_image(1, free(1, 1, 100, 0)));
     let tallied = tally.finish();
-    assert_eq!(site(&tallied, 1).live, exact(0, 0));
+    assert_eq!(site(&tallied, 1).amounts.live, exact(0, 0));
     assert_eq!(tallied.peak_ns, 0);
 }
 
@@ -202,9 +202,9 @@ fn estimates_carry_their_errors() {
     tally.event(&alloc(2, 2, 1 << 30));
     let tallied = tally.finish();
     let (small, large) = (site(&tallied, 1), site(&tallied, 2));
-    assert_eq!((small.allocated.count, small.records), (8193, 1), "it stands for many");
-    assert!(small.allocated.count_error > 8000 && small.allocated.bytes_error > 500_000);
-    assert_eq!(large.allocated, exact(1 << 30, 1), "what is large is surely seen");
+    assert_eq!((small.amounts.allocated.count, small.amounts.records), (8193, 1), "it stands for many");
+    assert!(small.amounts.allocated.count_error > 8000 && small.amounts.allocated.bytes_error > 500_000);
+    assert_eq!(large.amounts.allocated, exact(1 << 30, 1), "what is large is surely seen");
 }
 
 /// What a stack has to answer for.
@@ -269,8 +269,8 @@ proptest! {
         }
         let tallied = tally.finish();
         let found: BTreeMap<u64, Naive> = tallied.sites.iter().map(|(stack, site)| {
-            let (allocated, count) = (site.allocated.bytes, site.allocated.count);
-            let (live, peak, temporary) = (site.live.bytes, site.peak.bytes, site.temporary.bytes);
+            let (allocated, count) = (site.amounts.allocated.bytes, site.amounts.allocated.count);
+            let (live, peak, temporary) = (site.amounts.live.bytes, site.amounts.peak.bytes, site.amounts.temporary.bytes);
             (*stack, Naive { allocated, count, live, peak, temporary })
         }).collect();
         prop_assert_eq!(found, expected);

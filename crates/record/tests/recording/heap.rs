@@ -60,31 +60,31 @@ fn every_allocation_is_counted_to_the_byte() {
     assert!(from.is_exact() && from.warnings.is_empty(), "{from:?}");
 
     let leak = at(&profile, "leak");
-    assert_eq!(sum(&leak, |site| site.allocated), exact(200 * 40960, 200));
-    assert_eq!(sum(&leak, |site| site.live), exact(200 * 40960, 200));
-    assert_eq!(sum(&leak, |site| site.peak), exact(121 * 40960, 121));
+    assert_eq!(sum(&leak, |site| site.amounts.allocated), exact(200 * 40960, 200));
+    assert_eq!(sum(&leak, |site| site.amounts.live), exact(200 * 40960, 200));
+    assert_eq!(sum(&leak, |site| site.amounts.peak), exact(121 * 40960, 121));
     let rising: Vec<u64> = (1..=200).map(|step| step * 40960).collect();
-    assert_eq!(leak[0].live_at_ticks, rising);
+    assert_eq!(leak[0].amounts.live_at_ticks, rising);
 
     let temporary = at(&profile, "temporary");
     let bytes = 200 * (0..50).map(|i| 1000 + i).sum::<u64>();
-    assert_eq!(sum(&temporary, |site| site.allocated), exact(bytes, 10_000));
-    assert_eq!(sum(&temporary, |site| site.temporary), exact(bytes, 10_000));
-    assert_eq!(sum(&temporary, |site| site.live), exact(0, 0));
+    assert_eq!(sum(&temporary, |site| site.amounts.allocated), exact(bytes, 10_000));
+    assert_eq!(sum(&temporary, |site| site.amounts.temporary), exact(bytes, 10_000));
+    assert_eq!(sum(&temporary, |site| site.amounts.live), exact(0, 0));
 
     let grows = at(&profile, "grows");
-    assert_eq!(sum(&grows, |site| site.allocated), exact(200 * 8160, 1600));
-    assert_eq!(grows.iter().map(|site| site.reallocations).sum::<u64>(), 1600);
-    assert_eq!(sum(&grows, |site| site.temporary), exact(200 * 4096, 200));
+    assert_eq!(sum(&grows, |site| site.amounts.allocated), exact(200 * 8160, 1600));
+    assert_eq!(grows.iter().map(|site| site.amounts.reallocations).sum::<u64>(), 1600);
+    assert_eq!(sum(&grows, |site| site.amounts.temporary), exact(200 * 4096, 200));
 
     let peak = at(&profile, "peak");
-    assert_eq!(sum(&peak, |site| site.peak), exact(64 << 20, 1));
+    assert_eq!(sum(&peak, |site| site.amounts.peak), exact(64 << 20, 1));
     assert_eq!(profile.peak_step, Some(120));
 
     let across = at(&profile, "across");
-    assert_eq!(sum(&across, |site| site.allocated), exact(4000 * 777, 4000));
-    assert_eq!(sum(&across, |site| site.live), exact(0, 0));
-    assert_eq!(sum(&at(&profile, "child"), |site| site.live), exact(30_000, 1));
+    assert_eq!(sum(&across, |site| site.amounts.allocated), exact(4000 * 777, 4000));
+    assert_eq!(sum(&across, |site| site.amounts.live), exact(0, 0));
+    assert_eq!(sum(&at(&profile, "child"), |site| site.amounts.live), exact(30_000, 1));
     assert_eq!((profile.steps, profile.ticks.len()), (200, 200));
     assert!(profile.ticks.iter().all(|tick| tick.population == Some(1000)));
 }
@@ -100,7 +100,7 @@ fn estimates_lie_in_their_intervals() {
         ("peak", 64 << 20, 1),
     ];
     for (mark, bytes, count) in table {
-        let found = sum(&at(&profile, mark), |site| site.allocated);
+        let found = sum(&at(&profile, mark), |site| site.amounts.allocated);
         // Four standard errors: one seed in some ten thousand is beyond.
         let within = |found: u64, error: u64, truth: u64| found.abs_diff(truth) <= 4 * error + 1;
         assert!(within(found.bytes, found.bytes_error, bytes), "{mark}: {found:?} for {bytes}");
@@ -115,8 +115,11 @@ fn a_killed_target_keeps_what_it_told() {
     let recording = record(&plan(&place, &[&program, "killed"], 1));
     assert!(matches!(recording.outcome, Outcome::Signalled { signal: 9, .. }));
     let profile = heap(recording);
-    assert_eq!(sum(&at(&profile, "leak"), |site| site.live), exact(200 * 40960, 200));
-    assert_eq!(sum(&at(&profile, "across"), |site| site.allocated), exact(4000 * 777, 4000));
+    assert_eq!(sum(&at(&profile, "leak"), |site| site.amounts.live), exact(200 * 40960, 200));
+    assert_eq!(
+        sum(&at(&profile, "across"), |site| site.amounts.allocated),
+        exact(4000 * 777, 4000)
+    );
 }
 
 #[test]

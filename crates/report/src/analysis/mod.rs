@@ -21,10 +21,10 @@ pub use follow::{FollowStep, follow_wrappers};
 pub use functions::{
     FunctionCost, UNKNOWN, functions, sort_by_charged, sort_by_self, sort_by_total,
 };
-pub(crate) use heap::target_stack;
 pub use heap::{
-    Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, LineAmounts, bytes_interval, churn,
+    Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, bytes_interval, charged_to_target, churn,
     count_interval, drawn_interval, heap_lines, heap_lines_with_callees, leak_suspects,
+    without_small_stacks,
 };
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
 pub use origin::{Origin, origin};

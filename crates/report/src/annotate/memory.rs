@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use simprof_model::{HeapAmount, HeapProfile};
+use simprof_model::{HeapAmount, HeapAmounts, HeapProfile};
 
-use crate::analysis::{LineAmounts, heap_lines_with_callees};
+use crate::analysis::heap_lines_with_callees;
 use crate::format;
 
 /// Characters of a column.
@@ -15,7 +15,7 @@ pub const COLUMNS: usize = 3 * (WIDTH + 1);
 /// What each line of a program allocates, and what it calls.
 #[derive(Debug, Clone)]
 pub struct MemoryLines {
-    lines: BTreeMap<(String, u32), LineAmounts>,
+    lines: BTreeMap<(String, u32), HeapAmounts>,
     /// Lines that a function's own frames stand at.
     functions: BTreeMap<String, BTreeSet<(String, u32)>>,
     has_steps: bool,
@@ -65,11 +65,11 @@ impl MemoryLines {
     /// The columns of a line.
     pub(super) fn columns(&self, file: &str, line: u32) -> String {
         let amounts = self.lines.get(&(file.to_owned(), line));
-        let shown = |of: fn(&LineAmounts) -> HeapAmount| {
+        let shown = |of: fn(&HeapAmounts) -> HeapAmount| {
             let bytes = amounts.map_or(0, |amounts| of(amounts).bytes);
             if bytes == 0 { String::new() } else { format::bytes(bytes as f64) }
         };
-        let last: fn(&LineAmounts) -> HeapAmount = if self.has_steps {
+        let last: fn(&HeapAmounts) -> HeapAmount = if self.has_steps {
             |amounts| amounts.temporary
         } else {
             |amounts| amounts.short_lived
@@ -103,8 +103,8 @@ mod tests {
             ("main@1 > other@44 > malloc", 9000),
         ]);
         memory.steps = 3;
-        memory.sites[1].temporary = memory.sites[1].allocated;
-        memory.sites[1].peak = HeapAmount::default();
+        memory.sites[1].amounts.temporary = memory.sites[1].amounts.allocated;
+        memory.sites[1].amounts.peak = HeapAmount::default();
         let set = FunctionSet::matching(&cpu, "look").expect("valid");
         let lines = function_lines(&cpu, &set, &set).expect("samples");
         let source = |file: &str| (file == "src/sim.rs").then(|| SOURCE.to_owned());

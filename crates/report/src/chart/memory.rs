@@ -50,8 +50,8 @@ fn scale(series: &[HeapInterval]) -> Option<(u64, u64)> {
 }
 
 fn subtitle(profile: &HeapProfile) -> String {
-    let allocated = profile.total(|site| site.allocated);
-    let peak = profile.total(|site| site.peak);
+    let allocated = profile.total(|site| site.amounts.allocated);
+    let peak = profile.total(|site| site.amounts.peak);
     let mut facts = vec![
         format!(
             "{} allocated in {} allocations",

@@ -402,8 +402,9 @@ mod tests {
             let mut profile = heap(&stacks);
             profile.provenance.interval_bytes = 4096;
             for site in &mut profile.sites {
-                site.allocated.bytes_error = 4096;
-                (site.peak, site.live) = (site.allocated, site.allocated);
+                site.amounts.allocated.bytes_error = 4096;
+                (site.amounts.peak, site.amounts.live) =
+                    (site.amounts.allocated, site.amounts.allocated);
             }
             let text = memory_section(&memory_summary(&profile, None, &|_, _| None), &[]);
             assert!(text.contains(&format!("### Allocated\n\n{words}")), "{text}");

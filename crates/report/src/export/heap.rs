@@ -6,7 +6,6 @@ use simprof_model::{HeapAmount, HeapProfile, HeapSite, Profile, StackSample, Thr
 
 use super::flamegraph;
 use crate::ReportError;
-use crate::analysis::target_stack;
 use crate::format;
 
 /// What of a heap profile is shown.
@@ -50,10 +49,10 @@ impl HeapView {
     /// That amount of a site.
     pub fn of(self, site: &HeapSite) -> HeapAmount {
         match self {
-            HeapView::Allocated => site.allocated,
-            HeapView::Peak => site.peak,
-            HeapView::Live => site.live,
-            HeapView::Temporary => site.temporary,
+            HeapView::Allocated => site.amounts.allocated,
+            HeapView::Peak => site.amounts.peak,
+            HeapView::Live => site.amounts.live,
+            HeapView::Temporary => site.amounts.temporary,
         }
     }
 }
@@ -63,7 +62,7 @@ pub fn heap_view(profile: &HeapProfile, view: HeapView) -> Profile {
     let sample = |site: &HeapSite| StackSample {
         time_ns: 0,
         thread: ThreadId(0),
-        stack: target_stack(profile, site.stack),
+        stack: site.stack,
         weight: view.of(site).bytes,
     };
     let samples = profile.sites.iter().map(sample).filter(|sample| sample.weight > 0).collect();
@@ -103,7 +102,7 @@ mod tests {
     #[test]
     fn each_view_has_its_own_amounts() {
         let mut profile = heap(&[("main@1 > s::f@2 > malloc", 3 << 20), ("main@1 > malloc", 5)]);
-        profile.sites[1].live = HeapAmount::default();
+        profile.sites[1].amounts.live = HeapAmount::default();
         let mut svg = Vec::new();
         heap_flamegraph(&profile, HeapView::Live, &mut svg).expect("memory does not refuse");
         let svg = String::from_utf8(svg).expect("text");

@@ -151,8 +151,8 @@ impl<'a> Writer<'a> {
     }
 
     fn sample(&mut self, site: &HeapSite) -> Vec<u8> {
-        let locations = self.locations_of(crate::analysis::target_stack(self.profile, site.stack));
-        let amounts = [site.allocated, site.live, site.peak];
+        let locations = self.locations_of(site.stack);
+        let amounts = [site.amounts.allocated, site.amounts.live, site.amounts.peak];
         let mut message = Message::default();
         message.numbers(1, locations);
         message.numbers(2, amounts.iter().flat_map(|amount| [amount.count, amount.bytes]));

@@ -246,12 +246,12 @@ pub fn memory_summary(
         interpreters: provenance.interpreters.clone(),
         recorder_cpu_share: provenance.recorder_cpu_ns as f64
             / provenance.target_cpu_ns.max(1) as f64,
-        allocated: total(|site| site.allocated),
-        peak: total(|site| site.peak),
+        allocated: total(|site| site.amounts.allocated),
+        peak: total(|site| site.amounts.peak),
         peak_step: profile.peak_step,
-        live: total(|site| site.live),
-        temporary: (profile.steps > 0).then(|| total(|site| site.temporary)),
-        short_lived: total(|site| site.short_lived),
+        live: total(|site| site.amounts.live),
+        temporary: (profile.steps > 0).then(|| total(|site| site.amounts.temporary)),
+        short_lived: total(|site| site.amounts.short_lived),
         steps: profile.steps,
         per_step: per_step(profile),
         lines,
@@ -302,7 +302,7 @@ fn lines(
     text: &dyn Fn(&str, u32) -> Option<String>,
 ) -> Vec<MemoryLine> {
     let all = analysis::heap_lines(profile);
-    let whole = profile.total(|site| site.allocated).bytes;
+    let whole = profile.total(|site| site.amounts.allocated).bytes;
     let interval_bytes = profile.provenance.interval_bytes;
     let amounts: [fn(&HeapLine) -> HeapAmount; 4] = [
         |line| line.amounts.allocated,
@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn a_cache_that_is_freed_at_the_end_leaks_nothing() {
         let mut profile = leaking();
-        profile.sites[0].live.bytes = 0;
+        profile.sites[0].amounts.live.bytes = 0;
         let summary = memory_summary(&profile, None, &|_, _| None);
         assert!(summary.leaks[0].freed_at_end, "{summary:?}");
         let leaked: Vec<_> = summary.lines.iter().map(|line| line.leaked_bytes).collect();

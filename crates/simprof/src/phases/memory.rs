@@ -6,6 +6,7 @@ use anyhow::Result;
 use simprof_model::{HeapProfile, Measurement, Phase, Profile, Replicate, Status};
 use simprof_record::Outcome;
 use simprof_record::heap::symbolise;
+use simprof_report::analysis::{charged_to_target, without_small_stacks};
 use simprof_report::chart::memory_chart;
 use simprof_report::export::{HeapView, heap_flamegraph, heap_pprof};
 use simprof_report::summary::{MemorySummary, memory_blindness, memory_summary};
@@ -71,7 +72,7 @@ pub fn run(
         session.progress.say(&format!("simprof: {sentence}"));
     }
     let summary = memory_summary(&profile, cpu, text);
-    let files = write(session, &profile)?;
+    let files = write(session, &without_small_stacks(&profile))?;
     Ok(Some(Memory { summary, profile, files }))
 }
 
@@ -171,7 +172,11 @@ fn record(
             session.note_output(PHASE, NAME);
             warn_of(session, PHASE, &recording);
             session.progress.current("reading symbols");
-            Attempt::of(&replicate, &recording.outcome, recording.heap.map(symbolise))
+            Attempt::of(
+                &replicate,
+                &recording.outcome,
+                recording.heap.map(|heap| charged_to_target(symbolise(heap))),
+            )
         }
         // That its allocations cannot be recorded is no fault of the rest.
         Err(error) => Attempt::none(describe(&error)),
@@ -192,9 +197,9 @@ struct Told {
 
 impl Told {
     fn by(profile: &HeapProfile) -> Self {
-        let allocated = profile.total(|site| site.allocated);
+        let allocated = profile.total(|site| site.amounts.allocated);
         Self {
-            records: profile.sites.iter().map(|site| site.records).sum(),
+            records: profile.sites.iter().map(|site| site.amounts.records).sum(),
             bytes: allocated.bytes,
             count: allocated.count,
             interval_bytes: profile.provenance.interval_bytes,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use simprof_model::{HeapAmount, HeapProfile, Profile};
+use simprof_model::{HeapAmount, HeapAmounts, HeapProfile, Profile};
 
 use super::allocators::{Deed, deeds};
 use super::draws::count_interval;
-use super::lines::{HeapLine, LineAmounts, heap_lines};
+use super::lines::{HeapLine, heap_lines};
 use crate::analysis::{Origin, by_stack, origins};
 
 /// Share of a line's allocations from which they count as churn when they live shortly.
@@ -45,7 +45,7 @@ impl Churn {
 
 /// Lines that churn, by falling CPU share and number.
 pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
-    let whole = profile.total(|site| site.allocated).count;
+    let whole = profile.total(|site| site.amounts.allocated).count;
     let lines = heap_lines(profile);
     let times = cpu.map(AllocatorTime::of);
     let by_function = short_by_function(&lines, profile.steps > 0);
@@ -80,7 +80,7 @@ fn short_lived(line: &HeapLine, has_steps: bool) -> HeapAmount {
 
 /// Blocks that a line began anew: a block that is made larger ends as another begins, and only the last of them is freed.
 fn blocks(line: &HeapLine) -> f64 {
-    let LineAmounts { allocated, reallocations, .. } = &line.amounts;
+    let HeapAmounts { allocated, reallocations, .. } = &line.amounts;
     allocated.count.saturating_sub(*reallocations).max(1) as f64
 }
 
@@ -175,8 +175,8 @@ mod tests {
         for (site, (all, short)) in
             heap.sites.iter_mut().zip([(9000, 9000), (3000, 3000), (9000, 10)])
         {
-            site.allocated.count = all;
-            site.temporary.count = short;
+            site.amounts.allocated.count = all;
+            site.amounts.temporary.count = short;
         }
         heap
     }
@@ -205,9 +205,10 @@ mod tests {
         let cpu_of = profile;
         let mut profile = churning();
         // Each of 2,000 blocks is made larger three times; of those of the other line most are kept.
-        profile.sites[1].allocated.count = 8000;
-        (profile.sites[1].reallocations, profile.sites[1].temporary.count) = (6000, 2000);
-        profile.sites[2].temporary.count = 2000;
+        profile.sites[1].amounts.allocated.count = 8000;
+        (profile.sites[1].amounts.reallocations, profile.sites[1].amounts.temporary.count) =
+            (6000, 2000);
+        profile.sites[2].amounts.temporary.count = 2000;
         // All time of the allocator beneath line 20 is for what lives but shortly.
         let cpu = cpu_of(&[("main@1 > s::f@20 > realloc", 40), ("main@1 > s::f@10 > malloc", 60)]);
         let found = churn(&profile, Some(&cpu));

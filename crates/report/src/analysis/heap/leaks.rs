@@ -118,7 +118,7 @@ fn untold(profile: &HeapProfile, seconds: f64, per: GrowthPer) -> Option<String>
         let what = if per == GrowthPer::Step { "steps" } else { "readings" };
         return Some(format!("{ticks} {what}, {needed} are needed"));
     }
-    let draws: u64 = profile.sites.iter().map(|site| site.records).sum();
+    let draws: u64 = profile.sites.iter().map(|site| site.amounts.records).sum();
     let is_drawn = !profile.provenance.is_exact() && (draws as f64) < FLOOR_SAMPLES;
     is_drawn.then(|| format!("{draws} draws, {FLOOR_SAMPLES:.0} are needed"))
 }
@@ -250,8 +250,10 @@ mod tests {
         let stacks = [("main@1 > s::leak@5 > malloc", 1)];
         let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
         let exact = leak_suspects(&profile).suspects[0].rate_interval;
-        (profile.sites[0].allocated.bytes, profile.sites[0].allocated.bytes_error) =
-            (40 * KIB * 179, 1 << 20);
+        (
+            profile.sites[0].amounts.allocated.bytes,
+            profile.sites[0].amounts.allocated.bytes_error,
+        ) = (40 * KIB * 179, 1 << 20);
         let suspect = &leak_suspects(&profile).suspects[0];
         assert!(exact.hi - exact.lo < 1.0, "{exact:?}");
         // 2 MiB over 179 steps, on either side.
@@ -268,7 +270,7 @@ mod tests {
         let stacks = [("main@1 > s::cache@5 > malloc", 1)];
         let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
         for (left, freed) in [(0, true), (200 * 40 * KIB, false)] {
-            profile.sites[0].live.bytes = left;
+            profile.sites[0].amounts.live.bytes = left;
             assert_eq!(leak_suspects(&profile).suspects[0].freed_at_end, freed, "{left}");
         }
     }
@@ -286,7 +288,7 @@ mod tests {
         let population = |step: u64| Some(1000 + step * 37 % 400);
         let mut profile = with_ticks(heap(&stacks), 400, population, live);
         profile.provenance.interval_bytes = 512 * KIB;
-        profile.sites[0].records = 25;
+        profile.sites[0].amounts.records = 25;
         let found = leak_suspects(&profile).suspects;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].line.function, "s::leak");
@@ -347,7 +349,7 @@ mod tests {
             [(4096, 7, Some("7 draws, 8 are needed")), (4096, 8, None), (1, 7, None)]
         {
             profile.provenance.interval_bytes = interval_bytes;
-            profile.sites[0].records = records;
+            profile.sites[0].amounts.records = records;
             assert_eq!(leak_suspects(&profile).untold.as_deref(), untold);
         }
     }

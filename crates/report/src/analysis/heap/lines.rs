@@ -1,35 +1,13 @@
 //! Memory by source line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use simprof_model::{Frame, FrameId, FunctionId, HeapAmount, HeapProfile, HeapSite, StackId};
+use simprof_model::{
+    Frame, FrameId, FunctionId, HeapAmounts, HeapProfile, Profile, StackId, StringId,
+};
 
 use super::allocators::{Deed, deeds};
-use super::stacks::target_stack;
 use crate::analysis::{Groups, Origin, origins};
-
-/// What a line allocated.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LineAmounts {
-    /// All that was allocated.
-    pub allocated: HeapAmount,
-    /// What of it was alive when most was.
-    pub peak: HeapAmount,
-    /// What was alive at the end.
-    pub live: HeapAmount,
-    /// What was freed in its own step.
-    pub temporary: HeapAmount,
-    /// What was freed within [`SHORT_LIVED_NS`](simprof_model::SHORT_LIVED_NS).
-    pub short_lived: HeapAmount,
-    /// Allocations that were made larger or smaller.
-    pub reallocations: u64,
-    /// Largest single allocation that was recorded, bytes.
-    pub largest_bytes: u64,
-    /// Allocations that were recorded.
-    pub records: u64,
-    /// Live bytes at each tick of the profile; empty where they stayed small.
-    pub live_at_ticks: Vec<u64>,
-}
 
 /// A line of the program, and what it and the libraries that it calls allocated.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,32 +21,13 @@ pub struct HeapLine {
     /// Whose code it is.
     pub origin: Origin,
     /// What it allocated.
-    pub amounts: LineAmounts,
+    pub amounts: HeapAmounts,
     /// What it calls to allocate, by falling bytes.
     pub via: Vec<String>,
 }
 
-impl LineAmounts {
-    fn add(&mut self, site: &HeapSite) {
-        self.allocated = self.allocated.plus(site.allocated);
-        self.peak = self.peak.plus(site.peak);
-        self.live = self.live.plus(site.live);
-        self.temporary = self.temporary.plus(site.temporary);
-        self.short_lived = self.short_lived.plus(site.short_lived);
-        self.reallocations += site.reallocations;
-        self.largest_bytes = self.largest_bytes.max(site.largest_bytes);
-        self.records += site.records;
-        if self.live_at_ticks.len() < site.live_at_ticks.len() {
-            self.live_at_ticks.resize(site.live_at_ticks.len(), 0);
-        }
-        for (sum, live) in self.live_at_ticks.iter_mut().zip(&site.live_at_ticks) {
-            *sum += live;
-        }
-    }
-}
-
 /// A place in the source: the group of its function, file and line.
-type Key = (usize, Option<String>, Option<u32>);
+type Key = (usize, Option<StringId>, Option<u32>);
 
 /// Of what has no stack.
 const NOWHERE: Key = (usize::MAX, None, None);
@@ -78,15 +37,15 @@ const NOWHERE: Key = (usize::MAX, None, None);
 pub fn heap_lines(profile: &HeapProfile) -> Vec<HeapLine> {
     let tables = &profile.tables;
     let chooser = Chooser::new(profile);
-    let mut lines: BTreeMap<Key, (LineAmounts, BTreeMap<usize, u64>)> = BTreeMap::new();
+    let mut lines: BTreeMap<Key, (HeapAmounts, BTreeMap<usize, u64>)> = BTreeMap::new();
     for site in &profile.sites {
-        let chosen = chooser.chosen(profile, target_stack(profile, site.stack));
+        let chosen = chooser.chosen(profile, site.stack);
         let key = chosen.map_or(NOWHERE, |(frame, _)| chooser.key(profile, frame));
         let (amounts, via) = lines.entry(key).or_default();
-        amounts.add(site);
+        amounts.add(&site.amounts);
         if let Some(callee) = chosen.and_then(|(_, callee)| callee) {
             let function = tables.frame(callee).function;
-            *via.entry(chooser.groups.of(function)).or_default() += site.allocated.bytes;
+            *via.entry(chooser.groups.of(function)).or_default() += site.amounts.allocated.bytes;
         }
     }
     let line = |(key, (amounts, via)): (Key, _)| chooser.line(profile, key, amounts, &via);
@@ -99,27 +58,41 @@ pub fn heap_lines(profile: &HeapProfile) -> Vec<HeapLine> {
 }
 
 /// What was allocated with a line on the stack, by file and line: what it calls counts to it, each allocation once.
-pub fn heap_lines_with_callees(profile: &HeapProfile) -> BTreeMap<(String, u32), LineAmounts> {
-    let mut lines: BTreeMap<(String, u32), LineAmounts> = BTreeMap::new();
-    let mut seen: Vec<(String, u32)> = Vec::new();
-    for site in &profile.sites {
-        seen.clear();
-        for id in profile.tables.frames_from_leaf(target_stack(profile, site.stack)) {
-            let frame = profile.tables.frame(id);
-            let (Some(file), Some(line)) = (file_of(profile, frame), frame.line) else { continue };
-            let key = (file, line);
-            if !seen.contains(&key) {
-                lines.entry(key.clone()).or_default().add(site);
-                seen.push(key);
+pub fn heap_lines_with_callees(profile: &HeapProfile) -> BTreeMap<(String, u32), HeapAmounts> {
+    let tables = &profile.tables;
+    let (places, of_frames) = places(tables);
+    let mut lines: Vec<HeapAmounts> = vec![HeapAmounts::default(); places.len()];
+    let mut last_site = vec![None; places.len()];
+    for (number, site) in profile.sites.iter().enumerate() {
+        for id in tables.frames_from_leaf(site.stack) {
+            let Some(place) = of_frames[id.index()] else { continue };
+            if last_site[place].replace(number) != Some(number) {
+                lines[place].add(&site.amounts);
             }
         }
     }
-    lines
+    let named = places.into_iter().zip(lines).zip(last_site).filter(|(_, last)| last.is_some());
+    named.map(|(((file, line), sums), _)| ((tables.string(file).to_owned(), line), sums)).collect()
 }
 
-fn file_of(profile: &HeapProfile, frame: &Frame) -> Option<String> {
-    let file = frame.file.or(profile.tables.function(frame.function).file)?;
-    Some(profile.tables.string(file).to_owned())
+/// The lines that frames stand at, and the position of each frame's among them. There may be a million stacks: they are gone through
+/// without comparing texts.
+fn places(tables: &Profile) -> (Vec<(StringId, u32)>, Vec<Option<usize>>) {
+    let mut known: HashMap<(StringId, u32), usize> = HashMap::new();
+    let mut places = Vec::new();
+    let mut place_of = |frame: &Frame| {
+        let place = (file_of(tables, frame)?, frame.line?);
+        Some(*known.entry(place).or_insert_with(|| {
+            places.push(place);
+            places.len() - 1
+        }))
+    };
+    let of_frames = tables.frames.iter().map(&mut place_of).collect();
+    (places, of_frames)
+}
+
+fn file_of(tables: &Profile, frame: &Frame) -> Option<StringId> {
+    frame.file.or(tables.function(frame.function).file)
 }
 
 /// Chooses the frame that an allocation belongs to.
@@ -159,14 +132,14 @@ impl Chooser {
 
     fn key(&self, profile: &HeapProfile, frame: FrameId) -> Key {
         let frame = profile.tables.frame(frame);
-        (self.groups.of(frame.function), file_of(profile, frame), frame.line)
+        (self.groups.of(frame.function), file_of(&profile.tables, frame), frame.line)
     }
 
     fn line(
         &self,
         profile: &HeapProfile,
         (group, file, line): Key,
-        amounts: LineAmounts,
+        amounts: HeapAmounts,
         via: &BTreeMap<usize, u64>,
     ) -> HeapLine {
         let name = |id: FunctionId| profile.tables.function_name(id).to_owned();
@@ -176,7 +149,7 @@ impl Chooser {
         via.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
         HeapLine {
             function: known.map_or_else(|| crate::analysis::UNKNOWN.to_owned(), name),
-            file,
+            file: file.map(|file| profile.tables.string(file).to_owned()),
             line,
             origin: known.map_or(Origin::Unknown, |id| self.origins[id.index()]),
             amounts,
@@ -216,7 +189,7 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!(lines[1].via, ["alloc::vec::push", "malloc"]);
         let whole: u64 = lines.iter().map(|line| line.amounts.allocated.bytes).sum();
-        assert_eq!(whole, profile.total(|site| site.allocated).bytes);
+        assert_eq!(whole, profile.total(|site| site.amounts.allocated).bytes);
     }
 
     #[test]

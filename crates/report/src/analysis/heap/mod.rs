@@ -3,6 +3,7 @@
 mod allocators;
 mod churn;
 mod draws;
+mod fold;
 mod growth;
 mod leaks;
 mod lines;
@@ -10,6 +11,7 @@ mod stacks;
 
 pub use churn::{Churn, churn};
 pub use draws::{bytes_interval, count_interval, drawn_interval};
+pub use fold::without_small_stacks;
 pub use leaks::{GrowthPer, LeakSearch, LeakSuspect, leak_suspects};
-pub use lines::{HeapLine, LineAmounts, heap_lines, heap_lines_with_callees};
-pub(crate) use stacks::target_stack;
+pub use lines::{HeapLine, heap_lines, heap_lines_with_callees};
+pub use stacks::charged_to_target;

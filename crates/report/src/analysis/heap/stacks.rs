@@ -9,15 +9,20 @@ const LIBRARY: &str = "libsimprof_heap.so";
 /// How its functions' names begin.
 const CRATE: &str = "simprof_heap::";
 
-/// A site's stack from the first frame, from the leaf, that is not of the library that records: that is where the target allocates. The
-/// functions that it stands in for, such as `malloc`, stay.
-pub fn target_stack(profile: &HeapProfile, stack: Option<StackId>) -> Option<StackId> {
+/// The same allocations, each with its stack from the first frame, from the leaf, that is not of the library that records: that is where
+/// the target allocates. The functions that it stands in for, such as `malloc`, stay.
+pub fn charged_to_target(mut profile: HeapProfile) -> HeapProfile {
     let tables = &profile.tables;
-    let records = |id: &StackId| {
-        let frame = tables.frame(tables.stacks[id.index()].frame);
-        is_recorder(tables, tables.function(frame.function))
-    };
-    std::iter::successors(stack, |id| tables.stacks[id.index()].parent).find(|id| !records(id))
+    let records: Vec<bool> =
+        tables.functions.iter().map(|function| is_recorder(tables, function)).collect();
+    let parent = |id: &StackId| tables.stacks[id.index()].parent;
+    for site in &mut profile.sites {
+        site.stack = std::iter::successors(site.stack, parent).find(|id| {
+            let frame = tables.frame(tables.stacks[id.index()].frame);
+            !records[frame.function.index()]
+        });
+    }
+    profile
 }
 
 fn is_recorder(tables: &Profile, function: &Function) -> bool {
@@ -30,17 +35,18 @@ fn is_recorder(tables: &Profile, function: &Function) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::analysis::heap_lines;
     use crate::export::{HeapView, heap_view};
     use crate::testing::heap;
 
     #[test]
     fn what_records_is_charged_to_its_caller() {
-        let profile = heap(&[
+        let profile = charged_to_target(heap(&[
             ("main@1 > s::f@10 > simprof_heap::heap::python::malloc_seen@7", 3),
             ("main@1 > s::f@11 > inner~/tmp/x/libsimprof_heap.so > <simprof_heap::A>::b@8", 2),
             ("main@1 > s::f@12 > malloc~/tmp/x/libsimprof_heap.so", 1),
-        ]);
+        ]));
         let lines = heap_lines(&profile);
         let places: Vec<_> = lines.iter().map(|l| (l.function.as_str(), l.line)).collect();
         assert_eq!(places, [("s::f", Some(10)), ("s::f", Some(11)), ("s::f", Some(12))]);

@@ -29,7 +29,7 @@ pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
             format::bytes(coverage.rss_growth_bytes as f64)
         ));
     }
-    let is_seen = profile.sites.iter().any(|site| site.records > 0);
+    let is_seen = profile.sites.iter().any(|site| site.amounts.records > 0);
     (!is_seen).then(|| match provenance.interval_bytes {
         0 | 1 => {
             format!("No allocation was seen: the target makes none, or all of them {WHERE}.")
@@ -222,8 +222,8 @@ mod tests {
     #[test]
     fn blocks_that_grow_bit_by_bit_are_told() {
         let mut profile = heap(&[("main@1 > s::push@5 > realloc", 1000)]);
-        profile.sites[0].allocated.count = 9;
-        profile.sites[0].reallocations = 8;
+        profile.sites[0].amounts.allocated.count = 9;
+        profile.sites[0].amounts.reallocations = 8;
         let summary = memory_summary(&profile, None, &|_, _| None);
         assert!(
             summary.statements.iter().any(|s| s.contains("8 of its 9 allocations")),
