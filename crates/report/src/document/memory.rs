@@ -273,12 +273,12 @@ fn sizes(summary: &MemorySummary) -> Table {
 fn how(summary: &MemorySummary) -> String {
     let mode = match summary.interval_bytes {
         0 | 1 if summary.is_blind() => "Every allocation that was seen was recorded".to_owned(),
+        0 | 1 if summary.lost > 0 => "Every allocation that was not lost was recorded".to_owned(),
         0 | 1 => "Every allocation was recorded".to_owned(),
-        bytes => format!(
-            "Allocations were drawn by their bytes, one in {} on average; figures are unbiased estimates, with their 95 % intervals, but for the peak: the largest of \
-             estimates is rather too large than too small",
-            format::bytes(bytes as f64)
-        ),
+        bytes => {
+            let bytes = format::bytes(bytes as f64);
+            format!("Allocations were drawn by their bytes, one in {bytes} on average")
+        }
     };
     let mut text = format!(
         "{mode}, in a run of its own: {} records of {}, {} lost. Recording took {} of the target's CPU time beside it. ",
@@ -290,6 +290,12 @@ fn how(summary: &MemorySummary) -> String {
         format::count(summary.lost as f64),
         format::share(summary.recorder_cpu_share)
     );
+    if summary.interval_bytes > 1 {
+        text.push_str(
+            "Figures are unbiased estimates, with their 95 % intervals; but for the peak, which as the largest of estimates is rather too \
+             large than too small. ",
+        );
+    }
     if !summary.interpreters.is_empty() {
         let _ = write!(text, "Objects of {} are among them. ", summary.interpreters.join(", "));
     }
@@ -359,6 +365,8 @@ mod tests {
         assert!(!nothing.contains("0 B") && !nothing.contains("Every"), "{nothing}");
         profile = heap(&[("main@1 > s::work@9 > malloc", 1 << 20)]);
         assert!(text(&profile).contains("Every allocation was recorded"));
+        profile.provenance.lost = 3;
+        assert!(text(&profile).contains("Every allocation that was not lost was recorded"));
         let coverage = HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes: 1 << 20 };
         profile.provenance.coverage = Some(coverage);
         let blind = text(&profile);

@@ -35,8 +35,8 @@ pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
             format!("No allocation was seen: the target makes none, or all of them {WHERE}.")
         }
         bytes => format!(
-            "No allocation was seen: one byte of {} was drawn, and the target allocates little, or {WHERE}; a smaller `--memory-interval` \
-             draws more.",
+            "No allocation was seen, with one byte of {} drawn: the target allocates little, or all of it {WHERE}; a smaller \
+             --memory-interval draws more.",
             format::bytes(bytes as f64)
         ),
     })
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn nothing_that_is_seen_is_not_said_to_be_nothing() {
         let mut profile = heap(&[]);
-        for (interval_bytes, words) in [(1, "makes none"), (4096, "one byte of 4 KiB was drawn")] {
+        for (interval_bytes, words) in [(1, "makes none"), (4096, "with one byte of 4 KiB drawn")] {
             profile.provenance.interval_bytes = interval_bytes;
             let summary = memory_summary(&profile, None, &|_, _| None);
             assert_eq!(summary.statements, ["Memory was not recorded: no allocation was seen."]);
