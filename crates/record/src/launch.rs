@@ -178,6 +178,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
     sampler.iter().for_each(Sampler::begin);
+    run.heap.iter().for_each(|heap| heap.watch(run.handle.guardian_pid()));
     let end_ns = run.watch()?;
     let sampled = sampler.map(Sampler::finish).unwrap_or_default();
     run.order(&Order::Release)?;

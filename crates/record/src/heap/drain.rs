@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use simprof_preload::heap::format::RECORDS;
 
 use super::HeapSampling;
+use super::absent::{Absent, Unrecorded};
 use super::feed::{Feed, StepMarks};
 use super::images::{Image, Images};
 use super::lanes::{Event, Lanes};
@@ -36,6 +37,8 @@ const SHORT_REST: Duration = Duration::from_millis(1);
 pub(crate) struct Recorder {
     thread: Option<JoinHandle<Drained>>,
     stop: Arc<AtomicBool>,
+    /// The process that all of the target descends from; 0 until the target runs.
+    guardian: Arc<AtomicU32>,
     feed: Feed,
     loadable: Arc<Loadable>,
     sampling: HeapSampling,
@@ -46,6 +49,7 @@ pub(crate) struct Recorder {
 pub struct Drained {
     pub tallied: Tallied,
     pub images: Vec<Image>,
+    pub unrecorded: Unrecorded,
     pub modules: OpenedModules,
     pub records: u64,
     pub lost: u64,
@@ -66,10 +70,11 @@ impl Recorder {
             feed.push(Vec::new(), u64::MAX);
         }
         let drain = Drain::new(Arc::clone(&loadable), feed.clone(), sampling.interval_bytes.max(1));
+        let guardian = Arc::clone(&drain.guardian);
         let stopped = Arc::clone(&stop);
         let thread =
             thread::Builder::new().name("heap".to_owned()).spawn(move || drain.run(&stopped))?;
-        Ok(Self { thread: Some(thread), stop, feed, loadable, sampling })
+        Ok(Self { thread: Some(thread), stop, guardian, feed, loadable, sampling })
     }
 
     /// The variables that make the target load the library.
@@ -78,6 +83,11 @@ impl Recorder {
         given: &std::collections::BTreeMap<String, String>,
     ) -> [(String, String); 3] {
         self.loadable.environment(given)
+    }
+
+    /// The target runs: watches that the library is in all that descends from `guardian`.
+    pub fn watch(&self, guardian: u32) {
+        self.guardian.store(guardian, Ordering::Relaxed);
     }
 
     /// Hands over step marks; all of those before `complete_ns` have come then.
@@ -110,9 +120,11 @@ impl Drop for Recorder {
 /// The state of the thread.
 struct Drain {
     loadable: Arc<Loadable>,
+    guardian: Arc<AtomicU32>,
     feed: Feed,
     lanes: Lanes,
     images: Images,
+    absent: Absent,
     modules: OpenedModules,
     tally: Tally,
     step_marks: StepMarks,
@@ -133,9 +145,11 @@ impl Drain {
     fn new(loadable: Arc<Loadable>, feed: Feed, interval: u64) -> Self {
         Self {
             loadable,
+            guardian: Arc::default(),
             feed,
             lanes: Lanes::default(),
             images: Images::default(),
+            absent: Absent::default(),
             modules: OpenedModules::new(),
             tally: Tally::new(interval, clock::now_ns()),
             step_marks: StepMarks::default(),
@@ -159,6 +173,7 @@ impl Drain {
         Drained {
             tallied: self.tally.finish(),
             images: self.images.finish(&self.loadable.memory),
+            unrecorded: self.absent.finish(),
             modules: self.modules,
             records: self.lanes.taken(),
             lost: self.lanes.lost(&self.loadable.memory),
@@ -175,6 +190,10 @@ impl Drain {
         let ends = ends.into_iter().map(|(time_ns, place)| (time_ns, Moment::ImageEnds(place)));
         self.moments.extend(ends);
         self.open_modules();
+        match self.guardian.load(Ordering::Relaxed) {
+            0 => {}
+            guardian => self.absent.look(guardian, now_ns),
+        }
         let complete_ns = self.take_marks();
         self.hand_on(complete_ns.min(now_ns.saturating_sub(SLACK_NS)));
         came

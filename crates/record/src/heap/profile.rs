@@ -157,6 +157,8 @@ fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> Hea
         unsymbolised: 0,
         stacks_joined: 0,
         processes: drained.images.len() as u64,
+        unrecorded: drained.unrecorded.count,
+        unrecorded_names: drained.unrecorded.names.iter().cloned().collect(),
         interpreters: interpreters.map(|version| interpreter_name(version, false)).collect(),
         recorder_cpu_ns: drained.cpu_ns,
         target_cpu_ns: 0,
@@ -169,6 +171,7 @@ fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> Hea
 /// What a reader must know, one sentence each.
 fn warnings(drained: &Drained, memory: &Memory) -> Vec<String> {
     let mut sentences = refusals(&drained.images);
+    sentences.extend(drained.unrecorded.warning());
     let mut say = |is: bool, sentence: String| {
         if is {
             sentences.push(sentence);

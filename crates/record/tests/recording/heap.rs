@@ -160,3 +160,38 @@ fn stacks_and_allocations_are_not_recorded_together() {
     let error = simprof_record::launch(&both, &Default::default()).expect_err("never both");
     assert!(matches!(error, RecordError::HeapAndStacks), "{error}");
 }
+
+#[test]
+fn processes_that_the_library_is_not_in_are_told() {
+    let place = Place::new();
+    let source = place.path("still.c");
+    let text = "#include <unistd.h>\nint main(void) { return (int)sleep(1); }\n";
+    std::fs::write(&source, text).expect("written");
+    let program = place.text("still");
+    let status = std::process::Command::new("cc")
+        .args(["-static", "-o", &program])
+        .arg(&source)
+        .status()
+        .expect("a C compiler");
+    assert!(status.success());
+    let shell = format!(
+        "env -i sleep 1 & LD_PRELOAD= tail -f --pid $! /dev/null & {program}; wait; exec {program}"
+    );
+    let from = heap(record(&plan(&place, &["/bin/sh", "-c", &shell], 1))).provenance;
+    assert_eq!(
+        (from.unrecorded, from.unrecorded_names.join(" ")),
+        (4, "sleep still tail".to_owned())
+    );
+    let [warning] = from.warnings.as_slice() else { panic!("one warning: {from:?}") };
+    assert!(warning.contains("4 processes were not recorded"), "{warning}");
+    assert!(warning.contains("without LD_PRELOAD") && warning.contains("static"), "{warning}");
+}
+
+#[test]
+fn programs_that_are_about_to_start_are_no_alarm() {
+    let place = Place::new();
+    let shell = "i=0; while [ $i -lt 300 ]; do /bin/true & /bin/true; i=$((i + 1)); done; wait";
+    let from = heap(record(&plan(&place, &["/bin/sh", "-c", shell], 1))).provenance;
+    assert_eq!((from.unrecorded, &from.warnings), (0, &Vec::new()), "{from:?}");
+    assert!(from.processes > 1, "{from:?}");
+}
