@@ -176,6 +176,8 @@ pub struct Process {
     pub time_ns: AtomicU64,
     /// `PY_VERSION_HEX` of its interpreter, once its objects are recorded; else 0.
     pub python: AtomicU32,
+    /// Inode of the process namespace that `pid` is of; 0: not known.
+    pub namespace: AtomicU64,
 }
 
 /// Where a ring is written and read; the two sides' numbers are in different cache lines.

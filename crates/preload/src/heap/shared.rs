@@ -216,6 +216,7 @@ impl Shared {
         let position = (0..format::PROCESSES as u32).find(free)?;
         let process = self.process(position);
         process.pid.store(system::process_id(), Ordering::Relaxed);
+        process.namespace.store(system::inode(c"/proc/self/ns/pid"), Ordering::Relaxed);
         process.parent.store(LAST_IMAGE.load(Ordering::Relaxed), Ordering::Relaxed);
         #[cfg(simprof_heap)]
         process.python.store(super::python::version(), Ordering::Relaxed);

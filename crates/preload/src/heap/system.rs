@@ -40,6 +40,7 @@ mod number {
     pub const GETPID: usize = 39;
     pub const GETTID: usize = 186;
     pub const OPENAT: usize = 257;
+    pub const NEWFSTATAT: usize = 262;
 }
 
 /// A system call of up to six arguments: its result, or the error's number negated.
@@ -134,6 +135,16 @@ pub fn open(path: &core::ffi::CStr) -> Option<usize> {
     let arguments = [AT_FDCWD, path.as_ptr().addr(), O_RDONLY_CLOEXEC, 0, 0, 0];
     // SAFETY: the path is a C string.
     usize::try_from(unsafe { call(number::OPENAT, arguments) }).ok()
+}
+
+/// Inode of the file at a path; 0 where there is none.
+pub fn inode(path: &core::ffi::CStr) -> u64 {
+    // `struct stat`: the device, the inode, and more.
+    let mut status = [0_u64; 18];
+    let arguments = [AT_FDCWD, path.as_ptr().addr(), status.as_mut_ptr().addr(), 0, 0, 0];
+    // SAFETY: the path is a C string, and `status` has room for the answer.
+    let result = unsafe { call(number::NEWFSTATAT, arguments) };
+    if result == 0 { status[1] } else { 0 }
 }
 
 /// Reads; 0 at the end and after an error.

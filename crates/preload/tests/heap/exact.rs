@@ -1,6 +1,7 @@
 //! Exact mode equals the truth to the byte.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -87,6 +88,8 @@ fn forked_children_have_accounts_of_their_own() {
     assert_eq!(recording.lost, 0);
     recording.check();
     let processes = recording.memory.processes();
+    let own = std::fs::metadata("/proc/self/ns/pid").expect("a process has one").ino();
+    assert!(processes.iter().all(|process| process.namespace.load(Ordering::Relaxed) == own));
     let lines: Vec<Vec<u64>> = (recording.stdout().lines())
         .map(|line| line.split(' ').map(|word| word.parse().expect("a number")).collect())
         .collect();
