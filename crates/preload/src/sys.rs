@@ -188,6 +188,10 @@ const PAGE: usize = 4096;
 /// is as cheap, and none is as rarely forbidden.
 fn is_readable(address: usize) -> bool {
     const NO_WAY: c_int = -1;
+    if address == 0 {
+        // Without a set, the kernel has nothing to look at.
+        return false;
+    }
     let kept = KeptErrno::new();
     // SAFETY: the mask is not changed.
     unsafe { syscall(RT_SIGPROCMASK, NO_WAY, address, 0_usize, 8_usize) };
@@ -247,5 +251,8 @@ mod tests {
         unsafe { *__errno_location() = 77 };
         assert!(!copy_checked(0, &mut [0; 8]));
         assert_eq!(errno(), 77);
+        // SAFETY: as above.
+        unsafe { *__errno_location() = EINVAL };
+        assert!(!copy_checked(0, &mut [0; 8]), "whatever failed before");
     }
 }

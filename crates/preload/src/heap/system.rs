@@ -165,8 +165,9 @@ pub fn close(fd: usize) {
 /// The kernel copies the new set of signals before it looks at the way to apply it, which is none.
 pub fn is_readable(address: usize) -> bool {
     const NO_WAY: usize = 0x7fff_ffff;
+    // Of address 0 the kernel would take it that there is no set, and look at nothing.
     // SAFETY: the call fails either way, and changes nothing.
-    unsafe { call(number::RT_SIGPROCMASK, [NO_WAY, address, 0, 8, 0, 0]) != EFAULT }
+    address != 0 && unsafe { call(number::RT_SIGPROCMASK, [NO_WAY, address, 0, 8, 0, 0]) != EFAULT }
 }
 
 /// Sleeps.

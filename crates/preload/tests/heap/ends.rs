@@ -75,6 +75,18 @@ fn sanitized(arguments: &[&str], expected: u32) {
     assert_eq!(processes[0].reason.load(Ordering::Relaxed), expected);
 }
 
+/// The stack that the signal interrupted is nowhere: its handler still ends the program as it would without the library.
+#[test]
+fn a_handler_allocates_after_the_stack_was_lost() {
+    let path = compiled("lost_stack.c", &["-O1"]);
+    for nowhere in ["10", "7fff0000", "dead000000000008", "fffffffffffffff8"] {
+        let recording = record(program(&path).arg(nowhere), Options::EXACT);
+        assert_eq!(recording.output.status.code(), Some(7), "{nowhere}: {:?}", recording.output);
+        recording.check();
+        assert_eq!(recording.totals(|event| event.size == 12345).allocated_count, 1.0);
+    }
+}
+
 #[test]
 fn errno_is_what_the_program_made_it() {
     let path = compiled("errno.c", &["-O1", "-fno-builtin"]);
