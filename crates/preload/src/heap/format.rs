@@ -28,6 +28,10 @@
 //! `realloc` is an end and an allocation, both with [`flag::REALLOC`], beside each other in one lane, the end first: so the
 //! sum of live bytes never rises above the truth between them. A reader sees both or none.
 //!
+//! A mapping that ends in part ends as a whole, and what is left of it is an allocation with [`flag::REST`]: beside the end, or, where
+//! a hole leaves two, the second after it. What is left keeps the stack and the time of the whole. In sampled mode it is
+//! drawn anew among those draws that hit the whole, so sums stay unbiased.
+//!
 //! # Rings
 //!
 //! A thread always writes into the same lane; several threads (of several processes) may share one. Within a lane,
@@ -196,7 +200,7 @@ pub struct Lane {
 pub struct Padded(pub AtomicU64);
 
 /// What a record tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// An allocation was made.
@@ -229,6 +233,8 @@ pub mod flag {
     pub const CUT: u64 = 1 << 10;
     /// The Python stack could not be read wholly: frames towards the root are missing.
     pub const PYTHON_PARTIAL: u64 = 1 << 11;
+    /// Of an allocation: what lives on of another that ended just before, made when that was. It was not allocated anew.
+    pub const REST: u64 = 1 << 12;
 }
 
 /// Bits of a stamp below its sequence: 4 of the [`Kind`], 4 of the [`Origin`], 8 of [`flag`]s.

@@ -403,7 +403,7 @@ fn leave(address: usize, make: impl FnOnce() -> usize) -> usize {
     let made = make();
     if made == 0 {
         // It failed, so the object lives on.
-        let again = recorder.remade(address, allocation.size, allocation);
+        let again = recorder.remade(system::now_ns(), address, allocation.size, allocation);
         if LIVE.insert(address, again.allocation) && !recorder.recorded(again) {
             LIVE.remove(address);
         }

@@ -1,12 +1,14 @@
 //! Programs that are killed, readers that do not read, programs that the library must leave alone.
 
+use std::collections::HashMap;
+use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use simprof_preload::heap::format::{reason, state};
+use simprof_preload::heap::format::{Kind, Lane, offset, reason, state};
 
 use crate::programs::compiled;
-use crate::recorder::{Options, program, record, record_and, record_at};
+use crate::recorder::{Memory, Options, Reader, program, record, record_and, record_at, run};
 
 /// Every record that was read is whole: it belongs to what was read before, whenever the program was killed.
 #[test]
@@ -51,6 +53,25 @@ fn sampled_recording_loses_and_counts_where_nobody_reads() {
     assert_eq!(recording.output.status.code(), Some(0));
     assert!(recording.lost > 1_000_000);
     assert_eq!(recording.memory.header().abandoned.load(Ordering::Relaxed), 0);
+}
+
+/// Of a `realloc` both halves are lost where there is no room, and so is the end of what it made.
+#[test]
+fn what_is_lost_is_forgotten() {
+    let path = compiled("full.c", &["-O1", "-fno-builtin"]);
+    let places = [offset_of!(Lane, next), offset_of!(Lane, taken)];
+    let places = places.map(|place| (offset::LANES + place).to_string());
+    // Such small distances draw everything of that size, and nobody waits for a reader.
+    let options = Options { reads: false, ..Options::sampled(2, 0) };
+    let memory = Memory::new(options);
+    let (output, _) = run(program(&path).args(places), &memory, false, |_| {}, &mut |_| {});
+    assert_eq!(output.status.code(), Some(0));
+    let mut counts = HashMap::new();
+    Reader::new(&memory)
+        .drain(true, &mut |event| *counts.entry((event.kind, event.size)).or_insert(0) += 1);
+    let reallocated = [Kind::Alloc, Kind::Free].map(|kind| counts.get(&(kind, 2000)).copied());
+    assert!(reallocated[0] > Some(1000) && reallocated[0] < Some(20_000), "{reallocated:?}");
+    assert_eq!(reallocated[0], reallocated[1]);
 }
 
 #[test]

@@ -358,7 +358,7 @@ impl Recording {
             let count = weight(event.size, interval);
             let bytes = count * event.size as f64;
             let sign = if event.kind == Kind::Alloc { 1.0 } else { -1.0 };
-            if event.kind == Kind::Alloc {
+            if event.kind == Kind::Alloc && event.flags & flag::REST == 0 {
                 totals.allocated_count += count;
                 totals.allocated_bytes += bytes;
             }
@@ -391,7 +391,9 @@ impl Recording {
             let key = (event.process, event.address);
             match event.kind {
                 Kind::Alloc => {
-                    assert_eq!(event.made_ns, event.time_ns);
+                    if event.flags & flag::REST == 0 {
+                        assert_eq!(event.made_ns, event.time_ns);
+                    }
                     live.insert(key, *event);
                 }
                 Kind::Free => {

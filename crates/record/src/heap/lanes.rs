@@ -35,6 +35,11 @@ impl Event {
     pub fn is_reallocation(&self) -> bool {
         u64::from(self.flags) & format::flag::REALLOC != 0
     }
+
+    /// Whether it is what lives on of another allocation, and was not allocated anew.
+    pub fn is_rest(&self) -> bool {
+        u64::from(self.flags) & format::flag::REST != 0
+    }
 }
 
 /// Reads the lanes.
