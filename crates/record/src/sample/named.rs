@@ -14,9 +14,9 @@ use super::profile::{Stacks, build_id, symbolised_frames};
 use super::python::{Mixed, Told};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
-use crate::preload::Tree;
+use crate::preload::{Tree, is_ours};
 
-/// What the kernel calls the libraries that the profiler loads, up to their names.
+/// What the kernel calls the libraries that the profiler loads where they are in memory, up to their names.
 const OWN: &str = "/memfd:simprof-";
 
 /// Modules by the numbers that the target gives them, each opened while its process lives.
@@ -40,7 +40,7 @@ impl OpenedModules {
 
     /// Opens the next module: a file of this process, by the path that the process sees, with this build id where it has one.
     pub fn open(&mut self, pid: u32, path: String, told_id: &[u8]) {
-        if path.starts_with(OWN) {
+        if path.starts_with(OWN) || is_ours(path.strip_suffix(" (deleted)").unwrap_or(&path)) {
             self.opened.push(None);
             return;
         }
@@ -170,5 +170,31 @@ impl ToldStacks {
             counts: Counts::default(),
             told: Some(Told { tree, directory, frames: true, ..Told::default() }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preload::{HEAP, Library, PRELOAD};
+
+    #[test]
+    fn frames_of_the_profilers_own_libraries_are_left_out() {
+        let libraries = [&HEAP, &PRELOAD].map(|image| Library::create(image).expect("made"));
+        let mut modules = OpenedModules::new();
+        for library in &libraries {
+            // As the kernel calls it, who follows links.
+            let path = std::fs::canonicalize(library.path());
+            let path = path.map_or(library.path(), |path| path.to_string_lossy().into_owned());
+            modules.open(0, path.clone(), b"");
+            modules.open(0, format!("{path} (deleted)"), b"");
+        }
+        modules.open(0, "/memfd:simprof-heap-library (deleted)".to_owned(), b"");
+        assert_eq!(modules.opened[1..], [None; 5]);
+        modules.open(0, "/usr/lib/libsimprof_heap.so".to_owned(), b"");
+        assert!(modules.opened[6].is_some());
+        let mut stacks = ToldStacks::new(modules);
+        let outer = stacks.child(None, 6, 16);
+        assert!(outer.is_some() && stacks.child(outer, 1, 32) == outer);
     }
 }
