@@ -51,8 +51,15 @@ pub struct Drained {
     pub images: Vec<Image>,
     pub unrecorded: Unrecorded,
     pub modules: OpenedModules,
+    /// Modules that were never wholly told of.
+    pub unnamed_modules: u64,
+    /// Process images that never said what they are.
+    pub unknown_images: u64,
     pub records: u64,
+    /// Records for which there was no room.
     pub lost: u64,
+    /// Records that were begun, and never finished.
+    pub torn: u64,
     pub cpu_ns: u64,
 }
 
@@ -126,6 +133,8 @@ struct Drain {
     images: Images,
     absent: Absent,
     modules: OpenedModules,
+    /// Modules that were not wholly told of when others already were.
+    unfinished: Vec<u32>,
     tally: Tally,
     step_marks: StepMarks,
     /// Events that are not handed on yet.
@@ -151,6 +160,7 @@ impl Drain {
             images: Images::default(),
             absent: Absent::default(),
             modules: OpenedModules::new(),
+            unfinished: Vec::new(),
             tally: Tally::new(interval, clock::now_ns()),
             step_marks: StepMarks::default(),
             pending: Vec::new(),
@@ -170,13 +180,17 @@ impl Drain {
         self.lanes.drain(&self.loadable.memory, u64::MAX, &mut self.pending);
         self.take_marks();
         self.hand_on(u64::MAX);
+        let (images, unknown_images) = self.images.finish(&self.loadable.memory);
         Drained {
             tallied: self.tally.finish(),
-            images: self.images.finish(&self.loadable.memory),
+            images,
             unrecorded: self.absent.finish(),
             modules: self.modules,
+            unnamed_modules: self.unfinished.len() as u64,
+            unknown_images,
             records: self.lanes.taken(),
             lost: self.lanes.lost(&self.loadable.memory),
+            torn: self.lanes.torn(),
             cpu_ns: clock::thread_cpu_ns(),
         }
     }
@@ -206,14 +220,27 @@ impl Drain {
         complete_ns
     }
 
-    /// Opens the modules that were told of since, while their processes live.
+    /// Opens the modules that were told of since, while their processes live. Who is killed while it tells of one holds up no others.
     fn open_modules(&mut self) {
         let memory = &self.loadable.memory;
-        while self.modules.next() < memory.module_count() {
-            let Some(told) = memory.module(self.modules.next()) else { return };
+        let told = |number| {
+            let told = memory.module(number)?;
             let process = memory.process(told.place);
-            let pid = process.map_or(0, |process| process.pid.load(Ordering::Relaxed));
-            self.modules.open(pid, told.path, &told.build_id);
+            Some((process.map_or(0, |process| process.pid.load(Ordering::Relaxed)), told))
+        };
+        self.unfinished.retain(|&number| {
+            let Some((pid, told)) = told(number) else { return true };
+            self.modules.open_late(number, pid, told.path, &told.build_id);
+            false
+        });
+        while self.modules.next() < memory.module_count() {
+            match told(self.modules.next()) {
+                Some((pid, told)) => self.modules.open(pid, told.path, &told.build_id),
+                None => {
+                    self.unfinished.push(self.modules.next());
+                    self.modules.leave_out();
+                }
+            }
         }
     }
 
@@ -237,5 +264,26 @@ impl Drain {
         }
         rest.iter().for_each(|event| self.tally.event(event));
         self.pending.drain(..events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_is_never_whole_holds_up_no_other() {
+        let loadable = Loadable::create(HeapSampling::default(), None, None).expect("memory");
+        let mut drain = Drain::new(Arc::new(loadable), Feed::default(), 1);
+        let memory = &Arc::clone(&drain.loadable).memory;
+        memory.tell_modules(3);
+        memory.tell_module(2, "/second");
+        drain.open_modules();
+        assert_eq!((drain.modules.next(), drain.unfinished.as_slice()), (4, &[1, 3][..]));
+        memory.tell_module(1, "/first");
+        drain.open_modules();
+        assert_eq!(drain.unfinished, [3]);
+        let stop = AtomicBool::new(true);
+        assert_eq!(drain.run(&stop).unnamed_modules, 1);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 
-use simprof_preload::heap::format::{PROCESSES, reason, state};
+use simprof_preload::heap::format::{reason, state};
 
 use super::memory::Memory;
 
@@ -36,6 +36,10 @@ pub struct Image {
 #[derive(Debug)]
 pub struct Images {
     known: Vec<Image>,
+    /// Place of the next image.
+    next: u32,
+    /// Places that processes had begun to fill in, but not done so.
+    unfinished: Vec<u32>,
     looked_ns: u64,
     /// The process namespace that /proc shows.
     namespace: u64,
@@ -44,7 +48,7 @@ pub struct Images {
 impl Default for Images {
     fn default() -> Self {
         let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |file| file.ino());
-        Self { known: Vec::new(), looked_ns: 0, namespace }
+        Self { known: Vec::new(), next: 0, unfinished: Vec::new(), looked_ns: 0, namespace }
     }
 }
 
@@ -67,9 +71,10 @@ impl Images {
         ends
     }
 
-    /// All images as they are at the end.
-    pub fn finish(mut self, memory: &Memory) -> Vec<Image> {
+    /// All images as they are at the end, and how many never said what they are.
+    pub fn finish(mut self, memory: &Memory) -> (Vec<Image>, u64) {
         self.find_new(memory);
+        self.known.sort_by_key(|image| image.place);
         for image in &mut self.known {
             if let Some(process) = memory.process(image.place) {
                 image.state = process.state.load(Ordering::Acquire);
@@ -77,15 +82,18 @@ impl Images {
                 image.python = process.python.load(Ordering::Relaxed);
             }
         }
-        self.known
+        (self.known, self.unfinished.len() as u64)
     }
 
     /// An image that takes the place of another in the same process ends that.
     fn find_new(&mut self, memory: &Memory) -> Vec<(u64, u32)> {
         let mut ends = Vec::new();
-        while self.known.len() < PROCESSES {
-            let place = u32::try_from(self.known.len()).expect("few places");
-            let Some(image) = image(memory, place) else { break };
+        for place in self.begun(memory) {
+            // Who was killed here holds up no others.
+            let Some(image) = image(memory, place) else {
+                self.unfinished.push(place);
+                continue;
+            };
             for old in &mut self.known {
                 let is_same = (old.pid, old.namespace) == (image.pid, image.namespace);
                 if is_same && !old.has_ended {
@@ -96,6 +104,20 @@ impl Images {
             self.known.push(image);
         }
         ends
+    }
+
+    /// Places that were taken, of images that are not known yet.
+    fn begun(&mut self, memory: &Memory) -> Vec<u32> {
+        let is_taken = |place: u32| {
+            let process = memory.process(place);
+            process.is_some_and(|process| process.state.load(Ordering::Acquire) != state::FREE)
+        };
+        let mut places = std::mem::take(&mut self.unfinished);
+        while is_taken(self.next) {
+            places.push(self.next);
+            self.next += 1;
+        }
+        places
     }
 }
 
@@ -209,9 +231,29 @@ mod tests {
         );
         assert!(images.look(&memory, || 3 * LOOK_NS).is_empty(), "each ends once");
         memory.process(1).expect("there").python.store(7, Ordering::Relaxed);
-        let all = images.finish(&memory);
+        let (all, _) = images.finish(&memory);
         assert_eq!(all.iter().map(|image| image.python).collect::<Vec<_>>(), [0, 7, 0]);
     }
+    #[test]
+    fn a_process_that_is_killed_as_it_begins_holds_up_no_other() {
+        let memory = Memory::create(1, 0, false).expect("memory");
+        let mut images = Images::default();
+        let begin = |place| {
+            let process = memory.process(place).expect("there");
+            process.state.store(state::TAKEN, Ordering::Release);
+        };
+        begin(0);
+        begin(1);
+        tell(&memory, 2, std::process::id(), 5);
+        images.look(&memory, || 0);
+        assert_eq!(images.known.len(), 1);
+        tell(&memory, 1, u32::MAX, 6);
+        images.look(&memory, || 0);
+        let (all, unknown) = images.finish(&memory);
+        let places: Vec<u32> = all.iter().map(|image| image.place).collect();
+        assert_eq!((places.as_slice(), unknown), (&[1, 2][..], 1));
+    }
+
     #[test]
     fn only_what_is_surely_gone_is_over() {
         let stat = |name: &[u8], state: &str, threads: u32| {

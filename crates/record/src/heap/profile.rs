@@ -13,7 +13,7 @@ use super::images::{self, Image};
 use super::loadable::Loadable;
 use super::memory::{HeapField, Memory, NativeNode};
 use crate::preload::Tree;
-use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name};
+use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_caveats};
 
 /// Below this growth of the resident set nothing can be said of what explains it, bytes.
 const NOTABLE_GROWTH: u64 = 32 << 20;
@@ -39,7 +39,7 @@ impl HeapRecording {
             tree: Tree::read(&loadable.python.memory),
             directory: loadable.directory.clone(),
             touched_bytes: memory.touched_bytes(),
-            provenance: provenance(&drained, memory, sampling),
+            provenance: provenance(&drained, loadable, sampling),
             drained,
         }
     }
@@ -146,13 +146,13 @@ fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Opt
     Some(HeapCoverage { rss_growth_bytes, live_bytes })
 }
 
-fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> HeapProvenance {
+fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) -> HeapProvenance {
     let versions: BTreeSet<u32> = drained.images.iter().map(|image| image.python).collect();
     let interpreters = versions.into_iter().filter(|version| *version != 0);
     HeapProvenance {
         interval_bytes: sampling.interval_bytes.max(1),
         records: drained.records,
-        lost: drained.lost,
+        lost: drained.lost.saturating_add(drained.torn),
         stacks_cut: drained.tallied.stacks_cut,
         unsymbolised: 0,
         stacks_joined: 0,
@@ -164,64 +164,66 @@ fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> Hea
         target_cpu_ns: 0,
         target_wall_ns: 0,
         coverage: None,
-        warnings: warnings(drained, memory),
+        warnings: warnings(drained, loadable),
     }
 }
 
 /// What a reader must know, one sentence each.
-fn warnings(drained: &Drained, memory: &Memory) -> Vec<String> {
+fn warnings(drained: &Drained, loadable: &Loadable) -> Vec<String> {
     let mut sentences = refusals(&drained.images);
     sentences.extend(drained.unrecorded.warning());
-    let mut say = |is: bool, sentence: String| {
-        if is {
-            sentences.push(sentence);
-        }
-    };
-    let header = |field| memory.header(field);
-    say(
-        drained.images.is_empty(),
-        "No process of the target told of its allocations: the library was not loaded, as is so for programs that are linked \
-         statically, that change their user, or that clear LD_PRELOAD."
-            .to_owned(),
-    );
-    say(
-        header(HeapField::Abandoned) != 0,
-        "Recording ended before the target did, since nobody read its records in time: record fewer allocations (a larger interval)."
-            .to_owned(),
-    );
-    say(
-        drained.lost > 0,
-        format!(
-            "{} records were lost since they came faster than they could be read: figures are too low by as much; a larger interval \
-             loses fewer.",
-            drained.lost
-        ),
-    );
-    let lost = header(HeapField::ProcessesLost);
-    say(
-        lost > 0,
-        format!("{lost} processes were too many to be followed: their memory is missing."),
-    );
-    let full = header(HeapField::LiveFull);
-    say(
-        full > 0,
-        format!(
-            "{full} allocations were not recorded since too many were alive: a larger interval records fewer."
-        ),
-    );
-    let nested = header(HeapField::Nested);
-    say(
-        nested > 0,
-        format!("{nested} allocations lack their stack, since too many threads allocated at once."),
-    );
-    let cut = header(HeapField::StacksLost);
-    say(
-        cut > 0,
-        format!(
-            "{cut} allocations lack their stack, or a part of it, since there was no room for more distinct stacks."
-        ),
-    );
+    if drained.images.is_empty() {
+        sentences.push(NOBODY.to_owned());
+    }
+    if loadable.memory.header(HeapField::Abandoned) != 0 {
+        sentences.push(ABANDONED.to_owned());
+    }
+    sentences.extend(losses(drained, &loadable.memory));
+    sentences.extend(unsampled_caveats(&loadable.python.memory));
     sentences
+}
+
+const NOBODY: &str = "No process of the target told of its allocations: the library was not loaded, as is so for programs that are \
+    linked statically, that change their user, or that clear LD_PRELOAD.";
+const ABANDONED: &str = "Recording ended before the target did, since nobody read its records in time: record fewer allocations \
+    (a larger interval).";
+
+/// Sentences about what is missing, each after how much of it.
+fn losses(drained: &Drained, memory: &Memory) -> Vec<String> {
+    let header = |field| memory.header(field);
+    let table = [
+        (
+            drained.lost,
+            "records of allocations or of their ends were lost since they came faster than they could be read: what was allocated \
+             is too low, what is alive, at the peak or never freed too low or, where ends were lost, too high; a larger interval loses fewer.",
+        ),
+        (
+            drained.torn,
+            "records were not finished, by threads that ended or were killed amid them: those allocations or ends are missing.",
+        ),
+        (
+            header(HeapField::ProcessesLost).saturating_add(drained.unknown_images),
+            "processes were too many to be followed, or were killed as they began: their memory is missing.",
+        ),
+        (
+            header(HeapField::LiveFull),
+            "allocations were not recorded since too many were alive: a larger interval records fewer.",
+        ),
+        (
+            header(HeapField::Nested),
+            "allocations lack their stack, since too many threads allocated at once.",
+        ),
+        (
+            header(HeapField::StacksLost),
+            "allocations lack their stack, or a part of it, since there was no room for more distinct stacks.",
+        ),
+        (
+            drained.unnamed_modules,
+            "libraries or programs are not named, since a process was killed as it told of them: their frames have no names.",
+        ),
+    ];
+    let missing = table.into_iter().filter(|(count, _)| *count > 0);
+    missing.map(|(count, what)| format!("{count} {what}")).collect()
 }
 
 /// Sentences about images that could not be recorded, each reason once.

@@ -40,9 +40,26 @@ impl OpenedModules {
 
     /// Opens the next module: a file of this process, by the path that the process sees, with this build id where it has one.
     pub fn open(&mut self, pid: u32, path: String, told_id: &[u8]) {
+        let opened = self.opened_as(pid, path, told_id);
+        self.opened.push(opened);
+    }
+
+    /// As [`OpenedModules::open`], of a module that was told of, but could not be read then.
+    pub fn open_late(&mut self, number: u32, pid: u32, path: String, told_id: &[u8]) {
+        let opened = self.opened_as(pid, path, told_id);
+        if let Some(place) = self.opened.get_mut(number as usize) {
+            *place = opened;
+        }
+    }
+
+    /// Leaves the next module out for now: its code is in no known file.
+    pub fn leave_out(&mut self) {
+        self.opened.push(Some(ModuleIndex::ANONYMOUS));
+    }
+
+    fn opened_as(&mut self, pid: u32, path: String, told_id: &[u8]) -> Option<ModuleIndex> {
         if path.starts_with(OWN) || is_ours(path.strip_suffix(" (deleted)").unwrap_or(&path)) {
-            self.opened.push(None);
-            return;
+            return None;
         }
         let (range, identity) = mapped(pid, &path).unwrap_or_else(|| (0..0, by_path(&path)));
         let mapping = FileMapping { pid, range, file_offset: 0, path, identity };
@@ -51,7 +68,7 @@ impl OpenedModules {
         if found.is_some_and(|found| !told_id.is_empty() && found != hexadecimal(told_id)) {
             self.table.discard_image(index);
         }
-        self.opened.push(Some(index));
+        Some(index)
     }
 }
 
@@ -196,5 +213,17 @@ mod tests {
         let mut stacks = ToldStacks::new(modules);
         let outer = stacks.child(None, 6, 16);
         assert!(outer.is_some() && stacks.child(outer, 1, 32) == outer);
+    }
+
+    #[test]
+    fn a_module_that_is_told_late_takes_its_own_place() {
+        let mut modules = OpenedModules::new();
+        modules.leave_out();
+        modules.open(0, "/second".to_owned(), b"");
+        assert_eq!((modules.opened[1], modules.next()), (Some(ModuleIndex::ANONYMOUS), 3));
+        modules.open_late(1, 0, "/first".to_owned(), b"");
+        assert_ne!(modules.opened[1], Some(ModuleIndex::ANONYMOUS));
+        assert_ne!(modules.opened[1], modules.opened[2]);
+        modules.open_late(9, 0, "/none".to_owned(), b"");
     }
 }
