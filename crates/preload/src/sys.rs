@@ -80,10 +80,15 @@ pub const PROT_WRITE: c_int = 2;
 pub const MAP_SHARED: c_int = 1;
 pub const MAP_FAILED: *mut c_void = core::ptr::without_provenance_mut(usize::MAX);
 
+pub const EPERM: c_int = 1;
+pub const ENOENT: c_int = 2;
 pub const EINTR: c_int = 4;
 pub const EAGAIN: c_int = 11;
+pub const EACCES: c_int = 13;
 pub const EFAULT: c_int = 14;
+pub const ENOTDIR: c_int = 20;
 pub const EINVAL: c_int = 22;
+pub const ELOOP: c_int = 40;
 pub const ETIMEDOUT: c_int = 110;
 
 #[cfg(target_arch = "x86_64")]

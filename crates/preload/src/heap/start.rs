@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use super::format::{reason, state};
 use super::system::{RTLD_DEFAULT, dlerror, dlsym};
 use super::{contexts, modules, python, real, shared, system, unwind};
+use crate::own::Own;
 use crate::sys::KeptErrno;
 
 /// Not begun.
@@ -89,6 +90,10 @@ fn find(name: &CStr) -> *mut c_void {
 }
 
 extern "C" fn loaded() {
+    {
+        let (_errno, _own) = (KeptErrno::new(), Own::begin());
+        crate::exec::prepare();
+    }
     start();
 }
 
