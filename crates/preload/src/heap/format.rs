@@ -162,6 +162,8 @@ pub mod reason {
     /// The program brings its own `malloc`, which comes before the library's: nothing is seen unless it tells of its
     /// allocations by the shim.
     pub const OWN_MALLOC: u32 = 2;
+    /// The process may map so little (`ulimit -v`) that the library would take much of it.
+    pub const LIMITED: u32 = 3;
 }
 
 /// One process image. Its position, counted from 0, is in each record.
@@ -294,7 +296,7 @@ pub struct Record {
     pub size: AtomicU64,
     /// Node of the native stack (low half) and of the Python stack (high half) that made the allocation; 0: none.
     pub stack: AtomicU64,
-    /// When the allocation was made: for [`Kind::Alloc`], `time_ns`.
+    /// When the allocation was made: for [`Kind::Alloc`] without [`flag::REST`], `time_ns`.
     pub made_ns: AtomicU64,
     /// Not in use.
     pub reserved: AtomicU64,

@@ -7,7 +7,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use super::format::Origin;
-use super::{draw, system};
+use super::{draw, room, system};
 
 /// Places of the filter: a power of two, known to the assembly of [`super::hooks`].
 pub const FILTER: usize = 1 << 16;
@@ -114,8 +114,10 @@ const PAGE: u32 = 12;
 /// Groups of the levels. Each is mapped when a group of the one before is full. What is never touched takes no memory: of a
 /// large level, twice as much as the pages with recorded allocations.
 const LEVELS: [usize; 4] = [1 << 10, 1 << 15, 1 << 20, 1 << 25];
-/// The level that takes what finds no room in its group of the last one, anywhere.
+/// The level that takes what finds no room in its group of the last one, anywhere; or the deepest, where it is not as deep.
 const REFUGE: usize = 1;
+/// Of the memory that the process may still map, a level takes at most one part in so many.
+const SHARE: usize = 8;
 
 /// The group of an address, of any number of groups.
 #[inline]
@@ -130,6 +132,8 @@ pub struct Table {
     levels: [AtomicPtr<Entry>; LEVELS.len()],
     /// The deepest level in use: new allocations go there.
     deepest: AtomicUsize,
+    /// Whether a level was not to be had: there are no more from then on.
+    is_closed: AtomicBool,
     /// Whether any allocation had to be put elsewhere than into its own group.
     has_refugees: AtomicBool,
 }
@@ -141,6 +145,7 @@ impl Table {
         Table {
             levels: [const { AtomicPtr::new(core::ptr::null_mut()) }; LEVELS.len()],
             deepest: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
             has_refugees: AtomicBool::new(false),
         }
     }
@@ -240,7 +245,8 @@ impl Table {
     /// Groups that anything may be in.
     fn refuges(&self, address: usize) -> impl Iterator<Item = &[Entry]> {
         let first = draw::mix(address as u64) as usize;
-        (0..4).map(move |attempt| self.group(REFUGE, first ^ attempt))
+        let level = REFUGE.min(self.deepest.load(Ordering::Acquire));
+        (0..4).map(move |attempt| self.group(level, first ^ attempt))
     }
 
     /// A group of a level, by a number whose low bits tell it; empty where the level is not mapped.
@@ -269,6 +275,12 @@ impl Table {
         next
     }
 
+    /// Whether a level leaves the program most of what it may map. The first is small, and nothing is recorded without it.
+    fn is_affordable(&self, level: usize) -> bool {
+        !self.is_closed.load(Ordering::Relaxed)
+            && (level == 0 || bytes(level) <= room::left() / SHARE)
+    }
+
     /// Maps a level unless it is mapped: null where there is no memory.
     #[cold]
     fn map(&self, level: usize) -> *mut Entry {
@@ -276,7 +288,10 @@ impl Table {
         if !known.is_null() {
             return known;
         }
-        let Some(mapped) = system::map_private(bytes(level)) else {
+        let Some(mapped) =
+            self.is_affordable(level).then(|| system::map_private(bytes(level))).flatten()
+        else {
+            self.is_closed.store(true, Ordering::Relaxed);
             return core::ptr::null_mut();
         };
         system::wipe_on_fork(mapped, bytes(level));

@@ -55,7 +55,6 @@ static INTERPRETER: AtomicUsize = AtomicUsize::new(0);
 
 /// Looks for an interpreter, and stands before its allocator.
 pub fn begin() {
-    crate::memory::map();
     if crate::python::find(system::RTLD_DEFAULT) {
         found();
     }
@@ -63,6 +62,8 @@ pub fn begin() {
 
 /// To be called once, when an interpreter was found: before it makes its first object.
 pub fn found() {
+    // Only now: it takes much address space.
+    crate::memory::map();
     take_place();
     if let Some(interpreter) = crate::python::interpreter() {
         install(interpreter);

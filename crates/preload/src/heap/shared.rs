@@ -46,7 +46,9 @@ pub fn get() -> Option<Shared> {
 pub fn open() -> bool {
     let Some(path) = system::variable(format::VARIABLE) else { return false };
     // SAFETY: variables are C strings.
-    let Some(memory) = (unsafe { system::map_file(path, offset::END) }) else { return false };
+    let Some(memory) = (unsafe { system::map_file(path, offset::END, offset::END) }) else {
+        return false;
+    };
     let header = Shared(memory).header();
     if header.magic != format::MAGIC || header.bytes != offset::END as u64 {
         // SAFETY: it was mapped here and nobody else knows it.
@@ -58,6 +60,25 @@ pub fn open() -> bool {
     WIPES.store(wipes.into(), Ordering::Relaxed);
     MEMORY.store(memory, Ordering::Release);
     true
+}
+
+/// Says why this image records nothing, without keeping any memory.
+#[cfg(simprof_heap)]
+pub fn tell_refusal(reason: u32) {
+    let Some(path) = system::variable(format::VARIABLE) else { return };
+    // SAFETY: variables are C strings.
+    let memory = unsafe { system::map_file(path, offset::END, offset::LANES) };
+    let Some(memory) = memory else { return };
+    let shared = Shared(memory);
+    if shared.header().magic == format::MAGIC
+        && let Some(image) = shared.free_process()
+    {
+        let process = shared.process(image);
+        process.reason.store(reason, Ordering::Relaxed);
+        process.state.store(state::UNSUPPORTED, Ordering::Release);
+    }
+    // SAFETY: it was mapped here and nobody else knows it.
+    unsafe { system::unmap(memory, offset::LANES) };
 }
 
 /// Position of this process image in the processes, which it takes where it has none; none where there is no place, or

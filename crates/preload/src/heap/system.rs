@@ -41,6 +41,7 @@ mod number {
     pub const GETTID: usize = 186;
     pub const OPENAT: usize = 257;
     pub const NEWFSTATAT: usize = 262;
+    pub const PRLIMIT64: usize = 302;
 }
 
 /// A system call of up to six arguments: its result, or the error's number negated.
@@ -83,12 +84,12 @@ pub fn map_private(bytes: usize) -> Option<*mut u8> {
     (place > 0).then(|| core::ptr::with_exposed_provenance_mut(place as usize))
 }
 
-/// Maps a file of exactly this length, shared and writable.
+/// Maps the first `bytes` of a file of exactly this `length`, shared and writable.
 ///
 /// # Safety
 ///
 /// `path` ends with a zero.
-pub unsafe fn map_file(path: *const c_char, bytes: usize) -> Option<*mut u8> {
+pub unsafe fn map_file(path: *const c_char, length: usize, bytes: usize) -> Option<*mut u8> {
     const SEEK_END: usize = 2;
     // SAFETY: the caller's.
     let fd = unsafe { call(number::OPENAT, [AT_FDCWD, path.addr(), O_RDWR_CLOEXEC, 0, 0, 0]) };
@@ -97,8 +98,8 @@ pub unsafe fn map_file(path: *const c_char, bytes: usize) -> Option<*mut u8> {
     }
     let fd = fd as usize;
     // SAFETY: it asks for a length; the descriptor's position is its own, since it was opened here.
-    let length = unsafe { call(number::LSEEK, [fd, 0, SEEK_END, 0, 0, 0]) };
-    let place = match length == bytes as isize {
+    let end = unsafe { call(number::LSEEK, [fd, 0, SEEK_END, 0, 0, 0]) };
+    let place = match end == length as isize {
         // SAFETY: as in `map_private`.
         true => unsafe { call(number::MMAP, [0, bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0]) },
         false => -1,
@@ -168,6 +169,15 @@ pub fn is_readable(address: usize) -> bool {
     // Of address 0 the kernel would take it that there is no set, and look at nothing.
     // SAFETY: the call fails either way, and changes nothing.
     address != 0 && unsafe { call(number::RT_SIGPROCMASK, [NO_WAY, address, 0, 8, 0, 0]) != EFAULT }
+}
+
+/// The limit of a resource of this process; `usize::MAX` where there is none.
+pub fn limit(resource: usize) -> usize {
+    let mut limits = [usize::MAX; 2];
+    let arguments = [0, resource, 0, limits.as_mut_ptr().addr(), 0, 0];
+    // SAFETY: nothing is set, and there is room for the soft and the hard limit.
+    unsafe { call(number::PRLIMIT64, arguments) };
+    limits[0]
 }
 
 /// Sleeps.

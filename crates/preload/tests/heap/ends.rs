@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::mem::offset_of;
+use std::os::unix::process::CommandExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -106,6 +107,42 @@ fn a_handler_allocates_after_the_stack_was_lost() {
         recording.check();
         assert_eq!(recording.totals(|event| event.size == 12345).allocated_count, 1.0);
     }
+}
+
+/// What the library keeps of live allocations leaves a limited program most of its room.
+#[test]
+fn a_program_that_limits_itself_has_room() {
+    let recording =
+        record(&mut program(&compiled("confined.c", &["-O1", "-fno-builtin"])), Options::EXACT);
+    assert_eq!(recording.output.status.code(), Some(5), "{:?}", recording.output);
+    recording.check();
+    assert_ne!(recording.memory.header().live_full.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_program_with_too_little_room_is_left_alone() {
+    const LIMIT: libc::rlim_t = 200 << 20;
+    let path = compiled("family.c", &["-O2"]);
+    let limited = || {
+        let mut command = program(&path);
+        // SAFETY: setrlimit may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                let limit = libc::rlimit { rlim_cur: LIMIT, rlim_max: LIMIT };
+                libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+                Ok(())
+            });
+        }
+        command
+    };
+    let plain = limited().output().expect("it runs");
+    let recording = record(&mut limited(), Options::EXACT);
+    assert_eq!((recording.output.status, &recording.output.stdout), (plain.status, &plain.stdout));
+    assert!(recording.events.is_empty() && recording.stderr().is_empty());
+    let processes = recording.memory.processes();
+    let [process] = processes.as_slice() else { panic!("{}", processes.len()) };
+    assert_eq!(process.state.load(Ordering::Relaxed), state::UNSUPPORTED);
+    assert_eq!(process.reason.load(Ordering::Relaxed), reason::LIMITED);
 }
 
 #[test]

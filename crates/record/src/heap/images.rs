@@ -190,6 +190,10 @@ pub fn refusal(image: &Image) -> Option<&'static str> {
             "a process brings its own allocator, whose calls are bound within its program: only what it tells by the shim of \
              simprof-probe (feature `heap`) is recorded; link it to the system's allocator, or use the shim",
         ),
+        (state::UNSUPPORTED, reason::LIMITED) => Some(
+            "a process may map so little memory that recording would take much of it: its memory is not recorded; raise the limit \
+             (`ulimit -v`) by 512 MiB, or lift it",
+        ),
         _ => None,
     }
 }
