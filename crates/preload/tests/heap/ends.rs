@@ -146,6 +146,16 @@ fn a_program_with_too_little_room_is_left_alone() {
 }
 
 #[test]
+fn a_loader_that_allocates_to_look_up_the_allocator_gets_none() {
+    let path = compiled("old_loader.c", &["-O0", "-fno-builtin", "-rdynamic"]);
+    let recording = record(&mut program(&path), Options::EXACT);
+    assert_eq!(recording.output.status.code(), Some(6), "{:?}", recording.output);
+    for size in [4321, 1234] {
+        assert_eq!(recording.totals(|event| event.size == size).allocated_count, 1.0, "{size}");
+    }
+}
+
+#[test]
 fn errno_is_what_the_program_made_it() {
     let path = compiled("errno.c", &["-O1", "-fno-builtin"]);
     for options in [Options::EXACT, Options::sampled(1000, 1)] {
