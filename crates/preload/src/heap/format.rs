@@ -184,6 +184,8 @@ pub struct Process {
     pub python: AtomicU32,
     /// Inode of the process namespace that `pid` is of; 0: not known.
     pub namespace: AtomicU64,
+    /// Memory of its own that the library has touched to keep what is live, bytes: the process's resident set has it too.
+    pub own_bytes: AtomicU64,
 }
 
 /// Where a ring is written and read; the two sides' numbers are in different cache lines.

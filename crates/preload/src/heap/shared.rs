@@ -110,6 +110,16 @@ pub fn tell_python(version: u32) {
     }
 }
 
+/// Tells that the library has touched more memory of its own.
+pub fn touched(bytes: usize) {
+    let image = ALIVE.image.load(Ordering::Relaxed);
+    if let Some(shared) = get()
+        && !matches!(image, NEW | NONE | TAKING)
+    {
+        shared.process(image - 1).own_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 /// Position of this process image, or 0 before it has one.
 pub fn image() -> u32 {
     ALIVE.image.load(Ordering::Relaxed).saturating_sub(1)

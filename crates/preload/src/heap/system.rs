@@ -124,6 +124,13 @@ pub fn wipe_on_fork(place: *mut u8, bytes: usize) -> bool {
     unsafe { call(number::MADVISE, [place.addr(), bytes, MADV_WIPEONFORK, 0, 0, 0]) == 0 }
 }
 
+/// Has each page of this memory taken when it is touched, and not many at once.
+pub fn take_small_pages(place: *mut u8, bytes: usize) {
+    const MADV_NOHUGEPAGE: usize = 15;
+    // SAFETY: the advice changes nothing of what is there.
+    unsafe { call(number::MADVISE, [place.addr(), bytes, MADV_NOHUGEPAGE, 0, 0, 0]) };
+}
+
 /// Zeroes pages of `map_private`, and gives them back.
 pub fn wipe(place: *mut u8, bytes: usize) {
     const MADV_DONTNEED: usize = 4;

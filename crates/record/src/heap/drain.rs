@@ -11,7 +11,7 @@ use simprof_preload::heap::format::RECORDS;
 use super::HeapSampling;
 use super::absent::{Absent, Unrecorded};
 use super::feed::{Feed, StepMarks};
-use super::images::{Image, Images};
+use super::images::{Image, Images, OwnMemory};
 use super::lanes::{Event, Lanes};
 use super::loadable::Loadable;
 use super::profile::HeapRecording;
@@ -50,6 +50,7 @@ pub struct Drained {
     pub tallied: Tallied,
     pub images: Vec<Image>,
     pub unrecorded: Unrecorded,
+    pub own: Vec<OwnMemory>,
     pub modules: OpenedModules,
     /// Modules that were never wholly told of.
     pub unnamed_modules: u64,
@@ -180,11 +181,13 @@ impl Drain {
         self.lanes.drain(&self.loadable.memory, u64::MAX, &mut self.pending);
         self.take_marks();
         self.hand_on(u64::MAX);
+        let own = self.images.take_own();
         let (images, unknown_images) = self.images.finish(&self.loadable.memory);
         Drained {
             tallied: self.tally.finish(),
             images,
             unrecorded: self.absent.finish(),
+            own,
             modules: self.modules,
             unnamed_modules: self.unfinished.len() as u64,
             unknown_images,

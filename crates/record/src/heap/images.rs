@@ -32,6 +32,16 @@ pub struct Image {
     exits: bool,
 }
 
+/// What the libraries within the target had touched of memory of their own at a time, in all images that lived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnMemory {
+    pub time_ns: u64,
+    pub bytes: u64,
+}
+
+/// Smaller changes of that are not noted, bytes.
+const NOTABLE_OWN: u64 = 1 << 20;
+
 /// All of them, in the order of their places.
 #[derive(Debug)]
 pub struct Images {
@@ -41,6 +51,7 @@ pub struct Images {
     /// Places that processes had begun to fill in, but not done so.
     unfinished: Vec<u32>,
     looked_ns: u64,
+    own: Vec<OwnMemory>,
     /// The process namespace that /proc shows.
     namespace: u64,
 }
@@ -48,7 +59,14 @@ pub struct Images {
 impl Default for Images {
     fn default() -> Self {
         let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |file| file.ino());
-        Self { known: Vec::new(), next: 0, unfinished: Vec::new(), looked_ns: 0, namespace }
+        Self {
+            known: Vec::new(),
+            next: 0,
+            unfinished: Vec::new(),
+            looked_ns: 0,
+            own: Vec::new(),
+            namespace,
+        }
     }
 }
 
@@ -60,6 +78,8 @@ impl Images {
         let begin_ns = now_ns();
         if begin_ns.saturating_sub(self.looked_ns) >= LOOK_NS {
             self.looked_ns = begin_ns;
+            // Before the ends, which are found later than they came.
+            self.note_own(memory, begin_ns);
             for image in self.known.iter_mut().filter(|image| !image.has_ended) {
                 image.has_ended = image.is_over(memory, self.namespace);
                 if image.has_ended {
@@ -69,6 +89,22 @@ impl Images {
             }
         }
         ends
+    }
+
+    fn note_own(&mut self, memory: &Memory, time_ns: u64) {
+        let live = self.known.iter().filter(|image| !image.has_ended);
+        let processes = live.filter_map(|image| memory.process(image.place));
+        let bytes = processes.map(|process| process.own_bytes.load(Ordering::Relaxed));
+        let bytes = bytes.fold(0, u64::saturating_add);
+        let last = self.own.last().map_or(0, |own| own.bytes);
+        if bytes.abs_diff(last) >= NOTABLE_OWN {
+            self.own.push(OwnMemory { time_ns, bytes });
+        }
+    }
+
+    /// What the libraries had touched of memory of their own, in order of time.
+    pub fn take_own(&mut self) -> Vec<OwnMemory> {
+        std::mem::take(&mut self.own)
     }
 
     /// All images as they are at the end, and how many never said what they are.
@@ -256,6 +292,26 @@ mod tests {
         let (all, unknown) = images.finish(&memory);
         let places: Vec<u32> = all.iter().map(|image| image.place).collect();
         assert_eq!((places.as_slice(), unknown), (&[1, 2][..], 1));
+    }
+
+    #[test]
+    fn what_libraries_take_is_noted_while_their_images_live() {
+        let memory = Memory::create(1, 0, false).expect("memory");
+        let mut images = Images::default();
+        let own = |place: u32, bytes| {
+            memory.process(place).expect("there").own_bytes.store(bytes, Ordering::Relaxed);
+        };
+        tell(&memory, 0, std::process::id(), 1);
+        tell(&memory, 1, u32::MAX, 1);
+        for (time, first, second) in [(1, 2 << 20, 3 << 20), (2, 4 << 20, 3 << 20), (3, 4 << 20, 0)]
+        {
+            own(0, first);
+            own(1, second);
+            images.look(&memory, || time * LOOK_NS);
+        }
+        let noted: Vec<_> =
+            images.take_own().iter().map(|own| (own.time_ns, own.bytes >> 20)).collect();
+        assert_eq!(noted, [(LOOK_NS, 5), (2 * LOOK_NS, 4)]);
     }
 
     #[test]
