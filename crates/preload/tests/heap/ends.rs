@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::mem::offset_of;
 use std::os::unix::process::CommandExt;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use simprof_preload::heap::format::{Kind, Lane, offset, reason, state};
 
 use crate::programs::compiled;
-use crate::recorder::{Memory, Options, Reader, program, record, record_and, record_at, run};
+use crate::recorder::{Memory, Options, Reader, program, record, record_at, record_until, run};
 
 /// Every record that was read is whole: it belongs to what was read before, whenever the program was killed.
 #[test]
@@ -18,11 +17,8 @@ fn a_killed_program_leaves_whole_records() {
     let mut read = 0;
     for round in 0..20 {
         let options = if round % 2 == 0 { Options::EXACT } else { Options::sampled(10_000, round) };
-        let recording = record_and(&mut program(&path), options, |child| {
-            // Any instant will do, before the program has begun as well.
-            std::thread::sleep(Duration::from_micros(round * 3777 % 40_000));
-            child.kill().expect("it runs until it is killed");
-        });
+        // Any instant will do, before the program has begun as well.
+        let recording = record_until(&mut program(&path), options, Some(round as usize * 97));
         assert!(!recording.output.status.success());
         // At most one operation of each thread was being written.
         let unwritten = recording.lost;

@@ -158,7 +158,7 @@ fn the_system_allocator_of_rust_is_counted() {
 fn an_allocator_of_the_program_is_told_by_the_probe() {
     let path = compiled("own.rs", &["-Copt-level=1"]);
     let recording = record(&mut program(&path), Options::EXACT);
-    assert!(recording.output.status.code().is_some(), "{}", recording.stderr());
+    assert_eq!(recording.output.status.code(), Some(8), "{}", recording.stderr());
     recording.check();
     let told = recording.told();
     let told = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| told[name]);
