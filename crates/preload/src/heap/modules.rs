@@ -4,7 +4,8 @@ use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
 use super::format::{self, Module};
-use super::{shared, system};
+use super::shared::{self, Shared};
+use super::system;
 
 /// What is known of the module at an address.
 #[derive(Clone, Copy)]
@@ -61,8 +62,11 @@ static KNOWN_COUNT: AtomicUsize = AtomicUsize::new(0);
 pub fn find(pc: usize, scratch: &mut [u8]) -> Option<Found> {
     let loaded = loaded(pc)?;
     let number = known(&loaded).unwrap_or_else(|| {
-        let number = tell(&loaded, scratch);
-        remember(&loaded, number);
+        let (number, is_named) = tell(&loaded, scratch);
+        // Where the maps cannot be read now, they may be later.
+        if is_named {
+            remember(&loaded, number);
+        }
         number
     });
     Some(Found { number, bias: loaded.bias, header: loaded.header })
@@ -187,10 +191,14 @@ fn remember(loaded: &Loaded, number: u32) {
     }
 }
 
-/// Tells the profiler of a module, unless it was told; its number, or 0 where there is no room.
-fn tell(loaded: &Loaded, scratch: &mut [u8]) -> u32 {
-    let Some(shared) = shared::get() else { return 0 };
-    let (path, build_id) = (path_of(loaded.start, scratch), build_id_of(loaded));
+/// Tells the profiler of a module, unless it was told: its number, or 0 where there is no room, and whether its path is known.
+fn tell(loaded: &Loaded, scratch: &mut [u8]) -> (u32, bool) {
+    let path = path_of(loaded.start, scratch);
+    let number = shared::get().map_or(0, |shared| tell_of(shared, path, build_id_of(loaded)));
+    (number, !path.is_empty())
+}
+
+fn tell_of(shared: Shared, path: &[u8], build_id: &[u8]) -> u32 {
     let count = shared.header().modules.load(Ordering::Acquire).min(format::MODULES as u64 - 1);
     let same = |&number: &u32| is_module(shared.module(number), path, build_id);
     if let Some(number) = (1..=count as u32).find(same) {

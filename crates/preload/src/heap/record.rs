@@ -35,14 +35,14 @@ pub struct Event {
 #[inline]
 pub fn recorder() -> Option<Recorder> {
     let thread = thread::current();
-    if !start::is_on() && !start::start() {
-        if start::is_off() {
+    let begun = if start::is_on() || start::start() { shared::begin() } else { None };
+    let Some((shared, image)) = begun else {
+        if start::is_off() || shared::is_over() {
             // SAFETY: it is this thread's storage.
             unsafe { (*thread).countdown = u64::MAX };
         }
         return None;
-    }
-    let (shared, image) = shared::begin()?;
+    };
     // SAFETY: as above.
     let (known, number) = unsafe { ((*thread).image, (*thread).number) };
     if number != 0 && known == image + 1 {

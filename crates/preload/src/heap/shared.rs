@@ -99,6 +99,12 @@ pub fn begin() -> Option<(Shared, u32)> {
     }
 }
 
+/// Whether nothing is recorded any more in this image, whatever comes.
+pub fn is_over() -> bool {
+    let is_abandoned = |shared: Shared| shared.header().abandoned.load(Ordering::Relaxed) != 0;
+    ALIVE.image.load(Ordering::Relaxed) == NONE || get().is_some_and(is_abandoned)
+}
+
 /// Tells of an interpreter that was found after this image got its position.
 #[cfg(simprof_heap)]
 pub fn tell_python(version: u32) {
@@ -181,8 +187,8 @@ impl Shared {
     }
 
     #[inline]
-    pub fn node_slot(self, slot: usize) -> &'static AtomicU32 {
-        self.at(offset::NODE_SLOTS + slot * 4)
+    pub fn node_slots(self) -> &'static [AtomicU32; format::NODE_SLOTS] {
+        self.at(offset::NODE_SLOTS)
     }
 
     pub fn module(self, number: u32) -> &'static Module {
