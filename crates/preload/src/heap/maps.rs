@@ -186,7 +186,7 @@ extern "C" fn mremap_seen(
     let remap = || unsafe { real::mremap(address, old, new, flags, to) };
     let Some(recorder) = recorder() else { return remap() };
     let moved = range(address, old);
-    let before: [Option<Taken>; MOVED] = core::array::from_fn(|_| take(overlaps(&moved)));
+    let before = take_all(&moved);
     let time_ns = system::now_ns();
     let made = remap();
     if made == FAILED {
@@ -286,6 +286,16 @@ fn part_of(recorder: Recorder, whole: &Taken, part: &Range<usize>, time_ns: u64)
 /// Accepts what has something in common with a range.
 fn overlaps(range: &Range<usize>) -> impl Fn(&Range<usize>) -> bool {
     |found| found.start < range.end && range.start < found.end
+}
+
+/// Takes out what has something in common with a range, as much as there is room for.
+fn take_all(range: &Range<usize>) -> [Option<Taken>; MOVED] {
+    let mut is_more = true;
+    core::array::from_fn(|_| {
+        let taken = is_more.then(|| take(overlaps(range))).flatten();
+        is_more = taken.is_some();
+        taken
+    })
 }
 
 /// Takes a mapping out whose record was lost.
