@@ -206,6 +206,13 @@ pub struct HeapProvenance {
     pub stacks_joined: u64,
     /// Process images that were recorded.
     pub processes: u64,
+    /// Process images that were seen to run without the library, so that their memory is missing; those that ran for less than some
+    /// 0.1 s may have been missed.
+    #[serde(default)]
+    pub unrecorded: u64,
+    /// Names of some of those, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unrecorded_names: Vec<String>,
     /// The interpreters whose objects were recorded, such as `CPython 3.11.7`.
     pub interpreters: Vec<String>,
     /// CPU time that the recorder used while the target ran, ns.

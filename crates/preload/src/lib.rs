@@ -19,7 +19,7 @@ pub mod heap;
 
 #[cfg(any(simprof_preloaded, test))]
 mod codes;
-#[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
+#[cfg(any(simprof_preloaded, test))]
 mod exec;
 #[cfg(simprof_preloaded)]
 mod marks;

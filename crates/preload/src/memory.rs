@@ -89,7 +89,7 @@ impl Memory {
 
 /// Maps what the environment names; leaves everything as it is where it names nothing, or nothing of this format.
 pub fn map() {
-    // SAFETY: the name is a C string; while libraries are loaded no other thread changes the environment.
+    // SAFETY: the name is a C string; while libraries are loaded no other thread may change the environment.
     let path = unsafe { sys::getenv(VARIABLE.as_ptr()) };
     if path.is_null() {
         return;

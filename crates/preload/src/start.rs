@@ -13,6 +13,7 @@ use crate::{exec, memory, process, python, scratch, signal};
 extern "C" fn start() {
     let (_errno, _own) = (sys::KeptErrno::new(), Own::begin());
     memory::map();
+    exec::prepare();
     let Some(memory) = memory::memory() else { return };
     #[cfg(simprof_preloaded)]
     waits::prepare();

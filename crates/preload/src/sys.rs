@@ -80,10 +80,15 @@ pub const PROT_WRITE: c_int = 2;
 pub const MAP_SHARED: c_int = 1;
 pub const MAP_FAILED: *mut c_void = core::ptr::without_provenance_mut(usize::MAX);
 
+pub const EPERM: c_int = 1;
+pub const ENOENT: c_int = 2;
 pub const EINTR: c_int = 4;
 pub const EAGAIN: c_int = 11;
+pub const EACCES: c_int = 13;
 pub const EFAULT: c_int = 14;
+pub const ENOTDIR: c_int = 20;
 pub const EINVAL: c_int = 22;
+pub const ELOOP: c_int = 40;
 pub const ETIMEDOUT: c_int = 110;
 
 #[cfg(target_arch = "x86_64")]
@@ -188,6 +193,10 @@ const PAGE: usize = 4096;
 /// is as cheap, and none is as rarely forbidden.
 fn is_readable(address: usize) -> bool {
     const NO_WAY: c_int = -1;
+    if address == 0 {
+        // Without a set, the kernel has nothing to look at.
+        return false;
+    }
     let kept = KeptErrno::new();
     // SAFETY: the mask is not changed.
     unsafe { syscall(RT_SIGPROCMASK, NO_WAY, address, 0_usize, 8_usize) };
@@ -247,5 +256,8 @@ mod tests {
         unsafe { *__errno_location() = 77 };
         assert!(!copy_checked(0, &mut [0; 8]));
         assert_eq!(errno(), 77);
+        // SAFETY: as above.
+        unsafe { *__errno_location() = EINVAL };
+        assert!(!copy_checked(0, &mut [0; 8]), "whatever failed before");
     }
 }

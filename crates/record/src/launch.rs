@@ -152,32 +152,23 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let (run_name, run_value) = (RUN_VARIABLE, run_value());
     let marks = launch.marks.then(Marks::create).transpose().map_err(RecordError::Marks)?;
     let mut target = target(launch, &program, &run_value);
-    if let Some(marks) = &marks {
-        target.environment.insert(marks_variable(), marks.path());
-    }
+    target.environment.extend(marks.iter().map(|marks| (marks_variable(), marks.path())));
     let heap = heap_recorder(launch)?;
-    if let Some(heap) = &heap {
-        target.environment.extend(heap.environment(&launch.environment));
-    }
+    let given = &launch.environment;
+    target.environment.extend(heap.iter().flat_map(|heap| heap.environment(given)));
     let (loadable, load_warning) = loadable(launch, &program);
-    if let Some(loadable) = &loadable {
-        target.environment.extend(loadable.environment(&launch.environment));
-    }
+    target.environment.extend(loadable.iter().flat_map(|loadable| loadable.environment(given)));
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
     let (ended_by, killed_at) = (None, None);
     let told = Told { marks, lines, by_marks: false };
     let mut run = Run { launch, program, cancel, handle, told, heap, ended_by, killed_at };
     let pid = run.ready()?;
-    let stacks = launch
-        .sampling
-        .map(|sampling| sample::Sampler::open_with(pid, &sampling, loadable.as_ref()));
-    if let (Some(loadable), Some(Err(_))) = (&loadable, &stacks) {
-        loadable.ask_for_nothing_sampled();
-    }
+    let stacks = open_stacks(launch, pid, loadable.as_ref());
     let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
     sampler.iter().for_each(Sampler::begin);
+    run.heap.iter().for_each(|heap| heap.watch(run.handle.guardian_pid()));
     let end_ns = run.watch()?;
     let sampled = sampler.map(Sampler::finish).unwrap_or_default();
     run.order(&Order::Release)?;
@@ -440,6 +431,19 @@ fn heap_recorder(launch: &Launch) -> Result<Option<heap::Recorder>, RecordError>
         heap::Recorder::start(sampling, script, launch.directory.as_deref(), has_marks)
     };
     launch.heap.map(start).transpose().map_err(RecordError::Heap)
+}
+
+/// What samples stacks of a process that is about to become the target, where that is asked for.
+fn open_stacks(
+    launch: &Launch,
+    pid: u32,
+    loadable: Option<&Arc<Loadable>>,
+) -> Option<Result<sample::Sampler, sample::SampleError>> {
+    let opened = sample::Sampler::open_with(pid, &launch.sampling?, loadable);
+    if let (Some(loadable), Err(_)) = (loadable, &opened) {
+        loadable.ask_for_nothing_sampled();
+    }
+    Some(opened)
 }
 
 /// What the target is to load, and a sentence where it should but cannot.

@@ -7,6 +7,7 @@
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
 use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::sys;
 
@@ -17,11 +18,28 @@ pub type Texts = *const *const c_char;
 const VARIABLES: usize = 512;
 const TEXT_BYTES: usize = 512;
 const NAME: &[u8] = b"LD_PRELOAD=";
+/// Names of the profiler's libraries, where they are files.
+const OWN_NAMES: [&[u8]; 2] = [b"libsimprof_preload.so", b"libsimprof_heap.so"];
 
 /// Room for a changed environment, on the stack of who executes.
 pub struct Room {
     variables: [*const c_char; VARIABLES],
     text: [u8; TEXT_BYTES],
+}
+
+/// The path that this library was loaded from; null before it is known.
+static OWN_PATH: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
+
+/// To be called once, when the library is loaded.
+pub fn prepare() {
+    let mut found = MaybeUninit::<sys::SharedObject>::uninit();
+    let address = (passable as *const ()).cast();
+    // SAFETY: `found` is a valid place for the answer; the path lives as long as the library, which is never unloaded.
+    unsafe {
+        if sys::dladdr(address, found.as_mut_ptr()) != 0 {
+            OWN_PATH.store(found.assume_init_ref().path.cast_mut(), Ordering::Release);
+        }
+    }
 }
 
 /// What to hand on of an environment: itself where the library can be opened, or is not in it.
@@ -30,39 +48,40 @@ pub struct Room {
 /// `environment` must be null, or as the `exec` functions take it; the result is valid as long as it and `room` are.
 pub unsafe fn passable(environment: Texts, room: &mut MaybeUninit<Room>) -> Texts {
     let _errno = sys::KeptErrno::new();
-    match own_path() {
+    let path = OWN_PATH.load(Ordering::Acquire);
+    if path.is_null() {
+        return environment;
+    }
+    // SAFETY: it is a C string, see `prepare`.
+    let path = unsafe { CStr::from_ptr(path) };
+    match is_out_of_reach(path) {
         // SAFETY: as of this function.
-        Some(path) if !can_be_opened(path) => unsafe { without(path, environment, room) },
-        _ => environment,
+        true => unsafe { without(path, environment, room) },
+        false => environment,
     }
 }
 
-/// The path that this library was loaded from.
-fn own_path() -> Option<&'static CStr> {
-    let mut found = MaybeUninit::<sys::SharedObject>::uninit();
-    let address = (passable as *const ()).cast();
-    // SAFETY: `found` is a valid place for the answer; the path lives as long as the library, which is never unloaded.
-    unsafe {
-        let is_found = sys::dladdr(address, found.as_mut_ptr()) != 0;
-        is_found.then(|| CStr::from_ptr(found.assume_init_ref().path))
-    }
-}
-
-fn can_be_opened(path: &CStr) -> bool {
+/// Whether a file surely cannot be opened by what this process executes.
+fn is_out_of_reach(path: &CStr) -> bool {
     // SAFETY: the path is a C string; the descriptor is closed where there is one.
     unsafe {
         let fd = sys::open(path.as_ptr(), sys::O_CLOEXEC | sys::O_NOCTTY);
-        fd >= 0 && sys::close(fd) == 0
+        if fd >= 0 {
+            sys::close(fd);
+            return false;
+        }
     }
+    // Other errors are this process's own, such as too many open files.
+    matches!(sys::errno(), sys::ENOENT | sys::EACCES | sys::ENOTDIR | sys::EPERM | sys::ELOOP)
 }
 
-/// The environment without the first of the libraries to be loaded, if that is `path`.
+/// The environment without the profiler's libraries, of which this one has that path.
 ///
 /// # Safety
 /// As of [`passable`].
 unsafe fn without(path: &CStr, environment: Texts, room: &mut MaybeUninit<Room>) -> Texts {
     let room = room.as_mut_ptr();
-    let mut count = 0;
+    let (mut count, mut changed) = (0, false);
     // SAFETY: the texts are read up to the null pointer that ends them, the room is written within its bounds.
     unsafe {
         if environment.is_null() {
@@ -73,18 +92,21 @@ unsafe fn without(path: &CStr, environment: Texts, room: &mut MaybeUninit<Room>)
             if count == VARIABLES {
                 return environment;
             }
-            let kept = match rest(variable, path) {
-                None => variable,
-                Some([]) => continue,
-                Some(rest) if NAME.len() + rest.len() < TEXT_BYTES => {
-                    let text = (&raw mut (*room).text).cast::<u8>();
-                    ptr::copy_nonoverlapping(NAME.as_ptr(), text, NAME.len());
-                    ptr::copy_nonoverlapping(rest.as_ptr(), text.add(NAME.len()), rest.len());
-                    *text.add(NAME.len() + rest.len()) = 0;
-                    text.cast_const().cast()
-                }
-                Some(_) => return environment,
-            };
+            let kept =
+                match libraries(variable).filter(|all| entries(all).any(|e| is_ours(e, path))) {
+                    None => variable,
+                    // There is room for one, and more than one is nothing that a loader looks at.
+                    Some(_) if changed => return environment,
+                    Some(all) => {
+                        changed = true;
+                        let text = (&raw mut (*room).text).cast::<u8>();
+                        match write_others(all, path, text) {
+                            Some(true) => text.cast_const().cast(),
+                            Some(false) => continue,
+                            None => return environment,
+                        }
+                    }
+                };
             (&raw mut (*room).variables).cast::<*const c_char>().add(count).write(kept);
             count += 1;
             if variable.is_null() {
@@ -95,22 +117,51 @@ unsafe fn without(path: &CStr, environment: Texts, room: &mut MaybeUninit<Room>)
     }
 }
 
-/// What `LD_PRELOAD` names after `path`, where a variable is that one and names this first.
+/// What `LD_PRELOAD` says, where a variable is that one.
 ///
 /// # Safety
 /// `variable` must be null or a C string.
-unsafe fn rest<'a>(variable: *const c_char, path: &CStr) -> Option<&'a [u8]> {
+unsafe fn libraries<'a>(variable: *const c_char) -> Option<&'a [u8]> {
     if variable.is_null() {
         return None;
     }
     // SAFETY: as of this function.
-    let text = unsafe { CStr::from_ptr(variable) }.to_bytes();
-    let rest = text.strip_prefix(NAME)?.strip_prefix(path.to_bytes())?;
-    match rest {
-        [] => Some(rest),
-        [b':' | b' ', rest @ ..] => Some(rest),
-        _ => None,
+    unsafe { CStr::from_ptr(variable) }.to_bytes().strip_prefix(NAME)
+}
+
+/// The paths in it.
+fn entries(libraries: &[u8]) -> impl Iterator<Item = &[u8]> {
+    libraries.split(|byte| matches!(byte, b':' | b' ')).filter(|entry| !entry.is_empty())
+}
+
+/// Whether this is one of the profiler's libraries: this one, or, where the other is loaded too, that.
+fn is_ours(entry: &[u8], path: &CStr) -> bool {
+    let name = entry.rsplit(|&byte| byte == b'/').next();
+    entry == path.to_bytes() || name.is_some_and(|name| OWN_NAMES.contains(&name))
+}
+
+/// Writes `LD_PRELOAD` with those libraries that are not the profiler's, as a C string; false where there are none, none where
+/// there is no room.
+///
+/// # Safety
+/// `text` has room for [`TEXT_BYTES`].
+unsafe fn write_others(libraries: &[u8], path: &CStr, text: *mut u8) -> Option<bool> {
+    let mut end = 0;
+    // SAFETY: within the room, as is looked at before.
+    unsafe {
+        for entry in entries(libraries).filter(|entry| !is_ours(entry, path)) {
+            let before: &[u8] = if end == 0 { NAME } else { b":" };
+            if end + before.len() + entry.len() >= TEXT_BYTES {
+                return None;
+            }
+            for part in [before, entry] {
+                ptr::copy_nonoverlapping(part.as_ptr(), text.add(end), part.len());
+                end += part.len();
+            }
+        }
+        *text.add(end) = 0;
     }
+    Some(end > 0)
 }
 
 #[cfg(test)]
@@ -118,16 +169,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_library_itself_is_left_out() {
-        let table: [(&[&CStr], &[&CStr]); 6] = [
+    fn only_the_profilers_libraries_are_left_out() {
+        let table: [(&[&CStr], &[&CStr]); 8] = [
             (&[c"A=1", c"LD_PRELOAD=/l.so", c"B=2"], &[c"A=1", c"B=2"]),
-            (&[c"LD_PRELOAD=/l.so:/a.so:/l.so"], &[c"LD_PRELOAD=/a.so:/l.so"]),
+            (&[c"LD_PRELOAD=/l.so:/a.so:/l.so: /b.so"], &[c"LD_PRELOAD=/a.so:/b.so"]),
+            (&[c"LD_PRELOAD=/t/simprof-1/libsimprof_heap.so:/l.so"], &[]),
+            (
+                &[c"LD_PRELOAD=/a.so:/t/libsimprof_preload.so", c"LD_PRELOAD=/b.so"],
+                &[c"LD_PRELOAD=/a.so", c"LD_PRELOAD=/b.so"],
+            ),
             (&[c"LD_PRELOAD=/l.so /a.so"], &[c"LD_PRELOAD=/a.so"]),
             (
                 &[c"LD_PRELOAD=/l.so.6", c"XLD_PRELOAD=/l.so"],
                 &[c"LD_PRELOAD=/l.so.6", c"XLD_PRELOAD=/l.so"],
             ),
-            (&[c"LD_PRELOAD=/a.so:/l.so"], &[c"LD_PRELOAD=/a.so:/l.so"]),
+            (&[c"LD_PRELOAD=/a.so : /b.so"], &[c"LD_PRELOAD=/a.so : /b.so"]),
             (&[], &[]),
         ];
         for (given, expected) in table {
@@ -143,6 +199,14 @@ mod tests {
         let long = format!("LD_PRELOAD=/l.so:/{}\0", "a".repeat(TEXT_BYTES));
         let long = CStr::from_bytes_with_nul(long.as_bytes()).expect("one zero");
         assert_eq!(changed(&[long]), [long]);
+    }
+
+    #[test]
+    fn what_fails_for_another_reason_is_no_reason() {
+        assert!(is_out_of_reach(c"/no/such/library.so") && is_out_of_reach(c"/dev/null/l.so"));
+        assert!(!is_out_of_reach(c"/dev/null"));
+        let long = format!("/{}\0", "a".repeat(5000));
+        assert!(!is_out_of_reach(CStr::from_bytes_with_nul(long.as_bytes()).expect("one zero")));
     }
 
     fn changed(given: &[&CStr]) -> Vec<&'static CStr> {

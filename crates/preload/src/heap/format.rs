@@ -28,6 +28,10 @@
 //! `realloc` is an end and an allocation, both with [`flag::REALLOC`], beside each other in one lane, the end first: so the
 //! sum of live bytes never rises above the truth between them. A reader sees both or none.
 //!
+//! A mapping that ends in part ends as a whole, and what is left of it is an allocation with [`flag::REST`]: beside the end, or, where
+//! a hole leaves two, the second after it. What is left keeps the stack and the time of the whole. In sampled mode it is
+//! drawn anew among those draws that hit the whole, so sums stay unbiased.
+//!
 //! # Rings
 //!
 //! A thread always writes into the same lane; several threads (of several processes) may share one. Within a lane,
@@ -158,6 +162,8 @@ pub mod reason {
     /// The program brings its own `malloc`, which comes before the library's: nothing is seen unless it tells of its
     /// allocations by the shim.
     pub const OWN_MALLOC: u32 = 2;
+    /// The process may map so little (`ulimit -v`) that the library would take much of it.
+    pub const LIMITED: u32 = 3;
 }
 
 /// One process image. Its position, counted from 0, is in each record.
@@ -176,6 +182,10 @@ pub struct Process {
     pub time_ns: AtomicU64,
     /// `PY_VERSION_HEX` of its interpreter, once its objects are recorded; else 0.
     pub python: AtomicU32,
+    /// Inode of the process namespace that `pid` is of; 0: not known.
+    pub namespace: AtomicU64,
+    /// Memory of its own that the library has touched to keep what is live, bytes: the process's resident set has it too.
+    pub own_bytes: AtomicU64,
 }
 
 /// Where a ring is written and read; the two sides' numbers are in different cache lines.
@@ -194,7 +204,7 @@ pub struct Lane {
 pub struct Padded(pub AtomicU64);
 
 /// What a record tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// An allocation was made.
@@ -227,6 +237,8 @@ pub mod flag {
     pub const CUT: u64 = 1 << 10;
     /// The Python stack could not be read wholly: frames towards the root are missing.
     pub const PYTHON_PARTIAL: u64 = 1 << 11;
+    /// Of an allocation: what lives on of another that ended just before, made when that was. It was not allocated anew.
+    pub const REST: u64 = 1 << 12;
 }
 
 /// Bits of a stamp below its sequence: 4 of the [`Kind`], 4 of the [`Origin`], 8 of [`flag`]s.
@@ -286,7 +298,7 @@ pub struct Record {
     pub size: AtomicU64,
     /// Node of the native stack (low half) and of the Python stack (high half) that made the allocation; 0: none.
     pub stack: AtomicU64,
-    /// When the allocation was made: for [`Kind::Alloc`], `time_ns`.
+    /// When the allocation was made: for [`Kind::Alloc`] without [`flag::REST`], `time_ns`.
     pub made_ns: AtomicU64,
     /// Not in use.
     pub reserved: AtomicU64,

@@ -313,7 +313,8 @@ pub fn reallocate(
     let end = before.map(|allocation| ended(address, allocation));
     let made = make();
     match end {
-        Some(end) if made == 0 && size != 0 => _ = LIVE.insert(address, end.allocation),
+        // It failed, and what was there lives on. Where there is no room for it any more, it can only end.
+        Some(end) if made == 0 && size != 0 && LIVE.insert(address, end.allocation) => {}
         Some(end) if made != 0 && draws => recorder.replaced(end, made, size as u64, caller),
         Some(end) => recorder.freed(end),
         None if made != 0 && draws => recorder.allocated(made, size as u64, origin, caller),

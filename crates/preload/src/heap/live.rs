@@ -4,10 +4,10 @@
 //! back, so that no two threads ever handle one address at once. A forked child finds all of this zeroed.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::format::Origin;
-use super::{draw, system};
+use super::{draw, room, shared, system};
 
 /// Places of the filter: a power of two, known to the assembly of [`super::hooks`].
 pub const FILTER: usize = 1 << 16;
@@ -114,8 +114,10 @@ const PAGE: u32 = 12;
 /// Groups of the levels. Each is mapped when a group of the one before is full. What is never touched takes no memory: of a
 /// large level, twice as much as the pages with recorded allocations.
 const LEVELS: [usize; 4] = [1 << 10, 1 << 15, 1 << 20, 1 << 25];
-/// The level that takes what finds no room in its group of the last one, anywhere.
+/// The level that takes what finds no room in its group of the last one, anywhere; or the deepest, where it is not as deep.
 const REFUGE: usize = 1;
+/// Of the memory that the process may still map, a level takes at most one part in so many.
+const SHARE: usize = 8;
 
 /// The group of an address, of any number of groups.
 #[inline]
@@ -130,6 +132,8 @@ pub struct Table {
     levels: [AtomicPtr<Entry>; LEVELS.len()],
     /// The deepest level in use: new allocations go there.
     deepest: AtomicUsize,
+    /// Whether a level was not to be had: there are no more from then on.
+    is_closed: AtomicBool,
     /// Whether any allocation had to be put elsewhere than into its own group.
     has_refugees: AtomicBool,
 }
@@ -141,6 +145,7 @@ impl Table {
         Table {
             levels: [const { AtomicPtr::new(core::ptr::null_mut()) }; LEVELS.len()],
             deepest: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
             has_refugees: AtomicBool::new(false),
         }
     }
@@ -148,7 +153,7 @@ impl Table {
     /// Puts an allocation in; false where there is no room, and the allocation stays unknown.
     pub fn insert(&self, address: usize, allocation: Allocation) -> bool {
         let mut level = self.deepest.load(Ordering::Acquire);
-        let mut inserted = self.insert_in(self.group(level, near(address)), address, allocation);
+        let mut inserted = self.insert_in(level, near(address), address, allocation);
         while !inserted {
             let next = self.deepen(level);
             if next == level {
@@ -156,7 +161,7 @@ impl Table {
                 break;
             }
             level = next;
-            inserted = self.insert_in(self.group(level, near(address)), address, allocation);
+            inserted = self.insert_in(level, near(address), address, allocation);
         }
         if inserted {
             add_to_filter(address);
@@ -168,7 +173,8 @@ impl Table {
     #[cold]
     fn insert_anywhere(&self, address: usize, allocation: Allocation) -> bool {
         self.has_refugees.store(true, Ordering::Release);
-        self.refuges(address).any(|group| self.insert_in(group, address, allocation))
+        let mut refuges = self.refuges(address);
+        refuges.any(|(level, group)| self.insert_in(level, group, address, allocation))
     }
 
     /// Has what will be needed of the table for this address brought near.
@@ -210,14 +216,22 @@ impl Table {
         self.has_refugees.store(false, Ordering::Relaxed);
     }
 
-    fn insert_in(&self, group: &[Entry], address: usize, allocation: Allocation) -> bool {
-        for entry in group {
+    /// Puts an allocation into a group, where there is room.
+    fn insert_in(
+        &self,
+        level: usize,
+        number: usize,
+        address: usize,
+        allocation: Allocation,
+    ) -> bool {
+        for entry in self.group(level, number) {
             let free = entry.address.load(Ordering::Relaxed) == 0;
             let take =
                 || entry.address.compare_exchange(0, address, Ordering::Acquire, Ordering::Relaxed);
             if free && take().is_ok() {
                 // SAFETY: the entry became this address's, which this thread handles.
                 unsafe { *entry.allocation.get() = Packed::of(allocation) };
+                self.touch(level, number);
                 return true;
             }
         }
@@ -234,13 +248,29 @@ impl Table {
         if found.is_some() || !self.has_refugees.load(Ordering::Acquire) {
             return found;
         }
-        self.refuges(address).find_map(|group| group.iter().find(is_it))
+        let mut refuges = self.refuges(address);
+        refuges.find_map(|(level, group)| self.group(level, group).iter().find(is_it))
     }
 
-    /// Groups that anything may be in.
-    fn refuges(&self, address: usize) -> impl Iterator<Item = &[Entry]> {
+    /// Notes that the page of a group is in use, and tells of it the first time.
+    fn touch(&self, level: usize, number: usize) {
+        let page = (number & (LEVELS[level] - 1)) * GROUP * size_of::<Entry>() / system::PAGE;
+        let pages =
+            self.levels[level].load(Ordering::Acquire).wrapping_byte_add(entry_bytes(level));
+        // SAFETY: the group was found, so its level is mapped, with a bit for each page after the entries.
+        let word = unsafe { &*pages.cast::<AtomicU64>().add(page / 64) };
+        let bit = 1 << (page % 64);
+        let is_known = word.load(Ordering::Relaxed) & bit != 0;
+        if !is_known && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            shared::touched(system::PAGE);
+        }
+    }
+
+    /// Groups that anything may be in, with their level.
+    fn refuges(&self, address: usize) -> impl Iterator<Item = (usize, usize)> {
         let first = draw::mix(address as u64) as usize;
-        (0..4).map(move |attempt| self.group(REFUGE, first ^ attempt))
+        let level = REFUGE.min(self.deepest.load(Ordering::Acquire));
+        (0..4).map(move |attempt| (level, first ^ attempt))
     }
 
     /// A group of a level, by a number whose low bits tell it; empty where the level is not mapped.
@@ -269,6 +299,12 @@ impl Table {
         next
     }
 
+    /// Whether a level leaves the program most of what it may map. The first is small, and nothing is recorded without it.
+    fn is_affordable(&self, level: usize) -> bool {
+        !self.is_closed.load(Ordering::Relaxed)
+            && (level == 0 || bytes(level) <= room::left() / SHARE)
+    }
+
     /// Maps a level unless it is mapped: null where there is no memory.
     #[cold]
     fn map(&self, level: usize) -> *mut Entry {
@@ -276,10 +312,14 @@ impl Table {
         if !known.is_null() {
             return known;
         }
-        let Some(mapped) = system::map_private(bytes(level)) else {
+        let Some(mapped) =
+            self.is_affordable(level).then(|| system::map_private(bytes(level))).flatten()
+        else {
+            self.is_closed.store(true, Ordering::Relaxed);
             return core::ptr::null_mut();
         };
         system::wipe_on_fork(mapped, bytes(level));
+        system::take_small_pages(mapped, bytes(level));
         let (null, acquire) = (core::ptr::null_mut(), Ordering::Acquire);
         let exchanged =
             self.levels[level].compare_exchange(null, mapped.cast(), Ordering::AcqRel, acquire);
@@ -294,7 +334,13 @@ impl Table {
     }
 }
 
+/// Of a level: its entries, and a bit for each of their pages that is in use.
 const fn bytes(level: usize) -> usize {
+    let words = (entry_bytes(level) / system::PAGE).div_ceil(64);
+    (entry_bytes(level) + words * 8).next_multiple_of(system::PAGE)
+}
+
+const fn entry_bytes(level: usize) -> usize {
     LEVELS[level] * GROUP * size_of::<Entry>()
 }
 
@@ -320,6 +366,35 @@ mod tests {
             assert_eq!(table.remove(address), Some(allocation(address as u64)));
             assert_eq!(table.get(address + 8), None);
         }
+        table.clear();
+    }
+
+    /// The pages that are noted are those that the kernel has given.
+    #[test]
+    fn what_is_touched_is_known() {
+        let table = Table::new();
+        let allocation = Allocation { size: 1, origin: Origin::Malloc, made_ns: 1, stack: 1 };
+        for at in 0..40usize {
+            assert!(table.insert(0x7f00_0000_0000 + at * 0x3000, allocation));
+        }
+        assert_eq!(table.deepest.load(Ordering::Relaxed), 0);
+        let entries = table.levels[0].load(Ordering::Relaxed);
+        let mut resident = vec![0u8; entry_bytes(0) / system::PAGE];
+        // SAFETY: the range is mapped, and there is room for a byte for each of its pages.
+        let status =
+            unsafe { libc::mincore(entries.cast(), entry_bytes(0), resident.as_mut_ptr()) };
+        assert_eq!(status, 0);
+        let given: u32 = resident.iter().map(|page| u32::from(page & 1)).sum();
+        // SAFETY: these follow the entries.
+        let words = unsafe {
+            core::slice::from_raw_parts(
+                entries.byte_add(entry_bytes(0)).cast::<u64>(),
+                resident.len() / 64,
+            )
+        };
+        let noted: u32 = words.iter().map(|word| word.count_ones()).sum();
+        assert_eq!(noted, given);
+        assert!(noted > 10 && noted < 64, "{noted}");
         table.clear();
     }
 

@@ -1,7 +1,8 @@
 //! Anonymous memory that the program maps itself. What allocators map to serve others from is not counted.
 //!
 //! What is only reserved (without rights, or without a claim on memory) is no allocation. A part of a mapping that lives on
-//! when the rest is unmapped becomes an allocation of its own.
+//! when the rest is unmapped is known on its own from then on, but was not allocated anew. What `mremap` makes of a mapping
+//! is an allocation in its place, as with `realloc`.
 
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
@@ -11,19 +12,22 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::format::Origin;
 use super::hooks::{Caller, call};
 use super::live::Allocation;
-use super::record::{Event, Recorder, ended, recorder};
+use super::record::{Event, Recorder, ended_at, recorder};
 use super::{modules, program, python, real, shared, system};
 
 const PROT_NONE: i32 = 0;
 const MAP_FIXED: i32 = 0x10;
 const MAP_ANONYMOUS: i32 = 0x20;
 const MAP_NORESERVE: i32 = 0x4000;
+const MREMAP_FIXED: i32 = 2;
 const FAILED: usize = usize::MAX;
 
 /// How many recorded mappings can be live.
 const MAPPINGS: usize = 4096;
 /// A place that a thread works on.
 const BUSY: usize = 1;
+/// How many recorded mappings one `mremap` may be of: those that were made beside each other, and are one for the kernel.
+const MOVED: usize = 8;
 
 /// A recorded mapping. Whoever sets `start` to [`BUSY`] has the rest for itself.
 struct Mapping {
@@ -116,7 +120,7 @@ extern "C" fn mmap_seen(
     if made != FAILED {
         if flags & MAP_FIXED != 0 {
             // What was there is gone.
-            forget(recorder, &range(made, bytes));
+            forget(recorder, &range(made, bytes), system::now_ns());
         }
         remember(recorder, made, bytes, protection, flags, caller);
     }
@@ -137,14 +141,18 @@ fn remember(
         return;
     }
     let range = range(start, bytes);
-    let size = range.len() as u64;
-    if is_allocator(caller.registers().pc) || !recorder.draws(size) {
-        return;
+    if !is_allocator(caller.registers().pc) && recorder.draws(range.len() as u64) {
+        made(recorder, range, caller);
     }
-    let made = recorder.made(start, size, Origin::Map, caller);
-    if put(Taken { range: range.clone(), allocation: made.allocation }) && !recorder.recorded(made)
+}
+
+/// Records a mapping that was made, and drawn.
+fn made(recorder: Recorder, range: Range<usize>, caller: &Caller) {
+    let event = recorder.made(range.start, range.len() as u64, Origin::Map, caller);
+    if put(Taken { range: range.clone(), allocation: event.allocation })
+        && !recorder.recorded(event)
     {
-        take(|found| *found == range);
+        unput(&range);
     }
 }
 
@@ -160,7 +168,7 @@ extern "C" fn munmap_seen(address: usize, bytes: usize, _: &Caller) -> i32 {
         && address.is_multiple_of(system::PAGE)
         && let Some(recorder) = recorder()
     {
-        forget(recorder, &range(address, bytes));
+        forget(recorder, &range(address, bytes), system::now_ns());
     }
     // SAFETY: the program's call.
     unsafe { real::munmap(address, bytes) }
@@ -177,27 +185,58 @@ extern "C" fn mremap_seen(
     // SAFETY: the program's call.
     let remap = || unsafe { real::mremap(address, old, new, flags, to) };
     let Some(recorder) = recorder() else { return remap() };
-    let range_before = range(address, old);
-    let Some(before) = take(|found| *found == range_before) else { return remap() };
-    let end = ended(address, before.allocation);
+    let moved = range(address, old);
+    let before = take_all(&moved);
+    let time_ns = system::now_ns();
     let made = remap();
     if made == FAILED {
-        put(before);
+        before.into_iter().flatten().for_each(|taken| _ = put(taken));
         return made;
     }
     let after = range(made, new);
-    let size = after.len() as u64;
-    if !recorder.draws(size) {
-        recorder.freed(end);
-        return made;
+    if flags & MREMAP_FIXED != 0 {
+        // What was there is gone.
+        forget(recorder, &after, time_ns);
     }
-    let event = recorder.made(made, size, Origin::Map, caller);
-    if put(Taken { range: after, allocation: event.allocation }) {
-        recorder.exchanged(end, event);
-    } else {
-        recorder.freed(end);
+    match before {
+        [Some(whole), None, ..] if whole.range == moved => {
+            let end = ended_at(time_ns, whole.range.start, whole.allocation);
+            replace(recorder, end, after, caller);
+        }
+        [None, ..] => remember_moved(recorder, after, caller),
+        parts => {
+            parts.into_iter().flatten().for_each(|taken| cut(recorder, taken, &moved, time_ns));
+            if recorder.draws(after.len() as u64) {
+                self::made(recorder, after, caller);
+            }
+        }
     }
     made
+}
+
+/// Records that a recorded mapping became another one.
+fn replace(recorder: Recorder, end: Event, after: Range<usize>, caller: &Caller) {
+    let size = after.len() as u64;
+    if !recorder.draws(size) {
+        return recorder.freed(end);
+    }
+    let event = recorder.made(after.start, size, Origin::Map, caller);
+    if !put(Taken { range: after.clone(), allocation: event.allocation }) {
+        recorder.freed(end);
+    } else if !recorder.exchanged(end, event) {
+        unput(&after);
+    }
+}
+
+/// Records what `mremap` made of something that was not recorded: in sampled mode, it may be that it was not drawn.
+fn remember_moved(recorder: Recorder, after: Range<usize>, caller: &Caller) {
+    if !recorder.is_exact()
+        && !is_allocator(caller.registers().pc)
+        && recorder.draws(after.len() as u64)
+        && modules::is_anonymous(after.start)
+    {
+        made(recorder, after, caller);
+    }
 }
 
 /// Whole pages.
@@ -205,26 +244,33 @@ fn range(start: usize, bytes: usize) -> Range<usize> {
     start..start.saturating_add(bytes).checked_next_multiple_of(system::PAGE).unwrap_or(start)
 }
 
-/// Records that what is in `gone` ends; what else there is of the same mappings lives on.
-fn forget(recorder: Recorder, gone: &Range<usize>) {
-    while let Some(taken) = take(|found| found.start < gone.end && gone.start < found.end) {
-        let mut end = Some(ended(taken.range.start, taken.allocation));
-        for part in [taken.range.start..gone.start, gone.end..taken.range.end] {
-            if let Some(event) = part_of(recorder, &taken, &part) {
-                match end.take() {
-                    Some(end) => recorder.exchanged(end, event),
-                    None => _ = recorder.recorded(event),
-                }
-            }
+/// Records that what is in `gone` ends at this time; what else there is of the same mappings lives on.
+fn forget(recorder: Recorder, gone: &Range<usize>, time_ns: u64) {
+    while let Some(taken) = take(overlaps(gone)) {
+        cut(recorder, taken, gone, time_ns);
+    }
+}
+
+/// Records that what is in `gone` of a mapping ends at this time.
+fn cut(recorder: Recorder, taken: Taken, gone: &Range<usize>, time_ns: u64) {
+    let mut end = Some(ended_at(time_ns, taken.range.start, taken.allocation));
+    for part in [taken.range.start..gone.start, gone.end..taken.range.end] {
+        let Some(event) = part_of(recorder, &taken, &part, time_ns) else { continue };
+        let is_recorded = match end.take() {
+            Some(end) => recorder.exchanged(end, event),
+            None => recorder.recorded(event),
+        };
+        if !is_recorded {
+            unput(&part);
         }
-        if let Some(end) = end {
-            recorder.freed(end);
-        }
+    }
+    if let Some(end) = end {
+        recorder.freed(end);
     }
 }
 
 /// The record of a part that lives on, if it is one, and was drawn.
-fn part_of(recorder: Recorder, whole: &Taken, part: &Range<usize>) -> Option<Event> {
+fn part_of(recorder: Recorder, whole: &Taken, part: &Range<usize>, time_ns: u64) -> Option<Event> {
     if part.is_empty() {
         return None;
     }
@@ -232,9 +278,29 @@ fn part_of(recorder: Recorder, whole: &Taken, part: &Range<usize>) -> Option<Eve
     if !recorder.draws_part(whole.allocation.size, within(part.start)..within(part.end)) {
         return None;
     }
-    let event = recorder.remade(part.start, part.len() as u64, whole.allocation);
+    let event = recorder.remade(time_ns, part.start, part.len() as u64, whole.allocation);
     let put = put(Taken { range: part.clone(), allocation: event.allocation });
     put.then_some(event)
+}
+
+/// Accepts what has something in common with a range.
+fn overlaps(range: &Range<usize>) -> impl Fn(&Range<usize>) -> bool {
+    |found| found.start < range.end && range.start < found.end
+}
+
+/// Takes out what has something in common with a range, as much as there is room for.
+fn take_all(range: &Range<usize>) -> [Option<Taken>; MOVED] {
+    let mut is_more = true;
+    core::array::from_fn(|_| {
+        let taken = is_more.then(|| take(overlaps(range))).flatten();
+        is_more = taken.is_some();
+        taken
+    })
+}
+
+/// Takes a mapping out whose record was lost.
+fn unput(range: &Range<usize>) {
+    take(|found| found == range);
 }
 
 /// Takes the first mapping out that `chosen` accepts.

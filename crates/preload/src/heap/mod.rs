@@ -9,6 +9,7 @@
 //! | `unwind`, `modules`, `nodes`, `unload` | native stacks: unwound, named by file, kept as a tree |
 //! | `maps`, `python`, `program` | what else allocates: the program by mapping, Python, the program's own allocator |
 //! | `shared`, `contexts`, `thread`, `start` | what belongs to all processes, to one, to a thread; how it begins |
+//! | `room` | how much memory the program leaves to the library |
 //! | `later` | an interpreter that is loaded later |
 
 pub mod format;
@@ -37,6 +38,8 @@ mod python;
 mod real;
 #[cfg(simprof_heap)]
 mod record;
+#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+mod room;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod shared;
 #[cfg(simprof_heap)]

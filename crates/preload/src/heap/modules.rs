@@ -4,7 +4,8 @@ use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
 use super::format::{self, Module};
-use super::{shared, system};
+use super::shared::{self, Shared};
+use super::system;
 
 /// What is known of the module at an address.
 #[derive(Clone, Copy)]
@@ -61,8 +62,11 @@ static KNOWN_COUNT: AtomicUsize = AtomicUsize::new(0);
 pub fn find(pc: usize, scratch: &mut [u8]) -> Option<Found> {
     let loaded = loaded(pc)?;
     let number = known(&loaded).unwrap_or_else(|| {
-        let number = tell(&loaded, scratch);
-        remember(&loaded, number);
+        let (number, is_named) = tell(&loaded, scratch);
+        // Where the maps cannot be read now, they may be later.
+        if is_named {
+            remember(&loaded, number);
+        }
         number
     });
     Some(Found { number, bias: loaded.bias, header: loaded.header })
@@ -187,10 +191,14 @@ fn remember(loaded: &Loaded, number: u32) {
     }
 }
 
-/// Tells the profiler of a module, unless it was told; its number, or 0 where there is no room.
-fn tell(loaded: &Loaded, scratch: &mut [u8]) -> u32 {
-    let Some(shared) = shared::get() else { return 0 };
-    let (path, build_id) = (path_of(loaded.start, scratch), build_id_of(loaded));
+/// Tells the profiler of a module, unless it was told: its number, or 0 where there is no room, and whether its path is known.
+fn tell(loaded: &Loaded, scratch: &mut [u8]) -> (u32, bool) {
+    let path = path_of(loaded.start, scratch);
+    let number = shared::get().map_or(0, |shared| tell_of(shared, path, build_id_of(loaded)));
+    (number, !path.is_empty())
+}
+
+fn tell_of(shared: Shared, path: &[u8], build_id: &[u8]) -> u32 {
     let count = shared.header().modules.load(Ordering::Acquire).min(format::MODULES as u64 - 1);
     let same = |&number: &u32| is_module(shared.module(number), path, build_id);
     if let Some(number) = (1..=count as u32).find(same) {
@@ -229,22 +237,53 @@ fn is_module(module: &Module, path: &[u8], build_id: &[u8]) -> bool {
 
 /// Path of the file that is mapped at `start`, as the kernel tells it; empty where it does not.
 fn path_of(start: usize, scratch: &mut [u8]) -> &[u8] {
-    let Some(fd) = system::open(c"/proc/self/maps") else { return &[] };
-    let found = find_line(fd, start, scratch);
-    system::close(fd);
-    &scratch[found]
+    let line = find_line(|range| range.start == start, scratch);
+    let path = path_in(scratch, line);
+    &scratch[path]
 }
 
-/// Where in `scratch` the path of the line is whose range begins at `start`. Lines that do not fit are cut.
-fn find_line(fd: usize, start: usize, scratch: &mut [u8]) -> core::ops::Range<usize> {
+/// Whether the memory at this address is of no file, and may be accessed.
+#[cfg(simprof_heap)]
+pub fn is_anonymous(address: usize) -> bool {
+    let mut scratch = [0; 4096];
+    let line = find_line(|range| range.contains(&address), &mut scratch);
+    is_line_anonymous(&scratch[line])
+}
+
+/// As [`is_anonymous`], of a line of the maps.
+fn is_line_anonymous(line: &[u8]) -> bool {
+    let Some(rights) = line.split(|&byte| byte == b' ').nth(1) else { return false };
+    let path = &line[path_in(line, 0..line.len())];
+    // Memory that has a name given by the program, and shared memory.
+    let is_named = [&b"[anon"[..], b"/dev/zero"].into_iter().any(|name| path.starts_with(name));
+    !rights.starts_with(b"---") && (path.is_empty() || is_named)
+}
+
+/// Where in `scratch` the line is of the first mapping whose range is accepted; empty where there is none. What does not fit is
+/// cut.
+fn find_line(
+    is_it: impl Fn(core::ops::Range<usize>) -> bool,
+    scratch: &mut [u8],
+) -> core::ops::Range<usize> {
+    let Some(fd) = system::open(c"/proc/self/maps") else { return 0..0 };
+    let found = find_line_in(fd, is_it, scratch);
+    system::close(fd);
+    found
+}
+
+fn find_line_in(
+    fd: usize,
+    is_it: impl Fn(core::ops::Range<usize>) -> bool,
+    scratch: &mut [u8],
+) -> core::ops::Range<usize> {
     let mut filled = 0;
     loop {
         let read = system::read(fd, &mut scratch[filled..]);
         filled += read;
         let mut begin = 0;
         while let Some(length) = scratch[begin..filled].iter().position(|&byte| byte == b'\n') {
-            if starts_at(&scratch[begin..begin + length], start) {
-                return path_in(scratch, begin..begin + length);
+            if is_it(range_of(&scratch[begin..begin + length])) {
+                return begin..begin + length;
             }
             begin += length + 1;
         }
@@ -256,15 +295,18 @@ fn find_line(fd: usize, start: usize, scratch: &mut [u8]) -> core::ops::Range<us
     }
 }
 
-fn starts_at(line: &[u8], start: usize) -> bool {
-    let mut value = 0usize;
+/// The range that a line begins with.
+fn range_of(line: &[u8]) -> core::ops::Range<usize> {
+    let mut values = [0usize; 2];
+    let mut at = 0;
     for &byte in line {
         match (byte as char).to_digit(16) {
-            Some(digit) => value = value << 4 | digit as usize,
+            Some(digit) => values[at] = values[at] << 4 | digit as usize,
+            None if byte == b'-' && at == 0 => at = 1,
             None => break,
         }
     }
-    value == start
+    values[0]..values[1]
 }
 
 /// The sixth field of a line: range, rights, offset, device, inode, path.
@@ -320,5 +362,45 @@ fn build_id_in(mut notes: &'static [u8]) -> Option<&'static [u8]> {
             return Some(found);
         }
         notes = notes.get(begin + contents.next_multiple_of(4)..)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_maps_are_read() {
+        let table: [(&[u8], &[u8], bool); 7] = [
+            (b"7f00-7f10 rw-p 00000000 00:00 0 ", b"", true),
+            (b"7f00-7f10 rw-p 00000000 00:00 0", b"", true),
+            (b"7f00-7f10 ---p 00000000 00:00 0 ", b"", false),
+            (b"7f00-7f10 rw-p 00000000 00:00 0    [anon:a name]", b"[anon:a name]", true),
+            (
+                b"7f00-7f10 rw-s 00000000 00:01 7    /dev/zero (deleted)",
+                b"/dev/zero (deleted)",
+                true,
+            ),
+            (b"7f00-7f10 rw-p 00000000 00:00 0    [heap]", b"[heap]", false),
+            (b"7f00-7f10 r--p 00001000 08:01 9    /a b/c", b"/a b/c", false),
+        ];
+        for (line, path, anonymous) in table {
+            let text = String::from_utf8_lossy(line);
+            assert_eq!(range_of(line), 0x7f00..0x7f10);
+            assert_eq!(&line[path_in(line, 0..line.len())], path, "{text}");
+            assert_eq!(is_line_anonymous(line), anonymous, "{text}");
+        }
+        assert!(!is_line_anonymous(b""));
+    }
+
+    #[test]
+    fn the_line_of_an_address_is_found() {
+        let mut scratch = [0; 4096];
+        let own = (lines_of_the_maps_are_read as *const ()).addr();
+        let line = find_line(|range| range.contains(&own), &mut scratch);
+        let path = path_in(&scratch, line);
+        let program = std::env::current_exe().expect("a path");
+        assert_eq!(&scratch[path], program.as_os_str().as_encoded_bytes());
+        assert_eq!(find_line(|_| false, &mut scratch), 0..0);
     }
 }

@@ -3,11 +3,9 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::draw;
-use super::format::{Header, NODE_SLOTS, NODES, Node};
-use super::shared::{self, Shared};
-
-/// Slots that are tried before the table counts as full.
-const PROBES: usize = 64;
+use super::format::{Header, NODES, Node};
+use super::shared;
+use crate::table;
 
 /// Nodes that were found lately: a power of two of them. The hash table is so large that nearly each access to it misses the
 /// caches, those of addresses too; here a few pages serve for most.
@@ -25,33 +23,18 @@ pub fn intern(parent: u32, module: u32, address: u64) -> Option<u32> {
     if node != 0 && is_same(shared.node(node), parent, module, address) {
         return Some(node);
     }
-    let found = search(shared, key, parent, module, address)?;
+    let found = table::intern(
+        shared.node_slots(),
+        key as u64,
+        |node| is_same(shared.node(node), parent, module, address),
+        || {
+            let node = make(shared.header())?;
+            write(shared.node(node), parent, module, address);
+            Some(node)
+        },
+    )?;
     recent.store(found, Ordering::Release);
     Some(found)
-}
-
-/// As [`intern`], in the hash table.
-fn search(shared: Shared, key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
-    let mut own = 0;
-    for probe in 0..PROBES {
-        let slot = shared.node_slot((key + probe) & (NODE_SLOTS - 1));
-        let mut found = slot.load(Ordering::Acquire);
-        if found == 0 {
-            if own == 0 {
-                own = make(shared.header())?;
-                write(shared.node(own), parent, module, address);
-            }
-            match slot.compare_exchange(0, own, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(own),
-                Err(others) => found = others,
-            }
-        }
-        // A node that another thread made for the same frame meanwhile is taken, and the own one wasted.
-        if is_same(shared.node(found), parent, module, address) {
-            return Some(found);
-        }
-    }
-    None
 }
 
 /// The next node that is not in use.

@@ -55,7 +55,6 @@ static INTERPRETER: AtomicUsize = AtomicUsize::new(0);
 
 /// Looks for an interpreter, and stands before its allocator.
 pub fn begin() {
-    crate::memory::map();
     if crate::python::find(system::RTLD_DEFAULT) {
         found();
     }
@@ -63,6 +62,8 @@ pub fn begin() {
 
 /// To be called once, when an interpreter was found: before it makes its first object.
 pub fn found() {
+    // Only now: it takes much address space.
+    crate::memory::map();
     take_place();
     if let Some(interpreter) = crate::python::interpreter() {
         install(interpreter);
@@ -403,7 +404,7 @@ fn leave(address: usize, make: impl FnOnce() -> usize) -> usize {
     let made = make();
     if made == 0 {
         // It failed, so the object lives on.
-        let again = recorder.remade(address, allocation.size, allocation);
+        let again = recorder.remade(system::now_ns(), address, allocation.size, allocation);
         if LIVE.insert(address, again.allocation) && !recorder.recorded(again) {
             LIVE.remove(address);
         }

@@ -1,9 +1,10 @@
 //! The functions that the library stands before: those of the allocator that the program would have without it.
 
 use core::ffi::{CStr, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::system::{RTLD_NEXT, dlsym};
+use super::thread;
 use crate::own::Own;
 
 /// A function's address; null before it was looked up. The assembly of [`super::hooks`] jumps to it.
@@ -27,6 +28,9 @@ macro_rules! functions {
                 if place.is_null() {
                     place = look_up(&$place, $name);
                 }
+                if place.is_null() {
+                    return <$result>::FAILED;
+                }
                 // SAFETY: the symbol of this name has this type; the rest is the caller's care.
                 unsafe { core::mem::transmute::<*mut c_void, Function>(place)($($argument),*) }
             }
@@ -42,6 +46,25 @@ macro_rules! functions {
         }
     };
 }
+
+/// What a function returns that is not there.
+trait Failed {
+    const FAILED: Self;
+}
+
+impl Failed for usize {
+    const FAILED: usize = 0;
+}
+
+impl Failed for i32 {
+    const FAILED: i32 = ENOMEM;
+}
+
+impl Failed for () {
+    const FAILED: () = ();
+}
+
+const ENOMEM: i32 = 12;
 
 functions! {
     CALLOC c"calloc" calloc(count: usize, size: usize) -> usize;
@@ -68,12 +91,26 @@ pub fn key_create() -> *mut c_void {
 
 static KEY_CREATE: Place = AtomicPtr::new(core::ptr::null_mut());
 
+/// The thread that looks a function up, by its pointer; 0 where none does.
+static LOOKING: AtomicUsize = AtomicUsize::new(0);
+
+/// Null where there is none, and while the thread looks another one up: before glibc 2.34, `dlsym` first allocates a place for a
+/// message, and has another where it gets none.
 #[cold]
 fn look_up(place: &Place, name: &CStr) -> *mut c_void {
+    let own = thread::pointer();
+    // Two threads that begin at once overwrite each other's: it then takes one more call until this holds.
+    let before = LOOKING.swap(own, Ordering::Relaxed);
+    if before == own {
+        return core::ptr::null_mut();
+    }
     // What is not found leaves a message, for which the C library allocates.
     let _own = Own::begin();
     // SAFETY: the name is a C string.
     let found = unsafe { dlsym(RTLD_NEXT, name.as_ptr()) };
-    place.store(found, Ordering::Relaxed);
+    LOOKING.store(0, Ordering::Relaxed);
+    if !found.is_null() {
+        place.store(found, Ordering::Relaxed);
+    }
     found
 }

@@ -35,14 +35,14 @@ pub struct Event {
 #[inline]
 pub fn recorder() -> Option<Recorder> {
     let thread = thread::current();
-    if !start::is_on() && !start::start() {
-        if start::is_off() {
+    let begun = if start::is_on() || start::start() { shared::begin() } else { None };
+    let Some((shared, image)) = begun else {
+        if start::is_off() || shared::is_over() {
             // SAFETY: it is this thread's storage.
             unsafe { (*thread).countdown = u64::MAX };
         }
         return None;
-    }
-    let (shared, image) = shared::begin()?;
+    };
     // SAFETY: as above.
     let (known, number) = unsafe { ((*thread).image, (*thread).number) };
     if number != 0 && known == image + 1 {
@@ -66,6 +66,11 @@ fn introduce(shared: Shared, image: u32, thread: *mut Thread) -> u32 {
 }
 
 impl Recorder {
+    /// Whether every allocation is recorded.
+    pub fn is_exact(self) -> bool {
+        self.shared.is_exact()
+    }
+
     /// Whether an allocation that is not smaller than the thread's countdown is to be recorded.
     #[inline]
     pub fn draws(self, size: u64) -> bool {
@@ -89,7 +94,7 @@ impl Recorder {
     /// Records an allocation that was made, before the program has it.
     pub fn allocated(self, address: usize, size: u64, origin: Origin, caller: &Caller) {
         if let Some(made) = self.remembered(address, size, origin, caller)
-            && !self.append([made], self.room_for_allocations())
+            && !self.recorded(made)
         {
             LIVE.remove(address);
         }
@@ -97,25 +102,29 @@ impl Recorder {
 
     /// Records an end, which [`ended`] made before it happened.
     pub fn freed(self, end: Event) {
-        self.append([end], RECORDS);
+        // One that is lost is counted, and there is nothing else to be done about it.
+        let _ = self.append([end], RECORDS);
     }
 
     /// Records that a recorded allocation became another one. `end` was made by [`ended`] before that.
     pub fn replaced(self, end: Event, address: usize, size: u64, caller: &Caller) {
         match self.remembered(address, size, end.allocation.origin, caller) {
-            Some(made) => self.exchanged(end, made),
+            Some(made) if !self.exchanged(end, made) => _ = LIVE.remove(address),
+            Some(_) => {}
             None => self.freed(end),
         }
     }
 
-    /// Records an end and an allocation as one operation.
-    pub fn exchanged(self, mut end: Event, mut made: Event) {
+    /// Records an end and an allocation as one operation; false where both are lost, and the allocation is to be forgotten.
+    #[must_use]
+    pub fn exchanged(self, mut end: Event, mut made: Event) -> bool {
         end.flags |= flag::REALLOC;
         made.flags |= flag::REALLOC;
-        self.append([end, made], RECORDS);
+        self.append([end, made], RECORDS)
     }
 
-    /// Records an allocation that is remembered elsewhere than in [`LIVE`]; false where it is lost.
+    /// Records an allocation that is remembered; false where it is lost, and to be forgotten.
+    #[must_use]
     pub fn recorded(self, made: Event) -> bool {
         self.append([made], self.room_for_allocations())
     }
@@ -133,11 +142,10 @@ impl Recorder {
         Event { kind: Kind::Alloc, flags, address, time_ns, allocation }
     }
 
-    /// What the record of a part of an allocation says, which lives on.
-    pub fn remade(self, address: usize, size: u64, whole: Allocation) -> Event {
-        let time_ns = system::now_ns();
-        let allocation = Allocation { size, made_ns: time_ns, ..whole };
-        Event { kind: Kind::Alloc, flags: 0, address, time_ns, allocation }
+    /// What the record of a part of an allocation says, which lives on after the rest ended at this time.
+    pub fn remade(self, time_ns: u64, address: usize, size: u64, whole: Allocation) -> Event {
+        let allocation = Allocation { size, ..whole };
+        Event { kind: Kind::Alloc, flags: flag::REST, address, time_ns, allocation }
     }
 
     /// Has the place of the thread's next record brought near.
@@ -220,6 +228,7 @@ impl Recorder {
     }
 
     /// Writes records beside each other, where the ring then has no more than `limit`; false where they are lost.
+    #[must_use]
     fn append<const N: usize>(self, events: [Event; N], limit: u64) -> bool {
         let lane = self.lane();
         let Some(first) = self.room(lane, N as u64, limit) else { return false };

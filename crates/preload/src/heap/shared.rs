@@ -46,7 +46,9 @@ pub fn get() -> Option<Shared> {
 pub fn open() -> bool {
     let Some(path) = system::variable(format::VARIABLE) else { return false };
     // SAFETY: variables are C strings.
-    let Some(memory) = (unsafe { system::map_file(path, offset::END) }) else { return false };
+    let Some(memory) = (unsafe { system::map_file(path, offset::END, offset::END) }) else {
+        return false;
+    };
     let header = Shared(memory).header();
     if header.magic != format::MAGIC || header.bytes != offset::END as u64 {
         // SAFETY: it was mapped here and nobody else knows it.
@@ -58,6 +60,25 @@ pub fn open() -> bool {
     WIPES.store(wipes.into(), Ordering::Relaxed);
     MEMORY.store(memory, Ordering::Release);
     true
+}
+
+/// Says why this image records nothing, without keeping any memory.
+#[cfg(simprof_heap)]
+pub fn tell_refusal(reason: u32) {
+    let Some(path) = system::variable(format::VARIABLE) else { return };
+    // SAFETY: variables are C strings.
+    let memory = unsafe { system::map_file(path, offset::END, offset::LANES) };
+    let Some(memory) = memory else { return };
+    let shared = Shared(memory);
+    if shared.header().magic == format::MAGIC
+        && let Some(image) = shared.free_process()
+    {
+        let process = shared.process(image);
+        process.reason.store(reason, Ordering::Relaxed);
+        process.state.store(state::UNSUPPORTED, Ordering::Release);
+    }
+    // SAFETY: it was mapped here and nobody else knows it.
+    unsafe { system::unmap(memory, offset::LANES) };
 }
 
 /// Position of this process image in the processes, which it takes where it has none; none where there is no place, or
@@ -78,6 +99,12 @@ pub fn begin() -> Option<(Shared, u32)> {
     }
 }
 
+/// Whether nothing is recorded any more in this image, whatever comes.
+pub fn is_over() -> bool {
+    let is_abandoned = |shared: Shared| shared.header().abandoned.load(Ordering::Relaxed) != 0;
+    ALIVE.image.load(Ordering::Relaxed) == NONE || get().is_some_and(is_abandoned)
+}
+
 /// Tells of an interpreter that was found after this image got its position.
 #[cfg(simprof_heap)]
 pub fn tell_python(version: u32) {
@@ -86,6 +113,16 @@ pub fn tell_python(version: u32) {
         && !matches!(image, NEW | NONE | TAKING)
     {
         shared.process(image - 1).python.store(version, Ordering::Relaxed);
+    }
+}
+
+/// Tells that the library has touched more memory of its own.
+pub fn touched(bytes: usize) {
+    let image = ALIVE.image.load(Ordering::Relaxed);
+    if let Some(shared) = get()
+        && !matches!(image, NEW | NONE | TAKING)
+    {
+        shared.process(image - 1).own_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -150,8 +187,8 @@ impl Shared {
     }
 
     #[inline]
-    pub fn node_slot(self, slot: usize) -> &'static AtomicU32 {
-        self.at(offset::NODE_SLOTS + slot * 4)
+    pub fn node_slots(self) -> &'static [AtomicU32; format::NODE_SLOTS] {
+        self.at(offset::NODE_SLOTS)
     }
 
     pub fn module(self, number: u32) -> &'static Module {
@@ -216,6 +253,7 @@ impl Shared {
         let position = (0..format::PROCESSES as u32).find(free)?;
         let process = self.process(position);
         process.pid.store(system::process_id(), Ordering::Relaxed);
+        process.namespace.store(system::inode(c"/proc/self/ns/pid"), Ordering::Relaxed);
         process.parent.store(LAST_IMAGE.load(Ordering::Relaxed), Ordering::Relaxed);
         #[cfg(simprof_heap)]
         process.python.store(super::python::version(), Ordering::Relaxed);

@@ -4,9 +4,10 @@
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::format::{reason, state};
+use super::format::{offset, reason, state};
 use super::system::{RTLD_DEFAULT, dlerror, dlsym};
-use super::{contexts, modules, python, real, shared, system, unwind};
+use super::{contexts, modules, python, real, room, shared, system, unwind};
+use crate::own::Own;
 use crate::sys::KeptErrno;
 
 /// Not begun.
@@ -48,7 +49,14 @@ pub fn start() -> bool {
     is_on()
 }
 
+/// Address space that the library takes where it records: its memory, and places for some thousand allocations.
+const TAKEN: usize = offset::END + (16 << 20);
+
 fn open() -> bool {
+    if room::left_of_limits() / 2 < TAKEN {
+        shared::tell_refusal(reason::LIMITED);
+        return false;
+    }
     if !shared::open() {
         return false;
     }
@@ -89,6 +97,10 @@ fn find(name: &CStr) -> *mut c_void {
 }
 
 extern "C" fn loaded() {
+    {
+        let (_errno, _own) = (KeptErrno::new(), Own::begin());
+        crate::exec::prepare();
+    }
     start();
 }
 

@@ -40,6 +40,8 @@ mod number {
     pub const GETPID: usize = 39;
     pub const GETTID: usize = 186;
     pub const OPENAT: usize = 257;
+    pub const NEWFSTATAT: usize = 262;
+    pub const PRLIMIT64: usize = 302;
 }
 
 /// A system call of up to six arguments: its result, or the error's number negated.
@@ -82,12 +84,12 @@ pub fn map_private(bytes: usize) -> Option<*mut u8> {
     (place > 0).then(|| core::ptr::with_exposed_provenance_mut(place as usize))
 }
 
-/// Maps a file of exactly this length, shared and writable.
+/// Maps the first `bytes` of a file of exactly this `length`, shared and writable.
 ///
 /// # Safety
 ///
 /// `path` ends with a zero.
-pub unsafe fn map_file(path: *const c_char, bytes: usize) -> Option<*mut u8> {
+pub unsafe fn map_file(path: *const c_char, length: usize, bytes: usize) -> Option<*mut u8> {
     const SEEK_END: usize = 2;
     // SAFETY: the caller's.
     let fd = unsafe { call(number::OPENAT, [AT_FDCWD, path.addr(), O_RDWR_CLOEXEC, 0, 0, 0]) };
@@ -96,8 +98,8 @@ pub unsafe fn map_file(path: *const c_char, bytes: usize) -> Option<*mut u8> {
     }
     let fd = fd as usize;
     // SAFETY: it asks for a length; the descriptor's position is its own, since it was opened here.
-    let length = unsafe { call(number::LSEEK, [fd, 0, SEEK_END, 0, 0, 0]) };
-    let place = match length == bytes as isize {
+    let end = unsafe { call(number::LSEEK, [fd, 0, SEEK_END, 0, 0, 0]) };
+    let place = match end == length as isize {
         // SAFETY: as in `map_private`.
         true => unsafe { call(number::MMAP, [0, bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0]) },
         false => -1,
@@ -122,6 +124,13 @@ pub fn wipe_on_fork(place: *mut u8, bytes: usize) -> bool {
     unsafe { call(number::MADVISE, [place.addr(), bytes, MADV_WIPEONFORK, 0, 0, 0]) == 0 }
 }
 
+/// Has each page of this memory taken when it is touched, and not many at once.
+pub fn take_small_pages(place: *mut u8, bytes: usize) {
+    const MADV_NOHUGEPAGE: usize = 15;
+    // SAFETY: the advice changes nothing of what is there.
+    unsafe { call(number::MADVISE, [place.addr(), bytes, MADV_NOHUGEPAGE, 0, 0, 0]) };
+}
+
 /// Zeroes pages of `map_private`, and gives them back.
 pub fn wipe(place: *mut u8, bytes: usize) {
     const MADV_DONTNEED: usize = 4;
@@ -134,6 +143,16 @@ pub fn open(path: &core::ffi::CStr) -> Option<usize> {
     let arguments = [AT_FDCWD, path.as_ptr().addr(), O_RDONLY_CLOEXEC, 0, 0, 0];
     // SAFETY: the path is a C string.
     usize::try_from(unsafe { call(number::OPENAT, arguments) }).ok()
+}
+
+/// Inode of the file at a path; 0 where there is none.
+pub fn inode(path: &core::ffi::CStr) -> u64 {
+    // `struct stat`: the device, the inode, and more.
+    let mut status = [0_u64; 18];
+    let arguments = [AT_FDCWD, path.as_ptr().addr(), status.as_mut_ptr().addr(), 0, 0, 0];
+    // SAFETY: the path is a C string, and `status` has room for the answer.
+    let result = unsafe { call(number::NEWFSTATAT, arguments) };
+    if result == 0 { status[1] } else { 0 }
 }
 
 /// Reads; 0 at the end and after an error.
@@ -154,8 +173,18 @@ pub fn close(fd: usize) {
 /// The kernel copies the new set of signals before it looks at the way to apply it, which is none.
 pub fn is_readable(address: usize) -> bool {
     const NO_WAY: usize = 0x7fff_ffff;
+    // Of address 0 the kernel would take it that there is no set, and look at nothing.
     // SAFETY: the call fails either way, and changes nothing.
-    unsafe { call(number::RT_SIGPROCMASK, [NO_WAY, address, 0, 8, 0, 0]) != EFAULT }
+    address != 0 && unsafe { call(number::RT_SIGPROCMASK, [NO_WAY, address, 0, 8, 0, 0]) != EFAULT }
+}
+
+/// The limit of a resource of this process; `usize::MAX` where there is none.
+pub fn limit(resource: usize) -> usize {
+    let mut limits = [usize::MAX; 2];
+    let arguments = [0, resource, 0, limits.as_mut_ptr().addr(), 0, 0];
+    // SAFETY: nothing is set, and there is room for the soft and the hard limit.
+    unsafe { call(number::PRLIMIT64, arguments) };
+    limits[0]
 }
 
 /// Sleeps.

@@ -1,6 +1,7 @@
 //! Exact mode equals the truth to the byte.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -87,6 +88,8 @@ fn forked_children_have_accounts_of_their_own() {
     assert_eq!(recording.lost, 0);
     recording.check();
     let processes = recording.memory.processes();
+    let own = std::fs::metadata("/proc/self/ns/pid").expect("a process has one").ino();
+    assert!(processes.iter().all(|process| process.namespace.load(Ordering::Relaxed) == own));
     let lines: Vec<Vec<u64>> = (recording.stdout().lines())
         .map(|line| line.split(' ').map(|word| word.parse().expect("a number")).collect())
         .collect();
@@ -155,7 +158,7 @@ fn the_system_allocator_of_rust_is_counted() {
 fn an_allocator_of_the_program_is_told_by_the_probe() {
     let path = compiled("own.rs", &["-Copt-level=1"]);
     let recording = record(&mut program(&path), Options::EXACT);
-    assert!(recording.output.status.code().is_some(), "{}", recording.stderr());
+    assert_eq!(recording.output.status.code(), Some(8), "{}", recording.stderr());
     recording.check();
     let told = recording.told();
     let told = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| told[name]);

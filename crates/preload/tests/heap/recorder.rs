@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use memmap2::MmapRaw;
@@ -227,19 +228,30 @@ pub struct Recording {
 
 /// Runs a program with the library until it ended, and keeps its records.
 pub fn record(command: &mut Command, options: Options) -> Recording {
-    record_and(command, options, |_| {})
+    record_until(command, options, None)
 }
 
-/// As [`record`]; `meanwhile` is called in another thread with the running program.
-pub fn record_and(
-    command: &mut Command,
-    options: Options,
-    meanwhile: impl FnOnce(&mut Child) + Send,
-) -> Recording {
+/// As [`record`]; where there is a `count`, the program, which is endless, is killed when so many of its records were read.
+pub fn record_until(command: &mut Command, options: Options, count: Option<usize>) -> Recording {
     let memory = Memory::new(options);
+    let (reached, waits) = mpsc::channel();
+    let tell = |events: usize| {
+        if count == Some(events) {
+            reached.send(()).expect("somebody waits for it");
+        }
+    };
+    let kill = move |child: &mut Child| {
+        if count.is_some() {
+            waits.recv().expect("the program is endless");
+            child.kill().expect("it runs until it is killed");
+        }
+    };
     let mut events = Vec::new();
-    let (output, lost) =
-        run(command, &memory, options.reads, meanwhile, &mut |event| events.push(event));
+    tell(0);
+    let (output, lost) = run(command, &memory, options.reads, kill, &mut |event| {
+        events.push(event);
+        tell(events.len());
+    });
     let lost =
         lost + (0..LANES).map(|at| memory.lane(at).lost.load(Ordering::Relaxed)).sum::<u64>();
     Recording { memory, output, events, lost }
@@ -358,7 +370,7 @@ impl Recording {
             let count = weight(event.size, interval);
             let bytes = count * event.size as f64;
             let sign = if event.kind == Kind::Alloc { 1.0 } else { -1.0 };
-            if event.kind == Kind::Alloc {
+            if event.kind == Kind::Alloc && event.flags & flag::REST == 0 {
                 totals.allocated_count += count;
                 totals.allocated_bytes += bytes;
             }
@@ -391,7 +403,9 @@ impl Recording {
             let key = (event.process, event.address);
             match event.kind {
                 Kind::Alloc => {
-                    assert_eq!(event.made_ns, event.time_ns);
+                    if event.flags & flag::REST == 0 {
+                        assert_eq!(event.made_ns, event.time_ns);
+                    }
                     live.insert(key, *event);
                 }
                 Kind::Free => {

@@ -45,6 +45,24 @@ fn estimates_lie_in_their_intervals() {
     assert!(seen.values().all(|&recordings| recordings == 4));
 }
 
+/// A mapping is drawn when it grows, whether it was drawn before or not.
+#[test]
+fn mappings_that_grow_are_estimated() {
+    const LARGE: u64 = 1 << 20;
+    let path = compiled("growing.c", &["-O2"]);
+    for (interval, seed) in [(64 << 10, 1), (1 << 20, 2)] {
+        let recording = record(&mut program(&path), Options::sampled(interval, seed));
+        assert_eq!(recording.output.status.code(), Some(0));
+        recording.check();
+        let (allocated, live) = counts(&recording, LARGE);
+        for (estimate, truth) in [(allocated, 400.0), (live, 100.0)] {
+            let off = (estimate - truth).abs();
+            let error = error_of(truth, LARGE, interval);
+            assert!(off <= 5.0 * error + 1e-3, "{interval}: {estimate} for {truth}, {error}");
+        }
+    }
+}
+
 #[test]
 fn one_seed_draws_the_same_again_and_another_does_not() {
     let path = compiled("sizes.c", &["-O2"]);

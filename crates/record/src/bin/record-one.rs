@@ -14,16 +14,18 @@ fn main() -> ExitCode {
     match arguments.split_first() {
         Some((word, [])) if word == "--guardian" => simprof_record::guardian::main(),
         Some((word, [bytes, folder, argv @ ..])) if word == "--heap" && !argv.is_empty() => {
-            let interval_bytes = bytes.parse().unwrap_or(1);
+            let Ok(interval_bytes) = bytes.parse() else { return usage() };
             let heap = HeapSampling { interval_bytes, ..HeapSampling::default() };
             record(Path::new(folder), argv, Some(heap))
         }
         Some((folder, argv)) if !argv.is_empty() => record(Path::new(folder), argv, None),
-        _ => {
-            eprintln!("usage: record-one FOLDER COMMAND...");
-            ExitCode::from(2)
-        }
+        _ => usage(),
     }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: record-one [--heap BYTES] FOLDER COMMAND...");
+    ExitCode::from(2)
 }
 
 fn record(folder: &Path, argv: &[String], heap: Option<HeapSampling>) -> ExitCode {
@@ -50,7 +52,8 @@ fn record(folder: &Path, argv: &[String], heap: Option<HeapSampling>) -> ExitCod
             match recording.heap.take() {
                 Some(heap) => {
                     let profile = simprof_record::heap::symbolise(heap);
-                    println!("{}", serde_json::to_string(&profile).unwrap_or_default());
+                    let text = serde_json::to_string(&profile);
+                    println!("{}", text.expect("a profile is made of what JSON has"));
                 }
                 None => println!("{recording:#?}"),
             }

@@ -2,15 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use simprof_preload::heap::format::RECORDS;
 
 use super::HeapSampling;
+use super::absent::{Absent, Unrecorded};
 use super::feed::{Feed, StepMarks};
-use super::images::{Image, Images};
+use super::images::{Image, Images, OwnMemory};
 use super::lanes::{Event, Lanes};
 use super::loadable::Loadable;
 use super::profile::HeapRecording;
@@ -36,6 +37,8 @@ const SHORT_REST: Duration = Duration::from_millis(1);
 pub(crate) struct Recorder {
     thread: Option<JoinHandle<Drained>>,
     stop: Arc<AtomicBool>,
+    /// The process that all of the target descends from; 0 until the target runs.
+    guardian: Arc<AtomicU32>,
     feed: Feed,
     loadable: Arc<Loadable>,
     sampling: HeapSampling,
@@ -46,9 +49,18 @@ pub(crate) struct Recorder {
 pub struct Drained {
     pub tallied: Tallied,
     pub images: Vec<Image>,
+    pub unrecorded: Unrecorded,
+    pub own: Vec<OwnMemory>,
     pub modules: OpenedModules,
+    /// Modules that were never wholly told of.
+    pub unnamed_modules: u64,
+    /// Process images that never said what they are.
+    pub unknown_images: u64,
     pub records: u64,
+    /// Records for which there was no room.
     pub lost: u64,
+    /// Records that were begun, and never finished.
+    pub torn: u64,
     pub cpu_ns: u64,
 }
 
@@ -66,10 +78,11 @@ impl Recorder {
             feed.push(Vec::new(), u64::MAX);
         }
         let drain = Drain::new(Arc::clone(&loadable), feed.clone(), sampling.interval_bytes.max(1));
+        let guardian = Arc::clone(&drain.guardian);
         let stopped = Arc::clone(&stop);
         let thread =
             thread::Builder::new().name("heap".to_owned()).spawn(move || drain.run(&stopped))?;
-        Ok(Self { thread: Some(thread), stop, feed, loadable, sampling })
+        Ok(Self { thread: Some(thread), stop, guardian, feed, loadable, sampling })
     }
 
     /// The variables that make the target load the library.
@@ -78,6 +91,11 @@ impl Recorder {
         given: &std::collections::BTreeMap<String, String>,
     ) -> [(String, String); 3] {
         self.loadable.environment(given)
+    }
+
+    /// The target runs: watches that the library is in all that descends from `guardian`.
+    pub fn watch(&self, guardian: u32) {
+        self.guardian.store(guardian, Ordering::Relaxed);
     }
 
     /// Hands over step marks; all of those before `complete_ns` have come then.
@@ -110,10 +128,14 @@ impl Drop for Recorder {
 /// The state of the thread.
 struct Drain {
     loadable: Arc<Loadable>,
+    guardian: Arc<AtomicU32>,
     feed: Feed,
     lanes: Lanes,
     images: Images,
+    absent: Absent,
     modules: OpenedModules,
+    /// Modules that were not wholly told of when others already were.
+    unfinished: Vec<u32>,
     tally: Tally,
     step_marks: StepMarks,
     /// Events that are not handed on yet.
@@ -133,10 +155,13 @@ impl Drain {
     fn new(loadable: Arc<Loadable>, feed: Feed, interval: u64) -> Self {
         Self {
             loadable,
+            guardian: Arc::default(),
             feed,
             lanes: Lanes::default(),
             images: Images::default(),
+            absent: Absent::default(),
             modules: OpenedModules::new(),
+            unfinished: Vec::new(),
             tally: Tally::new(interval, clock::now_ns()),
             step_marks: StepMarks::default(),
             pending: Vec::new(),
@@ -156,12 +181,19 @@ impl Drain {
         self.lanes.drain(&self.loadable.memory, u64::MAX, &mut self.pending);
         self.take_marks();
         self.hand_on(u64::MAX);
+        let own = self.images.take_own();
+        let (images, unknown_images) = self.images.finish(&self.loadable.memory);
         Drained {
             tallied: self.tally.finish(),
-            images: self.images.finish(&self.loadable.memory),
+            images,
+            unrecorded: self.absent.finish(),
+            own,
             modules: self.modules,
+            unnamed_modules: self.unfinished.len() as u64,
+            unknown_images,
             records: self.lanes.taken(),
             lost: self.lanes.lost(&self.loadable.memory),
+            torn: self.lanes.torn(),
             cpu_ns: clock::thread_cpu_ns(),
         }
     }
@@ -175,6 +207,10 @@ impl Drain {
         let ends = ends.into_iter().map(|(time_ns, place)| (time_ns, Moment::ImageEnds(place)));
         self.moments.extend(ends);
         self.open_modules();
+        match self.guardian.load(Ordering::Relaxed) {
+            0 => {}
+            guardian => self.absent.look(guardian, now_ns),
+        }
         let complete_ns = self.take_marks();
         self.hand_on(complete_ns.min(now_ns.saturating_sub(SLACK_NS)));
         came
@@ -187,14 +223,27 @@ impl Drain {
         complete_ns
     }
 
-    /// Opens the modules that were told of since, while their processes live.
+    /// Opens the modules that were told of since, while their processes live. Who is killed while it tells of one holds up no others.
     fn open_modules(&mut self) {
         let memory = &self.loadable.memory;
-        while self.modules.next() < memory.module_count() {
-            let Some(told) = memory.module(self.modules.next()) else { return };
+        let told = |number| {
+            let told = memory.module(number)?;
             let process = memory.process(told.place);
-            let pid = process.map_or(0, |process| process.pid.load(Ordering::Relaxed));
-            self.modules.open(pid, told.path, &told.build_id);
+            Some((process.map_or(0, |process| process.pid.load(Ordering::Relaxed)), told))
+        };
+        self.unfinished.retain(|&number| {
+            let Some((pid, told)) = told(number) else { return true };
+            self.modules.open_late(number, pid, told.path, &told.build_id);
+            false
+        });
+        while self.modules.next() < memory.module_count() {
+            match told(self.modules.next()) {
+                Some((pid, told)) => self.modules.open(pid, told.path, &told.build_id),
+                None => {
+                    self.unfinished.push(self.modules.next());
+                    self.modules.leave_out();
+                }
+            }
         }
     }
 
@@ -218,5 +267,26 @@ impl Drain {
         }
         rest.iter().for_each(|event| self.tally.event(event));
         self.pending.drain(..events);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_that_is_never_whole_holds_up_no_other() {
+        let loadable = Loadable::create(HeapSampling::default(), None, None).expect("memory");
+        let mut drain = Drain::new(Arc::new(loadable), Feed::default(), 1);
+        let memory = &Arc::clone(&drain.loadable).memory;
+        memory.tell_modules(3);
+        memory.tell_module(2, "/second");
+        drain.open_modules();
+        assert_eq!((drain.modules.next(), drain.unfinished.as_slice()), (4, &[1, 3][..]));
+        memory.tell_module(1, "/first");
+        drain.open_modules();
+        assert_eq!(drain.unfinished, [3]);
+        let stop = AtomicBool::new(true);
+        assert_eq!(drain.run(&stop).unnamed_modules, 1);
     }
 }

@@ -35,6 +35,11 @@ impl Event {
     pub fn is_reallocation(&self) -> bool {
         u64::from(self.flags) & format::flag::REALLOC != 0
     }
+
+    /// Whether it is what lives on of another allocation, and was not allocated anew.
+    pub fn is_rest(&self) -> bool {
+        u64::from(self.flags) & format::flag::REST != 0
+    }
 }
 
 /// Reads the lanes.
@@ -78,10 +83,15 @@ impl Lanes {
         self.taken
     }
 
-    /// Records that are lost so far.
+    /// Records that found no room so far.
     pub fn lost(&self, memory: &Memory) -> u64 {
         let lost = (0..LANES).map(|number| memory.lane(number).lost.load(Ordering::Relaxed));
-        lost.fold(self.torn, u64::saturating_add)
+        lost.fold(0, u64::saturating_add)
+    }
+
+    /// Records that their writers never finished, so far.
+    pub fn torn(&self) -> u64 {
+        self.torn
     }
 
     fn drain_lane(&mut self, memory: &Memory, number: usize, now_ns: u64, into: &mut Vec<Event>) {
@@ -232,7 +242,7 @@ mod tests {
         push(&memory, 1, 3);
         assert_eq!(drained(&mut lanes, &memory, u64::MAX), [3], "nobody writes any more");
         memory.lane(5).lost.store(4, Ordering::Relaxed);
-        assert_eq!(lanes.lost(&memory), 6);
+        assert_eq!((lanes.lost(&memory), lanes.torn()), (4, 2));
     }
 
     #[test]
@@ -244,6 +254,6 @@ mod tests {
             .stamp
             .store(format::sequence(0) << SEQUENCE_SHIFT | 0xff, Ordering::Relaxed);
         assert!(drained(&mut lanes, &memory, u64::MAX).is_empty());
-        assert_eq!(lanes.lost(&memory), RECORDS);
+        assert_eq!((lanes.lost(&memory), lanes.torn()), (0, RECORDS));
     }
 }

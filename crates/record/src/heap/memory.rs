@@ -173,6 +173,25 @@ impl Memory {
     }
 }
 
+#[cfg(test)]
+impl Memory {
+    /// So many modules are begun.
+    pub fn tell_modules(&self, count: u64) {
+        self.word(HeapField::Modules as usize).store(count, Ordering::Release);
+    }
+
+    /// This one is told of, as a file of the first process.
+    pub fn tell_module(&self, number: usize, path: &str) {
+        // SAFETY: within the mapping, and it consists of atomics.
+        let module: &Module = unsafe { self.part(offset::MODULES, number) };
+        for (place, byte) in module.path.iter().zip(path.bytes()) {
+            place.store(byte, Ordering::Relaxed);
+        }
+        module.path_bytes.store(path.len() as u32, Ordering::Relaxed);
+        module.whole.store(1, Ordering::Release);
+    }
+}
+
 /// As many bytes as are in use.
 fn bytes(from: &[AtomicU8], used: &AtomicU32) -> Vec<u8> {
     let used = used.load(Ordering::Relaxed) as usize;

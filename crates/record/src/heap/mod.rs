@@ -11,8 +11,10 @@
 //! | `drain` | the thread: brings events, steps and ends of processes into order |
 //! | `tally`, `site`, `sum`, `ticks`, `series` | sums of events |
 //! | `images`, `feed` | process images, and step marks on their way |
+//! | `absent` | processes that the library was not loaded into |
 //! | `profile` | names, and the account of how it was obtained |
 
+mod absent;
 mod drain;
 mod feed;
 mod images;

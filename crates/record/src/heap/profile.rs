@@ -9,11 +9,11 @@ use simprof_model::{
 
 use super::HeapSampling;
 use super::drain::Drained;
-use super::images::{self, Image};
+use super::images::{self, Image, OwnMemory};
 use super::loadable::Loadable;
 use super::memory::{HeapField, Memory, NativeNode};
 use crate::preload::Tree;
-use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name};
+use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_caveats};
 
 /// Below this growth of the resident set nothing can be said of what explains it, bytes.
 const NOTABLE_GROWTH: u64 = 32 << 20;
@@ -38,15 +38,16 @@ impl HeapRecording {
             nodes: chains(memory, stacks),
             tree: Tree::read(&loadable.python.memory),
             directory: loadable.directory.clone(),
-            touched_bytes: memory.touched_bytes(),
-            provenance: provenance(&drained, memory, sampling),
+            touched_bytes: memory.touched_bytes() + loadable.python.memory.touched_bytes(),
+            provenance: provenance(&drained, loadable, sampling),
             drained,
         }
     }
 
     /// Adds what the rest of the recording tells.
     pub(crate) fn observed(&mut self, timeline: &Timeline, cpu_ns: u64, wall_ns: u64) {
-        let coverage = coverage(&self.drained.tallied.series, timeline, self.touched_bytes);
+        let own = Own { shared_bytes: self.touched_bytes, private: &self.drained.own };
+        let coverage = coverage(&self.drained.tallied.series, timeline, own);
         let provenance = &mut self.provenance;
         provenance.coverage = coverage;
         (provenance.target_cpu_ns, provenance.target_wall_ns) = (cpu_ns, wall_ns);
@@ -124,21 +125,39 @@ fn native_stacks(
     stacks
 }
 
+/// Memory of the profiler's own within the target.
+#[derive(Debug, Clone, Copy)]
+struct Own<'a> {
+    /// Shared with the profiler.
+    shared_bytes: u64,
+    /// Each process's own, in order of time.
+    private: &'a [OwnMemory],
+}
+
+impl Own<'_> {
+    /// What of it is in resident sets before this time.
+    fn until(&self, time_ns: u64) -> u64 {
+        let last =
+            self.private[..self.private.partition_point(|own| own.time_ns <= time_ns)].last();
+        self.shared_bytes.saturating_add(last.map_or(0, |own| own.bytes))
+    }
+}
+
 /// How much of the resident set's growth was alive in the heap, about the moment at which the set was largest: since the reading before,
 /// for what is freed is told before the kernel has taken it back, and until the one after, for a reading is not of one instant.
-fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Option<HeapCoverage> {
+fn coverage(series: &[HeapInterval], timeline: &Timeline, own: Own<'_>) -> Option<HeapCoverage> {
     let first = timeline.samples.first()?;
     // The first of equals: a process that has ended keeps its last reading.
     let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_bytes)?;
     let grown = largest.rss_bytes.checked_sub(first.rss_bytes)?;
-    let rss_growth_bytes = grown.saturating_sub(own_bytes);
+    let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
+    let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
+    let rss_growth_bytes = grown.saturating_sub(own.until(until_ns));
     if rss_growth_bytes < NOTABLE_GROWTH {
         return None;
     }
     let before = timeline.samples.iter().rev().find(|sample| sample.time_ns < largest.time_ns);
-    let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
     let since_ns = before.map_or(0, |sample| sample.time_ns);
-    let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
     let at = |time_ns| series.partition_point(|interval| interval.end_ns < time_ns);
     let last = at(until_ns).min(series.len().checked_sub(1)?);
     let about = &series[at(since_ns).min(last)..=last];
@@ -146,79 +165,84 @@ fn coverage(series: &[HeapInterval], timeline: &Timeline, own_bytes: u64) -> Opt
     Some(HeapCoverage { rss_growth_bytes, live_bytes })
 }
 
-fn provenance(drained: &Drained, memory: &Memory, sampling: HeapSampling) -> HeapProvenance {
+fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) -> HeapProvenance {
     let versions: BTreeSet<u32> = drained.images.iter().map(|image| image.python).collect();
     let interpreters = versions.into_iter().filter(|version| *version != 0);
     HeapProvenance {
         interval_bytes: sampling.interval_bytes.max(1),
         records: drained.records,
-        lost: drained.lost,
+        lost: drained.lost.saturating_add(drained.torn),
         stacks_cut: drained.tallied.stacks_cut,
         unsymbolised: 0,
         stacks_joined: 0,
         processes: drained.images.len() as u64,
+        unrecorded: drained.unrecorded.count,
+        unrecorded_names: drained.unrecorded.names.iter().cloned().collect(),
         interpreters: interpreters.map(|version| interpreter_name(version, false)).collect(),
         recorder_cpu_ns: drained.cpu_ns,
         target_cpu_ns: 0,
         target_wall_ns: 0,
         coverage: None,
-        warnings: warnings(drained, memory),
+        warnings: warnings(drained, loadable),
     }
 }
 
 /// What a reader must know, one sentence each.
-fn warnings(drained: &Drained, memory: &Memory) -> Vec<String> {
+fn warnings(drained: &Drained, loadable: &Loadable) -> Vec<String> {
     let mut sentences = refusals(&drained.images);
-    let mut say = |is: bool, sentence: String| {
-        if is {
-            sentences.push(sentence);
-        }
-    };
-    let header = |field| memory.header(field);
-    say(
-        drained.images.is_empty(),
-        "No process of the target told of its allocations: the library was not loaded, as is so for programs that are linked \
-         statically, that change their user, or that clear LD_PRELOAD."
-            .to_owned(),
-    );
-    say(
-        header(HeapField::Abandoned) != 0,
-        "Recording ended before the target did, since nobody read its records in time: record fewer allocations (a larger interval)."
-            .to_owned(),
-    );
-    say(
-        drained.lost > 0,
-        format!(
-            "{} records were lost since they came faster than they could be read: figures are too low by as much; a larger interval \
-             loses fewer.",
-            drained.lost
-        ),
-    );
-    let lost = header(HeapField::ProcessesLost);
-    say(
-        lost > 0,
-        format!("{lost} processes were too many to be followed: their memory is missing."),
-    );
-    let full = header(HeapField::LiveFull);
-    say(
-        full > 0,
-        format!(
-            "{full} allocations were not recorded since too many were alive: a larger interval records fewer."
-        ),
-    );
-    let nested = header(HeapField::Nested);
-    say(
-        nested > 0,
-        format!("{nested} allocations lack their stack, since too many threads allocated at once."),
-    );
-    let cut = header(HeapField::StacksLost);
-    say(
-        cut > 0,
-        format!(
-            "{cut} allocations lack their stack, or a part of it, since there was no room for more distinct stacks."
-        ),
-    );
+    sentences.extend(drained.unrecorded.warning());
+    if drained.images.is_empty() {
+        sentences.push(NOBODY.to_owned());
+    }
+    if loadable.memory.header(HeapField::Abandoned) != 0 {
+        sentences.push(ABANDONED.to_owned());
+    }
+    sentences.extend(losses(drained, &loadable.memory));
+    sentences.extend(unsampled_caveats(&loadable.python.memory));
     sentences
+}
+
+const NOBODY: &str = "No process of the target told of its allocations: the library was not loaded, as is so for programs that are \
+    linked statically, that change their user, or that clear LD_PRELOAD.";
+const ABANDONED: &str = "Recording ended before the target did, since nobody read its records in time: record fewer allocations \
+    (a larger interval).";
+
+/// Sentences about what is missing, each after how much of it.
+fn losses(drained: &Drained, memory: &Memory) -> Vec<String> {
+    let header = |field| memory.header(field);
+    let table = [
+        (
+            drained.lost,
+            "records of allocations or of their ends were lost since they came faster than they could be read: what was allocated \
+             is too low, what is alive, at the peak or never freed too low or, where ends were lost, too high; a larger interval loses fewer.",
+        ),
+        (
+            drained.torn,
+            "records were not finished, by threads that ended or were killed amid them: those allocations or ends are missing.",
+        ),
+        (
+            header(HeapField::ProcessesLost).saturating_add(drained.unknown_images),
+            "processes were too many to be followed, or were killed as they began: their memory is missing.",
+        ),
+        (
+            header(HeapField::LiveFull),
+            "allocations were not recorded since too many were alive: a larger interval records fewer.",
+        ),
+        (
+            header(HeapField::Nested),
+            "allocations lack their stack, since too many threads allocated at once.",
+        ),
+        (
+            header(HeapField::StacksLost),
+            "allocations lack their stack, or a part of it, since there was no room for more distinct stacks.",
+        ),
+        (
+            drained.unnamed_modules,
+            "libraries or programs are not named, since a process was killed as it told of them: their frames have no names.",
+        ),
+    ];
+    let missing = table.into_iter().filter(|(count, _)| *count > 0);
+    missing.map(|(count, what)| format!("{count} {what}")).collect()
 }
 
 /// Sentences about images that could not be recorded, each reason once.
@@ -256,21 +280,35 @@ mod tests {
             ..HeapInterval::default()
         };
         let series = [5, 8, 15, 25, 35].map(|end_ns| interval(end_ns, end_ns));
-        let live_mib = |rss: &[u64]| {
-            let found = coverage(&series, &timeline(rss), 4 << 20).expect("it grew");
+        // What was taken in the end is not in a set that was largest before.
+        let private = [(0, 3), (12, 1), (21, 50)]
+            .map(|(time_ns, mib)| OwnMemory { time_ns, bytes: mib << 20 });
+        let own = Own { shared_bytes: 3 << 20, private: &private };
+        let live_mib = |rss: &[u64], own| {
+            let found = coverage(&series, &timeline(rss), own).expect("it grew");
             assert_eq!(found.rss_growth_bytes, 96 << 20);
             found.live_bytes >> 20
         };
         assert_eq!(
-            live_mib(&[10, 110, 50, 50]),
+            live_mib(&[10, 110, 50, 50], own),
             25,
             "the interval that the next reading is in counts"
         );
-        assert_eq!(live_mib(&[10, 110, 110, 110]), 25, "the first of equal readings counts");
-        assert_eq!(live_mib(&[10, 20, 20, 110]), 35, "what is after the last reading counts");
+        assert_eq!(live_mib(&[10, 110, 110, 110], own), 25, "the first of equal readings counts");
+        let at_first = Own { private: &private[..2], ..own };
+        assert_eq!(
+            live_mib(&[10, 20, 20, 110], at_first),
+            35,
+            "what is after the last reading counts"
+        );
         let half = HeapCoverage { rss_growth_bytes: 96 << 20, live_bytes: 48 << 20 };
         assert!((half.explained() - 0.5).abs() < 1e-9);
-        assert_eq!(coverage(&series, &timeline(&[10, 30, 20]), 0), None);
-        assert_eq!(coverage(&[], &Timeline::default(), 0), None);
+        assert_eq!(coverage(&series, &timeline(&[10, 30, 20]), own), None);
+        assert_eq!(
+            coverage(&series, &timeline(&[10, 20, 20, 90]), own),
+            None,
+            "it grew by what is not its own"
+        );
+        assert_eq!(coverage(&[], &Timeline::default(), own), None);
     }
 }

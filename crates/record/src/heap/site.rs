@@ -3,6 +3,7 @@
 use simprof_model::{HeapAmounts, HeapOrigin, HeapSite};
 use simprof_preload::heap::format::Origin;
 
+use super::lanes::Event;
 use super::sum::{Share, Sum};
 use super::ticks::Course;
 
@@ -40,6 +41,16 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// An allocation that is a new one.
+    pub fn allocate(&mut self, event: &Event, share: Share) {
+        self.allocated.add(share);
+        self.records += 1;
+        self.largest = self.largest.max(event.size);
+        if event.is_reallocation() {
+            self.reallocations += share.count();
+        }
+    }
+
     fn absorb(&mut self, other: &Counts) {
         self.allocated.absorb(other.allocated);
         self.temporary.absorb(other.temporary);

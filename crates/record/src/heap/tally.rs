@@ -183,18 +183,17 @@ impl Tally {
         let epoch = self.peak.epoch;
         let site = site(&mut self.images, &mut self.dirty, event);
         site.allocate(share, epoch);
-        let counts = &mut site.counts;
-        counts.allocated.add(share);
-        counts.records += 1;
-        counts.largest = counts.largest.max(event.size);
-        if event.is_reallocation() {
-            counts.reallocations += share.count();
+        if !event.is_rest() {
+            site.counts.allocate(event, share);
         }
         self.live.add(share);
         if self.live.bytes > self.peak.bytes {
             let step = (self.steps.open > 0).then_some(self.steps.index);
             let (bytes, time_ns) = (self.live.bytes, event.time_ns);
             self.peak = Peak { bytes, epoch: epoch + 1, time_ns, step };
+        }
+        if event.is_rest() {
+            return;
         }
         self.ticks.allocated(share);
         self.series.allocated(event.time_ns, share);

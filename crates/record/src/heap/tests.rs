@@ -79,7 +79,10 @@ fn the_last_of_equal_peaks_is_the_first() {
         tally.event(&event);
     }
     let tallied = tally.finish();
-    assert_eq!((site(&tallied, 1).amounts.peak.bytes, site(&tallied, 2).amounts.peak.bytes), (50, 0));
+    assert_eq!(
+        (site(&tallied, 1).amounts.peak.bytes, site(&tallied, 2).amounts.peak.bytes),
+        (50, 0)
+    );
 }
 
 #[test]
@@ -155,6 +158,30 @@ fn what_is_reallocated_is_not_temporary() {
 }
 
 #[test]
+fn what_is_left_of_a_mapping_is_not_allocated_anew() {
+    let mut tally = tally();
+    let flagged = |flags: u64, event: Event| Event { flags: flags as u16, ..event };
+    let rest = |time_ns, size| Event { made_ns: 1, ..alloc(time_ns, 1, size) };
+    tally.step_begins(0, 0);
+    let events = [
+        alloc(1, 1, 100),
+        flagged(flag::REALLOC, free(2, 1, 100, 1)),
+        flagged(flag::REALLOC | flag::REST, rest(2, 30)),
+        flagged(flag::REST, rest(2, 50)),
+        free(3, 1, 30, 1),
+    ];
+    events.iter().for_each(|event| tally.event(event));
+    tally.step_ends(4, None);
+    let tallied = tally.finish();
+    let site = &site(&tallied, 1).amounts;
+    assert_eq!((site.allocated, site.records, site.reallocations), (exact(100, 1), 1, 0));
+    assert_eq!((site.live, site.peak), (exact(50, 1), exact(100, 1)));
+    assert_eq!(site.temporary, exact(30, 1));
+    assert_eq!(tallied.ticks[0].allocated_bytes, 100);
+    assert_eq!(tallied.sizes.iter().map(|class| class.bytes).sum::<u64>(), 100);
+}
+
+#[test]
 fn short_lives_are_counted_by_time() {
     let mut tally = tally();
     tally.event(&alloc(5, 1, 3));
@@ -173,8 +200,15 @@ fn images_end_with_what_they_have() {
     tally.image_ends(1, 3);
     tally.event(&in_image(0, alloc(4, 2, 30)));
     let before = tally.finish();
-    assert_eq!(site(&before, 1).amounts.live, exact(140, 2), "what the child had, and what the parent has");
-    assert_eq!((site(&before, 1).amounts.peak.bytes, site(&before, 2).amounts.peak.bytes), (140, 0));
+    assert_eq!(
+        site(&before, 1).amounts.live,
+        exact(140, 2),
+        "what the child had, and what the parent has"
+    );
+    assert_eq!(
+        (site(&before, 1).amounts.peak.bytes, site(&before, 2).amounts.peak.bytes),
+        (140, 0)
+    );
 
     let mut tally = self::tally();
     tally.event(&in_image(0, alloc(1, 1, 100)));
@@ -202,8 +236,14 @@ fn estimates_carry_their_errors() {
     tally.event(&alloc(2, 2, 1 << 30));
     let tallied = tally.finish();
     let (small, large) = (site(&tallied, 1), site(&tallied, 2));
-    assert_eq!((small.amounts.allocated.count, small.amounts.records), (8193, 1), "it stands for many");
-    assert!(small.amounts.allocated.count_error > 8000 && small.amounts.allocated.bytes_error > 500_000);
+    assert_eq!(
+        (small.amounts.allocated.count, small.amounts.records),
+        (8193, 1),
+        "it stands for many"
+    );
+    assert!(
+        small.amounts.allocated.count_error > 8000 && small.amounts.allocated.bytes_error > 500_000
+    );
     assert_eq!(large.amounts.allocated, exact(1 << 30, 1), "what is large is surely seen");
 }
 

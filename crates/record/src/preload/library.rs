@@ -29,6 +29,16 @@ pub struct Image {
     content: &'static [u8],
 }
 
+impl Image {
+    /// Whether the kernel calls a mapped file as it calls this library, of this or another run, removed or not.
+    pub fn is_mapped_as(&self, path: &str) -> bool {
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let memory_name = name.strip_prefix("memfd:").map(str::as_bytes);
+        name == self.file_name || memory_name == Some(self.memory_name.to_bytes())
+    }
+}
+
 /// The library that tells of Python.
 pub const PRELOAD: Image =
     Image { file_name: "libsimprof_preload.so", memory_name: c"simprof-preload", content: LIBRARY };

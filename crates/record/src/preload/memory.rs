@@ -2,8 +2,8 @@
 
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -15,7 +15,7 @@ use simprof_preload::format::{
 #[derive(Debug)]
 pub struct Memory {
     base: NonNull<u8>,
-    file: OwnedFd,
+    file: std::fs::File,
     inode: u64,
 }
 
@@ -45,14 +45,19 @@ impl Memory {
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata()?);
+        let inode = file.metadata()?.ino();
         let base = map(file.as_raw_fd())?;
-        Ok(Self { base, file: file.into(), inode })
+        Ok(Self { base, file, inode })
     }
 
     /// Its descriptor.
     pub fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+
+    /// Bytes of it that were ever written, which the target's resident set may show.
+    pub fn touched_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     /// The number of its file, by which the maps of a process tell that it has the memory.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use simprof_preload::format::{SCRIPT_BYTES, VARIABLE, feature};
 
-pub use library::{HEAP, Library, PRELOAD, is_mapped_from};
+pub use library::{HEAP, Library, PRELOAD, is_mapped_from, is_ours};
 pub use memory::{Memory, wake};
 pub use records::{Event, Record, Records};
 pub use tree::{Code, Node, Tree};

@@ -14,9 +14,9 @@ use super::profile::{Stacks, build_id, symbolised_frames};
 use super::python::{Mixed, Told};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
-use crate::preload::Tree;
+use crate::preload::{Tree, is_ours};
 
-/// What the kernel calls the libraries that the profiler loads, up to their names.
+/// What the kernel calls the libraries that the profiler loads where they are in memory, up to their names.
 const OWN: &str = "/memfd:simprof-";
 
 /// Modules by the numbers that the target gives them, each opened while its process lives.
@@ -40,9 +40,26 @@ impl OpenedModules {
 
     /// Opens the next module: a file of this process, by the path that the process sees, with this build id where it has one.
     pub fn open(&mut self, pid: u32, path: String, told_id: &[u8]) {
-        if path.starts_with(OWN) {
-            self.opened.push(None);
-            return;
+        let opened = self.opened_as(pid, path, told_id);
+        self.opened.push(opened);
+    }
+
+    /// As [`OpenedModules::open`], of a module that was told of, but could not be read then.
+    pub fn open_late(&mut self, number: u32, pid: u32, path: String, told_id: &[u8]) {
+        let opened = self.opened_as(pid, path, told_id);
+        if let Some(place) = self.opened.get_mut(number as usize) {
+            *place = opened;
+        }
+    }
+
+    /// Leaves the next module out for now: its code is in no known file.
+    pub fn leave_out(&mut self) {
+        self.opened.push(Some(ModuleIndex::ANONYMOUS));
+    }
+
+    fn opened_as(&mut self, pid: u32, path: String, told_id: &[u8]) -> Option<ModuleIndex> {
+        if path.starts_with(OWN) || is_ours(path.strip_suffix(" (deleted)").unwrap_or(&path)) {
+            return None;
         }
         let (range, identity) = mapped(pid, &path).unwrap_or_else(|| (0..0, by_path(&path)));
         let mapping = FileMapping { pid, range, file_offset: 0, path, identity };
@@ -51,7 +68,7 @@ impl OpenedModules {
         if found.is_some_and(|found| !told_id.is_empty() && found != hexadecimal(told_id)) {
             self.table.discard_image(index);
         }
-        self.opened.push(Some(index));
+        Some(index)
     }
 }
 
@@ -170,5 +187,43 @@ impl ToldStacks {
             counts: Counts::default(),
             told: Some(Told { tree, directory, frames: true, ..Told::default() }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preload::{HEAP, Library, PRELOAD};
+
+    #[test]
+    fn frames_of_the_profilers_own_libraries_are_left_out() {
+        let libraries = [&HEAP, &PRELOAD].map(|image| Library::create(image).expect("made"));
+        let mut modules = OpenedModules::new();
+        for library in &libraries {
+            // As the kernel calls it, who follows links.
+            let path = std::fs::canonicalize(library.path());
+            let path = path.map_or(library.path(), |path| path.to_string_lossy().into_owned());
+            modules.open(0, path.clone(), b"");
+            modules.open(0, format!("{path} (deleted)"), b"");
+        }
+        modules.open(0, "/memfd:simprof-heap-library (deleted)".to_owned(), b"");
+        assert_eq!(modules.opened[1..], [None; 5]);
+        modules.open(0, "/usr/lib/libsimprof_heap.so".to_owned(), b"");
+        assert!(modules.opened[6].is_some());
+        let mut stacks = ToldStacks::new(modules);
+        let outer = stacks.child(None, 6, 16);
+        assert!(outer.is_some() && stacks.child(outer, 1, 32) == outer);
+    }
+
+    #[test]
+    fn a_module_that_is_told_late_takes_its_own_place() {
+        let mut modules = OpenedModules::new();
+        modules.leave_out();
+        modules.open(0, "/second".to_owned(), b"");
+        assert_eq!((modules.opened[1], modules.next()), (Some(ModuleIndex::ANONYMOUS), 3));
+        modules.open_late(1, 0, "/first".to_owned(), b"");
+        assert_ne!(modules.opened[1], Some(ModuleIndex::ANONYMOUS));
+        assert_ne!(modules.opened[1], modules.opened[2]);
+        modules.open_late(9, 0, "/none".to_owned(), b"");
     }
 }

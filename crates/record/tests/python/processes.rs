@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use simprof_model::Profile;
-use simprof_record::Outcome;
+use simprof_record::heap::HeapSampling;
+use simprof_record::{Cancel, Launch, Outcome, Preload, launch};
 
 use crate::support::{
     Place, account, assert_counted_once, count, explain, interpreters, profile, python3, stack,
@@ -228,8 +229,9 @@ fn what_another_user_starts_says_nothing_in_the_targets_name() {
 /// Removes the library that it was started with, and starts programs by all functions that execute one.
 const WITHOUT_LIBRARY: &str = r#"
 import ctypes, os, subprocess, sys
-library, _, rest = os.environ["LD_PRELOAD"].partition(":")
-os.unlink(library)
+library = os.environ["LD_PRELOAD"]
+for path in library.split(":"):
+    os.unlink(path)
 def said(execute):
     reader, writer = os.pipe()
     child = os.fork()
@@ -260,4 +262,18 @@ fn what_cannot_load_the_library_does_not_complain_of_it() {
     let place = Place::new();
     let script = place.file("without.py", WITHOUT_LIBRARY);
     place.profile(&[&python3(), &script]);
+}
+
+#[test]
+fn what_cannot_load_the_library_of_allocations_does_not_complain_of_it() {
+    let place = Place::new();
+    let script = place.file("without.py", WITHOUT_LIBRARY);
+    for text in [None, Some("pass".to_owned())] {
+        let preload = Preload { script: text, ..Preload::default() };
+        let heap = Some(HeapSampling { interval_bytes: 1 << 20, seed: 1 });
+        let plan = Launch { heap, sampling: None, preload, ..place.plan(&[&python3(), &script]) };
+        let recording = launch(&plan, &Cancel::new()).expect("it runs");
+        assert_eq!(recording.outcome, Outcome::Exited(0), "{}", recording.stderr_tail);
+        assert_eq!(recording.stderr_tail, "");
+    }
 }

@@ -160,3 +160,66 @@ fn stacks_and_allocations_are_not_recorded_together() {
     let error = simprof_record::launch(&both, &Default::default()).expect_err("never both");
     assert!(matches!(error, RecordError::HeapAndStacks), "{error}");
 }
+
+#[test]
+fn what_recording_takes_in_the_target_is_not_taken_for_the_targets() {
+    let place = Place::new();
+    let source = place.path("many.c");
+    // Small allocations, of which the library keeps more than they hold; then time for a reading.
+    let text = "#include <stdlib.h>\n#include <unistd.h>\n\
+        int main(void) {\n\
+            for (int i = 0; i < 1500000; i++) if (!malloc(24)) return 1;\n\
+            return usleep(300000);\n\
+        }\n";
+    std::fs::write(&source, text).expect("written");
+    let program = place.text("many");
+    let status = std::process::Command::new("cc")
+        .args(["-fno-builtin", "-o", &program])
+        .arg(&source)
+        .status()
+        .expect("a C compiler");
+    assert!(status.success());
+    let plan = Launch {
+        resources: Some(std::time::Duration::from_millis(10)),
+        ..plan(&place, &[&program], 1)
+    };
+    let coverage = heap(record(&plan)).provenance.coverage.expect("it grew");
+    // The allocator adds 8 bytes to each, and the kernel and the C library are read in.
+    let expected = 24.0 / 32.0;
+    assert!((coverage.explained() - expected).abs() < 0.2, "{coverage:?}");
+}
+
+#[test]
+fn processes_that_the_library_is_not_in_are_told() {
+    let place = Place::new();
+    let source = place.path("still.c");
+    let text = "#include <unistd.h>\nint main(void) { return (int)sleep(1); }\n";
+    std::fs::write(&source, text).expect("written");
+    let program = place.text("still");
+    let status = std::process::Command::new("cc")
+        .args(["-static", "-o", &program])
+        .arg(&source)
+        .status()
+        .expect("a C compiler");
+    assert!(status.success());
+    let shell = format!(
+        "env -i sleep 1 & LD_PRELOAD= tail -f --pid $! /dev/null & {program}; wait; exec {program}"
+    );
+    let from = heap(record(&plan(&place, &["/bin/sh", "-c", &shell], 1))).provenance;
+    assert_eq!(
+        (from.unrecorded, from.unrecorded_names.join(" ")),
+        (4, "sleep still tail".to_owned())
+    );
+    let [warning] = from.warnings.as_slice() else { panic!("one warning: {from:?}") };
+    assert!(warning.contains("4 processes were not recorded"), "{warning}");
+    assert!(warning.contains("without LD_PRELOAD") && warning.contains("static"), "{warning}");
+}
+
+#[test]
+fn programs_that_are_about_to_start_are_no_alarm() {
+    let place = Place::new();
+    let shell = "i=0; while [ $i -lt 300 ]; do /bin/true & /bin/true; i=$((i + 1)); done; wait";
+    let from = heap(record(&plan(&place, &["/bin/sh", "-c", shell], 1))).provenance;
+    assert_eq!((from.unrecorded, &from.warnings), (0, &Vec::new()), "{from:?}");
+    assert!(from.processes > 1, "{from:?}");
+}

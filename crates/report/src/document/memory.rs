@@ -272,7 +272,9 @@ fn sizes(summary: &MemorySummary) -> Table {
 /// How it was recorded.
 fn how(summary: &MemorySummary) -> String {
     let mode = match summary.interval_bytes {
-        0 | 1 if summary.is_blind() => "Every allocation that was seen was recorded".to_owned(),
+        0 | 1 if summary.is_blind() || summary.unrecorded > 0 => {
+            "Every allocation that was seen was recorded".to_owned()
+        }
         0 | 1 if summary.lost > 0 => "Every allocation that was not lost was recorded".to_owned(),
         0 | 1 => "Every allocation was recorded".to_owned(),
         bytes => {

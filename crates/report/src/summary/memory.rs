@@ -30,6 +30,9 @@ pub struct MemorySummary {
     pub lost: u64,
     /// Process images that were recorded.
     pub processes: u64,
+    /// Process images that were seen to run without being recorded.
+    #[serde(default)]
+    pub unrecorded: u64,
     /// Interpreters whose objects were recorded.
     pub interpreters: Vec<String>,
     /// CPU time of the recorder as a share of the target's, 0 to 1.
@@ -243,6 +246,7 @@ pub fn memory_summary(
         records: provenance.records,
         lost: provenance.lost,
         processes: provenance.processes,
+        unrecorded: provenance.unrecorded,
         interpreters: provenance.interpreters.clone(),
         recorder_cpu_share: provenance.recorder_cpu_ns as f64
             / provenance.target_cpu_ns.max(1) as f64,

@@ -386,78 +386,79 @@ impl Machine {
     }
 
     fn extended(&mut self, instruction: u8, program: &mut Cursor, factor: i64) -> Option<()> {
-        let rules = &mut self.rules;
         match instruction {
             // Nothing, and the size of arguments.
             0x00 => {}
             0x2e => _ = program.unsigned(),
-            // The canonical frame address.
-            0x0c => {
-                rules.set_base(program.unsigned());
-                rules.offset = program.unsigned().cast_signed();
-            }
-            0x0d => rules.set_base(program.unsigned()),
-            0x0e => rules.offset = program.unsigned().cast_signed(),
-            0x12 => {
-                rules.set_base(program.unsigned());
-                rules.offset = program.signed() * factor;
-            }
-            0x13 => rules.offset = program.signed() * factor,
-            0x0f => {
-                let bytes = program.unsigned();
-                (rules.base, rules.offset) = base_of_expression(program.part(bytes));
-            }
-            // Registers.
-            0x05 => {
-                let register = program.unsigned();
-                rules.set(register, Rule::Frame(program.unsigned().cast_signed() * factor));
-            }
-            0x11 => {
-                let register = program.unsigned();
-                rules.set(register, Rule::Frame(program.signed() * factor));
-            }
-            0x06 => {
-                let register = program.unsigned();
-                rules.set(register, self.initial.of(register));
-            }
-            0x07 => rules.set(program.unsigned(), Rule::Undefined),
-            0x08 => rules.set(program.unsigned(), Rule::Same),
-            0x09 => {
-                let register = program.unsigned();
-                program.unsigned();
-                rules.set(register, Rule::Other);
-            }
-            0x10 => {
-                let (register, bytes) = (program.unsigned(), program.unsigned());
-                rules.set(register, rule_of_expression(program.part(bytes)));
-            }
-            0x14 => {
-                let register = program.unsigned();
-                program.unsigned();
-                rules.set(register, Rule::Other);
-            }
-            0x15 => {
-                let register = program.unsigned();
-                program.signed();
-                rules.set(register, Rule::Other);
-            }
-            0x16 => {
-                let (register, bytes) = (program.unsigned(), program.unsigned());
-                program.skip(bytes);
-                rules.set(register, Rule::Other);
-            }
-            // Remembering.
             0x0a => {
-                *self.remembered.get_mut(self.depth)? = *rules;
+                *self.remembered.get_mut(self.depth)? = self.rules;
                 self.depth += 1;
             }
             0x0b => {
                 self.depth = self.depth.checked_sub(1)?;
-                *rules = *self.remembered.get(self.depth)?;
+                self.rules = *self.remembered.get(self.depth)?;
             }
-            _ => return None,
+            0x0c..=0x0f | 0x12 | 0x13 => self.frame_address(instruction, program, factor),
+            _ => {
+                let register = program.unsigned();
+                let rule = self.register_rule(instruction, register, program, factor)?;
+                self.rules.set(register, rule);
+            }
         }
         Some(())
+    }
+
+    /// An instruction about the canonical frame address.
+    fn frame_address(&mut self, instruction: u8, program: &mut Cursor, factor: i64) {
+        let rules = &mut self.rules;
+        if matches!(instruction, 0x0c | 0x0d | 0x12) {
+            rules.set_base(program.unsigned());
+        }
+        match instruction {
+            0x0c | 0x0e => rules.offset = program.unsigned().cast_signed(),
+            0x12 | 0x13 => rules.offset = program.signed() * factor,
+            0x0f => {
+                let bytes = program.unsigned();
+                (rules.base, rules.offset) = base_of_expression(program.part(bytes));
+            }
+            _ => {}
+        }
+    }
+
+    /// What an instruction says of a register.
+    fn register_rule(
+        &self,
+        instruction: u8,
+        register: u64,
+        program: &mut Cursor,
+        factor: i64,
+    ) -> Option<Rule> {
+        Some(match instruction {
+            0x05 => Rule::Frame(program.unsigned().cast_signed() * factor),
+            0x11 => Rule::Frame(program.signed() * factor),
+            0x06 => self.initial.of(register),
+            0x07 => Rule::Undefined,
+            0x08 => Rule::Same,
+            0x10 => {
+                let bytes = program.unsigned();
+                rule_of_expression(program.part(bytes))
+            }
+            // In another register, or of a value.
+            0x09 | 0x14 => {
+                program.unsigned();
+                Rule::Other
+            }
+            0x15 => {
+                program.signed();
+                Rule::Other
+            }
+            0x16 => {
+                let bytes = program.unsigned();
+                program.skip(bytes);
+                Rule::Other
+            }
+            _ => return None,
+        })
     }
 }
 

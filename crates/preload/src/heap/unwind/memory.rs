@@ -49,7 +49,8 @@ impl Stack {
                 return Stack { low: sp, high: top, own: true };
             }
         }
-        Stack { low: sp, high: page + PAGE, own: false }
+        // No page is known to be there: a signal may have interrupted a program that has lost its stack pointer.
+        Stack { low: sp, high: page, own: false }
     }
 
     /// The word at this address; none where it is not in the stack.

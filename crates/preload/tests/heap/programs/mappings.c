@@ -12,6 +12,12 @@ static char *map(size_t pages, int protection, int flags)
     return mmap(NULL, pages * PAGE, protection, flags, -1, 0);
 }
 
+/* What was said to be ended lives on in so many parts. */
+static void left(int parts)
+{
+    freed_count -= parts;
+}
+
 static const int BOTH = PROT_READ | PROT_WRITE, OWN = MAP_PRIVATE | MAP_ANONYMOUS;
 
 int main(void)
@@ -31,10 +37,13 @@ int main(void)
     munmap(odd, 5 * PAGE + 1), ended(6 * PAGE);
     /* A hole leaves two. */
     char *parts = made(map(30, BOTH, OWN), 30 * PAGE);
-    munmap(parts + 10 * PAGE, 5 * PAGE), ended(30 * PAGE);
-    made(parts, 10 * PAGE), made(parts + 15 * PAGE, 15 * PAGE);
+    munmap(parts + 10 * PAGE, 5 * PAGE), ended(5 * PAGE), left(2);
     /* One call may end both; of the second a part stays. */
-    munmap(parts, 20 * PAGE), ended(10 * PAGE), ended(15 * PAGE), made(parts + 20 * PAGE, 10 * PAGE);
+    munmap(parts, 20 * PAGE), ended(10 * PAGE), ended(5 * PAGE), left(1);
+    /* Another mapping over the middle of one. */
+    char *under = made(map(40, BOTH, OWN), 40 * PAGE);
+    made(mmap(under + 10 * PAGE, 20 * PAGE, BOTH, OWN | MAP_FIXED, -1, 0), 20 * PAGE);
+    ended(20 * PAGE), left(2);
     /* Into the reservation, and over itself. */
     made(mmap(reserved + 100 * PAGE, 50 * PAGE, BOTH, OWN | MAP_FIXED, -1, 0), 50 * PAGE);
     made(mmap(reserved + 100 * PAGE, 50 * PAGE, BOTH, OWN | MAP_FIXED, -1, 0), 50 * PAGE), ended(50 * PAGE);
@@ -45,6 +54,12 @@ int main(void)
     if (grown[0] != 5) return 1;
     if (mremap(grown, 4000 * PAGE, (size_t)1 << 50, MREMAP_MAYMOVE) != MAP_FAILED) return 1;
     munmap(grown, 4000 * PAGE), ended(4000 * PAGE);
+    /* The end of one is moved away, onto another. */
+    char *from = made(map(20, BOTH, OWN), 20 * PAGE), *to = made(map(12, BOTH, OWN), 12 * PAGE);
+    from[15 * PAGE] = 6;
+    if (mremap(from + 15 * PAGE, 5 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to + 2 * PAGE) != to + 2 * PAGE) return 1;
+    ended(5 * PAGE), left(1), ended(8 * PAGE), left(2), made(to + 2 * PAGE, 8 * PAGE);
+    if (to[2 * PAGE] != 6) return 1;
     /* What malloc maps is counted once, as malloc's. */
     free(malloc(50 << 20));
     tell();

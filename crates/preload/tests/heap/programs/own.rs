@@ -59,6 +59,6 @@ fn main() {
     let left = rest.len();
     unsafe {
         write(1, line.as_ptr(), 200 - left);
-        _exit(kept.len() as i32 & 1);
+        _exit(8 + i32::from(std::hint::black_box(kept).is_empty()));
     }
 }

@@ -9,6 +9,7 @@ use super::join::Attached;
 use super::merge::Fit;
 use super::mixed::Merged;
 use super::{Told, ToldProcess};
+use crate::preload::Memory;
 
 /// Above this share of lost or torn Python stacks, the profile says so.
 const NOTABLE_LOSS: f64 = 0.01;
@@ -134,6 +135,29 @@ impl PythonCaveats {
     }
 }
 
+/// What a reader must know of the Python stacks of a recording without samples, which were told through `memory`.
+pub(crate) fn unsampled_caveats(memory: &Memory) -> Vec<String> {
+    let told: Vec<ToldProcess> = memory.processes().filter_map(ToldProcess::read).collect();
+    // Two libraries may have told of one process.
+    let mut seen = BTreeSet::new();
+    let is_first = |process: &ToldProcess| seen.insert((process.pid, process.version));
+    let told = Told {
+        processes: told.into_iter().filter(is_first).collect(),
+        processes_lost: memory.processes_lost(),
+        ..Told::default()
+    };
+    let mut caveats = PythonCaveats::default();
+    caveats.note(&told, 0);
+    let mut sentences = caveats.sentences(None);
+    let full = memory.full();
+    if full > 0 {
+        sentences.push(format!(
+            "{full} Python stacks or functions found no room: allocations from there lack Python frames; record a shorter run."
+        ));
+    }
+    sentences
+}
+
 /// Why a process has no Python frames, what that means and what would mend it; none where it has them.
 fn refusal(process: &ToldProcess, frames: bool) -> Option<String> {
     let name = interpreter(process);
@@ -225,6 +249,8 @@ pub(crate) fn interpreter_name(version: u32, free_threaded: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     fn process(state: u32, reason: u32) -> ToldProcess {
@@ -265,6 +291,25 @@ mod tests {
             let told = told(vec![process(state, 0)]);
             assert!(sentences(&[told], 0, None).is_empty());
         }
+    }
+
+    #[test]
+    fn what_lacks_python_frames_is_told_without_samples() {
+        let memory = Memory::create(0, 0, "", "").expect("memory");
+        assert!(unsampled_caveats(&memory).is_empty());
+        let places = [state::UNSUPPORTED, state::UNSAMPLED, state::UNSUPPORTED];
+        for (process, (state, pid)) in memory.processes().zip(places.into_iter().zip([7, 8, 7])) {
+            process.pid.store(pid, Ordering::Relaxed);
+            process.version.store(0x030b_07f0, Ordering::Relaxed);
+            process.reason.store(reason::LAYOUT, Ordering::Relaxed);
+            process.state.store(state, Ordering::Release);
+        }
+        let sentences = unsampled_caveats(&memory);
+        let [sentence] = sentences.as_slice() else { panic!("{sentences:?}") };
+        assert!(
+            sentence.starts_with("CPython 3.11.7") && !sentence.contains("so for"),
+            "{sentence}"
+        );
     }
 
     #[test]

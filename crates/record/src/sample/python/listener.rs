@@ -109,21 +109,13 @@ impl Listener {
 
     fn processes(&self) -> Vec<ToldProcess> {
         let refused = self.armer.refused();
-        let told = (0..).zip(self.loadable.memory.processes()).map(|(place, process)| {
-            let (state, reason) = match refused.get(&place) {
-                Some(&errno) => (state::REFUSED, errno),
-                None => {
-                    (process.state.load(Ordering::Acquire), process.reason.load(Ordering::Relaxed))
-                }
-            };
-            ToldProcess {
-                state,
-                pid: process.pid.load(Ordering::Relaxed),
-                version: process.version.load(Ordering::Relaxed),
-                reason,
-                free_threaded: process.free_threaded.load(Ordering::Relaxed) != 0,
-            }
+        let told = (0..).zip(self.loadable.memory.processes()).filter_map(|(place, process)| {
+            let told = ToldProcess::read(process)?;
+            Some(match refused.get(&place) {
+                Some(&reason) => ToldProcess { state: state::REFUSED, reason, ..told },
+                None => told,
+            })
         });
-        told.filter(|process| process.state != state::FREE).collect()
+        told.collect()
     }
 }

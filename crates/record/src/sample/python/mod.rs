@@ -19,12 +19,15 @@ mod waits;
 mod weaver;
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use simprof_preload::format::{Process, state};
 
 use super::raw_stacks::RawFrameId;
 use crate::preload::Tree;
 
 pub(super) use account::PythonCaveats;
-pub(crate) use account::interpreter_name;
+pub(crate) use account::{interpreter_name, unsampled_caveats};
 pub(super) use arming::Output;
 pub(crate) use file_limit::original as original_file_limit;
 pub(super) use join::{Attached, Sampled, join};
@@ -91,4 +94,18 @@ pub(super) struct ToldProcess {
     /// Why not.
     pub reason: u32,
     pub free_threaded: bool,
+}
+
+impl ToldProcess {
+    /// What there is in a place of the memory; none where nobody has it.
+    fn read(process: &Process) -> Option<Self> {
+        let state = process.state.load(Ordering::Acquire);
+        (state != state::FREE).then(|| Self {
+            state,
+            pid: process.pid.load(Ordering::Relaxed),
+            version: process.version.load(Ordering::Relaxed),
+            reason: process.reason.load(Ordering::Relaxed),
+            free_threaded: process.free_threaded.load(Ordering::Relaxed) != 0,
+        })
+    }
 }
