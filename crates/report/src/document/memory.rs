@@ -367,6 +367,9 @@ mod tests {
         assert!(!nothing.contains("0 B") && !nothing.contains("Every"), "{nothing}");
         profile = heap(&[("main@1 > s::work@9 > malloc", 1 << 20)]);
         assert!(text(&profile).contains("Every allocation was recorded"));
+        profile.provenance.unrecorded = 1;
+        assert!(text(&profile).contains("Every allocation that was seen was recorded"));
+        profile.provenance.unrecorded = 0;
         profile.provenance.lost = 3;
         assert!(text(&profile).contains("Every allocation that was not lost was recorded"));
         let coverage = HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes: 1 << 20 };
