@@ -26,7 +26,8 @@
 //! live: sums suffice. An allocation whose process image ends (by exit, exec or kill) ends without a record.
 //!
 //! `realloc` is an end and an allocation, both with [`flag::REALLOC`], beside each other in one lane, the end first: so the
-//! sum of live bytes never rises above the truth between them. A reader sees both or none.
+//! sum of live bytes never rises above the truth between them. A reader sees both or none. In sampled mode each half is drawn
+//! by itself, and may stand alone.
 //!
 //! A mapping that ends in part ends as a whole, and what is left of it is an allocation with [`flag::REST`]: beside the end, or, where
 //! a hole leaves two, the second after it. What is left keeps the stack and the time of the whole. In sampled mode it is

@@ -6,7 +6,7 @@
 
 use core::arch::naked_asm;
 
-use super::format::Origin;
+use super::format::{Origin, flag};
 use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
 use super::record::{ended, ended_at, recorder};
 use super::unwind::Registers;
@@ -199,7 +199,7 @@ pub fn allocate(
     if let Some(recorder) = recorder
         && address != 0
     {
-        recorder.allocated(address, size as u64, origin, caller);
+        recorder.allocated(address, size as u64, origin, 0, caller);
     }
     address
 }
@@ -316,8 +316,12 @@ pub fn reallocate(
         // It failed, and what was there lives on. Where there is no room for it any more, it can only end.
         Some(end) if made == 0 && size != 0 && LIVE.insert(address, end.allocation) => {}
         Some(end) if made != 0 && draws => recorder.replaced(end, made, size as u64, caller),
+        Some(end) if made != 0 => recorder.freed(end.of_realloc()),
         Some(end) => recorder.freed(end),
-        None if made != 0 && draws => recorder.allocated(made, size as u64, origin, caller),
+        None if made != 0 && draws => {
+            let flags = if address == 0 { 0 } else { flag::REALLOC };
+            recorder.allocated(made, size as u64, origin, flags, caller);
+        }
         None => {}
     }
     made

@@ -31,6 +31,18 @@ pub struct Event {
     pub allocation: Allocation,
 }
 
+impl Event {
+    /// The same with these flags too.
+    fn with(self, flags: u64) -> Self {
+        Self { flags: self.flags | flags, ..self }
+    }
+
+    /// As an end that `realloc` brought about without the other half's being drawn.
+    pub fn of_realloc(self) -> Self {
+        self.with(flag::REALLOC)
+    }
+}
+
 /// The recorder of this thread; none where nothing is recorded: then the thread does not ask again.
 #[inline]
 pub fn recorder() -> Option<Recorder> {
@@ -92,9 +104,9 @@ impl Recorder {
     }
 
     /// Records an allocation that was made, before the program has it.
-    pub fn allocated(self, address: usize, size: u64, origin: Origin, caller: &Caller) {
+    pub fn allocated(self, address: usize, size: u64, origin: Origin, flags: u64, caller: &Caller) {
         if let Some(made) = self.remembered(address, size, origin, caller)
-            && !self.recorded(made)
+            && !self.recorded(made.with(flags))
         {
             LIVE.remove(address);
         }
@@ -117,10 +129,8 @@ impl Recorder {
 
     /// Records an end and an allocation as one operation; false where both are lost, and the allocation is to be forgotten.
     #[must_use]
-    pub fn exchanged(self, mut end: Event, mut made: Event) -> bool {
-        end.flags |= flag::REALLOC;
-        made.flags |= flag::REALLOC;
-        self.append([end, made], RECORDS)
+    pub fn exchanged(self, end: Event, made: Event) -> bool {
+        self.append([end, made].map(|half| half.with(flag::REALLOC)), RECORDS)
     }
 
     /// Records an allocation that is remembered; false where it is lost, and to be forgotten.

@@ -63,6 +63,22 @@ fn mappings_that_grow_are_estimated() {
     }
 }
 
+/// Each half of a `realloc` is drawn by itself, and says what it is of.
+#[test]
+fn a_half_of_a_realloc_says_so() {
+    let path = compiled("regrown.c", &["-O2"]);
+    let recording = record(&mut program(&path), Options::sampled(16 << 10, 1));
+    assert_eq!(recording.output.status.code(), Some(0));
+    let mut seen = HashMap::new();
+    for event in recording.events.iter().filter(|event| [1000, 2000, 3000].contains(&event.size)) {
+        let is_own = (event.size, event.kind) == (1000, Kind::Alloc)
+            || (event.size, event.kind) == (3000, Kind::Free);
+        assert_eq!(event.is_realloc(), !is_own, "{event:?}");
+        *seen.entry((event.size, event.kind)).or_insert(0) += 1;
+    }
+    assert!(seen.len() == 6 && seen.values().all(|drawn| *drawn > 1000), "{seen:?}");
+}
+
 #[test]
 fn one_seed_draws_the_same_again_and_another_does_not() {
     let path = compiled("sizes.c", &["-O2"]);
