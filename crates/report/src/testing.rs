@@ -6,6 +6,8 @@ use simprof_model::{
     StackSample, ThreadId, WaitCause, WaitSample, WeightKind,
 };
 
+use crate::summary::LineCost;
+
 /// Builds a profile from stacks in words.
 pub(crate) struct Sketch {
     builder: ProfileBuilder,
@@ -258,4 +260,23 @@ pub(crate) fn with_ticks(
         site.amounts.live_at_ticks = (0..steps).map(|step| live(at, step)).collect();
     }
     heap
+}
+
+/// A line that takes half of the time, without memory.
+pub(crate) fn line_cost(function: &str, line: u32) -> LineCost {
+    LineCost {
+        function: function.to_owned(),
+        file: "src/sim.rs".to_owned(),
+        line,
+        cpu_share: 0.5,
+        self_share: None,
+        interval: [0.4, 0.6],
+        callees: Vec::new(),
+        time: None,
+        natives: Vec::new(),
+        text: None,
+        alloc_bytes: None,
+        alloc_count: None,
+        leaked_bytes: None,
+    }
 }

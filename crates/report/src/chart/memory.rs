@@ -156,7 +156,8 @@ fn draw_peak(svg: &mut Svg, area: Area, profile: &HeapProfile, place: &impl Fn(u
     };
     let (x, anchor) =
         if x > RIGHT - 90.0 { (x - 4.0, Anchor::End) } else { (x + 4.0, Anchor::Start) };
-    svg.text(x, area.top + 12.0, &label, 11.0, FAINT, anchor);
+    // At the foot: at the top runs the curve.
+    svg.text(x, area.bottom - 6.0, &label, 11.0, FAINT, anchor);
 }
 
 #[cfg(test)]

@@ -152,19 +152,10 @@ mod tests {
 
     fn line(number: u32, allocated: Option<u64>, leaked: Option<u64>) -> LineCost {
         LineCost {
-            function: "sim::step".to_owned(),
-            file: "/src/sim.rs".to_owned(),
-            line: number,
-            cpu_share: 0.5,
-            self_share: None,
-            interval: [0.4, 0.6],
-            callees: Vec::new(),
-            time: None,
-            natives: Vec::new(),
-            text: None,
             alloc_bytes: allocated,
             alloc_count: allocated.map(|_| 1),
             leaked_bytes: leaked,
+            ..crate::testing::line_cost("sim::step", number)
         }
     }
 

@@ -149,25 +149,7 @@ mod tests {
 
     use super::*;
     use crate::summary::memory_summary;
-    use crate::testing::{heap, with_ticks};
-
-    fn cost(function: &str, line: u32) -> LineCost {
-        LineCost {
-            function: function.to_owned(),
-            file: "src/sim.rs".to_owned(),
-            line,
-            cpu_share: 0.5,
-            self_share: None,
-            interval: [0.4, 0.6],
-            callees: Vec::new(),
-            time: None,
-            natives: Vec::new(),
-            text: None,
-            alloc_bytes: None,
-            alloc_count: None,
-            leaked_bytes: None,
-        }
-    }
+    use crate::testing::{heap, line_cost as cost, with_ticks};
 
     fn of_function(lines: Vec<LineCost>) -> FunctionLines {
         FunctionLines {
