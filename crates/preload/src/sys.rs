@@ -30,6 +30,12 @@ unsafe extern "C" {
     pub fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     pub fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     pub fn dladdr(address: *const c_void, found: *mut SharedObject) -> c_int;
+    pub fn dladdr1(
+        address: *const c_void,
+        found: *mut SharedObject,
+        more: *mut *mut c_void,
+        what: c_int,
+    ) -> c_int;
     pub fn abort() -> !;
 }
 

@@ -1,14 +1,15 @@
 //! The library's begin in a process: at the first allocation after the C library knows the environment, or when the loader
 //! calls its constructor, whatever comes first.
 
-use core::ffi::{CStr, c_void};
+use core::ffi::{CStr, c_int, c_void};
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::format::{offset, reason, state};
 use super::system::{RTLD_DEFAULT, dlerror, dlsym};
 use super::{contexts, modules, python, real, room, shared, system, unwind};
 use crate::own::Own;
-use crate::sys::KeptErrno;
+use crate::sys::{KeptErrno, SharedObject, dladdr1};
 
 /// Not begun.
 const NEW: u32 = 0;
@@ -87,9 +88,26 @@ fn refusal() -> Option<u32> {
         return Some(reason::SANITIZER);
     }
     // By module, since the library's own name for its function stands for whatever comes first.
-    let seen = modules::is_same(find(c"malloc").addr(), (loaded as *const ()).addr());
+    let first = find(c"malloc");
+    let seen = modules::is_same(first.addr(), (loaded as *const ()).addr()) || is_imported(first);
     (!seen).then_some(reason::OWN_MALLOC)
 }
+
+/// Whether no function is defined at this address: a program that is linked to lie where it lies has an entry of its own for each function
+/// of a library whose address it takes, which stands for the function in every module, and goes on to it.
+fn is_imported(address: *const c_void) -> bool {
+    let mut object = MaybeUninit::<SharedObject>::uninit();
+    let mut symbol = core::ptr::null_mut();
+    // SAFETY: both are places for the answer.
+    let found = unsafe { dladdr1(address, object.as_mut_ptr(), &mut symbol, RTLD_DL_SYMENT) };
+    // SAFETY: it is an entry of a symbol table, `Elf64_Sym`, of a module that is loaded.
+    found != 0 && !symbol.is_null() && unsafe { symbol.byte_add(SECTION).cast::<u16>().read() } == 0
+}
+
+/// Has [`dladdr1`] give the entry of the symbol.
+const RTLD_DL_SYMENT: c_int = 1;
+/// Where `Elf64_Sym` has the section of what it names; 0 where that is elsewhere.
+const SECTION: usize = 6;
 
 fn find(name: &CStr) -> *mut c_void {
     // SAFETY: the name is a C string.

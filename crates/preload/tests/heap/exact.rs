@@ -51,6 +51,22 @@ fn every_function_of_the_family_is_counted() {
 }
 
 #[test]
+fn allocations_through_pointers_are_counted() {
+    for arguments in [["-fno-pie", "-no-pie"], ["-fpie", "-pie"]] {
+        let path = compiled("pointers.c", &[&["-O1"][..], &arguments].concat());
+        let recording = record(&mut program(&path), Options::EXACT);
+        assert_eq!(recording.output.status.code(), Some(0));
+        assert_eq!(
+            recording.memory.processes()[0].reason.load(Ordering::Relaxed),
+            0,
+            "{arguments:?}"
+        );
+        let made = recording.totals(|event| event.size == 4321);
+        assert_eq!((made.allocated_count, made.live_count), (1000.0, 0.0), "{arguments:?}");
+    }
+}
+
+#[test]
 fn threads_free_what_others_made() {
     let recording = check("cross.c", &["-O2", "-pthread"], 0);
     let mut makers = HashMap::new();

@@ -152,7 +152,7 @@ pub(crate) fn unsampled_caveats(memory: &Memory) -> Vec<String> {
     let full = memory.full();
     if full > 0 {
         sentences.push(format!(
-            "{full} Python stacks or functions found no room: allocations from there lack Python frames; record a shorter run."
+            "{full} Python stacks or functions found no room: allocations from there lack Python frames; record fewer (a larger interval)."
         ));
     }
     sentences
