@@ -86,6 +86,12 @@ pub struct Amount {
 }
 
 impl MemorySummary {
+    /// What matters most, in a sentence: the first leak where there is one, else the whole.
+    pub fn headline(&self) -> Option<String> {
+        let leak = self.leaks.iter().find(|leak| leak.leaked_bytes() > 0);
+        leak.map(sentences::leak_sentence).or_else(|| self.statements.first().cloned())
+    }
+
     /// Whether no allocation was seen.
     pub(crate) fn is_unseen(&self) -> bool {
         self.allocated.count == 0

@@ -335,14 +335,21 @@ fn status(run: &Run, interrupted: bool, failed: bool) -> RunStatus {
 /// Says what came out and where it is; false where the folder's name could not be handed to a script that waits for it.
 fn say_results(session: &Session<'_>) -> bool {
     let evidence = &session.evidence;
-    let statements = [
-        evidence.macro_.as_ref().and_then(|(summary, _)| summary.default.statements.first()),
-        evidence.component.as_ref().and_then(|summary| summary.statements.first()),
-        evidence.line.as_ref().and_then(|summary| summary.statements.first()),
-        evidence.system.as_ref().and_then(|summary| summary.statements.first()),
+    let macro_ = evidence.macro_.as_ref().map(|(summary, _)| &summary.default.statements);
+    let component = evidence.component.as_ref().map(|summary| &summary.statements);
+    let line = evidence.line.as_ref().map(|summary| &summary.statements);
+    let memory = evidence.line.as_ref().and_then(|summary| summary.memory.as_ref()?.headline());
+    let system = evidence.system.as_ref().map(|summary| &summary.statements);
+    let first = |statements: Option<&Vec<String>>| statements.and_then(|all| all.first().cloned());
+    let said = [
+        (Phase::Macro, first(macro_)),
+        (Phase::Component, first(component)),
+        (Phase::Line, first(line)),
+        (Phase::Line, memory),
+        (Phase::System, first(system)),
     ];
     say("");
-    for (phase, statement) in Phase::ALL.into_iter().zip(statements) {
+    for (phase, statement) in said {
         if let Some(statement) = statement {
             say(&format!("  {} {statement}", phase.number()));
         }

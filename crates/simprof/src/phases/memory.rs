@@ -71,6 +71,12 @@ pub fn run(
     if let Some(sentence) = memory_blindness(&profile) {
         session.progress.say(&format!("simprof: {sentence}"));
     }
+    if profile.provenance.unrecorded > 0 {
+        let count = profile.provenance.unrecorded;
+        session.progress.say(&format!(
+            "simprof: the memory of {count} of the target's processes was not recorded: phase 3's report names them"
+        ));
+    }
     let summary = memory_summary(&profile, cpu, text);
     let files = write(session, &without_small_stacks(&profile))?;
     Ok(Some(Memory { summary, profile, files }))

@@ -366,6 +366,16 @@ fn memory_that_no_allocator_gave_is_said_not_to_be_seen() {
 }
 
 #[test]
+fn what_matters_of_memory_is_said_on_the_terminal() {
+    let place = Place::new();
+    let exact = ["--memory-interval", "1"];
+    run(&place, &exact, &[&c_program("memory"), "mark", "120"])
+        .assert_says(&["memory.c", "in leak leaks"]);
+    run(&place, &exact, &["env", "-i", &c_program("memory"), "pool"])
+        .assert_says(&["the memory of 1 of the target's processes was not recorded"]);
+}
+
+#[test]
 fn an_allocator_of_the_programs_own_is_seen_through_its_shim() {
     let place = Place::new();
     let shim = rust_program_with("own_allocator", "shim", &["--cfg", "shim"]);

@@ -70,14 +70,16 @@ pub(super) fn statements(summary: &MemorySummary) -> Vec<String> {
 
 fn whole(summary: &MemorySummary) -> String {
     let mut sentence = format!(
-        "{}{} were allocated in {} allocations; at most {} were alive{}.",
-        if summary.is_blind() {
-            "Of the memory that was seen, which is not most of it, "
-        } else {
-            ""
+        "{}{} were allocated in {} allocation{}; at most {} were alive{}.",
+        match (summary.is_blind(), summary.unrecorded) {
+            (true, _) => "Of the memory that was seen, which is not most of it, ".to_owned(),
+            (false, 0) => String::new(),
+            (false, 1) => "By the processes that were recorded, as 1 was not, ".to_owned(),
+            (false, many) => format!("By the processes that were recorded, as {many} were not, "),
         },
         format::bytes(summary.allocated.bytes as f64),
         format::count(summary.allocated.count as f64),
+        if summary.allocated.count == 1 { "" } else { "s" },
         format::bytes(summary.peak.bytes as f64),
         summary.peak_step.map_or_else(String::new, |step| format!(", in step {step}"))
     );
@@ -92,7 +94,7 @@ fn whole(summary: &MemorySummary) -> String {
     sentence
 }
 
-fn leak_sentence(leak: &LeakSummary) -> String {
+pub(super) fn leak_sentence(leak: &LeakSummary) -> String {
     let place = place(&leak.function, leak.file.as_deref(), leak.line);
     let rate = format!(
         "{} more a {}",
