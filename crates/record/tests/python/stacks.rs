@@ -7,29 +7,30 @@ use crate::support::{
     profile, python3, stack, stacks,
 };
 
-/// Spins in two methods, three times as long in one of them as in the other.
+/// Spins in two methods, three times as long in one of them as in the other, in steps of many lengths, with which the sampling clock
+/// cannot keep step.
 const SPIN: &str = "\
 class Model:
-    def heavy(self):
+    def heavy(self, n):
         x = 0
-        for i in range(30000):
+        for i in range(3 * n):
             x += i * i
         return x
 
-    def light(self):
+    def light(self, n):
         x = 0
-        for i in range(10000):
+        for i in range(n):
             x += i * i
         return x
 
-    def step(self):
-        self.heavy()
-        self.light()
+    def step(self, n):
+        self.heavy(n)
+        self.light(n)
 
 def main():
     model = Model()
-    for _ in range(600):
-        model.step()
+    for turn in range(600):
+        model.step(5000 + turn * 7919 % 10000)
 
 if __name__ == '__main__':
     main()
@@ -67,9 +68,9 @@ const NATIVE: &str = "\
 import zlib
 DATA = bytes(200000)
 def checksum():
-    for _ in range(3000):
-        zlib.crc32(DATA * 3)
-        zlib.crc32(DATA)
+    for data in (DATA[turn * 7919 % 100000:] for turn in range(4000)):
+        zlib.crc32(data * 3)
+        zlib.crc32(data)
 checksum()
 ";
 
