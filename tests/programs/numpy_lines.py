@@ -14,8 +14,9 @@ def work(array, out):
 def main(rounds):
     array = np.linspace(0.0, 100.0, 20_000)
     out = np.empty_like(array)
-    for _ in range(rounds):
-        work(array, out)
+    for turn in range(rounds):
+        n = 15_000 + turn * 7919 % 5_000  # no timer keeps step with such turns
+        work(array[:n], out[:n])
 
 
 if __name__ == "__main__":
