@@ -190,7 +190,13 @@ extern "C" fn mremap_seen(
     let time_ns = system::now_ns();
     let made = remap();
     if made == FAILED {
-        before.into_iter().flatten().for_each(|taken| _ = put(taken));
+        // What was there lives on. Where there is no room for it any more, it can only end.
+        for taken in before.into_iter().flatten() {
+            let end = ended_at(time_ns, taken.range.start, taken.allocation);
+            if !put(taken) {
+                recorder.freed(end);
+            }
+        }
         return made;
     }
     let after = range(made, new);
