@@ -1,7 +1,7 @@
 //! The library that simprof loads into a target: Python frames with each sample, and what threads wait for.
 //!
 //! It is loaded by `LD_PRELOAD`, and shares one file of memory with the profiler ([`mod@format`]). In a process that runs no Python it
-//! does nothing. What it does in the target never allocates and never locks.
+//! samples nothing, and only sees to `exec`. What it does in the target never allocates and never locks.
 //!
 //! This crate is compiled three times: as two shared libraries without Rust's standard library (`cfg(simprof_preloaded)`; the one
 //! that records allocations, [`heap`], with `cfg(simprof_heap)` too), by the build script; and as an ordinary crate that carries
