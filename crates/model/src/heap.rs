@@ -260,6 +260,22 @@ pub struct HeapProfile {
 }
 
 impl HeapProfile {
+    /// Sites alone, in tables without samples, with how they were obtained.
+    pub fn of_sites(tables: Profile, sites: Vec<HeapSite>, provenance: HeapProvenance) -> Self {
+        Self {
+            schema: HEAP_SCHEMA.to_owned(),
+            tables,
+            sites,
+            ticks: Vec::new(),
+            steps: 0,
+            series: Vec::new(),
+            sizes: Vec::new(),
+            peak_ns: 0,
+            peak_step: None,
+            provenance,
+        }
+    }
+
     /// The sum of an amount over all sites.
     pub fn total(&self, amount: impl Fn(&HeapSite) -> HeapAmount) -> HeapAmount {
         self.sites.iter().map(amount).sum()

@@ -1,9 +1,9 @@
 //! Hand-made profiles for tests, written as `root > function@line > +inlined@line`.
 
 use simprof_model::{
-    Frame, FrameId, Function, FunctionId, FunctionKind, HEAP_SCHEMA, HeapAmount, HeapAmounts,
-    HeapOrigin, HeapProfile, HeapProvenance, HeapSite, HeapTick, Profile, ProfileBuilder,
-    StackSample, ThreadId, WaitCause, WaitSample, WeightKind,
+    Frame, FrameId, Function, FunctionId, FunctionKind, HeapAmount, HeapAmounts, HeapOrigin,
+    HeapProfile, HeapProvenance, HeapSite, HeapTick, Profile, ProfileBuilder, StackSample,
+    ThreadId, WaitCause, WaitSample, WeightKind,
 };
 
 use crate::summary::LineCost;
@@ -224,18 +224,9 @@ pub(crate) fn heap(stacks: &[(&str, u64)]) -> HeapProfile {
         };
         HeapSite { stack: sample.stack, origin: HeapOrigin::Malloc, amounts }
     });
-    HeapProfile {
-        schema: HEAP_SCHEMA.to_owned(),
-        sites: sites.collect(),
-        tables: Profile { samples: Vec::new(), ..tables },
-        ticks: Vec::new(),
-        steps: 0,
-        series: Vec::new(),
-        sizes: Vec::new(),
-        peak_ns: 0,
-        peak_step: None,
-        provenance: HeapProvenance { interval_bytes: 1, ..HeapProvenance::default() },
-    }
+    let sites = sites.collect();
+    let provenance = HeapProvenance { interval_bytes: 1, ..HeapProvenance::default() };
+    HeapProfile::of_sites(Profile { samples: Vec::new(), ..tables }, sites, provenance)
 }
 
 /// Gives a heap profile steps, with a population, and live bytes by site and step.

@@ -281,23 +281,14 @@ fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String
 
 #[cfg(test)]
 mod tests {
-    use simprof_model::{HEAP_SCHEMA, HeapProvenance, ProfileBuilder, WeightKind};
+    use simprof_model::{HeapProvenance, ProfileBuilder, WeightKind};
 
     use super::*;
 
     fn profile(interval_bytes: u64) -> HeapProfile {
-        HeapProfile {
-            schema: HEAP_SCHEMA.to_owned(),
-            tables: ProfileBuilder::new(WeightKind::Bytes).finish(),
-            sites: Vec::new(),
-            ticks: Vec::new(),
-            steps: 0,
-            series: Vec::new(),
-            sizes: Vec::new(),
-            peak_ns: 0,
-            peak_step: None,
-            provenance: HeapProvenance { interval_bytes, ..HeapProvenance::default() },
-        }
+        let tables = ProfileBuilder::new(WeightKind::Bytes).finish();
+        let provenance = HeapProvenance { interval_bytes, ..HeapProvenance::default() };
+        HeapProfile::of_sites(tables, Vec::new(), provenance)
     }
 
     fn attempt(status: Status, reason: Option<&str>, profile: Option<HeapProfile>) -> Attempt {

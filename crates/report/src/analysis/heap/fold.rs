@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use simprof_model::{
-    HeapAmount, HeapAmounts, HeapOrigin, HeapProfile, HeapSite, Profile, ProfileBuilder, StackId,
+    HeapAmount, HeapAmounts, HeapOrigin, HeapProfile, HeapProvenance, HeapSite, Profile,
+    ProfileBuilder, StackId,
 };
 
 /// Sites up to which a profile is kept as it is.
@@ -44,24 +45,15 @@ fn folded(profile: &HeapProfile, nodes: usize) -> HeapProfile {
     let mut sites: Vec<HeapSite> = sites.into_iter().map(site).collect();
     sites.sort_by_key(|site| (std::cmp::Reverse(site.amounts.allocated.bytes), site.stack));
     let joined = (profile.sites.len() - sites.len()) as u64;
-    let mut folded = HeapProfile { tables: builder.finish(), sites, ..without_sites(profile) };
-    folded.provenance.stacks_joined = joined;
-    folded
-}
-
-/// All but what allocated.
-fn without_sites(profile: &HeapProfile) -> HeapProfile {
+    let provenance = HeapProvenance { stacks_joined: joined, ..profile.provenance.clone() };
     HeapProfile {
-        schema: profile.schema.clone(),
-        tables: ProfileBuilder::new(profile.tables.weight).finish(),
-        sites: Vec::new(),
         ticks: profile.ticks.clone(),
         steps: profile.steps,
         series: profile.series.clone(),
         sizes: profile.sizes.clone(),
         peak_ns: profile.peak_ns,
         peak_step: profile.peak_step,
-        provenance: profile.provenance.clone(),
+        ..HeapProfile::of_sites(builder.finish(), sites, provenance)
     }
 }
 
