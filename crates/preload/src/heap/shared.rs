@@ -203,6 +203,8 @@ impl Shared {
 
     #[cold]
     fn take_image(self) -> Option<(Shared, u32)> {
+        // A handler that allocates would wait for the thread that it interrupts.
+        let _blocked = system::BlockedSignals::new();
         let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
         if ALIVE.image.compare_exchange(NEW, TAKING, acquire, relaxed).is_err() {
             return self.wait_for_image();

@@ -178,6 +178,34 @@ pub fn is_readable(address: usize) -> bool {
     address != 0 && unsafe { call(number::RT_SIGPROCMASK, [NO_WAY, address, 0, 8, 0, 0]) != EFAULT }
 }
 
+/// No signal interrupts the thread until this is dropped, but for those that its own instructions raise.
+pub struct BlockedSignals {
+    before: u64,
+}
+
+impl BlockedSignals {
+    pub fn new() -> Self {
+        Self { before: set_mask(u64::MAX) }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        set_mask(self.before);
+    }
+}
+
+/// Sets which signals the thread does not take; which those were.
+fn set_mask(mask: u64) -> u64 {
+    const SIG_SETMASK: usize = 2;
+    let mut before = 0u64;
+    let arguments =
+        [SIG_SETMASK, (&raw const mask).addr(), (&raw mut before).addr(), size_of::<u64>(), 0, 0];
+    // SAFETY: both places live during the call, and are as large as the kernel's sets.
+    unsafe { call(number::RT_SIGPROCMASK, arguments) };
+    before
+}
+
 /// The limit of a resource of this process; `usize::MAX` where there is none.
 pub fn limit(resource: usize) -> usize {
     let mut limits = [usize::MAX; 2];

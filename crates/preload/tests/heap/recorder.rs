@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 use simprof_preload::heap::format::{
@@ -257,6 +257,9 @@ pub fn record_until(command: &mut Command, options: Options, count: Option<usize
     Recording { memory, output, events, lost }
 }
 
+/// A program that runs longer waits for itself, and is killed.
+const LIMIT: Duration = Duration::from_secs(300);
+
 /// Runs a program with the library; its output, and how many records were not whole.
 pub fn run(
     command: &mut Command,
@@ -276,6 +279,7 @@ pub fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program can be started");
+    let (id, begun) = (child.id(), Instant::now());
     let ended = AtomicBool::new(false);
     let mut reader = Reader::new(memory);
     let output = std::thread::scope(|scope| {
@@ -287,6 +291,10 @@ pub fn run(
         });
         loop {
             let over = ended.load(Ordering::Acquire);
+            if !over && begun.elapsed() > LIMIT {
+                // SAFETY: it is our child, which is waited for by nobody but the thread that then ends.
+                unsafe { libc::kill(id as i32, libc::SIGKILL) };
+            }
             if !reads || !reader.drain(over, each) {
                 if over || !reads {
                     break;

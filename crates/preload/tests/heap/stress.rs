@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::programs::compiled;
-use crate::recorder::{Options, program, record};
+use crate::recorder::{Event, Options, program, record};
 
 fn plugin(size: &str) -> PathBuf {
     compiled("plugin.c", &["-O1", "-shared", "-fPIC", &format!("-DSIZE={size}")])
@@ -44,4 +44,16 @@ fn signals_forks_and_loads_do_no_harm() {
         assert!(recording.lost == 0 || options.interval == 1000);
         assert!(!recording.events.is_empty());
     }
+}
+
+#[test]
+fn a_handler_allocates_during_the_first_allocation() {
+    let path = compiled("first.c", &["-O2"]);
+    let recording = record(&mut program(&path), Options::EXACT);
+    assert_eq!(recording.output.status.code(), Some(0));
+    let told = recording.told();
+    assert!(told["handled"] > 20, "{told:?}");
+    let own = |event: &Event| [77, 1000].contains(&event.size);
+    assert_eq!(recording.totals(own).allocated_count as u64, told["count"]);
+    assert_eq!(recording.totals(own).live_count, 0.0);
 }

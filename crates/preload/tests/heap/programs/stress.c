@@ -1,9 +1,9 @@
 /* Threads that allocate, fork and load libraries, while signals interrupt them and allocate as well: also within the library that
    records, but not within the allocator, which allows no such thing. */
 #define _GNU_SOURCE
+#include "interrupted.h"
 #include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,32 +12,12 @@
 #include <string.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
-enum { RANGES = 8, ROUNDS = 150 };
+enum { ROUNDS = 150 };
 
-static struct range {
-    unsigned long begin, end;
-} ranges[RANGES];
-static int range_count;
 static atomic_long handled, skipped, failures;
 static atomic_int over;
-
-/* The program itself and the library that was loaded before all others. */
-static int visit(struct dl_phdr_info *info, size_t size, void *data)
-{
-    (void)size, (void)data;
-    int own = info->dlpi_name[0] == 0 || strstr(info->dlpi_name, "/fd/");
-    for (int i = 0; own && i < info->dlpi_phnum && range_count < RANGES; i++) {
-        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-        if (segment->p_type == PT_LOAD && segment->p_flags & PF_X) {
-            unsigned long begin = info->dlpi_addr + segment->p_vaddr;
-            ranges[range_count++] = (struct range){begin, begin + segment->p_memsz};
-        }
-    }
-    return 0;
-}
 
 static _Thread_local volatile int calling;
 
@@ -45,10 +25,7 @@ static void handler(int number, siginfo_t *info, void *context)
 {
     (void)number, (void)info;
     int before = errno;
-    unsigned long pc = (unsigned long)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
-    int allowed = 0;
-    for (int i = 0; i < range_count; i++) allowed |= ranges[i].begin <= pc && pc < ranges[i].end;
-    if (!allowed || calling) {
+    if (!may_allocate(context) || calling) {
         atomic_fetch_add(&skipped, 1);
     } else {
         atomic_fetch_add(&handled, 1);
@@ -99,7 +76,7 @@ static void *load(void *argument)
 int main(int count, char **arguments)
 {
     if (count < 2) return 1;
-    dl_iterate_phdr(visit, NULL);
+    find_ranges();
     struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
     struct itimerval timer = {{0, 200}, {0, 200}};
