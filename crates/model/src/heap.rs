@@ -177,14 +177,27 @@ pub struct HeapSizeClass {
 pub struct HeapCoverage {
     /// Largest resident set that was seen less the first, without what simprof's own library takes, bytes.
     pub rss_growth_bytes: u64,
+    /// Of it, pages of mapped files and shared memory, which are no allocations, bytes.
+    #[serde(default)]
+    pub rss_file_growth_bytes: u64,
     /// Bytes alive at that moment.
     pub live_bytes: u64,
 }
 
 impl HeapCoverage {
-    /// Share of the growth that is explained; above 1 where what is allocated was not all touched.
-    pub fn explained(self) -> f64 {
-        self.live_bytes as f64 / self.rss_growth_bytes.max(1) as f64
+    /// Growth below which nothing can be said of what explains it, bytes.
+    pub const NOTABLE_GROWTH: u64 = 32 << 20;
+
+    /// Share of the growth but for files that is explained, above 1 where what is allocated was not all touched; none where it grew too
+    /// little.
+    pub fn explained(self) -> Option<f64> {
+        let growth = self.growth_without_files();
+        (growth >= Self::NOTABLE_GROWTH).then(|| self.live_bytes as f64 / growth as f64)
+    }
+
+    /// The growth of memory that is of no file, bytes.
+    pub fn growth_without_files(self) -> u64 {
+        self.rss_growth_bytes.saturating_sub(self.rss_file_growth_bytes)
     }
 }
 

@@ -28,6 +28,9 @@ pub struct ResourceSample {
     pub core_busy: Vec<f32>,
     /// Resident set, bytes, summed over processes (shared pages count in each).
     pub rss_bytes: u64,
+    /// Of it, pages of mapped files and shared memory, bytes; 0 where the kernel does not tell.
+    #[serde(default)]
+    pub rss_file_bytes: u64,
     /// Proportional set, bytes, where the kernel tells it and it was read for this sample.
     pub pss_bytes: Option<u64>,
     /// Page faults served without I/O.

@@ -15,9 +15,6 @@ use super::memory::{HeapField, Memory, NativeNode};
 use crate::preload::Tree;
 use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_caveats};
 
-/// Below this growth of the resident set nothing can be said of what explains it, bytes.
-const NOTABLE_GROWTH: u64 = 32 << 20;
-
 /// What was recorded of one run, not symbolised yet.
 #[derive(Debug)]
 pub struct HeapRecording {
@@ -153,16 +150,22 @@ fn coverage(series: &[HeapInterval], timeline: &Timeline, own: Own<'_>) -> Optio
     let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
     let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
     let rss_growth_bytes = grown.saturating_sub(own.until(until_ns));
-    if rss_growth_bytes < NOTABLE_GROWTH {
+    if rss_growth_bytes < HeapCoverage::NOTABLE_GROWTH {
         return None;
     }
+    // What is shared with the profiler is of a file.
+    let rss_file_growth_bytes = largest
+        .rss_file_bytes
+        .saturating_sub(first.rss_file_bytes)
+        .saturating_sub(own.shared_bytes)
+        .min(rss_growth_bytes);
     let before = timeline.samples.iter().rev().find(|sample| sample.time_ns < largest.time_ns);
     let since_ns = before.map_or(0, |sample| sample.time_ns);
     let at = |time_ns| series.partition_point(|interval| interval.end_ns < time_ns);
     let last = at(until_ns).min(series.len().checked_sub(1)?);
     let about = &series[at(since_ns).min(last)..=last];
     let live_bytes = about.iter().map(|interval| interval.live_bytes_max).max()?;
-    Some(HeapCoverage { rss_growth_bytes, live_bytes })
+    Some(HeapCoverage { rss_growth_bytes, rss_file_growth_bytes, live_bytes })
 }
 
 fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) -> HeapProvenance {
@@ -301,8 +304,12 @@ mod tests {
             35,
             "what is after the last reading counts"
         );
-        let half = HeapCoverage { rss_growth_bytes: 96 << 20, live_bytes: 48 << 20 };
-        assert!((half.explained() - 0.5).abs() < 1e-9);
+        let mut with_files = timeline(&[10, 140]);
+        with_files.samples[0].rss_file_bytes = 7 << 20;
+        with_files.samples[1].rss_file_bytes = 54 << 20;
+        let found = coverage(&series, &with_files, at_first).expect("it grew");
+        assert_eq!(found.rss_growth_bytes, 126 << 20);
+        assert_eq!(found.rss_file_growth_bytes, 44 << 20, "what is the library's is not counted");
         assert_eq!(coverage(&series, &timeline(&[10, 30, 20]), own), None);
         assert_eq!(
             coverage(&series, &timeline(&[10, 20, 20, 90]), own),

@@ -31,6 +31,8 @@ pub struct Usage {
     pub waited: Waited,
     /// Now, or at last while it lived, bytes.
     pub rss_bytes: u64,
+    /// Of it, pages of mapped files and shared memory.
+    pub rss_file_bytes: u64,
     pub threads: u32,
     pub is_zombie: bool,
 }
@@ -48,6 +50,7 @@ pub struct Waited {
 pub struct Process {
     pub pid: u32,
     stat: ProcFile,
+    statm: ProcFile,
     io: ProcFile,
     rollup: ProcFile,
     clock: Option<libc::clockid_t>,
@@ -79,6 +82,7 @@ impl Process {
         Self {
             pid,
             stat: file("stat"),
+            statm: file("statm"),
             io: file("io"),
             rollup: file("smaps_rollup"),
             clock: process_clock(pid),
@@ -107,8 +111,9 @@ impl Process {
             major_faults: stat.cmajflt,
         };
         usage.threads = if usage.is_zombie { 0 } else { stat.num_threads.max(0) as u32 };
-        if !usage.is_zombie {
-            usage.rss_bytes = stat.rss * procfs::page_size();
+        if !self.usage.is_zombie {
+            self.usage.rss_bytes = stat.rss * procfs::page_size();
+            self.usage.rss_file_bytes = self.rss_file_bytes(buffer).min(self.usage.rss_bytes);
         }
         Ok(())
     }
@@ -180,6 +185,13 @@ impl Process {
     /// How many threads are known.
     pub fn thread_count(&self) -> usize {
         self.threads.len()
+    }
+
+    /// Resident pages of files and shared memory, bytes.
+    fn rss_file_bytes(&mut self, buffer: &mut Vec<u8>) -> u64 {
+        // Pages: the program's size, its resident set, and what of that is of files.
+        let pages = self.statm.read(buffer).map(numbers).unwrap_or_default();
+        pages.get(2).map_or(0, |&pages| u64::from(pages) * procfs::page_size())
     }
 
     /// Proportional set, bytes; none where the kernel does not tell. Walks the page tables, which

@@ -186,6 +186,7 @@ impl Tracker {
             voluntary_switches: own.voluntary_switches + gone.voluntary_switches,
             involuntary_switches: own.involuntary_switches + gone.involuntary_switches,
             rss_bytes: own.rss_bytes,
+            rss_file_bytes: own.rss_file_bytes,
             read_bytes: self.io(|usage| usage.read_bytes, self.guardian_io.0, last.read_bytes),
             written_bytes: self.io(
                 |usage| usage.written_bytes,
@@ -258,6 +259,7 @@ fn add(sum: &mut Usage, one: &Usage) {
     sum.voluntary_switches += one.voluntary_switches;
     sum.involuntary_switches += one.involuntary_switches;
     sum.rss_bytes += one.rss_bytes;
+    sum.rss_file_bytes += one.rss_file_bytes;
     sum.threads += one.threads;
 }
 

@@ -186,7 +186,43 @@ fn what_recording_takes_in_the_target_is_not_taken_for_the_targets() {
     let coverage = heap(record(&plan)).provenance.coverage.expect("it grew");
     // The allocator adds 8 bytes to each, and the kernel and the C library are read in.
     let expected = 24.0 / 32.0;
-    assert!((coverage.explained() - expected).abs() < 0.2, "{coverage:?}");
+    assert!((coverage.explained().expect("it grew") - expected).abs() < 0.2, "{coverage:?}");
+}
+
+#[test]
+fn pages_of_files_are_told_apart() {
+    let place = Place::new();
+    let data = place.path("data");
+    let file = std::fs::File::create(&data).expect("created");
+    file.set_len(96 << 20).expect("a sparse file");
+    let source = place.path("maps.c");
+    // Time for a reading before it grows, and one after.
+    let text = "#include <fcntl.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/mman.h>\n#include <unistd.h>\n\
+        int main(int count, char **arguments) {\n\
+            int fd = open(arguments[count - 1], O_RDONLY);\n\
+            const volatile char *file = mmap(NULL, 96 << 20, PROT_READ, MAP_SHARED, fd, 0);\n\
+            if (file == MAP_FAILED) return 1;\n\
+            usleep(300000);\n\
+            int sum = 0;\n\
+            for (int i = 0; i < 96 << 20; i += 4096) sum += file[i];\n\
+            char *own = malloc(64 << 20);\n\
+            memset(own, 1, 64 << 20);\n\
+            usleep(300000);\n\
+            return sum + own[5] - 1;\n\
+        }\n";
+    std::fs::write(&source, text).expect("written");
+    let program = place.text("maps");
+    let status = std::process::Command::new("cc").args(["-o", &program]).arg(&source).status();
+    assert!(status.expect("a C compiler").success());
+    let plan = Launch {
+        resources: Some(std::time::Duration::from_millis(10)),
+        ..plan(&place, &[&program, &place.text("data")], 1)
+    };
+    let coverage = heap(record(&plan)).provenance.coverage.expect("it grew");
+    let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
+    assert!((mib(coverage.rss_growth_bytes) - 160.0).abs() < 5.0, "{coverage:?}");
+    assert!((mib(coverage.rss_file_growth_bytes) - 96.0).abs() < 5.0, "{coverage:?}");
+    assert!((coverage.explained().expect("it grew") - 1.0).abs() < 0.1, "{coverage:?}");
 }
 
 #[test]

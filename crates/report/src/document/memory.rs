@@ -372,7 +372,11 @@ mod tests {
         profile.provenance.unrecorded = 0;
         profile.provenance.lost = 3;
         assert!(text(&profile).contains("Every allocation that was not lost was recorded"));
-        let coverage = HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes: 1 << 20 };
+        let coverage = HeapCoverage {
+            rss_growth_bytes: 100 << 20,
+            rss_file_growth_bytes: 0,
+            live_bytes: 1 << 20,
+        };
         profile.provenance.coverage = Some(coverage);
         let blind = text(&profile);
         assert!(blind.contains("Most was not recorded: what follows explains 1 %"), "{blind}");

@@ -4,7 +4,7 @@ mod sentences;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{HeapAmount, HeapProfile, HeapSizeClass, Profile};
+use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSizeClass, Profile};
 use simprof_stats::{DriftVerdict, Interval};
 
 use super::common::Bounds;
@@ -64,7 +64,7 @@ pub struct MemorySummary {
     pub churn: Vec<ChurnSummary>,
     /// Sizes of allocations.
     pub sizes: Vec<HeapSizeClass>,
-    /// Share of the resident set's growth that the recorded memory explains; absent where it grew too little.
+    /// Share of the resident set's growth, mapped files left aside, that the recorded memory explains; absent where it grew too little.
     pub explained_share: Option<f64>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
@@ -269,7 +269,7 @@ pub fn memory_summary(
         leaks_untold: untold,
         churn,
         sizes: profile.sizes.clone(),
-        explained_share: provenance.coverage.map(|coverage| coverage.explained()),
+        explained_share: provenance.coverage.and_then(HeapCoverage::explained),
         statements: Vec::new(),
         warnings: sentences::warnings(profile),
     };

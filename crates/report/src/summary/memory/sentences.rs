@@ -14,19 +14,22 @@ const REGROWTH: f64 = 2.0;
 
 /// What a reader must know.
 pub(super) fn warnings(profile: &HeapProfile) -> Vec<String> {
-    profile.provenance.warnings.iter().cloned().chain(memory_blindness(profile)).collect()
+    let told = profile.provenance.warnings.iter().cloned();
+    told.chain(memory_blindness(profile)).chain(pages_of_files(profile)).collect()
 }
 
 /// A sentence on memory that was not seen: where nothing was, or too little to explain how the resident set grew.
 pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
-    const WHERE: &str = "where this recording is blind (an allocator of the program's own without the shim of simprof-probe, memory mapped from \
-                         files, or memory of libraries that ask the kernel themselves)";
+    const WHERE: &str = "where this recording is blind (an allocator of the program's own without the shim of simprof-probe, static \
+                         memory, or libraries that ask the kernel themselves)";
     let provenance = &profile.provenance;
-    if let Some(coverage) = provenance.coverage.filter(|coverage| coverage.explained() < BLIND) {
+    if let Some(coverage) = provenance.coverage
+        && let Some(share) = coverage.explained().filter(|share| *share < BLIND)
+    {
         return Some(format!(
-            "The memory that was seen explains {} of the {} by which the resident set grew: the rest is allocated {WHERE}.",
-            format::share(coverage.explained()),
-            format::bytes(coverage.rss_growth_bytes as f64)
+            "The memory that was seen explains {} of the {} by which the resident set grew without mapped files: the rest is allocated {WHERE}.",
+            format::share(share),
+            format::bytes(coverage.growth_without_files() as f64)
         ));
     }
     let is_seen = profile.sites.iter().any(|site| site.amounts.records > 0);
@@ -39,6 +42,19 @@ pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
              --memory-interval draws more.",
             format::bytes(bytes as f64)
         ),
+    })
+}
+
+/// A sentence on memory that is in the resident set, but was not allocated, where that is most of it.
+fn pages_of_files(profile: &HeapProfile) -> Option<String> {
+    let coverage = profile.provenance.coverage?;
+    let (growth, files) = (coverage.rss_growth_bytes, coverage.rss_file_growth_bytes);
+    (files as f64 > BLIND * growth as f64).then(|| {
+        format!(
+            "Of the {} by which the resident set grew, {} are pages of mapped files and shared memory: those are no allocations.",
+            format::bytes(growth as f64),
+            format::bytes(files as f64)
+        )
     })
 }
 
@@ -176,12 +192,19 @@ mod tests {
     #[test]
     fn a_heap_that_explains_little_is_said_to_be_blind() {
         let mut profile = leaking();
-        let coverage = |live_bytes| HeapCoverage { rss_growth_bytes: 100 << 20, live_bytes };
-        for (live_mib, blind) in [(49, true), (51, false)] {
-            profile.provenance.coverage = Some(coverage(live_mib << 20));
+        for (live_mib, file_mib, blind) in
+            [(49, 0, true), (51, 0, false), (29, 40, true), (31, 40, false), (1, 80, false)]
+        {
+            profile.provenance.coverage = Some(HeapCoverage {
+                rss_growth_bytes: 100 << 20,
+                rss_file_growth_bytes: file_mib << 20,
+                live_bytes: live_mib << 20,
+            });
             let summary = memory_summary(&profile, None, &|_, _| None);
             let warned = summary.warnings.iter().any(|warning| warning.contains("blind"));
-            assert_eq!(warned, blind, "{live_mib} MiB of 100");
+            assert_eq!(warned, blind, "{live_mib} MiB of 100, {file_mib} of files");
+            let files = summary.warnings.iter().any(|warning| warning.contains("80 MiB are pages"));
+            assert_eq!(files, file_mib == 80, "{:?}", summary.warnings);
             let limited = summary.statements[0].starts_with("Of the memory that was seen");
             assert_eq!(limited, blind, "{:?}", summary.statements);
         }
