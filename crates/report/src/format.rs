@@ -157,6 +157,18 @@ fn clock(seconds: u64) -> String {
     }
 }
 
+/// Characters of a source line that are shown in a column or a sentence.
+const SOURCE_WIDTH: usize = 80;
+
+/// A source line as it is quoted: without its margins, and cut where it is long.
+pub fn quoted_line(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    match text.char_indices().nth(SOURCE_WIDTH) {
+        Some((at, _)) => Cow::Owned(format!("{}…", text[..at].trim_end())),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// Characters of a name that are shown; names of more are cut in their middle. Whoever needs them whole finds them in the summaries.
 const LONGEST_NAME: usize = 256;
 
@@ -184,6 +196,14 @@ fn shorten_word(word: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_source_is_cut() {
+        let fits = "é".repeat(SOURCE_WIDTH);
+        assert_eq!(quoted_line(&format!("  {fits}\n")), fits);
+        assert_eq!(quoted_line(&format!("{fits}é")), format!("{fits}…"));
+        assert_eq!(quoted_line("  "), "");
+    }
 
     #[test]
     fn only_words_that_nobody_reads_are_cut() {

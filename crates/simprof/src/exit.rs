@@ -1,7 +1,10 @@
 //! Exit statuses: 0 all is well, 1 something failed, 2 the command or the spec is wrong.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
+
+use clap::error::ErrorKind;
 
 use crate::configuration::ConfigurationError;
 use crate::console::say;
@@ -34,6 +37,22 @@ pub fn code(outcome: anyhow::Result<Ended>) -> ExitCode {
             ExitCode::from(if is_wrong(&error) { 2 } else { 1 })
         }
     }
+}
+
+/// The exit status of a command line that cannot be read; why is said first.
+pub fn refused(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    if error.kind() == ErrorKind::InvalidUtf8
+        && let Some(argument) = arguments.into_iter().find(|argument| argument.to_str().is_none())
+    {
+        let shown = argument.display();
+        let text = format!(
+            "the argument {shown} is not UTF-8, as plans and results are: have a script of yours pass it on"
+        );
+        return code(Err(Wrong(text).into()));
+    }
+    // Its help, too, is such an error: that is no failure.
+    let _ = error.print();
+    ExitCode::from(error.exit_code() as u8)
 }
 
 /// An error with its causes, and the mend where the disk is full.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use simprof_model::Machine;
 
 use super::memory::memory_section;
-use super::parts::{measurements, opening, place, recording, share_with_interval, waits};
+use super::parts::{measurements, opening, place, recording, share_with_interval, source, waits};
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
 use crate::summary::{FunctionLines, LineCost, LineSummary, TimeShares};
@@ -106,11 +106,10 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     }
     let mut table = Table::new(&columns);
     for line in lines {
-        let source = line.text.as_deref().map(str::trim).unwrap_or_default();
         let mut row = vec![
             share_with_interval(line.cpu_share, line.interval),
             code(&place(Some(&line.file), Some(line.line))),
-            if source.is_empty() { String::new() } else { code(source) },
+            source(line.text.as_deref()),
         ];
         if ranked {
             row.push(code(&line.function));

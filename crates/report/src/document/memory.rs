@@ -2,15 +2,13 @@
 
 use std::fmt::Write;
 
-use super::parts::place;
+use super::parts::{place, source};
 use crate::format::{self, with_interval};
 use crate::markdown::{Align, Table, code};
 use crate::summary::{Amount, ChurnSummary, LeakSummary, MEMORY_LINES, MemoryLine, MemorySummary};
 
 /// Lines shown in each table.
 const SHOWN: usize = 12;
-/// Characters of source text shown in a column.
-const SOURCE_WIDTH: usize = 80;
 
 /// The section on memory. `files` are those that belong to it, by name and what they show.
 pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> String {
@@ -320,16 +318,6 @@ fn count(amount: &Amount) -> String {
     with_interval(amount.count as f64, amount.count_interval, format::count)
 }
 
-/// Source text, cut where it is longer than a column is wide.
-fn source(text: Option<&str>) -> String {
-    let text = text.map_or("", str::trim);
-    match text.char_indices().nth(SOURCE_WIDTH) {
-        Some((at, _)) => code(&format!("{}…", text[..at].trim_end())),
-        None if text.is_empty() => String::new(),
-        None => code(text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use simprof_model::HeapCoverage;
@@ -458,13 +446,5 @@ mod tests {
         assert!(text.starts_with("Not shown: one line"), "{text}");
         let text = churn(&[line("untold", None)]);
         assert!(text.contains("untold") && !text.contains("Not shown"), "{text}");
-    }
-
-    #[test]
-    fn long_source_is_cut() {
-        let fits = "é".repeat(SOURCE_WIDTH);
-        assert_eq!(source(Some(&format!("  {fits}\n"))), format!("`{fits}`"));
-        assert_eq!(source(Some(&format!("{fits}é"))), format!("`{fits}…`"));
-        assert_eq!((source(Some("  ")), source(None)), (String::new(), String::new()));
     }
 }

@@ -8,6 +8,12 @@ use crate::format;
 use crate::markdown::{Align, Table, code, escape, list};
 use crate::summary::{Bounds, Head, ProfileSummary, WaitingLine, cause_name};
 
+/// A source line for a column; empty where there is none.
+pub fn source(text: Option<&str>) -> String {
+    let text = format::quoted_line(text.unwrap_or_default());
+    if text.is_empty() { String::new() } else { code(&text) }
+}
+
 /// Title, status, target, machine, results and warnings.
 pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String]) -> String {
     let mut text = format!("# {title}\n\n");

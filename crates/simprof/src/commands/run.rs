@@ -257,7 +257,10 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
         created_ms: now_ms(),
         updated_ms: now_ms(),
         ended_ms: None,
-        arguments: std::env::args().skip(1).collect(),
+        arguments: std::env::args_os()
+            .skip(1)
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect(),
         target: runner.argv(&plan.target.command, &plan.target.defaults, plan.seed, &scratch),
         target_name: plan.target.name.clone(),
         seed: plan.seed,

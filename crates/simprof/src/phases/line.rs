@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use simprof_model::{Measurement, Phase, Profile, Status};
-use simprof_report::ReportError;
 use simprof_report::analysis::{
     self, CalleeCost, FunctionSet, Whose, bottlenecks, follow_wrappers, function_lines, functions,
     hot_lines, sort_by_total,
@@ -13,6 +12,7 @@ use simprof_report::summary::{
     ComponentSummary, FunctionLines, Head, LineCost, LineSummary, TimeShares, profile_summary,
     share_interval, waiting_lines,
 };
+use simprof_report::{ReportError, format};
 
 use super::record::record;
 use crate::plan::Case;
@@ -28,8 +28,8 @@ const FROM_COMPONENT: usize = 2;
 const HOTTEST: usize = 20;
 /// Callees named beside a line.
 const CALLEES: usize = 3;
-/// Share below which a callee is not named.
-const LEAST_CALLEE: f64 = 0.0005;
+/// Share below which a line or a callee is not named: it would be shown as 0.0 %.
+const LEAST_SHARE: f64 = 0.0005;
 /// Source files larger than this are not read.
 const SOURCE_MOST: u64 = 16 << 20;
 
@@ -292,7 +292,7 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64, runs: usize) -> Vec
 /// The first of them with their shares.
 fn named(callees: &[CalleeCost]) -> Vec<String> {
     let name = |callee: &CalleeCost| format!("{} ({:.1} %)", callee.name, callee.share * 100.0);
-    let is_told = |callee: &&CalleeCost| callee.share >= LEAST_CALLEE;
+    let is_told = |callee: &&CalleeCost| callee.share >= LEAST_SHARE;
     callees.iter().filter(is_told).take(CALLEES).map(name).collect()
 }
 
@@ -339,8 +339,9 @@ fn hottest_of(found: &[FunctionLines]) -> Vec<LineCost> {
 }
 
 fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
-    let hottest = lines.iter().take(3).map(|line| {
-        let text = line.text.as_deref().map(str::trim).unwrap_or_default();
+    let is_shown = |line: &&LineCost| line.cpu_share >= LEAST_SHARE;
+    let hottest = lines.iter().take(3).filter(is_shown).map(|line| {
+        let text = format::quoted_line(line.text.as_deref().unwrap_or_default());
         let text = if text.is_empty() { String::new() } else { format!(": {text}") };
         format!(
             "{}:{} in {} takes {:.1} % of CPU time{text}",

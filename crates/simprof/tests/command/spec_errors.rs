@@ -1,6 +1,9 @@
 //! A spec or a flag that is wrong: exit status 2, one error that names the thing and the mend, and
 //! nothing is run.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use crate::support::{Done, Place};
 
 /// Runs with a spec (`COMMAND` stands for a good command) and further arguments.
@@ -36,6 +39,23 @@ fn a_spec_that_cannot_be_read() {
         done.assert_says(&["cannot read the spec", path]);
         assert_eq!(done.stderr.matches("os error").count(), 1, "said once: {done:#?}");
     }
+}
+
+#[test]
+fn arguments_that_are_no_text() {
+    let place = Place::new();
+    let no_text = OsStr::from_bytes(b"n\xffm");
+    let mut command = place.command(&["run", "--quick", "--phase", "1", "--", "true"]);
+    command.arg(no_text);
+    let done = place.done(command);
+    done.assert_status(2);
+    done.assert_says(&["the argument n\u{fffd}m is not UTF-8", "script"]);
+    // A folder may have any name.
+    let mut command = place.command(&["run", "--quick", "--phase", "1", "--output-dir"]);
+    command.arg(no_text).args(["--", "true"]);
+    let done = place.done(command);
+    done.assert_status(0);
+    done.assert_says(&["reports in n\u{fffd}m/", "phase1/PHASE1_REPORT.md"]);
 }
 
 #[test]
