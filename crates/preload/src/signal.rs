@@ -144,7 +144,7 @@ unsafe extern "C" fn handler(signal: c_int, information: *mut Information, conte
 fn sample(late: bool) {
     let Some(memory) = memory::memory() else { return };
     let time_ns = sys::now_ns();
-    let stack = python::record_stack();
+    let stack = python::record_stack(python::Moment::Any);
     let flags = stack.flags | if late { flag::LATE } else { 0 };
     ring::append(
         memory,

@@ -16,7 +16,7 @@ use super::hooks::{Caller, allocate, call, count_down, filter, forget, reallocat
 use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
 use super::record::{ended, recorder};
 use super::{shared, system, thread};
-use crate::python::Interpreter;
+use crate::python::{Interpreter, Moment};
 
 /// `PyMemAllocatorEx`.
 #[repr(C)]
@@ -100,13 +100,15 @@ pub fn version() -> u32 {
     }
 }
 
-/// The Python stack of this thread, as the high half of [`super::format::Record::stack`], and its flags.
+/// The Python stack of this thread, which allocates by `origin`, as the high half of [`super::format::Record::stack`], and its flags.
 #[inline]
-pub fn stack() -> (u64, u64) {
+pub fn stack(origin: Origin) -> (u64, u64) {
     if crate::python::interpreter().is_none() {
         return (0, 0);
     }
-    let stack = crate::python::record_stack();
+    // The C library's functions may be called by a handler, too.
+    let moment = if origin == Origin::Python { Moment::Call } else { Moment::Any };
+    let stack = crate::python::record_stack(moment);
     let whole = stack.flags & !crate::format::flag::NO_PYTHON == 0;
     (u64::from(stack.node) << 32, if whole { 0 } else { flag::PYTHON_PARTIAL })
 }

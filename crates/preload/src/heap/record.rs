@@ -146,7 +146,7 @@ impl Recorder {
 
     /// What the record of an allocation says that was made just now.
     pub fn made(self, address: usize, size: u64, origin: Origin, caller: &Caller) -> Event {
-        let (stack, flags) = self.stack(caller);
+        let (stack, flags) = self.stack(origin, caller);
         let time_ns = system::now_ns();
         let allocation = Allocation { size, origin, made_ns: time_ns, stack };
         Event { kind: Kind::Alloc, flags, address, time_ns, allocation }
@@ -216,9 +216,9 @@ impl Recorder {
     }
 
     /// The stack that the thread is in, as in [`super::format::Record::stack`], and its flags.
-    fn stack(self, caller: &Caller) -> (u64, u64) {
+    fn stack(self, origin: Origin, caller: &Caller) -> (u64, u64) {
         let header = self.shared.header();
-        let (python, python_flags) = python::stack();
+        let (python, python_flags) = python::stack(origin);
         if header.without_native != 0 {
             return (python, python_flags);
         }

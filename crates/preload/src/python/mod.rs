@@ -14,7 +14,7 @@ use crate::sys;
 #[cfg(test)]
 pub use layout::table as layout_of;
 pub use layout::{Layout, Text as TextLayout};
-pub use walk::record_stack;
+pub use walk::{Moment, record_stack};
 
 /// What was found of the interpreter.
 pub struct Interpreter {

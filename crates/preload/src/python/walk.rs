@@ -15,6 +15,9 @@
 //! that cannot fault (a system call that looks at memory), and proven: frames in the data stack lie end to end,
 //! so a frame whose caller ends where it begins, both with a code object, is live; so is the frame of a
 //! generator that says that it is running. As long as nothing is proven, each pointer is checked.
+//!
+//! All that is of interrupts. Where the interpreter itself calls, for an allocation say, it has linked its innermost frame
+//! and left nothing half written: then a frame on the data stack needs no proof ([`Moment::Call`]).
 
 use core::sync::atomic::Ordering;
 
@@ -44,9 +47,18 @@ const OWNED_BY_GENERATOR: u8 = 1;
 /// The first `owner` of frames that are not Python's: those before entries on the native stack, and sentinels.
 const OWNED_BY_NATIVE: u8 = 3;
 
-/// Records the Python stack of this thread as nodes of the shared memory. Safe in a signal handler that interrupted
-/// anything, and in ordinary code with or without the GIL; it neither allocates nor locks, and keeps `errno`.
-pub fn record_stack() -> Stack {
+/// Where in the program a stack is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Anywhere: also in a signal handler that interrupted anything, with or without the GIL.
+    Any,
+    /// In a function that the interpreter calls while it has the GIL, so that no frame is half written.
+    #[cfg_attr(not(simprof_heap), allow(dead_code, reason = "of allocations alone"))]
+    Call,
+}
+
+/// Records the Python stack of this thread as nodes of the shared memory. It neither allocates nor locks, and keeps `errno`.
+pub fn record_stack(moment: Moment) -> Stack {
     let _errno = sys::KeptErrno::new();
     let none = Stack { node: 0, flags: flag::NO_PYTHON };
     let (Some(memory), Some(interpreter)) = (memory::memory(), interpreter()) else { return none };
@@ -61,6 +73,9 @@ pub fn record_stack() -> Stack {
         let trusted = layout.chain == Chain::Objects && !state.checked;
         let mut walk =
             Walk { memory, interpreter, layout, owner, state, stack, inner: Inner::None, trusted };
+        if moment == Moment::Call {
+            walk.trust_call();
+        }
         let (count, flags) = walk.collect(frames);
         intern(memory, &frames[..count], flags)
     })
@@ -159,6 +174,13 @@ impl Walk<'_> {
             }
         }
         (count, flag::CUT)
+    }
+
+    /// At a call of the interpreter's: its innermost frame is whole, as its callers are. Only one on the data stack is taken for such; others
+    /// are few, and checked, should something have put a frame there that the interpreter does not know.
+    fn trust_call(&mut self) {
+        let is_live = |&address: &usize| address != 0 && self.is_on_stack(address);
+        self.trusted |= !self.state.checked && self.innermost().as_ref().is_some_and(is_live);
     }
 
     /// Address of the innermost frame, or 0.
@@ -301,10 +323,13 @@ impl Walk<'_> {
     fn head(&self, address: usize) -> Option<(Head, usize)> {
         let code = &self.layout.code;
         let mut copy = [0_u8; 160];
+        if address == 0 {
+            return None;
+        }
         let base = if self.trusted {
             address
         } else {
-            if address == 0 || !sys::copy_checked(address, &mut copy[..code.table + 8]) {
+            if !sys::copy_checked(address, &mut copy[..code.table + 8]) {
                 return None;
             }
             copy.as_ptr().addr()

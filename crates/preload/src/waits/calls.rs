@@ -153,7 +153,7 @@ fn record(call: &Call, end_ns: u64, waited_ns: u64, weight_ns: u64) {
     if !process::is_own() {
         return;
     }
-    let stack = python::record_stack();
+    let stack = python::record_stack(python::Moment::Any);
     if stack.flags & flag::NO_PYTHON != 0 {
         return;
     }
