@@ -175,7 +175,7 @@ pub struct HeapSizeClass {
 /// How much of the growth of the resident set the allocations explain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapCoverage {
-    /// Largest resident set that was seen less the first, without what simprof's own library takes, bytes.
+    /// Most that the resident sets of the processes had grown by, without what simprof's own library takes, bytes.
     pub rss_growth_bytes: u64,
     /// Of it, pages of mapped files and shared memory, which are no allocations, bytes.
     #[serde(default)]

@@ -31,6 +31,12 @@ pub struct ResourceSample {
     /// Of it, pages of mapped files and shared memory, bytes; 0 where the kernel does not tell.
     #[serde(default)]
     pub rss_file_bytes: u64,
+    /// What the resident sets have grown by since their processes began, bytes: without what forked ones have from their parents.
+    #[serde(default)]
+    pub rss_growth_bytes: u64,
+    /// Of that, pages of mapped files and shared memory, bytes.
+    #[serde(default)]
+    pub rss_file_growth_bytes: u64,
     /// Proportional set, bytes, where the kernel tells it and it was read for this sample.
     pub pss_bytes: Option<u64>,
     /// Page faults served without I/O.

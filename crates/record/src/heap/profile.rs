@@ -143,22 +143,17 @@ impl Own<'_> {
 /// How much of the resident set's growth was alive in the heap, about the moment at which the set was largest: since the reading before,
 /// for what is freed is told before the kernel has taken it back, and until the one after, for a reading is not of one instant.
 fn coverage(series: &[HeapInterval], timeline: &Timeline, own: Own<'_>) -> Option<HeapCoverage> {
-    let first = timeline.samples.first()?;
     // The first of equals: a process that has ended keeps its last reading.
-    let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_bytes)?;
-    let grown = largest.rss_bytes.checked_sub(first.rss_bytes)?;
+    let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_growth_bytes)?;
     let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
     let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
-    let rss_growth_bytes = grown.saturating_sub(own.until(until_ns));
+    let rss_growth_bytes = largest.rss_growth_bytes.saturating_sub(own.until(until_ns));
     if rss_growth_bytes < HeapCoverage::NOTABLE_GROWTH {
         return None;
     }
     // What is shared with the profiler is of a file.
-    let rss_file_growth_bytes = largest
-        .rss_file_bytes
-        .saturating_sub(first.rss_file_bytes)
-        .saturating_sub(own.shared_bytes)
-        .min(rss_growth_bytes);
+    let rss_file_growth_bytes =
+        largest.rss_file_growth_bytes.saturating_sub(own.shared_bytes).min(rss_growth_bytes);
     let before = timeline.samples.iter().rev().find(|sample| sample.time_ns < largest.time_ns);
     let since_ns = before.map_or(0, |sample| sample.time_ns);
     let at = |time_ns| series.partition_point(|interval| interval.end_ns < time_ns);
@@ -271,8 +266,11 @@ mod tests {
 
     #[test]
     fn coverage_is_of_the_growth_at_its_largest() {
-        let sample =
-            |time_ns, rss_bytes| ResourceSample { time_ns, rss_bytes, ..Default::default() };
+        let sample = |time_ns, rss_growth_bytes| ResourceSample {
+            time_ns,
+            rss_growth_bytes,
+            ..Default::default()
+        };
         let timeline = |rss: &[u64]| Timeline {
             samples: (0..).zip(rss).map(|(at, rss)| sample(at * 10, rss << 20)).collect(),
             ..Timeline::default()
@@ -293,26 +291,25 @@ mod tests {
             found.live_bytes >> 20
         };
         assert_eq!(
-            live_mib(&[10, 110, 50, 50], own),
+            live_mib(&[0, 100, 40, 40], own),
             25,
             "the interval that the next reading is in counts"
         );
-        assert_eq!(live_mib(&[10, 110, 110, 110], own), 25, "the first of equal readings counts");
+        assert_eq!(live_mib(&[0, 100, 100, 100], own), 25, "the first of equal readings counts");
         let at_first = Own { private: &private[..2], ..own };
         assert_eq!(
-            live_mib(&[10, 20, 20, 110], at_first),
+            live_mib(&[0, 10, 10, 100], at_first),
             35,
             "what is after the last reading counts"
         );
-        let mut with_files = timeline(&[10, 140]);
-        with_files.samples[0].rss_file_bytes = 7 << 20;
-        with_files.samples[1].rss_file_bytes = 54 << 20;
+        let mut with_files = timeline(&[0, 130]);
+        with_files.samples[1].rss_file_growth_bytes = 47 << 20;
         let found = coverage(&series, &with_files, at_first).expect("it grew");
         assert_eq!(found.rss_growth_bytes, 126 << 20);
         assert_eq!(found.rss_file_growth_bytes, 44 << 20, "what is the library's is not counted");
-        assert_eq!(coverage(&series, &timeline(&[10, 30, 20]), own), None);
+        assert_eq!(coverage(&series, &timeline(&[0, 20, 10]), own), None);
         assert_eq!(
-            coverage(&series, &timeline(&[10, 20, 20, 90]), own),
+            coverage(&series, &timeline(&[0, 10, 10, 80]), own),
             None,
             "it grew by what is not its own"
         );

@@ -9,6 +9,9 @@ use procfs::process::Stat;
 use super::file::{ProcFile, Room, field, numbers};
 use crate::{clock, tree};
 
+/// `PF_FORKNOEXEC` of the kernel's flags of a process: it was forked, and has not executed a program since.
+const FORKED: u32 = 0x40;
+
 /// What every read needs.
 #[derive(Debug)]
 pub struct Scratch {
@@ -33,6 +36,9 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// Of it, pages of mapped files and shared memory.
     pub rss_file_bytes: u64,
+    /// What both have grown by since the process began.
+    pub rss_growth_bytes: u64,
+    pub rss_file_growth_bytes: u64,
     pub threads: u32,
     pub is_zombie: bool,
 }
@@ -57,6 +63,8 @@ pub struct Process {
     threads: HashMap<u32, Thread>,
     /// Switches of threads that have ended: voluntary, involuntary.
     ended_switches: (u64, u64),
+    /// The smallest resident set, and the smallest part of it that is of files: what it grows from. None before it was read.
+    least: Option<(u64, u64)>,
     /// At the last look.
     pub usage: Usage,
     /// Whether the kernel tells of its storage I/O.
@@ -88,6 +96,7 @@ impl Process {
             clock: process_clock(pid),
             threads: HashMap::new(),
             ended_switches: (0, 0),
+            least: None,
             usage: Usage::default(),
             tells_io: true,
         }
@@ -112,8 +121,7 @@ impl Process {
         };
         usage.threads = if usage.is_zombie { 0 } else { stat.num_threads.max(0) as u32 };
         if !self.usage.is_zombie {
-            self.usage.rss_bytes = stat.rss * procfs::page_size();
-            self.usage.rss_file_bytes = self.rss_file_bytes(buffer).min(self.usage.rss_bytes);
+            self.update_resident(&stat, buffer);
         }
         Ok(())
     }
@@ -185,6 +193,20 @@ impl Process {
     /// How many threads are known.
     pub fn thread_count(&self) -> usize {
         self.threads.len()
+    }
+
+    fn update_resident(&mut self, stat: &Stat, buffer: &mut Vec<u8>) {
+        let bytes = stat.rss * procfs::page_size();
+        let file_bytes = self.rss_file_bytes(buffer).min(bytes);
+        // A forked process has its parent's memory, until it executes another program.
+        let begin = if stat.flags & FORKED == 0 { (0, 0) } else { (bytes, file_bytes) };
+        let (least, least_file) = self.least.unwrap_or(begin);
+        let least = (least.min(bytes), least_file.min(file_bytes));
+        self.least = Some(least);
+        let usage = &mut self.usage;
+        (usage.rss_bytes, usage.rss_file_bytes) = (bytes, file_bytes);
+        (usage.rss_growth_bytes, usage.rss_file_growth_bytes) =
+            (bytes - least.0, file_bytes - least.1);
     }
 
     /// Resident pages of files and shared memory, bytes.

@@ -187,6 +187,8 @@ impl Tracker {
             involuntary_switches: own.involuntary_switches + gone.involuntary_switches,
             rss_bytes: own.rss_bytes,
             rss_file_bytes: own.rss_file_bytes,
+            rss_growth_bytes: own.rss_growth_bytes,
+            rss_file_growth_bytes: own.rss_file_growth_bytes,
             read_bytes: self.io(|usage| usage.read_bytes, self.guardian_io.0, last.read_bytes),
             written_bytes: self.io(
                 |usage| usage.written_bytes,
@@ -260,6 +262,8 @@ fn add(sum: &mut Usage, one: &Usage) {
     sum.involuntary_switches += one.involuntary_switches;
     sum.rss_bytes += one.rss_bytes;
     sum.rss_file_bytes += one.rss_file_bytes;
+    sum.rss_growth_bytes += one.rss_growth_bytes;
+    sum.rss_file_growth_bytes += one.rss_file_growth_bytes;
     sum.threads += one.threads;
 }
 

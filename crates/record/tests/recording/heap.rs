@@ -226,6 +226,44 @@ fn pages_of_files_are_told_apart() {
 }
 
 #[test]
+fn what_forked_processes_have_from_their_parents_is_not_their_growth() {
+    let place = Place::new();
+    let source = place.path("forks.c");
+    // Each child has 64 MiB of its parent's, and allocates 16 MiB of its own; one executes another program, which allocates little.
+    let text = "#include <stdlib.h>\n#include <string.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
+        static char *filled(size_t bytes) {\n\
+            char *made = malloc(bytes);\n\
+            memset(made, 1, bytes);\n\
+            return made;\n\
+        }\n\
+        int main(void) {\n\
+            char *all = filled(64 << 20);\n\
+            for (int i = 0; i < 4; i++) {\n\
+                if (fork()) continue;\n\
+                usleep(200000);\n\
+                if (i == 3) execlp(\"sleep\", \"sleep\", \"0.5\", NULL);\n\
+                char *own = filled(16 << 20);\n\
+                usleep(500000);\n\
+                _exit(all[7] - own[7]);\n\
+            }\n\
+            while (wait(NULL) > 0);\n\
+            return 0;\n\
+        }\n";
+    std::fs::write(&source, text).expect("written");
+    let program = place.text("forks");
+    let status = std::process::Command::new("cc").args(["-o", &program]).arg(&source).status();
+    assert!(status.expect("a C compiler").success());
+    let plan = Launch {
+        resources: Some(std::time::Duration::from_millis(10)),
+        ..plan(&place, &[&program], 1)
+    };
+    let coverage = heap(record(&plan)).provenance.coverage.expect("it grew");
+    let own = (64.0 + 3.0 * 16.0) * f64::from(1 << 20);
+    assert!((coverage.growth_without_files() as f64 / own - 1.0).abs() < 0.1, "{coverage:?}");
+    assert!((coverage.explained().expect("it grew") - 1.0).abs() < 0.1, "{coverage:?}");
+}
+
+#[test]
 fn processes_that_the_library_is_not_in_are_told() {
     let place = Place::new();
     let source = place.path("still.c");
