@@ -31,6 +31,8 @@ mod own;
 mod process;
 #[cfg(any(simprof_preloaded, test))]
 mod python;
+#[cfg(any(simprof_preloaded, test))]
+mod recent;
 #[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod ring;
 #[cfg(any(simprof_preloaded, test))]

@@ -27,6 +27,8 @@ use crate::format::{ENTRY, MAX_FRAMES, flag};
 use crate::memory::{self, Memory};
 use crate::python::layout::{Chain, Layout};
 use crate::python::{Interpreter, interpreter, state};
+use crate::recent::Recent;
+use crate::scratch::Room;
 use crate::tree::{self, Frame};
 use crate::{process, scratch, sys};
 
@@ -68,7 +70,8 @@ pub fn record_stack(moment: Moment) -> Stack {
     let Some(state) = state::own(interpreter, layout) else { return none };
     let owner = Owner { process, version: interpreter.version, layout };
     let full = Stack { node: 0, flags: flag::FULL };
-    scratch::with(|frames| {
+    scratch::with(|Room { frames, recent }| {
+        let recent = recent.of(process);
         let stack = DataStack::of(layout, state);
         let trusted = layout.chain == Chain::Objects && !state.checked;
         let mut walk =
@@ -76,17 +79,17 @@ pub fn record_stack(moment: Moment) -> Stack {
         if moment == Moment::Call {
             walk.trust_call();
         }
-        let (count, flags) = walk.collect(frames);
-        intern(memory, &frames[..count], flags)
+        let (count, flags) = walk.collect(frames, recent);
+        intern(memory, recent, &frames[..count], flags)
     })
     .unwrap_or(full)
 }
 
 /// Nodes for `frames`, which are innermost first.
-fn intern(memory: Memory, frames: &[Frame], flags: u32) -> Stack {
+fn intern(memory: Memory, recent: &mut Recent, frames: &[Frame], flags: u32) -> Stack {
     let mut parent = 0;
     for &frame in frames.iter().rev() {
-        match tree::node(memory, parent, frame) {
+        match recent.node(parent, frame, || tree::node(memory, parent, frame)) {
             Some(node) => parent = node,
             None => {
                 memory.header().full.fetch_add(1, Ordering::Relaxed);
@@ -140,7 +143,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Reads the stack into `frames`; how many there are, and flags.
-    fn collect(&mut self, frames: &mut scratch::Frames) -> (usize, u32) {
+    fn collect(&mut self, frames: &mut scratch::Frames, recent: &mut Recent) -> (usize, u32) {
         let Some(mut address) = self.innermost() else { return unreadable(frames, 0) };
         let mut count = 0;
         // Frames on the native stack are not counted, but there are no more of them than of others.
@@ -158,7 +161,7 @@ impl Walk<'_> {
             if !self.trusted && step >= CHECKED_FRAMES {
                 return unreadable(frames, count);
             }
-            match self.step(address) {
+            match self.step(address, recent) {
                 Ok((previous, frame)) => {
                     address = previous;
                     if let Some(frame) = frame {
@@ -198,7 +201,11 @@ impl Walk<'_> {
     }
 
     /// Reads the frame at `address`; the address of the next one outwards, and the frame, where it is Python's.
-    fn step(&mut self, address: usize) -> Result<(usize, Option<Frame>), Stop> {
+    fn step(
+        &mut self,
+        address: usize,
+        recent: &mut Recent,
+    ) -> Result<(usize, Option<Frame>), Stop> {
         let raw = self.raw(address).ok_or(Stop::Unreadable)?;
         if raw.owner >= OWNED_BY_NATIVE {
             let is_shim = self.trusted || !self.is_on_stack(address);
@@ -209,7 +216,8 @@ impl Walk<'_> {
             self.trusted = self.proves(&raw, size).ok_or(Stop::Unreadable)?;
         }
         let is_entry = self.is_entry(&raw).ok_or(Stop::Unreadable)?;
-        let code = codes::number(self.memory, self.owner, &head).ok_or(Stop::Full)?;
+        let find = || codes::number(self.memory, self.owner, &head);
+        let code = recent.code(&head, find).ok_or(Stop::Full)?;
         let flags = if is_entry { ENTRY } else { 0 };
         Ok((raw.previous, Some(Frame { code, instruction: self.instruction(&raw), flags })))
     }
