@@ -10,7 +10,7 @@ use crate::sys;
 use crate::table::{intern, mix};
 
 /// What is read of a code object each time: it tells apart two that had the same address at different times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Eq)]
 pub struct Head {
     /// Address of the object.
     pub address: usize,
@@ -18,6 +18,20 @@ pub struct Head {
     pub identity: [usize; 3],
     /// Its first line.
     pub first_line: u32,
+}
+
+impl PartialEq for Head {
+    /// Word by word: as an array they would be loaded together, which has to wait for the stores of each.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let ([name, file, table], [others_name, others_file, others_table]) =
+            (self.identity, other.identity);
+        self.address == other.address
+            && self.first_line == other.first_line
+            && name == others_name
+            && file == others_file
+            && table == others_table
+    }
 }
 
 /// Whose code objects these are.

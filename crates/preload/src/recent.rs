@@ -7,7 +7,7 @@ use crate::tree::Frame;
 
 /// How many of each are kept, a power of two: others take their places.
 const CODES: usize = 64;
-const NODES: usize = 256;
+const NODES: usize = 512;
 
 /// What one room of [`crate::scratch`] keeps; all zeros where it keeps nothing.
 pub struct Recent {

@@ -100,14 +100,14 @@ pub fn version() -> u32 {
     }
 }
 
-/// The Python stack of this thread, which allocates by `origin`, as the high half of [`super::format::Record::stack`], and its flags.
+/// The Python stack of this thread, as the high half of [`super::format::Record::stack`], and its flags. `is_call` where it is known that
+/// the interpreter called what allocates, rather than being interrupted.
 #[inline]
-pub fn stack(origin: Origin) -> (u64, u64) {
+pub fn stack(is_call: bool) -> (u64, u64) {
     if crate::python::interpreter().is_none() {
         return (0, 0);
     }
-    // The C library's functions may be called by a handler, too.
-    let moment = if origin == Origin::Python { Moment::Call } else { Moment::Any };
+    let moment = if is_call { Moment::Call } else { Moment::Any };
     let stack = crate::python::record_stack(moment);
     let whole = stack.flags & !crate::format::flag::NO_PYTHON == 0;
     (u64::from(stack.node) << 32, if whole { 0 } else { flag::PYTHON_PARTIAL })

@@ -218,13 +218,16 @@ impl Recorder {
     /// The stack that the thread is in, as in [`super::format::Record::stack`], and its flags.
     fn stack(self, origin: Origin, caller: &Caller) -> (u64, u64) {
         let header = self.shared.header();
-        let (python, python_flags) = python::stack(origin);
+        // Python's allocator has its lock, and no handler calls it.
+        let of_python = origin == Origin::Python;
         if header.without_native != 0 {
-            return (python, python_flags);
+            return python::stack(of_python);
         }
         let generation = u64::from(self.image) << 32 | unload::generation();
         let registers = caller.registers();
         let recorded = contexts::with(self.number, |trace| trace.record(registers, generation));
+        let is_call = of_python || recorded.is_some_and(|stack| stack.is_of_calls);
+        let (python, python_flags) = python::stack(is_call);
         match recorded {
             Some(stack) => {
                 header.stacks_lost.fetch_add(stack.lost.into(), Ordering::Relaxed);

@@ -16,8 +16,8 @@
 //! so a frame whose caller ends where it begins, both with a code object, is live; so is the frame of a
 //! generator that says that it is running. As long as nothing is proven, each pointer is checked.
 //!
-//! All that is of interrupts. Where the interpreter itself calls, for an allocation say, it has linked its innermost frame
-//! and left nothing half written: then a frame on the data stack needs no proof ([`Moment::Call`]).
+//! All that is of interrupts. Where the interpreter called what runs now, such as an allocator, it has linked its innermost
+//! frame and left nothing half written: then a frame on the data stack needs no proof ([`Moment::Call`]).
 
 use core::sync::atomic::Ordering;
 
@@ -54,7 +54,7 @@ const OWNED_BY_NATIVE: u8 = 3;
 pub enum Moment {
     /// Anywhere: also in a signal handler that interrupted anything, with or without the GIL.
     Any,
-    /// In a function that the interpreter calls while it has the GIL, so that no frame is half written.
+    /// In a function that the interpreter called, by others or itself, so that no frame is half written.
     #[cfg_attr(not(simprof_heap), allow(dead_code, reason = "of allocations alone"))]
     Call,
 }

@@ -73,6 +73,8 @@ pub struct Recorded {
     pub flags: u64,
     /// Whether tables had no room for some of it.
     pub lost: bool,
+    /// Whether it is known to the root, and each frame called the next: none was interrupted by a signal.
+    pub is_of_calls: bool,
 }
 
 /// What comes after a frame.
@@ -99,11 +101,11 @@ impl Trace {
             self.count = 0;
             (fresh, flags) = self.unwind(registers, Stack::at(registers.sp), &mut reusable);
         }
-        let recorded = self.intern(fresh, flags);
+        let (node, lost) = self.intern(fresh, &mut flags);
         if !reusable {
             self.count = 0;
         }
-        recorded
+        Recorded { node, flags, lost, is_of_calls: reusable && flags == 0 }
     }
 
     /// Fills `fresh` up to the first frame that the last stack has too, and cuts the last stack there.
@@ -156,8 +158,8 @@ impl Trace {
             && frames.windows(2).rev().all(|pair| pair[1].is_reached_from(&pair[0]))
     }
 
-    /// Gives the fresh frames nodes, and puts them on what is left of the last stack.
-    fn intern(&mut self, fresh: usize, mut flags: u64) -> Recorded {
+    /// Gives the fresh frames nodes, and puts them on what is left of the last stack: the innermost node, and whether tables had no room.
+    fn intern(&mut self, fresh: usize, flags: &mut u64) -> (u32, bool) {
         let mut lost = false;
         let mut node = match self.count {
             0 => 0,
@@ -174,10 +176,10 @@ impl Trace {
             self.count += 1;
         }
         if lost {
-            flags |= flag::CUT;
+            *flags |= flag::CUT;
         }
-        self.flags = flags;
-        Recorded { node, flags, lost }
+        self.flags = *flags;
+        (node, lost)
     }
 }
 
