@@ -44,7 +44,10 @@ impl Recent {
     /// The same, for this process: a forked one has other codes than its parent.
     pub fn of(&mut self, process: u32) -> &mut Recent {
         if self.process != process + 1 {
-            *self = Recent { process: process + 1, ..Recent::NOTHING };
+            self.process = process + 1;
+            // One by one: as a whole it would be made on the stack first, and that of a signal handler is small.
+            self.codes.iter_mut().for_each(|code| code.number = 0);
+            self.nodes.iter_mut().for_each(|node| node.node = 0);
         }
         self
     }
