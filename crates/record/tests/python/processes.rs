@@ -57,6 +57,54 @@ fn every_thread_has_its_own_stack() {
     }
 }
 
+/// A stack for signals as faulthandler makes it, with a guard below instead of the allocator's next block.
+const SMALL_STACK: &str = "\
+import ctypes, mmap, resource
+libc = ctypes.CDLL(None, use_errno=True)
+libc.getauxval.restype = libc.mmap.restype = ctypes.c_ulong
+libc.getauxval.argtypes = [ctypes.c_ulong]
+AT_MINSIGSTKSZ, SIGSTKSZ, PAGE = 51, 8192, resource.getpagesize()
+size = SIGSTKSZ + (libc.getauxval(AT_MINSIGSTKSZ) or SIGSTKSZ)
+whole = (size + PAGE - 1) // PAGE * PAGE
+memory = mmap.mmap(-1, PAGE + whole)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+class Stack(ctypes.Structure):
+    _fields_ = [('sp', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t)]
+assert libc.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(PAGE), 0) == 0
+stack = Stack(start + PAGE + whole - size, 0, size)
+assert libc.sigaltstack(ctypes.byref(stack), None) == 0
+def call(depth):
+    return call(depth - 1) if depth else sum(range(200))
+for number in range(6000):
+    names = {'call': call}
+    exec('def spin%d(generator):\\n for x in generator:\\n  call(30)' % number, names)
+    names['spin%d' % number](x for x in range(20))
+SS_DISABLE = 2
+assert libc.sigaltstack(ctypes.byref(Stack(0, SS_DISABLE, 0)), None) == 0
+";
+
+#[test]
+fn a_small_stack_for_signals_is_enough() {
+    let place = Place::new();
+    let script = place.file("small_stack.py", SMALL_STACK);
+    for python in interpreters() {
+        // Launching asserts that it ends well.
+        let Some(profile) = place.profile(&[&python, &script]) else { return };
+        let is_deep = |sample: &simprof_model::StackSample| {
+            stack(&profile, sample)
+                .iter()
+                .filter(|frame| frame.starts_with("small_stack.call"))
+                .count()
+                > 20
+        };
+        assert!(
+            profile.samples.iter().filter(|sample| is_deep(sample)).count() > 50,
+            "{}",
+            explain(&profile)
+        );
+    }
+}
+
 const POOL: &str = "\
 import multiprocessing, sys
 def job(n):
