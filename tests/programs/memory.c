@@ -92,8 +92,8 @@ static void simulate(unsigned steps, int mark) {
             if (write(1, line, (size_t)length) != length)
                 exit(1);
             step(i, steps);
-            // Steps that can be told apart by the times at which their lines are read.
-            usleep(2000);
+            // Steps that can be told apart by the times at which their lines are read, on a busy machine too.
+            usleep(20000);
         }
     }
 }
