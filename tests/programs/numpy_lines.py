@@ -1,23 +1,34 @@
-"""Spends its time in one NumPy function, three quarters from one line and a quarter from another."""
+"""Spends its time in one NumPy function, three quarters from one line and a quarter from another; adds to a
+file the CPU time of both, s.
+"""
 
 import sys
+import time
 
 import numpy as np
 
 
 def work(array, out):
+    begin = time.thread_time()
     for _ in range(3):
         np.sin(array, out=out)  # THREE QUARTERS
+    between = time.thread_time()
     np.sin(array, out=out)  # A QUARTER
+    return between - begin, time.thread_time() - between
 
 
-def main(rounds):
+def main(rounds, file):
     array = np.linspace(0.0, 100.0, 20_000)
     out = np.empty_like(array)
+    most = least = 0
     for turn in range(rounds):
         n = 15_000 + turn * 7919 % 5_000  # no timer keeps step with such turns
-        work(array[:n], out[:n])
+        times = work(array[:n], out[:n])
+        most += times[0]
+        least += times[1]
+    print(most, least, file=file)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    with open(sys.argv[2], "a") as file:
+        main(int(sys.argv[1]), file)

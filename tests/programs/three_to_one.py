@@ -1,6 +1,7 @@
-"""Spends three times as long in `three` as in `one`."""
+"""Spends three times as long in `three` as in `one`; adds to a file, where one is named, the CPU time of both, s."""
 
 import sys
+import time
 
 
 def three(n):
@@ -18,11 +19,20 @@ def one(n):
 
 
 def main(rounds):
+    in_three = in_one = 0
     for turn in range(rounds):
         n = 1500 + turn * 619 % 1000  # no timer keeps step with such turns
+        begin = time.thread_time()
         three(n)
+        between = time.thread_time()
         one(n)
+        in_three += between - begin
+        in_one += time.thread_time() - between
+    return in_three, in_one
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    truth = main(int(sys.argv[1]))
+    if len(sys.argv) > 2:
+        with open(sys.argv[2], "a") as file:
+            print(*truth, file=file)

@@ -63,6 +63,16 @@ impl Place {
         }
     }
 
+    /// Which share the first of two times is that the program of the last profile printed.
+    pub fn told_share(&self) -> f64 {
+        let text = std::fs::read_to_string(self.path("stdout.log")).expect("the program told");
+        let [part, rest] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("{text}")
+        };
+        let [part, rest]: [f64; 2] = [part, rest].map(|time| time.parse().expect("a time"));
+        part / (part + rest)
+    }
+
     /// Profiles a program that must succeed. None where this system does not sample at all.
     pub fn profile(&self, argv: &[&str]) -> Option<Profile> {
         profile(&self.plan(argv), Outcome::Exited(0))

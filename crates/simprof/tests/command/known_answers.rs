@@ -3,7 +3,9 @@
 use serde_json::Value;
 use simprof_model::Profile;
 
-use crate::support::{Done, FAST, Place, c_program, marked_line, rust_program, sampled, stripped};
+use crate::support::{
+    Done, FAST, Place, assert_share, c_program, marked_line, rust_program, sampled, stripped, truth,
+};
 
 /// Records a program in phase 1.
 fn record(place: &Place, command: &[&str]) -> Done {
@@ -36,19 +38,18 @@ fn function<'s>(summary: &'s Value, name: &str) -> &'s Value {
 #[test]
 fn work_of_three_to_one_is_shown_three_to_one() {
     let place = Place::new();
-    if !sampled(&record(&place, &[&c_program("three_to_one"), "100"])) {
+    let truth_file = place.path("truth");
+    let truth_path = truth_file.to_str().expect("text");
+    if !sampled(&record(&place, &[&c_program("three_to_one"), "100", truth_path])) {
         return;
     }
     let summary = place.json("phase1/phase1_summary.json");
+    let [in_three, in_one] = truth(&place, &summary)[..] else { panic!("two numbers") };
     let samples = summary["profile"]["samples"].as_f64().expect("samples");
-    let of = |name| function(&summary, name)["total_share"].as_f64().expect("a share") * samples;
+    let of = |name| function(&summary, name)["total_share"].as_f64().expect("a share");
     let (three, one) = (of("three"), of("one"));
-    assert!(three + one > 0.95 * samples, "nothing else takes time: {three} + {one} of {samples}");
-    // Wide enough not to fail by chance in a lifetime of runs.
-    let (three, both) = (three.round() as u64, (three + one).round() as u64);
-    let interval = simprof_stats::binomial_interval(three, both, 0.999).expect("counts");
-    assert!(interval.lo <= 0.75 && 0.75 <= interval.hi, "{three} of {both}: {interval:?}");
-    assert!(interval.hi - interval.lo < 0.08, "there are enough samples to tell: {interval:?}");
+    assert!(three + one > 0.95, "nothing else takes time: {three} + {one}");
+    assert_share(in_three / (in_three + in_one), three, three + one, samples);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::support::{
-    Done, FAST, Place, marked_line, python, python_program, python_with_packages, sampled,
+    Done, FAST, Place, assert_share, marked_line, python, python_program, python_with_packages,
+    sampled, truth,
 };
 
 /// The machine's Python.
@@ -33,29 +34,17 @@ fn share(row: &Value, which: &str) -> f64 {
     row[which].as_f64().unwrap_or_else(|| panic!("no {which} in {row:#}"))
 }
 
-/// Asserts that `part` of `whole`, both shares of `samples`, are three quarters.
-fn assert_three_quarters(part: f64, whole: f64, samples: f64) {
-    assert_share(0.75, part, whole, samples);
-}
-
-fn assert_share(expected: f64, part: f64, whole: f64, samples: f64) {
-    let count = |share: f64| (share * samples).round() as u64;
-    // Wide enough not to fail by chance in a lifetime of runs.
-    let interval = simprof_stats::binomial_interval(count(part), count(whole), 0.999);
-    let interval = interval.expect("counts");
-    let is_in = interval.lo <= expected && expected <= interval.hi;
-    assert!(is_in, "{expected} is not {part} of {whole}: {interval:?}");
-    assert!(interval.hi - interval.lo < 0.1, "there are enough samples to tell: {interval:?}");
-}
-
 #[test]
 fn python_functions_of_three_to_one_are_shown_three_to_one() {
     let place = Place::new();
     let program = python_program("three_to_one.py");
-    if !sampled(&simprof(&place, &["--phase", "1"], &[python_path(), &program, "6000"])) {
+    let truth_file = place.path("truth");
+    let command = [python_path(), &program, "6000", truth_file.to_str().expect("text")];
+    if !sampled(&simprof(&place, &["--phase", "1"], &command)) {
         return;
     }
     let summary = place.json("phase1/phase1_summary.json");
+    let [in_three, in_one] = truth(&place, &summary)[..] else { panic!("two numbers") };
     let samples = share(&summary["profile"], "samples");
     let [three, one] = ["three_to_one.three", "three_to_one.one"].map(|name| {
         let row = function(&summary, name);
@@ -63,7 +52,7 @@ fn python_functions_of_three_to_one_are_shown_three_to_one() {
         share(row, "total_share")
     });
     assert!(three + one > 0.8, "little else takes time: {three} + {one}");
-    assert_three_quarters(three, three + one, samples);
+    assert_share(in_three / (in_three + in_one), three, three + one, samples);
     let account = &summary["profile"]["python"];
     let lost = share(account, "lost") + share(account, "unreadable");
     assert!(lost <= 0.01 * share(account, "samples"), "{account:#}");
@@ -94,7 +83,9 @@ fn the_lines_of_python_functions_are_exact() {
 fn numpy_is_shown_beneath_the_lines_that_call_it() {
     let place = Place::new();
     let program = python_program("numpy_lines.py");
-    let command = [&*python_with_packages(), &program, "4000"];
+    let truth_file = place.path("truth");
+    let truth_path = truth_file.to_str().expect("text");
+    let command = [&*python_with_packages(), &program, "4000", truth_path];
     let phase = ["--phase", "3", "--function", "numpy_lines.work"];
     if !sampled(&simprof(&place, &phase, &command)) {
         return;
@@ -107,20 +98,9 @@ fn numpy_is_shown_beneath_the_lines_that_call_it() {
     };
     let [most, least] =
         [of("THREE QUARTERS"), of("A QUARTER")].map(|line| share(line, "cpu_share"));
-    assert_three_quarters(most, most + least, 2000.0);
-}
-
-/// What a program has told of itself in each of the runs that a summary joins: rows of numbers, summed.
-fn truth(place: &Place, summary: &Value) -> Vec<f64> {
-    let runs = summary["profile"]["runs"].as_u64().expect("runs");
-    let runs = usize::try_from(runs).expect("they are few");
-    let text = std::fs::read_to_string(place.path("truth")).expect("the program told");
-    // The run whose calls are counted is the last.
-    let rows = text.lines().take(runs).map(|line| {
-        line.split(' ').map(|number| number.parse::<f64>().expect("a number")).collect::<Vec<_>>()
-    });
-    let sums = rows.reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
-    sums.expect("the program ran").into_iter().map(|sum| sum / runs as f64).collect()
+    let [in_most, in_least] = truth(&place, &summary)[..] else { panic!("two numbers") };
+    let samples = share(&summary["profile"], "samples");
+    assert_share(in_most / (in_most + in_least), most, most + least, samples);
 }
 
 #[test]

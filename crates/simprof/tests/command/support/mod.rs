@@ -5,6 +5,7 @@ mod place;
 mod processes;
 mod programs;
 mod python;
+mod truth;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ pub use programs::{
 };
 pub use python::{installed_pythons, python, pythons};
 use serde_json::Value;
+#[allow(unused_imports, reason = "one of the test programs that share this uses all")]
+pub use truth::{assert_share, truth};
 
 /// Whatever is waited for comes sooner than this on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
