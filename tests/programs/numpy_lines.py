@@ -2,6 +2,7 @@
 file the CPU time of both, s.
 """
 
+import random
 import sys
 import time
 
@@ -21,8 +22,9 @@ def main(rounds, file):
     array = np.linspace(0.0, 100.0, 20_000)
     out = np.empty_like(array)
     most = least = 0
-    for turn in range(rounds):
-        n = 15_000 + turn * 7919 % 5_000  # no timer keeps step with such turns
+    lengths = random.Random(1)  # with turns at random no timer keeps step
+    for _ in range(rounds):
+        n = lengths.randrange(15_000, 20_000)
         times = work(array[:n], out[:n])
         most += times[0]
         least += times[1]

@@ -1,5 +1,6 @@
 """Spends most of its time in SQLite, in one line, and the rest in Python; adds to a file the CPU time of both, s."""
 
+import random
 import sqlite3
 import sys
 import time
@@ -24,8 +25,9 @@ def spin(n):
 def main(rounds, file):
     connection = sqlite3.connect(":memory:")
     in_query = in_python = 0
-    for turn in range(rounds):
-        n = 15_000 + turn * 7919 % 10_000  # no timer keeps step with such turns
+    lengths = random.Random(1)  # with turns at random no timer keeps step
+    for _ in range(rounds):
+        n = lengths.randrange(15_000, 25_000)
         begin = time.thread_time()
         count(connection, n)
         between = time.thread_time()

@@ -1,5 +1,6 @@
 """Spends three times as long in `three` as in `one`; adds to a file, where one is named, the CPU time of both, s."""
 
+import random
 import sys
 import time
 
@@ -20,8 +21,9 @@ def one(n):
 
 def main(rounds):
     in_three = in_one = 0
-    for turn in range(rounds):
-        n = 1500 + turn * 619 % 1000  # no timer keeps step with such turns
+    lengths = random.Random(1)  # with turns at random no timer keeps step
+    for _ in range(rounds):
+        n = lengths.randrange(1500, 2500)
         begin = time.thread_time()
         three(n)
         between = time.thread_time()
