@@ -8,6 +8,8 @@ use crate::tree::Frame;
 /// How many of each are kept, a power of two: others take their places.
 const CODES: usize = 64;
 const NODES: usize = 512;
+/// How many frames from the root are kept of the last stack: the next one mostly begins with the same.
+const PATH: usize = 128;
 
 /// What one room of [`crate::scratch`] keeps; all zeros where it keeps nothing.
 pub struct Recent {
@@ -15,6 +17,7 @@ pub struct Recent {
     process: u32,
     codes: [Code; CODES],
     nodes: [Node; NODES],
+    path: [Node; PATH],
 }
 
 /// A code object, and its number; 0 where there is none.
@@ -32,13 +35,23 @@ struct Node {
     node: u32,
 }
 
+impl Node {
+    const NOTHING: Node =
+        Node { parent: 0, frame: Frame { code: 0, instruction: 0, flags: 0 }, node: 0 };
+
+    #[inline]
+    fn is(&self, parent: u32, frame: Frame) -> bool {
+        self.node != 0 && self.parent == parent && self.frame == frame
+    }
+}
+
 impl Recent {
     pub const NOTHING: Recent = Recent {
         process: 0,
         codes: [Code { head: Head { address: 0, identity: [0; 3], first_line: 0 }, number: 0 };
             CODES],
-        nodes: [Node { parent: 0, frame: Frame { code: 0, instruction: 0, flags: 0 }, node: 0 };
-            NODES],
+        nodes: [Node::NOTHING; NODES],
+        path: [Node::NOTHING; PATH],
     };
 
     /// The same, for this process: a forked one has other codes than its parent.
@@ -47,7 +60,7 @@ impl Recent {
             self.process = process + 1;
             // One by one: as a whole it would be made on the stack first, and that of a signal handler is small.
             self.codes.iter_mut().for_each(|code| code.number = 0);
-            self.nodes.iter_mut().for_each(|node| node.node = 0);
+            self.nodes.iter_mut().chain(&mut self.path).for_each(|node| node.node = 0);
         }
         self
     }
@@ -62,20 +75,25 @@ impl Recent {
         Some(known.number)
     }
 
-    /// The node of `frame` called from `parent`, by `find` where it is not known.
+    /// The node of `frame` called from `parent`, so many frames from the root, by `find` where it is not known.
     #[inline]
     pub fn node(
         &mut self,
+        depth: usize,
         parent: u32,
         frame: Frame,
         find: impl FnOnce() -> Option<u32>,
     ) -> Option<u32> {
-        let called = u64::from(frame.code) ^ u64::from(frame.instruction) << 32;
-        let known = &mut self.nodes[mix(u64::from(parent), called) as usize % NODES];
-        if known.node == 0 || known.parent != parent || known.frame != frame {
-            *known = Node { parent, frame, node: find()? };
+        let last = &mut self.path[depth % PATH];
+        if !last.is(parent, frame) {
+            let called = u64::from(frame.code) ^ u64::from(frame.instruction) << 32;
+            let known = &mut self.nodes[mix(u64::from(parent), called) as usize % NODES];
+            if !known.is(parent, frame) {
+                *known = Node { parent, frame, node: find()? };
+            }
+            *last = *known;
         }
-        Some(known.node)
+        Some(last.node)
     }
 }
 
@@ -95,15 +113,22 @@ mod tests {
         for round in 0..3 {
             for at in 1..=2 * NODES as u32 {
                 let frame = Frame { code: at, instruction: at % 3, flags: 0 };
-                assert_eq!(recent.node(at % 5, frame, || Some(at)), Some(at), "round {round}");
-                assert_eq!(recent.node(at % 5, frame, || unreachable!("it is known")), Some(at));
+                let depth = (at % 300) as usize;
+                let found = recent.node(depth, at % 5, frame, || Some(at));
+                assert_eq!(found, Some(at), "round {round}");
+                for depth in [depth, depth + 1] {
+                    let found = recent.node(depth, at % 5, frame, || unreachable!("it is known"));
+                    assert_eq!(found, Some(at));
+                }
                 let head = head(at as usize * 64);
                 assert_eq!(recent.code(&head, || Some(at)), Some(at));
                 assert_eq!(recent.code(&head, || unreachable!("it is known")), Some(at));
             }
         }
         let other = Frame { code: 1, instruction: 1, flags: crate::format::ENTRY };
-        assert_eq!(recent.node(1, other, || Some(9)), Some(9), "all of a frame counts");
+        for depth in 0..PATH {
+            assert_eq!(recent.node(depth, 1, other, || Some(9)), Some(9), "all of a frame counts");
+        }
         let moved = Head { first_line: 4, ..head(64) };
         assert_eq!(recent.code(&moved, || Some(9)), Some(9), "all of a code counts");
     }

@@ -224,14 +224,15 @@ impl Table {
         address: usize,
         allocation: Allocation,
     ) -> bool {
-        for entry in self.group(level, number) {
+        let group = self.group(level, number);
+        self.touch(level, number, group);
+        for entry in group {
             let free = entry.address.load(Ordering::Relaxed) == 0;
             let take =
                 || entry.address.compare_exchange(0, address, Ordering::Acquire, Ordering::Relaxed);
             if free && take().is_ok() {
                 // SAFETY: the entry became this address's, which this thread handles.
                 unsafe { *entry.allocation.get() = Packed::of(allocation) };
-                self.touch(level, number);
                 return true;
             }
         }
@@ -253,7 +254,9 @@ impl Table {
     }
 
     /// Notes that the page of a group is in use, and tells of it the first time.
-    fn touch(&self, level: usize, number: usize) {
+    #[inline]
+    fn touch(&self, level: usize, number: usize, group: &[Entry]) {
+        let Some(first) = group.first() else { return };
         let page = (number & (LEVELS[level] - 1)) * GROUP * size_of::<Entry>() / system::PAGE;
         let pages =
             self.levels[level].load(Ordering::Acquire).wrapping_byte_add(entry_bytes(level));
@@ -262,6 +265,8 @@ impl Table {
         let bit = 1 << (page % 64);
         let is_known = word.load(Ordering::Relaxed) & bit != 0;
         if !is_known && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            // A page that is read before it is written costs a second fault, and all processors' attention.
+            let _ = first.address.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
             shared::touched(system::PAGE);
         }
     }

@@ -1,29 +1,56 @@
 //! Native stacks as a tree in shared memory: each distinct frame called from a distinct stack is there once.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use super::draw;
 use super::format::{Header, NODES, Node};
-use super::shared;
+use super::shared::{self, Shared};
 use crate::table;
 
-/// Nodes that were found lately: a power of two of them. The hash table is so large that nearly each access to it misses the
-/// caches, those of addresses too; here a few pages serve for most.
-const RECENT: usize = 1 << 12;
+/// Nodes that were found lately, for one thread at a time; all zeros where there are none. The hash table and the nodes take so
+/// much memory that nearly each access to them misses the caches; here a few pages serve for most.
+pub struct Recent([[Found; 2]; SETS]);
 
-static RECENT_NODES: [AtomicU32; RECENT] = [const { AtomicU32::new(0) }; RECENT];
+/// A power of two.
+const SETS: usize = 1 << 9;
 
-/// The node of this frame called from `parent`; none where there is no room.
-pub fn intern(parent: u32, module: u32, address: u64) -> Option<u32> {
-    let shared = shared::get()?;
-    let key = draw::mix(address ^ u64::from(parent) << 40 ^ u64::from(module) << 20) as usize
-        ^ (parent as usize).wrapping_mul(0x9e37_79b1);
-    let recent = &RECENT_NODES[key >> 7 & (RECENT - 1)];
-    let node = recent.load(Ordering::Acquire);
-    if node != 0 && is_same(shared.node(node), parent, module, address) {
-        return Some(node);
+/// A frame that was called from the node `parent`, and its node; 0 where there is none.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+struct Found {
+    address: u64,
+    parent: u32,
+    module: u32,
+    node: u32,
+}
+
+impl Found {
+    #[inline]
+    fn is(&self, parent: u32, module: u32, address: u64) -> bool {
+        self.node != 0 && (self.parent, self.module, self.address) == (parent, module, address)
     }
-    let found = table::intern(
+}
+
+impl Recent {
+    /// The node of this frame called from `parent`; none where there is no room.
+    #[inline]
+    pub fn intern(&mut self, parent: u32, module: u32, address: u64) -> Option<u32> {
+        let key = draw::mix(address ^ u64::from(parent) << 40 ^ u64::from(module) << 20) as usize
+            ^ (parent as usize).wrapping_mul(0x9e37_79b1);
+        let set = &mut self.0[key >> 7 & (SETS - 1)];
+        if !set[0].is(parent, module, address) {
+            set.swap(0, 1);
+            if !set[0].is(parent, module, address) {
+                let node = look_up(shared::get()?, key, parent, module, address)?;
+                set[0] = Found { address, parent, module, node };
+            }
+        }
+        Some(set[0].node)
+    }
+}
+
+fn look_up(shared: Shared, key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
+    table::intern(
         shared.node_slots(),
         key as u64,
         |node| is_same(shared.node(node), parent, module, address),
@@ -32,9 +59,7 @@ pub fn intern(parent: u32, module: u32, address: u64) -> Option<u32> {
             write(shared.node(node), parent, module, address);
             Some(node)
         },
-    )?;
-    recent.store(found, Ordering::Release);
-    Some(found)
+    )
 }
 
 /// The next node that is not in use.

@@ -230,7 +230,9 @@ impl Recorder {
         let (python, python_flags) = python::stack(is_call);
         match recorded {
             Some(stack) => {
-                header.stacks_lost.fetch_add(stack.lost.into(), Ordering::Relaxed);
+                if stack.lost {
+                    header.stacks_lost.fetch_add(1, Ordering::Relaxed);
+                }
                 (u64::from(stack.node) | python, stack.flags | python_flags)
             }
             None => {

@@ -19,6 +19,7 @@
 //! All that is of interrupts. Where the interpreter called what runs now, such as an allocator, it has linked its innermost
 //! frame and left nothing half written: then a frame on the data stack needs no proof ([`Moment::Call`]).
 
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 
 use super::stack::DataStack;
@@ -88,8 +89,8 @@ pub fn record_stack(moment: Moment) -> Stack {
 /// Nodes for `frames`, which are innermost first.
 fn intern(memory: Memory, recent: &mut Recent, frames: &[Frame], flags: u32) -> Stack {
     let mut parent = 0;
-    for &frame in frames.iter().rev() {
-        match recent.node(parent, frame, || tree::node(memory, parent, frame)) {
+    for (depth, &frame) in frames.iter().rev().enumerate() {
+        match recent.node(depth, parent, frame, || tree::node(memory, parent, frame)) {
             Some(node) => parent = node,
             None => {
                 memory.header().full.fetch_add(1, Ordering::Relaxed);
@@ -298,16 +299,15 @@ impl Walk<'_> {
     }
 
     /// Reads a frame's fields.
+    #[inline(always)]
     fn raw(&self, address: usize) -> Option<Raw> {
         let frame = &self.layout.frame;
-        let mut copy = [0_u8; 112];
+        let mut copy = MaybeUninit::<[u8; 112]>::uninit();
         let base = if self.trusted || self.is_on_stack(address) {
             address
         } else {
-            if !address.is_multiple_of(8) || !sys::copy_checked(address, &mut copy[..frame.bytes]) {
-                return None;
-            }
-            copy.as_ptr().addr()
+            address.is_multiple_of(8).then_some(())?;
+            checked(address, frame.bytes, &mut copy)?
         };
         // SAFETY: `base` is either of `copy`, or of a frame that is live or within the data stack, as the
         // opening of this module says; all fields lie within `frame.bytes`.
@@ -330,18 +330,12 @@ impl Walk<'_> {
     /// What identifies the code object at `address`, and the size of its frames, bytes.
     fn head(&self, address: usize) -> Option<(Head, usize)> {
         let code = &self.layout.code;
-        let mut copy = [0_u8; 160];
+        let mut copy = MaybeUninit::<[u8; 160]>::uninit();
         if address == 0 {
             return None;
         }
-        let base = if self.trusted {
-            address
-        } else {
-            if !sys::copy_checked(address, &mut copy[..code.table + 8]) {
-                return None;
-            }
-            copy.as_ptr().addr()
-        };
+        let base =
+            if self.trusted { address } else { checked(address, code.table + 8, &mut copy)? };
         // SAFETY: `base` is either of `copy`, or of a code object to which a live frame holds a reference.
         let (word, half) = unsafe { (reader::<usize>(base), reader::<u32>(base)) };
         if word(self.layout.object_type) != self.interpreter.api.code_type {
@@ -371,6 +365,18 @@ impl Walk<'_> {
         }
         sys::copy_checked(address, &mut copy).then(|| usize::from_ne_bytes(copy))
     }
+}
+
+/// Copies bytes from where there may be none: the address of the copy. Apart, so that it takes no time where nothing is checked.
+#[cold]
+#[inline(never)]
+fn checked<const N: usize>(
+    address: usize,
+    bytes: usize,
+    copy: &mut MaybeUninit<[u8; N]>,
+) -> Option<usize> {
+    let copy = copy.write([0; N]);
+    sys::copy_checked(address, &mut copy[..bytes]).then(|| copy.as_ptr().expose_provenance())
 }
 
 /// Reads values at offsets from `base`.

@@ -9,7 +9,7 @@ mod row;
 mod rows;
 
 use super::format::{MAX_FRAMES, flag};
-use super::nodes;
+use super::nodes::Recent;
 #[cfg(simprof_heap)]
 pub use memory::STACK_END;
 use memory::Stack;
@@ -60,6 +60,7 @@ pub struct Trace {
     flags: u64,
     /// Frames of the new stack, from the innermost.
     fresh: [Frame; MAX_FRAMES],
+    recent: Recent,
     /// For reading files.
     scratch: [u8; 4096],
 }
@@ -166,7 +167,7 @@ impl Trace {
             count => self.frames[count - 1].node,
         };
         for frame in self.fresh[..fresh].iter().rev() {
-            match nodes::intern(node, frame.module, frame.address) {
+            match self.recent.intern(node, frame.module, frame.address) {
                 Some(found) => node = found,
                 None => lost = true,
             }
