@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::MAX_FRAMES;
-use crate::recent::Recent;
+use crate::recent::Python;
 use crate::tree::Frame;
 
 /// How many threads can read stacks at one instant; that takes as many that were each interrupted while they did.
@@ -17,7 +17,7 @@ pub type Frames = [Frame; MAX_FRAMES];
 /// What whoever reads a stack has for itself.
 pub struct Room {
     pub frames: Frames,
-    pub recent: Recent,
+    pub recent: Python,
 }
 
 struct Pool(UnsafeCell<[Room; ROOMS]>);
@@ -30,7 +30,7 @@ static POOL: Pool = Pool(UnsafeCell::new(
     [const {
         Room {
             frames: [Frame { code: 0, instruction: 0, flags: 0 }; MAX_FRAMES],
-            recent: Recent::NOTHING,
+            recent: Python::NOTHING,
         }
     }; ROOMS],
 ));

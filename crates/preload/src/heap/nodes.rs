@@ -4,52 +4,27 @@ use core::sync::atomic::Ordering;
 
 use super::draw;
 use super::format::{Header, NODES, Node};
-use super::shared::{self, Shared};
-use crate::table;
+use super::shared;
+use crate::{recent, table};
 
-/// Nodes that were found lately, for one thread at a time; all zeros where there are none. The hash table and the nodes take so
-/// much memory that nearly each access to them misses the caches; here a few pages serve for most.
-pub struct Recent([[Found; 2]; SETS]);
+/// A frame, and the node that it was called from: parent, module, address.
+type Called = (u32, u32, u64);
 
-/// A power of two.
-const SETS: usize = 1 << 9;
+/// Nodes that were found lately, for one thread at a time.
+pub type Recent = recent::Recent<Called, 512>;
 
-/// A frame that was called from the node `parent`, and its node; 0 where there is none.
-#[derive(Clone, Copy)]
-#[repr(C, align(32))]
-struct Found {
-    address: u64,
-    parent: u32,
-    module: u32,
-    node: u32,
+/// The node of this frame called from `parent`; none where there is no room.
+#[inline]
+pub fn intern(recent: &mut Recent, parent: u32, module: u32, address: u64) -> Option<u32> {
+    let key = draw::mix(address ^ u64::from(parent) << 40 ^ u64::from(module) << 20) as usize
+        ^ (parent as usize).wrapping_mul(0x9e37_79b1);
+    // Neighbours in the table have neighbouring hashes.
+    let hash = key as u64 >> 7;
+    recent.get(hash, &(parent, module, address), || look_up(key, parent, module, address))
 }
 
-impl Found {
-    #[inline]
-    fn is(&self, parent: u32, module: u32, address: u64) -> bool {
-        self.node != 0 && (self.parent, self.module, self.address) == (parent, module, address)
-    }
-}
-
-impl Recent {
-    /// The node of this frame called from `parent`; none where there is no room.
-    #[inline]
-    pub fn intern(&mut self, parent: u32, module: u32, address: u64) -> Option<u32> {
-        let key = draw::mix(address ^ u64::from(parent) << 40 ^ u64::from(module) << 20) as usize
-            ^ (parent as usize).wrapping_mul(0x9e37_79b1);
-        let set = &mut self.0[key >> 7 & (SETS - 1)];
-        if !set[0].is(parent, module, address) {
-            set.swap(0, 1);
-            if !set[0].is(parent, module, address) {
-                let node = look_up(shared::get()?, key, parent, module, address)?;
-                set[0] = Found { address, parent, module, node };
-            }
-        }
-        Some(set[0].node)
-    }
-}
-
-fn look_up(shared: Shared, key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
+fn look_up(key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
+    let shared = shared::get()?;
     table::intern(
         shared.node_slots(),
         key as u64,

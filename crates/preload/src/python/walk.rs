@@ -28,7 +28,7 @@ use crate::format::{ENTRY, MAX_FRAMES, flag};
 use crate::memory::{self, Memory};
 use crate::python::layout::{Chain, Layout};
 use crate::python::{Interpreter, interpreter, state};
-use crate::recent::Recent;
+use crate::recent;
 use crate::scratch::Room;
 use crate::tree::{self, Frame};
 use crate::{process, scratch, sys};
@@ -87,7 +87,7 @@ pub fn record_stack(moment: Moment) -> Stack {
 }
 
 /// Nodes for `frames`, which are innermost first.
-fn intern(memory: Memory, recent: &mut Recent, frames: &[Frame], flags: u32) -> Stack {
+fn intern(memory: Memory, recent: &mut recent::Python, frames: &[Frame], flags: u32) -> Stack {
     let mut parent = 0;
     for (depth, &frame) in frames.iter().rev().enumerate() {
         match recent.node(depth, parent, frame, || tree::node(memory, parent, frame)) {
@@ -144,7 +144,11 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Reads the stack into `frames`; how many there are, and flags.
-    fn collect(&mut self, frames: &mut scratch::Frames, recent: &mut Recent) -> (usize, u32) {
+    fn collect(
+        &mut self,
+        frames: &mut scratch::Frames,
+        recent: &mut recent::Python,
+    ) -> (usize, u32) {
         let Some(mut address) = self.innermost() else { return unreadable(frames, 0) };
         let mut count = 0;
         // Frames on the native stack are not counted, but there are no more of them than of others.
@@ -205,7 +209,7 @@ impl Walk<'_> {
     fn step(
         &mut self,
         address: usize,
-        recent: &mut Recent,
+        recent: &mut recent::Python,
     ) -> Result<(usize, Option<Frame>), Stop> {
         let raw = self.raw(address).ok_or(Stop::Unreadable)?;
         if raw.owner >= OWNED_BY_NATIVE {

@@ -9,7 +9,7 @@ mod row;
 mod rows;
 
 use super::format::{MAX_FRAMES, flag};
-use super::nodes::Recent;
+use super::nodes;
 #[cfg(simprof_heap)]
 pub use memory::STACK_END;
 use memory::Stack;
@@ -60,7 +60,7 @@ pub struct Trace {
     flags: u64,
     /// Frames of the new stack, from the innermost.
     fresh: [Frame; MAX_FRAMES],
-    recent: Recent,
+    recent: nodes::Recent,
     /// For reading files.
     scratch: [u8; 4096],
 }
@@ -102,7 +102,11 @@ impl Trace {
             self.count = 0;
             (fresh, flags) = self.unwind(registers, Stack::at(registers.sp), &mut reusable);
         }
-        let (node, lost) = self.intern(fresh, &mut flags);
+        let (node, lost) = self.intern(fresh);
+        if lost {
+            flags |= flag::CUT;
+        }
+        self.flags = flags;
         if !reusable {
             self.count = 0;
         }
@@ -160,14 +164,14 @@ impl Trace {
     }
 
     /// Gives the fresh frames nodes, and puts them on what is left of the last stack: the innermost node, and whether tables had no room.
-    fn intern(&mut self, fresh: usize, flags: &mut u64) -> (u32, bool) {
+    fn intern(&mut self, fresh: usize) -> (u32, bool) {
         let mut lost = false;
         let mut node = match self.count {
             0 => 0,
             count => self.frames[count - 1].node,
         };
         for frame in self.fresh[..fresh].iter().rev() {
-            match self.recent.intern(node, frame.module, frame.address) {
+            match nodes::intern(&mut self.recent, node, frame.module, frame.address) {
                 Some(found) => node = found,
                 None => lost = true,
             }
@@ -176,10 +180,6 @@ impl Trace {
             self.frames[self.count] = Frame { node, needs, ..*frame };
             self.count += 1;
         }
-        if lost {
-            *flags |= flag::CUT;
-        }
-        self.flags = *flags;
         (node, lost)
     }
 }
