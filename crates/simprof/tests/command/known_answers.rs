@@ -4,7 +4,8 @@ use serde_json::Value;
 use simprof_model::Profile;
 
 use crate::support::{
-    Done, FAST, Place, assert_share, c_program, marked_line, rust_program, sampled, stripped, truth,
+    Done, FAST, Place, assert_share, c_program, marked_line, rust_program, sampled, stripped,
+    truth, truth_file,
 };
 
 /// Records a program in phase 1.
@@ -38,13 +39,11 @@ fn function<'s>(summary: &'s Value, name: &str) -> &'s Value {
 #[test]
 fn work_of_three_to_one_is_shown_three_to_one() {
     let place = Place::new();
-    let truth_file = place.path("truth");
-    let truth_path = truth_file.to_str().expect("text");
-    if !sampled(&record(&place, &[&c_program("three_to_one"), "100", truth_path])) {
+    if !sampled(&record(&place, &[&c_program("three_to_one"), "100", &truth_file(&place)])) {
         return;
     }
     let summary = place.json("phase1/phase1_summary.json");
-    let [in_three, in_one] = truth(&place, &summary)[..] else { panic!("two numbers") };
+    let [in_three, in_one] = truth(&place, &summary);
     let samples = summary["profile"]["samples"].as_f64().expect("samples");
     let of = |name| function(&summary, name)["total_share"].as_f64().expect("a share");
     let (three, one) = (of("three"), of("one"));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{
     Done, FAST, Place, assert_share, marked_line, python, python_program, python_with_packages,
-    sampled, truth,
+    sampled, truth, truth_file,
 };
 
 /// The machine's Python.
@@ -38,13 +38,13 @@ fn share(row: &Value, which: &str) -> f64 {
 fn python_functions_of_three_to_one_are_shown_three_to_one() {
     let place = Place::new();
     let program = python_program("three_to_one.py");
-    let truth_file = place.path("truth");
-    let command = [python_path(), &program, "6000", truth_file.to_str().expect("text")];
+    let told = truth_file(&place);
+    let command = [python_path(), &program, "6000", &told];
     if !sampled(&simprof(&place, &["--phase", "1"], &command)) {
         return;
     }
     let summary = place.json("phase1/phase1_summary.json");
-    let [in_three, in_one] = truth(&place, &summary)[..] else { panic!("two numbers") };
+    let [in_three, in_one] = truth(&place, &summary);
     let samples = share(&summary["profile"], "samples");
     let [three, one] = ["three_to_one.three", "three_to_one.one"].map(|name| {
         let row = function(&summary, name);
@@ -83,9 +83,8 @@ fn the_lines_of_python_functions_are_exact() {
 fn numpy_is_shown_beneath_the_lines_that_call_it() {
     let place = Place::new();
     let program = python_program("numpy_lines.py");
-    let truth_file = place.path("truth");
-    let truth_path = truth_file.to_str().expect("text");
-    let command = [&*python_with_packages(), &program, "4000", truth_path];
+    let told = truth_file(&place);
+    let command = [&*python_with_packages(), &program, "4000", &told];
     let phase = ["--phase", "3", "--function", "numpy_lines.work"];
     if !sampled(&simprof(&place, &phase, &command)) {
         return;
@@ -98,7 +97,7 @@ fn numpy_is_shown_beneath_the_lines_that_call_it() {
     };
     let [most, least] =
         [of("THREE QUARTERS"), of("A QUARTER")].map(|line| share(line, "cpu_share"));
-    let [in_most, in_least] = truth(&place, &summary)[..] else { panic!("two numbers") };
+    let [in_most, in_least] = truth(&place, &summary);
     let samples = share(&summary["profile"], "samples");
     assert_share(in_most / (in_most + in_least), most, most + least, samples);
 }
@@ -107,13 +106,13 @@ fn numpy_is_shown_beneath_the_lines_that_call_it() {
 fn waiting_for_a_lock_is_on_its_line_and_as_long_as_it_was() {
     let place = Place::new();
     let program = python_program("lock_wait.py");
-    let truth_file = place.path("truth");
-    let command = [python_path(), &program, "20", truth_file.to_str().expect("text")];
+    let told = truth_file(&place);
+    let command = [python_path(), &program, "20", &told];
     if !sampled(&simprof(&place, &["--phase", "1"], &command)) {
         return;
     }
     let summary = place.json("phase1/phase1_summary.json");
-    let [waited] = truth(&place, &summary)[..] else { panic!("one number") };
+    let [waited] = truth(&place, &summary);
     let line = marked_line("lock_wait.py", "# WAITS");
     let waits = summary["waits"].as_array().expect("waits");
     let of_line = |wait: &&Value| wait["file"] == program && wait["line"] == line;
@@ -134,14 +133,14 @@ fn waiting_for_a_lock_is_on_its_line_and_as_long_as_it_was() {
 fn time_in_sqlite_is_on_the_line_of_the_query() {
     let place = Place::new();
     let program = python_program("sqlite_work.py");
-    let truth_file = place.path("truth");
-    let command = [python_path(), &program, "40", truth_file.to_str().expect("text")];
+    let told = truth_file(&place);
+    let command = [python_path(), &program, "40", &told];
     let phases = ["--phase", "1", "--phase", "3", "--function", "sqlite_work.count"];
     if !sampled(&simprof(&place, &phases, &command)) {
         return;
     }
     let summary = place.json("phase1/phase1_summary.json");
-    let [in_query, in_python] = truth(&place, &summary)[..] else { panic!("two numbers") };
+    let [in_query, in_python] = truth(&place, &summary);
     let [query, spin] = ["sqlite_work.count", "sqlite_work.spin"]
         .map(|name| share(function(&summary, name), "total_share"));
     let samples = share(&summary["profile"], "samples");

@@ -20,7 +20,7 @@ pub use programs::{
 pub use python::{installed_pythons, python, pythons};
 use serde_json::Value;
 #[allow(unused_imports, reason = "one of the test programs that share this uses all")]
-pub use truth::{assert_share, truth};
+pub use truth::{assert_share, truth, truth_file};
 
 /// Whatever is waited for comes sooner than this on any machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);

@@ -7,24 +7,36 @@ use serde_json::Value;
 
 use super::Place;
 
-/// What a program has told in its file `truth` of each of the runs that a summary joins: rows of numbers, their means.
-pub fn truth(place: &Place, summary: &Value) -> Vec<f64> {
+const FILE: &str = "truth";
+
+/// The path of the file that a program is to tell in.
+pub fn truth_file(place: &Place) -> String {
+    place.path(FILE).to_str().expect("the folder of the tests is text").to_owned()
+}
+
+/// What a program has told in [`truth_file`]: of its rows of numbers, one of each run, the means over the runs
+/// that a summary joins.
+pub fn truth<const N: usize>(place: &Place, summary: &Value) -> [f64; N] {
     let runs = summary["profile"]["runs"].as_u64().expect("runs");
     let runs = usize::try_from(runs).expect("they are few");
-    let text = std::fs::read_to_string(place.path("truth")).expect("the program told");
+    let text = std::fs::read_to_string(truth_file(place)).expect("the program told");
     // The run whose calls are counted is the last.
-    let rows = text.lines().take(runs).map(|line| {
-        line.split(' ').map(|number| number.parse::<f64>().expect("a number")).collect::<Vec<_>>()
-    });
-    let sums = rows.reduce(|a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
-    sums.expect("the program ran").into_iter().map(|sum| sum / runs as f64).collect()
+    let mut means = [0.0; N];
+    for row in text.lines().take(runs) {
+        let numbers: Vec<f64> =
+            row.split(' ').map(|number| number.parse().expect("a number")).collect();
+        assert_eq!(numbers.len(), N, "{text}");
+        means.iter_mut().zip(numbers).for_each(|(mean, number)| *mean += number / runs as f64);
+    }
+    assert!(text.lines().count() >= runs, "each run told: {text}");
+    means
 }
 
 /// Asserts that a share lies in the binomial interval of `part` of `whole`, both shares of `samples`.
 pub fn assert_share(expected: f64, part: f64, whole: f64, samples: f64) {
     let count = |share: f64| (share * samples).round() as u64;
-    // Wide enough not to fail by chance in a lifetime of runs.
-    let interval = simprof_stats::binomial_interval(count(part), count(whole), 0.9999);
+    // Wide enough not to fail by chance in a lifetime of runs: a timer's samples stray less than random ones.
+    let interval = simprof_stats::binomial_interval(count(part), count(whole), 0.999);
     let interval = interval.expect("counts");
     let is_in = interval.lo <= expected && expected <= interval.hi;
     assert!(is_in, "{expected} is not {part} of {whole}: {interval:?}");
