@@ -2,46 +2,15 @@
 
 mod support;
 
+use std::path::Path;
+
 use simprof_record::sample::Sampling;
 use support::{
     SAMPLING, compile_c, directory, explain, frames, names, profile, profile_with, samples_with,
 };
 
-/// Spins in two functions, three times as long in one of them as in the other: in chains of multiplications, which take as long
-/// wherever the code lies and on every processor, and in rounds of many lengths, with which the sampling clock cannot keep step.
-/// Writes the share of the first of the CPU time of both to a file that is named.
-const SPIN: &str = r#"
-#include <stdint.h>
-#include <stdio.h>
-#include <time.h>
-#define CHAIN(n) for (uint64_t i = 0; i < (n); i++) value = value * 6364136223846793005u + 1442695040888963407u
-__attribute__((noinline)) uint64_t heavy(uint64_t value, uint64_t n) { CHAIN(3 * n); return value ^ 3; }
-__attribute__((noinline)) uint64_t light(uint64_t value, uint64_t n) { CHAIN(n); return value ^ 1; }
-static double now(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
-    return at.tv_sec + at.tv_nsec / 1e9;
-}
-int main(int argc, char **argv) {
-    uint64_t value = 1;
-    double in_heavy = 0, in_light = 0;
-    for (int round = 0; round < 200; round++) {
-        uint64_t n = 200000 + (value >> 32) % 400000;
-        double begin = now();
-        value = heavy(value, n);
-        double between = now();
-        value = light(value, n);
-        in_heavy += between - begin;
-        in_light += now() - between;
-    }
-    FILE *file = argc > 1 ? fopen(argv[1], "w") : NULL;
-    if (file) {
-        fprintf(file, "%.9f", in_heavy / (in_heavy + in_light));
-        fclose(file);
-    }
-    return value == 42;
-}
-"#;
+/// Spins in `three` and `one`, three times as long in the first; arguments: turns, and a file to which it adds the CPU time of both.
+const SPIN: &str = include_str!("../../../tests/programs/three_to_one.c");
 
 #[test]
 fn shares_follow_the_work_without_frame_pointers() {
@@ -49,12 +18,14 @@ fn shares_follow_the_work_without_frame_pointers() {
     let flags = ["-O2", "-g", "-fomit-frame-pointer"];
     let program = compile_c(directory.path(), "spin", SPIN, &flags);
     let told = directory.path().join("told");
-    let Some(profile) = profile(&[&program, &told]) else { return };
-    let (heavy, light) =
-        (samples_with(&profile, "heavy").len(), samples_with(&profile, "light").len());
-    let total = (heavy + light) as f64;
-    let expected: f64 = std::fs::read_to_string(told).expect("told").parse().expect("a share");
-    let (share, error) = (heavy as f64 / total, (expected * (1.0 - expected) / total).sqrt());
+    let Some(profile) = profile(&[&program, Path::new("80"), &told]) else { return };
+    let [three, one] = ["three", "one"].map(|name| samples_with(&profile, name).len());
+    let total = (three + one) as f64;
+    let told = std::fs::read_to_string(told).expect("the program told");
+    let (in_three, in_one) = told.trim_end().split_once(' ').expect("two times");
+    let [in_three, in_one]: [f64; 2] = [in_three, in_one].map(|time| time.parse().expect("a time"));
+    let expected = in_three / (in_three + in_one);
+    let (share, error) = (three as f64 / total, (expected * (1.0 - expected) / total).sqrt());
     assert!(total > 200.0, "{}", explain(&profile));
     // Four standard errors of a binomial share; periodic samples spread less than random ones.
     assert!((share - expected).abs() < 4.0 * error, "{share} +- {error}: {}", explain(&profile));
@@ -216,8 +187,8 @@ fn without_a_copy_of_the_stack_the_leaf_is_still_known() {
     let program = compile_c(directory.path(), "spin", SPIN, &["-O2", "-g"]);
     let sampling = Sampling { stack_bytes: 0, kernel: false, ..SAMPLING };
     let Some(profile) = profile_with(&sampling, &[&program]) else { return };
-    let heavy = samples_with(&profile, "heavy").len();
-    assert!(heavy * 2 > profile.samples.len(), "{}", explain(&profile));
+    let three = samples_with(&profile, "three").len();
+    assert!(three * 2 > profile.samples.len(), "{}", explain(&profile));
     assert!(!profile.provenance.kernel);
     assert!(profile.provenance.event.ends_with(":u"), "{}", profile.provenance.event);
 }
