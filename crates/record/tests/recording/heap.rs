@@ -1,6 +1,9 @@
 //! Allocations of programs whose sums are known.
 
-use simprof_model::{HeapAmount, HeapProfile, HeapSite};
+use std::process::Command;
+use std::time::Duration;
+
+use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSite};
 use simprof_record::heap::{HeapRefusal, HeapSampling, symbolise};
 use simprof_record::{Launch, Outcome, RecordError, Recording};
 
@@ -29,6 +32,23 @@ fn recorded(interval_bytes: u64) -> HeapProfile {
     assert_eq!(recording.outcome, Outcome::Exited(0));
     assert_eq!(recording.steps.steps.len(), 200);
     heap(recording)
+}
+
+/// The path of a C program that is compiled with these options.
+fn compiled(place: &Place, name: &str, text: &str, options: &[&str]) -> String {
+    let source = place.path(name).with_extension("c");
+    std::fs::write(&source, text).expect("written");
+    let program = place.text(name);
+    let status = Command::new("cc").args(options).args(["-o", &program]).arg(&source).status();
+    assert!(status.expect("a C compiler").success(), "{options:?}");
+    program
+}
+
+/// How much of the growth of a program is explained, which must grow.
+fn coverage(place: &Place, argv: &[&str]) -> HeapCoverage {
+    let resources = Some(Duration::from_millis(10));
+    let plan = Launch { resources, ..plan(place, argv, 1) };
+    heap(record(&plan)).provenance.coverage.expect("it grew")
 }
 
 /// All sites with this line of the program on their stack.
@@ -125,21 +145,12 @@ fn a_killed_target_keeps_what_it_told() {
 #[test]
 fn targets_that_cannot_be_recorded_are_refused_with_the_mend() {
     let place = Place::new();
-    let source = place.path("empty.c");
-    std::fs::write(&source, "int main(void) { return 0; }\n").expect("written");
     let table = [
         ("-static", HeapRefusal::Static, "link it dynamically"),
         ("-fsanitize=address", HeapRefusal::Sanitizer, "without `-fsanitize`"),
     ];
     for (flag, expected, mend) in table {
-        let program = place.text(flag);
-        let status = std::process::Command::new("cc")
-            .arg(flag)
-            .arg("-o")
-            .arg(&program)
-            .arg(&source)
-            .status();
-        assert!(status.expect("a C compiler").success(), "{flag}");
+        let program = compiled(&place, flag, "int main(void) { return 0; }\n", &[flag]);
         let refused = simprof_record::launch(&plan(&place, &[&program], 1), &Default::default());
         let error = refused.expect_err("it cannot be recorded");
         assert!(error.to_string().contains(mend), "{error}");
@@ -164,26 +175,14 @@ fn stacks_and_allocations_are_not_recorded_together() {
 #[test]
 fn what_recording_takes_in_the_target_is_not_taken_for_the_targets() {
     let place = Place::new();
-    let source = place.path("many.c");
     // Small allocations, of which the library keeps more than they hold; then time for a reading.
     let text = "#include <stdlib.h>\n#include <unistd.h>\n\
         int main(void) {\n\
             for (int i = 0; i < 1500000; i++) if (!malloc(24)) return 1;\n\
             return usleep(300000);\n\
         }\n";
-    std::fs::write(&source, text).expect("written");
-    let program = place.text("many");
-    let status = std::process::Command::new("cc")
-        .args(["-fno-builtin", "-o", &program])
-        .arg(&source)
-        .status()
-        .expect("a C compiler");
-    assert!(status.success());
-    let plan = Launch {
-        resources: Some(std::time::Duration::from_millis(10)),
-        ..plan(&place, &[&program], 1)
-    };
-    let coverage = heap(record(&plan)).provenance.coverage.expect("it grew");
+    let program = compiled(&place, "many", text, &["-fno-builtin"]);
+    let coverage = coverage(&place, &[&program]);
     // The allocator adds 8 bytes to each, and the kernel and the C library are read in.
     let expected = 24.0 / 32.0;
     assert!((coverage.explained().expect("it grew") - expected).abs() < 0.2, "{coverage:?}");
@@ -195,7 +194,6 @@ fn pages_of_files_are_told_apart() {
     let data = place.path("data");
     let file = std::fs::File::create(&data).expect("created");
     file.set_len(96 << 20).expect("a sparse file");
-    let source = place.path("maps.c");
     // Time for a reading before it grows, and one after.
     let text = "#include <fcntl.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/mman.h>\n#include <unistd.h>\n\
         int main(int count, char **arguments) {\n\
@@ -210,15 +208,8 @@ fn pages_of_files_are_told_apart() {
             usleep(300000);\n\
             return sum + own[5] - 1;\n\
         }\n";
-    std::fs::write(&source, text).expect("written");
-    let program = place.text("maps");
-    let status = std::process::Command::new("cc").args(["-o", &program]).arg(&source).status();
-    assert!(status.expect("a C compiler").success());
-    let plan = Launch {
-        resources: Some(std::time::Duration::from_millis(10)),
-        ..plan(&place, &[&program, &place.text("data")], 1)
-    };
-    let coverage = heap(record(&plan)).provenance.coverage.expect("it grew");
+    let program = compiled(&place, "maps", text, &[]);
+    let coverage = coverage(&place, &[&program, &place.text("data")]);
     let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     assert!((mib(coverage.rss_growth_bytes) - 160.0).abs() < 5.0, "{coverage:?}");
     assert!((mib(coverage.rss_file_growth_bytes) - 96.0).abs() < 5.0, "{coverage:?}");
@@ -228,7 +219,6 @@ fn pages_of_files_are_told_apart() {
 #[test]
 fn what_forked_processes_have_from_their_parents_is_not_their_growth() {
     let place = Place::new();
-    let source = place.path("forks.c");
     // Each child has 64 MiB of its parent's, and allocates 16 MiB of its own; one executes another program, which allocates little.
     let text = "#include <stdlib.h>\n#include <string.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
         static char *filled(size_t bytes) {\n\
@@ -249,15 +239,8 @@ fn what_forked_processes_have_from_their_parents_is_not_their_growth() {
             while (wait(NULL) > 0);\n\
             return 0;\n\
         }\n";
-    std::fs::write(&source, text).expect("written");
-    let program = place.text("forks");
-    let status = std::process::Command::new("cc").args(["-o", &program]).arg(&source).status();
-    assert!(status.expect("a C compiler").success());
-    let plan = Launch {
-        resources: Some(std::time::Duration::from_millis(10)),
-        ..plan(&place, &[&program], 1)
-    };
-    let coverage = heap(record(&plan)).provenance.coverage.expect("it grew");
+    let program = compiled(&place, "forks", text, &[]);
+    let coverage = coverage(&place, &[&program]);
     let own = (64.0 + 3.0 * 16.0) * f64::from(1 << 20);
     assert!((coverage.growth_without_files() as f64 / own - 1.0).abs() < 0.1, "{coverage:?}");
     assert!((coverage.explained().expect("it grew") - 1.0).abs() < 0.1, "{coverage:?}");
@@ -266,16 +249,8 @@ fn what_forked_processes_have_from_their_parents_is_not_their_growth() {
 #[test]
 fn processes_that_the_library_is_not_in_are_told() {
     let place = Place::new();
-    let source = place.path("still.c");
     let text = "#include <unistd.h>\nint main(void) { return (int)sleep(1); }\n";
-    std::fs::write(&source, text).expect("written");
-    let program = place.text("still");
-    let status = std::process::Command::new("cc")
-        .args(["-static", "-o", &program])
-        .arg(&source)
-        .status()
-        .expect("a C compiler");
-    assert!(status.success());
+    let program = compiled(&place, "still", text, &["-static"]);
     let shell = format!(
         "env -i sleep 1 & LD_PRELOAD= tail -f --pid $! /dev/null & {program}; wait; exec {program}"
     );
