@@ -16,11 +16,15 @@ fn root() -> PathBuf {
 /// Name and text of every document.
 fn documents() -> Vec<(String, String)> {
     let mut names: Vec<String> =
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned).into();
-    for entry in std::fs::read_dir(root().join("docs")).expect("docs is there") {
-        let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") {
-            names.push(format!("docs/{name}"));
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+            .map(str::to_owned)
+            .into();
+    for folder in ["docs", "docs/internals"] {
+        for entry in std::fs::read_dir(root().join(folder)).expect("the folder exists") {
+            let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
+            if name.ends_with(".md") {
+                names.push(format!("{folder}/{name}"));
+            }
         }
     }
     let read = |name: String| {
