@@ -1,6 +1,7 @@
 //! Why no steps were seen of a function that was named.
 
 use simprof_model::{Notice, NoticeId};
+use simprof_record::supported::CPYTHON;
 
 use super::Told;
 use crate::spec::{StepFunction, nearest};
@@ -26,8 +27,7 @@ pub fn uncalled_step(told: &Told, function: &StepFunction) -> Notice {
 }
 
 fn not_python() -> String {
-    "the target ran no Python that simprof could follow (CPython 3.9 or newer, linked dynamically)"
-        .into()
+    format!("the target ran no Python that simprof can follow ({CPYTHON}, linked dynamically)")
 }
 
 fn notes(told: &Told) -> Notes {
