@@ -12,7 +12,7 @@ use crate::table::{intern, mix};
 /// Identity of a code object, read at each sighting. It distinguishes two objects that used the same address
 /// at different times.
 #[derive(Debug, Clone, Copy, Eq)]
-pub struct Head {
+pub struct CodeIdentity {
     /// Address of the object.
     pub address: usize,
     /// Addresses of its name, file and line table.
@@ -21,7 +21,7 @@ pub struct Head {
     pub first_line: u32,
 }
 
-impl PartialEq for Head {
+impl PartialEq for CodeIdentity {
     /// Compares word by word. A comparison as an array would load the words together, which has to wait for
     /// the individual stores.
     #[inline]
@@ -49,7 +49,7 @@ pub struct Owner<'a> {
 
 /// Returns the number of a code object, which it copies if necessary. `None` if the tables are full.
 #[inline]
-pub fn number(memory: SharedMemory, owner: Owner<'_>, head: &Head) -> Option<u32> {
+pub fn number(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Option<u32> {
     let low = u64::from(owner.process) << 32 | u64::from(head.first_line);
     let hash = mix(mix(low, head.address as u64), head.identity[0] as u64);
     let is_it = |number: u32| {
@@ -77,7 +77,7 @@ struct Source {
 
 /// Copies a code object to the arena and returns its number. Parts that cannot be read stay empty.
 #[cold]
-fn copy(memory: SharedMemory, owner: Owner<'_>, head: &Head) -> Option<u32> {
+fn copy(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Option<u32> {
     let [name, file] = [0, 1].map(|at| text(&owner.layout.text, head.identity[at]));
     let table = bytes(owner.layout.bytes, head.identity[2]);
     let padded = |source: Source| source.bytes.next_multiple_of(4);
@@ -218,7 +218,7 @@ mod tests {
         let (name, file) = (characters("Model.step"), characters("sim/model.py"));
         let table = Bytes { head: [1, 0], size: 5, hash: 0, bytes: *b"\x80\x01\x02\x03\x04\0\0\0" };
         let identity = [address(&*name), address(&*file), address(&table)];
-        let head = Head { address: 0x1000, identity, first_line: 12 };
+        let head = CodeIdentity { address: 0x1000, identity, first_line: 12 };
         let first = number(memory, owner, &head).expect("the table is not full");
         assert_eq!(number(memory, owner, &head), Some(first));
         // SAFETY: it was written above.
@@ -236,9 +236,9 @@ mod tests {
         assert_eq!(&texts[12..24], b"sim/model.py");
         assert_eq!(&texts[24..], b"\x80\x01\x02\x03\x04");
         // A different name, line or process makes another code object at the same address.
-        let other = Head { identity: [identity[1], identity[1], identity[2]], ..head };
+        let other = CodeIdentity { identity: [identity[1], identity[1], identity[2]], ..head };
         assert_ne!(number(memory, owner, &other), Some(first));
-        assert_ne!(number(memory, owner, &Head { first_line: 13, ..head }), Some(first));
+        assert_ne!(number(memory, owner, &CodeIdentity { first_line: 13, ..head }), Some(first));
         assert_ne!(number(memory, Owner { process: 4, ..owner }, &head), Some(first));
     }
 
@@ -247,7 +247,7 @@ mod tests {
         let memory = shared_memory::for_tests();
         let layout = layout::table(0x030b_0000).expect("the version is known");
         let owner = Owner { process: 0, version: 0x030b_07f0, layout: &layout };
-        let head = Head { address: 8, identity: [16, usize::MAX - 3, 4096], first_line: 1 };
+        let head = CodeIdentity { address: 8, identity: [16, usize::MAX - 3, 4096], first_line: 1 };
         let found = number(memory, owner, &head).expect("the table is not full");
         // SAFETY: it was written above.
         let code = unsafe { &*at(memory, found) };
@@ -260,7 +260,7 @@ mod tests {
         let layout = layout::table(0x030b_0000).expect("the version is known");
         let owner = Owner { process: 0, version: 0x030b_07f0, layout: &layout };
         memory.header().arena.store((ARENA_BYTES / 8) as u64 - 1, Ordering::Relaxed);
-        let head = Head { address: 8, identity: [16, 16, 16], first_line: 1 };
+        let head = CodeIdentity { address: 8, identity: [16, 16, 16], first_line: 1 };
         assert_eq!(number(memory, owner, &head), None);
         assert_eq!(number(memory, owner, &head), None);
         assert!(memory.header().arena.load(Ordering::Relaxed) <= (ARENA_BYTES / 8) as u64);

@@ -2,7 +2,7 @@
 //! processor's caches. A few cache lines here answer most lookups. Entries of the tables never change, so
 //! cached values never become stale.
 
-use crate::codes::Head;
+use crate::codes::CodeIdentity;
 use crate::table::mix;
 use crate::tree::Frame;
 
@@ -53,7 +53,7 @@ impl<K: Copy + PartialEq, const SETS: usize> LookupCache<K, SETS> {
 /// A frame, and the node that it was called from.
 type Called = (u32, Frame);
 
-const EMPTY_HEAD: Head = Head { address: 0, identity: [0; 3], first_line: 0 };
+const EMPTY_HEAD: CodeIdentity = CodeIdentity { address: 0, identity: [0; 3], first_line: 0 };
 const EMPTY_CALL: Called = (0, Frame { code: 0, instruction: 0, flags: 0 });
 
 /// Number of frames from the root that are kept of the last stack. The next stack mostly begins with the same
@@ -64,7 +64,7 @@ const PATH: usize = 128;
 pub struct PythonCache {
     /// Process that the entries belong to: index of its slot, plus 1.
     process: u32,
-    codes: LookupCache<Head, 32>,
+    codes: LookupCache<CodeIdentity, 32>,
     nodes: LookupCache<Called, 256>,
     path: [Cached<Called>; PATH],
 }
@@ -91,7 +91,7 @@ impl PythonCache {
 
     /// Returns the number of a code object. Calls `find` if it is not cached.
     #[inline]
-    pub fn code(&mut self, head: &Head, find: impl FnOnce() -> Option<u32>) -> Option<u32> {
+    pub fn code(&mut self, head: &CodeIdentity, find: impl FnOnce() -> Option<u32>) -> Option<u32> {
         self.codes.get(mix(0, head.address as u64), head, find)
     }
 
@@ -120,8 +120,8 @@ impl PythonCache {
 mod tests {
     use super::*;
 
-    fn head(address: usize) -> Head {
-        Head { address, identity: [1, 2, address], first_line: 3 }
+    fn head(address: usize) -> CodeIdentity {
+        CodeIdentity { address, identity: [1, 2, address], first_line: 3 }
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         for depth in 0..PATH {
             assert_eq!(recent.node(depth, 1, other, || Some(9)), Some(9), "the flags are compared");
         }
-        let moved = Head { first_line: 4, ..head(64) };
+        let moved = CodeIdentity { first_line: 4, ..head(64) };
         assert_eq!(recent.code(&moved, || Some(9)), Some(9), "the line is compared");
     }
 

@@ -50,7 +50,7 @@ fn memory() -> *mut u8 {
 /// but one unmap it again.
 #[cold]
 fn open() -> *mut u8 {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     let memory = map().unwrap_or(OFF);
     let null = ptr::null_mut();
     match MEMORY.compare_exchange(null, memory, Ordering::AcqRel, Ordering::Acquire) {

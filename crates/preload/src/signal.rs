@@ -69,7 +69,7 @@ pub fn restore_default() {
 }
 
 unsafe extern "C" fn handler(signal: c_int, information: *mut Information, context: *mut c_void) {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     // SAFETY: the kernel passes a valid pointer.
     let (code, flags) = unsafe { ((*information).code, (*information).perf_flags) };
     if code == TRAP_PERF {

@@ -12,7 +12,7 @@ use crate::{exec, process, python, scratch, shared_memory, signal};
 
 /// The loader calls this when the library is loaded, before the program's constructors and `main`.
 extern "C" fn start() {
-    let (_errno, _own_work) = (sys::KeptErrno::new(), OwnWork::begin());
+    let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     shared_memory::map();
     exec::prepare();
     let Some(memory) = shared_memory::memory() else { return };
@@ -57,7 +57,7 @@ fn request_sampling(memory: shared_memory::SharedMemory) {
 
 /// A forked child has its parent's memory and signal handlers, but neither its events nor its other threads.
 unsafe extern "C" fn forked() {
-    let (_errno, _own_work) = (sys::KeptErrno::new(), OwnWork::begin());
+    let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     process::forked();
     scratch::forked();
     exec::forked();
@@ -113,7 +113,7 @@ unsafe extern "C" fn key_created(
 
 /// Looks for an interpreter in the module that `address` is in.
 fn look_at(address: usize) {
-    let (_errno, _own_work) = (sys::KeptErrno::new(), OwnWork::begin());
+    let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     if python::find_at(address) {
         begin();
     }

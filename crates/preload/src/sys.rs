@@ -96,21 +96,21 @@ pub struct SharedObject {
 }
 
 /// Preserves `errno` while the library runs within a function or a signal handler of the target.
-pub struct KeptErrno {
+pub struct ErrnoGuard {
     location: *mut c_int,
     value: c_int,
 }
 
-impl KeptErrno {
-    pub fn new() -> KeptErrno {
+impl ErrnoGuard {
+    pub fn new() -> ErrnoGuard {
         // SAFETY: this thread's errno is valid at any time.
         let location = unsafe { __errno_location() };
         // SAFETY: as above.
-        KeptErrno { location, value: unsafe { *location } }
+        ErrnoGuard { location, value: unsafe { *location } }
     }
 }
 
-impl Drop for KeptErrno {
+impl Drop for ErrnoGuard {
     fn drop(&mut self) {
         // SAFETY: it is dropped in the thread that made it, since the type is not `Send`.
         unsafe { *self.location = self.value };
@@ -167,7 +167,7 @@ fn is_readable(address: usize) -> bool {
         // A null address means "no mask": the kernel would read nothing.
         return false;
     }
-    let kept = KeptErrno::new();
+    let kept = ErrnoGuard::new();
     // SAFETY: the call fails and does not change the mask.
     unsafe { syscall(RT_SIGPROCMASK, NO_WAY, address, 0_usize, 8_usize) };
     let readable = errno() == EINVAL;

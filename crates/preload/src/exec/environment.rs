@@ -49,7 +49,7 @@ pub fn prepare() {
 /// # Safety
 /// `environment` must be null, or valid for the `exec` functions. The result is valid as long as it and `buffer` are.
 pub unsafe fn for_new_image(environment: Texts, buffer: &mut MaybeUninit<Buffer>) -> Texts {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     let path = OWN_PATH.load(Ordering::Acquire);
     if path.is_null() {
         return environment;

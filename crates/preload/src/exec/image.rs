@@ -25,7 +25,7 @@ pub fn with_signal_ignored<T>(exec: impl FnOnce() -> T) -> T {
     let Some(slot) = slot else { return exec() };
     disarm(slot);
     let result = exec();
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     rearm(slot);
     result
 }

@@ -39,7 +39,7 @@ pub unsafe extern "C" fn pthread_key_create() {
 
 /// Checks the caller, and returns the function to jump to.
 extern "C" fn called(caller: usize) -> *mut c_void {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     if start::is_on() && crate::python::interpreter().is_none() {
         let _own_work = OwnWork::begin();
         if crate::python::find_at(caller) {

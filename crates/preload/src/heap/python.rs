@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::format::flag;
 use super::modules;
-use crate::python::{Interpreter, Moment, interpreter, record_stack};
+use crate::python::interpreter::{Interpreter, interpreter};
+use crate::python::{Moment, record_stack};
 use crate::{process, scratch, shared_memory};
 
 /// An address in the interpreter's module; 0 before one was found.

@@ -19,7 +19,7 @@ use super::hooks::{allocate, call, count_down, filter, forget, reallocate};
 use super::live::{FILTER, LIVE, may_be_recorded};
 use super::record::{end_event, recorder};
 use super::{image, python, system, thread};
-use crate::python::Interpreter;
+use crate::python::interpreter::Interpreter;
 
 /// `PyMemAllocatorEx`.
 #[repr(C)]

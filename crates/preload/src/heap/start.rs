@@ -9,7 +9,7 @@ use super::format::{offset, reason, state};
 use super::system::{RTLD_DEFAULT, dladdr1, dlerror, dlsym};
 use super::{contexts, image, memory_limits, modules, python_allocator, real, system, unwind};
 use crate::own_work::OwnWork;
-use crate::sys::{KeptErrno, SharedObject};
+use crate::sys::{ErrnoGuard, SharedObject};
 
 /// Not started.
 const NEW: u32 = 0;
@@ -37,7 +37,7 @@ pub fn start() -> bool {
     if !system::has_environment() {
         return false;
     }
-    let _errno = KeptErrno::new();
+    let _errno = ErrnoGuard::new();
     let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
     if STATE.compare_exchange(NEW, STARTING, acquire, relaxed).is_ok() {
         real::resolve_all();
@@ -119,7 +119,7 @@ fn find(name: &CStr) -> *mut c_void {
 
 extern "C" fn loaded() {
     {
-        let (_errno, _own_work) = (KeptErrno::new(), OwnWork::begin());
+        let (_errno, _own_work) = (ErrnoGuard::new(), OwnWork::begin());
         crate::exec::prepare();
     }
     start();

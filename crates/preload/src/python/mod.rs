@@ -13,5 +13,5 @@ pub mod layout;
 mod thread_state;
 mod walk;
 
-pub use interpreter::{Interpreter, find, find_at, interpreter};
+pub use interpreter::{find, find_at, interpreter};
 pub use walk::{Moment, record_stack};

@@ -28,7 +28,7 @@ use super::data_stack::DataStack;
 use super::interpreter::{Interpreter, interpreter};
 use super::layout::{Chain, Layout};
 use super::thread_state::{self, ThreadState};
-use crate::codes::{self, Head, Owner};
+use crate::codes::{self, CodeIdentity, Owner};
 use crate::format::{ENTRY, MAX_FRAMES, flag};
 use crate::lookup_cache::PythonCache;
 use crate::scratch::Buffer;
@@ -67,7 +67,7 @@ pub enum Moment {
 /// Records the Python stack of this thread as nodes in the shared memory. Does not allocate or lock, and
 /// preserves `errno`.
 pub fn record_stack(moment: Moment) -> Stack {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     let no_python = Stack { node: 0, flags: flag::NO_PYTHON };
     let (Some(memory), Some(interpreter)) = (shared_memory::memory(), interpreter()) else {
         return no_python;
@@ -336,7 +336,7 @@ impl Walk<'_> {
     }
 
     /// Reads the identity of the code object at `address`, and the size of its frames, bytes.
-    fn head(&self, address: usize) -> Option<(Head, usize)> {
+    fn head(&self, address: usize) -> Option<(CodeIdentity, usize)> {
         let code = &self.layout.code;
         let mut copy = MaybeUninit::<[u8; 160]>::uninit();
         if address == 0 {
@@ -350,7 +350,7 @@ impl Walk<'_> {
             return None;
         }
         let identity = [word(code.name), word(code.file), word(code.table)];
-        let head = Head { address, identity, first_line: half(code.first_line) };
+        let head = CodeIdentity { address, identity, first_line: half(code.first_line) };
         Some((head, self.frame_size(half(code.frame_size.0), half(code.frame_size.1))))
     }
 

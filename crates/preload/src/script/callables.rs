@@ -7,8 +7,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::marks::{self, Kind};
-use crate::python::interpreter::Object;
-use crate::python::{Interpreter, interpreter};
+use crate::python::interpreter::{Interpreter, Object, interpreter};
 
 /// Flag of a function with one argument.
 const METH_O: c_int = 0x8;

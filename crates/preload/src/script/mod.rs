@@ -21,8 +21,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::format::{SCRIPT_BYTES, feature};
-use crate::python::interpreter::Object;
-use crate::python::{Interpreter, interpreter};
+use crate::python::interpreter::{Interpreter, Object, interpreter};
 use crate::real_function::RealFunction;
 use crate::shared_memory;
 use crate::sys;
@@ -68,7 +67,7 @@ fn is_initialised(interpreter: &Interpreter) -> bool {
 /// Returns whether one of the standard streams is open, so that `isatty` will be called.
 fn has_streams() -> bool {
     const F_GETFD: c_int = 1;
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     // SAFETY: the command changes nothing.
     (0..=2).any(|fd| unsafe { sys::fcntl(fd, F_GETFD) } >= 0)
 }
@@ -87,7 +86,7 @@ fn schedule() {
     }
     let order = Ordering::Relaxed;
     if STATE.compare_exchange(WAITING, SCHEDULED, order, order).is_ok() {
-        let _errno = sys::KeptErrno::new();
+        let _errno = sys::ErrnoGuard::new();
         add_pending_call(interpreter);
     }
 }

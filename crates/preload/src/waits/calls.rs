@@ -5,7 +5,7 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::format::{Cause, Kind, feature, flag};
-use crate::python::Interpreter;
+use crate::python::interpreter::Interpreter;
 use crate::ring::Entry;
 use crate::shared_memory::SharedMemory;
 use crate::{process, python, ring, shared_memory, sys, thread};
@@ -154,7 +154,7 @@ fn short_ns(function: &Function) -> u64 {
 /// Records a call that was not short, if it is sampled.
 #[cold]
 fn finish(call: &Call, end_ns: u64, elapsed_ns: u64) {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     let worked_ns = match call.cpu_ns {
         0 => 0,
         before_ns => thread_cpu_ns().saturating_sub(before_ns),

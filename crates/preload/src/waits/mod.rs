@@ -30,6 +30,6 @@ pub fn prepare() {}
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
 pub fn begin(
     _memory: crate::shared_memory::SharedMemory,
-    _interpreter: &crate::python::Interpreter,
+    _interpreter: &crate::python::interpreter::Interpreter,
 ) {
 }

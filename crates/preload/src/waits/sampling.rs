@@ -69,7 +69,7 @@ fn exponential(state: &mut u64, mean: u64) -> u64 {
     let mut whole = 0;
     loop {
         let first = uniform(state);
-        if falls_for_odd(state, first) {
+        if has_odd_decreasing_run(state, first) {
             let part = (u128::from(first) * u128::from(mean)) >> 64;
             return (whole + part as u64).max(1);
         }
@@ -78,7 +78,7 @@ fn exponential(state: &mut u64, mean: u64) -> u64 {
 }
 
 /// Returns whether the run of decreasing numbers that starts with `first` has an odd length.
-fn falls_for_odd(state: &mut u64, first: u64) -> bool {
+fn has_odd_decreasing_run(state: &mut u64, first: u64) -> bool {
     let (mut last, mut odd) = (first, true);
     loop {
         let next = uniform(state);
