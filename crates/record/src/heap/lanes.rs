@@ -38,7 +38,7 @@ impl Event {
 
     /// Whether it is what lives on of another allocation, and was not allocated anew.
     pub fn is_rest(&self) -> bool {
-        u64::from(self.flags) & format::flag::REST != 0
+        u64::from(self.flags) & format::flag::REMAINDER != 0
     }
 }
 

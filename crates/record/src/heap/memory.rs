@@ -146,7 +146,7 @@ impl Memory {
         }
         // SAFETY: as in `process`.
         let module: &Module = unsafe { self.part(offset::MODULES, number) };
-        if module.whole.load(Ordering::Acquire) == 0 {
+        if module.written.load(Ordering::Acquire) == 0 {
             return None;
         }
         let path = bytes(&module.path, &module.path_bytes);
@@ -188,7 +188,7 @@ impl Memory {
             place.store(byte, Ordering::Relaxed);
         }
         module.path_bytes.store(path.len() as u32, Ordering::Relaxed);
-        module.whole.store(1, Ordering::Release);
+        module.written.store(1, Ordering::Release);
     }
 }
 

@@ -166,8 +166,8 @@ fn what_is_left_of_a_mapping_is_not_allocated_anew() {
     let events = [
         alloc(1, 1, 100),
         flagged(flag::REALLOC, free(2, 1, 100, 1)),
-        flagged(flag::REALLOC | flag::REST, rest(2, 30)),
-        flagged(flag::REST, rest(2, 50)),
+        flagged(flag::REALLOC | flag::REMAINDER, rest(2, 30)),
+        flagged(flag::REMAINDER, rest(2, 50)),
         free(3, 1, 30, 1),
     ];
     events.iter().for_each(|event| tally.event(event));

@@ -103,7 +103,7 @@ fn code(memory: &Memory, number: u32) -> Option<Code> {
         return None;
     }
     let field = |field: usize| memory.half(start + field);
-    if field(offset_of!(format::Code, whole))? == 0 {
+    if field(offset_of!(format::Code, written))? == 0 {
         return None;
     }
     let text = |field: usize| {

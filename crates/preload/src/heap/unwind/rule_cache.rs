@@ -1,19 +1,19 @@
-//! Rules that were looked up before, by code address: a table without locks that all threads share.
+//! A lock-free cache of unwinding rules by code address, shared by all threads.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-use super::super::{draw, modules};
+use super::super::{byte_sampling, modules};
 use super::cfi;
 use super::row::Row;
 
-/// How many places are remembered: a power of two. Others replace them.
-const ROWS: usize = 1 << 14;
+/// Number of entries: a power of two. New addresses replace old ones.
+const SIZE: usize = 1 << 14;
 /// The key of an entry that is being written.
 const BUSY: usize = 1;
 
-/// What is known of a code address.
+/// The rule, module and address of a code address.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct CodeLocation {
     pub row: Row,
     /// As in [`super::super::format::Node`].
     pub module: u32,
@@ -29,65 +29,67 @@ struct Entry {
     address: AtomicU64,
 }
 
-static ROWS_PLACES: [Entry; ROWS] = [const {
+static ENTRIES: [Entry; SIZE] = [const {
     Entry {
         key: AtomicUsize::new(0),
         row: AtomicU64::new(0),
         module: AtomicU64::new(0),
         address: AtomicU64::new(0),
     }
-}; ROWS];
+}; SIZE];
 
-/// What is known of the instruction at `pc`; `scratch` is for reading files.
+/// Returns the location and rule of the instruction at `pc`. `scratch` is a buffer for reading files.
 #[inline]
-pub fn find(pc: usize, scratch: &mut [u8]) -> Place {
-    let entry = &ROWS_PLACES[draw::mix(pc as u64) as usize & (ROWS - 1)];
+pub fn find(pc: usize, scratch: &mut [u8]) -> CodeLocation {
+    let entry = &ENTRIES[byte_sampling::mix(pc as u64) as usize & (SIZE - 1)];
     if entry.key.load(Ordering::Acquire) == pc {
-        let place = Place {
+        let location = CodeLocation {
             row: Row(entry.row.load(Ordering::Relaxed)),
             module: entry.module.load(Ordering::Relaxed) as u32,
             address: entry.address.load(Ordering::Relaxed),
         };
-        // The fields are of this address if it is still the key.
+        // The fields belong to this address if it is still the key.
         fence(Ordering::Acquire);
         if entry.key.load(Ordering::Relaxed) == pc {
-            return place;
+            return location;
         }
     }
     look_up(pc, entry, scratch)
 }
 
 #[cold]
-fn look_up(pc: usize, entry: &Entry, scratch: &mut [u8]) -> Place {
+fn look_up(pc: usize, entry: &Entry, scratch: &mut [u8]) -> CodeLocation {
     let Some(module) = modules::find(pc, scratch) else {
-        // Code that was made at run time: another may be there next.
-        return Place { row: Row::UNKNOWN, module: 0, address: pc as u64 };
+        // Code that was generated at run time. Other code may follow at the same address, so it is not
+        // cached.
+        return CodeLocation { row: Row::UNKNOWN, module: 0, address: pc as u64 };
     };
-    // SAFETY: the header is of the module in which `pc` is, which is loaded while code of it is on the stack.
+    // SAFETY: the header is that of the module that contains `pc`. The module stays loaded while its code is
+    // on the stack.
     let row = unsafe { cfi::row_at(module.header, pc) };
     let address = pc.wrapping_sub(module.bias) as u64;
-    let place = Place { row, module: module.number, address };
-    keep(pc, entry, place);
-    place
+    let location = CodeLocation { row, module: module.number, address };
+    store(pc, entry, location);
+    location
 }
 
-fn keep(pc: usize, entry: &Entry, place: Place) {
+fn store(pc: usize, entry: &Entry, location: CodeLocation) {
     let before = entry.key.load(Ordering::Relaxed);
     let taken = before != BUSY
         && entry.key.compare_exchange(before, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok();
     if taken {
-        // The fields must not be seen before the entry is taken.
+        // The stores below must not become visible before the entry is taken.
         fence(Ordering::Release);
-        entry.row.store(place.row.0, Ordering::Relaxed);
-        entry.module.store(place.module.into(), Ordering::Relaxed);
-        entry.address.store(place.address, Ordering::Relaxed);
+        entry.row.store(location.row.0, Ordering::Relaxed);
+        entry.module.store(location.module.into(), Ordering::Relaxed);
+        entry.address.store(location.address, Ordering::Relaxed);
         entry.key.store(pc, Ordering::Release);
     }
 }
 
-/// Forgets everything: after code was unloaded.
+/// Empties the cache, after code was unloaded.
 pub fn clear() {
-    for entry in &ROWS_PLACES {
+    for entry in &ENTRIES {
         let key = entry.key.load(Ordering::Relaxed);
         if key > BUSY {
             let _ = entry.key.compare_exchange(key, 0, Ordering::Relaxed, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Where the module that an address belongs to lies in memory.
+//! Finds the address range of a loaded module.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -36,17 +36,17 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Begin and end of the loaded module that `address` lies in; nothing where there is none. Not for signal handlers: it takes the
-/// loader's lock.
-pub(super) fn extent(address: usize) -> (usize, usize) {
+/// Returns begin and end of the loaded module that contains `address`; (0, 0) if there is none. Not for signal handlers,
+/// since it takes the loader's lock.
+pub(super) fn containing(address: usize) -> (usize, usize) {
     let mut search = Search { address, found: (0, 0) };
-    // SAFETY: the loader hands on `search`, which lives until it returns.
+    // SAFETY: the loader passes on `search`, which lives until it returns.
     unsafe { dl_iterate_phdr(each, (&raw mut search).cast()) };
     search.found
 }
 
 extern "C" fn each(module: &Module, _bytes: usize, search: &mut Search) -> c_int {
-    // SAFETY: the loader's description of a module has that many headers.
+    // SAFETY: the loader's description of a module has this many headers.
     let headers =
         unsafe { core::slice::from_raw_parts(module.headers, usize::from(module.header_count)) };
     const LOADED: u32 = 1;

@@ -1,29 +1,47 @@
-//! What the target wishes about SIGTRAP.
+//! SIGTRAP as the target sees it: its action, and whether it is blocked or pending.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
-use super::{
+use super::abi::{
     Action, Information, SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SIG_DFL, SIG_IGN, SIGTRAP, TRAP,
-    interposed,
 };
-use crate::{sys, thread};
+use super::real;
+use crate::{process, sys, thread};
 
+/// Whether the library's handler is installed, and the target's settings are stored here.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
 static HANDLER: AtomicUsize = AtomicUsize::new(SIG_DFL);
 static FLAGS: AtomicI32 = AtomicI32::new(0);
 static MASK: AtomicU64 = AtomicU64::new(0);
 static RESTORER: AtomicUsize = AtomicUsize::new(0);
 
-/// Remembers an action.
-pub fn keep(action: &Action) {
+/// Returns whether the library handles SIGTRAP in this process.
+pub fn is_active() -> bool {
+    ACTIVE.load(Ordering::Acquire)
+}
+
+/// Starts the emulation, once the library's handler is installed.
+pub fn activate() {
+    ACTIVE.store(true, Ordering::Release);
+}
+
+/// Returns whether calls of the target that change signals are emulated. They are not in a process made by `vfork`,
+/// which has actions of its own but shares the memory.
+pub fn is_emulated() -> bool {
+    is_active() && process::is_registered()
+}
+
+/// Stores the target's action.
+pub fn set_action(action: &Action) {
     MASK.store(action.mask.signals, Ordering::Relaxed);
     FLAGS.store(action.flags, Ordering::Relaxed);
     RESTORER.store(action.restorer, Ordering::Relaxed);
     HANDLER.store(action.handler, Ordering::Release);
 }
 
-/// The remembered action.
-pub fn kept() -> Action {
+/// Returns the target's action.
+pub fn action() -> Action {
     let handler = HANDLER.load(Ordering::Acquire);
     let mut action =
         Action::new(handler, MASK.load(Ordering::Relaxed), FLAGS.load(Ordering::Relaxed));
@@ -31,21 +49,21 @@ pub fn kept() -> Action {
     action
 }
 
-/// Whether the target wishes the signal to be ignored.
+/// Returns whether the target's action is to ignore the signal.
 pub fn ignores() -> bool {
     HANDLER.load(Ordering::Relaxed) == SIG_IGN
 }
 
-/// Does with a signal that is not a sample what the target wishes.
+/// Applies the target's action to a signal that is not a sample.
 ///
 /// # Safety
 ///
-/// The arguments are those of a signal handler.
-pub unsafe fn obey(signal: c_int, information: *mut Information, context: *mut c_void) {
-    let action = kept();
+/// The arguments must be those of a signal handler.
+pub unsafe fn deliver(signal: c_int, information: *mut Information, context: *mut c_void) {
+    let action = action();
     let block = thread::block();
+    // The kernel's own signals (a breakpoint, a single step) cannot be blocked or ignored: the thread cannot continue.
     // SAFETY: the caller's promise.
-    // The kernel's own (a breakpoint, a single step) cannot be blocked or ignored: the thread cannot go on.
     let forced = unsafe { (*information).code } > 0;
     let blocked = block.trap_blocked.load(Ordering::Relaxed) != 0;
     if blocked && !forced {
@@ -63,21 +81,21 @@ pub unsafe fn obey(signal: c_int, information: *mut Information, context: *mut c
 
 /// Ends the process by the signal, once the handler returns.
 fn end() {
-    interposed::real_action(SIGTRAP, Some(&Action::new(SIG_DFL, 0, 0)), None);
+    real::change_action(SIGTRAP, Some(&Action::DEFAULT), None);
     raise();
 }
 
 /// Sends the signal to this thread.
 pub fn raise() {
-    // SAFETY: no memory is involved.
+    // SAFETY: the system call accesses no memory.
     unsafe { sys::syscall(sys::TGKILL, sys::getpid(), thread::id(), SIGTRAP) };
 }
 
-/// Calls the target's handler with the mask that it asked for.
+/// Calls the target's handler with the signal mask of the action.
 ///
 /// # Safety
 ///
-/// As for [`obey`]; the action has a handler.
+/// As for [`deliver`]; the action must have a handler.
 unsafe fn call(
     action: &Action,
     signal: c_int,
@@ -85,16 +103,16 @@ unsafe fn call(
     context: *mut c_void,
 ) {
     if action.flags & SA_RESETHAND != 0 {
-        keep(&Action::new(SIG_DFL, 0, 0));
+        set_action(&Action::DEFAULT);
     }
     let blocked = &thread::block().trap_blocked;
     let before = blocked.load(Ordering::Relaxed);
     let deferred = action.flags & SA_NODEFER == 0 || action.mask.signals & TRAP != 0;
     blocked.store(u32::from(deferred) | before, Ordering::Relaxed);
-    // SAFETY: the kernel's context of the interrupted thread.
+    // SAFETY: `context` is the kernel's context of the interrupted thread.
     let interrupted = unsafe { interrupted_mask(context) };
-    let all = interposed::set_mask((interrupted | action.mask.signals) & !TRAP);
-    // SAFETY: a handler has one of these types, as its flags say.
+    let all = real::set_mask((interrupted | action.mask.signals) & !TRAP);
+    // SAFETY: the handler has the type that its flags state.
     unsafe {
         if action.flags & SA_SIGINFO != 0 {
             let function: unsafe extern "C" fn(c_int, *mut Information, *mut c_void) =
@@ -105,13 +123,13 @@ unsafe fn call(
             function(signal);
         }
     }
-    interposed::set_mask(all);
+    real::set_mask(all);
     blocked.store(before, Ordering::Relaxed);
-    deliver_pending();
+    send_pending();
 }
 
-/// Sends the signal again that came while the thread wished it to be blocked, where it does so no longer.
-pub fn deliver_pending() {
+/// Sends a signal again that arrived while the thread blocked it, if the thread no longer blocks it.
+pub fn send_pending() {
     let block = thread::block();
     if block.trap_blocked.load(Ordering::Relaxed) == 0
         && block.trap_pending.swap(0, Ordering::Relaxed) != 0
@@ -120,13 +138,13 @@ pub fn deliver_pending() {
     }
 }
 
-/// The signals that were blocked when the handler was called: `uc_sigmask`.
+/// Reads the signals that were blocked when the handler was called: `uc_sigmask`.
 ///
 /// # Safety
 ///
-/// `context` is the third argument of a signal handler.
+/// `context` must be the third argument of a signal handler.
 unsafe fn interrupted_mask(context: *mut c_void) -> u64 {
-    // After flags, link, stack and, on x86-64, the machine's context of 256 bytes.
+    // It follows flags, link, stack and, on x86-64, the machine context of 256 bytes.
     #[cfg(target_arch = "x86_64")]
     const OFFSET: usize = 8 + 8 + 24 + 256;
     #[cfg(target_arch = "aarch64")]

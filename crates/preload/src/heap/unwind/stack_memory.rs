@@ -1,41 +1,42 @@
-//! The stack of this thread, as far as it may be read.
+//! The readable part of this thread's stack.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::system::{self, PAGE};
 use super::super::thread;
 
-/// Highest address of the first thread's stack that is in use; 0: not known.
+/// Highest used address of the first thread's stack; 0: not known.
 pub static STACK_END: AtomicUsize = AtomicUsize::new(0);
 
-/// Longest part of a thread's own stack that is tested page by page, once.
+/// Largest part of a thread's own stack that is checked page by page, once.
 const OWN_BYTES: usize = 16 << 20;
-/// Longest part of another stack (of a coroutine, of signals) that is tested, each time.
+/// Largest part of another stack (of a coroutine, of signals) that is checked, each time.
 const OTHER_BYTES: usize = 1 << 20;
 
-/// Memory from a stack pointer upwards.
-pub struct Stack {
+/// The stack from a stack pointer upwards.
+pub struct StackMemory {
     low: usize,
     high: usize,
-    /// Whether it is the thread's own stack: it stays mapped as long as the thread lives.
+    /// Whether it is the thread's own stack, which stays mapped as long as the thread lives.
     pub own: bool,
 }
 
-impl Stack {
-    /// The stack in which `sp` is. Where the thread's own is not known yet, or `sp` is not in it, it costs system calls.
+impl StackMemory {
+    /// Returns the stack that contains `sp`. It costs system calls if the thread's own stack is not known yet
+    /// or does not contain `sp`.
     #[inline]
-    pub fn at(sp: usize) -> Stack {
+    pub fn at(sp: usize) -> StackMemory {
         let thread = thread::current();
         // SAFETY: it is this thread's storage.
         let (low, high) = unsafe { ((*thread).stack_low, (*thread).stack_high) };
         if (low..high).contains(&sp) {
-            return Stack { low: sp, high, own: true };
+            return StackMemory { low: sp, high, own: true };
         }
-        Stack::found(sp)
+        StackMemory::probe(sp)
     }
 
     #[cold]
-    fn found(sp: usize) -> Stack {
+    fn probe(sp: usize) -> StackMemory {
         let thread = thread::current();
         let page = sp & !(PAGE - 1);
         for top in [thread::pointer(), STACK_END.load(Ordering::Relaxed)] {
@@ -46,21 +47,22 @@ impl Stack {
             if distance < OWN_BYTES && (page..known).step_by(PAGE).all(system::is_readable) {
                 // SAFETY: as above.
                 unsafe { ((*thread).stack_low, (*thread).stack_high) = (page, top) };
-                return Stack { low: sp, high: top, own: true };
+                return StackMemory { low: sp, high: top, own: true };
             }
         }
-        // No page is known to be there: a signal may have interrupted a program that has lost its stack pointer.
-        Stack { low: sp, high: page, own: false }
+        // No page is known to be mapped: a signal may have interrupted a program whose stack pointer is
+        // invalid.
+        StackMemory { low: sp, high: page, own: false }
     }
 
-    /// The word at this address; none where it is not in the stack.
+    /// Reads the word at this address. `None` if it is not in the stack.
     #[inline]
     pub fn word(&mut self, address: usize) -> Option<usize> {
         let inside = address >= self.low && address.is_multiple_of(8);
         if !inside || address >= self.high && !self.reaches(address) {
             return None;
         }
-        // SAFETY: it is mapped, aligned and on this thread's stack, above its stack pointer.
+        // SAFETY: it is mapped, aligned, and on this thread's stack above its stack pointer.
         Some(unsafe { core::ptr::with_exposed_provenance::<usize>(address).read_volatile() })
     }
 
@@ -78,7 +80,7 @@ impl Stack {
         true
     }
 
-    /// Upper end, for stacks of the thread's own.
+    /// Returns the upper end of the thread's own stack.
     pub fn top(&self) -> usize {
         self.high
     }

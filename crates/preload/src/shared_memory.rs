@@ -1,4 +1,4 @@
-//! The shared memory, as mapped into this process: found once, when the library is loaded.
+//! The shared memory as mapped into this process. It is mapped once, when the library is loaded.
 
 use core::ffi::{CStr, c_int};
 use core::ptr;
@@ -12,26 +12,27 @@ use crate::sys;
 
 static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
-/// The mapped memory. It is never unmapped.
+/// The mapped memory, which is never unmapped.
 #[derive(Clone, Copy)]
-pub struct Memory(*mut u8);
+pub struct SharedMemory(*mut u8);
 
-// SAFETY: what is changed in the memory are atomics, or parts that one thread took by an atomic.
-unsafe impl Send for Memory {}
+// SAFETY: shared parts of the memory are atomics, or are owned by the one thread that reserved them by an
+// atomic.
+unsafe impl Send for SharedMemory {}
 // SAFETY: as above.
-unsafe impl Sync for Memory {}
+unsafe impl Sync for SharedMemory {}
 
-/// The memory, where the process was given one.
+/// Returns the memory if it is mapped.
 #[inline]
-pub fn memory() -> Option<Memory> {
+pub fn memory() -> Option<SharedMemory> {
     let base = BASE.load(Ordering::Acquire);
-    (!base.is_null()).then_some(Memory(base))
+    (!base.is_null()).then_some(SharedMemory(base))
 }
 
-/// The header of the memory, where the process was given one.
+/// Returns the header of the memory if it is mapped.
 #[inline]
 pub fn header() -> Option<&'static Header> {
-    memory().map(Memory::header)
+    memory().map(SharedMemory::header)
 }
 
 macro_rules! part {
@@ -39,27 +40,27 @@ macro_rules! part {
         $(#[$doc])*
         #[inline]
         pub fn $name(self) -> &'static [$type] {
-            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned; its fields are
-            // atomics, for which all zeros is valid.
+            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned. Its fields
+            // are atomics, for which all zeros is valid.
             unsafe { core::slice::from_raw_parts(self.0.add($offset).cast(), $count) }
         }
     };
 }
 
-impl Memory {
-    /// The header.
+impl SharedMemory {
+    /// Returns the header.
     #[inline]
     pub fn header(self) -> &'static Header {
-        // SAFETY: the mapping begins with it; what changes in it are atomics.
+        // SAFETY: the mapping begins with the header; its fields that change are atomics.
         unsafe { &*self.0.cast() }
     }
 
     part!(
-        /// The processes.
+        /// The slots of processes.
         processes: [Process; PROCESSES] at offset::PROCESSES
     );
     part!(
-        /// The ring.
+        /// The ring buffer.
         records: [Record; RECORDS as usize] at offset::RECORDS
     );
     part!(
@@ -75,21 +76,21 @@ impl Memory {
         code_slots: [AtomicU32; CODE_SLOTS] at offset::CODE_SLOTS
     );
     part!(
-        /// The arena, in its units of 8 bytes.
+        /// The arena, in units of 8 bytes.
         arena: [AtomicU64; ARENA_BYTES / 8] at offset::ARENA
     );
 
-    /// The script's bytes; the profiler writes them before the target starts.
+    /// Returns the script. The profiler writes it before the target starts.
     pub fn script(self) -> &'static [u8] {
         let bytes = (self.header().script_bytes as usize).min(crate::format::SCRIPT_BYTES);
-        // SAFETY: within the mapping; nobody writes it any more.
+        // SAFETY: within the mapping; it is not written any more.
         unsafe { core::slice::from_raw_parts(self.0.add(offset::SCRIPT), bytes) }
     }
 }
 
-/// Maps what the environment names; leaves everything as it is where it names nothing, or nothing of this format.
+/// Maps the file that the environment names. Does nothing if it names no file, or a file of another format.
 pub fn map() {
-    // SAFETY: the name is a C string; while libraries are loaded no other thread may change the environment.
+    // SAFETY: the name is a C string. While libraries are loaded no other thread may change the environment.
     let path = unsafe { sys::getenv(VARIABLE.as_ptr()) };
     if path.is_null() {
         return;
@@ -105,36 +106,36 @@ pub fn map() {
     if let Some(base) = map_file(fd) {
         BASE.store(base, Ordering::Release);
     }
-    // SAFETY: it was opened here.
+    // SAFETY: it was opened above.
     unsafe { sys::close(fd) };
 }
 
 fn map_file(fd: c_int) -> Option<*mut u8> {
-    // SAFETY: seeking has no effect on memory; it fails on what has no length.
+    // SAFETY: seeking does not access memory. It fails on files without a length.
     let bytes = unsafe { sys::lseek(fd, 0, sys::SEEK_END) };
     if bytes != offset::END as i64 {
         return None;
     }
     let protection = sys::PROT_READ | sys::PROT_WRITE;
-    // SAFETY: a new mapping; the file is as long as that.
+    // SAFETY: a new mapping; the file has this length.
     let base =
         unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, sys::MAP_SHARED, fd, 0) };
     if base == sys::MAP_FAILED {
         return None;
     }
-    let memory = Memory(base.cast());
+    let memory = SharedMemory(base.cast());
     let header = memory.header();
     if (header.magic, header.bytes) == (MAGIC, offset::END as u64) {
         return Some(memory.0);
     }
-    // SAFETY: it was mapped above and is known to nobody else.
+    // SAFETY: it was mapped above and no other code knows its address.
     unsafe { sys::munmap(base, offset::END) };
     None
 }
 
-/// Memory for tests, as it is in a process that was given some: it lives for ever.
+/// Maps memory for tests, in the state in which a process receives it. It is never unmapped.
 #[cfg(test)]
-pub fn fresh() -> Memory {
+pub fn for_tests() -> SharedMemory {
     const MAP_PRIVATE: c_int = 2;
     const MAP_ANONYMOUS: c_int = 0x20;
     let protection = sys::PROT_READ | sys::PROT_WRITE;
@@ -142,5 +143,5 @@ pub fn fresh() -> Memory {
     // SAFETY: a new mapping.
     let base = unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, flags, -1, 0) };
     assert_ne!(base, sys::MAP_FAILED);
-    Memory(base.cast())
+    SharedMemory(base.cast())
 }

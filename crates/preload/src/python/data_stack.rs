@@ -1,21 +1,21 @@
-//! The data stack of a thread: chunks of memory in which its frames lie end to end (from 3.11 on).
+//! The data stack of a thread: chunks of memory that contain its frames one after the other (from 3.11 on).
 
 use super::layout::Layout;
-use super::state::State;
+use super::thread_state::ThreadState;
 
-/// Where the fields of `_PyStackChunk` are; they are the same in all versions.
+/// Offsets of the fields of `_PyStackChunk`, the same in all versions.
 const PREVIOUS: usize = 0;
 const SIZE: usize = 8;
 const TOP: usize = 16;
 const DATA: usize = 24;
 
-/// Most chunks that are looked at.
+/// Maximum number of chunks that are examined.
 const CHUNKS: usize = 32;
 
-/// The used part of a thread's newest chunk, and the way to the others.
+/// The used part of a thread's newest chunk, which links to the older ones.
 ///
-/// The chunks that are linked from the thread state are mapped: the interpreter unlinks one before it frees it,
-/// by a call that the compiler cannot move stores across.
+/// The chunks linked from the thread state are mapped: the interpreter unlinks one before it frees it, by a
+/// call that the compiler cannot move stores across.
 #[derive(Debug, Clone, Copy)]
 pub struct DataStack {
     chunk: usize,
@@ -23,8 +23,8 @@ pub struct DataStack {
 }
 
 impl DataStack {
-    /// That of the thread of `state`; empty where the layout has none or the state is not to be trusted.
-    pub fn of(layout: &Layout, state: State) -> DataStack {
+    /// Returns the data stack of a thread. Empty if the layout has none or the state may be freed at any time.
+    pub fn for_thread(layout: &Layout, state: ThreadState) -> DataStack {
         if layout.thread.chunk == 0 || state.checked {
             return DataStack { chunk: 0, top: 0 };
         }
@@ -33,17 +33,17 @@ impl DataStack {
         if chunk == 0 {
             return DataStack { chunk: 0, top: 0 };
         }
-        // While a chunk is added or removed, the two may be of different chunks.
+        // While a chunk is added or removed, the two fields may belong to different chunks.
         let used = chunk + DATA..=chunk + word(chunk + SIZE);
         DataStack { chunk, top: if used.contains(&top) { top } else { chunk + DATA } }
     }
 
-    /// Where the newest frame ends.
+    /// Returns the end of the newest frame.
     pub fn top(self) -> usize {
         self.top
     }
 
-    /// Whether a frame whose fields are of so many `bytes` may begin at `address`: in the used part of a chunk.
+    /// Returns whether a frame whose fields have `bytes` may begin at `address`: in the used part of a chunk.
     #[inline]
     pub fn contains(self, address: usize, bytes: usize) -> bool {
         address.is_multiple_of(8)
@@ -52,8 +52,8 @@ impl DataStack {
             })
     }
 
-    /// Where the frame begins that was pushed after the one that ends at `end`: there, or, where that is the
-    /// end of a chunk, in the next one.
+    /// Returns the beginning of the frame that was pushed after the one that ends at `end`. It is `end`
+    /// itself, or the beginning of the next chunk if `end` is the end of a chunk.
     pub fn next(self, end: usize) -> usize {
         let mut newer = end;
         for (chunk, top) in self.chunks() {
@@ -65,7 +65,7 @@ impl DataStack {
         end
     }
 
-    /// The chunks with the ends of their used parts, the newest first.
+    /// Returns the chunks with the ends of their used parts, the newest first.
     fn chunks(self) -> impl Iterator<Item = (usize, usize)> {
         let mut next = (self.chunk, self.top);
         (0..CHUNKS).map_while(move |_| {
@@ -74,19 +74,19 @@ impl DataStack {
                 return None;
             }
             let previous = word(chunk + PREVIOUS);
-            next = (previous, if previous == 0 { 0 } else { top_of(previous) });
+            next = (previous, if previous == 0 { 0 } else { used_end(previous) });
             Some((chunk, top))
         })
     }
 }
 
-/// Where the used part of a chunk ends that is not the newest.
-fn top_of(chunk: usize) -> usize {
+/// Returns the end of the used part of a chunk that is not the newest.
+fn used_end(chunk: usize) -> usize {
     let top = chunk.wrapping_add(DATA).wrapping_add(word(chunk + TOP).wrapping_mul(8));
     top.min(chunk + word(chunk + SIZE))
 }
 
 fn word(address: usize) -> usize {
-    // SAFETY: the callers' addresses are of the live thread state or of a chunk that is linked from it.
+    // SAFETY: the callers' addresses are in the live thread state or in a chunk that is linked from it.
     unsafe { core::ptr::with_exposed_provenance::<usize>(address).read_volatile() }
 }

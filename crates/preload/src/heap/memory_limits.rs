@@ -1,4 +1,5 @@
-//! How much memory this process may still map, by its limits and by the system's: the library takes but a part of it.
+//! How much memory this process may still map, by its limits and the system's. The library uses a fraction of
+//! it.
 
 use core::ffi::CStr;
 
@@ -7,27 +8,27 @@ use super::system;
 const RLIMIT_DATA: usize = 2;
 const RLIMIT_AS: usize = 9;
 
-/// Bytes that may still be mapped; `usize::MAX` where nothing limits them.
-pub fn left() -> usize {
-    left_of_limits().min(left_to_commit())
+/// Returns how many bytes may still be mapped; `usize::MAX` if there is no limit.
+pub fn mappable_bytes() -> usize {
+    bytes_below_rlimits().min(committable_bytes())
 }
 
-/// As [`left`], by the limits of the process (`ulimit -v` and `-d`).
-pub fn left_of_limits() -> usize {
+/// Like [`mappable_bytes`], by the limits of the process alone (`ulimit -v` and `-d`).
+pub fn bytes_below_rlimits() -> usize {
     let pages = read_numbers::<6>(c"/proc/self/statm");
     let used = |at: usize| pages[at].saturating_mul(system::PAGE);
     let below = |resource, used| match system::limit(resource) {
         usize::MAX => usize::MAX,
         limit => limit.saturating_sub(used),
     };
-    // Address space in all, and memory of one's own.
+    // The limit on the address space, and that on private writable memory.
     below(RLIMIT_AS, used(0)).min(below(RLIMIT_DATA, used(5)))
 }
 
-/// As [`left`], by what the system promises to processes: all that they ask for, unless it is told to count.
-fn left_to_commit() -> usize {
-    const COUNTS: usize = 2;
-    if read_numbers::<1>(c"/proc/sys/vm/overcommit_memory") != [COUNTS] {
+/// Like [`mappable_bytes`], by what the system commits itself to. Unlimited unless the system is set to count strictly.
+fn committable_bytes() -> usize {
+    const STRICT: usize = 2;
+    if read_numbers::<1>(c"/proc/sys/vm/overcommit_memory") != [STRICT] {
         return usize::MAX;
     }
     let mut text = [0; 4096];
@@ -38,7 +39,7 @@ fn left_to_commit() -> usize {
     }
 }
 
-/// The number after a name at the begin of a line.
+/// Parses the number after a name at the beginning of a line.
 fn value(text: &[u8], name: &[u8]) -> Option<usize> {
     let mut lines = text.split(|&byte| byte == b'\n');
     let rest = lines.find_map(|line| line.strip_prefix(name))?;
@@ -50,7 +51,7 @@ fn read_numbers<const N: usize>(path: &CStr) -> [usize; N] {
     numbers(read(path, &mut text))
 }
 
-/// The first numbers of a text; 0 where it has fewer.
+/// Parses the first numbers of a text; 0 for those that are missing.
 fn numbers<const N: usize>(text: &[u8]) -> [usize; N] {
     let mut words = text.split(|byte| !byte.is_ascii_digit()).filter(|word| !word.is_empty());
     core::array::from_fn(|_| {
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_the_system_are_read() {
+    fn numbers_of_proc_files_are_parsed() {
         let meminfo = b"MemFree:  12 kB\nCommitLimit:    4096 kB\nCommitted_AS:   1000 kB\n";
         assert_eq!(value(meminfo, b"CommitLimit:"), Some(4096));
         assert_eq!(value(meminfo, b"Committed_AS:"), Some(1000));

@@ -1,18 +1,18 @@
-//! An interpreter that the program loads only later: it makes itself known by creating a key for its thread states.
+//! Detects an interpreter that the program loads late: it creates a key for its thread states.
 
 use core::arch::naked_asm;
 use core::ffi::c_void;
 
-use super::{python, real, start};
-use crate::own::Own;
+use super::{python_allocator, real, start};
+use crate::own_work::OwnWork;
 use crate::sys;
 
-/// `pthread_key_create` of the C library, which is jumped to: it returns to the program, as for others who look from where
-/// it is called.
+/// Replaces the C library's `pthread_key_create`. It jumps to the real function, which returns to the
+/// program, so that other libraries see the original return address.
 ///
 /// # Safety
 ///
-/// As the function's own.
+/// As for the function itself.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn pthread_key_create() {
@@ -37,13 +37,13 @@ pub unsafe extern "C" fn pthread_key_create() {
     )
 }
 
-/// The function that is to be called, after a look at who calls it.
+/// Checks the caller, and returns the function to jump to.
 extern "C" fn called(caller: usize) -> *mut c_void {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     if start::is_on() && crate::python::interpreter().is_none() {
-        let _own = Own::begin();
+        let _own_work = OwnWork::begin();
         if crate::python::find_at(caller) {
-            python::found();
+            python_allocator::interpreter_found();
         }
     }
     real::key_create()
