@@ -13,7 +13,7 @@ use simprof_model::{Steps, Timeline};
 use simprof_probe::format::Kind;
 
 use crate::guardian::handle::{self, Handle};
-use crate::guardian::protocol::{News, Order, Remains, Target};
+use crate::guardian::protocol::{Event, FinalReport, Order, Target};
 use crate::heap::{self, HeapRecording, HeapSampling};
 use crate::marks::{Mark, Marked, Marks};
 use crate::output::{Match, Output, Written};
@@ -237,7 +237,7 @@ impl Run<'_> {
     /// Waits until the target waits before its exec: its process id.
     fn ready(&mut self) -> Result<u32, RecordError> {
         match self.next(PATIENCE)? {
-            News::Ready { pid } => Ok(pid),
+            Event::Ready { pid } => Ok(pid),
             news => Err(self.unexpected(&news)),
         }
     }
@@ -253,7 +253,7 @@ impl Run<'_> {
     fn start(&mut self) -> Result<u64, RecordError> {
         self.order(&Order::Go)?;
         match self.next(PATIENCE)? {
-            News::Started { time_ns } => Ok(time_ns),
+            Event::Started { time_ns } => Ok(time_ns),
             news => Err(self.unexpected(&news)),
         }
     }
@@ -266,8 +266,8 @@ impl Run<'_> {
             self.drain_marks();
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let wait = left.map_or(tick, |left| left.min(tick));
-            match self.handle.news(wait)? {
-                Some(News::Ended { time_ns }) => return Ok(time_ns),
+            match self.handle.receive(wait)? {
+                Some(Event::Ended { time_ns }) => return Ok(time_ns),
                 Some(news) => return Err(self.unexpected(&news)),
                 None if self.hangs() => {
                     return Err(RecordError::Unkillable { pid: self.handle.pid() });
@@ -300,9 +300,9 @@ impl Run<'_> {
         self.order(&Order::Kill)
     }
 
-    fn remains(&mut self) -> Result<Remains, RecordError> {
+    fn remains(&mut self) -> Result<FinalReport, RecordError> {
         match self.next(PATIENCE)? {
-            News::Done(remains) => Ok(remains),
+            Event::Done(remains) => Ok(remains),
             news => Err(self.unexpected(&news)),
         }
     }
@@ -313,17 +313,17 @@ impl Run<'_> {
     }
 
     /// The next news, which must come.
-    fn next(&mut self, patience: Duration) -> Result<News, RecordError> {
-        self.handle.news(patience)?.ok_or(RecordError::GuardianSilent)
+    fn next(&mut self, patience: Duration) -> Result<Event, RecordError> {
+        self.handle.receive(patience)?.ok_or(RecordError::GuardianSilent)
     }
 
     /// The error that news stand for which are not those waited for.
-    fn unexpected(&self, news: &News) -> RecordError {
+    fn unexpected(&self, news: &Event) -> RecordError {
         match news {
-            News::Refused { stage, errno } => {
-                handle::refusal(*stage, *errno, &self.program, self.launch.directory.as_deref())
+            Event::Refused { stage, errno } => {
+                handle::start_error(*stage, *errno, &self.program, self.launch.directory.as_deref())
             }
-            News::Ended { .. } => RecordError::KilledBeforeExec { pid: self.handle.pid() },
+            Event::Ended { .. } => RecordError::KilledBeforeExec { pid: self.handle.pid() },
             _ => RecordError::GuardianLost { pid: self.handle.pid() },
         }
     }
@@ -379,7 +379,7 @@ impl Recording {
 
 /// All that was observed, in parts.
 struct Observed {
-    remains: Remains,
+    remains: FinalReport,
     sampled: Sampled,
     written: Written,
     marked: Marked,

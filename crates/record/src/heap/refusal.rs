@@ -64,7 +64,7 @@ impl HeapRefusal {
     }
 
     /// What would mend it, as a clause.
-    pub fn mend(self) -> &'static str {
+    pub fn fix(self) -> &'static str {
         match self {
             Self::Static => {
                 "link it dynamically (C: without `-static`; Rust: a `-gnu` target without `crt-static`)"

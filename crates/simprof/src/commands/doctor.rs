@@ -42,7 +42,7 @@ fn allocations(program: &str) -> Option<Capability> {
         Err(RecordError::HeapRefused { path, refusal }) => {
             let detail = format!("{}: {}", path.display(), refusal.reason());
             let consequence = "phase 3 has no memory, and --memory is refused";
-            Some(found(State::Missing, detail, consequence, refusal.mend()))
+            Some(found(State::Missing, detail, consequence, refusal.fix()))
         }
         Err(_) => None,
     }
