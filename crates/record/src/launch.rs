@@ -17,7 +17,7 @@ use crate::guardian::protocol::{Event, FinalReport, Order, Target};
 use crate::heap::{self, HeapRecording, HeapSampling};
 use crate::marks::{Mark, Marked, Marks};
 use crate::output::{Match, Output, Written};
-use crate::preload::{self, Loadable};
+use crate::preload::{self, Injection};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
 use crate::{Cancel, Outcome, Preload, RecordError, clock, program};
@@ -285,7 +285,7 @@ impl Run<'_> {
         let complete_ns = clock::now_ns();
         let new = self.told.take();
         if let Some(heap) = &self.heap {
-            heap.steps(new, complete_ns);
+            heap.add_marks(new, complete_ns);
         }
     }
 
@@ -437,19 +437,19 @@ fn heap_recorder(launch: &Launch) -> Result<Option<heap::Recorder>, RecordError>
 fn open_stacks(
     launch: &Launch,
     pid: u32,
-    loadable: Option<&Arc<Loadable>>,
+    loadable: Option<&Arc<Injection>>,
 ) -> Option<Result<sample::Sampler, sample::SampleError>> {
     let opened = sample::Sampler::open_with(pid, &launch.sampling?, loadable);
     if let (Some(loadable), Err(_)) = (loadable, &opened) {
-        loadable.ask_for_nothing_sampled();
+        loadable.disable_sampling();
     }
     Some(opened)
 }
 
 /// What the target is to load, and a sentence where it should but cannot.
-fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<String>) {
+fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Injection>>, Option<String>) {
     let wanted = launch.preload.with_sampling(launch.sampling.is_some());
-    if launch.heap.is_some() || !wanted.is_wanted() {
+    if launch.heap.is_some() || !wanted.is_any_enabled() {
         return (None, None);
     }
     if program::interpreter(program).is_some_and(|loader| loader.contains("ld-musl")) {
@@ -457,7 +457,7 @@ fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<S
                         waits and scripts are missing; use an interpreter that is built for the GNU C library.";
         return (None, Some(sentence.to_owned()));
     }
-    match Loadable::create(&wanted, launch.directory.as_deref()) {
+    match Injection::create(&wanted, launch.directory.as_deref()) {
         Ok(loadable) => (Some(Arc::new(loadable)), None),
         Err(error) => {
             let sentence = format!(

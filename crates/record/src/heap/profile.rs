@@ -9,9 +9,9 @@ use simprof_model::{
 
 use super::HeapSampling;
 use super::drain::Drained;
-use super::images::{self, Image, OwnMemory};
-use super::loadable::Loadable;
-use super::memory::{HeapField, Memory, NativeNode};
+use super::heap_memory::{HeapField, HeapMemory, NativeNode};
+use super::images::{self, Image, LibraryMemory};
+use super::injection::HeapInjection;
 use crate::preload::Tree;
 use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_caveats};
 
@@ -28,9 +28,9 @@ pub struct HeapRecording {
 
 impl HeapRecording {
     /// Copies what is needed of the shared memory.
-    pub(super) fn new(drained: Drained, loadable: &Loadable, sampling: HeapSampling) -> Self {
+    pub(super) fn new(drained: Drained, loadable: &HeapInjection, sampling: HeapSampling) -> Self {
         let memory = &loadable.memory;
-        let stacks = drained.tallied.sites.iter().map(|(stack, _)| *stack as u32);
+        let stacks = drained.totals.sites.iter().map(|(stack, _)| *stack as u32);
         Self {
             nodes: chains(memory, stacks),
             tree: Tree::read(&loadable.python.memory),
@@ -43,8 +43,8 @@ impl HeapRecording {
 
     /// Adds what the rest of the recording tells.
     pub(crate) fn observed(&mut self, timeline: &Timeline, cpu_ns: u64, wall_ns: u64) {
-        let own = Own { shared_bytes: self.touched_bytes, private: &self.drained.own };
-        let coverage = coverage(&self.drained.tallied.series, timeline, own);
+        let own = Own { shared_bytes: self.touched_bytes, private: &self.drained.library_memory };
+        let coverage = coverage(&self.drained.totals.timeline, timeline, own);
         let provenance = &mut self.provenance;
         provenance.coverage = coverage;
         (provenance.target_cpu_ns, provenance.target_wall_ns) = (cpu_ns, wall_ns);
@@ -59,7 +59,7 @@ impl HeapRecording {
 /// Names the stacks of a recording.
 pub fn symbolise(recording: HeapRecording) -> HeapProfile {
     let HeapRecording { drained, nodes, tree, directory, mut provenance, .. } = recording;
-    let tallied = drained.tallied;
+    let tallied = drained.totals;
     let mut told = ToldStacks::new(drained.modules);
     let native = native_stacks(&nodes, &mut told);
     let wanted: Vec<ToldStack> = tallied
@@ -84,7 +84,7 @@ pub fn symbolise(recording: HeapRecording) -> HeapProfile {
         sites,
         ticks: tallied.ticks,
         steps: tallied.steps,
-        series: tallied.series,
+        series: tallied.timeline,
         sizes: tallied.sizes,
         peak_ns: tallied.peak_ns,
         peak_step: tallied.peak_step,
@@ -93,7 +93,7 @@ pub fn symbolise(recording: HeapRecording) -> HeapProfile {
 }
 
 /// The nodes of these stacks and of all their callers.
-fn chains(memory: &Memory, leaves: impl Iterator<Item = u32>) -> BTreeMap<u32, NativeNode> {
+fn chains(memory: &HeapMemory, leaves: impl Iterator<Item = u32>) -> BTreeMap<u32, NativeNode> {
     let mut nodes = BTreeMap::new();
     let count = memory.node_count();
     for leaf in leaves {
@@ -122,13 +122,13 @@ fn native_stacks(
     stacks
 }
 
-/// Memory of the profiler's own within the target.
+/// HeapMemory of the profiler's own within the target.
 #[derive(Debug, Clone, Copy)]
 struct Own<'a> {
     /// Shared with the profiler.
     shared_bytes: u64,
     /// Each process's own, in order of time.
-    private: &'a [OwnMemory],
+    private: &'a [LibraryMemory],
 }
 
 impl Own<'_> {
@@ -163,14 +163,18 @@ fn coverage(series: &[HeapInterval], timeline: &Timeline, own: Own<'_>) -> Optio
     Some(HeapCoverage { rss_growth_bytes, rss_file_growth_bytes, live_bytes })
 }
 
-fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) -> HeapProvenance {
+fn provenance(
+    drained: &Drained,
+    loadable: &HeapInjection,
+    sampling: HeapSampling,
+) -> HeapProvenance {
     let versions: BTreeSet<u32> = drained.images.iter().map(|image| image.python).collect();
     let interpreters = versions.into_iter().filter(|version| *version != 0);
     HeapProvenance {
         interval_bytes: sampling.interval_bytes.max(1),
         records: drained.records,
         lost: drained.lost.saturating_add(drained.torn),
-        stacks_cut: drained.tallied.stacks_cut,
+        stacks_cut: drained.totals.stacks_cut,
         unsymbolised: 0,
         stacks_joined: 0,
         processes: drained.images.len() as u64,
@@ -186,7 +190,7 @@ fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) ->
 }
 
 /// What a reader must know, one sentence each.
-fn warnings(drained: &Drained, loadable: &Loadable) -> Vec<String> {
+fn warnings(drained: &Drained, loadable: &HeapInjection) -> Vec<String> {
     let mut sentences = refusals(&drained.images);
     sentences.extend(drained.unrecorded.warning());
     if drained.images.is_empty() {
@@ -206,7 +210,7 @@ const ABANDONED: &str = "Recording ended before the target did, since nobody rea
     (a larger interval).";
 
 /// Sentences about what is missing, each after how much of it.
-fn losses(drained: &Drained, memory: &Memory) -> Vec<String> {
+fn losses(drained: &Drained, memory: &HeapMemory) -> Vec<String> {
     let header = |field| memory.header(field);
     let table = [
         (
@@ -283,7 +287,7 @@ mod tests {
         let series = [5, 8, 15, 25, 35].map(|end_ns| interval(end_ns, end_ns));
         // What was taken in the end is not in a set that was largest before.
         let private = [(0, 3), (12, 1), (21, 50)]
-            .map(|(time_ns, mib)| OwnMemory { time_ns, bytes: mib << 20 });
+            .map(|(time_ns, mib)| LibraryMemory { time_ns, bytes: mib << 20 });
         let own = Own { shared_bytes: 3 << 20, private: &private };
         let live_mib = |rss: &[u64], own| {
             let found = coverage(&series, &timeline(rss), own).expect("it grew");
