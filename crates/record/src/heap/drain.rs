@@ -9,9 +9,9 @@ use std::time::Duration;
 use simprof_preload::heap::format::RECORDS;
 
 use super::HeapSampling;
-use super::absent::{Absent, Unrecorded};
 use super::images::{Image, Images, LibraryMemory};
 use super::injection::HeapInjection;
+use super::load_check::{LoadCheck, Unrecorded};
 use super::profile::HeapRecording;
 use super::rings::{HeapEvent, RingReader};
 use super::step_marks::{MarkQueue, StepTracker};
@@ -137,7 +137,7 @@ struct Drain {
     marks: MarkQueue,
     rings: RingReader,
     images: Images,
-    absent: Absent,
+    load_check: LoadCheck,
     modules: OpenedModules,
     /// Modules that were incomplete when later ones were read.
     unfinished: Vec<u32>,
@@ -164,7 +164,7 @@ impl Drain {
             marks,
             rings: RingReader::default(),
             images: Images::default(),
-            absent: Absent::default(),
+            load_check: LoadCheck::default(),
             modules: OpenedModules::new(),
             unfinished: Vec::new(),
             tally: Tally::new(interval, clock::now_ns()),
@@ -191,7 +191,7 @@ impl Drain {
         Drained {
             totals: self.tally.finish(),
             images,
-            unrecorded: self.absent.finish(),
+            unrecorded: self.load_check.finish(),
             library_memory,
             modules: self.modules,
             unnamed_modules: self.unfinished.len() as u64,
@@ -214,7 +214,7 @@ impl Drain {
         self.open_modules();
         match self.guardian.load(Ordering::Relaxed) {
             0 => {}
-            guardian => self.absent.look(guardian, now_ns),
+            guardian => self.load_check.update(guardian, now_ns),
         }
         let complete_ns = self.take_marks();
         self.sum_until(complete_ns.min(now_ns.saturating_sub(MIN_AGE_NS)));

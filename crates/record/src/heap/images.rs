@@ -218,19 +218,20 @@ fn is_over(stat: io::Result<Vec<u8>>) -> bool {
     first_is_over && threads <= 1
 }
 
-/// Why an image is not recorded, what that means and what would mend it; none where it is.
+/// Returns why an image is not recorded, with the consequence and the fix; `None` if it is recorded.
 pub fn refusal(image: &Image) -> Option<&'static str> {
     match (image.state, image.reason) {
         (state::UNSUPPORTED, reason::SANITIZER) => Some(
-            "a process is built with a sanitizer that replaces the allocator: its memory is not recorded; build it without `-fsanitize`",
+            "a process is built with a sanitizer, which replaces the allocator, so its memory is not recorded: build it without \
+             `-fsanitize`",
         ),
         (state::UNSUPPORTED, reason::OWN_MALLOC) => Some(
-            "a process brings its own allocator, whose calls are bound within its program: only what it tells by the shim of \
-             simprof-probe (feature `heap`) is recorded; link it to the system's allocator, or use the shim",
+            "a process has its own allocator, linked into its program, so only allocations that it reports through \
+             simprof-probe (feature `heap`) are recorded: link it to the system's allocator, or use simprof-probe",
         ),
         (state::UNSUPPORTED, reason::LIMITED) => Some(
-            "a process may map so little memory that recording would take much of it: its memory is not recorded; raise the limit \
-             (`ulimit -v`) by 512 MiB, or lift it",
+            "a process has a low limit of address space, and recording would use much of it, so its memory is not recorded: raise \
+             the limit (`ulimit -v`) by 512 MiB, or remove it",
         ),
         _ => None,
     }

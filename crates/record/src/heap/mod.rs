@@ -11,15 +11,15 @@
 //! | `drain` | the thread, which puts events, step marks and ends of processes in order |
 //! | `tally`, `site`, `estimate`, `tick_series`, `timeline` | sums of events |
 //! | `images`, `step_marks` | process images; step marks on their way to the thread |
-//! | `absent` | processes into which the library was not loaded |
-//! | `profile` | the heap profile: symbolised stacks and provenance |
+//! | `load_check` | processes into which the library was not loaded |
+//! | `profile` | the heap profile: symbolised stacks, provenance and notices |
 
-mod absent;
 mod drain;
 mod estimate;
 mod heap_memory;
 mod images;
 mod injection;
+mod load_check;
 mod profile;
 mod refusal;
 mod rings;

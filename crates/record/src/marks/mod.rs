@@ -7,7 +7,7 @@ use std::io;
 
 pub use ring::Mark;
 use ring::Ring;
-pub use steps::Marked;
+pub use steps::MarkedSteps;
 use steps::Pairing;
 
 /// The step marks of one run.
@@ -43,7 +43,7 @@ impl Marks {
     }
 
     /// Returns all steps. Call it when the target has ended.
-    pub fn finish(mut self) -> Marked {
+    pub fn finish(mut self) -> MarkedSteps {
         self.drain();
         let lost = self.ring.lost();
         self.pairing.finish(lost)

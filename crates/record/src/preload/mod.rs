@@ -1,6 +1,6 @@
 //! The preload library for Python and the shared memory that it writes to.
 //!
-//! The library is a file that every user can read ([`Library`]). The memory has no path of its own: the target opens it by
+//! The library is a file that every user can read ([`Library`]). The memory has no file name: the target opens it by
 //! the descriptor of this process, as `/proc/PID/fd/N`. The memory for step marks is opened in the same way.
 
 mod library;
