@@ -373,7 +373,7 @@ impl Recording {
     fn add_heap(&mut self, heap: Result<Option<HeapRecording>, String>) {
         match heap {
             Ok(heap) => self.heap = heap,
-            Err(sentence) => self.notices.push(Notice::new(NoticeId::MemoryNotRecorded, sentence)),
+            Err(text) => self.notices.push(Notice::new(NoticeId::MemoryNotRecorded, text)),
         }
         if let Some(heap) = &mut self.heap {
             heap.add_observed(&self.timeline, self.user_cpu_ns + self.system_cpu_ns, self.wall_ns);
@@ -394,7 +394,7 @@ fn stuck_notice(stuck: &[(u32, String)]) -> Option<Notice> {
     let names: Vec<_> = stuck.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
     (!names.is_empty()).then(|| {
         let text =
-            format!("These processes could not be ended and still run: {}.", names.join(", "));
+            format!("These processes could not be killed and still run: {}.", names.join(", "));
         Notice::new(NoticeId::ProcessesUnkillable, text)
     })
 }
