@@ -1,29 +1,30 @@
-//! Live bytes at the ends of steps, or of intervals of time where there are no steps: a bounded number of them, so that two
-//! neighbours become one where there are more.
+//! Live bytes at ticks. A tick ends with a step; in a run without steps it ends after an interval of time.
+//!
+//! The number of ticks is bounded: when it gets too large, each two neighbours are merged.
 
 use simprof_model::HeapTick;
 
-use super::sum::Share;
+use super::estimate::Weighted;
 
-/// Most ticks that are kept.
+/// Most ticks that are kept; at this number they are merged.
 pub const TICKS: usize = 512;
-/// Width of a tick of time at first, ns.
+/// Initial width of a tick in a run without steps, ns.
 const WIDTH_NS: u64 = 10_000_000;
 
 /// The ticks so far.
 #[derive(Debug)]
 pub struct Ticks {
     done: Vec<HeapTick>,
-    /// The one at hand.
     current: Current,
-    /// Where steps are marked, how many make a tick; else 0.
+    /// Number of steps per tick; 0 in a run without steps.
     steps_per_tick: u64,
-    /// Where none are marked, how long a tick is.
+    /// Width of a tick in a run without steps, ns.
     width_ns: u64,
-    /// End of the tick at hand, where none are marked; 0 before the first event.
+    /// End of the current tick in a run without steps, ns; 0 before the first event.
     due_ns: u64,
 }
 
+/// Sums of the tick that has not ended yet.
 #[derive(Debug, Clone, Copy, Default)]
 struct Current {
     steps: u64,
@@ -33,12 +34,12 @@ struct Current {
     population: Option<u64>,
 }
 
-/// What has become of the ticks.
+/// Whether the ticks were merged when one ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ticked {
-    /// One has ended.
+pub enum TickEnd {
+    /// A tick has ended.
     Ended,
-    /// One has ended, and all were merged two by two after it.
+    /// A tick has ended, and then each two neighbours were merged.
     Merged,
 }
 
@@ -55,27 +56,30 @@ impl Default for Ticks {
 }
 
 impl Ticks {
-    /// Position of the tick at hand.
+    /// Returns the position of the current tick.
     pub fn position(&self) -> u32 {
-        u32::try_from(self.done.len()).expect("at most as many as are kept")
+        u32::try_from(self.done.len()).expect("at most TICKS")
     }
 
-    /// The ticks.
+    /// Returns the ticks that have ended.
     pub fn done(&self) -> &[HeapTick] {
         &self.done
     }
 
-    pub fn allocated(&mut self, share: Share) {
-        self.current.allocated += share.bytes();
-        self.current.allocations += share.count();
+    /// Counts an allocation in the current tick.
+    pub fn add_allocated(&mut self, weighted: Weighted) {
+        self.current.allocated += weighted.bytes();
+        self.current.allocations += weighted.count();
     }
 
-    pub fn temporary(&mut self, share: Share) {
-        self.current.temporary += share.bytes();
+    /// Counts the end of a temporary allocation in the current tick.
+    pub fn add_temporary(&mut self, weighted: Weighted) {
+        self.current.temporary += weighted.bytes();
     }
 
-    /// From the first step on, ticks are steps: what came before is forgotten. Whether it was the first.
-    pub fn step_begins(&mut self) -> bool {
+    /// Begins a step. The first step discards all ticks of time: from then on, ticks are steps. Returns whether it was the
+    /// first.
+    pub fn begin_step(&mut self) -> bool {
         let first = self.steps_per_tick == 0;
         if first {
             self.done.clear();
@@ -85,14 +89,14 @@ impl Ticks {
         first
     }
 
-    /// A step ends: whether its tick does, too.
-    pub fn step_ends(&mut self, population: Option<u64>) -> bool {
+    /// Ends a step. Returns whether its tick ends too.
+    pub fn end_step(&mut self, population: Option<u64>) -> bool {
         self.current.steps += 1;
         self.current.population = population;
         self.current.steps >= self.steps_per_tick
     }
 
-    /// The end of the tick of time at hand, if that is not after `time_ns`; none where ticks are steps.
+    /// Returns the end of the current tick of time if it is at or before `time_ns`; always `None` if ticks are steps.
     pub fn due(&mut self, time_ns: u64) -> Option<u64> {
         if self.steps_per_tick > 0 {
             return None;
@@ -103,8 +107,8 @@ impl Ticks {
         (self.due_ns <= time_ns).then_some(self.due_ns)
     }
 
-    /// Ends the tick at hand. Where all were merged, so must the courses be.
-    pub fn end(&mut self, end_ns: u64, live: f64) -> Ticked {
+    /// Ends the current tick. If this merges the ticks, the caller must merge all [`LiveHistory`] values too.
+    pub fn end(&mut self, end_ns: u64, live: f64) -> TickEnd {
         let Current { steps, allocated, allocations, temporary, population } =
             std::mem::take(&mut self.current);
         self.done.push(HeapTick {
@@ -118,17 +122,17 @@ impl Ticks {
         });
         self.due_ns = end_ns.saturating_add(self.width_ns);
         if self.done.len() < TICKS {
-            return Ticked::Ended;
+            return TickEnd::Ended;
         }
         self.done = self.done.chunks(2).map(merged).collect();
         self.steps_per_tick *= 2;
         self.width_ns = self.width_ns.saturating_mul(2);
         self.due_ns = end_ns.saturating_add(self.width_ns);
-        Ticked::Merged
+        TickEnd::Merged
     }
 }
 
-/// Neighbours as one.
+/// Merges one or two neighbours.
 fn merged(pair: &[HeapTick]) -> HeapTick {
     let last = *pair.last().expect("chunks are not empty");
     let sum = |part: fn(&HeapTick) -> u64| pair.iter().map(part).sum();
@@ -141,11 +145,11 @@ fn merged(pair: &[HeapTick]) -> HeapTick {
     }
 }
 
-/// Live bytes of one site at those ticks before which they changed.
+/// Live bytes of one site over the ticks: the ticks at which they changed, in order, with the new value.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Course(Vec<(u32, f64)>);
+pub struct LiveHistory(Vec<(u32, f64)>);
 
-impl Course {
+impl LiveHistory {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -154,12 +158,12 @@ impl Course {
         self.0.clear();
     }
 
-    /// Live bytes at the end of a tick, which is after all that were noted before.
-    pub fn note(&mut self, tick: u32, live: f64) {
+    /// Adds the live bytes at the end of a tick. Ticks must be added in order.
+    pub fn push(&mut self, tick: u32, live: f64) {
         self.0.push((tick, live));
     }
 
-    /// Follows a merger of ticks two by two: of a pair, the later counts.
+    /// Follows a merge of the ticks: of each two neighbours, the later value stays.
     pub fn merge(&mut self) {
         let mut merged: Vec<(u32, f64)> = Vec::with_capacity(self.0.len());
         for &(tick, live) in &self.0 {
@@ -171,15 +175,15 @@ impl Course {
         self.0 = merged;
     }
 
-    /// Most live bytes that were noted.
-    pub fn most(&self) -> f64 {
+    /// Returns the most live bytes at any tick.
+    pub fn max(&self) -> f64 {
         self.0.iter().map(|(_, live)| *live).fold(0.0, f64::max)
     }
 
-    /// Adds it to a series with a value for each tick.
+    /// Adds the live bytes to a series with one value per tick.
     pub fn add_to(&self, series: &mut [f64]) {
-        for (at, &(tick, live)) in self.0.iter().enumerate() {
-            let end = self.0.get(at + 1).map_or(series.len(), |next| next.0 as usize);
+        for (position, &(tick, live)) in self.0.iter().enumerate() {
+            let end = self.0.get(position + 1).map_or(series.len(), |next| next.0 as usize);
             let span = series.get_mut(tick as usize..end.max(tick as usize));
             span.into_iter().flatten().for_each(|value| *value += live);
         }
@@ -191,50 +195,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn courses_follow_mergers() {
-        let mut course = Course::default();
+    fn live_histories_follow_merges() {
+        let mut history = LiveHistory::default();
         for (tick, live) in [(1, 5.0), (2, 7.0), (3, 8.0), (6, 0.0)] {
-            course.note(tick, live);
+            history.push(tick, live);
         }
-        let series = |course: &Course, ticks| {
+        let series = |history: &LiveHistory, ticks| {
             let mut series = vec![1.0; ticks];
-            course.add_to(&mut series);
+            history.add_to(&mut series);
             series
         };
-        assert_eq!(series(&course, 8), [1.0, 6.0, 8.0, 9.0, 9.0, 9.0, 1.0, 1.0]);
-        course.merge();
-        assert_eq!(series(&course, 4), [6.0, 9.0, 9.0, 1.0]);
-        assert_eq!(series(&course, 1), [6.0], "shorter than the course");
+        assert_eq!(series(&history, 8), [1.0, 6.0, 8.0, 9.0, 9.0, 9.0, 1.0, 1.0]);
+        history.merge();
+        assert_eq!(series(&history, 4), [6.0, 9.0, 9.0, 1.0]);
+        assert_eq!(series(&history, 1), [6.0], "the series is shorter than the history");
     }
 
     #[test]
-    fn ticks_are_time_until_there_are_steps() {
+    fn ticks_are_intervals_of_time_until_the_first_step() {
         let mut ticks = Ticks::default();
         assert_eq!(ticks.due(1000), None);
         assert_eq!(ticks.due(1000 + WIDTH_NS), Some(1000 + WIDTH_NS));
-        assert_eq!(ticks.end(1000 + WIDTH_NS, 5.4), Ticked::Ended);
+        assert_eq!(ticks.end(1000 + WIDTH_NS, 5.4), TickEnd::Ended);
         assert_eq!((ticks.done()[0].live_bytes, ticks.done()[0].steps), (5, 0));
-        assert!(ticks.step_begins() && !ticks.step_begins());
+        assert!(ticks.begin_step() && !ticks.begin_step());
         assert!(ticks.done().is_empty());
         assert_eq!(ticks.due(u64::MAX), None);
-        assert!(ticks.step_ends(Some(3)));
+        assert!(ticks.end_step(Some(3)));
         ticks.end(9, 1.0);
         assert_eq!(ticks.done()[0].population, Some(3));
     }
 
     #[test]
-    fn many_steps_share_a_tick() {
+    fn ticks_are_merged_when_there_are_many_steps() {
         let mut ticks = Ticks::default();
-        let mut mergers = 0;
-        ticks.step_begins();
+        let mut merges = 0;
+        ticks.begin_step();
         for step in 0..5 * TICKS as u64 {
-            ticks.allocated(Share::of(10, 1));
-            if ticks.step_ends(Some(step)) {
-                mergers += u32::from(ticks.end(step, step as f64) == Ticked::Merged);
+            ticks.add_allocated(Weighted::new(10, 1));
+            if ticks.end_step(Some(step)) {
+                merges += u32::from(ticks.end(step, step as f64) == TickEnd::Merged);
             }
         }
         let done = ticks.done();
-        assert!(mergers == 3 && done.len() < TICKS, "{mergers} {}", done.len());
+        assert!(merges == 3 && done.len() < TICKS, "{merges} {}", done.len());
         assert!(done.iter().all(|tick| tick.steps == 8 && tick.allocated_bytes == 80));
         assert_eq!(done[2].population, Some(23));
         assert_eq!(done[2].live_bytes, 23);

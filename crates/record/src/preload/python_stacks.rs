@@ -8,55 +8,55 @@ use simprof_preload::format::{
     self, ARENA_BYTES, ENTRY, TABLE_BYTES, TEXT_BYTES, Text, WRITTEN, offset,
 };
 
-use super::Memory;
+use super::PythonMemory;
 
-/// A Python frame called from a stack.
+/// A node of the tree: a Python frame and its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// The caller's node, always a smaller number; 0 for none.
+    /// Number of the caller's node, always smaller than the node's own; 0 for none.
     pub parent: u32,
-    /// Number of the code object; 0 where the frame could not be read.
+    /// Number of the code object; 0 if the frame could not be read.
     pub code: u32,
-    /// Offset of the instruction being executed, bytes; none where the code has not started.
+    /// Offset of the current instruction, bytes; `None` if the code has not started.
     pub instruction: Option<u32>,
     /// Whether the interpreter's evaluation function was called for it.
     pub entry: bool,
 }
 
 impl Node {
-    /// What stands for a frame that cannot be read.
+    /// Stands for a frame that could not be read.
     const UNREADABLE: Node = Node { parent: 0, code: 0, instruction: None, entry: false };
 }
 
-/// A code object.
+/// A Python code object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
     /// Its name, qualified or not.
     pub name: String,
     /// Whether the name is qualified.
     pub qualified: bool,
-    /// Its file, as the interpreter names it; empty where it cannot be read.
+    /// Its file, as the interpreter names it; empty if it could not be read.
     pub file: String,
     /// Line of its first statement or decorator.
     pub first_line: u32,
     /// `PY_VERSION_HEX` of its interpreter.
     pub version: u32,
-    /// Its line table; none where it was too long or could not be read.
+    /// Its line table; `None` if it was too long or could not be read.
     pub table: Option<Vec<u8>>,
 }
 
-/// All stacks of Python frames.
+/// The tree of all Python stacks.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     /// By number; node 0 is the empty stack.
     pub nodes: Vec<Node>,
-    /// By number. A number that is not here is of a code object that could not be read.
+    /// By number. Code objects that could not be read are missing.
     pub codes: HashMap<u32, Code>,
 }
 
 impl Tree {
-    /// Copies what the library wrote. Contradictions become frames that cannot be read.
-    pub fn read(memory: &Memory) -> Self {
+    /// Copies the tree. Invalid nodes become [`Node::UNREADABLE`].
+    pub fn read(memory: &PythonMemory) -> Self {
         let nodes: Vec<Node> =
             (0..memory.node_count()).map(|number| node(memory, number)).collect();
         let mut codes = HashMap::new();
@@ -70,7 +70,7 @@ impl Tree {
         Self { nodes, codes }
     }
 
-    /// The nodes of a stack from the innermost to the outermost.
+    /// Returns the nodes of a stack from the leaf to the root.
     pub fn stack(&self, node: u32) -> impl Iterator<Item = (u32, Node)> {
         let at = |number: u32| {
             let node = *self.nodes.get(number as usize).filter(|_| number != 0)?;
@@ -80,11 +80,11 @@ impl Tree {
     }
 }
 
-fn node(memory: &Memory, number: usize) -> Node {
+fn node(memory: &PythonMemory, number: usize) -> Node {
     let Some(node) = memory.node(number) else { return Node::UNREADABLE };
     let flags = node.flags.load(Ordering::Acquire);
     let parent = node.parent.load(Ordering::Relaxed);
-    // Callers come first, or whoever follows them would never come to an end.
+    // Callers must have smaller numbers: otherwise following them might never end.
     if flags & WRITTEN == 0 || parent as usize >= number {
         return Node::UNREADABLE;
     }
@@ -97,18 +97,18 @@ fn node(memory: &Memory, number: usize) -> Node {
     }
 }
 
-fn code(memory: &Memory, number: u32) -> Option<Code> {
+fn code(memory: &PythonMemory, number: u32) -> Option<Code> {
     let start = offset::ARENA + 8 * (number as usize).checked_sub(1)?;
     if start >= offset::ARENA + ARENA_BYTES {
         return None;
     }
-    let field = |field: usize| memory.half(start + field);
+    let field = |field: usize| memory.read_u32(start + field);
     if field(offset_of!(format::Code, written))? == 0 {
         return None;
     }
     let text = |field: usize| {
-        let bytes = memory.half(start + field + offset_of!(Text, bytes))?;
-        Some(Text { bytes, width: memory.half(start + field + offset_of!(Text, width))? })
+        let bytes = memory.read_u32(start + field + offset_of!(Text, bytes))?;
+        Some(Text { bytes, width: memory.read_u32(start + field + offset_of!(Text, width))? })
     };
     let (name, file) =
         (text(offset_of!(format::Code, name))?, text(offset_of!(format::Code, file))?);
@@ -133,17 +133,17 @@ fn padded(bytes: u32, limit: usize) -> Option<usize> {
     (bytes <= limit).then(|| bytes.next_multiple_of(4))
 }
 
-fn bytes(memory: &Memory, start: usize, count: u32, limit: usize) -> Option<Vec<u8>> {
+fn bytes(memory: &PythonMemory, start: usize, count: u32, limit: usize) -> Option<Vec<u8>> {
     let count = usize::try_from(count).ok().filter(|&count| count <= limit)?;
     let mut bytes = Vec::with_capacity(count + 4);
     while bytes.len() < count {
-        bytes.extend(memory.half(start + bytes.len())?.to_ne_bytes());
+        bytes.extend(memory.read_u32(start + bytes.len())?.to_ne_bytes());
     }
     bytes.truncate(count);
     Some(bytes)
 }
 
-/// A text of the interpreter; what is no character becomes a replacement.
+/// Decodes a text of the interpreter. Invalid characters become replacement characters.
 fn decode(bytes: &[u8], width: u32) -> String {
     let character = |code: u32| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
     match width {
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_all_widths_are_read() {
+    fn texts_of_all_widths_are_decoded() {
         let wide: Vec<u8> = "añ\u{4e2d}".encode_utf16().flat_map(u16::to_ne_bytes).collect();
         let widest: Vec<u8> =
             "a\u{1f980}".chars().flat_map(|c| u32::from(c).to_ne_bytes()).collect();
@@ -183,10 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn callers_that_come_later_are_cut_off() {
-        let memory = Memory::create(0, 0, "", "").expect("memory");
+    fn callers_with_larger_numbers_are_ignored() {
+        let memory = PythonMemory::create(0, 0, "", "").expect("memory");
         for (number, parent) in [(1, 0), (2, 1), (3, 3), (4, 7), (5, 2)] {
-            let node = memory.node(number).expect("there");
+            let node = memory.node(number).expect("the node exists");
             node.parent.store(parent, Ordering::Relaxed);
             node.code.store(1, Ordering::Relaxed);
             node.instruction.store(u32::MAX, Ordering::Relaxed);
@@ -202,8 +202,8 @@ mod tests {
     }
 
     #[test]
-    fn a_code_object_that_is_not_whole_is_none() {
-        let memory = Memory::create(0, 0, "", "").expect("memory");
+    fn incomplete_code_objects_are_not_read() {
+        let memory = PythonMemory::create(0, 0, "", "").expect("memory");
         assert_eq!(code(&memory, 0), None);
         assert_eq!(code(&memory, 1), None);
         assert_eq!(code(&memory, u32::MAX), None);

@@ -1,4 +1,4 @@
-//! The recorder's mapping of the memory that the heap library writes to.
+//! The recorder's mapping of the shared memory that the heap library writes to.
 
 use std::ffi::CStr;
 use std::io;
@@ -15,40 +15,40 @@ use simprof_preload::heap::format::{
 
 use crate::preload::memory_file;
 
-/// Name of the memory's file, as the maps of a process show it.
+/// Name of the memory's file, as /proc/PID/maps shows it.
 const NAME: &CStr = c"simprof-heap";
 
-/// The shared memory. What is in it was written by the target, and is not trusted.
+/// The shared memory. The target writes its content, so no value in it is trusted.
 #[derive(Debug)]
-pub struct Memory {
+pub struct HeapMemory {
     map: MmapRaw,
     file: std::fs::File,
 }
 
-/// A native frame called from a stack, as the library told it.
+/// A node of the tree of native stacks, as the library wrote it: a frame and its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NativeNode {
-    /// The caller's node, always a smaller number; 0 for none.
+    /// Number of the caller's node, always smaller than the node's own; 0 for none.
     pub parent: u32,
     /// Number of the module; 0 for none.
     pub module: u32,
-    /// Address of the call, or of the interrupted instruction, as the module states its addresses.
+    /// Address of the call, or of the interrupted instruction, in the module's own addresses.
     pub address: u64,
 }
 
-/// A file that code was loaded from, as the library told it.
+/// An executable file that a process has mapped, as the library wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToldModule {
-    /// As its process sees it.
+pub struct MappedModule {
+    /// Its path, as the process sees it.
     pub path: String,
-    /// Position of the first process that told of it.
-    pub place: u32,
-    /// The file's build id; empty where it has none.
+    /// Slot of the first process that wrote it.
+    pub slot: u32,
+    /// The file's build id; empty if it has none.
     pub build_id: Vec<u8>,
 }
 
-impl Memory {
-    /// Creates the memory, sparse, and sealed so that nobody can cut it.
+impl HeapMemory {
+    /// Creates the memory: sparse, and with its size sealed, so that no process can truncate it.
     pub fn create(interval: u64, seed: u64, without_native: bool) -> io::Result<Self> {
         let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
         let file = std::fs::File::from(memory_file(NAME, flags)?);
@@ -60,11 +60,11 @@ impl Memory {
             (offset_of!(Header, seed), seed),
             (offset_of!(Header, without_native), u64::from(without_native)),
         ];
-        for (at, word) in words {
-            file.write_all_at(&word.to_ne_bytes(), at as u64)?;
+        for (position, word) in words {
+            file.write_all_at(&word.to_ne_bytes(), position as u64)?;
         }
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: no memory of this process is involved.
+        // SAFETY: the call takes no pointers.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -72,56 +72,56 @@ impl Memory {
         Ok(Self { map, file })
     }
 
-    /// Its descriptor.
+    /// Returns the memory's file descriptor.
     pub fn fd(&self) -> RawFd {
         self.file.as_raw_fd()
     }
 
-    /// Bytes of it that were ever written, which the target's resident set may show.
+    /// Returns how many bytes of the memory have been written. The target's resident set may include them.
     pub fn touched_bytes(&self) -> u64 {
         self.file.metadata().map_or(0, |metadata| metadata.blocks() * 512)
     }
 
-    /// A number of the header, by its place.
+    /// Reads a counter of the header.
     pub fn header(&self, field: HeapField) -> u64 {
         self.word(field as usize).load(Ordering::Acquire)
     }
 
-    /// A process by its position.
-    pub fn process(&self, place: u32) -> Option<&Process> {
-        let place = place as usize;
-        // SAFETY: within the mapping, aligned, and all its fields are atomic.
-        (place < PROCESSES).then(|| unsafe { self.part(offset::PROCESSES, place) })
+    /// Returns the process in a slot; `None` if there is no such slot.
+    pub fn process(&self, slot: u32) -> Option<&Process> {
+        let slot = slot as usize;
+        // SAFETY: the item is within the mapping and aligned, and all its fields are atomic.
+        (slot < PROCESSES).then(|| unsafe { self.item(offset::PROCESSES, slot) })
     }
 
-    /// A lane by its number, which is below [`LANES`].
+    /// Returns a ring buffer's header by its number, which must be below [`LANES`].
     pub fn lane(&self, number: usize) -> &Lane {
-        assert!(number < LANES, "a lane's number");
+        assert!(number < LANES, "the number of a ring buffer");
         // SAFETY: as in `process`.
-        unsafe { self.part(offset::LANES, number) }
+        unsafe { self.item(offset::LANES, number) }
     }
 
-    /// The record that a position of a lane's history is written to.
+    /// Returns the record that a position of a ring buffer is written to. Positions count up without wrapping.
     pub fn record(&self, lane: usize, position: u64) -> &Record {
-        assert!(lane < LANES, "a lane's number");
-        let at = lane * RECORDS as usize + (position % RECORDS) as usize;
+        assert!(lane < LANES, "the number of a ring buffer");
+        let number = lane * RECORDS as usize + (position % RECORDS) as usize;
         // SAFETY: as in `process`.
-        unsafe { self.part(offset::RECORDS, at) }
+        unsafe { self.item(offset::RECORDS, number) }
     }
 
-    /// How many nodes there are, node 0 included.
+    /// Returns the number of nodes, including node 0.
     pub fn node_count(&self) -> u32 {
         let used = self.header(HeapField::Nodes).saturating_add(1);
         u32::try_from(used.min(NODES as u64)).expect("fewer than 2^32 nodes")
     }
 
-    /// A node by its number; one whose caller does not come before it has none.
+    /// Returns a node by its number. A caller whose number is not smaller is invalid and replaced by none.
     pub fn node(&self, number: u32) -> NativeNode {
         if number as usize >= NODES {
             return NativeNode { parent: 0, module: 0, address: 0 };
         }
         // SAFETY: as in `process`.
-        let node: &Node = unsafe { self.part(offset::NODES, number as usize) };
+        let node: &Node = unsafe { self.item(offset::NODES, number as usize) };
         let parent = node.parent.load(Ordering::Acquire);
         let module = node.module.load(Ordering::Relaxed);
         let address = node.address.load(Ordering::Relaxed);
@@ -132,73 +132,73 @@ impl Memory {
         }
     }
 
-    /// How many modules there are, module 0 included.
+    /// Returns the number of modules, including module 0.
     pub fn module_count(&self) -> u32 {
         let used = self.header(HeapField::Modules).saturating_add(1);
         u32::try_from(used.min(MODULES as u64)).expect("fewer than 2^32 modules")
     }
 
-    /// A module by its number; none where it is not whole.
-    pub fn module(&self, number: u32) -> Option<ToldModule> {
+    /// Returns a module by its number; `None` if it is not completely written.
+    pub fn module(&self, number: u32) -> Option<MappedModule> {
         let number = number as usize;
         if number == 0 || number >= MODULES {
             return None;
         }
         // SAFETY: as in `process`.
-        let module: &Module = unsafe { self.part(offset::MODULES, number) };
+        let module: &Module = unsafe { self.item(offset::MODULES, number) };
         if module.written.load(Ordering::Acquire) == 0 {
             return None;
         }
         let path = bytes(&module.path, &module.path_bytes);
-        Some(ToldModule {
+        Some(MappedModule {
             path: String::from_utf8_lossy(&path).into_owned(),
-            place: module.process.load(Ordering::Relaxed),
+            slot: module.process.load(Ordering::Relaxed),
             build_id: bytes(&module.build_id, &module.build_id_bytes),
         })
     }
 
     fn word(&self, position: usize) -> &AtomicU64 {
-        assert!(position.is_multiple_of(8) && position + 8 <= offset::PROCESSES, "of the header");
-        // SAFETY: within the mapping and aligned; every access of any process to it is atomic.
+        assert!(position.is_multiple_of(8) && position + 8 <= offset::PROCESSES, "a header word");
+        // SAFETY: the word is within the mapping and aligned, and all processes access it atomically.
         unsafe { &*self.map.as_ptr().add(position).cast::<AtomicU64>() }
     }
 
-    /// Item `number` of the array that begins at `start`.
+    /// Returns item `number` of the array that begins at `start`.
     ///
     /// # Safety
-    /// It must lie within the mapping, at an aligned place, and consist of atomics.
-    unsafe fn part<T>(&self, start: usize, number: usize) -> &T {
-        // SAFETY: as the caller says.
+    /// The item must lie within the mapping, be aligned, and consist of atomics.
+    unsafe fn item<T>(&self, start: usize, number: usize) -> &T {
+        // SAFETY: the caller guarantees that the item is in the mapping, aligned, and made of atomics.
         unsafe { &*self.map.as_ptr().add(start + number * size_of::<T>()).cast::<T>() }
     }
 }
 
 #[cfg(test)]
-impl Memory {
-    /// So many modules are begun.
-    pub fn tell_modules(&self, count: u64) {
+impl HeapMemory {
+    /// Sets the number of modules, as the library does before it writes them.
+    pub fn set_module_count(&self, count: u64) {
         self.word(HeapField::Modules as usize).store(count, Ordering::Release);
     }
 
-    /// This one is told of, as a file of the first process.
-    pub fn tell_module(&self, number: usize, path: &str) {
-        // SAFETY: within the mapping, and it consists of atomics.
-        let module: &Module = unsafe { self.part(offset::MODULES, number) };
-        for (place, byte) in module.path.iter().zip(path.bytes()) {
-            place.store(byte, Ordering::Relaxed);
+    /// Writes a module, as a file of the process in slot 0.
+    pub fn write_module(&self, number: usize, path: &str) {
+        // SAFETY: the module is within the mapping and aligned, and consists of atomics.
+        let module: &Module = unsafe { self.item(offset::MODULES, number) };
+        for (written, byte) in module.path.iter().zip(path.bytes()) {
+            written.store(byte, Ordering::Relaxed);
         }
         module.path_bytes.store(path.len() as u32, Ordering::Relaxed);
         module.written.store(1, Ordering::Release);
     }
 }
 
-/// As many bytes as are in use.
+/// Returns the first `used` bytes.
 fn bytes(from: &[AtomicU8], used: &AtomicU32) -> Vec<u8> {
     let used = used.load(Ordering::Relaxed) as usize;
     from.iter().take(used).map(|byte| byte.load(Ordering::Relaxed)).collect()
 }
 
-/// Numbers of the header that the library counts.
+/// The header's counters, which the library increments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum HeapField {
@@ -216,9 +216,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_is_what_the_library_expects() {
-        let memory = Memory::create(512, 7, true).expect("memory");
-        // SAFETY: this process alone has the memory, and every value is valid for the fields.
+    fn header_has_the_values_that_the_library_reads() {
+        let memory = HeapMemory::create(512, 7, true).expect("memory");
+        // SAFETY: no other process writes to the memory, and every value is valid for the fields.
         let header = unsafe { &*memory.map.as_ptr().cast::<Header>() };
         assert_eq!((header.magic, header.bytes), (MAGIC, offset::END as u64));
         assert_eq!((header.interval, header.seed, header.without_native), (512, 7, 1));
@@ -227,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_contradict_themselves_have_no_caller() {
-        let memory = Memory::create(1, 0, false).expect("memory");
-        // SAFETY: node 2 is within the mapping, and consists of atomics.
-        let node: &Node = unsafe { memory.part(offset::NODES, 2) };
+    fn invalid_callers_are_ignored() {
+        let memory = HeapMemory::create(1, 0, false).expect("memory");
+        // SAFETY: node 2 is within the mapping and aligned, and consists of atomics.
+        let node: &Node = unsafe { memory.item(offset::NODES, 2) };
         node.parent.store(5, Ordering::Relaxed);
         node.module.store(1 | EXACT, Ordering::Relaxed);
         node.address.store(0x40, Ordering::Relaxed);

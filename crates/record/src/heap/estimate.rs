@@ -1,23 +1,24 @@
-//! Sums of allocations: exact, or estimates with their variance.
+//! Sums of allocations with their variance. They are exact if every allocation was recorded, otherwise estimates.
 
 use simprof_model::HeapAmount;
 use simprof_preload::heap::format::weight;
 
-/// What one recorded allocation stands for.
+/// One recorded allocation with the weight that it has in sums.
 ///
-/// It was recorded with probability `p` and stands for `w = 1 / p` of its kind (Horvitz and Thompson 1952). A sum of `w * x` over
-/// what was recorded estimates the sum of `x` over all; the sum of `w * (w - 1) * x * x` estimates the variance of that.
+/// An allocation that was recorded with probability `p` has the weight `w = 1 / p` (Horvitz and Thompson 1952). The sum of
+/// `w * x` over the recorded allocations estimates the sum of `x` over all of them. The sum of `w * (w - 1) * x * x`
+/// estimates the variance of that estimate.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Share {
+pub struct Weighted {
     bytes: f64,
     count: f64,
     bytes_variance: f64,
     count_variance: f64,
 }
 
-impl Share {
-    /// Of an allocation of `size` bytes where draws are `interval` bytes apart.
-    pub fn of(size: u64, interval: u64) -> Self {
+impl Weighted {
+    /// Creates the weighted form of an allocation of `size` bytes, sampled every `interval` bytes on average.
+    pub fn new(size: u64, interval: u64) -> Self {
         let (weight, bytes) = (weight(size, interval), size as f64);
         let excess = weight * (weight - 1.0);
         Self {
@@ -28,18 +29,18 @@ impl Share {
         }
     }
 
-    /// Bytes that it stands for.
+    /// Returns the weighted bytes.
     pub fn bytes(self) -> f64 {
         self.bytes
     }
 
-    /// Allocations that it stands for.
+    /// Returns the weighted number of allocations.
     pub fn count(self) -> f64 {
         self.count
     }
 }
 
-/// A sum of shares.
+/// A sum of weighted allocations.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sum {
     pub bytes: f64,
@@ -49,29 +50,29 @@ pub struct Sum {
 }
 
 impl Sum {
-    pub fn add(&mut self, share: Share) {
-        self.bytes += share.bytes;
-        self.count += share.count;
-        self.bytes_variance += share.bytes_variance;
-        self.count_variance += share.count_variance;
+    pub fn add(&mut self, weighted: Weighted) {
+        self.bytes += weighted.bytes;
+        self.count += weighted.count;
+        self.bytes_variance += weighted.bytes_variance;
+        self.count_variance += weighted.count_variance;
     }
 
-    /// Takes out what was added before.
-    pub fn remove(&mut self, share: Share) {
-        self.bytes -= share.bytes;
-        self.count -= share.count;
-        self.bytes_variance -= share.bytes_variance;
-        self.count_variance -= share.count_variance;
+    /// Removes an allocation that was added before.
+    pub fn remove(&mut self, weighted: Weighted) {
+        self.bytes -= weighted.bytes;
+        self.count -= weighted.count;
+        self.bytes_variance -= weighted.bytes_variance;
+        self.count_variance -= weighted.count_variance;
     }
 
-    pub fn absorb(&mut self, other: Sum) {
+    pub fn merge(&mut self, other: Sum) {
         self.bytes += other.bytes;
         self.count += other.count;
         self.bytes_variance += other.bytes_variance;
         self.count_variance += other.count_variance;
     }
 
-    /// As an amount; what rounding, or a record that was lost, left below zero is zero.
+    /// Returns the sum as an amount. Negative values, from rounding or lost records, become zero.
     pub fn amount(self) -> HeapAmount {
         let error = |variance: f64| variance.max(0.0).sqrt().round() as u64;
         HeapAmount {
@@ -88,19 +89,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exact_sums_are_exact() {
+    fn unsampled_sums_are_exact() {
         let mut sum = Sum::default();
         for size in [1, 1 << 40, 0, 12_345_678_901] {
-            sum.add(Share::of(size, 1));
+            sum.add(Weighted::new(size, 1));
         }
-        sum.remove(Share::of(1 << 40, 1));
+        sum.remove(Weighted::new(1 << 40, 1));
         let amount = HeapAmount { bytes: 12_345_678_902, count: 3, bytes_error: 0, count_error: 0 };
         assert_eq!(sum.amount(), amount);
     }
 
-    /// Poisson draws over many allocations of one size: the estimate lies in its interval about as often as it says.
+    /// Samples many allocations of one size. The 95 % interval contains the true sum about as often as it claims.
     #[test]
-    fn intervals_hold_the_truth() {
+    fn intervals_contain_the_true_sum() {
         let (interval, size, allocations) = (1000_u64, 300_u64, 2000_u64);
         let mut state = 1_u64;
         let mut random = move || {
@@ -110,16 +111,16 @@ mod tests {
             (state >> 11) as f64 / (1_u64 << 53) as f64
         };
         let p = 1.0 - (-(size as f64) / interval as f64).exp();
-        let truth = (size * allocations) as f64;
-        let held = (0..400).filter(|_| {
+        let expected = (size * allocations) as f64;
+        let covered = (0..400).filter(|_| {
             let mut sum = Sum::default();
             (0..allocations)
                 .filter(|_| random() < p)
-                .for_each(|_| sum.add(Share::of(size, interval)));
+                .for_each(|_| sum.add(Weighted::new(size, interval)));
             let [low, high] = sum.amount().bytes_interval();
-            low <= truth && truth <= high
+            low <= expected && expected <= high
         });
-        let held = held.count();
-        assert!((360..=395).contains(&held), "{held} of 400 at 95 %");
+        let covered = covered.count();
+        assert!((360..=395).contains(&covered), "{covered} of 400 at 95 %");
     }
 }

@@ -1,4 +1,4 @@
-//! Processes of the target that the library was not loaded into: their memory is missing, which a reader must be told.
+//! Finds processes of the target that did not load the library, so that a notice reports that their memory is missing.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -9,17 +9,17 @@ use simprof_model::{Notice, NoticeId};
 use crate::preload::HEAP;
 use crate::{program, tree};
 
-/// How often the processes are looked at, ns: one that lives shorter may be missed.
-const LOOK_NS: u64 = 50_000_000;
-/// How soon they are looked at again where one is suspected, ns.
-const LOOK_AGAIN_NS: u64 = 10_000_000;
-/// How many names are kept.
-const NAMES: usize = 5;
+/// How often the processes are checked, ns. Shorter-lived ones may be missed.
+const CHECK_INTERVAL_NS: u64 = 50_000_000;
+/// How soon they are checked again while one is suspected, ns.
+const RECHECK_INTERVAL_NS: u64 = 10_000_000;
+/// Most names that are kept.
+const MAX_NAMES: usize = 5;
 
-/// What is known of the target's processes.
+/// The check of the target's processes.
 #[derive(Debug, Default)]
-pub struct Absent {
-    looked_ns: u64,
+pub struct LoadCheck {
+    checked_ns: u64,
     has_suspects: bool,
     images: HashMap<Identity, Verdict>,
     found: Unrecorded,
@@ -29,47 +29,50 @@ pub struct Absent {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unrecorded {
     pub count: u64,
-    /// Names of some, each once.
+    /// Names of some of them, each once.
     pub names: BTreeSet<String>,
 }
 
-/// Tells a process image from every other: the process, when it started, and, since an exec keeps both, its program and where its
-/// arguments are, which is random for each image.
+/// Identifies a process image: by the process and its start time and, since an exec keeps both, by its program and the
+/// random addresses of its code and stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Identity {
     pid: u32,
+    /// Start time, start of the code, and start of the stack.
     stat: [u64; 3],
+    /// Device and inode.
     program: (u64, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// The library is there, or it was found for the second time that it is not.
+    /// The library is loaded, or two checks found that it is not.
     Settled,
-    /// It is not there, as was seen once.
+    /// One check found that it is not loaded.
     Suspected,
 }
 
-/// What a process has loaded.
+/// What a process has mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loaded {
+    /// The preload library.
     Library,
-    /// Other libraries, before which the loader would have loaded it.
+    /// Other libraries, but not the preload library, which the loader would have loaded first.
     Others,
-    /// Its program, and its loader at most: it may be about to start.
+    /// Only the program and possibly its loader: it may still be starting.
     Program,
     Nothing,
 }
 
-impl Absent {
-    /// Looks, now and then, at all that descends from `guardian`.
-    pub fn look(&mut self, guardian: u32, now_ns: u64) {
-        let interval = if self.has_suspects { LOOK_AGAIN_NS } else { LOOK_NS };
-        if now_ns.saturating_sub(self.looked_ns) < interval {
+impl LoadCheck {
+    /// Checks all descendants of `guardian`, at most once per [`CHECK_INTERVAL_NS`].
+    pub fn update(&mut self, guardian: u32, now_ns: u64) {
+        let interval = if self.has_suspects { RECHECK_INTERVAL_NS } else { CHECK_INTERVAL_NS };
+        if now_ns.saturating_sub(self.checked_ns) < interval {
             return;
         }
-        self.looked_ns = now_ns;
-        // What the guardian forked and what has not become another program yet is none of the target's.
+        self.checked_ns = now_ns;
+        // A child that the guardian has forked but that has not executed the target is not part of the target.
         let own = program_of(guardian);
         let before = std::mem::take(&mut self.images);
         for pid in tree::descendants(guardian) {
@@ -86,7 +89,7 @@ impl Absent {
         self.has_suspects = self.images.values().any(|verdict| *verdict == Verdict::Suspected);
     }
 
-    /// None where it cannot be told yet.
+    /// Checks one process; `None` if it is still starting.
     fn judge(&mut self, pid: u32, is_suspected: bool) -> Option<Verdict> {
         let maps = fs::read(format!("/proc/{pid}/maps")).ok()?;
         match loaded(&String::from_utf8_lossy(&maps)) {
@@ -99,7 +102,7 @@ impl Absent {
             return Some(Verdict::Suspected);
         }
         self.found.count += 1;
-        if self.found.names.len() < NAMES {
+        if self.found.names.len() < MAX_NAMES {
             self.found.names.insert(tree::name(pid));
         }
         Some(Verdict::Settled)
@@ -129,6 +132,7 @@ impl Unrecorded {
     }
 }
 
+/// Returns what a process has mapped, from its /proc/PID/maps.
 fn loaded(maps: &str) -> Loaded {
     let mut found = Loaded::Nothing;
     for line in maps.lines() {
@@ -152,13 +156,13 @@ fn loaded(maps: &str) -> Loaded {
     found
 }
 
-/// Whether a process runs a program that needs no loader.
+/// Returns whether a process runs a statically linked program.
 fn is_static(pid: u32) -> bool {
     let program = fs::read(format!("/proc/{pid}/exe"));
     program.is_ok_and(|data| data.starts_with(b"\x7fELF") && program::loader(&data).is_none())
 }
 
-/// Device and inode of what a process runs.
+/// Returns device and inode of the program that a process runs.
 fn program_of(pid: u32) -> Option<(u64, u64)> {
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|file| (file.dev(), file.ino()))
 }
@@ -168,7 +172,7 @@ fn identity(pid: u32) -> Option<Identity> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let fields: Vec<&str> =
         std::str::from_utf8(&stat[end + 1..]).ok()?.split_whitespace().collect();
-    // Numbered as in proc(5), of which the first here is the third: start time, start of the code, start of the stack.
+    // Fields are numbered as in proc(5); the first one after the name has number 3.
     let field = |number: usize| fields.get(number - 3)?.parse().ok();
     Some(Identity { pid, stat: [field(22)?, field(26)?, field(28)?], program: program_of(pid)? })
 }
@@ -178,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_loaded_is_told_from_the_maps() {
+    fn loaded_files_are_found_in_the_maps() {
         let line =
             |access: &str, path: &str| format!("7f00-7f01 {access} 00000000 08:01 12    {path}\n");
         let program = line("r-xp", "/bin/a b");
@@ -200,23 +204,23 @@ mod tests {
     }
 
     #[test]
-    fn a_process_without_the_library_is_found_at_the_second_look_and_once() {
+    fn a_process_without_the_library_is_found_once_and_at_the_second_check() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep");
-        let mut absent = Absent::default();
-        // Not before it has started.
-        while absent.judge(child.id(), false) != Some(Verdict::Suspected) {
+        let mut check = LoadCheck::default();
+        // Wait until it has loaded its libraries.
+        while check.judge(child.id(), false) != Some(Verdict::Suspected) {
             std::thread::yield_now();
         }
-        let none_yet = absent.found.clone();
+        let found_before = check.found.clone();
         let first = identity(child.id());
-        let verdict = absent.judge(child.id(), true);
+        let verdict = check.judge(child.id(), true);
         let second = identity(child.id());
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");
-        assert_eq!(none_yet, Unrecorded::default());
+        assert_eq!(found_before, Unrecorded::default());
         assert_eq!(verdict, Some(Verdict::Settled));
         assert!(first.is_some() && first == second);
-        let found = absent.finish();
+        let found = check.finish();
         assert_eq!(found.count, 1);
         let notice = found.notice().expect("a notice");
         assert!(notice.text.contains(": sleep."), "{notice}");
