@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{CallProfile, CalledFunction, CalledId, Caller};
 
 use super::advice::{self, Advice};
+use super::as_profile::AsProfile;
 use super::charge::charge;
 use super::modules::{Modules, is_generated};
-use super::stand_in::StandIn;
 use super::tracing::{Tracing, calls_made};
 use super::warnings::warnings;
-use crate::analysis::Origin;
+use crate::analysis::{GENERATED, Origin};
 
 /// Format name and version of [`CallAnalysis`].
 pub const CALLS_SCHEMA: &str = "simprof.calls/1";
@@ -137,15 +137,15 @@ impl<'a> Facts<'a> {
         let names: Vec<String> = functions.map(|(f, module)| name(profile, f, module)).collect();
         let is_python: Vec<bool> =
             profile.functions.iter().map(|function| !profile.is_built_in(function)).collect();
-        let mut stand_in = StandIn::new(profile, &names);
-        let origins = stand_in.origins();
+        let mut as_profile = AsProfile::new(profile, &names);
+        let origins = as_profile.origins();
         let authors = authors(profile, &origins);
         let charged_s = charge(profile, &authors);
         Self {
             total_s: charged_s.iter().sum(),
             tracing: Tracing::new(profile),
             with_built_in_s: charge(profile, &is_python),
-            components: components(profile, &mut stand_in, &charged_s, &authors),
+            components: components(profile, &mut as_profile, &charged_s, &authors),
             calls_made: calls_made(profile),
             profile,
             names,
@@ -228,9 +228,6 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Component of code that has no file, made at run time by a library as a rule.
-const GENERATED: &str = "[generated]";
-
 /// Who answers for time: the author's functions. Where what they called is next to nothing, the program is an
 /// installed one, and its libraries answer; where there are none, whatever is not the runtime.
 fn authors(profile: &CallProfile, origins: &[Origin]) -> Vec<bool> {
@@ -250,11 +247,11 @@ fn authors(profile: &CallProfile, origins: &[Origin]) -> Vec<bool> {
 
 fn components(
     profile: &CallProfile,
-    stand_in: &mut StandIn,
+    as_profile: &mut AsProfile,
     charged_s: &[f64],
     authors: &[bool],
 ) -> Vec<String> {
-    let mut components = stand_in.components(charged_s);
+    let mut components = as_profile.components(charged_s);
     for ((component, function), &author) in
         components.iter_mut().zip(&profile.functions).zip(authors)
     {

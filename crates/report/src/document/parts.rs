@@ -149,7 +149,7 @@ pub fn waits(lines: &[WaitingLine]) -> Table {
             format::share(line.share),
             format::duration_ns(line.wait_s * 1e9),
             escape(cause_name(line.cause)),
-            code(&place(line.file.as_deref(), line.line)),
+            code(&location(line.file.as_deref(), line.line)),
             code(&line.function),
         ]);
     }
@@ -168,7 +168,7 @@ pub fn ms(ms: Option<f64>) -> String {
 }
 
 /// `file.rs:12` with the last two parts of the path, or `-`.
-pub fn place(file: Option<&str>, line: Option<u32>) -> String {
+pub fn location(file: Option<&str>, line: Option<u32>) -> String {
     let Some(file) = file else { return "-".to_owned() };
     let short: Vec<&str> = file.rsplit('/').take(2).collect();
     let short: Vec<&str> = short.into_iter().rev().collect();
@@ -207,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_place_is_short() {
-        assert_eq!(place(Some("/a/b/src/lib.rs"), Some(3)), "src/lib.rs:3");
-        assert_eq!(place(Some("x.c"), None), "x.c");
-        assert_eq!(place(None, Some(1)), "-");
+        assert_eq!(location(Some("/a/b/src/lib.rs"), Some(3)), "src/lib.rs:3");
+        assert_eq!(location(Some("x.c"), None), "x.c");
+        assert_eq!(location(None, Some(1)), "-");
     }
 }

@@ -89,7 +89,7 @@ fn predictions(predictions: &[Prediction]) -> Table {
             prediction.metric.clone(),
             format!("{} ({low} to {high})", shown(prediction.predicted)),
             prediction.measured.map_or_else(|| "-".to_owned(), shown),
-            prediction.verdict.clone(),
+            prediction.verdict.describe().to_owned(),
         ]);
     }
     table
@@ -137,7 +137,10 @@ fn resource_table(timeline: &TimelineSummary) -> Table {
     );
     table.row(["storage".to_owned(), io]);
     if let Some(growth) = &timeline.growth {
-        table.row(["memory growth".to_owned(), format!("{}: {}", growth.verdict, growth.evidence)]);
+        table.row([
+            "memory growth".to_owned(),
+            format!("{}: {}", growth.verdict.describe(), growth.evidence),
+        ]);
     }
     table
 }
