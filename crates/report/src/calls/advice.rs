@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{CalledFunction, CalledId, Caller};
 
-use super::analysis::Facts;
+use super::facts::Facts;
 use crate::format;
 
 /// Minimum share of all time for advice.

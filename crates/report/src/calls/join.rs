@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{CallProfile, CalledFunction, FunctionId, FunctionKind, Profile};
 use simprof_stats::binomial_interval;
 
-use super::analysis::name;
 use super::charge::charge;
+use super::facts::qualified_name;
 use super::modules::{Modules, slashes};
 use crate::analysis::{Origin, by_stack, origin_of_file, origins};
 
@@ -76,8 +76,9 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
         let shown = ids.first().map(|&id| sampled.function_name(id).to_owned());
         let share = if all_s > 0.0 { time_s / all_s } else { 0.0 };
         Joined {
-            function: shown
-                .unwrap_or_else(|| name(traced, function, &modules.name(traced.file(function)))),
+            function: shown.unwrap_or_else(|| {
+                qualified_name(traced, function, &modules.name(traced.file(function)))
+            }),
             file: traced.file(function).to_owned(),
             line: function.line,
             calls: function.calls,

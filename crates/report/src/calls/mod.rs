@@ -7,11 +7,12 @@ mod advice;
 mod analysis;
 mod as_profile;
 mod charge;
+mod facts;
 mod join;
 mod modules;
+mod notices;
 mod text;
 mod tracing;
-mod warnings;
 
 pub use advice::{Advice, AdviceKind};
 pub use analysis::{CALLS_SCHEMA, CallAnalysis, CallComponent, CallCost, analyse};

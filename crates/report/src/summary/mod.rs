@@ -23,7 +23,7 @@ pub use counters::Counter;
 pub(crate) use heap::MEMORY_LINES;
 pub use heap::{
     Amount, ChurnSummary, LeakSummary, LeakVerdict, MemoryLine, MemoryPerStep, MemorySummary,
-    memory_blindness, memory_summary,
+    memory_summary, unexplained_growth,
 };
 pub use laws::{Law, laws, sizes};
 pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
@@ -34,5 +34,5 @@ pub use macro_::{
 pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, waiting_lines};
 pub use system::{
     Check, Growth, GrowthVerdict, Prediction, PredictionVerdict, ReadinessVerdict, SystemSummary,
-    TimelinePoint, TimelineSummary,
+    TIMELINE_PREFIX, TimelinePoint, TimelineSummary,
 };

@@ -2,11 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use simprof_model::Notice;
 
 use simprof_stats::DriftVerdict;
 
 use super::common::{Bounds, Head};
 use super::laws::Law;
+
+/// Prefix of the names of measurements that record resources over time, in contrast to those of sweeps.
+pub const TIMELINE_PREFIX: &str = "timeline ";
 
 /// phase4_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,8 +63,8 @@ pub struct TimelineSummary {
     pub points: Vec<TimelinePoint>,
     /// Files with the whole series and its chart, relative to the phase's folder.
     pub files: Vec<String>,
-    /// What could not be read, one sentence each.
-    pub warnings: Vec<String>,
+    /// What could not be read.
+    pub notices: Vec<Notice>,
 }
 
 /// Resources at one time.
@@ -194,6 +198,18 @@ pub enum ReadinessVerdict {
     Poor,
     /// There is no measured value.
     NotMeasured,
+}
+
+impl ReadinessVerdict {
+    /// Returns the verdict in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            ReadinessVerdict::Good => "good",
+            ReadinessVerdict::Acceptable => "acceptable",
+            ReadinessVerdict::Poor => "poor",
+            ReadinessVerdict::NotMeasured => "not measured",
+        }
+    }
 }
 
 /// One check of readiness.

@@ -1,6 +1,6 @@
 //! The findings of a memory summary, as sentences.
 
-use simprof_model::HeapProfile;
+use simprof_model::{HeapProfile, Notice, NoticeId};
 
 use super::{ChurnSummary, LeakSummary, LeakVerdict, MemoryLine, MemorySummary};
 use crate::format;
@@ -12,50 +12,56 @@ const NOTABLE_GAIN: f64 = 0.005;
 /// Reallocations per block from which a line grows its blocks in many small steps.
 const REGROWTH: f64 = 2.0;
 
-/// Returns what a reader must know.
-pub(super) fn warnings(profile: &HeapProfile) -> Vec<String> {
-    let recorded = profile.provenance.warnings.iter().cloned();
-    recorded.chain(memory_blindness(profile)).chain(mapped_files(profile)).collect()
+/// Returns what a reader must know about the recording.
+pub(super) fn notices(profile: &HeapProfile) -> Vec<Notice> {
+    let recorded = profile.provenance.notices.iter().cloned();
+    recorded.chain(unexplained_growth(profile)).chain(growth_of_files(profile)).collect()
 }
 
-/// Returns a sentence on memory that the recorder cannot see, if no allocation was recorded or the recorded ones explain too
-/// little of the growth of the resident set.
-pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
-    const BLIND: &str = "the recorder is blind to a custom allocator without the shim of simprof-probe, to static memory, and to \
-                         libraries that map memory themselves";
+/// Returns a notice if no allocation was recorded, or too few to explain how the resident set grew.
+pub fn unexplained_growth(profile: &HeapProfile) -> Option<Notice> {
+    const UNSEEN: &str = "in ways that simprof cannot record: an allocator of the program's own without the shim of \
+                          simprof-probe, static memory, or libraries that call the kernel directly";
+    let notice = |text| Some(Notice::new(NoticeId::HeapGrowthUnexplained, text));
     let provenance = &profile.provenance;
     if let Some(coverage) = provenance.coverage
         && let Some(share) = coverage.explained().filter(|share| *share < EXPLAINED_MIN)
     {
-        return Some(format!(
-            "The recorded memory explains only {} of the {} by which the resident set grew (without mapped files): {BLIND}.",
+        return notice(format!(
+            "The recorded allocations explain {} of the {} by which the resident set grew (mapped files not counted). The rest \
+             was allocated {UNSEEN}.",
             format::share(share),
             format::bytes(coverage.growth_without_files() as f64)
         ));
     }
-    let is_seen = profile.sites.iter().any(|site| site.amounts.records > 0);
-    (!is_seen).then(|| match provenance.interval_bytes {
-        0 | 1 => format!(
-            "No allocation was seen. Either the target makes none, or none is visible: {BLIND}."
-        ),
+    if profile.sites.iter().any(|site| site.amounts.records > 0) {
+        return None;
+    }
+    notice(match provenance.interval_bytes {
+        0 | 1 => {
+            format!(
+                "No allocation was recorded: the target makes none, or makes all of them {UNSEEN}."
+            )
+        }
         bytes => format!(
-            "No allocation was seen, with one byte of {} sampled. Either the target allocates little, and a smaller \
-             --memory-interval finds it; or its allocations are not visible: {BLIND}.",
+            "No allocation was sampled at one sample per {}: the target allocates little, or allocates {UNSEEN}. A smaller \
+             --memory-interval samples more.",
             format::bytes(bytes as f64)
         ),
     })
 }
 
-/// Returns a sentence on mapped files, if they are most of the growth of the resident set.
-fn mapped_files(profile: &HeapProfile) -> Option<String> {
+/// Returns a notice if most of the growth of the resident set is not allocations but pages of files.
+fn growth_of_files(profile: &HeapProfile) -> Option<Notice> {
     let coverage = profile.provenance.coverage?;
     let (growth, files) = (coverage.rss_growth_bytes, coverage.rss_file_growth_bytes);
     (files as f64 > EXPLAINED_MIN * growth as f64).then(|| {
-        format!(
+        let text = format!(
             "Of the {} by which the resident set grew, {} are pages of mapped files and shared memory, which are not allocations.",
             format::bytes(growth as f64),
             format::bytes(files as f64)
-        )
+        );
+        Notice::new(NoticeId::HeapGrowthOfFiles, text)
     })
 }
 
@@ -184,7 +190,7 @@ fn location(function: &str, file: Option<&str>, line: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use simprof_model::{HeapAmount, HeapCoverage};
+    use simprof_model::{HeapAmount, HeapCoverage, has_notice};
 
     use super::super::tests::leaking;
     use super::super::{Amount, memory_summary};
@@ -192,7 +198,7 @@ mod tests {
     use crate::testing::heap;
 
     #[test]
-    fn a_recording_that_explains_little_has_a_warning() {
+    fn a_recording_that_explains_little_has_a_notice() {
         let mut profile = leaking();
         for (live_mib, file_mib, blind) in
             [(49, 0, true), (51, 0, false), (29, 40, true), (31, 40, false), (1, 80, false)]
@@ -203,26 +209,27 @@ mod tests {
                 live_bytes: live_mib << 20,
             });
             let summary = memory_summary(&profile, None, &|_, _| None);
-            let warned = summary.warnings.iter().any(|warning| warning.contains("blind"));
+            let warned = has_notice(&summary.notices, NoticeId::HeapGrowthUnexplained);
             assert_eq!(warned, blind, "{live_mib} MiB of 100, {file_mib} of files");
-            let files = summary.warnings.iter().any(|warning| warning.contains("80 MiB are pages"));
-            assert_eq!(files, file_mib == 80, "{:?}", summary.warnings);
+            let files = summary.notices.iter().find(|n| n.id == NoticeId::HeapGrowthOfFiles);
+            assert_eq!(files.is_some(), file_mib == 80, "{:?}", summary.notices);
+            assert!(files.is_none_or(|notice| notice.text.contains("80 MiB are pages")));
             let limited = summary.statements[0].starts_with("Most memory was not recorded.");
             assert_eq!(limited, blind, "{:?}", summary.statements);
         }
     }
 
     #[test]
-    fn a_recording_without_allocations_has_a_warning() {
+    fn a_recording_without_allocations_has_a_notice() {
         let mut profile = heap(&[]);
-        for (interval_bytes, words) in [(1, "makes none"), (4096, "with one byte of 4 KiB sampled")]
-        {
+        for (interval_bytes, words) in [(1, "makes none"), (4096, "one sample per 4 KiB")] {
             profile.provenance.interval_bytes = interval_bytes;
             let summary = memory_summary(&profile, None, &|_, _| None);
             assert_eq!(summary.statements, ["Memory was not recorded: no allocation was seen."]);
-            assert!(summary.warnings[0].contains(words), "{:?}", summary.warnings);
+            assert_eq!(summary.notices[0].id, NoticeId::HeapGrowthUnexplained);
+            assert!(summary.notices[0].text.contains(words), "{:?}", summary.notices);
         }
-        assert_eq!(memory_blindness(&leaking()), None);
+        assert_eq!(unexplained_growth(&leaking()), None);
     }
 
     #[test]
