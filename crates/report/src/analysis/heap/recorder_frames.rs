@@ -1,25 +1,25 @@
-//! The stacks of allocations without what records them.
+//! Removes the recorder's own frames from the stacks of allocations.
 
 use simprof_model::{Function, HeapProfile, Profile, StackId};
 
-use super::allocators::deed;
+use super::allocators::allocator_role;
 
-/// File name of the library that records a target's allocations.
+/// File name of the preload library that records allocations.
 const LIBRARY: &str = "libsimprof_heap.so";
-/// How its functions' names begin.
+/// Prefix of its functions' names.
 const CRATE: &str = "simprof_heap::";
 
-/// The same allocations, each with its stack from the first frame, from the leaf, that is not of the library that records: that is where
-/// the target allocates. The functions that it stands in for, such as `malloc`, stay.
+/// Returns the same allocations with stacks that end where the target allocates: the leaf frames of the recording library
+/// are removed. The functions that the library replaces, such as `malloc`, stay.
 pub fn charged_to_target(mut profile: HeapProfile) -> HeapProfile {
     let tables = &profile.tables;
-    let records: Vec<bool> =
+    let is_recorder: Vec<bool> =
         tables.functions.iter().map(|function| is_recorder(tables, function)).collect();
     let parent = |id: &StackId| tables.stacks[id.index()].parent;
     for site in &mut profile.sites {
         site.stack = std::iter::successors(site.stack, parent).find(|id| {
             let frame = tables.frame(tables.stacks[id.index()].frame);
-            !records[frame.function.index()]
+            !is_recorder[frame.function.index()]
         });
     }
     profile
@@ -30,7 +30,7 @@ fn is_recorder(tables: &Profile, function: &Function) -> bool {
     let path = function.module.map(|id| tables.string(tables.modules[id.index()].path));
     let file = path.map(|path| path.rsplit('/').next().unwrap_or(path));
     let is_of_library = file == Some(LIBRARY) || name.trim_start_matches('<').starts_with(CRATE);
-    is_of_library && deed(name).is_none()
+    is_of_library && allocator_role(name).is_none()
 }
 
 #[cfg(test)]
@@ -41,15 +41,15 @@ mod tests {
     use crate::testing::heap;
 
     #[test]
-    fn what_records_is_charged_to_its_caller() {
+    fn recorder_frames_are_charged_to_their_caller() {
         let profile = charged_to_target(heap(&[
             ("main@1 > s::f@10 > simprof_heap::heap::python::malloc_seen@7", 3),
             ("main@1 > s::f@11 > inner~/tmp/x/libsimprof_heap.so > <simprof_heap::A>::b@8", 2),
             ("main@1 > s::f@12 > malloc~/tmp/x/libsimprof_heap.so", 1),
         ]));
         let lines = heap_lines(&profile);
-        let places: Vec<_> = lines.iter().map(|l| (l.function.as_str(), l.line)).collect();
-        assert_eq!(places, [("s::f", Some(10)), ("s::f", Some(11)), ("s::f", Some(12))]);
+        let found: Vec<_> = lines.iter().map(|l| (l.function.as_str(), l.line)).collect();
+        assert_eq!(found, [("s::f", Some(10)), ("s::f", Some(11)), ("s::f", Some(12))]);
         assert!(lines[0].via.is_empty() && lines[2].via == ["malloc"], "{lines:?}");
         let view = heap_view(&profile, HeapView::Allocated);
         let leaf = |at: usize| {

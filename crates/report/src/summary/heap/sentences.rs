@@ -1,15 +1,15 @@
-//! What a heap profile means, in sentences.
+//! The findings of a memory summary, as sentences.
 
 use simprof_model::{HeapProfile, Notice, NoticeId};
 
-use super::{ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
+use super::{ChurnSummary, LeakSummary, LeakVerdict, MemoryLine, MemorySummary};
 use crate::format;
 
-/// Below this share of the resident set's growth, the heap that was seen does not explain it.
-pub(super) const BLIND: f64 = 0.5;
-/// Share of CPU time below which there is little to gain.
+/// Share of the growth of the resident set that the recorded memory must explain.
+pub(super) const EXPLAINED_MIN: f64 = 0.5;
+/// Share of CPU time from which short-lived allocations are worth avoiding.
 const NOTABLE_GAIN: f64 = 0.005;
-/// Reallocations for each allocation that begins anew from which a line's blocks grow bit by bit.
+/// Reallocations per block from which a line grows its blocks in many small steps.
 const REGROWTH: f64 = 2.0;
 
 /// Returns what a reader must know about the recording.
@@ -25,7 +25,7 @@ pub fn unexplained_growth(profile: &HeapProfile) -> Option<Notice> {
     let notice = |text| Some(Notice::new(NoticeId::HeapGrowthUnexplained, text));
     let provenance = &profile.provenance;
     if let Some(coverage) = provenance.coverage
-        && let Some(share) = coverage.explained().filter(|share| *share < BLIND)
+        && let Some(share) = coverage.explained().filter(|share| *share < EXPLAINED_MIN)
     {
         return notice(format!(
             "The recorded allocations explain {} of the {} by which the resident set grew (mapped files not counted). The rest \
@@ -55,7 +55,7 @@ pub fn unexplained_growth(profile: &HeapProfile) -> Option<Notice> {
 fn growth_of_files(profile: &HeapProfile) -> Option<Notice> {
     let coverage = profile.provenance.coverage?;
     let (growth, files) = (coverage.rss_growth_bytes, coverage.rss_file_growth_bytes);
-    (files as f64 > BLIND * growth as f64).then(|| {
+    (files as f64 > EXPLAINED_MIN * growth as f64).then(|| {
         let text = format!(
             "Of the {} by which the resident set grew, {} are pages of mapped files and shared memory, which are not allocations.",
             format::bytes(growth as f64),
@@ -65,7 +65,7 @@ fn growth_of_files(profile: &HeapProfile) -> Option<Notice> {
     })
 }
 
-/// What it means, the most telling first.
+/// Returns the findings, the most important first.
 pub(super) fn statements(summary: &MemorySummary) -> Vec<String> {
     if summary.is_unseen() {
         return vec!["Memory was not recorded: no allocation was seen.".to_owned()];
@@ -73,32 +73,33 @@ pub(super) fn statements(summary: &MemorySummary) -> Vec<String> {
     let mut sentences = vec![whole(summary)];
     if let Some(line) = summary.lines.iter().max_by_key(|line| line.peak.bytes) {
         sentences.push(format!(
-            "{} holds most at the peak: {} of {}.",
-            place(&line.function, line.file.as_deref(), line.line),
+            "{} has the most live memory at the peak: {} of {}.",
+            location(&line.function, line.file.as_deref(), line.line),
             format::bytes(line.peak.bytes as f64),
             format::bytes(summary.peak.bytes as f64)
         ));
     }
     sentences.extend(summary.leaks.iter().take(3).map(leak_sentence));
-    sentences.extend(summary.leaks_untold.iter().map(|why| format!("Leaks: cannot tell: {why}.")));
-    let worth = |churn: &&ChurnSummary| churn.cpu_share.is_none_or(|share| share >= NOTABLE_GAIN);
-    let mut worthy: Vec<_> = summary.churn.iter().filter(worth).take(3).collect();
-    if worthy.is_empty() {
-        worthy.extend(summary.churn.first());
+    sentences
+        .extend(summary.leaks_untold.iter().map(|reason| format!("Leaks: cannot tell: {reason}.")));
+    let notable = |churn: &&ChurnSummary| churn.cpu_share.is_none_or(|share| share >= NOTABLE_GAIN);
+    let mut churn: Vec<_> = summary.churn.iter().filter(notable).take(3).collect();
+    if churn.is_empty() {
+        churn.extend(summary.churn.first());
     }
-    sentences.extend(worthy.into_iter().map(churn_sentence));
+    sentences.extend(churn.into_iter().map(churn_sentence));
     sentences.extend(summary.lines.iter().filter_map(regrowth).take(2));
     sentences
 }
 
 fn whole(summary: &MemorySummary) -> String {
     let mut sentence = format!(
-        "{}{} were allocated in {} allocation{}; at most {} were alive{}.",
+        "{}{} were allocated in {} allocation{}; at most {} were live{}.",
         match (summary.is_blind(), summary.unrecorded) {
-            (true, _) => "Of the memory that was seen, which is not most of it, ".to_owned(),
+            (true, _) => "Most memory was not recorded. Of the recorded memory, ".to_owned(),
             (false, 0) => String::new(),
-            (false, 1) => "By the processes that were recorded, as 1 was not, ".to_owned(),
-            (false, many) => format!("By the processes that were recorded, as {many} were not, "),
+            (false, 1) => "Without 1 process that was not recorded, ".to_owned(),
+            (false, many) => format!("Without {many} processes that were not recorded, "),
         },
         format::bytes(summary.allocated.bytes as f64),
         format::count(summary.allocated.count as f64),
@@ -108,7 +109,7 @@ fn whole(summary: &MemorySummary) -> String {
     );
     if let Some(step) = summary.per_step {
         sentence.push_str(&format!(
-            " A step allocates {} in {} allocations (what is made larger counts anew); {} of that are freed by its end.",
+            " Each step allocates {} in {} allocations (counting reallocations), and frees {} of that before it ends.",
             format::bytes(step.allocated_bytes),
             format::count(step.allocations),
             format::bytes(step.temporary_bytes)
@@ -118,66 +119,66 @@ fn whole(summary: &MemorySummary) -> String {
 }
 
 pub(super) fn leak_sentence(leak: &LeakSummary) -> String {
-    let place = place(&leak.function, leak.file.as_deref(), leak.line);
+    let location = location(&leak.function, leak.file.as_deref(), leak.line);
     let rate = format!(
-        "{} more a {}",
+        "{} per {}",
         format::with_interval(leak.rate_bytes, leak.rate_interval, format::bytes),
         leak.per
     );
-    let apart = leak.per_agent_bytes.map_or("", |_| ", what the population accounts for left out");
-    if leak.verdict == "growing" && leak.freed_at_end {
-        format!(
-            "{place} keeps more and more: {rate} stay alive{apart}, until the program ends and frees them (a cache that fills, or what \
-             something global keeps)."
-        )
-    } else if leak.verdict == "growing" {
-        format!("{place} leaks: {rate} stay alive{apart}.")
-    } else {
-        format!(
-            "{place} grows, {rate}, but so does the population: whether it leaks cannot be told. A run with a steady population would."
-        )
+    let corrected = leak.per_agent_bytes.map_or("", |_| ", corrected for the population");
+    match leak.verdict {
+        LeakVerdict::Growing if leak.freed_at_end => format!(
+            "{location} grows by {rate}{corrected}, and is freed when the program ends: probably a cache, or a global container."
+        ),
+        LeakVerdict::Growing => format!("{location} leaks {rate}{corrected}."),
+        LeakVerdict::Confounded => format!(
+            "{location} grows by {rate}, but so does the population: cannot tell whether it leaks. Profile a run with a steady \
+             population to find out."
+        ),
     }
 }
 
 fn churn_sentence(churn: &ChurnSummary) -> String {
-    let place = place(&churn.function, churn.file.as_deref(), churn.line);
-    let often = churn
+    let location = location(&churn.function, churn.file.as_deref(), churn.line);
+    let per_step = churn
         .per_step
-        .map_or_else(String::new, |per_step| format!(", {} a step", format::count(per_step)));
+        .map_or_else(String::new, |per_step| format!(", {} per step", format::count(per_step)));
     let gain = match (churn.cpu_share, churn.speed_up) {
         (Some(share), Some(times)) if share >= NOTABLE_GAIN => format!(
-            "; the allocator's work for it takes {} of CPU time: keeping the memory makes the whole some {} faster, what other functions spend to free it left out",
+            ". The allocator takes {} of CPU time for them: reusing the memory makes the whole about {} faster, or more if other \
+             functions free it",
             format::share(share),
             format::share(times - 1.0)
         ),
         (Some(share), _) => format!(
-            "; the allocator's work for it takes {} of CPU time: there is little to gain",
+            ". The allocator takes {} of CPU time for them: there is little to gain",
             format::share(share)
         ),
         _ => String::new(),
     };
     format!(
-        "{place} churns: {} allocations that live but shortly{often} ({} of all){gain}.",
+        "{location} makes {} short-lived allocations{per_step} ({} of all){gain}.",
         format::count(churn.short.count as f64),
         format::share(churn.share_of_all)
     )
 }
 
-/// A line whose blocks grow bit by bit.
+/// Returns a sentence on a line that grows its blocks in many small steps.
 fn regrowth(line: &MemoryLine) -> Option<String> {
-    let begun = line.allocated.count.saturating_sub(line.reallocations);
-    let grows = line.reallocations as f64 >= REGROWTH * begun.max(1) as f64;
+    let blocks = line.allocated.count.saturating_sub(line.reallocations);
+    let grows = line.reallocations as f64 >= REGROWTH * blocks.max(1) as f64;
     (grows && line.allocated_share >= 0.01).then(|| {
         format!(
-            "{} grows its memory bit by bit: {} of its {} allocations are reallocations; asking for what is needed at once would save them.",
-            place(&line.function, line.file.as_deref(), line.line),
+            "{} grows its memory in small steps: {} of its {} allocations are reallocations. Allocating the final size at once \
+             avoids them.",
+            location(&line.function, line.file.as_deref(), line.line),
             format::count(line.reallocations as f64),
             format::count(line.allocated.count as f64)
         )
     })
 }
 
-fn place(function: &str, file: Option<&str>, line: Option<u32>) -> String {
+fn location(function: &str, file: Option<&str>, line: Option<u32>) -> String {
     match (file, line) {
         (Some(file), Some(line)) => {
             let short = file.rsplit('/').next().unwrap_or(file);
@@ -197,7 +198,7 @@ mod tests {
     use crate::testing::heap;
 
     #[test]
-    fn a_heap_that_explains_little_is_said_to_be_blind() {
+    fn a_recording_that_explains_little_has_a_notice() {
         let mut profile = leaking();
         for (live_mib, file_mib, blind) in
             [(49, 0, true), (51, 0, false), (29, 40, true), (31, 40, false), (1, 80, false)]
@@ -213,13 +214,13 @@ mod tests {
             let files = summary.notices.iter().find(|n| n.id == NoticeId::HeapGrowthOfFiles);
             assert_eq!(files.is_some(), file_mib == 80, "{:?}", summary.notices);
             assert!(files.is_none_or(|notice| notice.text.contains("80 MiB are pages")));
-            let limited = summary.statements[0].starts_with("Of the memory that was seen");
+            let limited = summary.statements[0].starts_with("Most memory was not recorded.");
             assert_eq!(limited, blind, "{:?}", summary.statements);
         }
     }
 
     #[test]
-    fn nothing_that_is_seen_is_not_said_to_be_nothing() {
+    fn a_recording_without_allocations_has_a_notice() {
         let mut profile = heap(&[]);
         for (interval_bytes, words) in [(1, "makes none"), (4096, "one sample per 4 KiB")] {
             profile.provenance.interval_bytes = interval_bytes;
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_churn_costs_is_no_bound() {
+    fn the_gain_of_avoiding_churn_is_not_an_upper_bound() {
         let churn = ChurnSummary {
             function: "s::f".to_owned(),
             file: None,
@@ -246,15 +247,15 @@ mod tests {
         };
         let sentence = churn_sentence(&churn);
         assert!(
-            sentence.contains("some 25 % faster") && !sentence.contains("at most"),
+            sentence.contains("about 25 % faster") && !sentence.contains("at most"),
             "{sentence}"
         );
-        let untold = churn_sentence(&ChurnSummary { cpu_share: None, speed_up: None, ..churn });
-        assert!(!untold.contains("CPU time") && !untold.contains("little to gain"), "{untold}");
+        let unknown = churn_sentence(&ChurnSummary { cpu_share: None, speed_up: None, ..churn });
+        assert!(!unknown.contains("CPU time") && !unknown.contains("little to gain"), "{unknown}");
     }
 
     #[test]
-    fn blocks_that_grow_bit_by_bit_are_told() {
+    fn blocks_that_grow_in_small_steps_are_reported() {
         let mut profile = heap(&[("main@1 > s::push@5 > realloc", 1000)]);
         profile.sites[0].amounts.allocated.count = 9;
         profile.sites[0].amounts.reallocations = 8;

@@ -1,4 +1,4 @@
-//! What lines allocate, as columns of annotated source.
+//! The memory columns of annotated source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,22 +7,22 @@ use simprof_model::{HeapAmount, HeapAmounts, HeapProfile};
 use crate::analysis::heap_lines_with_callees;
 use crate::format;
 
-/// Characters of a column.
+/// Width of a column.
 const WIDTH: usize = 9;
-/// Characters of all columns, each with a space before it.
+/// Width of all columns, each with a leading space.
 pub const COLUMNS: usize = 3 * (WIDTH + 1);
 
-/// What each line of a program allocates, and what it calls.
+/// The memory that each line of a program and its callees allocate.
 #[derive(Debug, Clone)]
 pub struct MemoryLines {
     lines: BTreeMap<(String, u32), HeapAmounts>,
-    /// Lines that a function's own frames stand at.
+    /// The lines of each function that are on any stack.
     functions: BTreeMap<String, BTreeSet<(String, u32)>>,
     has_steps: bool,
 }
 
 impl MemoryLines {
-    /// Of a heap profile.
+    /// Reads the lines of a heap profile.
     pub fn new(profile: &HeapProfile) -> Self {
         let tables = &profile.tables;
         let mut functions: BTreeMap<String, BTreeSet<(String, u32)>> = BTreeMap::new();
@@ -36,7 +36,7 @@ impl MemoryLines {
         Self { lines: heap_lines_with_callees(profile), functions, has_steps: profile.steps > 0 }
     }
 
-    /// Lines of a function, by file, that allocate or call what does.
+    /// Iterates over the lines of a function that allocate, themselves or in a callee, as file and number.
     pub(super) fn of_function(&self, function: &str) -> impl Iterator<Item = (&str, u32)> {
         let lines = self.functions.get(function).into_iter().flatten();
         lines
@@ -44,29 +44,29 @@ impl MemoryLines {
             .map(|(file, line)| (file.as_str(), *line))
     }
 
-    /// Names of the columns.
+    /// Returns the titles of the columns.
     pub(super) fn titles(&self) -> String {
         columns(["allocated", "at peak", if self.has_steps { "temporary" } else { "short" }])
     }
 
-    /// What the columns hold, as sentences.
+    /// Returns the explanation of the columns.
     pub(super) fn legend(&self) -> String {
         let temporary = if self.has_steps {
-            "`temporary` was freed in the step that allocated it"
+            "`temporary`, freed in the step that allocated it"
         } else {
-            "`short` was freed within a millisecond"
+            "`short`, freed within a millisecond"
         };
         format!(
-            "Memory is that of another run, of the line and all that it calls: `allocated` in all, `at peak` what was alive when most \
-             was, {temporary}."
+            "Memory was recorded in a separate run. Its columns are for the line and its callees: `allocated`, in total; \
+             `at peak`, live at the peak of all memory; {temporary}."
         )
     }
 
-    /// The columns of a line.
+    /// Returns the columns of a line.
     pub(super) fn columns(&self, file: &str, line: u32) -> String {
         let amounts = self.lines.get(&(file.to_owned(), line));
-        let shown = |of: fn(&HeapAmounts) -> HeapAmount| {
-            let bytes = amounts.map_or(0, |amounts| of(amounts).bytes);
+        let shown = |amount: fn(&HeapAmounts) -> HeapAmount| {
+            let bytes = amounts.map_or(0, |amounts| amount(amounts).bytes);
             if bytes == 0 { String::new() } else { format::bytes(bytes as f64) }
         };
         let last: fn(&HeapAmounts) -> HeapAmount = if self.has_steps {
@@ -94,7 +94,7 @@ mod tests {
     const SOURCE: &str = "fn look() {\n    let a = vec![0; 9];\n    for b in a {\n        work(b);\n    }\n    keep();\n}\n";
 
     #[test]
-    fn memory_stands_beside_time() {
+    fn memory_columns_stand_beside_time() {
         let cpu = profile(&[("main@1 > look@4 > work@20", 3), ("main@1 > look@3", 1)]);
         let mut memory = heap(&[
             ("main@1 > look@2 > malloc", 300 << 20),

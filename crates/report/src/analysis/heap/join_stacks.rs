@@ -1,4 +1,4 @@
-//! Heap profiles of a size that can be kept: stacks that tell little are joined.
+//! Limits the size of heap profiles: the stacks with the least memory are joined to their callers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,29 +8,29 @@ use simprof_model::{
     ProfileBuilder, StackId,
 };
 
-/// Sites up to which a profile is kept as it is.
-const FEW: usize = 20_000;
-/// Nodes of the tree of stacks that are kept of a larger one.
+/// Profiles with at most this many sites are kept unchanged.
+const SITES_UNCHANGED: usize = 20_000;
+/// Nodes of the stack tree to keep of larger profiles.
 const NODES: usize = 30_000;
 
-/// The profile, with the stacks whose allocations are least joined to those of their callers where there are very many: each is
-/// charged to the innermost frame that is kept. All sums stay what they are.
+/// Returns the profile; if it has very many stacks, those with the least memory are joined to their callers. Each is
+/// charged to its innermost frame that is kept. All sums stay the same.
 pub fn without_small_stacks(profile: &HeapProfile) -> Cow<'_, HeapProfile> {
-    if profile.sites.len() <= FEW {
+    if profile.sites.len() <= SITES_UNCHANGED {
         Cow::Borrowed(profile)
     } else {
-        Cow::Owned(folded(profile, NODES))
+        Cow::Owned(joined(profile, NODES))
     }
 }
 
-fn folded(profile: &HeapProfile, nodes: usize) -> HeapProfile {
+fn joined(profile: &HeapProfile, nodes: usize) -> HeapProfile {
     let weights = weights(profile);
     let least = {
         let mut ordered = weights.clone();
         ordered.sort_unstable_by(|a, b| b.total_cmp(a));
         ordered.get(nodes).copied().unwrap_or(0.0)
     };
-    // A caller weighs no less than what it calls, so that the kept ones are a tree.
+    // A caller weighs no less than its callees, so that the kept nodes are a tree.
     let is_kept = |id: StackId| weights[id.index()] > least;
     let mut builder = ProfileBuilder::new(profile.tables.weight);
     let kept = builder.absorb_stacks(&profile.tables, is_kept);
@@ -44,8 +44,8 @@ fn folded(profile: &HeapProfile, nodes: usize) -> HeapProfile {
     let site = |((stack, origin), amounts)| HeapSite { stack, origin, amounts };
     let mut sites: Vec<HeapSite> = sites.into_iter().map(site).collect();
     sites.sort_by_key(|site| (std::cmp::Reverse(site.amounts.allocated.bytes), site.stack));
-    let joined = (profile.sites.len() - sites.len()) as u64;
-    let provenance = HeapProvenance { stacks_joined: joined, ..profile.provenance.clone() };
+    let stacks_joined = (profile.sites.len() - sites.len()) as u64;
+    let provenance = HeapProvenance { stacks_joined, ..profile.provenance.clone() };
     HeapProfile {
         ticks: profile.ticks.clone(),
         steps: profile.steps,
@@ -57,7 +57,8 @@ fn folded(profile: &HeapProfile, nodes: usize) -> HeapProfile {
     }
 }
 
-/// How much each stack and those that it is the caller of tell: the sum of the largest share that each site has in any figure.
+/// Returns the weight of each stack, its callees included: the sum over sites of a site's largest share in any of the
+/// amounts.
 fn weights(profile: &HeapProfile) -> Vec<f64> {
     let figures: [fn(&HeapAmounts) -> HeapAmount; 5] =
         [|a| a.allocated, |a| a.peak, |a| a.live, |a| a.temporary, |a| a.short_lived];
@@ -77,7 +78,7 @@ fn weights(profile: &HeapProfile) -> Vec<f64> {
     weights
 }
 
-/// Callers stand before what they call.
+/// Adds the weight of each stack to its callers. Callers precede their callees in the table.
 fn add_to_callers(tables: &Profile, weights: &mut [f64]) {
     for (at, node) in tables.stacks.iter().enumerate().rev() {
         if let Some(parent) = node.parent {
@@ -100,14 +101,14 @@ mod tests {
             ("main@1 > s::g@20 > malloc", 300),
             ("", 5),
         ]);
-        let folded = folded(&profile, 5);
-        let found: Vec<_> = folded
+        let joined = joined(&profile, 5);
+        let found: Vec<_> = joined
             .sites
             .iter()
             .map(|site| {
-                let frames = folded.tables.frames_from_leaf(site.stack);
+                let frames = joined.tables.frames_from_leaf(site.stack);
                 let names: Vec<_> = frames
-                    .map(|id| folded.tables.function_name(folded.tables.frame(id).function))
+                    .map(|id| joined.tables.function_name(joined.tables.frame(id).function))
                     .collect();
                 (names.join(" < "), site.amounts.allocated.bytes, site.amounts.records)
             })
@@ -120,9 +121,9 @@ mod tests {
         ];
         assert_eq!(found, expected);
         let total = |profile: &HeapProfile| profile.total(|site| site.amounts.allocated);
-        assert_eq!(total(&folded), total(&profile));
-        assert_eq!(folded.provenance.stacks_joined, 1);
-        assert!(folded.tables.functions.len() < profile.tables.functions.len());
+        assert_eq!(total(&joined), total(&profile));
+        assert_eq!(joined.provenance.stacks_joined, 1);
+        assert!(joined.tables.functions.len() < profile.tables.functions.len());
         assert!(matches!(without_small_stacks(&profile), Cow::Borrowed(_)));
     }
 }

@@ -1,4 +1,4 @@
-//! What memory is used for: a part of phase 3's summary.
+//! The part of phase 3's summary on allocated memory.
 
 mod sentences;
 
@@ -8,65 +8,66 @@ use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSizeClass, Notice
 use simprof_stats::{DriftVerdict, Interval};
 
 use super::common::Bounds;
-use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, drawn_interval};
+use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, sum_interval};
 
 pub use sentences::unexplained_growth;
 
-/// Lines that are kept by each amount.
+/// Number of lines to keep by each amount.
 pub(crate) const MEMORY_LINES: usize = 20;
-/// Suspects that are kept.
-const SUSPECTS: usize = 20;
-/// Names of what a line calls to allocate.
+/// Number of leaks and of lines with short-lived allocations to keep.
+const FINDINGS: usize = 20;
+/// Number of functions that a line calls to allocate to keep.
 const VIA: usize = 3;
 
-/// What memory is used for.
+/// The memory that the target allocated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemorySummary {
-    /// Mean distance between two draws, bytes; 1 where every allocation was recorded.
+    /// Mean distance between allocation samples, bytes; 1 if every allocation was recorded.
     pub interval_bytes: u64,
-    /// Records of allocations and of their ends, and how many were lost.
+    /// Records of allocations and of their ends.
     pub records: u64,
     /// Records that were lost.
     pub lost: u64,
     /// Process images that were recorded.
     pub processes: u64,
-    /// Process images that were seen to run without being recorded.
+    /// Process images that ran without being recorded.
     #[serde(default)]
     pub unrecorded: u64,
     /// Interpreters whose objects were recorded.
     pub interpreters: Vec<String>,
-    /// CPU time of the recorder as a share of the target's, 0 to 1.
+    /// CPU time of the recorder divided by the target's.
     pub recorder_cpu_share: f64,
-    /// All that was allocated.
+    /// All memory that was allocated.
     pub allocated: Amount,
-    /// What was alive when most was.
+    /// Memory that was live at the peak.
     pub peak: Amount,
-    /// The step in which that was.
+    /// The step of the peak.
     pub peak_step: Option<u64>,
-    /// What was alive at the end.
+    /// Memory that was live at the end.
     pub live: Amount,
-    /// What was freed in the step that allocated it; absent without steps.
+    /// Memory that was freed in the step that allocated it; absent without steps.
     pub temporary: Option<Amount>,
-    /// What was freed within a millisecond.
+    /// Memory that was freed within a millisecond.
     pub short_lived: Amount,
-    /// Steps.
+    /// Number of steps.
     pub steps: u64,
-    /// Memory by step; absent without steps.
+    /// Memory per step; absent without steps.
     pub per_step: Option<MemoryPerStep>,
-    /// Lines of the program, by bytes allocated: the first by each of allocated, peak, live and temporary.
+    /// Lines of the program by bytes allocated: the first 20 by each of allocated, peak, live and temporary.
     pub lines: Vec<MemoryLine>,
-    /// Lines whose live memory goes on growing, by growth.
+    /// Lines whose live memory keeps growing, by growth.
     pub leaks: Vec<LeakSummary>,
-    /// Why none could be looked for: what there was and what is needed; absent where they were looked for.
+    /// Why no search for leaks was possible, with the available and the needed amount of data; absent if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaks_untold: Option<String>,
-    /// Lines that allocate again and again what lives but shortly, by what doing without would gain.
+    /// Lines with many short-lived allocations, by the gain from avoiding them.
     pub churn: Vec<ChurnSummary>,
     /// Sizes of allocations.
     pub sizes: Vec<HeapSizeClass>,
-    /// Share of the resident set's growth, mapped files left aside, that the recorded memory explains; absent where it grew too little.
+    /// Share of the growth of the resident set, without mapped files, that the recorded memory explains; absent if the
+    /// growth is too small.
     pub explained_share: Option<f64>,
-    /// What it means, one sentence each.
+    /// Findings, one sentence each.
     pub statements: Vec<String>,
     /// What a reader must know about the recording.
     pub notices: Vec<Notice>,
@@ -75,18 +76,18 @@ pub struct MemorySummary {
 /// An amount of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Amount {
-    /// Bytes that were asked for.
+    /// Requested bytes.
     pub bytes: u64,
-    /// 95 % interval of the bytes; its ends are equal where they are exact.
+    /// 95 % interval of the bytes; its ends are equal if the amount is exact.
     pub bytes_interval: Bounds,
-    /// Allocations.
+    /// Number of allocations.
     pub count: u64,
     /// 95 % interval of the count.
     pub count_interval: Bounds,
 }
 
 impl MemorySummary {
-    /// What matters most, in a sentence: the first leak where there is one, else the whole.
+    /// Returns the most important finding as a sentence: the first leak, or else the total.
     pub fn headline(&self) -> Option<String> {
         let leak = self.leaks.iter().find(|leak| leak.leaked_bytes() > 0);
         leak.map(sentences::leak_sentence).or_else(|| self.statements.first().cloned())
@@ -97,22 +98,23 @@ impl MemorySummary {
         self.allocated.count == 0
     }
 
-    /// Whether what was seen explains too little of how the resident set grew.
+    /// Whether the recorded memory explains less than half of the growth of the resident set.
     pub(crate) fn is_blind(&self) -> bool {
-        self.explained_share.is_some_and(|share| share < sentences::BLIND)
+        self.explained_share.is_some_and(|share| share < sentences::EXPLAINED_MIN)
     }
 }
 
 impl LeakSummary {
-    /// The growth, where it is a leak: not what may be the population's, nor what is freed when the program ends.
+    /// Returns the growth if it is a leak. Growth that may be due to the population, or that is freed when the program
+    /// ends, is not.
     pub(super) fn leaked_bytes(&self) -> u64 {
-        let leaks = self.verdict == "growing" && !self.freed_at_end;
+        let leaks = self.verdict == LeakVerdict::Growing && !self.freed_at_end;
         if leaks { self.growth_bytes.max(0.0).round() as u64 } else { 0 }
     }
 }
 
 impl Amount {
-    /// An amount of a profile whose draws are so many bytes apart.
+    /// Adds the intervals to an amount, given the mean distance between allocation samples.
     fn new(amount: HeapAmount, interval_bytes: u64) -> Self {
         Self {
             bytes: amount.bytes,
@@ -123,129 +125,141 @@ impl Amount {
     }
 }
 
-/// Memory by step. What was allocated between steps counts to the next.
+/// Memory per step. Allocations between steps count for the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryPerStep {
-    /// Bytes allocated in a step, the mean.
+    /// Mean bytes allocated per step.
     pub allocated_bytes: f64,
-    /// 95 % interval of that mean, as far as draws make it uncertain; its ends are equal where it is exact.
+    /// 95 % interval of that mean, for the uncertainty from sampling; its ends are equal if it is exact.
     pub allocated_bytes_interval: Bounds,
-    /// Allocations in a step, the mean.
+    /// Mean number of allocations per step.
     pub allocations: f64,
-    /// Bytes allocated and freed within a step, the mean.
+    /// Mean bytes allocated and freed within a step.
     pub temporary_bytes: f64,
-    /// Bytes allocated by step and living agent; absent where the target tells no population.
+    /// Mean bytes allocated per step and living agent; absent if the target reports no population.
     pub allocated_bytes_per_agent: Option<f64>,
-    /// Bytes alive for each agent at the end of the last step.
+    /// Live bytes per agent at the end of the last step.
     pub live_bytes_per_agent: Option<f64>,
-    /// 95 % interval of that, likewise.
+    /// 95 % interval of the live bytes per agent.
     pub live_bytes_per_agent_interval: Option<Bounds>,
 }
 
-/// A line of the program, and what it and the libraries that it calls allocated.
+/// A line of the program, with the memory that it and the libraries that it calls allocated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryLine {
-    /// The function that it stands in.
+    /// The function that the line belongs to.
     pub function: String,
-    /// Source file, where known.
+    /// Source file, if known.
     pub file: Option<String>,
-    /// Line, from 1, where known.
+    /// Line, 1-based, if known.
     pub line: Option<u32>,
-    /// Its source text, where the file could be read.
+    /// Its source text, if the file could be read.
     pub text: Option<String>,
-    /// All that it allocated.
+    /// All memory that it allocated.
     pub allocated: Amount,
-    /// Its bytes of all bytes that were allocated, 0 to 1.
+    /// Its allocated bytes as a fraction of all allocated bytes, 0 to 1.
     pub allocated_share: f64,
-    /// What of it was alive when most was.
+    /// Its memory that was live at the peak.
     pub peak: Amount,
-    /// What of it was alive at the end.
+    /// Its memory that was live at the end.
     pub live: Amount,
-    /// What of it was freed in the step that allocated it; nothing without steps.
+    /// Its memory that was freed in the step that allocated it; zero without steps.
     pub temporary: Amount,
     /// Mean size of an allocation, bytes.
     pub mean_bytes: f64,
-    /// Largest single allocation that was recorded, bytes.
+    /// Largest recorded allocation, bytes.
     pub largest_bytes: u64,
-    /// Allocations that were made larger or smaller.
+    /// Number of reallocations.
     pub reallocations: u64,
-    /// Bytes that it leaks: the growth of what is alive over the steps, where that goes on and most is not freed at the end; else 0.
+    /// Leaked bytes: the growth of live bytes over the steps, if it continues and is not freed at the end; else 0.
     pub leaked_bytes: u64,
-    /// What it calls to allocate.
+    /// Functions that it calls to allocate.
     pub via: Vec<String>,
 }
 
-/// A line whose live memory goes on growing.
+/// The verdict on a line whose live memory grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakVerdict {
+    /// It grows, and the growth continues.
+    Growing,
+    /// It grows, but so does the population.
+    Confounded,
+}
+
+/// A line whose live memory keeps growing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LeakSummary {
-    /// The function that it stands in.
+    /// The function that the line belongs to.
     pub function: String,
-    /// Source file, where known.
+    /// Source file, if known.
     pub file: Option<String>,
-    /// Line, from 1, where known.
+    /// Line, 1-based, if known.
     pub line: Option<u32>,
-    /// Its source text, where the file could be read.
+    /// Its source text, if the file could be read.
     pub text: Option<String>,
-    /// `growing`, or `confounded` where the population grows along with time.
-    pub verdict: String,
-    /// Whether most of it was freed when the program ended: a cache that fills, or what something global keeps.
+    /// Whether the growth can be distinguished from that of the population.
+    pub verdict: LeakVerdict,
+    /// Whether most of it was freed when the program ended, as a growing cache or a global container is.
     pub freed_at_end: bool,
-    /// What the rate is per: `step` or `second`.
-    pub per: String,
-    /// Bytes more that are alive by step or second.
+    /// Unit of time of the rate.
+    pub per: GrowthPer,
+    /// Growth of live bytes per step or second.
     pub rate_bytes: f64,
     /// 95 % interval of the rate.
     pub rate_interval: Bounds,
-    /// Growth over the steps that were looked at, bytes.
+    /// Growth over all readings, bytes.
     pub growth_bytes: f64,
     /// 95 % interval of the growth.
     pub growth_interval: Bounds,
-    /// Bytes per agent that were taken out first; absent where no population was told.
+    /// Bytes per agent that were subtracted first; absent if the target reports no population.
     pub per_agent_bytes: Option<f64>,
-    /// Readings that were looked at, the warm-up left out.
+    /// Number of readings after the warm-up.
     pub readings: u64,
 }
 
-/// A line that allocates again and again what lives but shortly.
+/// A line with many short-lived allocations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChurnSummary {
-    /// The function that it stands in.
+    /// The function that the line belongs to.
     pub function: String,
-    /// Source file, where known.
+    /// Source file, if known.
     pub file: Option<String>,
-    /// Line, from 1, where known.
+    /// Line, 1-based, if known.
     pub line: Option<u32>,
-    /// Its source text, where the file could be read.
+    /// Its source text, if the file could be read.
     pub text: Option<String>,
-    /// What of it lived shortly.
+    /// Its short-lived allocations.
     pub short: Amount,
-    /// That, of all allocations, 0 to 1.
+    /// Their number as a fraction of all allocations, 0 to 1.
     pub share_of_all: f64,
-    /// Short-lived allocations by step; absent without steps.
+    /// Short-lived allocations per step; absent without steps.
     pub per_step: Option<f64>,
-    /// Share of CPU time in the allocator on its behalf, 0 to 1; absent without a CPU profile.
+    /// Share of CPU time in the allocator for them, 0 to 1; absent without a CPU profile.
     pub cpu_share: Option<f64>,
-    /// How many times as fast the whole is without that share. No bound: blocks that other functions free are not in it.
+    /// Speed-up of the whole program without that share. Not an upper bound: blocks that other functions free are not
+    /// included.
     pub speed_up: Option<f64>,
 }
 
-/// Sums up a heap profile; a CPU profile of another run tells what churn costs. `text` gives the text of a line, where it can be read.
+/// Summarises a heap profile. `cpu` is a CPU profile of another run, for the cost of short-lived allocations. `text` returns
+/// the source text of a line, if it can be read.
 pub fn memory_summary(
     profile: &HeapProfile,
     cpu: Option<&Profile>,
     text: &dyn Fn(&str, u32) -> Option<String>,
 ) -> MemorySummary {
     let provenance = &profile.provenance;
-    let LeakSearch { suspects, untold } = analysis::leak_suspects(profile);
+    let LeakSearch { suspects, too_little } = analysis::leak_suspects(profile);
     let lines = lines(profile, &suspects, text);
-    let leaks: Vec<_> = suspects.iter().take(SUSPECTS).map(|leak| self::leak(leak, text)).collect();
+    let leaks: Vec<_> = suspects.iter().take(FINDINGS).map(|leak| self::leak(leak, text)).collect();
     let churn: Vec<_> = analysis::churn(profile, cpu)
         .iter()
-        .take(SUSPECTS)
+        .take(FINDINGS)
         .map(|churn| self::churn(churn, profile, text))
         .collect();
-    let total = |of: fn(&simprof_model::HeapSite) -> HeapAmount| {
-        Amount::new(profile.total(of), provenance.interval_bytes)
+    let total = |amount: fn(&simprof_model::HeapSite) -> HeapAmount| {
+        Amount::new(profile.total(amount), provenance.interval_bytes)
     };
     let mut summary = MemorySummary {
         interval_bytes: provenance.interval_bytes,
@@ -266,7 +280,7 @@ pub fn memory_summary(
         per_step: per_step(profile),
         lines,
         leaks,
-        leaks_untold: untold,
+        leaks_untold: too_little.map(|reason| reason.to_string()),
         churn,
         sizes: profile.sizes.clone(),
         explained_share: provenance.coverage.and_then(HeapCoverage::explained),
@@ -282,30 +296,31 @@ fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
     if steps == 0 {
         return None;
     }
-    let sum =
-        |of: fn(&simprof_model::HeapTick) -> u64| profile.ticks.iter().map(of).sum::<u64>() as f64;
+    let sum = |value: fn(&simprof_model::HeapTick) -> u64| {
+        profile.ticks.iter().map(value).sum::<u64>() as f64
+    };
     let allocated = sum(|tick| tick.allocated_bytes);
     let agent_steps: Option<u64> =
         profile.ticks.iter().map(|tick| Some(tick.population? * tick.steps)).sum();
     let last = profile.ticks.last()?;
-    let alive = last.population.filter(|&population| population > 0);
+    let agents = last.population.filter(|&population| population > 0);
     let interval_bytes = profile.provenance.interval_bytes;
-    let of_step = drawn_interval(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
-    let per_agent = |bytes: f64| alive.map(|alive| bytes / alive as f64);
+    let per_step = sum_interval(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
+    let per_agent = |bytes: f64| agents.map(|agents| bytes / agents as f64);
     let live = last.live_bytes as f64;
-    let [least, most] = drawn_interval(live, interval_bytes).map(per_agent);
+    let [low, high] = sum_interval(live, interval_bytes).map(per_agent);
     Some(MemoryPerStep {
         allocated_bytes: allocated / steps as f64,
-        allocated_bytes_interval: of_step,
+        allocated_bytes_interval: per_step,
         allocations: sum(|tick| tick.allocations) / steps as f64,
         temporary_bytes: sum(|tick| tick.temporary_bytes) / steps as f64,
         allocated_bytes_per_agent: agent_steps.filter(|&n| n > 0).map(|n| allocated / n as f64),
         live_bytes_per_agent: per_agent(live),
-        live_bytes_per_agent_interval: least.zip(most).map(<[f64; 2]>::from),
+        live_bytes_per_agent_interval: low.zip(high).map(<[f64; 2]>::from),
     })
 }
 
-/// The first lines by each amount.
+/// Returns the first lines by each amount.
 fn lines(
     profile: &HeapProfile,
     suspects: &[LeakSuspect],
@@ -321,9 +336,10 @@ fn lines(
         |line| line.amounts.temporary,
     ];
     let mut kept = vec![false; all.len()];
-    for of in amounts {
-        let mut order: Vec<usize> = (0..all.len()).filter(|&at| of(&all[at]).bytes > 0).collect();
-        order.sort_by_key(|&at| std::cmp::Reverse(of(&all[at]).bytes));
+    for amount in amounts {
+        let mut order: Vec<usize> =
+            (0..all.len()).filter(|&at| amount(&all[at]).bytes > 0).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(amount(&all[at]).bytes));
         order.into_iter().take(MEMORY_LINES).for_each(|at| kept[at] = true);
     }
     let chosen = all.iter().zip(kept).filter(|(_, kept)| *kept);
@@ -370,15 +386,18 @@ fn bounds(interval: Interval) -> Bounds {
 }
 
 fn leak(leak: &LeakSuspect, text: &dyn Fn(&str, u32) -> Option<String>) -> LeakSummary {
-    let growing = leak.verdict == DriftVerdict::Growing;
+    let verdict = match leak.verdict {
+        DriftVerdict::Growing => LeakVerdict::Growing,
+        _ => LeakVerdict::Confounded,
+    };
     LeakSummary {
         function: leak.line.function.clone(),
         file: leak.line.file.clone(),
         line: leak.line.line,
         text: text_of(&leak.line, text),
-        verdict: if growing { "growing" } else { "confounded" }.to_owned(),
+        verdict,
         freed_at_end: leak.freed_at_end,
-        per: if leak.per == GrowthPer::Step { "step" } else { "second" }.to_owned(),
+        per: leak.per,
         rate_bytes: leak.rate,
         rate_interval: bounds(leak.rate_interval),
         growth_bytes: leak.growth_bytes,
@@ -422,16 +441,16 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_is_told_with_its_place_and_rate() {
+    fn a_leak_is_reported_with_its_line_and_rate() {
         let text = |file: &str, line: u32| Some(format!("{file} {line}"));
         let summary = memory_summary(&leaking(), None, &text);
-        let words = "48.8 KiB in 0 allocations (what is made larger counts anew); 0 B of that are freed by its end";
+        let words = "Each step allocates 48.8 KiB in 0 allocations (counting reallocations), and frees 0 B of that";
         assert!(summary.statements[0].contains(words), "{}", summary.statements[0]);
         assert_eq!(summary.leaks.len(), 1);
         assert_eq!(summary.leaks[0].text.as_deref(), Some("src/sim.rs 5"));
-        let told = summary.statements.iter().find(|sentence| sentence.contains("leaks"));
-        let told = told.expect("it is told");
-        assert!(told.starts_with("sim.rs:5 in s::leak leaks: 39.1 KiB more a step stay"), "{told}");
+        let leak = summary.statements.iter().find(|sentence| sentence.contains("leaks"));
+        let leak = leak.expect("the leak is reported");
+        assert!(leak.starts_with("sim.rs:5 in s::leak leaks 39.1 KiB per step"), "{leak}");
         let leaked: Vec<_> = summary.lines.iter().map(|line| line.leaked_bytes).collect();
         assert_eq!(leaked, [40_000 * 179, 0]);
         let per_step = summary.per_step.expect("there are steps");
@@ -440,34 +459,34 @@ mod tests {
         assert_eq!(per_step.allocated_bytes_interval, [50_000.0, 50_000.0], "it is exact");
         let mut estimated = leaking();
         estimated.provenance.interval_bytes = 512 << 10;
-        let per_step = memory_summary(&estimated, None, &text).per_step.expect("likewise");
+        let per_step = memory_summary(&estimated, None, &text).per_step.expect("there are steps");
         let half = 1.96 * (10e6_f64 * f64::from(512 << 10)).sqrt() / 200.0;
-        let [least, most] = per_step.allocated_bytes_interval;
-        assert!((50_000.0 - half - least).abs() < 1.0 && most > 50_000.0 + half, "few draws");
-        let [low, high] = per_step.live_bytes_per_agent_interval.expect("agents are told");
-        let live = per_step.live_bytes_per_agent.expect("likewise");
+        let [low, high] = per_step.allocated_bytes_interval;
+        assert!((50_000.0 - half - low).abs() < 1.0 && high > 50_000.0 + half, "few samples");
+        let [low, high] = per_step.live_bytes_per_agent_interval.expect("there is a population");
+        let live = per_step.live_bytes_per_agent.expect("there is a population");
         assert!(low < live && live < high, "{low} {live} {high}");
     }
 
     #[test]
-    fn a_cache_that_is_freed_at_the_end_leaks_nothing() {
+    fn a_cache_that_is_freed_at_the_end_does_not_leak() {
         let mut profile = leaking();
         profile.sites[0].amounts.live.bytes = 0;
         let summary = memory_summary(&profile, None, &|_, _| None);
         assert!(summary.leaks[0].freed_at_end, "{summary:?}");
         let leaked: Vec<_> = summary.lines.iter().map(|line| line.leaked_bytes).collect();
-        assert_eq!(leaked, [0, 0], "it is kept, and told as that");
-        assert_eq!(summary.leaks[0].leaked_bytes(), 0, "nor is it beside the line's time");
+        assert_eq!(leaked, [0, 0]);
+        assert_eq!(summary.leaks[0].leaked_bytes(), 0);
     }
 
     #[test]
-    fn what_was_not_drawn_may_be_there() {
+    fn amounts_without_samples_have_an_upper_end_above_zero() {
         let mut profile = leaking();
-        for (interval_bytes, most) in [(1, 0.0), (1 << 20, 3.689)] {
+        for (interval_bytes, expected) in [(1, 0.0), (1 << 20, 3.689)] {
             profile.provenance.interval_bytes = interval_bytes;
             let temporary = memory_summary(&profile, None, &|_, _| None).temporary;
             let [low, high] = temporary.expect("there are steps").bytes_interval;
-            assert!(low == 0.0 && (high / f64::from(1 << 20) - most).abs() < 0.001, "{high}");
+            assert!(low == 0.0 && (high / f64::from(1 << 20) - expected).abs() < 0.001, "{high}");
         }
     }
 }

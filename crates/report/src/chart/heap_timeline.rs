@@ -1,4 +1,4 @@
-//! Memory over time: what is alive, and how fast it is allocated, with the steps marked.
+//! The chart of memory over time: live bytes and allocation rate, with the steps marked.
 
 use simprof_model::{HeapInterval, HeapProfile};
 
@@ -13,33 +13,33 @@ const RIGHT: f64 = 876.0;
 const TOP: f64 = 88.0;
 /// Height of a panel.
 const PANEL: f64 = 150.0;
-/// Room between two.
+/// Gap between panels.
 const GAP: f64 = 28.0;
-/// Most steps that are marked one by one.
+/// Maximum number of steps that are marked individually.
 const MAX_MARKS: usize = 120;
 
-/// Draws what was alive and what was allocated over time as SVG. Time runs from the first interval.
+/// Draws live and allocated bytes over time as SVG. Time starts at the first interval.
 pub fn memory_chart(profile: &HeapProfile, title: &str) -> String {
     let live = Area { left: LEFT, top: TOP, right: RIGHT, bottom: TOP + PANEL };
     let rate = Area { top: live.bottom + GAP, bottom: live.bottom + GAP + PANEL, ..live };
     let mut svg = Svg::new(WIDTH, rate.bottom + 56.0, title, &subtitle(profile));
     let Some((begin_ns, width_ns)) = scale(&profile.series) else {
         let middle = f64::midpoint(LEFT, RIGHT);
-        svg.text(middle, 140.0, "nothing was allocated", 14.0, FAINT, Anchor::Middle);
+        svg.text(middle, 140.0, "no allocations", 14.0, FAINT, Anchor::Middle);
         return svg.finish();
     };
     let end_ns = profile.series.last().map_or(begin_ns + 1, |interval| interval.end_ns);
     let x = Axis::exact(0.0, (end_ns - begin_ns) as f64, Unit::DurationNs, LEFT, RIGHT);
-    let place = |time_ns: u64| x.place(time_ns.saturating_sub(begin_ns) as f64);
-    draw_steps(&mut svg, live, profile, width_ns, &place);
-    draw_live(&mut svg, live, &profile.series, &place);
-    draw_rate(&mut svg, rate, &profile.series, width_ns, &place);
-    draw_peak(&mut svg, live, profile, &place);
+    let x_at = |time_ns: u64| x.position(time_ns.saturating_sub(begin_ns) as f64);
+    draw_steps(&mut svg, live, profile, width_ns, &x_at);
+    draw_live(&mut svg, live, &profile.series, &x_at);
+    draw_rate(&mut svg, rate, &profile.series, width_ns, &x_at);
+    draw_peak(&mut svg, live, profile, &x_at);
     svg.x_axis(rate, &x, "time since the start");
     svg.finish()
 }
 
-/// When the first interval began, and how long each is; none where there is none.
+/// Returns the begin of the first interval and the length of all, ns; `None` if there are no intervals.
 fn scale(series: &[HeapInterval]) -> Option<(u64, u64)> {
     let first = series.first()?;
     let width_ns = match series.get(1) {
@@ -54,9 +54,10 @@ fn subtitle(profile: &HeapProfile) -> String {
     let peak = profile.total(|site| site.amounts.peak);
     let mut facts = vec![
         format!(
-            "{} allocated in {} allocations",
+            "{} allocated in {} allocation{}",
             format::bytes(allocated.bytes as f64),
-            format::count(allocated.count as f64)
+            format::count(allocated.count as f64),
+            if allocated.count == 1 { "" } else { "s" }
         ),
         format!("peak {}", format::bytes(peak.bytes as f64)),
     ];
@@ -64,19 +65,19 @@ fn subtitle(profile: &HeapProfile) -> String {
         facts.push(format!("{} steps", format::count(profile.steps as f64)));
     }
     if !profile.provenance.is_exact() {
-        facts.push("estimates".to_owned());
+        facts.push("estimated from samples".to_owned());
     }
     facts.join(", ")
 }
 
-/// Ticks of steps as marks above the first panel, or their whole span where they are many. When the first began is not told: it is
-/// drawn as long as they are on average, or as an interval of the series where it is alone.
+/// Draws the steps as marks above the first panel, or their whole span if they are many. The begin of the first step is not
+/// known: it gets the mean length of the others, or that of an interval if it is the only one.
 fn draw_steps(
     svg: &mut Svg,
     area: Area,
     profile: &HeapProfile,
     width_ns: u64,
-    place: &impl Fn(u64) -> f64,
+    x_at: &impl Fn(u64) -> f64,
 ) {
     let (Some(first), Some(last)) = (profile.ticks.first(), profile.ticks.last()) else { return };
     if profile.steps == 0 {
@@ -88,29 +89,29 @@ fn draw_steps(
     let mean_ns = last.end_ns.saturating_sub(first.end_ns).checked_div(others).unwrap_or(width_ns);
     let begin_ns = first.end_ns.saturating_sub(mean_ns);
     if profile.ticks.len() > MAX_MARKS {
-        let (left, right) = (place(begin_ns), place(last.end_ns));
+        let (left, right) = (x_at(begin_ns), x_at(last.end_ns));
         svg.rect(Area { left, right, ..marks }, COLORS[6], 0.45);
         return;
     }
     let mut from_ns = begin_ns;
     for (at, tick) in profile.ticks.iter().enumerate() {
-        let (left, right) = (place(from_ns), place(tick.end_ns));
+        let (left, right) = (x_at(from_ns), x_at(tick.end_ns));
         from_ns = tick.end_ns;
         let opacity = if at % 2 == 0 { 0.65 } else { 0.3 };
         svg.rect(Area { left, right: right.max(left + 0.5), ..marks }, COLORS[6], opacity);
     }
 }
 
-/// What is alive: the most within each interval as a line, above a shade of what is left at its end.
-fn draw_live(svg: &mut Svg, area: Area, series: &[HeapInterval], place: &impl Fn(u64) -> f64) {
+/// Draws live bytes: the maximum within each interval as a line, the amount at its end as a shaded area.
+fn draw_live(svg: &mut Svg, area: Area, series: &[HeapInterval], x_at: &impl Fn(u64) -> f64) {
     let most = series.iter().map(|interval| interval.live_bytes_max).max().unwrap_or(0);
     let y = Axis::from_zero(most as f64, Unit::Bytes, area.bottom, area.top);
-    svg.y_axis(area, &y, "alive");
+    svg.y_axis(area, &y, "live bytes");
     svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
-    let points = |of: fn(&HeapInterval) -> u64| -> Vec<(f64, f64)> {
+    let points = |bytes: fn(&HeapInterval) -> u64| -> Vec<(f64, f64)> {
         series
             .iter()
-            .map(|interval| (place(interval.end_ns), y.place(of(interval) as f64)))
+            .map(|interval| (x_at(interval.end_ns), y.position(bytes(interval) as f64)))
             .collect()
     };
     let mut shade = points(|interval| interval.live_bytes);
@@ -122,13 +123,13 @@ fn draw_live(svg: &mut Svg, area: Area, series: &[HeapInterval], place: &impl Fn
     svg.path(&points(|interval| interval.live_bytes_max), COLORS[0], 1.6, false);
 }
 
-/// Bytes allocated per second.
+/// Draws the bytes allocated per second.
 fn draw_rate(
     svg: &mut Svg,
     area: Area,
     series: &[HeapInterval],
     width_ns: u64,
-    place: &impl Fn(u64) -> f64,
+    x_at: &impl Fn(u64) -> f64,
 ) {
     let per_second =
         |interval: &HeapInterval| interval.allocated_bytes as f64 / (width_ns as f64 * 1e-9);
@@ -138,17 +139,17 @@ fn draw_rate(
     svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
     let points: Vec<(f64, f64)> = series
         .iter()
-        .map(|interval| (place(interval.end_ns), y.place(per_second(interval))))
+        .map(|interval| (x_at(interval.end_ns), y.position(per_second(interval))))
         .collect();
     svg.path(&points, COLORS[1], 1.4, false);
 }
 
-/// A mark at the moment of the peak.
-fn draw_peak(svg: &mut Svg, area: Area, profile: &HeapProfile, place: &impl Fn(u64) -> f64) {
+/// Draws a mark at the time of the peak.
+fn draw_peak(svg: &mut Svg, area: Area, profile: &HeapProfile, x_at: &impl Fn(u64) -> f64) {
     if profile.peak_ns == 0 {
         return;
     }
-    let x = place(profile.peak_ns);
+    let x = x_at(profile.peak_ns);
     svg.line((x, area.top), (x, area.bottom), FAINT, 0.8);
     let label = match profile.peak_step {
         Some(step) => format!("peak, step {step}"),
@@ -156,7 +157,7 @@ fn draw_peak(svg: &mut Svg, area: Area, profile: &HeapProfile, place: &impl Fn(u
     };
     let (x, anchor) =
         if x > RIGHT - 90.0 { (x - 4.0, Anchor::End) } else { (x + 4.0, Anchor::Start) };
-    // At the foot: at the top runs the curve.
+    // At the bottom, since the curve is at the top.
     svg.text(x, area.bottom - 6.0, &label, 11.0, FAINT, anchor);
 }
 
@@ -166,7 +167,7 @@ mod tests {
     use crate::testing::{heap, with_ticks};
 
     #[test]
-    fn the_chart_shows_what_lives_and_what_comes() {
+    fn the_chart_has_live_bytes_rate_and_peak() {
         let mut profile = heap(&[("main@1 > malloc", 5 << 20)]);
         profile.series = (1..=3)
             .map(|at| HeapInterval {
@@ -181,7 +182,7 @@ mod tests {
         let svg = memory_chart(&profile, "memory <of> x");
         for expected in [
             "memory &lt;of&gt; x",
-            "5 MiB allocated in 1 allocations",
+            "5 MiB allocated in 1 allocation, ",
             "peak, step 7",
             "allocated per second",
         ] {
@@ -199,11 +200,11 @@ mod tests {
             memory_chart(&profile, "t").matches(COLORS[6]).count()
         };
         assert_eq!([marks(1), marks(3), marks(MAX_MARKS as u64)], [1, 3, MAX_MARKS]);
-        assert_eq!(marks(MAX_MARKS as u64 + 1), 1, "as a whole");
+        assert_eq!(marks(MAX_MARKS as u64 + 1), 1, "many steps are one mark");
     }
 
     #[test]
-    fn nothing_is_said_to_be_nothing() {
-        assert!(memory_chart(&heap(&[]), "t").contains("nothing was allocated"));
+    fn an_empty_chart_says_so() {
+        assert!(memory_chart(&heap(&[]), "t").contains("no allocations"));
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of origin and components, which are written for sampled profiles, applied to traced functions.
+//! Applies the rules of origin and components, which work on sampled profiles, to traced functions.
 
 use simprof_model::{
     BUILT_IN_FILE, CallProfile, Frame, FrameId, Function, FunctionId, FunctionKind, Profile,
@@ -6,22 +6,19 @@ use simprof_model::{
 };
 
 use super::modules::slashes;
-use crate::analysis::{Origin, default_component_names, origins};
+use crate::analysis::{BUILT_IN, Origin, default_component_names, origins};
 
-/// Module file that functions written in C are given, for the rules of origin and components.
-const BUILT_IN_MODULE: &str = "[built-in]";
-
-/// The functions as those of a sampled profile, which the rules of origin and components are written for.
-pub(super) struct StandIn {
+/// The traced functions as a sampled profile.
+pub(super) struct AsProfile {
     profile: Profile,
     ids: Vec<FunctionId>,
 }
 
-impl StandIn {
+impl AsProfile {
     pub(super) fn new(profile: &CallProfile, names: &[String]) -> Self {
         let mut builder = ProfileBuilder::new(WeightKind::WallNs);
         builder.thread(0, 0, "");
-        let built_in = builder.module(BUILT_IN_MODULE, None);
+        let built_in = builder.module(BUILT_IN, None);
         let functions = profile.functions.iter().zip(names);
         let ids = functions
             .map(|(called, name)| {
@@ -40,18 +37,19 @@ impl StandIn {
         Self { profile: builder.finish(), ids }
     }
 
+    /// Returns the origin of each function.
     pub(super) fn origins(&self) -> Vec<Origin> {
         let origins = origins(&self.profile);
         self.ids.iter().map(|id| origins[id.index()]).collect()
     }
 
-    /// The component of each function; which package is split into its modules depends on the times.
+    /// Returns the component of each function. The times decide which package is split into its modules.
     pub(super) fn components(&mut self, charged_s: &[f64]) -> Vec<String> {
-        for (position, (&function, &time_s)) in (0..).zip(self.ids.iter().zip(charged_s)) {
+        for (index, (&function, &time_s)) in (0..).zip(self.ids.iter().zip(charged_s)) {
             let (line, file, address, inlined) = (None, None, 0, false);
             self.profile.frames.push(Frame { function, line, file, address, inlined });
-            self.profile.stacks.push(StackNode { parent: None, frame: FrameId(position) });
-            let (stack, weight) = (Some(StackId(position)), whole_ns(time_s));
+            self.profile.stacks.push(StackNode { parent: None, frame: FrameId(index) });
+            let (stack, weight) = (Some(StackId(index)), whole_ns(time_s));
             let thread = ThreadId(0);
             self.profile.samples.push(StackSample { time_ns: 0, thread, stack, weight });
         }
@@ -60,7 +58,7 @@ impl StandIn {
     }
 }
 
-/// Nanoseconds, so few that sums of any profile stay within 64 bits.
+/// Converts to nanoseconds, limited so that the sum over any profile fits 64 bits.
 fn whole_ns(time_s: f64) -> u64 {
     (time_s * 1e9).clamp(0.0, (1_u64 << 40) as f64 * 1e3) as u64
 }
