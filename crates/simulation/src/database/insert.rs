@@ -22,9 +22,9 @@ pub(crate) struct Binder<'s, 'c> {
 
 impl Binder<'_, '_> {
     fn value(&mut self, value: ToSqlOutput<'_>) -> rusqlite::Result<()> {
-        let place = self.next;
+        let index = self.next;
         self.next += 1;
-        self.statement.raw_bind_parameter(place, value)
+        self.statement.raw_bind_parameter(index, value)
     }
 
     pub(crate) fn integer(&mut self, value: u32) -> rusqlite::Result<()> {
@@ -70,7 +70,7 @@ pub(crate) struct InsertSql {
 
 impl InsertSql {
     /// The statements of a table for batches of `batch_rows`.
-    pub(crate) fn of<R: Row>(batch_rows: usize) -> Self {
+    pub(crate) fn for_table<R: Row>(batch_rows: usize) -> Self {
         Self { batch_rows, batch: insert_sql::<R>(batch_rows), single: insert_sql::<R>(1) }
     }
 

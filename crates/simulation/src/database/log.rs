@@ -46,7 +46,7 @@ impl Log {
             RunRow { seed: config.seed, parameters: format!("{config:?}"), steps: config.steps };
         let mut log = Self::new(database, &run)?;
         for agent in &world.agents {
-            log.agent(AgentRow::of(agent, None));
+            log.agent(AgentRow::from_agent(agent, None));
         }
         Ok(log)
     }
@@ -201,7 +201,7 @@ impl Log {
 pub fn database_log(log: &mut Log, world: &World, metrics: StepRow) -> Result<u64, Error> {
     log.spill()?;
     for agent in world.agents.iter().filter(|agent| agent.alive) {
-        log.state(StateRow::of(agent, world.step));
+        log.state(StateRow::from_agent(agent, world.step));
     }
     log.spill()?;
     let amounts = world.resources.positions.iter().zip(&world.resources.amounts);

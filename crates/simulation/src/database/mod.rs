@@ -21,7 +21,7 @@ pub use rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthCause, HealthRow, InteractionRow, ReproductionRow,
     ResourceRow, RunRow, StateRow, StepRow,
 };
-pub use scene::{DatabaseScene, Read, read};
+pub use scene::{DatabaseScene, ReadResult, read};
 pub use schema::TABLES;
 pub use sink::Sink;
 pub use writer::Writer;

@@ -42,7 +42,7 @@ pub struct AgentRow {
 impl AgentRow {
     /// The row of an agent just born.
     #[must_use]
-    pub fn of(agent: &Agent, parent: Option<u32>) -> Self {
+    pub fn from_agent(agent: &Agent, parent: Option<u32>) -> Self {
         Self { agent: agent.clone(), parent }
     }
 }
@@ -102,7 +102,7 @@ pub struct StateRow {
     /// The agent's number.
     pub agent: u32,
     /// Position and orientation: x, y, degrees.
-    pub place: [f32; 3],
+    pub pose: [f32; 3],
     /// Resource level.
     pub resource: f32,
     /// Health.
@@ -118,11 +118,11 @@ pub struct StateRow {
 impl StateRow {
     /// The state of an agent.
     #[must_use]
-    pub fn of(agent: &Agent, step: u64) -> Self {
+    pub fn from_agent(agent: &Agent, step: u64) -> Self {
         Self {
             step,
             agent: agent.id,
-            place: [agent.at.x, agent.at.y, agent.orientation],
+            pose: [agent.at.x, agent.at.y, agent.orientation],
             resource: agent.resource,
             health: agent.health,
             defending: agent.defending(),
@@ -150,9 +150,9 @@ impl Row for StateRow {
     fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
         to.long(self.step)?;
         to.integer(self.agent)?;
-        to.real(self.place[0])?;
-        to.real(self.place[1])?;
-        to.real(self.place[2])?;
+        to.real(self.pose[0])?;
+        to.real(self.pose[1])?;
+        to.real(self.pose[2])?;
         to.real(self.resource)?;
         to.real(self.health)?;
         to.integer(u32::from(self.defending))?;
@@ -294,7 +294,7 @@ pub struct StepRow {
 impl StepRow {
     /// The metrics of a world at the end of a step.
     #[must_use]
-    pub fn of(world: &World, counters: &Counters) -> Self {
+    pub fn from_world(world: &World, counters: &Counters) -> Self {
         let mut row = Self {
             step: world.step,
             births: counters.births,

@@ -22,7 +22,7 @@ pub struct DatabaseScene {
 
 /// What a series of questions was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read {
+pub struct ReadResult {
     /// Rows that the answers count.
     pub rows: u64,
     /// Digest of all answers.
@@ -43,7 +43,7 @@ impl DatabaseScene {
         let agents: Vec<Agent> =
             (0..agents).map(|id| Agent::new(id, kind(id), Point::default(), &rules)).collect();
         for agent in &agents {
-            log.agent(AgentRow::of(agent, None));
+            log.agent(AgentRow::from_agent(agent, None));
         }
         Ok(Self { rows: agents.len() as u64, log, agents, seed, step: 0 })
     }
@@ -85,7 +85,7 @@ impl DatabaseScene {
     /// # Errors
     ///
     /// [`Error::Database`] if the database cannot be read.
-    pub fn read(&self, count: u64) -> Result<Read, Error> {
+    pub fn read(&self, count: u64) -> Result<ReadResult, Error> {
         let mut answers = Answers::default();
         if let Some(writer) = self.log.writer() {
             for question in 0..count {
@@ -123,7 +123,7 @@ impl DatabaseScene {
 /// # Errors
 ///
 /// [`Error::Database`] if it cannot be read.
-pub fn read(queries: Queries<'_>, count: u64, seed: u64) -> Result<Read, Error> {
+pub fn read(queries: Queries<'_>, count: u64, seed: u64) -> Result<ReadResult, Error> {
     let (steps, agents) = (queries.steps()?, queries.rows("agents")?);
     let mut answers = Answers::default();
     for question in 0..count {
@@ -151,8 +151,8 @@ impl Answers {
         self.digest.word(value.to_bits());
     }
 
-    fn finish(self) -> Read {
-        Read { rows: self.rows, digest: self.digest.finish() }
+    fn finish(self) -> ReadResult {
+        ReadResult { rows: self.rows, digest: self.digest.finish() }
     }
 }
 
@@ -163,10 +163,10 @@ fn pick(seed: u64, question: u64, bound: u64) -> u64 {
 fn random_state(agent: &Agent, seed: u64, step: u64) -> StateRow {
     let mut random = Random::keyed(seed, Domain::Benchmark, u64::from(agent.id), step);
     StateRow {
-        place: [random.unit() * 100.0, random.unit() * 100.0, 90.0],
+        pose: [random.unit() * 100.0, random.unit() * 100.0, 90.0],
         resource: random.unit() * 20.0,
         health: random.unit() * 100.0,
         total_reward: random.unit(),
-        ..StateRow::of(agent, step)
+        ..StateRow::from_agent(agent, step)
     }
 }

@@ -43,14 +43,14 @@ struct Inserts {
 impl Inserts {
     fn new(batch_rows: usize) -> Self {
         Self {
-            agents: InsertSql::of::<AgentRow>(batch_rows),
-            states: InsertSql::of::<StateRow>(batch_rows),
-            resources: InsertSql::of::<ResourceRow>(batch_rows),
-            actions: InsertSql::of::<ActionRow>(batch_rows),
-            interactions: InsertSql::of::<InteractionRow>(batch_rows),
-            steps: InsertSql::of::<StepRow>(batch_rows),
-            reproductions: InsertSql::of::<ReproductionRow>(batch_rows),
-            health: InsertSql::of::<HealthRow>(batch_rows),
+            agents: InsertSql::for_table::<AgentRow>(batch_rows),
+            states: InsertSql::for_table::<StateRow>(batch_rows),
+            resources: InsertSql::for_table::<ResourceRow>(batch_rows),
+            actions: InsertSql::for_table::<ActionRow>(batch_rows),
+            interactions: InsertSql::for_table::<InteractionRow>(batch_rows),
+            steps: InsertSql::for_table::<StepRow>(batch_rows),
+            reproductions: InsertSql::for_table::<ReproductionRow>(batch_rows),
+            health: InsertSql::for_table::<HealthRow>(batch_rows),
         }
     }
 }
