@@ -1,4 +1,4 @@
-//! Logging to SQLite: rows, how they are buffered and written, and how they are read back.
+//! Logging to SQLite: rows, buffering, writing and reading.
 
 mod connection;
 mod insert;
