@@ -20,7 +20,7 @@ pub struct Resources {
 impl Resources {
     /// Creates the resources of a configuration with random amounts between half of the maximum and the maximum.
     #[must_use]
-    pub fn place(config: &Config, world: Area) -> Self {
+    pub fn new(config: &Config, world: Area) -> Self {
         let count = config.resource_count();
         let held = config.resources;
         let amounts = (0..count).map(|id| {
@@ -131,7 +131,7 @@ mod tests {
         let mut config = Config::default();
         config.resources.layout = layout;
         config.resources.count = 200;
-        Resources::place(&config, Area::world(config.width, config.height))
+        Resources::new(&config, Area::world(config.width, config.height))
     }
 
     #[test]

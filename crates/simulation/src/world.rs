@@ -65,7 +65,7 @@ impl World {
     /// Returns [`Error::File`] if the memory-mapped grid cannot be created.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let area = Area::world(config.width, config.height);
-        let resources = Resources::place(config, area);
+        let resources = Resources::new(config, area);
         let agents = place_agents(config, area);
         let channels = config.observation.channels;
         let mapped = config.observe && config.observation.source == ResourceSource::MemoryMap;

@@ -14,8 +14,8 @@ use crate::rank::{Shift, one_sample_shift, pairs_needed, sides_needed, two_sampl
 /// project's rule of thumb.
 pub const MARGIN_FLOOR: f64 = 0.03;
 
-/// How many half-widths of its 95 % interval a change must exceed the margin by to be detected with
-/// a power of 80 %: 1 + z(0.80) / z(0.975). This is the usual power calculation for a normal
+/// A change must exceed the margin by this many half-widths of its 95 % interval to be detected with
+/// a power of 80 %. The value is 1 + z(0.80) / z(0.975), the usual power calculation for a normal
 /// estimate (Cohen 1988).
 const HALF_WIDTHS_FOR_POWER_80: f64 = 1.429;
 

@@ -148,11 +148,6 @@ impl ScalingFit {
     pub fn chosen_law(&self) -> &Law {
         &self.models[self.chosen].law
     }
-
-    /// Returns whether the data do not distinguish between two or more laws.
-    pub fn is_ambiguous(&self) -> bool {
-        self.indistinguishable.len() > 1
-    }
 }
 
 /// Fits all laws to the measured costs and ranks them by AICc (Akaike 1973; Hurvich and Tsai 1989).
