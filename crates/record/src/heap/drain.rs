@@ -118,7 +118,8 @@ impl Recorder {
         let thread = self.thread.take()?;
         self.stop.store(true, Ordering::Release);
         thread.thread().unpark();
-        let failed = |_| "The thread that records allocations failed, so memory is not recorded.".to_owned();
+        let failed =
+            |_| "The thread that records allocations failed, so memory is not recorded.".to_owned();
         Some(thread.join().map_err(failed))
     }
 }
