@@ -241,7 +241,7 @@ impl Drain {
                 Some((pid, told)) => self.modules.open(pid, told.path, &told.build_id),
                 None => {
                     self.unfinished.push(self.modules.next());
-                    self.modules.leave_out();
+                    self.modules.skip();
                 }
             }
         }

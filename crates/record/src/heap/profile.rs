@@ -13,7 +13,7 @@ use super::images::{self, Image, OwnMemory};
 use super::loadable::Loadable;
 use super::memory::{HeapField, Memory, NativeNode};
 use crate::preload::Tree;
-use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_caveats};
+use crate::sample::{NativeStack, TargetStack, TargetStacks, interpreter_name, unsampled_caveats};
 
 /// What was recorded of one run, not symbolised yet.
 #[derive(Debug)]
@@ -60,19 +60,17 @@ impl HeapRecording {
 pub fn symbolise(recording: HeapRecording) -> HeapProfile {
     let HeapRecording { drained, nodes, tree, directory, mut provenance, .. } = recording;
     let tallied = drained.tallied;
-    let mut told = ToldStacks::new(drained.modules);
+    let mut told = TargetStacks::new(drained.modules);
     let native = native_stacks(&nodes, &mut told);
-    let wanted: Vec<ToldStack> = tallied
+    let wanted: Vec<TargetStack> = tallied
         .sites
         .iter()
-        .map(|(stack, _)| ToldStack {
+        .map(|(stack, _)| TargetStack {
             native: native.get(&(*stack as u32)).copied(),
-            native_cut: false,
             python: (*stack >> 32) as u32,
-            python_cut: false,
         })
         .collect();
-    let (tables, named) = told.name(&wanted, tree, &directory);
+    let (tables, named) = told.symbolise(&wanted, tree, &directory);
     provenance.unsymbolised = named.iter().filter(|named| !named.named).count() as u64;
     let mut sites: Vec<_> = tallied.sites.into_iter().map(|(_, site)| site).collect();
     for (site, named) in sites.iter_mut().zip(&named) {
@@ -110,7 +108,7 @@ fn chains(memory: &Memory, leaves: impl Iterator<Item = u32>) -> BTreeMap<u32, N
 /// The stacks that nodes stand for. Callers have smaller numbers, so they come first.
 fn native_stacks(
     nodes: &BTreeMap<u32, NativeNode>,
-    told: &mut ToldStacks,
+    told: &mut TargetStacks,
 ) -> BTreeMap<u32, NativeStack> {
     let mut stacks: BTreeMap<u32, NativeStack> = BTreeMap::new();
     for (&number, node) in nodes {
