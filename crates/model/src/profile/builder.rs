@@ -115,40 +115,8 @@ impl ProfileBuilder {
         self.profile.waits.push(wait);
     }
 
-    /// Adds all that `other` holds: another run of the same target. Shares of the joined profile are
-    /// those of both runs together; the provenance is joined too.
-    pub fn absorb(&mut self, other: &Profile) {
-        let stacks = self.absorb_tables(other);
-        let threads: Vec<ThreadId> = other
-            .threads
-            .iter()
-            .map(|thread| self.thread(thread.pid, thread.tid, &thread.name))
-            .collect();
-        for sample in &other.samples {
-            self.sample(StackSample {
-                thread: threads[sample.thread.index()],
-                stack: sample.stack.map(|id| stacks[id.index()]),
-                ..*sample
-            });
-        }
-        for wait in &other.waits {
-            self.wait(WaitSample {
-                thread: threads[wait.thread.index()],
-                stack: wait.stack.map(|id| stacks[id.index()]),
-                ..*wait
-            });
-        }
-        self.profile.provenance.absorb(&other.provenance);
-    }
-
-    /// Interns all stacks of another profile, and what they refer to: its stacks' ids here, in their order.
-    fn absorb_tables(&mut self, other: &Profile) -> Vec<StackId> {
-        let kept = self.absorb_stacks(other, |_| true);
-        kept.into_iter().map(|id| id.expect("all are wanted")).collect()
-    }
-
-    /// Interns the stacks of another profile that are wanted, and what they refer to: for each of its stacks the id here, none for what is
-    /// not wanted. The parents of what is wanted must be wanted.
+    /// Interns those stacks of another profile for which `wanted` is true, with everything that they refer to. Returns the new id of
+    /// each stack of `other`; `None` if it is not wanted. The parents of a wanted stack must be wanted too.
     pub fn absorb_stacks(
         &mut self,
         other: &Profile,
@@ -231,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_one_target_are_joined() {
+    fn stacks_and_provenance_of_several_profiles_are_joined() {
         let run = |names: [&str; 2]| {
             let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
             let frames = names.map(|name| frame(&mut builder, name));
@@ -248,8 +216,15 @@ mod tests {
             builder.finish()
         };
         let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
-        joined.absorb(&run(["main", "a"]));
-        joined.absorb(&run(["main", "b"]));
+        for run in [run(["main", "a"]), run(["main", "b"])] {
+            let stacks = joined.absorb_stacks(&run, |_| true);
+            let thread = joined.thread(1, 1, "main");
+            for sample in &run.samples {
+                let stack = sample.stack.and_then(|id| stacks[id.index()]);
+                joined.sample(StackSample { thread, stack, ..*sample });
+            }
+            joined.provenance().absorb(&run.provenance);
+        }
         let joined = joined.finish();
         assert_eq!((joined.total_weight(), joined.functions.len()), (4, 3));
         assert_eq!((joined.provenance.samples, joined.provenance.target_cpu_ns), (2, 20));

@@ -64,8 +64,8 @@ pub(super) fn run(
         timeout = if pending { PENDING } else { IDLE };
     }
     let Drain { mut observer, malformed, .. } = drain;
-    let told = listener.map(|listener| listener.finish(&mut observer));
-    Drained { trace: observer.into_trace(malformed, told), cpu_ns: clock::thread_cpu_ns() }
+    let python = listener.map(|listener| listener.finish(&mut observer));
+    Drained { trace: observer.into_trace(malformed, python), cpu_ns: clock::thread_cpu_ns() }
 }
 
 /// Tries to raise this thread's priority above that of the target, which may have more threads than there are CPUs.

@@ -6,7 +6,6 @@
 //! falls behind, samples are lost and counted.
 
 mod address_space;
-mod caveats;
 mod debug_file;
 mod drain;
 mod dwarf;
@@ -17,6 +16,7 @@ mod kallsyms;
 mod module;
 mod native_frames;
 mod native_stacks;
+mod notices;
 mod observer;
 mod profile;
 mod python;
@@ -36,7 +36,7 @@ pub use error::{Refusal, SampleError};
 pub(crate) use event_fallback::probe_signalling;
 pub use event_fallback::{EventProbe, probe_events};
 pub use profile::symbolise;
-pub(crate) use python::{interpreter_name, original_file_limit, unsampled_caveats};
+pub(crate) use python::{interpreter_name, original_file_limit, unsampled_notices};
 pub(crate) use raw_stacks::FastMap;
 pub use sampler::Sampler;
 pub use samples::Samples;

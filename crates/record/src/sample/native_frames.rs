@@ -131,7 +131,7 @@ impl<'a> NativeFrames<'a> {
         let trace = self.trace;
         self.modules.entry(index).or_insert_with(|| {
             // The role of a frame matters only to Python.
-            let kind = match &trace.told {
+            let kind = match &trace.python {
                 Some(_) => ModuleKind::for_module(trace.modules.get(index)),
                 None => ModuleKind::Other,
             };

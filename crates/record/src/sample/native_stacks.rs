@@ -7,7 +7,7 @@ use super::raw_stacks::RawStackId;
 use super::trace::{RawSample, Trace};
 use super::unwind::WalkEnd;
 
-/// What is known of each raw stack, by [`RawStackId`].
+/// The native stacks, by [`RawStackId`].
 pub(super) struct NativeStacks(Vec<NativeStack>);
 
 #[derive(Debug, Clone, Copy)]

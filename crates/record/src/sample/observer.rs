@@ -14,10 +14,10 @@ use linux_perf_event_reader::{
 
 use super::address_space::AddressSpace;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
-use super::python::{Attached, Told};
+use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
 use super::record_order::TimedRecord;
-pub(super) use super::trace::{Counts, RawSample, RawThread, Trace};
+use super::trace::{Counts, RawSample, RawThread, Trace};
 use super::unwind::{Registers, WalkEnd, Walker};
 
 /// The bit for executable memory in a mapping's protection.
@@ -66,7 +66,7 @@ impl Observer {
                 samples: Vec::new(),
                 threads: Vec::new(),
                 counts: Counts::default(),
-                told: None,
+                python: None,
             },
             processes: HashMap::new(),
             thread_ids: HashMap::new(),
@@ -113,9 +113,9 @@ impl Observer {
     }
 
     /// Ends the recording. `malformed` counts the records that could not be read from the buffers.
-    pub fn into_trace(mut self, malformed: u64, told: Option<Told>) -> Trace {
+    pub fn into_trace(mut self, malformed: u64, python: Option<PythonTrace>) -> Trace {
         self.trace.counts.malformed += malformed;
-        self.trace.told = told;
+        self.trace.python = python;
         self.trace
     }
 

@@ -2,15 +2,14 @@
 
 use std::time::Instant;
 
-use simprof_model::{Profile, ProfileBuilder, Provenance, StackSample, WeightKind};
+use simprof_model::{Profile, ProfileBuilder, Provenance, StackSample, WeightKind, add_notices};
 
 use super::Refusal;
-use super::caveats::Caveats;
 use super::event::Clock;
 use super::native_frames::NativeFrames;
 use super::native_stacks::NativeStacks;
+use super::notices::Notices;
 use super::python::PythonBuilder;
-pub(super) use super::samples::Circumstances;
 use super::samples::Samples;
 use super::symbols::Symbols;
 use super::trace::{RawSample, Trace};
@@ -23,19 +22,22 @@ pub fn symbolise(runs: Vec<Samples>) -> Profile {
     let traces: Vec<&Trace> = runs.iter().map(|run| &run.trace).collect();
     let symbols = Symbols::for_traces(&traces);
     let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
-    let mut caveats = Caveats::default();
+    let mut notices = Notices::default();
     for run in &runs {
-        add_run(run, &symbols, &mut caveats, &mut builder);
+        add_run(run, &symbols, &mut notices, &mut builder);
     }
     let provenance = builder.provenance();
-    provenance.warnings = caveats.sentences(provenance.python.as_ref());
+    // Joining the provenance of runs adds notices too.
+    let joining = std::mem::take(&mut provenance.notices);
+    provenance.notices = notices.finish(provenance.python.as_ref());
+    add_notices(&mut provenance.notices, joining);
     provenance.symbolise_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     builder.finish()
 }
 
-/// Adds the samples, waits and provenance of a run to the profile, and what the reader must know to the notices.
-fn add_run(run: &Samples, symbols: &Symbols, caveats: &mut Caveats, builder: &mut ProfileBuilder) {
-    let Samples { trace, circumstances } = run;
+/// Adds the samples, waits and provenance of a run to the profile, and its facts to `notices`.
+fn add_run(run: &Samples, symbols: &Symbols, notices: &mut Notices, builder: &mut ProfileBuilder) {
+    let Samples { trace, info } = run;
     let mut frames = NativeFrames::new(trace, symbols);
     let stacks = NativeStacks::build(trace, &mut frames, builder);
     let mut python = PythonBuilder::new(trace, frames);
@@ -44,7 +46,7 @@ fn add_run(run: &Samples, symbols: &Symbols, caveats: &mut Caveats, builder: &mu
         .iter()
         .map(|thread| builder.thread(thread.pid, thread.tid, &thread.name))
         .collect();
-    let weights = weights(&trace.samples, circumstances.event.clock, circumstances.target_cpu_ns);
+    let weights = weights(&trace.samples, info.event.clock, info.target_cpu_ns);
     let mut truncated = 0;
     for (sample, weight) in trace.samples.iter().zip(weights) {
         if python.as_mut().is_some_and(|python| python.skips(sample)) {
@@ -53,18 +55,18 @@ fn add_run(run: &Samples, symbols: &Symbols, caveats: &mut Caveats, builder: &mu
         let is_truncated = stacks.is_truncated(sample);
         let merged = python.as_mut().and_then(|python| python.stack(sample, is_truncated, builder));
         let (stack, is_truncated) = match merged {
-            Some(merged) => (merged.stack, !merged.whole),
+            Some(merged) => (merged.stack, !merged.reaches_root),
             None => (sample.stack.map(|stack| stacks.id(stack)), is_truncated),
         };
         truncated += u64::from(is_truncated);
         let thread = threads[sample.thread as usize];
         builder.sample(StackSample { time_ns: sample.time_ns, thread, stack, weight });
     }
-    caveats.note(trace, circumstances);
+    notices.add_run(trace, info);
     let mut provenance = Provenance { truncated, ..provenance(run, &stacks) };
     if let Some(mut python) = python {
         python.add_waits(builder);
-        provenance.python = python.finish(caveats.python());
+        provenance.python = python.finish(notices.python());
     }
     builder.provenance().absorb(&provenance);
 }
@@ -95,36 +97,97 @@ fn scaled(counts: impl Iterator<Item = u64> + Clone, total: u64) -> Vec<u64> {
         .collect()
 }
 
-/// Returns the provenance of a run without truncated stacks, Python and warnings.
+/// Returns the provenance of a run without truncated stacks, Python counts and notices.
 fn provenance(run: &Samples, stacks: &NativeStacks) -> Provenance {
-    let Samples { trace, circumstances } = run;
+    let Samples { trace, info } = run;
     let samples = trace.samples.len() as u64;
-    let seconds = circumstances.target_cpu_ns as f64 / 1e9;
+    let seconds = info.target_cpu_ns as f64 / 1e9;
     let achieved_hz = if seconds > 0.0 { samples as f64 / seconds } else { 0.0 };
     let is_named = |sample: &&RawSample| sample.stack.is_some_and(|stack| stacks.is_named(stack));
     let named = trace.samples.iter().filter(is_named).count() as u64;
     Provenance {
-        event: circumstances.event.name(),
-        fallbacks: circumstances.refusals.iter().map(Refusal::to_string).collect(),
-        rate_hz: circumstances.sampling.rate_hz.into(),
+        event: info.event.name(),
+        fallbacks: info.refusals.iter().map(Refusal::to_string).collect(),
+        rate_hz: info.sampling.rate_hz.into(),
         achieved_hz,
         samples,
         lost: trace.counts.lost_samples,
         truncated: 0,
         unsymbolised: samples - named,
-        kernel: circumstances.event.kernel,
-        stack_bytes: circumstances.sampling.stack_bytes,
-        recorder_cpu_ns: circumstances.recorder_cpu_ns,
+        kernel: info.event.kernel,
+        stack_bytes: info.sampling.stack_bytes,
+        recorder_cpu_ns: info.recorder_cpu_ns,
         symbolise_ns: 0,
-        target_cpu_ns: circumstances.target_cpu_ns,
+        target_cpu_ns: info.target_cpu_ns,
         python: None,
-        warnings: Vec::new(),
+        notices: Vec::new(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use simprof_model::{NoticeId, has_notice};
+
     use super::*;
+    use crate::sample::event::Event;
+    use crate::sample::module::{ModuleIndex, ModuleTable};
+    use crate::sample::python::Attached;
+    use crate::sample::raw_stacks::{RawFrame, RawStacks};
+    use crate::sample::samples::RunInfo;
+    use crate::sample::trace::{Counts, RawThread};
+    use crate::sample::unwind::WalkEnd;
+    use crate::sample::{Recorder, Sampling};
+
+    /// A run with one sample, whose stack has these addresses from the root.
+    fn run(clock: Clock, addresses: [u64; 2]) -> Samples {
+        let mut stacks = RawStacks::default();
+        let stack = addresses.into_iter().fold(None, |parent, address| {
+            let frame = stacks.frame(RawFrame { module: ModuleIndex::UNKNOWN, address });
+            Some(stacks.child(parent, frame))
+        });
+        let (end, python) = (WalkEnd::Root, Attached::None);
+        let sample =
+            RawSample { time_ns: 1, period: 10, thread: 0, stack, end, in_kernel: false, python };
+        let trace = Trace {
+            modules: ModuleTable::new(),
+            stacks,
+            samples: vec![sample],
+            threads: vec![RawThread { pid: 1, tid: 1, name: "main".to_owned() }],
+            counts: Counts::default(),
+            python: None,
+        };
+        let recorder = Recorder::Auto;
+        let info = RunInfo {
+            sampling: Sampling { rate_hz: 1000, stack_bytes: 0, kernel: false, recorder },
+            event: Event { clock, kernel: false },
+            refusals: Vec::new(),
+            notices: Vec::new(),
+            target_cpu_ns: 10,
+            recorder_cpu_ns: 1,
+        };
+        Samples { trace, info }
+    }
+
+    #[test]
+    fn runs_share_tables_and_provenance() {
+        let runs = vec![run(Clock::CpuClock, [16, 32]), run(Clock::CpuClock, [16, 48])];
+        let profile = symbolise(runs);
+        let sizes = (profile.functions.len(), profile.stacks.len(), profile.threads.len());
+        assert_eq!((profile.total_weight(), sizes), (20, (3, 3, 1)));
+        let leaf = |index: usize| {
+            let leaf = profile.frames_from_leaf(profile.samples[index].stack).next();
+            profile.function_name(profile.frame(leaf.expect("a leaf")).function)
+        };
+        assert_eq!([leaf(0), leaf(1)], ["[unknown]+0x20", "[unknown]+0x30"]);
+        assert_eq!((profile.provenance.samples, profile.provenance.target_cpu_ns), (2, 20));
+        assert!(!has_notice(&profile.provenance.notices, NoticeId::EventsDiffer));
+    }
+
+    #[test]
+    fn runs_with_different_events_have_a_notice() {
+        let profile = symbolise(vec![run(Clock::Cycles, [16, 32]), run(Clock::CpuClock, [16, 32])]);
+        assert!(has_notice(&profile.provenance.notices, NoticeId::EventsDiffer));
+    }
 
     #[test]
     fn scaled_weights_add_up_to_the_total() {

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use simprof_model::{Notice, NoticeId};
+
 use super::drain::{self, Drained, Source};
 use super::event::{self, Event};
 use super::event_fallback::{self, CpuEvents, Opened};
 use super::python::{self, Attached, Listener, Output};
 use super::ring::{Ring, page_size};
-use super::samples::{Circumstances, Samples};
+use super::samples::{RunInfo, Samples};
 use super::trace::{RawSample, RawThread, Trace};
 use super::{Refusal, SampleError, Sampling};
 use crate::preload::Loadable;
@@ -34,7 +36,7 @@ pub struct Sampler {
     sampling: Sampling,
     event: Event,
     refusals: Vec<Refusal>,
-    warnings: Vec<String>,
+    notices: Vec<Notice>,
     samples: Arc<AtomicU64>,
 }
 
@@ -67,13 +69,13 @@ impl Sampler {
         check(sampling)?;
         let opened = event_fallback::open_first_allowed(pid, sampling)?;
         let (event, refusals) = (opened.event, opened.refusals.clone());
-        let (sources, warnings) = map_rings(opened, sampling)?;
+        let (sources, notices) = map_rings(opened, sampling)?;
         let listener = loadable.map(|loadable| {
             Listener::new(Arc::clone(loadable), pid, outputs(&sources), event, sampling)
         });
         let samples = Arc::new(AtomicU64::new(0));
         let drain = start(sources, listener, &samples)?;
-        Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, warnings, samples })
+        Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, notices, samples })
     }
 
     /// Returns the number of samples that were read from the buffers so far. It is at most 0.1 s old.
@@ -93,23 +95,23 @@ impl Sampler {
         let drain =
             self.drain.take().expect("only finish and drop take it, and both end the sampler");
         let drained = drain.end()?;
-        let circumstances = Circumstances {
+        let info = RunInfo {
             sampling: self.sampling,
             event: self.event,
             refusals: std::mem::take(&mut self.refusals),
-            warnings: std::mem::take(&mut self.warnings),
+            notices: std::mem::take(&mut self.notices),
             target_cpu_ns,
             recorder_cpu_ns: drained.cpu_ns,
         };
         let mut trace = drained.trace;
         attach_python(&mut trace);
-        Ok(Samples { trace, circumstances })
+        Ok(Samples { trace, info })
     }
 }
 
 /// Attaches the Python stacks to the samples.
 fn attach_python(trace: &mut Trace) {
-    let Some(told) = &trace.told else { return };
+    let Some(recorded) = &trace.python else { return };
     let expects_stack = |sample: &&mut RawSample| sample.python == Attached::Lost;
     let samples: Vec<&mut RawSample> = trace.samples.iter_mut().filter(expects_stack).collect();
     let key = |sample: &&mut RawSample| {
@@ -118,7 +120,7 @@ fn attach_python(trace: &mut Trace) {
         python::SampleKey { time_ns, pid, tid, in_kernel }
     };
     let keys: Vec<_> = samples.iter().map(key).collect();
-    let attached = python::attach(&keys, &told.stacks);
+    let attached = python::attach(&keys, &recorded.stacks);
     for (sample, attached) in samples.into_iter().zip(attached) {
         sample.python = attached;
     }
@@ -190,7 +192,7 @@ fn start(
 fn map_rings(
     opened: Opened,
     sampling: &Sampling,
-) -> Result<(Vec<Source>, Vec<String>), SampleError> {
+) -> Result<(Vec<Source>, Vec<Notice>), SampleError> {
     let layouts = Layouts {
         samples: event::layout(&opened.event.sampling_attr(sampling.rate_hz, sampling.stack_bytes)),
         lifecycle: event::layout(&event::lifecycle_attr()),
@@ -201,9 +203,9 @@ fn map_rings(
     loop {
         match map_all(&opened.cpus, bytes, &layouts) {
             Ok(rings) => {
-                let warnings =
-                    if bytes < wanted { vec![shrunk(wanted, bytes)] } else { Vec::new() };
-                return Ok((sources(opened.cpus, rings), warnings));
+                let notices =
+                    if bytes < wanted { vec![reduced(wanted, bytes)] } else { Vec::new() };
+                return Ok((sources(opened.cpus, rings), notices));
             }
             Err((_, source)) if is_out_of_memory(&source) && bytes / 2 >= least => bytes /= 2,
             Err((cpu, source)) => return Err(SampleError::Ring { cpu, bytes, source }),
@@ -264,13 +266,14 @@ fn is_out_of_memory(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM | libc::EAGAIN))
 }
 
-fn shrunk(wanted: usize, bytes: usize) -> String {
-    format!(
-        "the buffer for samples is {} KiB per CPU instead of {} KiB, since no more memory may be \
-         locked (`ulimit -l`, kernel.perf_event_mlock_kb): bursts may lose samples",
+fn reduced(wanted: usize, bytes: usize) -> Notice {
+    let text = format!(
+        "The sample buffer is {} KiB per CPU instead of {} KiB, because the limit of locked memory does not allow more: \
+         bursts may lose samples. Raise `ulimit -l` or kernel.perf_event_mlock_kb.",
         bytes >> 10,
         wanted >> 10
-    )
+    );
+    Notice::new(NoticeId::BufferReduced, text)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The samples of one run before symbolisation, and the conditions that they were taken under.
 
+use simprof_model::Notice;
+
 use super::event::Event;
 use super::trace::Trace;
 use super::{Refusal, Sampling};
@@ -8,7 +10,7 @@ use super::{Refusal, Sampling};
 #[derive(Debug)]
 pub struct Samples {
     pub(super) trace: Trace,
-    pub(super) circumstances: Circumstances,
+    pub(super) info: RunInfo,
 }
 
 impl Samples {
@@ -20,14 +22,15 @@ impl Samples {
 
 /// How a run was sampled.
 #[derive(Debug)]
-pub(super) struct Circumstances {
+pub(super) struct RunInfo {
     /// The settings that were requested.
     pub sampling: Sampling,
     /// The event that was used.
     pub event: Event,
     /// Events that the system refused before.
     pub refusals: Vec<Refusal>,
-    pub warnings: Vec<String>,
+    /// Notices of the sampler itself.
+    pub notices: Vec<Notice>,
     /// CPU time of the target and all its children, ns.
     pub target_cpu_ns: u64,
     /// CPU time of the draining thread, ns.

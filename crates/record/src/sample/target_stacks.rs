@@ -1,4 +1,5 @@
-//! Symbolises stacks that the target recorded itself, without perf events: native frames by module and address, and Python frames.
+//! Symbolises stacks that were recorded in the target, without perf events: native frames by module and address, and Python
+//! frames.
 
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,7 @@ use super::debug_file::hexadecimal;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
 use super::native_frames::{NativeFrames, build_id};
 use super::native_stacks::NativeStacks;
-use super::python::{StackMerger, Told};
+use super::python::{PythonTrace, StackMerger};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
 use super::trace::{Counts, Trace};
@@ -162,8 +163,8 @@ impl TargetStacks {
         let mut builder = ProfileBuilder::new(WeightKind::Bytes);
         let mut frames = NativeFrames::new(&trace, &symbols);
         let native_stacks = NativeStacks::build(&trace, &mut frames, &mut builder);
-        let told = trace.told.as_ref().expect("into_trace sets it");
-        let mut merger = StackMerger::new(told, &trace.stacks, frames);
+        let recorded = trace.python.as_ref().expect("into_trace sets it");
+        let mut merger = StackMerger::new(recorded, &trace.stacks, frames);
         let symbolised = stacks.iter().map(|stack| {
             let native = stack.native.map(|native| native.0);
             let named = native.is_none_or(|native| native_stacks.is_named(native));
@@ -185,7 +186,7 @@ impl TargetStacks {
             samples: Vec::new(),
             threads: Vec::new(),
             counts: Counts::default(),
-            told: Some(Told { tree, directory, frames: true, ..Told::default() }),
+            python: Some(PythonTrace { tree, directory, frames: true, ..PythonTrace::default() }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A recording before symbolisation: samples, stacks as addresses in modules, threads, and counts of losses.
 
 use super::module::ModuleTable;
-use super::python::{Attached, Told};
+use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawStackId, RawStacks};
 use super::unwind::WalkEnd;
 
@@ -52,6 +52,6 @@ pub(super) struct Trace {
     pub samples: Vec<RawSample>,
     pub threads: Vec<RawThread>,
     pub counts: Counts,
-    /// What the preload library recorded in processes that run Python; `None` if it was not loaded.
-    pub told: Option<Told>,
+    /// The records of the preload library; `None` if it was not loaded.
+    pub python: Option<PythonTrace>,
 }

@@ -119,7 +119,7 @@ mod tests {
             ("u10 u20 u30", &[11, 31], &[11, 0, 31]),
             ("u10 u20 u30", &[11, 21], &[11, 21, 0]),
             ("u10", &[], &[0]),
-            // A sample is missing, or its stack came twice.
+            // A sample is missing, or its stack was recorded twice.
             ("u10 u30", &[11, 21, 31], &[11, 31]),
             ("u10", &[5, 11, 12], &[11]),
             // Not in order of time.

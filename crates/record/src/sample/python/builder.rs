@@ -1,23 +1,24 @@
-//! The Python part of a profile: merged stacks, waits, and the counts of what is missing.
+//! Builds the Python part of a profile: merged stacks, waits, and counts of missing frames.
 
 use std::collections::BTreeSet;
 
 use simprof_model::{ProfileBuilder, PythonProvenance};
 
-use super::account::{Account, PythonCaveats};
 use super::attach::Attached;
+use super::counts::PythonCounts;
 use super::merged_stacks::{Merged, StackMerger};
+use super::python_notices::PythonNotices;
 use super::role::Role;
-use super::{Told, waits};
+use super::{PythonTrace, waits};
 use crate::sample::native_frames::NativeFrames;
 use crate::sample::trace::{RawSample, Trace};
 
 /// Adds the Python part of one recording to a profile.
 pub struct PythonBuilder<'a> {
     trace: &'a Trace,
-    told: &'a Told,
+    recorded: &'a PythonTrace,
     merger: StackMerger<'a>,
-    account: Account,
+    counts: PythonCounts,
     /// By raw stack: whether the interpreter's evaluation function is in it.
     evaluates: Vec<bool>,
     /// By raw stack: whether the sample is of the preload library's own work.
@@ -31,7 +32,7 @@ pub struct PythonBuilder<'a> {
 impl<'a> PythonBuilder<'a> {
     /// Returns `None` if the preload library was not loaded. The frames of all stacks must have been expanded.
     pub fn new(trace: &'a Trace, frames: NativeFrames<'a>) -> Option<Self> {
-        let told = trace.told.as_ref()?;
+        let recorded = trace.python.as_ref()?;
         let evaluates = stacks_with(trace, &frames, Role::Evaluation);
         let mut in_preload = stacks_with(trace, &frames, Role::Preload);
         for (in_preload, node) in in_preload.iter_mut().zip(trace.stacks.nodes()) {
@@ -40,12 +41,12 @@ impl<'a> PythonBuilder<'a> {
         }
         Some(Self {
             trace,
-            told,
-            merger: StackMerger::new(told, &trace.stacks, frames),
-            account: Account::default(),
+            recorded,
+            merger: StackMerger::new(recorded, &trace.stacks, frames),
+            counts: PythonCounts::default(),
             evaluates,
             in_preload,
-            loaded: told.processes.iter().map(|process| process.pid).collect(),
+            loaded: recorded.processes.iter().map(|process| process.pid).collect(),
             unloaded: BTreeSet::new(),
         })
     }
@@ -59,7 +60,7 @@ impl<'a> PythonBuilder<'a> {
         let skips =
             in_script || sample.stack.is_some_and(|stack| self.in_preload[stack.0 as usize]);
         if skips {
-            self.account.count_own(sample.python);
+            self.counts.count_own(sample.python);
         }
         skips
     }
@@ -77,7 +78,7 @@ impl<'a> PythonBuilder<'a> {
             }
             _ => None,
         };
-        self.account.count(sample.python, merged.as_ref());
+        self.counts.count(sample.python, merged.as_ref());
         if sample.python == Attached::None {
             self.look_for_python(sample);
         }
@@ -86,14 +87,14 @@ impl<'a> PythonBuilder<'a> {
 
     /// Adds the waits of threads that run Python.
     pub fn add_waits(&mut self, builder: &mut ProfileBuilder) {
-        waits::add(self.told, &self.trace.threads, &mut self.merger, builder);
+        waits::add(self.recorded, &self.trace.threads, &mut self.merger, builder);
     }
 
-    /// Returns the counts, and adds to `caveats` what the reader must know.
-    pub fn finish(self, caveats: &mut PythonCaveats) -> Option<PythonProvenance> {
-        let unloaded = if self.told.frames { self.unloaded.len() } else { 0 };
-        caveats.note(self.told, unloaded);
-        self.account.provenance(self.told)
+    /// Returns the counts, and adds the facts of the run to `notices`.
+    pub fn finish(self, notices: &mut PythonNotices) -> Option<PythonProvenance> {
+        let unloaded = if self.recorded.frames { self.unloaded.len() } else { 0 };
+        notices.add_run(self.recorded, unloaded);
+        self.counts.provenance(self.recorded)
     }
 
     /// Remembers a process that runs Python without the preload library.

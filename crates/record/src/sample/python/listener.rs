@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use simprof_preload::format::{feature, state};
 
 use super::arming::{Armer, Output};
-use super::{PythonStack, PythonWait, Told, ToldProcess};
+use super::{PythonProcess, PythonStack, PythonTrace, PythonWait};
 use crate::preload::{Event, Loadable, Record, Records, Tree};
 use crate::sample::Sampling;
 use crate::sample::event;
@@ -76,11 +76,11 @@ impl Listener {
     }
 
     /// Returns everything that was recorded, after the target has ended.
-    pub fn finish(mut self, observer: &mut Observer) -> Told {
+    pub fn finish(mut self, observer: &mut Observer) -> PythonTrace {
         self.read_records();
         self.advance(u64::MAX, observer);
         let memory = &self.loadable.memory;
-        Told {
+        PythonTrace {
             tree: Tree::read(memory),
             stacks: mem::take(&mut self.stacks),
             waits: mem::take(&mut self.waits),
@@ -108,13 +108,13 @@ impl Listener {
         }
     }
 
-    fn processes(&self) -> Vec<ToldProcess> {
+    fn processes(&self) -> Vec<PythonProcess> {
         let refused = self.armer.refused();
         let slots = (0..).zip(self.loadable.memory.processes());
         let processes = slots.filter_map(|(slot, process)| {
-            let process = ToldProcess::read(process)?;
+            let process = PythonProcess::read(process)?;
             Some(match refused.get(&slot) {
-                Some(&reason) => ToldProcess { state: state::REFUSED, reason, ..process },
+                Some(&reason) => PythonProcess { state: state::REFUSED, reason, ..process },
                 None => process,
             })
         });

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use simprof_model::{FrameId, ProfileBuilder, StackId};
 use simprof_preload::format::flag;
 
-use super::Told;
+use super::PythonTrace;
 use super::code::{self, PythonFrames};
 use super::role::Role;
 use super::stack_merge::{self, Fit, Missing, PythonFrame};
@@ -20,7 +20,7 @@ const SCRIPT_FILE: &str = "<simprof>";
 pub struct Merged {
     pub stack: Option<StackId>,
     /// Whether the stack is complete up to its root.
-    pub whole: bool,
+    pub reaches_root: bool,
     pub fit: Fit,
     /// Whether at least one Python frame could not be read.
     pub unreadable: bool,
@@ -35,10 +35,10 @@ struct Key {
     flags: u32,
 }
 
-/// Merges stacks. Frames of simprof's own scripts, which surround the calls of a step function, are removed: they say nothing
-/// about the program.
+/// Merges stacks. Frames of simprof's own scripts, which surround the calls of a step function, are removed, as they are not part
+/// of the program.
 pub struct StackMerger<'a> {
-    told: &'a Told,
+    recorded: &'a PythonTrace,
     stacks: &'a RawStacks,
     native: NativeFrames<'a>,
     python: PythonFrames<'a>,
@@ -47,9 +47,9 @@ pub struct StackMerger<'a> {
 
 impl<'a> StackMerger<'a> {
     /// The frames of all `stacks` must have been expanded.
-    pub fn new(told: &'a Told, stacks: &'a RawStacks, native: NativeFrames<'a>) -> Self {
-        let python = PythonFrames::new(&told.tree, &told.directory);
-        Self { told, stacks, native, python, known: HashMap::new() }
+    pub fn new(recorded: &'a PythonTrace, stacks: &'a RawStacks, native: NativeFrames<'a>) -> Self {
+        let python = PythonFrames::new(&recorded.tree, &recorded.directory);
+        Self { recorded, stacks, native, python, known: HashMap::new() }
     }
 
     /// Returns the merged stack of a sample. `node` and `flags` are what the preload library recorded of its Python stack.
@@ -70,7 +70,7 @@ impl<'a> StackMerger<'a> {
         let (frames, fit) = stack_merge::merge(&self.native_frames(native), &python, missing);
         let merged = Merged {
             stack: builder.stack(frames.into_iter().flatten()),
-            whole: !native_truncated || (fit == Fit::Completed && !python.is_empty()),
+            reaches_root: !native_truncated || (fit == Fit::Completed && !python.is_empty()),
             fit,
             unreadable,
         };
@@ -81,7 +81,7 @@ impl<'a> StackMerger<'a> {
     /// Whether the innermost Python frame is of simprof's own scripts and runs nothing but the interpreter. A compiled function
     /// that such a script calls as a step belongs to the program.
     pub fn is_script(&self, native: Option<RawStackId>, node: u32) -> bool {
-        let innermost = self.told.tree.stack(node).next();
+        let innermost = self.recorded.tree.stack(node).next();
         innermost.is_some_and(|(_, innermost)| self.is_script_code(innermost.code))
             && self
                 .raw_frames(native)
@@ -121,8 +121,8 @@ impl<'a> StackMerger<'a> {
         flags: u32,
         builder: &mut ProfileBuilder,
     ) -> (Vec<PythonFrame<Option<FrameId>>>, bool) {
-        let nodes: Vec<_> = self.told.tree.stack(node).map(|(_, node)| node).collect();
-        let is_unreadable = |code: u32| code == 0 || !self.told.tree.codes.contains_key(&code);
+        let nodes: Vec<_> = self.recorded.tree.stack(node).map(|(_, node)| node).collect();
+        let is_unreadable = |code: u32| code == 0 || !self.recorded.tree.codes.contains_key(&code);
         let mut unreadable = nodes.iter().any(|node| is_unreadable(node.code));
         let mut frames = Vec::with_capacity(nodes.len() + 1);
         let is_outermost_unreadable = nodes.last().is_some_and(|node| is_unreadable(node.code));
@@ -140,7 +140,7 @@ impl<'a> StackMerger<'a> {
 
     /// Whether a code object is of simprof's own scripts.
     fn is_script_code(&self, code: u32) -> bool {
-        self.told.tree.codes.get(&code).is_some_and(|code| code.file == SCRIPT_FILE)
+        self.recorded.tree.codes.get(&code).is_some_and(|code| code.file == SCRIPT_FILE)
     }
 
     /// Returns the native frames of a stack from the root.
@@ -156,7 +156,7 @@ impl<'a> StackMerger<'a> {
         frames
     }
 
-    /// The raw frames of a stack from the leaf.
+    /// Iterates over the raw frames of a stack from the leaf.
     fn raw_frames(&self, stack: Option<RawStackId>) -> impl Iterator<Item = RawFrameId> + '_ {
         let nodes = self.stacks.nodes();
         let ids = std::iter::successors(stack, |id| nodes[id.0 as usize].parent);

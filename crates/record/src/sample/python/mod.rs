@@ -4,33 +4,24 @@
 //! The preload library's handler records the thread's Python stack in shared memory. The stacks are attached to the samples,
 //! and after symbolisation they are merged with the native stacks.
 
-mod account;
 mod arming;
 mod attach;
 mod builder;
 mod code;
+mod counts;
 mod file_limit;
+mod interpreter;
 mod line_table;
 mod listener;
 mod merged_stacks;
 mod module_name;
+mod python_notices;
 mod role;
 mod scopes;
 mod stack_merge;
 #[cfg(test)]
 mod testing;
 mod waits;
-
-// Old paths, until account.rs is renamed.
-mod join {
-    pub use super::attach::Attached;
-}
-mod merge {
-    pub use super::stack_merge::Fit;
-}
-mod mixed {
-    pub use super::merged_stacks::Merged;
-}
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -40,26 +31,27 @@ use simprof_preload::format::{Process, state};
 use super::raw_stacks::RawFrameId;
 use crate::preload::Tree;
 
-pub(super) use account::PythonCaveats;
-pub(crate) use account::{interpreter_name, unsampled_caveats};
 pub(super) use arming::Output;
 pub(super) use attach::{Attached, SampleKey, attach};
 pub(super) use builder::PythonBuilder;
 pub(crate) use file_limit::original as original_file_limit;
+pub(crate) use interpreter::interpreter_name;
 pub(super) use listener::Listener;
 pub(super) use merged_stacks::StackMerger;
+pub(super) use python_notices::PythonNotices;
+pub(crate) use python_notices::unsampled_notices;
 pub(super) use role::{Role, is_evaluation, preload_role, role};
 
-/// What the preload library recorded in the processes of a target.
+/// The records of the preload library in the processes of a target.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Told {
+pub(super) struct PythonTrace {
     /// Python stacks and code objects.
     pub tree: Tree,
     /// Stacks of samples, in the order in which they were read.
     pub stacks: Vec<PythonStack>,
     /// Waits, in the order in which they were read.
     pub waits: Vec<PythonWait>,
-    pub processes: Vec<ToldProcess>,
+    pub processes: Vec<PythonProcess>,
     /// Records that were overwritten or never finished.
     pub lost_records: u64,
     /// Stacks and code objects that were dropped because the shared memory was full.
@@ -100,7 +92,7 @@ pub(super) struct PythonWait {
 
 /// A process image that loaded the preload library and has a slot in the shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ToldProcess {
+pub(super) struct PythonProcess {
     /// See [`simprof_preload::format::state`].
     pub state: u32,
     pub pid: u32,
@@ -111,7 +103,7 @@ pub(super) struct ToldProcess {
     pub free_threaded: bool,
 }
 
-impl ToldProcess {
+impl PythonProcess {
     /// Reads a slot of the shared memory; `None` if it is free.
     fn read(process: &Process) -> Option<Self> {
         let state = process.state.load(Ordering::Acquire);

@@ -6,19 +6,19 @@ use simprof_model::{FrameId, ProfileBuilder, WaitCause, WaitSample};
 use simprof_preload::format::Cause;
 
 use super::merged_stacks::StackMerger;
-use super::{PythonWait, Told};
+use super::{PythonTrace, PythonWait};
 use crate::sample::trace::RawThread;
 
 /// Adds all waits that the preload library recorded.
 pub fn add(
-    told: &Told,
+    recorded: &PythonTrace,
     threads: &[RawThread],
     merger: &mut StackMerger<'_>,
     builder: &mut ProfileBuilder,
 ) {
     let names: HashMap<(u32, u32), &str> =
         threads.iter().map(|thread| ((thread.pid, thread.tid), thread.name.as_str())).collect();
-    for wait in &told.waits {
+    for wait in &recorded.waits {
         let Some(cause) = cause(wait.cause) else { continue };
         let frames = frames(wait, merger, builder);
         let stack = builder.stack(frames);
@@ -52,5 +52,5 @@ fn cause(number: u32) -> Option<WaitCause> {
         (Cause::Io, WaitCause::Io),
         (Cause::Child, WaitCause::Child),
     ];
-    causes.into_iter().find(|(recorded, _)| *recorded as u32 == number).map(|(_, cause)| cause)
+    causes.into_iter().find(|(format, _)| *format as u32 == number).map(|(_, cause)| cause)
 }
