@@ -185,7 +185,7 @@ impl Deref for SectionBytes {
     }
 }
 
-/// A loadable segment of an ELF file that contains code.
+/// A injection segment of an ELF file that contains code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CodeSegment {
     file_range: Range<u64>,

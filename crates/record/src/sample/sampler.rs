@@ -16,7 +16,7 @@ use super::ring::{Ring, page_size};
 use super::samples::{RunInfo, Samples};
 use super::trace::{RawSample, RawThread, Trace};
 use super::{Refusal, SampleError, Sampling};
-use crate::preload::Loadable;
+use crate::preload::Injection;
 
 /// Smallest buffer for samples that is requested, bytes per CPU.
 const SAMPLE_BYTES: usize = 512 << 10;
@@ -64,14 +64,14 @@ impl Sampler {
     pub(crate) fn open_with(
         pid: u32,
         sampling: &Sampling,
-        loadable: Option<&Arc<Loadable>>,
+        injection: Option<&Arc<Injection>>,
     ) -> Result<Self, SampleError> {
         check(sampling)?;
         let opened = event_fallback::open_first_allowed(pid, sampling)?;
         let (event, refusals) = (opened.event, opened.refusals.clone());
         let (sources, notices) = map_rings(opened, sampling)?;
-        let listener = loadable.map(|loadable| {
-            Listener::new(Arc::clone(loadable), pid, outputs(&sources), event, sampling)
+        let listener = injection.map(|injection| {
+            Listener::new(Arc::clone(injection), pid, outputs(&sources), event, sampling)
         });
         let samples = Arc::new(AtomicU64::new(0));
         let drain = start(sources, listener, &samples)?;

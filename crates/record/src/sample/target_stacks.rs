@@ -15,7 +15,7 @@ use super::python::{PythonTrace, StackMerger};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
 use super::trace::{Counts, Trace};
-use crate::preload::{Tree, is_ours};
+use crate::preload::{Tree, is_simprofs};
 
 /// Start of the paths of simprof's libraries when they are loaded from memory.
 const MEMORY_LIBRARY: &str = "/memfd:simprof-";
@@ -61,7 +61,7 @@ impl OpenedModules {
 
     fn opened_as(&mut self, pid: u32, path: String, expected_id: &[u8]) -> Option<ModuleIndex> {
         if path.starts_with(MEMORY_LIBRARY)
-            || is_ours(path.strip_suffix(" (deleted)").unwrap_or(&path))
+            || is_simprofs(path.strip_suffix(" (deleted)").unwrap_or(&path))
         {
             return None;
         }

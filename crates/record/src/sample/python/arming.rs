@@ -11,7 +11,7 @@ use simprof_preload::format::{Process, state};
 
 use super::file_limit;
 use crate::clock;
-use crate::preload::{Loadable, wake};
+use crate::preload::{Injection, wake};
 use crate::sample::Sampling;
 use crate::sample::event::{self, Event};
 use crate::sample::observer::Observer;
@@ -25,7 +25,7 @@ pub struct Output {
 
 /// Arms processes, and keeps their events open.
 pub struct Armer {
-    loadable: Arc<Loadable>,
+    injection: Arc<Injection>,
     outputs: Vec<Output>,
     /// Attributes of events that raise the signal.
     signalling: perf_event_attr,
@@ -50,7 +50,7 @@ struct Armed {
 impl Armer {
     /// Creates an armer for the target whose first process is `launched`. `event` was opened on it for all `outputs`.
     pub fn new(
-        loadable: Arc<Loadable>,
+        injection: Arc<Injection>,
         launched: u32,
         outputs: Vec<Output>,
         event: Event,
@@ -58,7 +58,7 @@ impl Armer {
     ) -> Self {
         let Sampling { rate_hz, stack_bytes, .. } = *sampling;
         Self {
-            loadable,
+            injection,
             outputs,
             signalling: event.signalling_attr(rate_hz, stack_bytes),
             ordinary: event.sampling_attr(rate_hz, stack_bytes),
@@ -71,9 +71,9 @@ impl Armer {
 
     /// Answers all requests.
     pub fn answer_requests(&mut self, observer: &mut Observer) {
-        let loadable = Arc::clone(&self.loadable);
-        for slot in loadable.take_asking() {
-            if let Some(process) = loadable.memory.process(slot) {
+        let injection = Arc::clone(&self.injection);
+        for slot in injection.take_requests() {
+            if let Some(process) = injection.memory.process(slot) {
                 self.answer(slot, process, observer);
             }
         }
@@ -113,7 +113,7 @@ impl Armer {
 
     fn arm(&mut self, pid: u32, process: &Process, observer: &mut Observer) -> io::Result<()> {
         // The pid may be of another namespace. The signal would kill a process without the handler.
-        if !has_memory(pid, self.loadable.memory.inode()) {
+        if !has_memory(pid, self.injection.memory.inode()) {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let mut events = Vec::new();
@@ -192,8 +192,8 @@ mod tests {
 
     #[test]
     fn only_processes_that_map_the_memory_are_accepted() {
-        let loadable = Loadable::create(&Preload::python(), None).expect("memory");
-        let inode = loadable.memory.inode();
+        let injection = Injection::create(&Preload::python(), None).expect("memory");
+        let inode = injection.memory.inode();
         assert!(has_memory(std::process::id(), inode));
         assert!(!has_memory(std::process::id(), inode + 1));
         assert!(!has_memory(1 << 30, inode));

@@ -10,14 +10,14 @@ use simprof_preload::format::{feature, state};
 
 use super::arming::{Armer, Output};
 use super::{PythonProcess, PythonStack, PythonTrace, PythonWait};
-use crate::preload::{Event, Loadable, Record, Records, Tree};
+use crate::preload::{Event, Injection, Record, Records, Tree};
 use crate::sample::Sampling;
 use crate::sample::event;
 use crate::sample::observer::Observer;
 
 /// The recorder's side of the preload library, for one target.
 pub struct Listener {
-    loadable: Arc<Loadable>,
+    injection: Arc<Injection>,
     armer: Armer,
     records: Records,
     /// Records that were read but not handled yet, in order of time.
@@ -29,15 +29,15 @@ pub struct Listener {
 impl Listener {
     /// Serves the target whose first process is `launched`.
     pub fn new(
-        loadable: Arc<Loadable>,
+        injection: Arc<Injection>,
         launched: u32,
         outputs: Vec<Output>,
         event: event::Event,
         sampling: &Sampling,
     ) -> Self {
-        let armer = Armer::new(Arc::clone(&loadable), launched, outputs, event, sampling);
+        let armer = Armer::new(Arc::clone(&injection), launched, outputs, event, sampling);
         Self {
-            loadable,
+            injection,
             armer,
             records: Records::default(),
             pending: VecDeque::new(),
@@ -48,7 +48,7 @@ impl Listener {
 
     /// Returns a descriptor that is readable when a process requests to be sampled.
     pub fn fd(&self) -> RawFd {
-        self.loadable.asking_fd()
+        self.injection.request_fd()
     }
 
     /// Answers the requests of processes.
@@ -58,7 +58,7 @@ impl Listener {
 
     /// Reads new records. The shared memory holds 65,536 of them; if more come between two calls, some are lost.
     pub fn read_records(&mut self) {
-        self.records.drain(&self.loadable.memory, &mut self.pending);
+        self.records.drain(&self.injection.memory, &mut self.pending);
         self.pending.make_contiguous().sort_by_key(|record| record.time_ns);
     }
 
@@ -79,7 +79,7 @@ impl Listener {
     pub fn finish(mut self, observer: &mut Observer) -> PythonTrace {
         self.read_records();
         self.advance(u64::MAX, observer);
-        let memory = &self.loadable.memory;
+        let memory = &self.injection.memory;
         PythonTrace {
             tree: Tree::read(memory),
             stacks: mem::take(&mut self.stacks),
@@ -89,12 +89,12 @@ impl Listener {
             full: memory.full(),
             processes_lost: memory.processes_lost(),
             frames: memory.features() & feature::FRAMES != 0,
-            directory: self.loadable.directory.clone(),
+            directory: self.injection.directory.clone(),
         }
     }
 
     fn handle(&mut self, record: Record, observer: &mut Observer) {
-        let Some(process) = self.loadable.memory.process(record.place) else { return };
+        let Some(process) = self.injection.memory.process(record.slot) else { return };
         let pid = process.pid.load(Ordering::Relaxed);
         let Record { time_ns, tid, node, flags, .. } = record;
         let stack = PythonStack { time_ns, pid, tid, node, flags };
@@ -110,7 +110,7 @@ impl Listener {
 
     fn processes(&self) -> Vec<PythonProcess> {
         let refused = self.armer.refused();
-        let slots = (0..).zip(self.loadable.memory.processes());
+        let slots = (0..).zip(self.injection.memory.processes());
         let processes = slots.filter_map(|(slot, process)| {
             let process = PythonProcess::read(process)?;
             Some(match refused.get(&slot) {

@@ -8,7 +8,7 @@ use simprof_preload::supported::{CPYTHON, PYTHON_FRAMES_LINUX};
 
 use super::interpreter::interpreter;
 use super::{PythonProcess, PythonTrace};
-use crate::preload::Memory;
+use crate::preload::PythonMemory;
 
 /// If more than this share of the Python stacks is lost or torn, the profile has a notice.
 const NOTABLE_LOSS: f64 = 0.01;
@@ -98,7 +98,7 @@ impl PythonNotices {
 }
 
 /// Returns the notices about the Python stacks of a recording without samples. `memory` is shared with the preload library.
-pub(crate) fn unsampled_notices(memory: &Memory) -> Vec<Notice> {
+pub(crate) fn unsampled_notices(memory: &PythonMemory) -> Vec<Notice> {
     let processes = memory.processes().filter_map(PythonProcess::read);
     // A process that loads both libraries has two slots.
     let mut seen = BTreeSet::new();
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn missing_python_frames_are_reported_without_samples() {
-        let memory = Memory::create(0, 0, "", "").expect("memory");
+        let memory = PythonMemory::create(0, 0, "", "").expect("memory");
         assert!(unsampled_notices(&memory).is_empty());
         let slots = [state::UNSUPPORTED, state::UNSAMPLED, state::UNSUPPORTED];
         for (process, (state, pid)) in memory.processes().zip(slots.into_iter().zip([7, 8, 7])) {
