@@ -65,7 +65,7 @@ fn json(found: &[Capability]) -> Result<String> {
                 "state": word(capability.state),
                 "detail": capability.detail,
                 "consequence": capability.consequence,
-                "mend": capability.fix,
+                "fix": capability.fix,
             })
         })
         .collect();
@@ -77,7 +77,7 @@ fn describe(found: &[Capability]) -> String {
     for capability in found {
         let Capability { name, detail, consequence, fix, .. } = capability;
         text.push_str(&format!("{:<9} {name}: {detail}\n", word(capability.state)));
-        for (label, said) in [("so", consequence), ("mend", fix)] {
+        for (label, said) in [("so", consequence), ("fix", fix)] {
             if !said.is_empty() {
                 text.push_str(&format!("          {label:<5}{said}\n"));
             }
