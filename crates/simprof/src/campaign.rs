@@ -1,4 +1,4 @@
-//! Runs the planned measurements of a phase as processes of the target.
+//! Runs the planned measurements of phases 2 and 4 as processes of the target.
 
 use std::path::Path;
 
@@ -6,11 +6,12 @@ use anyhow::Result;
 use simprof_measure::campaign::{Executor, Job};
 use simprof_model::{Measurement, Phase, Replicate, Status};
 
-use crate::phases::{ending, file_stem, warn_of_target};
-use crate::replicate::{Place, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::phases::{ending, warn_about_target};
+use crate::replicate::{ProcessContext, replicate_from};
+use crate::runner::{Invocation, Observe};
 use crate::session::Session;
 use crate::spec::CommandTemplate;
+use crate::text::{append_extension, file_stem};
 
 /// Executes jobs as processes of the target.
 pub struct TargetExecutor<'s, 'p> {
@@ -20,9 +21,9 @@ pub struct TargetExecutor<'s, 'p> {
     pub phase: Phase,
     /// The command of each planned measurement.
     pub commands: Vec<&'s CommandTemplate>,
-    /// What to observe.
+    /// What to record of each process.
     pub observe: Observe,
-    /// Processes of the phase that were done before.
+    /// Number of processes of the phase that ran before.
     pub done_before: usize,
 }
 
@@ -32,8 +33,8 @@ impl Executor for TargetExecutor<'_, '_> {
             Ok(replicate) => replicate,
             Err(error) => {
                 self.session.stop(&error);
-                let place = Place { seed: job.seed, order: job.order, load: None };
-                failed(place, crate::exit::describe(&error))
+                let context = ProcessContext { seed: job.seed, order: job.order, load: None };
+                failed(context, crate::exit::describe_error(&error))
             }
         }
     }
@@ -61,12 +62,13 @@ impl TargetExecutor<'_, '_> {
         };
         let load = crate::replicate::load_average();
         let result = self.session.runner.run(&invocation);
-        let place = Place { seed: job.seed, order: job.order, load };
+        let context = ProcessContext { seed: job.seed, order: job.order, load };
         let timeout = self.session.plan.target.timeout;
-        let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
+        let replicate =
+            replicate_from(context, result.as_ref(), &append_extension(&log, "out"), timeout);
         self.session.folder.clear_scratch();
         if let Ok(recording) = &result {
-            warn_of_target(self.session, self.phase, recording);
+            warn_about_target(self.session, self.phase, recording);
         }
         self.keep_output(&log, job, &replicate)?;
         let line =
@@ -75,12 +77,13 @@ impl TargetExecutor<'_, '_> {
         Ok(replicate)
     }
 
-    /// The output of a process that failed is kept under its name; that of others is not.
+    /// Keeps the output of a failed process under the name of its measurement, and deletes the
+    /// output of others.
     fn keep_output(&mut self, log: &Path, job: &Job<'_>, replicate: &Replicate) -> Result<()> {
         for end in ["out", "err"] {
-            let from = with_ending(log, end);
+            let from = append_extension(log, end);
             if replicate.status.is_ok() {
-                // What is not there need not be removed.
+                // The file may not exist.
                 let _ = std::fs::remove_file(&from);
             } else if from.exists() {
                 let name = format!("failed/{}.{end}", file_stem(&job.planned.name));
@@ -94,10 +97,10 @@ impl TargetExecutor<'_, '_> {
     }
 }
 
-fn failed(place: Place, reason: String) -> Replicate {
+fn failed(context: ProcessContext, reason: String) -> Replicate {
     Replicate {
-        seed: place.seed,
-        order: place.order,
+        seed: context.seed,
+        order: context.order,
         status: Status::Failed,
         reason: Some(reason),
         metrics: Default::default(),

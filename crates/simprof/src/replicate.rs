@@ -9,14 +9,15 @@ use simprof_measure::protocol::{self, Report};
 use simprof_model::{Metric, Replicate, Status};
 use simprof_record::{Outcome, RecordError, Recording};
 
-use crate::runner::{failure, with_mend};
+use crate::runner::{failure, with_fix};
+use crate::text::error_chain;
 
 /// A report line stands within this much of the end of the output.
 const OUTPUT_READ: u64 = 1 << 20;
 
 /// Which process it was.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct ProcessContext {
     /// Seed it was given.
     pub seed: u64,
     /// Place in the order of the phase.
@@ -26,40 +27,27 @@ pub struct Place {
 }
 
 /// What came of a process: its figures where it ended well, the reason where it did not.
-pub fn replicate(
-    place: Place,
+pub fn replicate_from(
+    context: ProcessContext,
     recorded: Result<&Recording, &RecordError>,
     output: &Path,
     timeout: Duration,
 ) -> Replicate {
     let mut replicate = Replicate {
-        seed: place.seed,
-        order: place.order,
+        seed: context.seed,
+        order: context.order,
         status: Status::Ok,
         reason: None,
         metrics: BTreeMap::new(),
         counters: BTreeMap::new(),
         digest: None,
-        load: place.load,
+        load: context.load,
     };
     match recorded {
         Ok(recording) => fill(&mut replicate, recording, output, timeout),
-        Err(error) => fail(&mut replicate, Status::Failed, with_mend(error)),
+        Err(error) => fail(&mut replicate, Status::Failed, with_fix(error)),
     }
     replicate
-}
-
-/// An error with its causes, in one line.
-pub fn describe(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let mut text = error.to_string();
-    for cause in causes {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 fn fail(replicate: &mut Replicate, status: Status, reason: String) {
@@ -81,7 +69,7 @@ fn fill(replicate: &mut Replicate, recording: &Recording, output: &Path, timeout
     match protocol::parse(&tail(output)) {
         Ok(Some(report)) => add_report(replicate, report),
         Ok(None) => {}
-        Err(error) => fail(replicate, Status::Failed, describe(&error)),
+        Err(error) => fail(replicate, Status::Failed, error_chain(&error)),
     }
 }
 

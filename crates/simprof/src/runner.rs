@@ -14,8 +14,9 @@ use simprof_record::{Cancel, Guardian, Launch, Outcome, Preload, RecordError, Re
 use crate::configuration::{ConfigurationError, Original};
 use crate::folder::Scratch;
 use crate::plan::Target;
-use crate::python::{self, Counted, Told};
+use crate::python::{self, CallCounts, ScriptFolder};
 use crate::spec::{CommandTemplate, ConfigTemplate, StepRule};
+use crate::text::{append_extension, error_chain};
 
 /// Name of the hidden command that the guardian runs as.
 pub const GUARDIAN_COMMAND: &str = "__guardian";
@@ -79,7 +80,7 @@ impl Runner {
     /// A runner for `target`; `cancel` ends its processes.
     ///
     /// # Errors
-    /// Where this program cannot find itself.
+    /// Returns an error if this program cannot find itself.
     pub fn new(target: &Target, recorder: Recorder, cancel: Cancel) -> Result<Self> {
         Ok(Self {
             directory: target.directory.clone(),
@@ -96,7 +97,7 @@ impl Runner {
     /// nothing of what is measured.
     ///
     /// # Errors
-    /// Where one cannot be read or is not of its format.
+    /// Returns an error if one cannot be read or is not of its format.
     pub fn read_configuration(
         &mut self,
         command: &CommandTemplate,
@@ -118,7 +119,7 @@ impl Runner {
     /// Tries what is set in configuration files before anything is started.
     ///
     /// # Errors
-    /// Where a key is not there or cannot be set.
+    /// Returns an error if a key is not there or cannot be set.
     pub fn try_configuration(
         &self,
         command: &CommandTemplate,
@@ -179,7 +180,7 @@ impl Runner {
     /// Looks for the program of `command` before anything is started.
     ///
     /// # Errors
-    /// Where it is not there or may not be executed.
+    /// Returns an error if it is not there or may not be executed.
     pub fn find(
         &self,
         command: &CommandTemplate,
@@ -192,7 +193,7 @@ impl Runner {
     /// Whether the allocations of `command` can be recorded.
     ///
     /// # Errors
-    /// Where they cannot; as [`Runner::find`].
+    /// Returns an error if they cannot; as [`Runner::find`].
     pub fn check_memory(
         &self,
         command: &CommandTemplate,
@@ -217,7 +218,7 @@ impl Runner {
     /// Runs one process to its end.
     ///
     /// # Errors
-    /// Where it cannot be started or observed; how it ended is in the recording.
+    /// Returns an error if it cannot be started or observed; how it ended is in the recording.
     pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, RecordError> {
         let function = self.step.as_ref().and_then(StepRule::function);
         let function = function.filter(|_| invocation.observe != Observe::Nothing);
@@ -229,7 +230,7 @@ impl Runner {
         if let Some((function, told)) = function.zip(told.as_ref())
             && recording.steps.steps.is_empty()
         {
-            recording.warnings.push(python::trouble(told, function));
+            recording.warnings.push(python::missing_steps(told, function));
         }
         Ok(recording)
     }
@@ -237,19 +238,19 @@ impl Runner {
     /// Runs one process to its end, within a time limit, and counts every call of its Python code.
     ///
     /// # Errors
-    /// As [`Runner::run`].
+    /// Returns an error as [`Runner::run`].
     pub fn count_calls(
         &self,
         invocation: &Invocation<'_>,
         limit: Duration,
-    ) -> Result<(Recording, Counted), RecordError> {
+    ) -> Result<(Recording, CallCounts), RecordError> {
         let told = told(invocation)?;
         let script = Some(told.calls_script());
         let preload = Preload { script, ..Preload::default() };
         let mut request = self.request(invocation, preload)?;
         request.timeout = Some(limit);
         let recording = launch(&request, &self.cancel)?;
-        Ok((recording, python::counted(&told)))
+        Ok((recording, python::read_call_counts(&told)))
     }
 
     /// What to start; the copies of its configuration files are written.
@@ -273,8 +274,8 @@ impl Runner {
             argv: command.argv(&values),
             directory: self.directory.clone(),
             environment: command.environment(&values),
-            stdout: with_ending(invocation.log, "out"),
-            stderr: with_ending(invocation.log, "err"),
+            stdout: append_extension(invocation.log, "out"),
+            stderr: append_extension(invocation.log, "err"),
             timeout: Some(self.timeout),
             sampling,
             heap: self.heap(invocation),
@@ -330,17 +331,9 @@ fn preload(observe: Observe, script: Option<String>) -> Preload {
 }
 
 /// The folder for what Python texts in the process tell.
-fn told(invocation: &Invocation<'_>) -> Result<Told, RecordError> {
+fn told(invocation: &Invocation<'_>) -> Result<ScriptFolder, RecordError> {
     let what = "no folder for what Python tells";
-    Told::create(invocation.log).map_err(|source| RecordError::System { what, source })
-}
-
-/// `path` with a further ending.
-pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    PathBuf::from(name)
+    ScriptFolder::create(invocation.log).map_err(|source| RecordError::System { what, source })
 }
 
 /// What to do about a command that cannot be run; none where the next try may well succeed.
@@ -372,8 +365,8 @@ pub fn is_lasting(error: &RecordError) -> bool {
 }
 
 /// The error with its causes and its mend.
-pub fn with_mend(error: &RecordError) -> String {
-    let text = crate::replicate::describe(error);
+pub fn with_fix(error: &RecordError) -> String {
+    let text = error_chain(error);
     mend(error).map_or_else(|| text.clone(), |mend| format!("{text}; {mend}"))
 }
 

@@ -11,7 +11,7 @@ use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, Syste
 use crate::folder::{RunFolder, now_ms};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::runner::{Runner, is_lasting, with_mend};
+use crate::runner::{Runner, is_lasting, with_fix};
 
 /// What the phases have found, for those that follow.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Session<'_> {
     /// The folder of a phase.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Returns an error if it cannot be made.
     pub fn phase_folder(&self, phase: Phase) -> Result<PathBuf> {
         Ok(self.folder.phase(phase)?)
     }
@@ -62,7 +62,7 @@ impl Session<'_> {
     /// Begins a phase: in the manifest and on the screen.
     ///
     /// # Errors
-    /// Where the manifest cannot be written.
+    /// Returns an error if the manifest cannot be written.
     pub fn begin(&mut self, phase: Phase, units: usize) -> Result<()> {
         self.progress.begin(&title(phase), units);
         self.folder.update(|run| {
@@ -85,7 +85,7 @@ impl Session<'_> {
     /// Names what runs now.
     ///
     /// # Errors
-    /// Where the manifest cannot be written.
+    /// Returns an error if the manifest cannot be written.
     pub fn current(&mut self, phase: Phase, what: &str) -> Result<()> {
         self.progress.current(what);
         self.folder.update(|run| {
@@ -119,19 +119,19 @@ impl Session<'_> {
     /// Ends the whole run early, once, for a reason that no later measurement can survive.
     pub fn stop(&mut self, error: &anyhow::Error) {
         if self.stopped.is_none() {
-            let reason = crate::exit::describe(error);
-            self.progress.say(&format!("simprof: {reason}"));
+            let reason = crate::exit::describe_error(error);
+            self.progress.message(&format!("simprof: {reason}"));
             self.stopped = Some(reason);
         }
     }
 
     /// The target could not be started. Where that will not change, the run ends.
     pub fn not_started(&mut self, error: &RecordError) {
-        let text = with_mend(error);
+        let text = with_fix(error);
         if is_lasting(error) {
             self.stop(&anyhow::anyhow!(text));
         } else {
-            self.progress.say(&format!("simprof: {text}"));
+            self.progress.message(&format!("simprof: {text}"));
         }
     }
 
@@ -147,7 +147,7 @@ impl Session<'_> {
     /// Adds a sentence, and says it the first time that the run comes upon it.
     pub fn warn_aloud(&mut self, phase: Phase, sentence: String) {
         if !self.folder.run().phases.iter().any(|record| record.warnings.contains(&sentence)) {
-            self.progress.say(&format!("simprof: {sentence}"));
+            self.progress.message(&format!("simprof: {sentence}"));
         }
         self.warn(phase, sentence);
     }
@@ -155,7 +155,7 @@ impl Session<'_> {
     /// Writes a file of a phase and notes it in the manifest.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn write(&mut self, phase: Phase, name: &str, content: &[u8]) -> Result<()> {
         let path = self.phase_folder(phase)?.join(name);
         if let Some(parent) = path.parent() {
@@ -197,7 +197,7 @@ impl Session<'_> {
     /// Ends a phase: in the manifest and on the screen.
     ///
     /// # Errors
-    /// Where the manifest cannot be written.
+    /// Returns an error if the manifest cannot be written.
     pub fn end(&mut self, phase: Phase, outcome: &str) -> Result<Status> {
         let mut status = Status::Skipped;
         self.folder.update(|run| {

@@ -9,10 +9,11 @@ use simprof_report::summary::{CallsInput, call_rows};
 
 use super::record::{Recorded, ending};
 use crate::plan::Case;
-use crate::python::Counted;
-use crate::replicate::{Place, load_average, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::python::CallCounts;
+use crate::replicate::{ProcessContext, load_average, replicate_from};
+use crate::runner::{Invocation, Observe};
 use crate::session::Session;
+use crate::text::append_extension;
 
 const PHASE: Phase = Phase::Macro;
 
@@ -29,7 +30,7 @@ const START: Duration = Duration::from_secs(2);
 /// Calls of one run.
 #[derive(Debug)]
 pub struct Calls {
-    counted: Counted,
+    counted: CallCounts,
     wall_ns: u64,
 }
 
@@ -51,7 +52,7 @@ impl Calls {
 /// long or fails, which is then said.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Result<Option<Calls>> {
     let Some(plain) = recorded.wall_ns.last().map(|&ns| Duration::from_nanos(ns)) else {
         return Ok(None);
@@ -73,7 +74,7 @@ pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
 /// Writes the calls of every function, for programs that read tables.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Returns an error if it cannot be written.
 pub fn write(session: &mut Session<'_>, calls: &Calls, sampled: &Profile) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
@@ -135,12 +136,12 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
         scratch: session.folder.scratch()?,
         log: &log,
     };
-    let place = Place { seed, order: 0, load: load_average() };
+    let context = ProcessContext { seed, order: 0, load: load_average() };
     let result = session.runner.count_calls(&invocation, limit);
     session.folder.clear_scratch();
     session.note_output(PHASE, NAME);
     let recording = result.as_ref().map(|(recording, _)| recording);
-    let measured = replicate(place, recording, &with_ending(&log, "out"), limit);
+    let measured = replicate_from(context, recording, &append_extension(&log, "out"), limit);
     session.log(PHASE, &format!("{NAME}: {}", ending(&measured)));
     // That tracing is too slow is no failure of the target's, nor one of what was asked for.
     if recording.is_ok_and(|recording| recording.outcome == Outcome::TimedOut) {
@@ -170,7 +171,7 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
     }
 }
 
-fn uncounted(counted: &Counted) -> &'static str {
+fn uncounted(counted: &CallCounts) -> &'static str {
     if counted.yielded > 0 {
         "Calls were not counted: the program profiles itself, and the interpreter takes one profiler only. It had its own way."
     } else if counted.lost > 0 {

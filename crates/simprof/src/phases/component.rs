@@ -8,11 +8,12 @@ use simprof_model::{Measurement, Phase, Status, Value};
 use simprof_report::document::component_report;
 use simprof_report::summary::{BenchmarkShape, ComponentSummary, Head, InSitu, component_summary};
 
-use super::record::{file_stem, record};
+use super::record::record;
 use crate::campaign::TargetExecutor;
 use crate::plan::{BenchmarkPlan, Case};
 use crate::runner::Observe;
 use crate::session::Session;
+use crate::text::file_stem;
 
 const PHASE: Phase = Phase::Component;
 
@@ -20,7 +21,7 @@ const PHASE: Phase = Phase::Component;
 /// the spec has no benchmark.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let summary =
         if session.plan.benchmarks.is_empty() { in_situ(session)? } else { benchmarks(session)? };
@@ -89,7 +90,7 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
                     .arms
                     .iter()
                     .filter_map(|(name, values)| {
-                        let first: &Value = values.of(simprof_model::Mode::Full).first()?;
+                        let first: &Value = values.for_mode(simprof_model::Mode::Full).first()?;
                         Some((name.clone(), first.clone()))
                     })
                     .collect(),

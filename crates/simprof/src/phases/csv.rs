@@ -7,7 +7,7 @@ use simprof_model::Measurement;
 /// A summary as the bytes of its file.
 ///
 /// # Errors
-/// Where it is no JSON; that would be a mistake in simprof.
+/// Returns an error if it is no JSON; that would be a mistake in simprof.
 pub fn json(summary: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(summary)?;
     bytes.push(b'\n');
@@ -17,7 +17,7 @@ pub fn json(summary: &impl Serialize) -> Result<Vec<u8>> {
 /// All samples of `measurements`: their parameters, the process, the metric, the value.
 ///
 /// # Errors
-/// Where a row cannot be written.
+/// Returns an error if a row cannot be written.
 pub fn samples<'a>(measurements: impl IntoIterator<Item = &'a Measurement>) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([

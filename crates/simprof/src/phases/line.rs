@@ -52,7 +52,7 @@ struct Seen<'a> {
 /// Records the target anew and annotates the source of the functions that were chosen.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.begin(PHASE, 1 + usize::from(session.plan.memory.is_some()))?;
     let parameters = session.plan.target.defaults.clone();
@@ -63,7 +63,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     }
     let memory = match session.plan.memory {
         Some(plan) => {
-            super::memory::run(session, plan, recorded.profile.as_ref(), &source_line, 1)?
+            super::allocations::run(session, plan, recorded.profile.as_ref(), &source_line, 1)?
         }
         None => None,
     };

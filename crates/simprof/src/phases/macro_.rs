@@ -9,16 +9,17 @@ use simprof_report::export::EXPORTS;
 use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, case_summary};
 
 use super::calls::{self, Calls};
-use super::record::{Recorded, file_stem, record};
+use super::record::{Recorded, record};
 use crate::plan::Case;
 use crate::session::Session;
+use crate::text::file_stem;
 
 const PHASE: Phase = Phase::Macro;
 
 /// Records every case, and writes the tables, the flame graph and the profile.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let cases = session.plan.cases.clone();
     session.begin(PHASE, cases.len())?;
@@ -76,7 +77,7 @@ fn summarise(
 /// Writes the profile itself and every export of it.
 ///
 /// # Errors
-/// Where a file cannot be written.
+/// Returns an error if a file cannot be written.
 pub fn write_profile(
     session: &mut Session<'_>,
     phase: Phase,

@@ -1,11 +1,11 @@
 //! The four phases: each measures, summarises and reports, and leaves evidence for the next.
 
+mod allocations;
 mod calls;
 mod component;
 mod csv;
 mod line;
 mod macro_;
-mod memory;
 mod readiness;
 mod record;
 mod system;
@@ -14,14 +14,14 @@ mod timeline;
 use anyhow::Result;
 use simprof_model::Phase;
 
-pub use record::{ending, file_stem, warn_of_target};
+pub use record::{ending, warn_about_target};
 
 use crate::session::Session;
 
 /// Runs one phase to its end.
 ///
 /// # Errors
-/// Where results cannot be written; that the target fails is no error but a result.
+/// Returns an error if results cannot be written; that the target fails is no error but a result.
 pub fn run(session: &mut Session<'_>, phase: Phase) -> Result<()> {
     match phase {
         Phase::Macro => macro_::run(session),

@@ -11,9 +11,10 @@ use simprof_record::{RecordError, Recording};
 use simprof_report::summary::RunSteps;
 
 use crate::plan::Case;
-use crate::replicate::{Place, describe, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::replicate::{ProcessContext, replicate_from};
+use crate::runner::{Invocation, Observe};
 use crate::session::Session;
+use crate::text::{append_extension, error_chain, file_stem};
 
 /// A target that never gets on a CPU is not run more often than this.
 const MOST_RUNS: usize = 300;
@@ -38,7 +39,7 @@ pub struct Recorded {
 /// Records `case`, again and again until there are enough samples, and keeps the measurement.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn record(
     session: &mut Session<'_>,
     phase: Phase,
@@ -132,7 +133,7 @@ impl Process<'_> {
     /// Runs it to its end: how it ended, and what was recorded.
     ///
     /// # Errors
-    /// Where there can be no folders for it.
+    /// Returns an error if there can be no folders for it.
     pub fn run(
         &self,
         session: &mut Session<'_>,
@@ -149,9 +150,10 @@ impl Process<'_> {
         };
         let load = crate::replicate::load_average();
         let result = session.runner.run(&invocation);
-        let place = Place { seed, order: self.order, load };
-        let output = with_ending(&log, "out");
-        let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
+        let context = ProcessContext { seed, order: self.order, load };
+        let output = append_extension(&log, "out");
+        let replicate =
+            replicate_from(context, result.as_ref(), &output, session.plan.target.timeout);
         session.folder.clear_scratch();
         Ok((replicate, result))
     }
@@ -162,7 +164,7 @@ pub fn warn_of(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
     for warning in &recording.warnings {
         session.warn(phase, warning.clone());
     }
-    warn_of_target(session, phase, recording);
+    warn_about_target(session, phase, recording);
 }
 
 /// One run of the target.
@@ -201,18 +203,17 @@ fn once(
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
     if recording.samples.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
-        measurement.reason =
-            Some(recording.sampling_error.as_ref().map_or_else(
-                || "the target could not be sampled".to_owned(),
-                |error| describe(error),
-            ));
+        measurement.reason = Some(recording.sampling_error.as_ref().map_or_else(
+            || "the target could not be sampled".to_owned(),
+            |error| error_chain(error),
+        ));
     }
     Ok(recording.samples)
 }
 
 /// Says what of a process the user must know at once. The target is over when its main process is: what outlives it is
 /// ended. And a step function that was named and not seen is a spec to be mended.
-pub fn warn_of_target(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
+pub fn warn_about_target(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
     let of_spec = recording.warnings.iter().filter(|warning| warning.starts_with("target."));
     of_spec.for_each(|warning| session.warn_aloud(phase, warning.clone()));
     let names: BTreeSet<&str> =
@@ -286,11 +287,4 @@ fn warn(session: &mut Session<'_>, phase: Phase, case: &Case, recorded: &Recorde
     for warning in provenance.warnings {
         session.warn(phase, warning);
     }
-}
-
-/// A name as part of a file name.
-pub fn file_stem(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "=-_.".contains(c) { c } else { '-' };
-    let stem: String = name.chars().take(100).map(plain).collect();
-    stem.trim_start_matches('.').to_owned()
 }

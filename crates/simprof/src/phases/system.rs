@@ -9,12 +9,12 @@ use simprof_report::summary::{Head, Law, Prediction, SystemSummary, TimelineSumm
 use simprof_stats::scaling::ScalingFit;
 
 use super::readiness;
-use super::record::file_stem;
 use super::timeline::follow;
 use crate::campaign::TargetExecutor;
 use crate::plan::Sweep;
 use crate::runner::Observe;
 use crate::session::Session;
+use crate::text::file_stem;
 
 const PHASE: Phase = Phase::System;
 
@@ -33,7 +33,7 @@ struct Measured<'a> {
 /// Sweeps every parameter, follows resources over time, checks a prediction and judges readiness.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let plan = session.plan;
     session.begin(PHASE, plan.processes(PHASE))?;

@@ -6,11 +6,12 @@ use simprof_record::Recording;
 use simprof_report::summary::{Growth, TimelinePoint, TimelineSummary};
 use simprof_stats::{DriftRule, DriftVerdict, assess_drift, assess_leak};
 
-use super::record::{ending, file_stem, warn_of_target};
+use super::record::{ending, warn_about_target};
 use crate::plan::Case;
-use crate::replicate::{Place, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::replicate::{ProcessContext, replicate_from};
+use crate::runner::{Invocation, Observe};
 use crate::session::Session;
+use crate::text::{append_extension, file_stem};
 
 /// Points of a summary.
 const POINTS: usize = 500;
@@ -20,7 +21,7 @@ const WARM_UP: f64 = 0.2;
 /// Runs one case and follows its resources; none where it could not be run.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn follow(
     session: &mut Session<'_>,
     phase: Phase,
@@ -68,9 +69,10 @@ fn observe(
         scratch: session.folder.scratch()?,
         log: &log,
     });
-    let place = Place { seed, order: 0, load: crate::replicate::load_average() };
+    let context = ProcessContext { seed, order: 0, load: crate::replicate::load_average() };
     let timeout = session.plan.target.timeout;
-    let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
+    let replicate =
+        replicate_from(context, result.as_ref(), &append_extension(&log, "out"), timeout);
     session.folder.clear_scratch();
     session.note_output(phase, &format!("timeline-{}", file_stem(&case.name)));
     session.log(phase, &format!("{}: {}", measurement.name, ending(&replicate)));
@@ -79,7 +81,7 @@ fn observe(
     measurement.replicates.push(replicate);
     match result {
         Ok(recording) => {
-            warn_of_target(session, phase, &recording);
+            warn_about_target(session, phase, &recording);
             Ok(Some(recording))
         }
         Err(error) => {

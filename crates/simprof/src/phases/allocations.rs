@@ -13,10 +13,10 @@ use simprof_report::summary::{MemorySummary, memory_blindness, memory_summary};
 use simprof_report::{ReportError, format};
 
 use super::record::{Process, ending, warn_of};
-use crate::memory::{INTERVAL_BYTES, MemoryPlan};
-use crate::replicate::describe;
+use crate::plan::{AllocationPlan, DEFAULT_INTERVAL_BYTES};
 use crate::runner::Observe;
 use crate::session::Session;
+use crate::text::error_chain;
 
 const PHASE: Phase = Phase::Line;
 /// Recorded allocations from which a run tells enough.
@@ -43,10 +43,10 @@ pub struct Memory {
 /// followed by one with a smaller. None where nothing could be recorded, which its measurement then tells.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(
     session: &mut Session<'_>,
-    plan: MemoryPlan,
+    plan: AllocationPlan,
     cpu: Option<&Profile>,
     text: &dyn Fn(&str, u32) -> Option<String>,
     done: usize,
@@ -69,11 +69,11 @@ pub fn run(
     }
     let Some(profile) = attempt.profile else { return Ok(None) };
     if let Some(sentence) = memory_blindness(&profile) {
-        session.progress.say(&format!("simprof: {sentence}"));
+        session.progress.message(&format!("simprof: {sentence}"));
     }
     if profile.provenance.unrecorded > 0 {
         let count = profile.provenance.unrecorded;
-        session.progress.say(&format!(
+        session.progress.message(&format!(
             "simprof: the memory of {count} of the target's processes was not recorded: phase 3's report names them"
         ));
     }
@@ -134,13 +134,13 @@ impl Attempt {
 /// One run, and another where that drew too little and no interval was asked for.
 fn attempts(
     session: &mut Session<'_>,
-    plan: MemoryPlan,
+    plan: AllocationPlan,
     measurement: &mut Measurement,
 ) -> Result<Attempt> {
     if let Some(reason) = session.stop_reason() {
         return Ok(Attempt::none(reason));
     }
-    let interval_bytes = plan.interval_bytes.unwrap_or(INTERVAL_BYTES);
+    let interval_bytes = plan.interval_bytes.unwrap_or(DEFAULT_INTERVAL_BYTES);
     let first = record(session, interval_bytes, measurement)?;
     let told = first.profile.as_ref().map(Told::by);
     let (Some(told), None, true) = (told, plan.interval_bytes, first.status.is_ok()) else {
@@ -185,7 +185,7 @@ fn record(
             )
         }
         // That its allocations cannot be recorded is no fault of the rest.
-        Err(error) => Attempt::none(describe(&error)),
+        Err(error) => Attempt::none(error_chain(&error)),
     };
     measurement.replicates.push(replicate);
     Ok(attempt)
@@ -400,7 +400,7 @@ mod tests {
         ];
         for (bytes, count, records, seconds, expected) in table {
             let wall = Duration::from_secs(seconds);
-            let told = Told { records, bytes, count, interval_bytes: INTERVAL_BYTES, wall };
+            let told = Told { records, bytes, count, interval_bytes: DEFAULT_INTERVAL_BYTES, wall };
             assert_eq!(told.finer(Duration::from_secs(5)), expected, "{told:?}");
         }
     }

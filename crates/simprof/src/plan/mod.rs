@@ -1,7 +1,10 @@
-//! What a run will measure, resolved from the spec and the flags before anything is started.
+//! What a run will measure, resolved from the spec and the flags before any process starts.
+
+pub mod allocations;
+mod describe;
+mod size;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,40 +12,39 @@ use simprof_measure::campaign::Planned;
 use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
-use crate::memory::MemoryPlan;
 use crate::spec::{
-    Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepRule, StepSource, Strictness,
-    TemplateError, Values, did_you_mean, nearest,
+    BUILT_IN, Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepRule, StepSource,
+    Strictness, TemplateError, Values, written,
 };
+use crate::text::{did_you_mean, nearest};
 
-/// Placeholders that every command may use.
-pub const BUILTINS: [&str; 3] = ["seed", "simprof", "scratch"];
+pub use allocations::{AllocationPlan, DEFAULT_INTERVAL_BYTES};
 
-/// Time limit of each process where none is given: nothing hangs for ever.
+/// Time limit of each process by default, so that no run hangs forever.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// On-CPU samples that make a profile good enough.
+/// Number of on-CPU samples at which a recording has enough.
 const ENOUGH_SAMPLES: u64 = 5_000;
 
-/// A run of the target to be recorded: phases 1 and 3.
+/// A run of the target with one set of parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// `default`, or the parameters that differ.
+    /// `default`, or the parameters that differ from the defaults.
     pub name: String,
     /// All parameters.
     pub parameters: Parameters,
 }
 
-/// Runs over the values of one parameter: phase 4.
+/// The values of one parameter that phase 4 measures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
-    /// The parameter.
+    /// The swept parameter.
     pub parameter: String,
-    /// How the other parameters differ from the defaults, where the spec has several sweeps of one.
+    /// How the other parameters differ from the defaults. Empty for the sweep of the parameter's own `sweep` values.
     pub arm: String,
-    /// One measurement for each of its values.
+    /// One measurement for each value.
     pub planned: Vec<Planned>,
-    /// What one process takes on average, seconds, where it differs from the target's estimate.
+    /// Mean time of one process in seconds, if it differs from the target's estimate.
     pub estimate_s: Option<f64>,
 }
 
@@ -51,15 +53,7 @@ impl Sweep {
         self.planned.iter().map(|planned| planned.repeats).sum()
     }
 
-    /// For people.
-    fn describe(&self) -> String {
-        let repeats = self.planned.first().map_or(0, |planned| planned.repeats);
-        let value = |planned: &Planned| planned.parameters[&self.parameter].to_string();
-        let values: Vec<String> = self.planned.iter().map(value).collect();
-        format!("sweep {} over {} x {repeats} processes", self.name(), values.join(", "))
-    }
-
-    /// `agents`, or `agents (world=1000)`.
+    /// Returns the name of the sweep: `agents`, or `agents (world=1000)`.
     pub fn name(&self) -> String {
         if self.arm.is_empty() {
             self.parameter.clone()
@@ -69,37 +63,28 @@ impl Sweep {
     }
 }
 
-/// A component benchmark with its points: phase 2.
+/// A component benchmark of phase 2 with its points.
 #[derive(Debug, Clone)]
 pub struct BenchmarkPlan {
-    /// As the spec has it.
+    /// The benchmark in the spec.
     pub benchmark: Benchmark,
     /// Its command.
     pub command: CommandTemplate,
-    /// One measurement for each point; where there are arms, the baseline once more at the end, as a
-    /// control: what differs between it and the baseline is noise.
+    /// One measurement for each point. If there are arms, the baseline is measured once more at the
+    /// end, as a control: differences between the two are noise.
     pub planned: Vec<Planned>,
-    /// Whether the last one is the control.
+    /// True if the last measurement is the control.
     pub has_control: bool,
 }
 
-impl BenchmarkPlan {
-    /// For people.
-    fn describe(&self) -> String {
-        let repeats = self.planned.first().map_or(0, |planned| planned.repeats);
-        let points = self.planned.len();
-        format!("{}: {points} points x {repeats} processes", self.benchmark.name())
-    }
-}
-
-/// How long a recording goes on.
+/// When a recording ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// Samples per second of CPU time.
     pub rate_hz: u32,
-    /// A short run is repeated until it has this many on-CPU samples ...
+    /// A short run is repeated until there are this many on-CPU samples,
     pub enough_samples: u64,
-    /// ... or has taken this long.
+    /// or until this much time has passed.
     pub enough: Duration,
 }
 
@@ -110,17 +95,17 @@ pub struct Target {
     pub name: String,
     /// Its command.
     pub command: CommandTemplate,
-    /// Working folder; the caller's where none.
+    /// Working folder; the current folder if `None`.
     pub directory: Option<PathBuf>,
-    /// argv of the build command; none where empty.
+    /// Argument vector of the build command; empty if there is none.
     pub build: Vec<String>,
     /// Time limit of each process.
     pub timeout: Duration,
-    /// How steps are told, where the target does not mark them.
+    /// How steps are recognised if the target does not mark them.
     pub step: Option<StepRule>,
     /// Defaults of all parameters.
     pub defaults: Parameters,
-    /// Seconds that one run with the defaults takes, where known.
+    /// Seconds that one run with the defaults takes, if known.
     pub estimate_s: Option<f64>,
 }
 
@@ -129,92 +114,93 @@ pub struct Target {
 pub struct Plan {
     /// The target.
     pub target: Target,
-    /// The spec that it was made from, with the flags applied.
+    /// The spec, with the flags applied.
     pub spec: Spec,
-    /// Grids and repeats.
+    /// Which grids and repeats to use.
     pub mode: Mode,
-    /// Seed of orders and targets.
+    /// Seed of the order of processes, and of targets that take one.
     pub seed: u64,
     /// The phases to run, in order.
     pub phases: Vec<Phase>,
-    /// How to record.
+    /// When recordings end.
     pub sampling: Sampling,
-    /// Phase 1.
+    /// Phase 1: the runs to record.
     pub cases: Vec<Case>,
-    /// Phase 2.
+    /// Phase 2: the component benchmarks.
     pub benchmarks: Vec<BenchmarkPlan>,
-    /// Phase 3: functions asked for by name.
+    /// Phase 3: functions requested by name.
     pub functions: Vec<String>,
-    /// Phase 3: how allocations are recorded; none where they are not.
-    pub memory: Option<MemoryPlan>,
-    /// Phase 4.
+    /// Phase 3: how to record allocations; `None` if they are not recorded.
+    pub memory: Option<AllocationPlan>,
+    /// Phase 4: the sweeps.
     pub sweeps: Vec<Sweep>,
-    /// Phase 4: runs whose resources are followed.
+    /// Phase 4: runs whose resources are recorded over time.
     pub timelines: Vec<Case>,
 }
 
-/// What the flags ask for.
+/// What the flags request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Grids and repeats.
+    /// Which grids and repeats to use.
     pub mode: Mode,
-    /// Phases by number; all where empty.
+    /// Numbers of the phases to run; all if empty.
     pub phases: Vec<u8>,
-    /// Components of phase 2; all where empty.
+    /// Components that phase 2 measures; all if empty.
     pub components: Vec<String>,
-    /// Functions of phase 3 by name.
+    /// Functions that phase 3 annotates, by name.
     pub functions: Vec<String>,
-    /// Phase 3: how allocations are recorded; none where they are not.
-    pub memory: Option<MemoryPlan>,
-    /// Time limit of each process; the spec's where none.
+    /// Phase 3: how to record allocations; `None` if they are not recorded.
+    pub memory: Option<AllocationPlan>,
+    /// Time limit of each process; the spec's if `None`.
     pub timeout: Option<Duration>,
     /// Samples per second of CPU time.
     pub rate_hz: u32,
     /// Seed.
     pub seed: u64,
-    /// Fresh processes a point; by mode where none.
+    /// Fresh processes for each point; a default for the mode if `None`.
     pub repeats: Option<u32>,
     /// How braces in the target's command are read.
     pub strictness: Strictness,
 }
 
-/// Why no plan can be made.
+/// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The spec is wrong.
+    /// The spec is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// A command of the spec is wrong.
+    /// A command of the spec is invalid.
     #[error("{key}: {source}")]
     Template {
-        /// Which command.
+        /// The key in the spec.
         key: String,
-        /// What is wrong.
+        /// What is wrong with it.
         source: TemplateError,
     },
-    /// There is nothing to run.
+    /// There is no program to run.
     #[error(
-        "no command to profile: give one after `--`, or put `command = [...]` under [target] in simprof.toml"
+        "no command to profile: append one after `--`, or set `command = [...]` under [target] in simprof.toml"
     )]
     NoCommand,
-    /// A component that nothing measures.
-    #[error("no component is named `{name}`; there are: {known}")]
+    /// A component that the spec does not have.
+    #[error("there is no component `{name}`; components of this spec: {known}")]
     UnknownComponent {
         /// As typed.
         name: String,
-        /// What there is.
+        /// The components that exist.
         known: String,
     },
-    /// A parameter that is swept and that the command does not use.
+    /// A parameter is swept, but the command does not use it.
     #[error(
-        "parameter `{name}` is swept but the command has no `{{{name}}}`, so the sweep would change nothing; put the placeholder in target.command, target.environment or target.config, or remove the sweep"
+        "parameter `{name}` is swept, but the command does not contain `{}`, so the sweep would change nothing; put the placeholder into target.command, target.environment or target.config, or remove the sweep",
+        written(.name)
     )]
     InertParameter {
         /// The parameter.
         name: String,
     },
-    /// A parameter that hides a placeholder of simprof's own.
-    #[error("`{name}` is a placeholder of simprof itself and cannot be a parameter; rename it")]
+    /// A parameter has the name of a built-in placeholder.
+    #[error("`{name}` is a built-in placeholder and cannot be a parameter; rename the parameter")]
     ReservedParameter {
         /// The parameter.
         name: String,
@@ -224,7 +210,8 @@ pub enum PlanError {
 /// Resolves a spec and the flags into a plan.
 ///
 /// # Errors
-/// Where the spec or the flags name what is not there.
+/// Returns an error if the spec is invalid, or if the spec or the flags name something that does
+/// not exist.
 pub fn plan(spec: Spec, request: &Request) -> Result<Plan, PlanError> {
     spec.check()?;
     let target = target(&spec, request)?;
@@ -250,7 +237,7 @@ pub fn plan(spec: Spec, request: &Request) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-/// Fewest pairs that a 95 % signed-rank interval can be had from is 6.
+/// Six pairs are the fewest that give a 95 % signed-rank interval.
 fn default_repeats(mode: Mode) -> usize {
     match mode {
         Mode::Quick => 6,
@@ -259,8 +246,8 @@ fn default_repeats(mode: Mode) -> usize {
 }
 
 fn phases(numbers: &[u8]) -> Vec<Phase> {
-    let asked = |phase: &Phase| numbers.is_empty() || numbers.contains(&phase.number());
-    Phase::ALL.into_iter().filter(asked).collect()
+    let requested = |phase: &Phase| numbers.is_empty() || numbers.contains(&phase.number());
+    Phase::ALL.into_iter().filter(requested).collect()
 }
 
 fn sampling(request: &Request) -> Sampling {
@@ -274,7 +261,7 @@ fn sampling(request: &Request) -> Sampling {
 fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
     let argv = &spec.target.command;
     let program = argv.first().filter(|program| !program.is_empty()).ok_or(PlanError::NoCommand)?;
-    let known: Vec<&str> = spec.parameters.keys().map(String::as_str).chain(BUILTINS).collect();
+    let known: Vec<&str> = spec.parameters.keys().map(String::as_str).chain(BUILT_IN).collect();
     let source =
         CommandSource { argv, environment: &spec.target.environment, configs: &spec.target.config };
     let command = command("target.", source, &known, request.strictness)?;
@@ -292,7 +279,7 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
     })
 }
 
-/// Reads a command; `owner` begins the names of its keys in errors.
+/// Parses a command. `owner` is the prefix of its keys in errors.
 fn command(
     owner: &str,
     source: CommandSource<'_>,
@@ -306,7 +293,7 @@ fn command(
 fn check_parameters(spec: &Spec, command: &CommandTemplate) -> Result<(), PlanError> {
     let used = command.placeholders();
     for (name, parameter) in &spec.parameters {
-        if BUILTINS.contains(&name.as_str()) {
+        if BUILT_IN.contains(&name.as_str()) {
             return Err(PlanError::ReservedParameter { name: name.clone() });
         }
         if !parameter.sweep.is_empty() && !used.contains(name.as_str()) {
@@ -410,7 +397,7 @@ fn check_components(spec: &Spec, wanted: &[String]) -> Result<(), PlanError> {
         }),
         Some(name) => Err(PlanError::UnknownComponent {
             name: name.clone(),
-            known: "none, since the spec has no [components] and no [[benchmark]]".into(),
+            known: "none, because it has no [components] and no [[benchmark]]".into(),
         }),
         None => Ok(()),
     }
@@ -421,7 +408,7 @@ fn benchmark_plan(
     mode: Mode,
     repeats: usize,
 ) -> Result<BenchmarkPlan, PlanError> {
-    let known: Vec<&str> = benchmark.baseline.keys().map(String::as_str).chain(BUILTINS).collect();
+    let known: Vec<&str> = benchmark.baseline.keys().map(String::as_str).chain(BUILT_IN).collect();
     let source = CommandSource {
         argv: &benchmark.command,
         environment: &benchmark.environment,
@@ -431,7 +418,10 @@ fn benchmark_plan(
     let command = command(&owner, source, &known, Strictness::Strict)?;
     let axes = |axes: &BTreeMap<String, Values>| -> Vec<Axis> {
         axes.iter()
-            .map(|(name, values)| Axis { name: name.clone(), values: values.of(mode).to_vec() })
+            .map(|(name, values)| Axis {
+                name: name.clone(),
+                values: values.for_mode(mode).to_vec(),
+            })
             .collect()
     };
     let points = grid::star(&benchmark.baseline, &axes(&benchmark.sweep), &axes(&benchmark.arms));
@@ -450,138 +440,4 @@ fn benchmark_plan(
         control.map(|baseline| Planned { name: format!("{} control", baseline.name), ..baseline }),
     );
     Ok(BenchmarkPlan { benchmark: benchmark.clone(), command, planned, has_control })
-}
-
-impl Plan {
-    /// Every point that will be measured: the command and its parameters.
-    pub fn points(&self) -> impl Iterator<Item = (&CommandTemplate, &Parameters)> {
-        let only_benchmarks = self.phases == [Phase::Component] && !self.benchmarks.is_empty();
-        let cases = self.cases.iter().chain(&self.timelines).map(|case| &case.parameters);
-        let sweeps = self.sweeps.iter().flat_map(|sweep| &sweep.planned);
-        let target = cases.chain(sweeps.map(|planned| &planned.parameters));
-        let benchmarks = self.benchmarks.iter().filter(|_| self.phases.contains(&Phase::Component));
-        target
-            .filter(move |_| !only_benchmarks)
-            .map(|parameters| (&self.target.command, parameters))
-            .chain(benchmarks.flat_map(|plan| {
-                plan.planned.iter().map(|planned| (&plan.command, &planned.parameters))
-            }))
-    }
-
-    /// Processes of the target that a phase will start; for recordings, at least that many.
-    pub fn processes(&self, phase: Phase) -> usize {
-        let of = |planned: &[Planned]| planned.iter().map(|planned| planned.repeats).sum::<usize>();
-        match phase {
-            Phase::Macro => self.cases.len(),
-            Phase::Component => {
-                self.benchmarks.iter().map(|benchmark| of(&benchmark.planned)).sum()
-            }
-            Phase::Line => 1 + usize::from(self.memory.is_some()),
-            Phase::System => {
-                self.sweeps.iter().map(Sweep::processes).sum::<usize>() + self.timelines.len()
-            }
-        }
-    }
-
-    /// Seconds that a phase may take; none where the target's time is not known.
-    pub fn estimate_s(&self, phase: Phase) -> Option<f64> {
-        let recording = |once: f64| once.max(self.sampling.enough.as_secs_f64()) + 1.0;
-        match phase {
-            Phase::Macro => Some(self.cases.len() as f64 * recording(self.target.estimate_s?)),
-            Phase::Line => {
-                let once = self.target.estimate_s?;
-                Some(recording(once) + self.memory.map_or(0.0, |_| once + 1.0))
-            }
-            // Without benchmarks it takes what phase 1 recorded; a sum of nothing would be -0.
-            Phase::Component if self.benchmarks.is_empty() => Some(0.0),
-            Phase::Component => self.benchmarks.iter().map(benchmark_estimate_s).sum(),
-            Phase::System => {
-                let once = self.target.estimate_s?;
-                let sweep =
-                    |sweep: &Sweep| sweep.processes() as f64 * sweep.estimate_s.unwrap_or(once);
-                let sweeps: f64 = self.sweeps.iter().map(sweep).sum();
-                Some(sweeps + self.timelines.len() as f64 * once.max(2.0))
-            }
-        }
-    }
-
-    /// The plan for people: what would run, how often, and how long it may take.
-    pub fn describe(&self) -> String {
-        let mut text = String::new();
-        let mode = if self.mode == Mode::Quick { "quick" } else { "full" };
-        let argv = self.target.command.argv(&self.target.defaults).join(" ");
-        let _ = writeln!(text, "target   {} ({argv})", self.target.name);
-        self.describe_inputs(&mut text);
-        let _ = writeln!(text, "mode     {mode}, seed {}, {} Hz", self.seed, self.sampling.rate_hz);
-        for &phase in &self.phases {
-            let time = self
-                .estimate_s(phase)
-                .map_or("time not known before a first run".to_owned(), |seconds| {
-                    format!("about {seconds:.0} s")
-                });
-            let _ = writeln!(text, "\n{phase}: {} processes, {time}", self.processes(phase));
-            self.describe_phase(phase, &mut text);
-        }
-        let total: Option<f64> = self.phases.iter().map(|&phase| self.estimate_s(phase)).sum();
-        let _ = match total {
-            Some(seconds) => writeln!(text, "\nin all about {seconds:.0} s"),
-            None => writeln!(text, "\nhow long it takes in all is not known before a first run"),
-        };
-        text
-    }
-
-    /// What the target is told beside its arguments, with the default parameters.
-    fn describe_inputs(&self, text: &mut String) {
-        let (command, defaults) = (&self.target.command, &self.target.defaults);
-        for (name, value) in command.environment(defaults) {
-            let _ = writeln!(text, "         {name}={value}");
-        }
-        for config in command.configs() {
-            let edits: Vec<String> =
-                config.edits(defaults).iter().map(ToString::to_string).collect();
-            let (name, file) = (&config.placeholder, config.file.display());
-            let _ = writeln!(text, "         {{{name}}} is {file} with {}", edits.join(", "));
-        }
-    }
-
-    fn describe_phase(&self, phase: Phase, text: &mut String) {
-        let enough = format!(
-            "repeated until {} samples or {} s",
-            self.sampling.enough_samples,
-            self.sampling.enough.as_secs()
-        );
-        let lines: Vec<String> = match phase {
-            Phase::Macro => {
-                self.cases.iter().map(|case| format!("record {} ({enough})", case.name)).collect()
-            }
-            Phase::Component if self.benchmarks.is_empty() => {
-                vec!["no [[benchmark]] in the spec: component shares of the recorded run".into()]
-            }
-            Phase::Component => self.benchmarks.iter().map(BenchmarkPlan::describe).collect(),
-            Phase::Line => {
-                let functions = asked(&self.functions);
-                let stacks = format!(
-                    "record default ({enough}); functions chosen by phases 1 and 2{functions}"
-                );
-                std::iter::once(stacks).chain(self.memory.map(MemoryPlan::describe)).collect()
-            }
-            Phase::System => {
-                let timeline = |case: &Case| format!("resources over time: {}", case.name);
-                let sweeps = self.sweeps.iter().map(Sweep::describe);
-                sweeps.chain(self.timelines.iter().map(timeline)).collect()
-            }
-        };
-        for line in lines {
-            let _ = writeln!(text, "  {line}");
-        }
-    }
-}
-
-fn asked(functions: &[String]) -> String {
-    if functions.is_empty() { String::new() } else { format!(", and {}", functions.join(", ")) }
-}
-
-fn benchmark_estimate_s(plan: &BenchmarkPlan) -> Option<f64> {
-    let processes: usize = plan.planned.iter().map(|planned| planned.repeats).sum();
-    Some(processes as f64 * plan.benchmark.estimate_s?)
 }
