@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use simprof_model::{NoticeId, has_notice};
 use simprof_record::sample::{SampleError, Sampler, probe_events};
 use support::{
     Blocked, SAMPLING, compile_c, copy_program, directory, explain, profile, samples_with,
@@ -39,7 +40,7 @@ fn an_ordinary_user_samples_his_own_programs() {
     if paranoid() >= 2 && !is_root {
         assert!(!account.kernel, "{}", explain(&profile));
         assert!(account.fallbacks.iter().any(|refusal| refusal.contains("perf_event_paranoid")));
-        assert!(account.warnings.iter().any(|warning| warning.contains("kernel")));
+        assert!(has_notice(&account.notices, NoticeId::KernelNotSampled));
     }
 }
 

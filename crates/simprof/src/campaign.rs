@@ -6,7 +6,7 @@ use anyhow::Result;
 use simprof_measure::campaign::{Executor, Job};
 use simprof_model::{Measurement, Phase, Replicate, Status};
 
-use crate::phases::{ending, warn_about_target};
+use crate::phases::{add_urgent_notices, ending};
 use crate::replicate::{ProcessContext, replicate_from};
 use crate::runner::{Invocation, Observe};
 use crate::session::Session;
@@ -68,7 +68,7 @@ impl TargetExecutor<'_, '_> {
             replicate_from(context, result.as_ref(), &append_extension(&log, "out"), timeout);
         self.session.folder.clear_scratch();
         if let Ok(recording) = &result {
-            warn_about_target(self.session, self.phase, recording);
+            add_urgent_notices(self.session, self.phase, recording);
         }
         self.keep_output(&log, job, &replicate)?;
         let line =

@@ -259,7 +259,7 @@ mod tests {
             machine: Machine::default(),
             spec: String::new(),
             phases: vec![],
-            warnings: vec![],
+            notices: vec![],
         }
     }
 

@@ -230,7 +230,7 @@ impl Runner {
         if let Some((function, told)) = function.zip(told.as_ref())
             && recording.steps.steps.is_empty()
         {
-            recording.warnings.push(python::missing_steps(told, function));
+            recording.notices.push(python::uncalled_step(told, function));
         }
         Ok(recording)
     }

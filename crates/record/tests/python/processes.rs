@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use simprof_model::Profile;
+use simprof_model::{NoticeId, Profile, has_notice};
 use simprof_record::heap::HeapSampling;
 use simprof_record::{Cancel, Launch, Outcome, Preload, launch};
 
@@ -232,8 +232,8 @@ fn python_that_does_not_load_the_library_is_told() {
     let script = place.file("plain.py", WORK);
     let argv = ["env", "-u", "LD_PRELOAD", &python3(), &script];
     let Some(profile) = place.profile(&argv) else { return };
-    let warnings = &profile.provenance.warnings;
-    assert!(warnings.iter().any(|text| text.contains("did not load")), "{}", explain(&profile));
+    let notices = &profile.provenance.notices;
+    assert!(has_notice(notices, NoticeId::PythonLibraryNotLoaded), "{}", explain(&profile));
     assert_eq!(profile.provenance.python, None);
     assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
 }
@@ -244,9 +244,9 @@ fn an_interpreter_that_is_not_known_is_told_and_goes_on() {
     let script = place.file("plain.py", WORK);
     for python in strange_interpreters() {
         let Some(profile) = place.profile(&[&python, &script]) else { return };
-        let warnings = &profile.provenance.warnings;
-        let is_told = |text: &String| text.contains("is not a version that simprof knows");
-        assert!(warnings.iter().any(is_told), "{python}: {}", explain(&profile));
+        let notices = &profile.provenance.notices;
+        let is_reported = has_notice(notices, NoticeId::PythonFramesMissing);
+        assert!(is_reported, "{python}: {}", explain(&profile));
         assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
     }
 }

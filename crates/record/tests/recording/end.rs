@@ -15,7 +15,7 @@ fn a_status_and_output_are_kept() {
     assert_eq!(run.outcome.to_string(), "exited with status 3");
     assert_eq!((run.stdout_tail.as_str(), run.stderr_tail.as_str()), ("out\n", "err\n"));
     assert_eq!(fs::read_to_string(place.path("stdout.log")).expect("a log"), "out\n");
-    assert!(run.leftovers.is_empty() && run.warnings.is_empty());
+    assert!(run.leftovers.is_empty() && run.notices.is_empty());
     assert_eq!(run.end_ns - run.start_ns, run.wall_ns);
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSite};
+use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSite, NoticeId};
 use simprof_record::heap::{HeapRefusal, HeapSampling, symbolise};
 use simprof_record::{Launch, Outcome, RecordError, Recording};
 
@@ -77,7 +77,7 @@ fn every_allocation_is_counted_to_the_byte() {
     let profile = recorded(1);
     let from = &profile.provenance;
     assert_eq!((from.lost, from.processes), (0, 2), "{from:?}");
-    assert!(from.is_exact() && from.warnings.is_empty(), "{from:?}");
+    assert!(from.is_exact() && from.notices.is_empty(), "{from:?}");
 
     let leak = at(&profile, "leak");
     assert_eq!(sum(&leak, |site| site.amounts.allocated), exact(200 * 40960, 200));
@@ -259,9 +259,9 @@ fn processes_that_the_library_is_not_in_are_told() {
         (from.unrecorded, from.unrecorded_names.join(" ")),
         (4, "sleep still tail".to_owned())
     );
-    let [warning] = from.warnings.as_slice() else { panic!("one warning: {from:?}") };
-    assert!(warning.contains("4 processes were not recorded"), "{warning}");
-    assert!(warning.contains("without LD_PRELOAD") && warning.contains("static"), "{warning}");
+    let [notice] = from.notices.as_slice() else { panic!("one notice: {from:?}") };
+    assert_eq!(notice.id, NoticeId::HeapProcessesUnrecorded);
+    assert!(notice.text.starts_with("4 processes "), "{notice}");
 }
 
 #[test]
@@ -269,6 +269,6 @@ fn programs_that_are_about_to_start_are_no_alarm() {
     let place = Place::new();
     let shell = "i=0; while [ $i -lt 300 ]; do /bin/true & /bin/true; i=$((i + 1)); done; wait";
     let from = heap(record(&plan(&place, &["/bin/sh", "-c", shell], 1))).provenance;
-    assert_eq!((from.unrecorded, &from.warnings), (0, &Vec::new()), "{from:?}");
+    assert_eq!((from.unrecorded, &from.notices), (0, &Vec::new()), "{from:?}");
     assert!(from.processes > 1, "{from:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use simprof_model::{NoticeId, has_notice};
 use simprof_record::{Launch, Recording};
 
 use crate::support::{Place, record};
@@ -39,7 +40,7 @@ fn every_mark_of_many_threads_arrives_or_is_counted() {
     assert_eq!(marks, 800_000);
     assert!(run.steps.steps.len() > 10_000, "most arrive");
     if run.steps.lost > 0 {
-        assert!(run.warnings.iter().any(|warning| warning.contains("lost")), "{:?}", run.warnings);
+        assert!(has_notice(&run.notices, NoticeId::StepMarksLost), "{:?}", run.notices);
     }
 }
 

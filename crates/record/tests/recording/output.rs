@@ -3,6 +3,7 @@
 use std::fs;
 
 use regex::Regex;
+use simprof_model::{NoticeId, has_notice};
 use simprof_record::{Launch, Outcome};
 
 use crate::support::{Place, record};
@@ -23,7 +24,7 @@ fn lines_of_both_streams_mark_steps() {
     for step in &run.steps.steps {
         assert!(run.start_ns <= step.begin_ns && step.begin_ns < step.end_ns, "{step:?}");
     }
-    assert!(run.warnings.is_empty(), "{:?}", run.warnings);
+    assert!(run.notices.is_empty(), "{:?}", run.notices);
     assert_eq!(run.stderr_tail, "step 7\n");
     let log = fs::read_to_string(place.path("stdout.log")).expect("a log");
     assert!(log.starts_with("step 3\nelse\nstep 4\n"), "{log}");
@@ -33,9 +34,9 @@ fn lines_of_both_streams_mark_steps() {
 fn output_that_is_held_back_is_told() {
     let place = Place::new();
     let run = record(&watched(&place, &["seq", "100"], r"^\d+$"));
-    assert!(run.warnings.iter().any(|warning| warning.contains("flush")), "{:?}", run.warnings);
+    assert!(has_notice(&run.notices, NoticeId::StepOutputBuffered), "{:?}", run.notices);
     let run = record(&watched(&place, &["true"], "^step"));
-    assert!(run.warnings.iter().any(|warning| warning.contains("no line")), "{:?}", run.warnings);
+    assert!(has_notice(&run.notices, NoticeId::StepPatternNotMatched), "{:?}", run.notices);
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn a_full_disk_is_told_and_stops_nobody() {
     plan.stdout = "/dev/full".into();
     let run = record(&plan);
     assert_eq!(run.outcome, Outcome::Exited(0), "the target does not notice");
-    assert!(run.warnings.iter().any(|warning| warning.contains("/dev/full")), "{:?}", run.warnings);
+    assert!(has_notice(&run.notices, NoticeId::OutputNotWritten), "{:?}", run.notices);
     assert_eq!(run.stdout_tail.len(), 8192, "the end is kept all the same");
 }
 

@@ -14,7 +14,7 @@ mod timeline;
 use anyhow::Result;
 use simprof_model::Phase;
 
-pub use record::{ending, warn_about_target};
+pub use record::{add_urgent_notices, ending};
 
 use crate::session::Session;
 

@@ -15,7 +15,7 @@ use crate::spec::StepFunction;
 use crate::text::append_extension;
 
 pub use calls::{CallCounts, read_call_counts};
-pub use steps::missing_steps;
+pub use steps::uncalled_step;
 
 const WRITE: &str = include_str!("../../python/folder.py");
 const STEPS: &str = include_str!("../../python/steps.py");

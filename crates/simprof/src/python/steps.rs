@@ -1,5 +1,7 @@
 //! Explains why no calls of a step function were seen.
 
+use simprof_model::{Notice, NoticeId};
+
 use super::ScriptFolder;
 use crate::spec::StepFunction;
 use crate::text::nearest;
@@ -17,10 +19,11 @@ struct Notes {
     loaded: Vec<String>,
 }
 
-/// Explains why no call of `function` was seen, and what to do.
-pub fn missing_steps(folder: &ScriptFolder, function: &StepFunction) -> String {
+/// Returns a notice that says why no call of the step function was recorded, and how to fix it.
+pub fn uncalled_step(folder: &ScriptFolder, function: &StepFunction) -> Notice {
     let reason = if folder.ran() { notes(folder).reason(function) } else { not_python() };
-    format!("target.step: no call of `{function}` was seen: {reason}")
+    let text = format!("target.step: no call of `{function}` was recorded: {reason}.");
+    Notice::new(NoticeId::StepFunctionNotCalled, text)
 }
 
 fn not_python() -> String {
@@ -109,7 +112,7 @@ mod tests {
             std::fs::write(folder.0.join(name), content).expect("the file is written");
         }
         let (module, name) = function.split_once(':').expect("a function");
-        missing_steps(&folder, &StepFunction { module: module.into(), name: name.into() })
+        uncalled_step(&folder, &StepFunction { module: module.into(), name: name.into() }).text
     }
 
     #[test]
@@ -126,7 +129,7 @@ mod tests {
             ),
             (&[ran, has], "sim:tick", "`sim` has no `tick`; it has Model.step, Model.run"),
             (&[ran, ("steps-7", "found step\n")], "sim:step", "it exists"),
-            (&[ran, ("steps-7", "trouble nobody knows\n")], "sim:step", "seen: nobody knows"),
+            (&[ran, ("steps-7", "trouble nobody knows\n")], "sim:step", "recorded: nobody knows"),
             (
                 &[ran, ("steps-7", "loaded sys\nloaded sim.model\n")],
                 "sim.modle:step",

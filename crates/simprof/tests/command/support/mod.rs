@@ -28,6 +28,12 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Flags that make a recording short: 5000 samples in a second of CPU time.
 pub const FAST: [&str; 3] = ["--quick", "--rate", "5000"];
 
+/// Returns whether a summary in JSON has a notice with this id.
+pub fn has_notice(summary: &Value, id: &str) -> bool {
+    let notices = summary["notices"].as_array().expect("notices");
+    notices.iter().any(|notice| notice["id"] == id)
+}
+
 /// Waits until `condition` gives something.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
