@@ -1,4 +1,4 @@
-//! What one process of the target measured, from its recording.
+//! Converts the recording of one process of the target to a replicate.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,21 +12,22 @@ use simprof_record::{Outcome, RecordError, Recording};
 use crate::runner::{failure, with_fix};
 use crate::text::error_chain;
 
-/// A report line stands within this much of the end of the output.
+/// How much of the end of the output is searched for a report of the runner protocol, in bytes.
 const OUTPUT_READ: u64 = 1 << 20;
 
-/// Which process it was.
+/// The circumstances of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessContext {
-    /// Seed it was given.
+    /// Seed that it got.
     pub seed: u64,
-    /// Place in the order of the phase.
+    /// Position in the order of processes.
     pub order: usize,
-    /// Load average of the machine when it began.
+    /// Load average of the machine at its start.
     pub load: Option<f64>,
 }
 
-/// What came of a process: its figures where it ended well, the reason where it did not.
+/// Returns the metrics of a process that succeeded, or the status and the reason of one that
+/// failed.
 pub fn replicate_from(
     context: ProcessContext,
     recorded: Result<&Recording, &RecordError>,
@@ -80,7 +81,7 @@ fn add_report(replicate: &mut Replicate, report: Report) {
     replicate.digest = report.digest;
 }
 
-/// Figures of the whole process.
+/// Adds the metrics of the whole process.
 fn totals(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
     let cpu_ns = recording.user_cpu_ns + recording.system_cpu_ns;
     for (name, value) in [
@@ -92,14 +93,14 @@ fn totals(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
     }
 }
 
-/// Figures of its steps, where it marks any.
+/// Adds the metrics of its steps, if it has any.
 fn steps(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
     let Some(per_second) = recording.steps.per_second() else { return };
     metrics.insert("steps_per_second".to_owned(), Metric::single(per_second));
     metrics.insert("step_ms".to_owned(), Metric::single(1e3 / per_second));
 }
 
-/// The end of a file as text; empty where it cannot be read.
+/// Returns the end of a file as text; empty if it cannot be read.
 fn tail(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(path)?;
@@ -112,7 +113,7 @@ fn tail(path: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// Load average of the machine over a minute; none where the kernel does not tell.
+/// Returns the one-minute load average of the machine, or `None` if it is not available.
 pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Counts the calls of a Python target: a run of its own, since tracing distorts what is timed.
+//! Counts the calls of a Python target, in a separate run, because tracing distorts times.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::text::append_extension;
 
 const PHASE: Phase = Phase::Macro;
 
-/// Name of the measurement, and stem of its files.
+/// Name of the measurement, and the stem of its files.
 const NAME: &str = "calls";
 
-/// How much longer than a sampled run a traced one may take; more is rare.
+/// Expected slowdown of a traced run compared with a sampled one; a larger one is rare.
 const EXPECTED: u32 = 4;
-/// Time that tracing has in a quick run, all of which must end within a minute.
+/// Time limit of tracing in a quick run, which as a whole should take less than a minute.
 const QUICK: Duration = Duration::from_secs(10);
-/// Interpreters need so long to start, traced or not.
+/// Time that an interpreter needs to start, traced or not.
 const START: Duration = Duration::from_secs(2);
 
-/// Calls of one run.
+/// Call counts of one run.
 #[derive(Debug)]
 pub struct Calls {
     counted: CallCounts,
@@ -35,7 +35,7 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// As the summary takes it.
+    /// Returns the input for the summary.
     pub fn input(&self) -> CallsInput<'_> {
         CallsInput {
             profile: &self.counted.profile,
@@ -48,8 +48,8 @@ impl Calls {
     }
 }
 
-/// Runs `case` once more and counts its calls, where the recorded runs had Python in them; none where that takes too
-/// long or fails, which is then said.
+/// Runs `case` once more and counts its calls, if the recorded runs contained Python. Returns
+/// `None` if that takes too long or fails, and then adds a notice or a failed measurement.
 ///
 /// # Errors
 /// Returns an error if results cannot be written.
@@ -71,7 +71,7 @@ pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
     trace(session, case, limit)
 }
 
-/// Writes the calls of every function, for programs that read tables.
+/// Writes a table with the calls of every function.
 ///
 /// # Errors
 /// Returns an error if it cannot be written.
@@ -109,11 +109,11 @@ fn has_python(profile: &Profile) -> bool {
     profile.functions.iter().any(|function| function.kind == FunctionKind::Python)
 }
 
-/// The time limit of the traced run; none where it would surely not be met.
+/// Returns the time limit of the traced run, or `None` if the run would certainly exceed it.
 fn limit(plain: Duration, timeout: Duration, quick: bool) -> Option<Duration> {
     let needed = START + plain * EXPECTED;
     if !quick {
-        // Few programs come near: one that is traced ten times slower is still counted.
+        // A program that is ten times slower when traced is still counted.
         return Some(timeout.min(needed * 5));
     }
     (needed <= QUICK).then(|| timeout.min(QUICK))
@@ -144,7 +144,7 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
     let recording = result.as_ref().map(|(recording, _)| recording);
     let measured = replicate_from(context, recording, &append_extension(&log, "out"), limit);
     session.log(PHASE, &format!("{NAME}: {}", ending(&measured)));
-    // That tracing is too slow is no failure of the target's, nor one of what was asked for.
+    // Slow tracing is not a failure of the target or of the run.
     if recording.is_ok_and(|recording| recording.outcome == Outcome::TimedOut) {
         let why = format!("a traced run did not end within {:.0} s", limit.as_secs_f64());
         session.notice(PHASE, too_long(&why));
@@ -183,7 +183,8 @@ fn uncounted(counted: &CallCounts) -> Notice {
     Notice::new(NoticeId::CallsNotCounted, text)
 }
 
-/// Keeps what was not planned before it was known that the target runs Python.
+/// Saves the measurement. It was not planned, because only the recording shows that the target runs
+/// Python.
 fn keep(session: &mut Session<'_>, measurement: &Measurement) {
     let done = session.folder.run().phase(PHASE).map_or(0, |record| record.done);
     session.plan_more(PHASE, 1);
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_follows_from_the_plain_run() {
+    fn the_time_limit_follows_from_the_sampled_run() {
         let s = Duration::from_secs;
         assert_eq!(limit(s(1), s(600), true), Some(s(10)));
         assert_eq!(limit(s(1), s(5), true), Some(s(5)));

@@ -1,4 +1,4 @@
-//! Phase 2: why it is slow.
+//! Phase 2: why the target is slow.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ use crate::text::file_stem;
 
 const PHASE: Phase = Phase::Component;
 
-/// Measures every component benchmark, or takes the components' shares in the recorded run where
-/// the spec has no benchmark.
+/// Measures every component benchmark. If the spec has none, takes the components' shares from the
+/// recorded run.
 ///
 /// # Errors
 /// Returns an error if results cannot be written.
@@ -60,7 +60,7 @@ fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {
     Ok(summary)
 }
 
-/// One CSV for each component.
+/// Writes one CSV file for each component.
 fn write_samples(session: &mut Session<'_>, measurements: &[Measurement]) -> Result<()> {
     let mut by_component: BTreeMap<&str, Vec<&Measurement>> = BTreeMap::new();
     for measurement in measurements {
@@ -74,7 +74,7 @@ fn write_samples(session: &mut Session<'_>, measurements: &[Measurement]) -> Res
     Ok(())
 }
 
-/// The measurements of each benchmark, with what is needed to read them.
+/// Returns the measurements of each benchmark with its sweeps, arms and metric.
 fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<BenchmarkShape<'a>> {
     let mut rest = measurements;
     plans
@@ -103,7 +103,7 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
         .collect()
 }
 
-/// Component shares of the run that phase 1 recorded, or of one recorded here.
+/// Returns the component shares of the run that phase 1 recorded, or of a run recorded here.
 fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
     session.begin(PHASE, 1)?;
     let (source, components) = match &session.evidence.macro_ {
@@ -118,14 +118,14 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
                 reason,
                 replicates: Vec::new(),
             };
-            let found = ("phase 1's recording".to_owned(), summary.default.components.clone());
+            let result = ("phase 1's recording".to_owned(), summary.default.components.clone());
             session.keep(PHASE, &measurement, 1);
-            found
+            result
         }
         None => recorded_here(session)?,
     };
     let outcome = components.first().map_or_else(
-        || "nothing could be recorded".to_owned(),
+        || "nothing was recorded".to_owned(),
         |first| format!("{} takes {:.1} % of CPU time", first.name, first.share * 100.0),
     );
     session.end(PHASE, &outcome)?;
@@ -141,7 +141,7 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
     Ok(summary)
 }
 
-/// How phase 1's recording ended: what is read from it is worth no more than that.
+/// Returns status and reason of phase 1's recording. The shares taken from it have the same status.
 fn recorded_before(session: &Session<'_>) -> (Status, Option<String>) {
     let record = session.folder.run().phase(Phase::Macro);
     let first = record.and_then(|record| record.measurements.first());
@@ -166,5 +166,5 @@ fn recorded_here(
         })
         .components
     });
-    Ok(("a recording of its own".to_owned(), components))
+    Ok(("a separate recording".to_owned(), components))
 }

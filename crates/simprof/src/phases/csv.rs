@@ -1,20 +1,20 @@
-//! Raw data as files: one line for each sample of each process.
+//! Raw data as CSV: one line for each sample of each process.
 
 use anyhow::Result;
 use serde::Serialize;
 use simprof_model::Measurement;
 
-/// A summary as the bytes of its file.
+/// Returns a summary as indented JSON.
 ///
 /// # Errors
-/// Returns an error if it is no JSON; that would be a mistake in simprof.
+/// Returns an error if it cannot be represented as JSON, which would be a bug in simprof.
 pub fn json(summary: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(summary)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// All samples of `measurements`: their parameters, the process, the metric, the value.
+/// Returns all samples of `measurements` as CSV: parameters, process, metric and value.
 ///
 /// # Errors
 /// Returns an error if a row cannot be written.

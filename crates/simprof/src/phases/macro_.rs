@@ -16,7 +16,7 @@ use crate::text::file_stem;
 
 const PHASE: Phase = Phase::Macro;
 
-/// Records every case, and writes the tables, the flame graph and the profile.
+/// Records every case, and writes tables, flame graphs and profiles.
 ///
 /// # Errors
 /// Returns an error if results cannot be written.
@@ -36,7 +36,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let outcome = outcome(&summaries[0]);
     session.end(PHASE, &outcome)?;
     let mut summaries = summaries.into_iter();
-    let default = summaries.next().expect("there is always the default case");
+    let default = summaries.next().expect("the plan always has the default case");
     let head = Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned"));
     let summary = MacroSummary { head, default, cases: summaries.collect() };
     session.write(PHASE, "phase1_summary.json", &super::csv::json(&summary)?)?;
@@ -74,7 +74,7 @@ fn summarise(
     Ok(summary)
 }
 
-/// Writes the profile itself and every export of it.
+/// Writes a profile and all its exports.
 ///
 /// # Errors
 /// Returns an error if a file cannot be written.
@@ -118,6 +118,6 @@ fn outcome(summary: &CaseSummary) -> String {
             first.share * 100.0,
             profile.samples
         ),
-        _ => "nothing could be recorded".to_owned(),
+        _ => "nothing was recorded".to_owned(),
     }
 }

@@ -1,4 +1,5 @@
-//! The four phases: each measures, summarises and reports, and leaves evidence for the next.
+//! The four phases. Each measures, writes a summary and a report, and leaves results for the next
+//! ones.
 
 mod allocations;
 mod calls;
@@ -21,7 +22,8 @@ use crate::session::Session;
 /// Runs one phase to its end.
 ///
 /// # Errors
-/// Returns an error if results cannot be written; that the target fails is no error but a result.
+/// Returns an error if results cannot be written. A failure of the target is a result, not an
+/// error.
 pub fn run(session: &mut Session<'_>, phase: Phase) -> Result<()> {
     match phase {
         Phase::Macro => macro_::run(session),

@@ -1,4 +1,4 @@
-//! Records the target's stacks until there are enough samples: phases 1 and 3.
+//! Records the target's stacks until there are enough samples (phases 1 and 3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -16,27 +16,27 @@ use crate::runner::{Invocation, Observe};
 use crate::session::Session;
 use crate::text::{append_extension, error_chain, file_stem};
 
-/// A target that never gets on a CPU is not run more often than this.
-const MOST_RUNS: usize = 300;
-/// Share of stacks cut short from which the report says so first.
-const NOTABLE_CUT: f64 = 0.05;
-/// The recorder's CPU time over the target's from which the report says so first.
+/// Maximum number of runs of a target that uses hardly any CPU time.
+const MAX_RUNS: usize = 300;
+/// Share of truncated stacks above which there is a notice.
+const NOTABLE_TRUNCATED: f64 = 0.05;
+/// Ratio of the recorder's CPU time to the target's above which there is a notice.
 const NOTABLE_RECORDER: f64 = 0.1;
 
-/// What came of recording one case.
+/// The recording of one case.
 #[derive(Debug)]
 pub struct Recorded {
-    /// All runs, joined; none where nothing could be sampled.
+    /// Profile of all runs; `None` if there is no sample.
     pub profile: Option<Profile>,
     /// Steps of each run.
     pub steps: Vec<RunSteps>,
     /// Wall time of each run, ns.
     pub wall_ns: Vec<u64>,
-    /// Work done in one run.
+    /// Work counters of one run.
     pub counters: BTreeMap<String, f64>,
 }
 
-/// Records `case`, again and again until there are enough samples, and keeps the measurement.
+/// Runs `case` repeatedly until there are enough samples, and saves the measurement.
 ///
 /// # Errors
 /// Returns an error if results cannot be written.
@@ -76,8 +76,8 @@ pub fn record(
     if recorded.profile.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
         measurement.reason = Some(format!(
-            "no sample was taken in {} runs at {} Hz: the target uses too little CPU time, or is one that may not be \
-             observed (setuid); see `simprof doctor`",
+            "no sample in {} runs at {} Hz: the target uses too little CPU time, or observing it is not permitted (setuid \\
+             programs); see `simprof doctor`",
             recorded.wall_ns.len(),
             session.plan.sampling.rate_hz
         ));
@@ -106,34 +106,35 @@ fn conclude_early(measurement: &mut Measurement, reason: String) {
     }
 }
 
-/// The first run that did not end well is the last; if others did before, there is something.
+/// Sets the status after a run. A failed run ends the recording. If earlier runs succeeded, the
+/// result is partial.
 fn conclude(measurement: &mut Measurement, replicate: &Replicate) {
     let before = measurement.replicates.iter().any(|replicate| replicate.status.is_ok());
-    let some = before && !replicate.status.is_ok();
-    measurement.status = if some { Status::Partial } else { replicate.status };
+    let is_partial = before && !replicate.status.is_ok();
+    measurement.status = if is_partial { Status::Partial } else { replicate.status };
     measurement.reason.clone_from(&replicate.reason);
 }
 
-/// A process of the target, with the command and the seed of the plan.
+/// A process of the target with the command and the seed of the plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Process<'a> {
-    /// Phase that it is of.
+    /// The phase that it belongs to.
     pub phase: Phase,
-    /// How the names of its files begin.
+    /// Stem of the names of its files.
     pub stem: &'a str,
     /// Values of the command's placeholders.
     pub parameters: &'a Parameters,
-    /// What is observed of it.
+    /// What to record of it.
     pub observe: Observe,
-    /// Processes of the same measurement before it.
+    /// Number of earlier processes of the same measurement.
     pub order: usize,
 }
 
 impl Process<'_> {
-    /// Runs it to its end: how it ended, and what was recorded.
+    /// Runs the process to its end. Returns its replicate and its recording.
     ///
     /// # Errors
-    /// Returns an error if there can be no folders for it.
+    /// Returns an error if its folders cannot be created.
     pub fn run(
         &self,
         session: &mut Session<'_>,
@@ -175,7 +176,7 @@ pub fn add_urgent_notices(session: &mut Session<'_>, phase: Phase, recording: &R
     add_outlived_notices(session, phase, recording);
 }
 
-/// One run of the target.
+/// Runs the target once.
 fn once(
     session: &mut Session<'_>,
     phase: Phase,
@@ -231,7 +232,7 @@ fn add_outlived_notices(session: &mut Session<'_>, phase: Phase, recording: &Rec
     }
 }
 
-/// One line for the log.
+/// Describes the end of a process for the log.
 pub fn ending(replicate: &Replicate) -> String {
     let wall = replicate.metrics.get("wall_ms").and_then(|metric| metric.samples.first().copied());
     let wall = wall.map_or_else(String::new, |ms| format!(" after {ms:.1} ms"));
@@ -239,13 +240,13 @@ pub fn ending(replicate: &Replicate) -> String {
     format!("{}{wall}{reason}", replicate.status)
 }
 
-/// What counts is the time that a person waits: a target may take none and yet be slow to start and
-/// to end.
+/// Returns true if the recording can end. The limit is elapsed time, not CPU time, because a target
+/// can be slow to start and to end.
 fn enough(session: &Session<'_>, runs: &[Samples], began: Instant) -> bool {
     let sampling = session.plan.sampling;
     runs.iter().map(Samples::count).sum::<u64>() >= sampling.enough_samples
         || began.elapsed() >= sampling.enough
-        || runs.len() >= MOST_RUNS
+        || runs.len() >= MAX_RUNS
 }
 
 /// Adds notices on how the profile was obtained.
@@ -270,7 +271,7 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     }
     let samples = provenance.samples.max(1) as f64;
     let cut = provenance.truncated as f64 / samples;
-    if cut > NOTABLE_CUT {
+    if cut > NOTABLE_TRUNCATED {
         let text = format!(
             "{}: {:.0} % of the stacks are truncated, so the totals of outer functions are too small.",
             case.name,

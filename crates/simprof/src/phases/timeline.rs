@@ -1,4 +1,4 @@
-//! Resources over time: one run of a case, followed.
+//! Records the resources of one run over time.
 
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Status, Steps, Timeline};
@@ -13,12 +13,12 @@ use crate::runner::{Invocation, Observe};
 use crate::session::Session;
 use crate::text::{append_extension, file_stem};
 
-/// Points of a summary.
+/// Maximum number of points in a summary.
 const POINTS: usize = 500;
-/// Share of the steps that count as warm-up for memory.
+/// Share of the steps that count as warm-up when growth of memory is measured.
 const WARM_UP: f64 = 0.2;
 
-/// Runs one case and follows its resources; none where it could not be run.
+/// Runs one case and records its resources. Returns `None` if the run failed or was skipped.
 ///
 /// # Errors
 /// Returns an error if results cannot be written.
@@ -45,7 +45,7 @@ pub fn follow(
     }
     let recording = observe(session, phase, case, &mut measurement)?;
     session.keep(phase, &measurement, done + 1);
-    // The resources of a target that failed are those of its failure: no figure of its work.
+    // Resources of a failed run do not describe the work of the target.
     let Some(recording) = recording.filter(|_| measurement.status.is_ok()) else {
         return Ok(None);
     };
@@ -94,7 +94,7 @@ fn observe(
 fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
     let timeline = &recording.timeline;
     let last = timeline.samples.last();
-    // What outlived the target used CPU time after its end: only what was seen until then is the target's.
+    // Processes that outlived the target used CPU time after its end, which is not counted.
     let cpu_ns = match last {
         Some(last) if !recording.leftovers.is_empty() => last.cpu_ns,
         _ => recording.user_cpu_ns + recording.system_cpu_ns,
@@ -127,17 +127,17 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
     }
 }
 
-/// Mean busy share of each core over the samples that tell it.
+/// Returns the mean busy share of each core over the samples that have it.
 fn core_busy(timeline: &Timeline) -> Vec<f64> {
-    let told: Vec<&Vec<f32>> = timeline
+    let known: Vec<&Vec<f32>> = timeline
         .samples
         .iter()
         .map(|sample| &sample.core_busy)
         .filter(|cores| !cores.is_empty())
         .collect();
-    let cores = told.iter().map(|cores| cores.len()).min().unwrap_or(0);
+    let cores = known.iter().map(|cores| cores.len()).min().unwrap_or(0);
     let mean = |core: usize| {
-        told.iter().map(|cores| f64::from(cores[core])).sum::<f64>() / told.len() as f64
+        known.iter().map(|cores| f64::from(cores[core])).sum::<f64>() / known.len() as f64
     };
     (0..cores).map(mean).collect()
 }
@@ -159,8 +159,8 @@ fn points(timeline: &Timeline, start_ns: u64) -> Vec<TimelinePoint> {
         .collect()
 }
 
-/// How the resident set grows with steps, once the first fifth of them is past; regressed on the
-/// living population where the target tells it.
+/// Returns how the resident set grows with steps after the warm-up, the first fifth of them. If the
+/// target reports its population, growth that follows the population is removed.
 pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
     let count = steps.steps.len();
     let steady = steps.steps.get((count as f64 * WARM_UP) as usize)?.begin_ns;
@@ -201,13 +201,13 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
         verdict: verdict.to_owned(),
         n: drift.n,
         evidence: format!(
-            "{:.2} KB per step (95 % interval {:.2} to {:.2}), {} moments after the warm-up, p = {:.3}{}",
+            "{:.2} KB per step (95 % interval {:.2} to {:.2}), {} samples after the warm-up, p = {:.3}{}",
             drift.trend.slope / 1024.0,
             interval.lo / 1024.0,
             interval.hi / 1024.0,
             drift.n,
             drift.trend.p,
-            if drift.population.is_some() { ", population taken out" } else { "" }
+            if drift.population.is_some() { ", without the effect of the population" } else { "" }
         ),
     })
 }
