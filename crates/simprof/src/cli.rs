@@ -11,16 +11,16 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// Log to standard error what simprof does: processes it starts, files it writes, events it selects.
-    /// -vv logs more detail. SIMPROF_LOG takes precedence
+    /// Log to standard error what simprof does: processes that it starts, the event that it samples by, files that
+    /// it writes. -vv logs more detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }
 
 const ENVIRONMENT: &str = "\
 Environment:
-  SIMPROF_LOG  What to log to standard error: error, warn, info (as -v), debug (as -vv), trace or off,
-               also for one part of simprof, such as simprof_record=debug [default: off]";
+  SIMPROF_LOG  What to log to standard error without -v: off, info (as -v) or debug (as -vv), also for
+               one part of simprof, such as simprof_record=debug [default: off]";
 
 /// A command.
 #[derive(Debug, Subcommand)]

@@ -74,6 +74,7 @@ impl RunFolder {
         let lock = lock(&output)?;
         let path = fresh_folder(&output).map_err(|source| refused(&output, source))?;
         run.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        log::info!("created the folder of the run, {}", path.display());
         let mut folder = RunFolder { path, run, _lock: lock };
         folder.save()?;
         point_latest(&output, &folder.run.name)

@@ -8,6 +8,7 @@ mod console;
 mod exit;
 mod failures;
 mod folder;
+mod logging;
 mod phases;
 mod plan;
 mod progress;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::invalid_arguments(&error, std::env::args_os()),
     };
+    logging::start(cli.verbose);
     let outcome = match cli.command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),

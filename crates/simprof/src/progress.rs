@@ -28,10 +28,11 @@ struct Phase {
 }
 
 impl Progress {
-    /// Creates a progress display. It shows bars if standard error is a terminal.
+    /// Creates a progress display. It shows bars if standard error is a terminal and
+    /// nothing is logged to it.
     pub fn new() -> Self {
         let now = Instant::now();
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = std::io::stderr().is_terminal() && !crate::logging::is_on();
         Self { terminal, bar: None, phase: Phase { began: now, printed: now, planned: 0, done: 0 } }
     }
 

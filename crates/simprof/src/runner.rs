@@ -13,6 +13,7 @@ use simprof_record::{Cancel, Guardian, Launch, Outcome, Preload, RecordError, Re
 
 use crate::configuration::{ConfigurationError, Original};
 use crate::folder::Scratch;
+use crate::logging::command_line;
 use crate::plan::Target;
 use crate::python::{self, CallCounts, ScriptFolder};
 use crate::spec::{CommandTemplate, ConfigTemplate, StepRule};
@@ -141,6 +142,11 @@ impl Runner {
             let path = config.copy(&scratch.copies);
             let text = self.edited(config, values)?;
             let folder = path.parent().unwrap_or(&scratch.copies);
+            log::debug!(
+                "writing an edited copy of {} to {}",
+                config.file.display(),
+                path.display()
+            );
             std::fs::create_dir_all(folder)
                 .and_then(|()| std::fs::write(&path, text))
                 .map_err(|source| ConfigurationError::Unwritable { path, source })?;
@@ -269,8 +275,10 @@ impl Runner {
             Observe::Allocations { .. } | Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
             Observe::Nothing => (None, None),
         };
+        let argv = command.argv(&values);
+        log::info!("starting {}", command_line(&argv));
         Ok(Launch {
-            argv: command.argv(&values),
+            argv,
             directory: self.directory.clone(),
             environment: command.environment(&values),
             stdout: append_extension(invocation.log, "out"),

@@ -64,6 +64,7 @@ impl Session<'_> {
     /// # Errors
     /// Returns an error if the manifest cannot be written.
     pub fn begin(&mut self, phase: Phase, units: usize) -> Result<()> {
+        log::info!("{phase}: started, {units} processes planned");
         self.progress.begin(&title(phase), units);
         self.folder.update(|run| {
             if let Some(record) = run.phase_mut(phase) {
@@ -158,6 +159,7 @@ impl Session<'_> {
                 .with_context(|| format!("cannot create {}", parent.display()))?;
         }
         simprof_model::write_atomically(&path, content)?;
+        log::info!("wrote {} ({} bytes)", path.display(), content.len());
         self.note_file(phase, name);
         Ok(())
     }
@@ -204,6 +206,7 @@ impl Session<'_> {
                 record.ended_ms = Some(now_ms());
             }
         })?;
+        log::info!("{phase}: ended, {status}");
         self.progress.end(&title(phase), outcome);
         Ok(status)
     }

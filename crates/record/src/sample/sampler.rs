@@ -70,6 +70,8 @@ impl Sampler {
         check(sampling)?;
         let opened = ladder::climb(pid, sampling)?;
         let (event, refusals) = (opened.event, opened.refusals.clone());
+        refusals.iter().for_each(|refusal| log::debug!("event not available: {refusal}"));
+        log::info!("sampling process {pid} by {} at {} Hz", event.name(), sampling.rate_hz);
         let (sources, notices) = map_rings(opened, sampling)?;
         let listener = loadable.map(|loadable| {
             Listener::new(Arc::clone(loadable), pid, outputs(&sources), event, sampling)

@@ -19,6 +19,7 @@ use crate::console::{self, message};
 use crate::exit::{Completion, UsageError, describe_error};
 use crate::failures;
 use crate::folder::{RunFolder, Scratch, now_ms};
+use crate::logging::command_line;
 use crate::phases;
 use crate::plan::{self, Plan, Request, allocations};
 use crate::progress::Progress;
@@ -225,8 +226,9 @@ fn configure(plan: &Plan, runner: &mut Runner) -> Result<()> {
 /// Runs the build command of the spec and shows its output.
 fn build(plan: &Plan) -> Result<()> {
     let Some((program, arguments)) = plan.target.build.split_first() else { return Ok(()) };
-    let command_line = plan.target.build.join(" ");
-    message(&format!("simprof: building with {command_line}"));
+    let build = plan.target.build.join(" ");
+    message(&format!("simprof: building with {build}"));
+    log::info!("starting {}", command_line(&plan.target.build));
     let mut command = std::process::Command::new(program);
     command.args(arguments).stdout(std::io::stderr());
     if let Some(directory) = &plan.target.directory {
@@ -237,7 +239,7 @@ fn build(plan: &Plan) -> Result<()> {
     })?;
     if !status.success() {
         anyhow::bail!(
-            "target.build: `{command_line}` failed ({status}); fix the build, or remove `build` from the spec"
+            "target.build: `{build}` failed ({status}); fix the build, or remove `build` from the spec"
         );
     }
     Ok(())

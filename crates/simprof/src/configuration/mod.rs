@@ -100,6 +100,7 @@ impl Original {
     pub fn load(name: &Path, directory: Option<&Path>) -> Result<Self, ConfigurationError> {
         let format = Format::from_path(name)?;
         let path = directory.map_or_else(|| name.to_owned(), |directory| directory.join(name));
+        log::info!("reading the configuration file {}", path.display());
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigurationError::Unreadable { path, source })?;
         let original = Self { name: name.to_owned(), format, text };

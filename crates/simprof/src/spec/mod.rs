@@ -264,6 +264,7 @@ impl Spec {
     pub fn load(path: &Path) -> Result<Spec, SpecError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
+        log::info!("read the spec {}", path.display());
         let mut spec = Spec::parse(&text, &path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new("."));
         if let Some(directory) = &mut spec.target.directory {
