@@ -7,8 +7,8 @@ use simprof_measure::campaign::{Executor, Job};
 use simprof_model::{Measurement, Phase, Replicate, Status};
 
 use crate::phases::{add_urgent_notices, ending};
+use crate::processes::{Invocation, Observe};
 use crate::replicate::{ProcessContext, replicate_from};
-use crate::runner::{Invocation, Observe};
 use crate::session::Session;
 use crate::spec::CommandTemplate;
 use crate::text::{append_extension, file_stem};
@@ -61,13 +61,13 @@ impl TargetExecutor<'_, '_> {
             log: &log,
         };
         let load = crate::replicate::load_average();
-        let result = self.session.runner.run(&invocation);
+        let result = self.session.processes.run(&invocation);
         let context = ProcessContext { seed: job.seed, order: job.order, load };
+        let recording = result.as_ref().map(|observed| &observed.recording);
         let timeout = self.session.plan.target.timeout;
-        let replicate =
-            replicate_from(context, result.as_ref(), &append_extension(&log, "out"), timeout);
+        let replicate = replicate_from(context, recording, &append_extension(&log, "out"), timeout);
         self.session.folder.clear_scratch();
-        if let Ok(recording) = &result {
+        if let Ok(recording) = recording {
             add_urgent_notices(self.session, self.phase, recording);
         }
         self.keep_output(&log, job, &replicate)?;
@@ -107,5 +107,67 @@ fn failed(context: ProcessContext, reason: String) -> Replicate {
         counters: Default::default(),
         digest: None,
         load: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_measure::campaign;
+    use simprof_record::Outcome;
+
+    use super::*;
+    use crate::processes::fake::{FakeProcesses, FakeSession, ended, plan_for};
+
+    const SPEC: &str = "[target]\ncommand = [\"./sim\", \"{n}\"]\n\
+                        [parameters]\nn = { default = 1, sweep = [1, 2] }\n";
+
+    /// Runs the sweep of [`SPEC`], three processes for each value.
+    fn run(processes: &FakeProcesses) -> (Vec<Measurement>, Vec<String>) {
+        let plan = plan_for(SPEC);
+        let mut fake = FakeSession::new(&plan, processes);
+        let planned = &plan.sweeps[0].planned;
+        let mut executor = TargetExecutor {
+            session: &mut fake.session,
+            phase: Phase::System,
+            commands: planned.iter().map(|_| &plan.target.command).collect(),
+            observe: Observe::Resources,
+            done_before: 0,
+        };
+        let measurements = campaign::run(planned, 1, &mut executor);
+        (measurements, fake.record(Phase::System).files.clone())
+    }
+
+    #[test]
+    fn every_process_gets_its_parameters() {
+        let processes = FakeProcesses::new((0..6).map(|_| ended(Outcome::Exited(0))));
+        let (measurements, _) = run(&processes);
+        assert!(measurements.iter().all(|measurement| measurement.status == Status::Ok));
+        for value in ["1", "2"] {
+            let argv = ["./sim", value];
+            let count = processes.started().iter().filter(|started| started.argv == argv).count();
+            assert_eq!(count, 3, "{value}");
+        }
+    }
+
+    #[test]
+    fn replicates_after_a_failure_are_skipped() {
+        let processes = FakeProcesses::new((0..2).map(|_| ended(Outcome::TimedOut)));
+        let (measurements, _) = run(&processes);
+        assert_eq!(processes.started().len(), 2, "one process for each value");
+        for measurement in measurements {
+            assert_eq!(measurement.status, Status::TimedOut);
+            let reason = measurement.reason.expect("a reason");
+            assert!(reason.contains("did not end within 600 s"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_campaign_skips_the_rest() {
+        let processes = FakeProcesses::new((0..1).map(|_| ended(Outcome::Exited(0))));
+        processes.cancel_after(1);
+        let (measurements, _) = run(&processes);
+        let replicates = measurements.iter().flat_map(|measurement| &measurement.replicates);
+        let skipped = replicates.filter(|replicate| replicate.status == Status::Skipped).count();
+        assert_eq!((processes.started().len(), skipped), (1, 5));
     }
 }

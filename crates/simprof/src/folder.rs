@@ -239,30 +239,7 @@ fn point_latest(output: &Path, name: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simprof_model::{Machine, Mode, RUN_SCHEMA, RunStatus};
-
-    fn run() -> Run {
-        Run {
-            schema: RUN_SCHEMA.into(),
-            simprof_version: String::new(),
-            name: String::new(),
-            status: RunStatus::Running,
-            pid: 1,
-            pid_start_ticks: None,
-            created_ms: 0,
-            updated_ms: 0,
-            ended_ms: None,
-            arguments: vec![],
-            target: vec![],
-            target_name: String::new(),
-            seed: 0,
-            mode: Mode::Quick,
-            machine: Machine::default(),
-            spec: String::new(),
-            phases: vec![],
-            notices: vec![],
-        }
-    }
+    use crate::processes::fake::manifest;
 
     #[test]
     fn timestamps_follow_the_calendar() {
@@ -279,12 +256,13 @@ mod tests {
     #[test]
     fn two_runs_cannot_write_to_one_folder() {
         let output = tempfile::tempdir().expect("a folder");
-        let first = RunFolder::create(output.path(), run()).expect("the first");
-        let second = RunFolder::create(output.path(), run()).expect_err("the folder is locked");
+        let first = RunFolder::create(output.path(), manifest(&[])).expect("the first");
+        let second =
+            RunFolder::create(output.path(), manifest(&[])).expect_err("the folder is locked");
         assert!(second.to_string().contains("another run"), "{second}");
         let name = first.run().name.clone();
         drop(first);
-        let third = RunFolder::create(output.path(), run()).expect("the lock was released");
+        let third = RunFolder::create(output.path(), manifest(&[])).expect("the lock was released");
         assert_ne!(third.run().name, name);
         let latest = fs::read_link(output.path().join(LATEST)).expect("a link");
         assert_eq!(latest.to_string_lossy(), third.run().name);

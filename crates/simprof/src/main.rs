@@ -11,6 +11,7 @@ mod folder;
 mod logging;
 mod phases;
 mod plan;
+mod processes;
 mod progress;
 mod python;
 mod replicate;

@@ -15,6 +15,7 @@ use crate::configuration::{ConfigurationError, Original};
 use crate::folder::Scratch;
 use crate::logging::command_line;
 use crate::plan::Target;
+use crate::processes::{Invocation, Observe, Observed, Processes, Stacks};
 use crate::python::{self, CallCounts, ScriptFolder};
 use crate::spec::{CommandTemplate, ConfigTemplate, StepRule};
 use crate::text::{append_extension, error_chain};
@@ -27,43 +28,6 @@ const RESOURCE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Bytes of user stack copied with each sample.
 const STACK_BYTES: u32 = 16 * 1024;
-
-/// What to record of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observe {
-    /// Stacks and resources.
-    Stacks {
-        /// Samples per second of CPU time.
-        rate_hz: u32,
-    },
-    /// Allocations and resources.
-    Allocations {
-        /// Mean distance between two sampled bytes; 1 records every allocation.
-        interval_bytes: u64,
-    },
-    /// Resources over time.
-    Resources,
-    /// Only its end and its totals, so that nothing disturbs a benchmark.
-    Nothing,
-}
-
-/// One process to start.
-#[derive(Debug)]
-pub struct Invocation<'a> {
-    /// The command.
-    pub command: &'a CommandTemplate,
-    /// Values of its placeholders.
-    pub parameters: &'a Parameters,
-    /// Seed for the process.
-    pub seed: u64,
-    /// What to record.
-    pub observe: Observe,
-    /// Temporary folders of the process.
-    pub scratch: Scratch,
-    /// Path of its output without extension: standard output is written to `.out`, standard error
-    /// to `.err`.
-    pub log: &'a Path,
-}
 
 /// Starts processes of the target.
 #[derive(Debug)]
@@ -166,11 +130,6 @@ impl Runner {
         }
     }
 
-    /// True once a person asked to stop.
-    pub fn cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
-    }
-
     /// Returns the argument vector of a process. Paths of edited configuration files stay
     /// placeholders.
     pub fn argv(
@@ -218,44 +177,6 @@ impl Runner {
         let values = self.values(parameters, 0, &unused_scratch(), &[]);
         let program = command.argv(&values).into_iter().next().unwrap_or_default();
         (program, command.environment(&values))
-    }
-
-    /// Runs one process to its end.
-    ///
-    /// # Errors
-    /// Returns an error if it cannot be started or observed; how it ended is in the recording.
-    pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, RecordError> {
-        let function = self.step.as_ref().and_then(StepRule::function);
-        let function = function.filter(|_| invocation.observe != Observe::Nothing);
-        let folder = function.map(|_| script_folder(invocation)).transpose()?;
-        let script =
-            function.zip(folder.as_ref()).map(|(function, folder)| folder.steps_script(function));
-        let request = self.request(invocation, preload(invocation.observe, script))?;
-        let mut recording = launch(&request, &self.cancel)?;
-        if let Some((function, folder)) = function.zip(folder.as_ref())
-            && recording.steps.steps.is_empty()
-        {
-            recording.notices.push(python::uncalled_step(folder, function));
-        }
-        Ok(recording)
-    }
-
-    /// Runs one process to its end, within a time limit, and counts every call of its Python code.
-    ///
-    /// # Errors
-    /// Returns an error as [`Runner::run`].
-    pub fn count_calls(
-        &self,
-        invocation: &Invocation<'_>,
-        limit: Duration,
-    ) -> Result<(Recording, CallCounts), RecordError> {
-        let folder = script_folder(invocation)?;
-        let script = Some(folder.calls_script());
-        let preload = Preload { script, ..Preload::default() };
-        let mut request = self.request(invocation, preload)?;
-        request.timeout = Some(limit);
-        let recording = launch(&request, &self.cancel)?;
-        Ok((recording, python::read_call_counts(&folder)))
     }
 
     /// Returns what to launch. Writes the copies of its configuration files.
@@ -322,6 +243,43 @@ impl Runner {
             values.insert(config.placeholder.clone(), text(&config.copy(&scratch.copies)));
         }
         values
+    }
+}
+
+impl Processes for Runner {
+    fn run(&self, invocation: &Invocation<'_>) -> Result<Observed, RecordError> {
+        let function = self.step.as_ref().and_then(StepRule::function);
+        let function = function.filter(|_| invocation.observe != Observe::Nothing);
+        let folder = function.map(|_| script_folder(invocation)).transpose()?;
+        let script =
+            function.zip(folder.as_ref()).map(|(function, folder)| folder.steps_script(function));
+        let request = self.request(invocation, preload(invocation.observe, script))?;
+        let mut recording = launch(&request, &self.cancel)?;
+        if let Some((function, folder)) = function.zip(folder.as_ref())
+            && recording.steps.steps.is_empty()
+        {
+            recording.notices.push(python::uncalled_step(folder, function));
+        }
+        let stacks = recording.samples.take().map(Stacks::Sampled);
+        Ok(Observed { recording, stacks })
+    }
+
+    fn count_calls(
+        &self,
+        invocation: &Invocation<'_>,
+        limit: Duration,
+    ) -> Result<(Recording, CallCounts), RecordError> {
+        let folder = script_folder(invocation)?;
+        let script = Some(folder.calls_script());
+        let preload = Preload { script, ..Preload::default() };
+        let mut request = self.request(invocation, preload)?;
+        request.timeout = Some(limit);
+        let recording = launch(&request, &self.cancel)?;
+        Ok((recording, python::read_call_counts(&folder)))
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 }
 

@@ -10,8 +10,9 @@ use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, Syste
 
 use crate::folder::{RunFolder, now_ms};
 use crate::plan::Plan;
+use crate::processes::Processes;
 use crate::progress::Progress;
-use crate::runner::{Runner, is_permanent, with_fix};
+use crate::runner::{is_permanent, with_fix};
 
 /// Results of the finished phases, which later phases use.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ pub struct Session<'a> {
     /// The folder for results.
     pub folder: RunFolder,
     /// Starts processes of the target.
-    pub runner: Runner,
+    pub processes: Box<dyn Processes>,
     /// The progress display.
     pub progress: Progress,
     /// Rules that assign functions to components.
@@ -48,7 +49,11 @@ pub struct Session<'a> {
 impl Session<'_> {
     /// Returns why no further process is started, or `None` if the run continues.
     pub fn stop_reason(&self) -> Option<String> {
-        if self.runner.cancelled() { Some("interrupted".to_owned()) } else { self.stopped.clone() }
+        if self.processes.is_cancelled() {
+            Some("interrupted".to_owned())
+        } else {
+            self.stopped.clone()
+        }
     }
 
     /// Returns the folder of a phase.

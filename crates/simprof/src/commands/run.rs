@@ -62,7 +62,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     let mut session = Session {
         plan: &plan,
         folder,
-        runner,
+        processes: Box::new(runner),
         progress: Progress::new(),
         rules,
         evidence: Evidence::default(),
@@ -297,7 +297,7 @@ fn all_phases(session: &mut Session<'_>) -> Result<()> {
 /// Marks the run as ended, however it ended, and reports failures and the location of the results.
 fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Completion> {
     session.folder.clear_scratch();
-    let interrupted = session.runner.cancelled();
+    let interrupted = session.processes.is_cancelled();
     let error = outcome.as_ref().err().map(describe_error);
     let marked = session.folder.update(|run| {
         close_open_phases(run, interrupted, error.as_deref());

@@ -17,7 +17,7 @@ use simprof_report::{ReportError, format};
 
 use super::record::{Process, add_notices, ending};
 use crate::plan::{AllocationPlan, DEFAULT_INTERVAL_BYTES};
-use crate::runner::Observe;
+use crate::processes::{Observe, Observed};
 use crate::session::Session;
 use crate::text::error_chain;
 
@@ -184,7 +184,7 @@ fn record(
     let (replicate, result) = process.run(session)?;
     session.log(PHASE, &format!("{NAME}: {}", ending(&replicate)));
     let attempt = match result {
-        Ok(recording) => {
+        Ok(Observed { recording, .. }) => {
             session.note_output(PHASE, NAME);
             add_notices(session, PHASE, &recording);
             session.progress.current("reading symbols");

@@ -9,9 +9,9 @@ use simprof_report::summary::{CallsInput, call_rows};
 
 use super::record::{Recorded, ending};
 use crate::plan::Case;
+use crate::processes::{Invocation, Observe};
 use crate::python::CallCounts;
 use crate::replicate::{ProcessContext, load_average, replicate_from};
-use crate::runner::{Invocation, Observe};
 use crate::session::Session;
 use crate::text::append_extension;
 
@@ -138,7 +138,7 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
         log: &log,
     };
     let context = ProcessContext { seed, order: 0, load: load_average() };
-    let result = session.runner.count_calls(&invocation, limit);
+    let result = session.processes.count_calls(&invocation, limit);
     session.folder.clear_scratch();
     session.note_output(PHASE, NAME);
     let recording = result.as_ref().map(|(recording, _)| recording);
@@ -194,6 +194,71 @@ fn keep(session: &mut Session<'_>, measurement: &Measurement) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use simprof_model::Status;
+
+    use crate::processes::fake::{FakeProcesses, FakeSession, plan_for, profile, recording};
+
+    /// Counts the calls of a target whose recorded run had functions of this kind.
+    fn count_after(
+        kind: FunctionKind,
+        outcome: Outcome,
+        counted: CallCounts,
+    ) -> (Option<Calls>, Vec<Measurement>, Vec<NoticeId>) {
+        let plan = plan_for("[target]\ncommand = [\"python3\", \"sim.py\"]\n");
+        let processes = FakeProcesses::default();
+        processes.add_calls(recording(outcome), counted);
+        let mut fake = FakeSession::new(&plan, &processes);
+        let recorded = Recorded {
+            profile: Some(profile(10, kind)),
+            steps: Vec::new(),
+            wall_ns: vec![100_000_000],
+            counters: Default::default(),
+        };
+        let calls = count(&mut fake.session, &plan.cases[0], &recorded).expect("a result");
+        let record = fake.record(PHASE);
+        let notices = record.notices.iter().map(|notice| notice.id).collect();
+        (calls, record.measurements.clone(), notices)
+    }
+
+    fn counts(processes: usize) -> CallCounts {
+        CallCounts { processes, ..CallCounts::default() }
+    }
+
+    #[test]
+    fn only_python_is_traced() {
+        let good = Outcome::Exited(0);
+        let (calls, measurements, _) = count_after(FunctionKind::Native, good, counts(1));
+        assert!(calls.is_none() && measurements.is_empty());
+        let (calls, measurements, _) = count_after(FunctionKind::Python, good, counts(1));
+        assert_eq!(calls.expect("calls").wall_ns, 250_000_000);
+        assert_eq!((measurements[0].name.as_str(), measurements[0].status), (NAME, Status::Ok));
+    }
+
+    #[test]
+    fn a_traced_run_that_is_too_slow_is_no_failure() {
+        let outcome = Outcome::TimedOut;
+        let (calls, measurements, notices) = count_after(FunctionKind::Python, outcome, counts(1));
+        assert!(calls.is_none() && measurements.is_empty());
+        assert_eq!(notices, [NoticeId::CallsNotCounted]);
+    }
+
+    #[test]
+    fn a_traced_run_that_fails_is_a_failure() {
+        let outcome = Outcome::Exited(1);
+        let (calls, measurements, notices) = count_after(FunctionKind::Python, outcome, counts(1));
+        assert!(calls.is_none() && notices.is_empty());
+        assert_eq!(measurements[0].status, Status::Failed);
+    }
+
+    #[test]
+    fn a_run_without_counts_has_a_notice() {
+        let good = Outcome::Exited(0);
+        for counted in [counts(0), CallCounts { lost: 1, ..counts(0) }] {
+            let (calls, _, notices) = count_after(FunctionKind::Python, good, counted);
+            assert!(calls.is_none());
+            assert_eq!(notices, [NoticeId::CallsNotCounted]);
+        }
+    }
 
     #[test]
     fn the_time_limit_follows_from_the_sampled_run() {

@@ -11,7 +11,7 @@ use simprof_report::summary::{BenchmarkShape, ComponentSummary, Head, InSitu, co
 use super::record::record;
 use crate::campaign::TargetExecutor;
 use crate::plan::{BenchmarkPlan, Case};
-use crate::runner::Observe;
+use crate::processes::Observe;
 use crate::session::Session;
 use crate::text::file_stem;
 

@@ -6,13 +6,12 @@ use std::time::Instant;
 use anyhow::Result;
 use simprof_measure::grid::Parameters;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Replicate, Status};
-use simprof_record::sample::{Samples, symbolise};
 use simprof_record::{RecordError, Recording};
 use simprof_report::summary::RunSteps;
 
 use crate::plan::Case;
+use crate::processes::{Invocation, Observe, Observed, Stacks};
 use crate::replicate::{ProcessContext, replicate_from};
-use crate::runner::{Invocation, Observe};
 use crate::session::Session;
 use crate::text::{append_extension, error_chain, file_stem};
 
@@ -71,7 +70,7 @@ pub fn record(
     }
     session.keep(phase, &measurement, done + 1);
     session.progress.current("reading symbols");
-    let profile = symbolise(runs);
+    let profile = Stacks::symbolise(runs);
     recorded.profile = (!profile.samples.is_empty()).then_some(profile);
     if recorded.profile.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
@@ -138,7 +137,7 @@ impl Process<'_> {
     pub fn run(
         &self,
         session: &mut Session<'_>,
-    ) -> Result<(Replicate, Result<Recording, RecordError>)> {
+    ) -> Result<(Replicate, Result<Observed, RecordError>)> {
         let log = session.phase_folder(self.phase)?.join(self.stem);
         let seed = session.plan.seed;
         let invocation = Invocation {
@@ -150,11 +149,11 @@ impl Process<'_> {
             log: &log,
         };
         let load = crate::replicate::load_average();
-        let result = session.runner.run(&invocation);
+        let result = session.processes.run(&invocation);
         let context = ProcessContext { seed, order: self.order, load };
         let output = append_extension(&log, "out");
-        let replicate =
-            replicate_from(context, result.as_ref(), &output, session.plan.target.timeout);
+        let recording = result.as_ref().map(|observed| &observed.recording);
+        let replicate = replicate_from(context, recording, &output, session.plan.target.timeout);
         session.folder.clear_scratch();
         Ok((replicate, result))
     }
@@ -183,7 +182,7 @@ fn once(
     case: &Case,
     recorded: &mut Recorded,
     measurement: &mut Measurement,
-) -> Result<Option<Samples>> {
+) -> Result<Option<Stacks>> {
     let process = Process {
         phase,
         stem: &file_stem(&case.name),
@@ -200,8 +199,8 @@ fn once(
         recorded.counters.clone_from(&replicate.counters);
     }
     measurement.replicates.push(replicate);
-    let recording = match result {
-        Ok(recording) => recording,
+    let Observed { recording, stacks } = match result {
+        Ok(observed) => observed,
         Err(error) => {
             session.not_started(&error);
             return Ok(None);
@@ -210,14 +209,14 @@ fn once(
     add_notices(session, phase, &recording);
     recorded.wall_ns.push(recording.wall_ns);
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
-    if recording.samples.is_none() && measurement.status.is_ok() {
+    if stacks.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
         measurement.reason = Some(recording.sampling_error.as_ref().map_or_else(
             || "the target could not be sampled".to_owned(),
             |error| error_chain(error),
         ));
     }
-    Ok(recording.samples)
+    Ok(stacks)
 }
 
 /// Adds a notice for each program whose processes outlived the target's main process and were ended.
@@ -242,9 +241,9 @@ pub fn ending(replicate: &Replicate) -> String {
 
 /// Returns true if the recording can end. The limit is elapsed time, not CPU time, because a target
 /// can be slow to start and to end.
-fn enough(session: &Session<'_>, runs: &[Samples], began: Instant) -> bool {
+fn enough(session: &Session<'_>, runs: &[Stacks], began: Instant) -> bool {
     let sampling = session.plan.sampling;
-    runs.iter().map(Samples::count).sum::<u64>() >= sampling.enough_samples
+    runs.iter().map(Stacks::count).sum::<u64>() >= sampling.enough_samples
         || began.elapsed() >= sampling.enough
         || runs.len() >= MAX_RUNS
 }
@@ -290,5 +289,149 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     }
     for notice in provenance.notices {
         session.notice(phase, notice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use simprof_model::FunctionKind;
+    use simprof_record::Outcome;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::processes::fake::{
+        FakeProcesses, FakeSession, ended, plan_for, profile, recording, sampled,
+    };
+
+    const PHASE: Phase = Phase::Macro;
+    const GOOD: Outcome = Outcome::Exited(0);
+
+    /// A plan in which 100 samples are enough, however long they take.
+    fn plan() -> Plan {
+        let mut plan = plan_for("[target]\ncommand = [\"./sim\"]\ntimeout_s = 7\n");
+        plan.sampling.enough_samples = 100;
+        plan.sampling.enough = Duration::from_secs(3600);
+        plan
+    }
+
+    /// Records the default case. Returns the recording, the measurement in the manifest, and the ids of the notices.
+    fn record_default(
+        plan: &Plan,
+        processes: &FakeProcesses,
+    ) -> (Recorded, Measurement, Vec<NoticeId>) {
+        let mut fake = FakeSession::new(plan, processes);
+        let recorded = record(&mut fake.session, PHASE, &plan.cases[0], 0).expect("a recording");
+        let in_manifest = fake.record(PHASE);
+        let notices = in_manifest.notices.iter().map(|notice| notice.id).collect();
+        (recorded, in_manifest.measurements[0].clone(), notices)
+    }
+
+    #[test]
+    fn short_runs_are_repeated_until_there_are_enough_samples() {
+        let plan = plan();
+        let processes = FakeProcesses::new((0..3).map(|_| sampled(GOOD, 40)));
+        let (recorded, measurement, notices) = record_default(&plan, &processes);
+        assert_eq!(recorded.profile.expect("a profile").samples.len(), 120);
+        assert_eq!((recorded.wall_ns.len(), measurement.replicates.len()), (3, 3));
+        assert_eq!((measurement.status, measurement.reason), (Status::Ok, None));
+        assert_eq!(notices, [NoticeId::RunsJoined]);
+        let observe = Observe::Stacks { rate_hz: 1000 };
+        assert!(processes.started().iter().all(|started| started.observe == observe));
+    }
+
+    #[test]
+    fn a_recording_below_the_minimum_has_a_notice() {
+        let mut plan = plan();
+        plan.sampling.enough = Duration::ZERO;
+        let processes = FakeProcesses::new([sampled(GOOD, 40)]);
+        let (recorded, measurement, notices) = record_default(&plan, &processes);
+        assert_eq!(recorded.profile.expect("a profile").samples.len(), 40);
+        assert_eq!(measurement.status, Status::Ok);
+        assert_eq!(notices, [NoticeId::FewSamples]);
+    }
+
+    #[test]
+    fn truncated_stacks_and_a_costly_recorder_have_notices() {
+        let plan = plan();
+        let mut profile = profile(100, FunctionKind::Native);
+        profile.provenance.truncated = 6;
+        profile.provenance.recorder_cpu_ns = profile.provenance.target_cpu_ns / 5;
+        let stacks = Some(Stacks::Recorded(profile));
+        let processes = FakeProcesses::new([Observed { recording: recording(GOOD), stacks }]);
+        let (_, _, notices) = record_default(&plan, &processes);
+        assert_eq!(notices, [NoticeId::StacksTruncated, NoticeId::RecorderCostly]);
+    }
+
+    #[test]
+    fn a_target_without_samples_is_a_failure() {
+        let mut plan = plan();
+        plan.sampling.enough = Duration::ZERO;
+        let processes = FakeProcesses::new([sampled(GOOD, 0)]);
+        let (recorded, measurement, _) = record_default(&plan, &processes);
+        assert_eq!((recorded.profile, measurement.status), (None, Status::Failed));
+        let reason = measurement.reason.expect("a reason");
+        assert!(reason.contains("no sample in 1 runs at 1000 Hz"), "{reason}");
+    }
+
+    #[test]
+    fn a_failing_process_ends_the_recording() {
+        let plan = plan();
+        for (outcome, status, words) in [
+            (Outcome::Exited(3), Status::Failed, "last line of its standard error: no such file"),
+            (Outcome::TimedOut, Status::TimedOut, "did not end within 7 s"),
+            (Outcome::Cancelled, Status::Skipped, "interrupted"),
+        ] {
+            let mut failing = sampled(outcome, 10);
+            failing.recording.stderr_tail = "reading\nno such file\n\n".into();
+            let (_, measurement, _) = record_default(&plan, &FakeProcesses::new([failing]));
+            assert_eq!(measurement.status, status);
+            let reason = measurement.reason.expect("a reason");
+            assert!(reason.contains(words), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_failure_after_a_success_is_partial() {
+        let plan = plan();
+        let processes = FakeProcesses::new([sampled(GOOD, 40), sampled(Outcome::Exited(1), 30)]);
+        let (recorded, measurement, _) = record_default(&plan, &processes);
+        assert_eq!((measurement.status, measurement.replicates.len()), (Status::Partial, 2));
+        assert_eq!(recorded.profile.expect("a profile").samples.len(), 70);
+    }
+
+    #[test]
+    fn an_interrupted_run_starts_no_further_process() {
+        let plan = plan();
+        for (processes, status, reason) in
+            [(0, Status::Skipped, Some("interrupted")), (1, Status::Ok, None)]
+        {
+            let fake = FakeProcesses::new([sampled(GOOD, 40)]);
+            fake.cancel_after(processes);
+            let (_, measurement, _) = record_default(&plan, &fake);
+            assert_eq!((measurement.status, measurement.reason.as_deref()), (status, reason));
+            assert_eq!(fake.started().len(), processes);
+        }
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_ends_the_run() {
+        let plan = plan();
+        let processes = FakeProcesses::default();
+        processes.refuse(RecordError::NotInPath { program: "sim".into(), path: "/bin".into() });
+        let mut fake = FakeSession::new(&plan, &processes);
+        record(&mut fake.session, PHASE, &plan.cases[0], 0).expect("a result");
+        let stopped = fake.session.stopped.clone().expect("the run has ended");
+        assert!(stopped.contains("install it, or give its path"), "{stopped}");
+        assert_eq!(fake.record(PHASE).measurements[0].status, Status::Failed);
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_sampled_is_a_failure() {
+        let plan = plan();
+        let (_, measurement, _) = record_default(&plan, &FakeProcesses::new([ended(GOOD)]));
+        assert_eq!(measurement.status, Status::Failed);
+        assert_eq!(measurement.reason.as_deref(), Some("the target could not be sampled"));
     }
 }

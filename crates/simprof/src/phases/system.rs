@@ -12,7 +12,7 @@ use super::readiness;
 use super::timeline::follow;
 use crate::campaign::TargetExecutor;
 use crate::plan::Sweep;
-use crate::runner::Observe;
+use crate::processes::Observe;
 use crate::session::Session;
 use crate::text::file_stem;
 

@@ -6,12 +6,11 @@ use simprof_record::Recording;
 use simprof_report::summary::{Growth, TimelinePoint, TimelineSummary};
 use simprof_stats::{DriftRule, DriftVerdict, assess_drift, assess_leak};
 
-use super::record::{add_urgent_notices, ending};
+use super::record::{Process, add_urgent_notices, ending};
 use crate::plan::Case;
-use crate::replicate::{ProcessContext, replicate_from};
-use crate::runner::{Invocation, Observe};
+use crate::processes::{Observe, Observed};
 use crate::session::Session;
-use crate::text::{append_extension, file_stem};
+use crate::text::file_stem;
 
 /// Maximum number of points in a summary.
 const POINTS: usize = 500;
@@ -59,28 +58,22 @@ fn observe(
     case: &Case,
     measurement: &mut Measurement,
 ) -> Result<Option<Recording>> {
-    let log = session.phase_folder(phase)?.join(format!("timeline-{}", file_stem(&case.name)));
-    let seed = session.plan.seed;
-    let result = session.runner.run(&Invocation {
-        command: &session.plan.target.command,
+    let stem = format!("timeline-{}", file_stem(&case.name));
+    let process = Process {
+        phase,
+        stem: &stem,
         parameters: &case.parameters,
-        seed,
         observe: Observe::Resources,
-        scratch: session.folder.scratch()?,
-        log: &log,
-    });
-    let context = ProcessContext { seed, order: 0, load: crate::replicate::load_average() };
-    let timeout = session.plan.target.timeout;
-    let replicate =
-        replicate_from(context, result.as_ref(), &append_extension(&log, "out"), timeout);
-    session.folder.clear_scratch();
-    session.note_output(phase, &format!("timeline-{}", file_stem(&case.name)));
+        order: 0,
+    };
+    let (replicate, result) = process.run(session)?;
+    session.note_output(phase, &stem);
     session.log(phase, &format!("{}: {}", measurement.name, ending(&replicate)));
     measurement.status = replicate.status;
     measurement.reason.clone_from(&replicate.reason);
     measurement.replicates.push(replicate);
     match result {
-        Ok(recording) => {
+        Ok(Observed { recording, .. }) => {
             add_urgent_notices(session, phase, &recording);
             Ok(Some(recording))
         }
@@ -210,4 +203,117 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
             if drift.population.is_some() { ", without the effect of the population" } else { "" }
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::{ResourceSample, Step};
+    use simprof_record::{Leftover, Outcome};
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::processes::fake::{FakeProcesses, FakeSession, ended, plan_for};
+
+    const PHASE: Phase = Phase::System;
+    const MS: u64 = 1_000_000;
+
+    fn plan() -> Plan {
+        plan_for("[target]\ncommand = [\"./sim\"]\ntimeout_s = 7\n")
+    }
+
+    /// A run of `samples` samples and as many steps, 50 ms apart, whose memory grows by `growth_bytes` per step.
+    fn growing(samples: u64, growth_bytes: u64) -> Observed {
+        let mut observed = ended(Outcome::Exited(0));
+        let time_ns = |index: u64| index * 50 * MS;
+        let sample = |index| ResourceSample {
+            time_ns: time_ns(index + 1),
+            cpu_ns: time_ns(index + 1) / 2,
+            rss_bytes: (10 << 20) + index * growth_bytes,
+            core_busy: vec![0.5, 0.0],
+            threads: 2,
+            ..ResourceSample::default()
+        };
+        let step = |index| Step {
+            index,
+            begin_ns: time_ns(index),
+            end_ns: time_ns(index + 1),
+            population: None,
+        };
+        observed.recording.timeline.samples = (0..samples).map(sample).collect();
+        observed.recording.steps.steps = (0..samples).map(step).collect();
+        observed
+    }
+
+    fn follow_default(processes: &FakeProcesses) -> (Option<TimelineSummary>, Measurement) {
+        let plan = plan();
+        let mut fake = FakeSession::new(&plan, processes);
+        let followed = follow(&mut fake.session, PHASE, &plan.timelines[0], 0).expect("a result");
+        let measurement = fake.record(PHASE).measurements[0].clone();
+        (followed.map(|(summary, _, _)| summary), measurement)
+    }
+
+    #[test]
+    fn memory_that_grows_with_steps_is_found() {
+        let (summary, measurement) = follow_default(&FakeProcesses::new([growing(200, 64 << 10)]));
+        let summary = summary.expect("a summary");
+        assert_eq!(measurement.status, Status::Ok);
+        let growth = summary.growth.expect("enough samples");
+        assert_eq!(growth.verdict, "grows");
+        assert!((growth.kb_per_step - 64.0).abs() < 0.01, "{growth:?}");
+        assert_eq!((summary.steps, summary.threads, summary.notices.len()), (200, 2, 0));
+        assert!(summary.points.iter().all(|point| (point.cpu_cores - 0.5).abs() < 1e-9));
+        assert_eq!(summary.core_busy, [0.5, 0.0]);
+    }
+
+    #[test]
+    fn memory_that_does_not_grow_is_steady() {
+        let (summary, _) = follow_default(&FakeProcesses::new([growing(200, 0)]));
+        assert_eq!(summary.and_then(|summary| summary.growth).expect("growth").verdict, "steady");
+    }
+
+    #[test]
+    fn a_short_run_has_a_notice_and_no_growth() {
+        let (summary, measurement) = follow_default(&FakeProcesses::new([growing(3, 4096)]));
+        let summary = summary.expect("a summary");
+        assert_eq!(measurement.status, Status::Ok);
+        assert_eq!(summary.notices[0].id, NoticeId::FewSamples);
+        assert!(summary.growth.is_none(), "{:?}", summary.growth);
+    }
+
+    #[test]
+    fn a_failed_or_interrupted_run_has_no_summary() {
+        for (outcome, status, words) in [
+            (Outcome::Exited(2), Status::Failed, "2"),
+            (Outcome::TimedOut, Status::TimedOut, "did not end within 7 s"),
+            (Outcome::Cancelled, Status::Skipped, "interrupted"),
+        ] {
+            let mut observed = growing(200, 0);
+            observed.recording.outcome = outcome;
+            let (summary, measurement) = follow_default(&FakeProcesses::new([observed]));
+            assert!(summary.is_none());
+            assert_eq!(measurement.status, status);
+            let reason = measurement.reason.expect("a reason");
+            assert!(reason.contains(words), "{reason}");
+        }
+        let processes = FakeProcesses::default();
+        processes.cancel_after(0);
+        let (summary, measurement) = follow_default(&processes);
+        assert!(summary.is_none() && processes.started().is_empty());
+        assert_eq!(measurement.reason.as_deref(), Some("interrupted"));
+    }
+
+    #[test]
+    fn processes_that_outlive_the_target_have_a_notice_and_no_cpu_time() {
+        let mut observed = growing(20, 0);
+        let leftover = |pid| Leftover { pid, name: "helper".into() };
+        observed.recording.leftovers = vec![leftover(7), leftover(8)];
+        let plan = plan();
+        let mut fake = FakeSession::new(&plan, &FakeProcesses::new([observed]));
+        let followed = follow(&mut fake.session, PHASE, &plan.timelines[0], 0).expect("a result");
+        let (summary, _, _) = followed.expect("a summary");
+        assert!((summary.cpu_s - 0.5).abs() < 1e-9, "{}", summary.cpu_s);
+        let ids: Vec<NoticeId> =
+            fake.record(PHASE).notices.iter().map(|notice| notice.id).collect();
+        assert_eq!(ids, [NoticeId::ProcessesOutlived]);
+    }
 }
