@@ -13,14 +13,14 @@ pub struct Cli {
     pub command: Command,
     /// Log to standard error what simprof does: processes that it starts, the event that it samples by, files that
     /// it writes. -vv logs more detail
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
     pub verbose: u8,
 }
 
 const ENVIRONMENT: &str = "\
 Environment:
-  SIMPROF_LOG  What to log to standard error without -v: off, info (as -v) or debug (as -vv), also for
-               one part of simprof, such as simprof_record=debug [default: off]";
+  SIMPROF_LOG  What to log without -v: off, info (as -v), debug (as -vv), or
+               for a part of simprof, such as simprof_record=debug [default: off]";
 
 /// A command.
 #[derive(Debug, Subcommand)]

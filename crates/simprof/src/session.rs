@@ -69,7 +69,7 @@ impl Session<'_> {
     /// # Errors
     /// Returns an error if the manifest cannot be written.
     pub fn begin(&mut self, phase: Phase, units: usize) -> Result<()> {
-        log::info!("{phase}: started, {units} processes planned");
+        log::info!("{phase}: started, processes planned: {units}");
         self.progress.begin(&title(phase), units);
         self.folder.update(|run| {
             if let Some(record) = run.phase_mut(phase) {

@@ -48,6 +48,16 @@ pub fn file_stem(name: &str) -> String {
     stem.trim_start_matches('.').to_owned()
 }
 
+/// Returns a number with its noun: `1 run`, `2 runs`, `1 process`, `2 processes`.
+pub fn counted(number: usize, noun: &str) -> String {
+    let ending = match noun {
+        _ if number == 1 => "",
+        noun if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{number} {noun}{ending}")
+}
+
 /// Returns a path relative to the current folder if it is below it, otherwise unchanged.
 pub fn relative(path: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
@@ -76,6 +86,18 @@ mod tests {
             [("agents=5, world=2", "agents=5--world=2"), ("../a/b", "-a-b"), (".x", "x")]
         {
             assert_eq!(file_stem(name), stem);
+        }
+    }
+
+    #[test]
+    fn nouns_follow_their_number() {
+        for (number, noun, expected) in [
+            (0, "run", "0 runs"),
+            (1, "run", "1 run"),
+            (1, "process", "1 process"),
+            (2, "process", "2 processes"),
+        ] {
+            assert_eq!(counted(number, noun), expected);
         }
     }
 

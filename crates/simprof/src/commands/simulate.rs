@@ -76,13 +76,13 @@ pub struct SimulateArgs {
     /// SQLite settings: balanced, performance, safety or memory
     #[arg(long, value_name = "NAME", default_value_t = PragmaProfile::Balanced)]
     db_profile: PragmaProfile,
-    /// Number of rows buffered before they are passed to SQLite
+    /// Number of rows buffered before they are passed to SQLite [default: 10000]
     #[arg(long, value_name = "N")]
     db_buffer: Option<usize>,
-    /// Steps between commits
+    /// Steps between commits [default: 100]
     #[arg(long, value_name = "N")]
     db_flush_steps: Option<u64>,
-    /// Time between commits, in milliseconds
+    /// Maximum time between commits, in milliseconds [default: no limit]
     #[arg(long, value_name = "MS")]
     db_flush_ms: Option<u64>,
     /// Write to the database in a separate thread

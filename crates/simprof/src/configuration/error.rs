@@ -11,9 +11,9 @@ pub enum ConfigurationError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {}: {source}", .path.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The extension of the file is unknown.
@@ -22,13 +22,13 @@ pub enum ConfigurationError {
         .path.display()
     )]
     Format {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The file cannot be parsed.
     #[error("{}, line {line}: this is not valid {format}: {message}", .path.display())]
     Malformed {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
         /// The format by its extension.
         format: &'static str,
@@ -42,15 +42,15 @@ pub enum ConfigurationError {
     Edit {
         /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         error: EditError,
     },
     /// The copy cannot be written.
     #[error("cannot write {}, the copy of a configuration file: {source}", .path.display())]
     Unwritable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -61,9 +61,9 @@ pub enum EditError {
     /// The path of a key is malformed.
     #[error("`{text}` is not a path to a key: {why}")]
     Path {
-        /// As written.
+        /// The text, as written.
         text: String,
-        /// What is wrong.
+        /// The problem.
         why: &'static str,
     },
     /// The key does not exist.

@@ -85,7 +85,7 @@ struct ParseError {
 /// A configuration file as it was read, from which copies are made.
 #[derive(Debug, Clone)]
 pub struct Original {
-    /// As the spec names it.
+    /// Path of the file in the spec.
     name: PathBuf,
     format: Format,
     text: String,
@@ -108,7 +108,7 @@ impl Original {
         Ok(original)
     }
 
-    /// As the spec names it.
+    /// Returns the path of the file in the spec.
     pub fn name(&self) -> &Path {
         &self.name
     }

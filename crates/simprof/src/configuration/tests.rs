@@ -122,10 +122,10 @@ fn yaml_blocks_are_replaced_whole() {
 #[test]
 fn texts_in_yaml_stay_texts_for_all_parsers() {
     for text in ["on", "1.10", "12:30", "a\nb", "\u{85}\u{2028}\u{7f}", "*x", "", "ü\"\\"] {
-        let copy = set("c.yaml", "a: x\n", "a", text).expect("it can be set");
+        let copy = set("c.yaml", "a: x\n", "a", text).expect("the edit is possible");
         assert_eq!(copy.lines().count(), 1, "{copy:?}");
-        let tree = Format::Yaml.parse(&copy).expect("it can be read");
-        let found = tree.find(&KeyPath::parse("a").expect("a path")).expect("it is there");
+        let tree = Format::Yaml.parse(&copy).expect("the copy can be parsed");
+        let found = tree.find(&KeyPath::parse("a").expect("a path")).expect("the key exists");
         let tree::Content::Scalar(scalar) = &found.content else { panic!("{found:?}") };
         assert_eq!((scalar.kind, scalar.text.as_str()), (tree::Kind::Text, text));
     }
@@ -276,7 +276,7 @@ fn impossible_edits_are_errors_that_suggest_the_most_similar_key() {
         let error = set("c.yaml", &text, path, value).expect_err(path);
         words.iter().for_each(|word| assert!(error.contains(word), "{word:?} in {error}"));
     }
-    let error = add("c.yaml", &text, "model.agents", 1).expect_err("it is there");
+    let error = add("c.yaml", &text, "model.agents", 1).expect_err("the key exists");
     assert!(
         error.contains("already has a key `model.agents`") && error.contains("`set`"),
         "{error}"
@@ -287,7 +287,7 @@ fn impossible_edits_are_errors_that_suggest_the_most_similar_key() {
     assert!(error.contains("a single value"), "{error}");
     let error = set("c.json", JSON, "model.speed", f64::INFINITY).expect_err("JSON has none");
     assert!(error.contains("`model.speed` cannot be inf: JSON"), "{error}");
-    let error = set("c.json", "{\"a\": 1, \"a\": 2}", "a", 1).expect_err("which one");
+    let error = set("c.json", "{\"a\": 1, \"a\": 2}", "a", 1).expect_err("the key is ambiguous");
     assert!(error.contains("several keys `a`"), "{error}");
 }
 
@@ -324,7 +324,8 @@ fn errors_of_parsers_name_the_file_and_the_line() {
         let text = if name == "c.toml" { format!("a = {deep}") } else { deep.clone() };
         original(name, &text).expect_err("nested too deeply");
     }
-    let missing = Original::load(Path::new("nowhere/c.yaml"), None).expect_err("not there");
+    let missing =
+        Original::load(Path::new("nowhere/c.yaml"), None).expect_err("the file does not exist");
     assert!(missing.to_string().contains("nowhere/c.yaml"), "{missing}");
 }
 
@@ -349,8 +350,8 @@ proptest::proptest! {
                 for (mode, path) in [(Mode::Set, path.clone()), (Mode::Add, path.with(path::Segment::Key("new".into())))] {
                     let edit = Edit { path: path.clone(), mode, value: Value::Integer(42) };
                     let Ok(copy) = original.edited(&[edit]) else { continue };
-                    let tree = format.parse(&copy).map_err(|error| error.message).expect("it was read back");
-                    let node = tree.find(&path).expect("it is there");
+                    let tree = format.parse(&copy).map_err(|error| error.message).expect("the copy can be parsed");
+                    let node = tree.find(&path).expect("the key exists");
                     assert!(matches!(&node.content, tree::Content::Scalar(scalar) if scalar.text.starts_with("42")), "{copy}");
                 }
             }

@@ -33,7 +33,10 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
 }
 
 fn head(session: &Session<'_>) -> Head {
-    Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned"))
+    Head::new(
+        session.folder.run(),
+        session.folder.run().phase(PHASE).expect("the phase is planned"),
+    )
 }
 
 fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {

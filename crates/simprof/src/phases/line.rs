@@ -114,7 +114,7 @@ fn summary(
     let run = session.folder.run();
     let waits = profile.map(|profile| waiting_lines(profile, runs, HOTTEST));
     LineSummary {
-        head: Head::new(run, run.phase(PHASE).expect("planned")),
+        head: Head::new(run, run.phase(PHASE).expect("the phase is planned")),
         profile: profile.map(|profile| profile_summary(&profile.provenance, runs)),
         waits: waits.unwrap_or_default(),
         statements: statements(&functions, &lines),

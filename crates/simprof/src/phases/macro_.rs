@@ -37,7 +37,10 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.end(PHASE, &outcome)?;
     let mut summaries = summaries.into_iter();
     let default = summaries.next().expect("the plan always has the default case");
-    let head = Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned"));
+    let head = Head::new(
+        session.folder.run(),
+        session.folder.run().phase(PHASE).expect("the phase is planned"),
+    );
     let summary = MacroSummary { head, default, cases: summaries.collect() };
     session.write(PHASE, "phase1_summary.json", &super::csv::json(&summary)?)?;
     let report = macro_report(&summary, &session.folder.run().machine);

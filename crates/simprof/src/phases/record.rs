@@ -13,7 +13,7 @@ use crate::plan::Case;
 use crate::processes::{Invocation, Observe, Observed, Stacks};
 use crate::replicate::{ProcessContext, replicate_from};
 use crate::session::Session;
-use crate::text::{append_extension, error_chain, file_stem};
+use crate::text::{append_extension, counted, error_chain, file_stem};
 
 /// Maximum number of runs of a target that uses hardly any CPU time.
 const MAX_RUNS: usize = 300;
@@ -75,9 +75,9 @@ pub fn record(
     if recorded.profile.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
         measurement.reason = Some(format!(
-            "no sample in {} runs at {} Hz: the target uses too little CPU time, or observing it is not permitted (setuid \\
+            "no sample in {} at {} Hz: the target uses too little CPU time, or observing it is not permitted (setuid \\
              programs); see `simprof doctor`",
-            recorded.wall_ns.len(),
+            counted(recorded.wall_ns.len(), "run"),
             session.plan.sampling.rate_hz
         ));
         session.keep(phase, &measurement, done + 1);
@@ -372,7 +372,7 @@ mod tests {
         let (recorded, measurement, _) = record_default(&plan, &processes);
         assert_eq!((recorded.profile, measurement.status), (None, Status::Failed));
         let reason = measurement.reason.expect("a reason");
-        assert!(reason.contains("no sample in 1 runs at 1000 Hz"), "{reason}");
+        assert!(reason.contains("no sample in 1 run at 1000 Hz"), "{reason}");
     }
 
     #[test]

@@ -71,7 +71,10 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.end(PHASE, &outcome)?;
     let statements = readiness::statements(session, &fits, size.as_deref(), &timelines);
     let summary = SystemSummary {
-        head: Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned")),
+        head: Head::new(
+            session.folder.run(),
+            session.folder.run().phase(PHASE).expect("the phase is planned"),
+        ),
         laws,
         timeline: timelines.first().cloned(),
         timelines,

@@ -7,6 +7,7 @@ use simprof_model::{Mode, Phase};
 
 use super::{AllocationPlan, BenchmarkPlan, Case, Plan, Sweep};
 use crate::spec::written;
+use crate::text::counted;
 
 impl Plan {
     /// Describes the plan: what would run, how often, and the estimated time.
@@ -23,7 +24,8 @@ impl Plan {
                 .map_or("time unknown before the first run".to_owned(), |seconds| {
                     format!("about {seconds:.0} s")
                 });
-            let _ = writeln!(text, "\n{phase}: {} processes, {time}", self.processes(phase));
+            let _ =
+                writeln!(text, "\n{phase}: {}, {time}", counted(self.processes(phase), "process"));
             self.describe_phase(phase, &mut text);
         }
         let total: Option<f64> = self.phases.iter().map(|&phase| self.estimate_s(phase)).sum();
@@ -99,14 +101,19 @@ impl Sweep {
         let repeats = self.planned.first().map_or(0, |planned| planned.repeats);
         let value = |planned: &Planned| planned.parameters[&self.parameter].to_string();
         let values: Vec<String> = self.planned.iter().map(value).collect();
-        format!("sweep {} over {} x {repeats} processes", self.name(), values.join(", "))
+        format!(
+            "sweep {} over {} x {}",
+            self.name(),
+            values.join(", "),
+            counted(repeats, "process")
+        )
     }
 }
 
 impl BenchmarkPlan {
     fn describe(&self) -> String {
         let repeats = self.planned.first().map_or(0, |planned| planned.repeats);
-        let points = self.planned.len();
-        format!("{}: {points} points x {repeats} processes", self.benchmark.name())
+        let points = counted(self.planned.len(), "point");
+        format!("{}: {points} x {}", self.benchmark.name(), counted(repeats, "process"))
     }
 }

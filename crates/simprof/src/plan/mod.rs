@@ -91,7 +91,7 @@ pub struct Sampling {
 /// The target, resolved.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Name for people.
+    /// Name in reports.
     pub name: String,
     /// Its command.
     pub command: CommandTemplate,
@@ -155,7 +155,7 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Samples per second of CPU time.
     pub rate_hz: u32,
-    /// Seed.
+    /// Seed of the order of processes, and of targets that take one.
     pub seed: u64,
     /// Fresh processes for each point; a default for the mode if `None`.
     pub repeats: Option<u32>,
@@ -185,7 +185,7 @@ pub enum PlanError {
     /// A component that the spec does not have.
     #[error("there is no component `{name}`; components of this spec: {known}")]
     UnknownComponent {
-        /// As typed.
+        /// The name, as typed.
         name: String,
         /// The components that exist.
         known: String,

@@ -29,7 +29,7 @@ pub enum SpecError {
     /// A parameter does not exist.
     #[error("there is no parameter `{name}`{}", did_you_mean(.hint.as_deref()))]
     UnknownParameter {
-        /// As written.
+        /// The text, as written.
         name: String,
         /// The most similar parameter that exists.
         hint: Option<String>,
@@ -37,7 +37,7 @@ pub enum SpecError {
     /// `--set` without `=`.
     #[error("`--set {text}` has no value; write name=value")]
     Assignment {
-        /// As typed.
+        /// The text, as typed.
         text: String,
     },
     /// A value is out of range.
@@ -45,7 +45,7 @@ pub enum SpecError {
     Value {
         /// The key.
         key: String,
-        /// As written.
+        /// The text, as written.
         value: String,
         /// The values that are allowed.
         want: &'static str,
@@ -55,13 +55,13 @@ pub enum SpecError {
         "target.step: `{name}` does not name a Python function; write step = \"package.module:Class.step\" (`__main__` is the module of a script). For a program in another language, mark steps with simprof-probe or simprof_probe.h, or recognise them in its output: step = {{ output = \"^step (\\\\d+)\" }}"
     )]
     StepFunction {
-        /// As written.
+        /// The text, as written.
         name: String,
     },
     /// A step pattern is not a regular expression.
     #[error("the step pattern `{pattern}` is not a regular expression: {source}")]
     Pattern {
-        /// As written.
+        /// The text, as written.
         pattern: String,
         /// The error of the regular expression parser.
         source: Box<regex::Error>,
