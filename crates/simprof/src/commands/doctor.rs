@@ -37,14 +37,14 @@ fn allocations(program: &str) -> Option<Capability> {
         state,
         detail,
         consequence: consequence.to_owned(),
-        mend: fix.to_owned(),
+        fix: fix.to_owned(),
     };
     match heap::check(program, None, &BTreeMap::new()) {
         Ok(()) => Some(capability(State::Available, "can be recorded".to_owned(), "", "")),
         Err(RecordError::HeapRefused { path, refusal }) => {
             let detail = format!("{}: {}", path.display(), refusal.reason());
             let consequence = "phase 3 skips allocations, and --memory is an error";
-            Some(capability(State::Missing, detail, consequence, refusal.mend()))
+            Some(capability(State::Missing, detail, consequence, refusal.fix()))
         }
         Err(_) => None,
     }
@@ -67,7 +67,7 @@ fn json(capabilities: &[Capability]) -> Result<String> {
                 "state": word(capability.state),
                 "detail": capability.detail,
                 "consequence": capability.consequence,
-                "mend": capability.mend,
+                "mend": capability.fix,
             })
         })
         .collect();
@@ -77,7 +77,7 @@ fn json(capabilities: &[Capability]) -> Result<String> {
 fn describe(capabilities: &[Capability]) -> String {
     let mut text = String::new();
     for capability in capabilities {
-        let Capability { name, detail, consequence, mend: fix, .. } = capability;
+        let Capability { name, detail, consequence, fix, .. } = capability;
         text.push_str(&format!("{:<9} {name}: {detail}\n", word(capability.state)));
         for (label, content) in [("effect", consequence), ("fix", fix)] {
             if !content.is_empty() {

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Status, Steps, Timeline};
 use simprof_record::Recording;
-use simprof_report::summary::{Growth, TimelinePoint, TimelineSummary};
-use simprof_stats::{DriftRule, DriftVerdict, assess_drift, assess_leak};
+use simprof_report::summary::{Growth, TIMELINE_PREFIX, TimelinePoint, TimelineSummary};
+use simprof_stats::{DriftRule, assess_drift, assess_leak};
 
 use super::record::{Process, add_urgent_notices, ending};
 use crate::plan::Case;
@@ -27,7 +27,7 @@ pub fn follow(
     case: &Case,
     done: usize,
 ) -> Result<Option<(TimelineSummary, Timeline, Steps)>> {
-    let name = format!("timeline {}", case.name);
+    let name = format!("{TIMELINE_PREFIX}{}", case.name);
     session.current(phase, &name)?;
     let mut measurement = Measurement {
         name,
@@ -180,18 +180,11 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
         None => assess_drift(&times, &memory, DriftRule::memory()),
     };
     let drift = drift.ok()?;
-    let verdict = match drift.verdict {
-        DriftVerdict::Growing => "grows",
-        DriftVerdict::Levelled => "levelled off",
-        DriftVerdict::Steady => "steady",
-        DriftVerdict::Inconclusive => "cannot tell",
-        DriftVerdict::Confounded => "cannot tell: grows along with the population",
-    };
     let interval = drift.trend.interval;
     Some(Growth {
         kb_per_step: drift.trend.slope / 1024.0,
         interval: Some([interval.lo / 1024.0, interval.hi / 1024.0]),
-        verdict: verdict.to_owned(),
+        verdict: drift.verdict.into(),
         n: drift.n,
         evidence: format!(
             "{:.2} KB per step (95 % interval {:.2} to {:.2}), {} samples after the warm-up, p = {:.3}{}",
@@ -209,6 +202,7 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
 mod tests {
     use simprof_model::{ResourceSample, Step};
     use simprof_record::{Leftover, Outcome};
+    use simprof_report::summary::GrowthVerdict;
 
     use super::*;
     use crate::plan::Plan;
@@ -258,7 +252,7 @@ mod tests {
         let summary = summary.expect("a summary");
         assert_eq!(measurement.status, Status::Ok);
         let growth = summary.growth.expect("enough samples");
-        assert_eq!(growth.verdict, "grows");
+        assert_eq!(growth.verdict, GrowthVerdict::Grows);
         assert!((growth.kb_per_step - 64.0).abs() < 0.01, "{growth:?}");
         assert_eq!((summary.steps, summary.threads, summary.notices.len()), (200, 2, 0));
         assert!(summary.points.iter().all(|point| (point.cpu_cores - 0.5).abs() < 1e-9));
@@ -268,7 +262,10 @@ mod tests {
     #[test]
     fn memory_that_does_not_grow_is_steady() {
         let (summary, _) = follow_default(&FakeProcesses::new([growing(200, 0)]));
-        assert_eq!(summary.and_then(|summary| summary.growth).expect("growth").verdict, "steady");
+        assert_eq!(
+            summary.and_then(|summary| summary.growth).expect("growth").verdict,
+            GrowthVerdict::Steady
+        );
     }
 
     #[test]

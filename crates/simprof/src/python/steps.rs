@@ -1,6 +1,7 @@
 //! Explains why no calls of a step function were seen.
 
 use simprof_model::{Notice, NoticeId};
+use simprof_record::supported::CPYTHON;
 
 use super::ScriptFolder;
 use crate::spec::StepFunction;
@@ -27,8 +28,7 @@ pub fn uncalled_step(folder: &ScriptFolder, function: &StepFunction) -> Notice {
 }
 
 fn not_python() -> String {
-    "the target ran no Python that simprof supports (CPython 3.9 or newer in a dynamically linked program)"
-        .into()
+    format!("the target ran no Python that simprof supports ({CPYTHON}, linked dynamically)")
 }
 
 fn notes(folder: &ScriptFolder) -> Notes {

@@ -1,5 +1,7 @@
 //! All laws fitted, ranked by AICc, and one chosen, or several left standing.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::dispersion::{Dispersion, effective_samples};
@@ -67,6 +69,20 @@ pub enum Adequacy {
         /// Ratio needed.
         need: f64,
     },
+}
+
+impl fmt::Display for Adequacy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Adequacy::Adequate => f.write_str("the sizes suffice for a law"),
+            Adequacy::TooFewSizes { have, need } => {
+                write!(f, "{have} sizes were measured; a law needs {need}")
+            }
+            Adequacy::TooNarrow { have, need } => {
+                write!(f, "sizes span {}x; a law needs {need}x", (have * 10.0).round() / 10.0)
+            }
+        }
+    }
 }
 
 /// What the measurements say about growth. The costs are modelled as law times noise.

@@ -49,7 +49,7 @@ pub struct Capacity {
 #[serde(rename_all = "snake_case", tag = "reason")]
 pub enum Refusal {
     /// The sizes measured do not support a law.
-    #[error("the sizes measured do not support a law: {adequacy:?}")]
+    #[error("{adequacy}")]
     Inadequate {
         /// What they lack.
         adequacy: Adequacy,

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use simprof_model::{Notice, NoticeId, PythonProvenance};
 use simprof_preload::format::{flag, reason, state};
+use simprof_preload::supported::{CPYTHON, PYTHON_FRAMES_LINUX};
 
 use super::join::Attached;
 use super::merge::Fit;
 use super::mixed::Merged;
 use super::{Told, ToldProcess};
-use crate::preload::Memory;
+use crate::preload::PythonMemory;
 
 /// Above this share of lost or torn Python stacks, the profile says so.
 const NOTABLE_LOSS: f64 = 0.01;
@@ -142,7 +143,7 @@ impl PythonCaveats {
 }
 
 /// What a reader must know of the Python stacks of a recording without samples, which were told through `memory`.
-pub(crate) fn unsampled_notices(memory: &Memory) -> Vec<Notice> {
+pub(crate) fn unsampled_notices(memory: &PythonMemory) -> Vec<Notice> {
     let told: Vec<ToldProcess> = memory.processes().filter_map(ToldProcess::read).collect();
     // Two libraries may have told of one process.
     let mut seen = BTreeSet::new();
@@ -172,7 +173,7 @@ fn refusal(process: &ToldProcess, frames: bool) -> Option<String> {
     let why = match (process.state, process.reason) {
         (state::UNSUPPORTED, reason::VERSION) => {
             format!(
-                "{name} is not a version that simprof knows: {CONSEQUENCE}; run the target with one from 3.9 to 3.14"
+                "{name} is not a supported version: {CONSEQUENCE}; run the target with {CPYTHON}"
             )
         }
         (state::UNSUPPORTED, reason::FREE_THREADED) => {
@@ -207,26 +208,26 @@ fn refused(errno: u32) -> String {
     let (why, mend) = match number {
         libc::EINVAL | libc::E2BIG => (
             "This kernel cannot signal samples to the sampled process".to_owned(),
-            "Linux 5.13 or later can",
+            format!("use {PYTHON_FRAMES_LINUX}"),
         ),
         libc::EACCES | libc::EPERM => (
             "The system does not allow to signal samples to a process".to_owned(),
-            "run simprof as the target's user, or with CAP_PERFMON and CAP_KILL",
+            "run simprof as the target's user, or with CAP_PERFMON and CAP_KILL".to_owned(),
         ),
         libc::EMFILE | libc::ENFILE => (
             "Too many files were open to sample another process".to_owned(),
-            "raise the hard limit of open files (`ulimit -Hn`)",
+            "raise the hard limit of open files (`ulimit -Hn`)".to_owned(),
         ),
         libc::ESRCH => (
             "A process that runs Python could not be found".to_owned(),
-            "run simprof in the same container as the target",
+            "run simprof in the same container as the target".to_owned(),
         ),
         _ => (
             format!(
                 "A process that runs Python could not be sampled ({})",
                 std::io::Error::from_raw_os_error(number)
             ),
-            "",
+            String::new(),
         ),
     };
     let mend = if mend.is_empty() { String::new() } else { format!("; {mend}") };
@@ -283,8 +284,8 @@ mod tests {
             (process(state::UNSUPPORTED, reason::FREE_THREADED), "ordinary build"),
             (process(state::UNSUPPORTED, reason::LAYOUT), "python.org"),
             (process(state::UNSUPPORTED, reason::SIGNAL), "SIGTRAP"),
-            (process(state::REFUSED, libc::EINVAL as u32), "Linux 5.13"),
-            (process(state::REFUSED, libc::E2BIG as u32), "Linux 5.13"),
+            (process(state::REFUSED, libc::EINVAL as u32), PYTHON_FRAMES_LINUX),
+            (process(state::REFUSED, libc::E2BIG as u32), PYTHON_FRAMES_LINUX),
             (process(state::REFUSED, libc::EMFILE as u32), "ulimit -Hn"),
             (process(state::REFUSED, libc::EACCES as u32), "CAP_PERFMON"),
             (process(state::REFUSED, libc::ESRCH as u32), "container"),
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_lacks_python_frames_is_told_without_samples() {
-        let memory = Memory::create(0, 0, "", "").expect("memory");
+        let memory = PythonMemory::create(0, 0, "", "").expect("memory");
         assert!(unsampled_notices(&memory).is_empty());
         let places = [state::UNSUPPORTED, state::UNSAMPLED, state::UNSUPPORTED];
         for (process, (state, pid)) in memory.processes().zip(places.into_iter().zip([7, 8, 7])) {
