@@ -69,6 +69,8 @@ impl Sampler {
         check(sampling)?;
         let opened = event_fallback::open_first_allowed(pid, sampling)?;
         let (event, refusals) = (opened.event, opened.refusals.clone());
+        refusals.iter().for_each(|refusal| log::debug!("event not available: {refusal}"));
+        log::info!("sampling process {pid} by {} at {} Hz", event.name(), sampling.rate_hz);
         let (sources, notices) = map_rings(opened, sampling)?;
         let listener = injection.map(|injection| {
             Listener::new(Arc::clone(injection), pid, outputs(&sources), event, sampling)

@@ -14,7 +14,7 @@ fn a_plan_runs_nothing_and_tells_processes_and_time() {
             let line = done.stdout.lines().find(|line| line.starts_with(phase)).expect(phase);
             assert!(line.contains(" processes, about ") && line.ends_with(" s"), "{line}");
         }
-        assert!(done.stdout.contains("in all about "), "{done:#?}");
+        assert!(done.stdout.contains("total about "), "{done:#?}");
         for component in ["spatial/nearby", "observation/", "database/"] {
             assert!(done.stdout.contains(component), "{component}: {done:#?}");
         }
@@ -22,7 +22,7 @@ fn a_plan_runs_nothing_and_tells_processes_and_time() {
     let done = place.simprof(&["run", "--plan", "--quick", "--", "touch", "it-ran"]);
     done.assert_status(0);
     assert!(done.stdout.contains("touch it-ran"), "{done:#?}");
-    assert!(done.stdout.contains("not known before a first run"), "{done:#?}");
+    assert!(done.stdout.contains("unknown before the first run"), "{done:#?}");
     assert!(!place.path("it-ran").exists() && !place.path("profiling_results").exists());
 }
 
@@ -57,7 +57,7 @@ fn init_writes_a_spec_that_run_accepts() {
     assert!(plan.stdout.contains("sweep agents over 10, 25, 50, 100, 200"), "{plan:#?}");
     let again = place.simprof(&["init"]);
     again.assert_status(2);
-    again.assert_says(&["simprof.toml exists", "--force", "--output"]);
+    again.assert_says(&["simprof.toml already exists", "--force", "--output"]);
     let before = std::fs::read_to_string(place.path("simprof.toml")).expect("the spec");
     let forced = ["init", "--force", "--", "./my sim", "--json={\"a\": 1}", "it's"];
     place.simprof(&forced).assert_status(0);

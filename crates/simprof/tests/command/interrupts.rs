@@ -62,7 +62,7 @@ fn an_interrupted_run_keeps_what_it_measured() {
         let done = started.end();
         done.assert_status(1);
         place.assert_nothing_left();
-        done.assert_says(&["stopping; what was measured is kept"]);
+        done.assert_says(&["stopping; finished measurements are kept"]);
         done.assert_says(&["interrupted"]);
         let manifest = place.manifest();
         assert_eq!(manifest["status"], "interrupted", "phase {phase}: {manifest:#}");

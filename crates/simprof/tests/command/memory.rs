@@ -372,7 +372,7 @@ fn what_matters_of_memory_is_said_on_the_terminal() {
     run(&place, &exact, &[&c_program("memory"), "mark", "120"])
         .assert_says(&["memory.c", "in leak leaks"]);
     run(&place, &exact, &["env", "-i", &c_program("memory"), "pool"])
-        .assert_says(&["the memory of 1 of the target's processes was not recorded"]);
+        .assert_says(&["allocations of 1 of the target's processes were not recorded"]);
 }
 
 #[test]
@@ -472,7 +472,7 @@ fn targets_that_cannot_be_recorded_are_refused_with_the_reason_and_the_mend() {
     assert_refused(&place, &["--plan", "--memory"], &fixed, &words);
     let plan = place.simprof(&["run", "--plan", "--", &fixed]);
     plan.assert_status(0);
-    plan.assert_says(&["memory will not be recorded", "link it dynamically"]);
+    plan.assert_says(&["allocations will not be recorded", "link it dynamically"]);
     assert!(!plan.stdout.contains("allocations"), "{plan:#?}");
     match c_program_with("memory", "checked", &["-fsanitize=address"]) {
         Some(checked) => {

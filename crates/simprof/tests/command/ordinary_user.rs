@@ -69,7 +69,7 @@ fn nothing_of_a_stubborn_target_is_left() {
         ["run", "--quick", "--phase", "4", "--timeout", "1", "--", &program, "stubborn"];
     let done = place.done(command(&place, &arguments));
     done.assert_status(1);
-    done.assert_says(&["timed out", "no end within 1 s"]);
+    done.assert_says(&["timed out", "did not end within 1 s"]);
     place.assert_nothing_left();
     assert!(with_mark(&place.mark).is_empty());
 }

@@ -46,7 +46,7 @@ fn manifest(results: &Path) -> serde_json::Value {
 /// The error is said once, names the place and the mend.
 fn assert_full(done: &Done) {
     done.assert_status(1);
-    done.assert_says(&["No space left on device", "disk/", "make room", "--output-dir"]);
+    done.assert_says(&["No space left on device", "disk/", "free some space", "--output-dir"]);
     assert_eq!(done.stderr.matches("No space left").count(), 1, "{done:#?}");
     assert!(!done.stderr.contains(".simprof-"), "no temporary name is shown: {done:#?}");
 }

@@ -94,7 +94,7 @@ fn placeholders_and_parameters() {
         (
             "[target]\nCOMMAND\n[parameters]\nseed = { default = 1 }\n",
             &[],
-            &["`seed`", "rename it"],
+            &["`seed`", "rename the parameter"],
         ),
         (
             "[target]\nCOMMAND\n[phase4]\ntimelines = [{ m = 1 }]\n[parameters]\nn = { default = 1 }\n",
@@ -129,7 +129,7 @@ fn a_build_that_fails() {
     place.write("simprof.toml", "[target]\ncommand = ['true']\nbuild = ['false']\n");
     let done = place.simprof(&["run", "--quick"]);
     done.assert_status(1);
-    done.assert_says(&["target.build", "`false`", "mend the build"]);
+    done.assert_says(&["target.build", "`false`", "fix the build"]);
     place.write("simprof.toml", "[target]\ncommand = ['true']\nbuild = ['simprof-test-nowhere']\n");
     let done = place.simprof(&["run", "--quick"]);
     done.assert_status(1);
@@ -149,8 +149,8 @@ fn a_function_that_nothing_calls() {
     // It cannot be known before the program was recorded.
     done.assert_status(1);
     if sampling_allowed() {
-        done.assert_says(&["function no_such_function failed", "named otherwise"]);
-        let said = done.stderr.matches("no_such_function` names").count();
+        done.assert_says(&["function no_such_function failed", "has another name"]);
+        let said = done.stderr.matches("matches `no_such_function`").count();
         assert_eq!(said, 1, "it is said once: {done:#?}");
         assert_eq!(place.json("phase3/phase3_summary.json")["status"], "partial");
     }

@@ -29,7 +29,7 @@ fn a_run_is_seen_while_it_runs_and_after() {
     let during = place.simprof(&["status"]);
     during.assert_status(0);
     for words in
-        ["running for", &format!("process {}", run.pid()), "3 of 31", "runs, about", "left: n="]
+        ["running for", &format!("process {}", run.pid()), "3 of 31", "running, about", "left: n="]
     {
         assert!(during.stdout.contains(words), "{words}: {during:#?}");
     }

@@ -52,7 +52,7 @@ fn a_target_that_does_not_exist() {
     let place = Place::new();
     assert_refused(&place, "./nowhere", &["/nowhere does not exist", "check the path"]);
     assert_refused(&place, "simprof-test-nowhere", &["simprof-test-nowhere", "PATH", "./NAME"]);
-    assert_refused(&place, "./", &["is a directory", "name a program in it"]);
+    assert_refused(&place, "./", &["is a directory", "give the path of a program in it"]);
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn a_target_that_hangs() {
     let place = Place::new();
     let done = trouble(&place, &["hang"]);
     done.assert_status(1);
-    done.assert_says(&["timed out", "no end within 1 s", "--timeout"]);
-    assert_all_measurements(&place, "timed_out", "no end within 1 s");
+    done.assert_says(&["timed out", "did not end within 1 s", "--timeout"]);
+    assert_all_measurements(&place, "timed_out", "did not end within 1 s");
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn a_target_that_hangs_with_children_and_ignores_being_asked_to_end() {
     let place = Place::new();
     let done = trouble(&place, &["stubborn"]);
     done.assert_status(1);
-    done.assert_says(&["timed out", "no end within 1 s", "--timeout"]);
-    assert_all_measurements(&place, "timed_out", "no end within 1 s");
+    done.assert_says(&["timed out", "did not end within 1 s", "--timeout"]);
+    assert_all_measurements(&place, "timed_out", "did not end within 1 s");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_target_that_fails_the_second_time_keeps_what_the_first_gave() {
     if !sampling_allowed() {
         return;
     }
-    done.assert_says(&["default partial", "no end within 2 s"]);
+    done.assert_says(&["default partial", "did not end within 2 s"]);
     let measurement = &place.manifest()["phases"][0]["measurements"][0];
     let replicates = measurement["replicates"].as_array().expect("replicates");
     let statuses: Vec<&Value> = replicates.iter().map(|replicate| &replicate["status"]).collect();
