@@ -332,7 +332,7 @@ fn what_cannot_be_analysed_is_said_with_its_mend() {
         ("perf.data", ["perf script", formats]),
         ("x.pb.gz", ["gzip", formats]),
         ("empty.prof", ["empty", formats]),
-        ("sim.py", ["nothing that is known", formats]),
+        ("sim.py", ["unknown kind", formats]),
     ] {
         let done = place.simprof(&["analyze", file]);
         done.assert_status(2);

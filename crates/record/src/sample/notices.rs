@@ -1,0 +1,163 @@
+//! Collects the notices of a profile: each fact once, for all runs together.
+
+use std::collections::BTreeSet;
+
+use simprof_model::{Notice, NoticeId, PythonProvenance, add_notices};
+
+use super::python::PythonNotices;
+use super::samples::RunInfo;
+use super::trace::Trace;
+
+/// If fewer than this share of the samples due arrived, the profile has a notice.
+const NOTABLE_SHORTFALL: f64 = 0.8;
+/// If fewer samples than this were due, a shortfall is not reported, as it may be chance.
+const NOTABLE_DUE: f64 = 20.0;
+
+/// The facts collected so far.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    /// Notices of the sampler, in their order.
+    sampler: Vec<Notice>,
+    without_kernel: bool,
+    throttled: u64,
+    lost_lifecycle: u64,
+    malformed: u64,
+    unopened: BTreeSet<String>,
+    /// Samples that were due for the target's CPU time at the requested rate.
+    due: f64,
+    arrived: u64,
+    lost: u64,
+    python: PythonNotices,
+}
+
+impl Notices {
+    /// Adds the facts of a run, except those about Python.
+    pub fn add_run(&mut self, trace: &Trace, info: &RunInfo) {
+        add_notices(&mut self.sampler, info.notices.iter().cloned());
+        let counts = trace.counts;
+        self.without_kernel |= !info.event.kernel;
+        self.throttled += counts.throttled;
+        self.lost_lifecycle += counts.lost_lifecycle;
+        self.malformed += counts.malformed;
+        self.lost += counts.lost_samples;
+        self.arrived += trace.samples.len() as u64;
+        let seconds = info.target_cpu_ns as f64 / 1e9;
+        self.due += seconds * f64::from(info.sampling.rate_hz);
+        self.unopened.extend(unopened(trace));
+    }
+
+    /// Returns the collector of facts about Python.
+    pub fn python(&mut self) -> &mut PythonNotices {
+        &mut self.python
+    }
+
+    /// Returns one notice for each fact. `python` has the counts of all runs.
+    pub fn finish(self, python: Option<&PythonProvenance>) -> Vec<Notice> {
+        let mut notices = self.sampler.clone();
+        notices.extend(self.record_notices());
+        if !self.unopened.is_empty() {
+            let paths: Vec<_> = self.unopened.iter().map(String::as_str).collect();
+            let text =
+                format!("These files could not be opened for symbols: {}.", paths.join(", "));
+            notices.push(Notice::new(NoticeId::ModulesNotOpened, text));
+        }
+        notices.extend(self.shortfall());
+        notices.extend(self.python.notices(python));
+        notices
+    }
+
+    /// Returns notices about the kernel's records.
+    fn record_notices(&self) -> Vec<Notice> {
+        let table = [
+            (
+                self.without_kernel,
+                NoticeId::KernelNotSampled,
+                "Time in the kernel is not sampled: shares are of time in user code.".to_owned(),
+            ),
+            (
+                self.throttled > 0,
+                NoticeId::SamplingThrottled,
+                format!(
+                    "The kernel throttled sampling {} times: the rate was too high.",
+                    self.throttled
+                ),
+            ),
+            (
+                self.lost_lifecycle > 0,
+                NoticeId::LifecycleRecordsLost,
+                format!(
+                    "{} records of mappings or processes were lost: some frames may have wrong names.",
+                    self.lost_lifecycle
+                ),
+            ),
+            (
+                self.malformed > 0,
+                NoticeId::RecordsMalformed,
+                format!("{} records from the kernel could not be parsed.", self.malformed),
+            ),
+        ];
+        let applicable = table.into_iter().filter(|(applies, ..)| *applies);
+        applicable.map(|(_, id, text)| Notice::new(id, text)).collect()
+    }
+
+    /// Returns a notice with the reason if far fewer samples arrived than were due.
+    ///
+    /// Each thread has a separate timer on each CPU, which starts with a full period. So the first sample of a thread comes after
+    /// one period on a CPU, and threads that run for less are never sampled.
+    fn shortfall(&self) -> Option<Notice> {
+        let (due, arrived) = (self.due, self.arrived as f64);
+        if due < NOTABLE_DUE || arrived >= NOTABLE_SHORTFALL * due {
+            return None;
+        }
+        let reason = if self.lost as f64 > (due - arrived) / 2.0 {
+            "the rest were lost because buffers were full; use a lower rate"
+        } else if self.without_kernel {
+            "time in the kernel is not sampled, nor are threads and processes that run for less than a sampling period"
+        } else {
+            "threads and processes that run for less than a sampling period are not sampled; use a higher rate"
+        };
+        let text = format!("Only {arrived:.0} of the {due:.0} samples due arrived: {reason}.");
+        Some(Notice::new(NoticeId::SamplesMissing, text))
+    }
+}
+
+/// Returns the files that occur in stacks but could not be opened.
+fn unopened(trace: &Trace) -> Vec<String> {
+    let in_stacks: BTreeSet<_> = trace.stacks.frames().iter().map(|frame| frame.module).collect();
+    trace
+        .modules
+        .iter()
+        .filter(|(index, _)| in_stacks.contains(index))
+        .map(|(_, module)| module)
+        .filter(|module| module.image.is_none() && module.path.starts_with('/'))
+        .map(|module| module.path.clone())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fact_of_several_runs_is_one_notice() {
+        assert!(Notices::default().finish(None).is_empty());
+        let few = Notices { due: 100.0, arrived: 50, lost: 30, ..Notices::default() };
+        let notices = few.finish(None);
+        let [Notice { id: NoticeId::SamplesMissing, text }] = &notices[..] else {
+            panic!("{notices:?}")
+        };
+        assert!(text.contains("50 of the 100") && text.contains("buffers were full"), "{text}");
+        for (due, arrived) in [(19.0, 0), (100.0, 80)] {
+            let enough = Notices { due, arrived, ..Notices::default() };
+            assert!(enough.finish(None).is_empty(), "{arrived} of {due}");
+        }
+        let unopened = ["/b", "/a"].map(str::to_owned).into();
+        let all = Notices { without_kernel: true, throttled: 3, unopened, ..Notices::default() };
+        let notices = all.finish(None);
+        let ids: Vec<NoticeId> = notices.iter().map(|notice| notice.id).collect();
+        let expected =
+            [NoticeId::KernelNotSampled, NoticeId::SamplingThrottled, NoticeId::ModulesNotOpened];
+        assert_eq!(ids, expected);
+        assert!(notices[1].text.contains("3 times") && notices[2].text.contains("/a, /b"));
+    }
+}
