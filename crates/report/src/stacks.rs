@@ -31,7 +31,7 @@ pub struct StackAnalysis {
     pub functions: Vec<StackCost>,
     /// Components, by falling share.
     pub components: Vec<StackComponent>,
-    /// What a reader must know, one sentence each.
+    /// Notices: what a reader must know about the result.
     pub notices: Vec<Notice>,
 }
 

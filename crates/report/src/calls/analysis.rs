@@ -38,7 +38,7 @@ pub struct CallAnalysis {
     pub advice: Vec<Advice>,
     /// Upper bounds of the tracer's own time.
     pub tracing: Tracing,
-    /// What a reader must know, one sentence each.
+    /// Notices: what a reader must know about the result.
     pub notices: Vec<Notice>,
 }
 

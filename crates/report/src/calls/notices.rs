@@ -1,4 +1,4 @@
-//! Notices about a call profile: what a reader must know before relying on its times.
+//! Notices about a call profile: limits of its times.
 
 use simprof_model::{CallProfile, CalledFunction, Notice, NoticeId};
 
@@ -86,11 +86,11 @@ mod tests {
             .function("__init__", 3, -0.1, 0.1, &[call("main", 3, 0.1, 0.1)])
             .finish();
         let found = analysis(&profile);
-        for (id, figure) in
+        for (id, number) in
             [(NoticeId::TracedTimeMissing, "33.3 %"), (NoticeId::TracedTimeNegative, ": 1.")]
         {
             let notice = found.notices.iter().find(|notice| notice.id == id);
-            assert!(notice.is_some_and(|n| n.text.contains(figure)), "{:?}", found.notices);
+            assert!(notice.is_some_and(|n| n.text.contains(number)), "{:?}", found.notices);
         }
         assert_eq!(found.total_s, 1.0);
         let nothing = Calls::new().function("main", 0, 0.0, 0.0, &[]).finish();

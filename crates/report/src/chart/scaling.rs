@@ -61,8 +61,8 @@ pub fn scaling_chart(chart: &ScalingChart) -> String {
     let mut svg = Svg::new(WIDTH, height, &chart.title, &subtitle(chart));
     let sizes = chart.series.iter().flat_map(xs);
     let x = Axis::log(sizes, chart.x_unit, AREA.left, AREA.right);
-    let figures = chart.series.iter().flat_map(ys);
-    let y = Axis::log(figures, chart.y_unit, AREA.bottom, AREA.top);
+    let values = chart.series.iter().flat_map(ys);
+    let y = Axis::log(values, chart.y_unit, AREA.bottom, AREA.top);
     svg.y_axis(AREA, &y, &chart.y_label);
     svg.x_axis(AREA, &x, &chart.x_label);
     for (at, series) in chart.series.iter().enumerate() {
@@ -83,7 +83,7 @@ fn subtitle(chart: &ScalingChart) -> String {
         .series
         .iter()
         .flat_map(|series| &series.points)
-        .map(|(size, figures)| figures.iter().filter(|figure| !is_shown(*size, **figure)).count())
+        .map(|(size, values)| values.iter().filter(|value| !is_shown(*size, **value)).count())
         .sum();
     match omitted {
         0 => chart.subtitle.clone(),
@@ -91,16 +91,16 @@ fn subtitle(chart: &ScalingChart) -> String {
     }
 }
 
-fn is_shown(size: f64, figure: f64) -> bool {
-    [size, figure].iter().all(|value| value.is_finite() && *value > 0.0)
+fn is_shown(size: f64, value: f64) -> bool {
+    [size, value].iter().all(|value| value.is_finite() && *value > 0.0)
 }
 
 fn shown(series: &ScalingSeries) -> impl Iterator<Item = (f64, f64)> + '_ {
     series
         .points
         .iter()
-        .flat_map(|(size, figures)| figures.iter().map(move |figure| (*size, *figure)))
-        .filter(|&(size, figure)| is_shown(size, figure))
+        .flat_map(|(size, values)| values.iter().map(move |value| (*size, *value)))
+        .filter(|&(size, value)| is_shown(size, value))
 }
 
 fn xs(series: &ScalingSeries) -> impl Iterator<Item = f64> + '_ {
@@ -121,7 +121,7 @@ fn draw_law(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color: &s
     svg.polygon(&highs.chain(lows).collect::<Vec<_>>(), color, 0.14);
     let end = law.extrapolated_from.unwrap_or(f64::INFINITY);
     let split = law.curve.partition_point(|point| point.0 <= end);
-    let position = |&(size, figure): &(f64, f64)| (x.position(size), y.position(figure));
+    let position = |&(size, value): &(f64, f64)| (x.position(size), y.position(value));
     let within: Vec<_> = law.curve[..split].iter().map(position).collect();
     let beyond: Vec<_> = law.curve[split.saturating_sub(1)..].iter().map(position).collect();
     svg.path(&within, color, 1.8, false);
@@ -130,16 +130,15 @@ fn draw_law(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color: &s
 
 /// Draws every replicate faintly, and the median of each size.
 fn draw_points(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color: &str) {
-    for (size, figure) in shown(series) {
-        svg.circle((x.position(size), y.position(figure)), 3.0, color, 0.45);
+    for (size, value) in shown(series) {
+        svg.circle((x.position(size), y.position(value)), 3.0, color, 0.45);
     }
-    for (size, figures) in &series.points {
-        let mut figures: Vec<f64> =
-            figures.iter().copied().filter(|&figure| is_shown(*size, figure)).collect();
-        figures.sort_by(f64::total_cmp);
-        if figures.len() > 1 {
-            let middle =
-                f64::midpoint(figures[(figures.len() - 1) / 2], figures[figures.len() / 2]);
+    for (size, values) in &series.points {
+        let mut values: Vec<f64> =
+            values.iter().copied().filter(|&value| is_shown(*size, value)).collect();
+        values.sort_by(f64::total_cmp);
+        if values.len() > 1 {
+            let middle = f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]);
             let (x, y) = (x.position(*size), y.position(middle));
             svg.line((x - 7.0, y), (x + 7.0, y), color, 2.2);
         }

@@ -52,7 +52,7 @@ pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> St
 /// Returns the part on leaks: a table, or one line if there are none or no search was possible.
 fn leak_part(summary: &MemorySummary) -> String {
     match &summary.leaks_untold {
-        Some(reason) => format!("Leaks: cannot tell: {reason}.\n\n"),
+        Some(reason) => format!("Leaks: cannot tell ({reason}).\n\n"),
         None if summary.leaks.is_empty() => "Leaks: none found.\n\n".to_owned(),
         None => format!(
             "### Leaks\n\n{}\nGrowth is that of the live bytes at the ends of steps (without steps: over time), after the first \
@@ -381,7 +381,7 @@ mod tests {
     fn the_section_says_whether_leaks_were_searched_for() {
         let stacks = [("main@1 > s::work@9 > malloc", 60)];
         for (steps, words) in [
-            (18, "Leaks: cannot tell: 18 steps; at least 23 are needed.\n"),
+            (18, "Leaks: cannot tell (18 steps; at least 23 are needed).\n"),
             (50, "Leaks: none found.\n"),
         ] {
             let profile = with_ticks(heap(&stacks), steps, |_| None, |_, _| 60);

@@ -69,7 +69,7 @@ pub struct MemorySummary {
     pub explained_share: Option<f64>,
     /// Findings, one sentence each.
     pub statements: Vec<String>,
-    /// What a reader must know about the recording.
+    /// Notices: what a reader must know about the recording.
     pub notices: Vec<Notice>,
 }
 

@@ -231,7 +231,7 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     let scale = Scale::new(input.profile, &joined);
     let mut costs = functions(input.profile);
     sort_by_total(&mut costs);
-    let steps = step_figures(input.steps, &joined);
+    let steps = step_times(input.steps, &joined);
     let wall_s = median(input.wall_ns.iter().map(|&ns| ns as f64 * 1e-9));
     let per_run = joined.steps.len() as f64 / input.steps.len().max(1) as f64;
     let per_run = Some(per_run).filter(|&steps| steps > 0.0);
@@ -303,7 +303,7 @@ fn join(runs: &[RunSteps]) -> Steps {
     joined
 }
 
-fn step_figures(runs: &[RunSteps], joined: &Steps) -> Option<StepSummary> {
+fn step_times(runs: &[RunSteps], joined: &Steps) -> Option<StepSummary> {
     let whole = step_summary(joined, None);
     let per_run: Vec<_> =
         runs.iter().map(|run| step_summary(&run.steps, Some(run.start_ns))).collect();

@@ -261,10 +261,10 @@ fn tables_are_sorted_truly() {
             assert!(line.contains(name), "{name} in {line}: {}", done.stdout);
         }
     };
-    assert_order("Functions by time in themselves", &order);
+    assert_order("Functions by self time", &order);
     let cumulative = |row: &Value| row["cumulative_s"].as_f64().expect("a time");
     order.sort_by(|a, b| cumulative(b).total_cmp(&cumulative(a)));
-    assert_order("Functions by time with what they call", &order);
+    assert_order("Functions by total time", &order);
     assert!(done.stdout.contains("--top"), "what is left out is said: {}", done.stdout);
     assert!(
         done.stdout.contains("57313/1") || done.stdout.contains("57563/51"),

@@ -110,7 +110,7 @@ fn a_leak_of_forty_kilobytes_a_step_is_named_with_its_line_and_rate() {
     assert_eq!(memory["leaks"].as_array().expect("leaks").len(), 1, "nothing else: {memory:#}");
     assert!(says(&memory["statements"], &["memory.c:", "in leak leaks"]), "{memory:#}");
     let report = report(&place);
-    for words in ["### What leaks", "malloc(LEAK)", "flame graph of what was never freed"] {
+    for words in ["### Leaks", "malloc(LEAK)", "flame graph of what was never freed"] {
         assert!(report.contains(words), "{words}: {report}");
     }
     for file in ["memory.svg", "memory_leaked.svg", "memory_peak.svg", "memory.pb.gz"] {
@@ -213,9 +213,12 @@ fn temporaries_of_a_loop_churn_at_their_line_and_what_is_kept_does_not() {
         let (share, times) = (number(&churn["cpu_share"]), number(&churn["speed_up"]));
         assert!(share > 0.0 && (times - 1.0 / (1.0 - share)).abs() < 1e-9, "{churn:#}");
     }
-    assert!(says(&memory["statements"], &["in churn churns", "a step"]), "{memory:#}");
+    assert!(
+        says(&memory["statements"], &["in churn makes", "short-lived allocations", "per step"]),
+        "{memory:#}"
+    );
     let text = report(&place);
-    assert!(text.contains("### What lives but shortly") && text.contains("Amdahl"), "{text}");
+    assert!(text.contains("### Short-lived allocations") && text.contains("Amdahl"), "{text}");
 }
 
 #[test]
@@ -233,7 +236,7 @@ fn growth_with_the_population_is_no_leak() {
     let memory = recorded(&place, &["--memory-interval", "1"], &[&program, "growing", &steps]);
     let leak = at(&memory, "leaks", C, "AGENT LINE");
     assert_eq!(leak["verdict"], "confounded", "whether it leaks cannot be told: {leak:#}");
-    assert!(says(&memory["statements"], &["so does the population", "cannot be told"]));
+    assert!(says(&memory["statements"], &["so does the population", "cannot tell"]));
     let line = at(&memory, "lines", C, "AGENT LINE");
     assert_eq!(line["leaked_bytes"], 0, "{line:#}");
 }
@@ -404,7 +407,7 @@ fn a_target_that_is_killed_keeps_what_it_told() {
     let one = of_memory.next().expect("the measurement");
     assert_eq!(one["status"], "failed", "{one:#}");
     assert!(one["reason"].as_str().expect("a reason").contains("SIGKILL"), "{one:#}");
-    assert!(report(&place).contains("### What leaks"), "it is shown");
+    assert!(report(&place).contains("### Leaks"), "it is shown");
 }
 
 #[test]

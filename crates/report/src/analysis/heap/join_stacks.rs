@@ -60,14 +60,14 @@ fn joined(profile: &HeapProfile, nodes: usize) -> HeapProfile {
 /// Returns the weight of each stack, its callees included: the sum over sites of a site's largest share in any of the
 /// amounts.
 fn weights(profile: &HeapProfile) -> Vec<f64> {
-    let figures: [fn(&HeapAmounts) -> HeapAmount; 5] =
+    let amounts: [fn(&HeapAmounts) -> HeapAmount; 5] =
         [|a| a.allocated, |a| a.peak, |a| a.live, |a| a.temporary, |a| a.short_lived];
-    let totals = figures.map(|figure| profile.total(|site| figure(&site.amounts)));
+    let totals = amounts.map(|amount_of| profile.total(|site| amount_of(&site.amounts)));
     let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
     let mut weights = vec![0.0; profile.tables.stacks.len()];
     for site in &profile.sites {
-        let shares = figures.iter().zip(&totals).map(|(figure, total)| {
-            let amount = figure(&site.amounts);
+        let shares = amounts.iter().zip(&totals).map(|(amount_of, total)| {
+            let amount = amount_of(&site.amounts);
             share(amount.bytes, total.bytes).max(share(amount.count, total.count))
         });
         if let Some(stack) = site.stack {

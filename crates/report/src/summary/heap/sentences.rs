@@ -12,7 +12,7 @@ const NOTABLE_GAIN: f64 = 0.005;
 /// Reallocations per block from which a line grows its blocks in many small steps.
 const REGROWTH: f64 = 2.0;
 
-/// Returns what a reader must know about the recording.
+/// Returns the notices about the recording.
 pub(super) fn notices(profile: &HeapProfile) -> Vec<Notice> {
     let recorded = profile.provenance.notices.iter().cloned();
     recorded.chain(unexplained_growth(profile)).chain(growth_of_files(profile)).collect()
@@ -80,8 +80,9 @@ pub(super) fn statements(summary: &MemorySummary) -> Vec<String> {
         ));
     }
     sentences.extend(summary.leaks.iter().take(3).map(leak_sentence));
-    sentences
-        .extend(summary.leaks_untold.iter().map(|reason| format!("Leaks: cannot tell: {reason}.")));
+    sentences.extend(
+        summary.leaks_untold.iter().map(|reason| format!("Leaks: cannot tell ({reason}).")),
+    );
     let notable = |churn: &&ChurnSummary| churn.cpu_share.is_none_or(|share| share >= NOTABLE_GAIN);
     let mut churn: Vec<_> = summary.churn.iter().filter(notable).take(3).collect();
     if churn.is_empty() {
