@@ -416,7 +416,7 @@ fn a_recording_that_is_cut_is_said_to_be() {
     let summary = place.json("phase3/phase3_summary.json");
     assert!(has_notice(&summary, "memory_recorded_in_part"), "{summary:#}");
     let text = report(&place);
-    assert!(text.contains("measured until then: no end within 1 s"), "{text}");
+    assert!(text.contains("measured until then: did not end within 1 s"), "{text}");
 }
 
 #[test]
