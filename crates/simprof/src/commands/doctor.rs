@@ -67,7 +67,7 @@ fn json(capabilities: &[Capability]) -> Result<String> {
                 "state": word(capability.state),
                 "detail": capability.detail,
                 "consequence": capability.consequence,
-                "mend": capability.fix,
+                "fix": capability.fix,
             })
         })
         .collect();

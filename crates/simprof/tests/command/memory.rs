@@ -497,7 +497,7 @@ fn doctor_tells_whether_allocations_can_be_recorded() {
     let row_of_fixed = row(&fixed).expect("it is told");
     assert_eq!(row_of_fixed["state"], "missing");
     assert!(says(&serde_json::json!([row_of_fixed["detail"]]), &["linked statically"]));
-    assert!(says(&serde_json::json!([row_of_fixed["mend"]]), &["link it dynamically"]));
+    assert!(says(&serde_json::json!([row_of_fixed["fix"]]), &["link it dynamically"]));
     assert!(row("./nowhere").is_none(), "that it is not there is told by another");
 }
 

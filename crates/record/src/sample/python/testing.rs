@@ -1,9 +1,9 @@
-//! The Python interpreters of this machine, for tests.
+//! Runs the Python interpreters of this machine in tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `python3`, and the other versions from 3.9 on that are installed beside it.
+/// Returns `python3` and all other installed versions from 3.9 on.
 pub fn interpreters() -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("python3")];
     found.extend((9..=15).map(|minor| PathBuf::from(format!("python3.{minor}"))));
@@ -16,7 +16,7 @@ pub fn interpreters() -> Vec<PathBuf> {
     found
 }
 
-/// What a script prints; nothing where the interpreter does not run.
+/// Returns the output of a script; empty if the interpreter does not start.
 pub fn run(interpreter: &Path, script: &str) -> String {
     let output = Command::new(interpreter).args(["-c", script]).output();
     output.map_or_else(

@@ -1,4 +1,4 @@
-//! A run that is killed at any moment leaves a database that opens, is sound and holds whole steps only.
+//! Tests that a run killed at any time leaves a valid database with complete steps only.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 use simprof_simulation::database::{PragmaProfile, Reader, TABLES};
 use simprof_simulation::{Config, DatabaseConfig, Simulation, StepEvent};
 
-/// Variables by which a test tells its child what to run.
+/// Environment variables that pass the parameters of the run to the child process.
 const DATABASE: &str = "SIMULATION_TEST_DATABASE";
 const SETTINGS: &str = "SIMULATION_TEST_SETTINGS";
 
-/// Settings of one killed run.
+/// The parameters of one killed run.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     profile: PragmaProfile,
@@ -21,7 +21,7 @@ struct Case {
     writer_thread: bool,
     buffer_size: usize,
     flush_every_steps: u64,
-    /// Steps after which the child is killed.
+    /// The child is killed after it has reported more than this many steps.
     kill_after: u64,
 }
 
@@ -37,14 +37,14 @@ impl Case {
         )
     }
 
-    /// Whether the named file holds steps before the end of the run.
-    fn in_place(&self) -> bool {
+    /// Returns whether the database is written at its final path.
+    fn is_in_place(&self) -> bool {
         let staged = [PragmaProfile::Performance, PragmaProfile::Memory];
         !self.in_memory && !staged.contains(&self.profile)
     }
 }
 
-/// Runs forever, in the child of the other tests; does nothing otherwise.
+/// Runs the simulation until it is killed, in the child process of the other tests. Does nothing otherwise.
 #[test]
 fn child() {
     let (Ok(path), Ok(settings)) = (std::env::var(DATABASE), std::env::var(SETTINGS)) else {
@@ -71,7 +71,7 @@ fn child() {
         .unwrap();
 }
 
-/// Starts a child, kills it after some steps and returns the rows that it reported for each step.
+/// Starts a child process, kills it after some steps and returns the number of rows that it reported for each step.
 fn run_and_kill(path: &Path, case: &Case) -> Vec<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
@@ -87,7 +87,7 @@ fn run_and_kill(path: &Path, case: &Case) -> Vec<u64> {
         let Some((_, step)) = line.split_once("step ") else {
             continue;
         };
-        // The last line may be cut off.
+        // The last line may be incomplete.
         if let Some(Ok(count)) = step.split(' ').nth(1).map(str::parse) {
             rows.push(count);
         }
@@ -96,7 +96,7 @@ fn run_and_kill(path: &Path, case: &Case) -> Vec<u64> {
             killed = true;
         }
     }
-    assert!(killed, "the child ended by itself");
+    assert!(killed, "the child ended before it was killed");
     child.wait().unwrap();
     rows
 }
@@ -106,8 +106,8 @@ fn count(reader: &Reader, sql: &str) -> u64 {
     count as u64
 }
 
-/// Checks that a database holds steps 0 to some n, each with all its rows; returns how many.
-fn whole_steps(reader: &Reader, case: &Case) -> u64 {
+/// Checks that a database contains the first steps of the run, each with all its rows. Returns the number of steps.
+fn complete_steps(reader: &Reader, case: &Case) -> u64 {
     assert_eq!(reader.queries().faults().unwrap(), Vec::<String>::new(), "{case:?}");
     assert_eq!(reader.queries().rows("simulations").unwrap(), 1, "{case:?}");
     let steps = reader.queries().steps().unwrap();
@@ -118,13 +118,13 @@ fn whole_steps(reader: &Reader, case: &Case) -> u64 {
         let later = format!("SELECT count(*) FROM {table} WHERE step >= {steps}");
         assert_eq!(count(reader, &later), 0, "{case:?}: {table}");
     }
-    let torn = "SELECT count(*) FROM simulation_steps s WHERE
+    let incomplete = "SELECT count(*) FROM simulation_steps s WHERE
         s.living <> (SELECT count(*) FROM agent_states a WHERE a.step = s.step)
         OR s.actions <> (SELECT count(*) FROM agent_actions a WHERE a.step = s.step)
         OR s.births <> (SELECT count(*) FROM agents a WHERE a.birth_step = s.step AND a.generation > 0)
         OR s.deaths <> (SELECT count(*) FROM agents a WHERE a.death_step = s.step)
         OR 20 <> (SELECT count(*) FROM resource_states r WHERE r.step = s.step)";
-    assert_eq!(count(reader, torn), 0, "{case:?}");
+    assert_eq!(count(reader, incomplete), 0, "{case:?}");
     steps
 }
 
@@ -133,14 +133,14 @@ fn check(case: &Case) {
     let path = folder.path().join("killed.db");
     let reported = run_and_kill(&path, case);
     let reader = Reader::open(&path).unwrap();
-    let steps = whole_steps(&reader, case);
-    if !case.in_place() {
+    let steps = complete_steps(&reader, case);
+    if !case.is_in_place() {
         assert_eq!(steps, 0, "{case:?}");
         return;
     }
-    // With a thread, a few batches may still wait when the kill comes.
-    let waiting = if case.writer_thread { 6 } else { 1 };
-    let lost = case.flush_every_steps * waiting;
+    // With a writer thread, the queue may contain a few batches when the child is killed.
+    let batches = if case.writer_thread { 6 } else { 1 };
+    let lost = case.flush_every_steps * batches;
     assert!(steps + lost >= reported.len() as u64, "{case:?}: {steps} of {}", reported.len());
     let rows: u64 = TABLES[1..].iter().map(|table| reader.queries().rows(table).unwrap()).sum();
     let expected: u64 = reported.iter().take(steps as usize).sum();
@@ -150,7 +150,7 @@ fn check(case: &Case) {
 }
 
 fn cases(profile: PragmaProfile) -> Vec<Case> {
-    let usual = Case {
+    let default = Case {
         profile,
         in_memory: false,
         writer_thread: false,
@@ -158,47 +158,47 @@ fn cases(profile: PragmaProfile) -> Vec<Case> {
         flush_every_steps: 10,
         kill_after: 1,
     };
-    let ways = [
-        usual,
-        Case { flush_every_steps: 1, ..usual },
-        Case { buffer_size: 13, ..usual },
-        Case { writer_thread: true, ..usual },
-        Case { writer_thread: true, buffer_size: 50, flush_every_steps: 3, ..usual },
+    let settings = [
+        default,
+        Case { flush_every_steps: 1, ..default },
+        Case { buffer_size: 13, ..default },
+        Case { writer_thread: true, ..default },
+        Case { writer_thread: true, buffer_size: 50, flush_every_steps: 3, ..default },
     ];
-    let moments = [0, 7, 40, 111];
-    let at = |case: Case| moments.map(|kill_after| Case { kill_after, ..case });
-    ways.into_iter().flat_map(at).collect()
+    let steps = [0, 7, 40, 111];
+    let killed_at = |case: Case| steps.map(|kill_after| Case { kill_after, ..case });
+    settings.into_iter().flat_map(killed_at).collect()
 }
 
 #[test]
-fn balanced_keeps_whole_steps() {
+fn balanced_keeps_complete_steps() {
     cases(PragmaProfile::Balanced).iter().for_each(check);
 }
 
 #[test]
-fn safety_keeps_whole_steps() {
+fn safety_keeps_complete_steps() {
     cases(PragmaProfile::Safety).iter().for_each(check);
 }
 
 #[test]
-fn performance_keeps_a_sound_database_without_steps() {
+fn performance_keeps_a_valid_database_without_steps() {
     cases(PragmaProfile::Performance).iter().for_each(check);
 }
 
 #[test]
-fn memory_keeps_a_sound_database_without_steps() {
+fn memory_keeps_a_valid_database_without_steps() {
     cases(PragmaProfile::Memory).iter().for_each(check);
 }
 
 #[test]
-fn in_memory_keeps_a_sound_database_without_steps() {
+fn in_memory_keeps_a_valid_database_without_steps() {
     for case in cases(PragmaProfile::Balanced) {
         check(&Case { in_memory: true, ..case });
     }
 }
 
 #[test]
-fn a_run_after_a_killed_one_starts_anew_once_its_file_is_gone() {
+fn a_new_run_can_use_the_path_of_a_killed_run_after_its_file_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.db");
     let case = Case { kill_after: 30, ..cases(PragmaProfile::Performance)[0] };
@@ -211,5 +211,5 @@ fn a_run_after_a_killed_one_starts_anew_once_its_file_is_gone() {
     simulation.run(|_| {}).unwrap();
     simulation.finish().unwrap();
     let reader = Reader::open(&path).unwrap();
-    assert_eq!(whole_steps(&reader, &case), 5);
+    assert_eq!(complete_steps(&reader, &case), 5);
 }

@@ -1,4 +1,4 @@
-//! What indexes say they occupy is what they allocate, and observing allocates nothing.
+//! Tests with a counting allocator: indexes report the bytes that they allocate, and observations allocate nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -15,21 +15,22 @@ thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts what the current thread allocates.
+/// Counts the allocations of the current thread.
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator unchanged; counting allocates nothing.
+// SAFETY: every call is forwarded unchanged to the system allocator. Counting does not allocate, because the thread-local cells are
+// initialised at compile time.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.set(LIVE.get() + layout.size() as isize);
         CALLS.set(CALLS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
+        // SAFETY: the caller fulfils the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         LIVE.set(LIVE.get() - layout.size() as isize);
-        // SAFETY: the caller keeps the contract of `dealloc`.
+        // SAFETY: the caller fulfils the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
 }
@@ -38,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn indexes_count_their_bytes() {
+fn indexes_report_the_bytes_that_they_allocate() {
     let world = Area::world(1000.0, 1000.0);
     for &kind in IndexKind::ALL {
         for count in [100, 1500, 30_000] {
@@ -50,7 +51,7 @@ fn indexes_count_their_bytes() {
             let ratio = index.bytes() as f64 / allocated;
             assert!(
                 (0.95..1.05).contains(&ratio),
-                "{kind} of {count}: {} said, {allocated} allocated",
+                "{kind} with {count} entries: {} reported, {allocated} allocated",
                 index.bytes()
             );
         }
@@ -58,7 +59,7 @@ fn indexes_count_their_bytes() {
 }
 
 #[test]
-fn observing_allocates_nothing_once_it_is_warm() {
+fn observations_allocate_nothing_after_warm_up() {
     for &kind in IndexKind::ALL {
         for &storage in StorageKind::ALL {
             let mut config = Config {

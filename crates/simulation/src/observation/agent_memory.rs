@@ -1,10 +1,10 @@
-//! What one agent remembers of past observations.
+//! The memory of an agent: the planes of past observations that it keeps.
 
-use super::plane::{Passage, Plane, StorageKind};
+use super::plane::{Plane, Shift, StorageKind};
 use super::window::Cell;
 use super::{Channel, ChannelSet};
 
-/// The channels that are remembered, in the order in which a memory keeps them.
+/// The remembered channels, in the order in which a memory stores them.
 pub(crate) const REMEMBERED: [Channel; 5] = [
     Channel::KnownEmpty,
     Channel::DamageHeat,
@@ -15,16 +15,16 @@ pub(crate) const REMEMBERED: [Channel; 5] = [
 
 /// The remembered planes of one agent.
 #[derive(Debug, Clone)]
-pub struct Memory {
+pub struct AgentMemory {
     pub(crate) planes: [Plane; REMEMBERED.len()],
-    /// Where the window was centred when they were stored.
+    /// Centre of the window when the planes were stored.
     pub(crate) centre: Cell,
-    /// The turn of the last observation: events from then on are news.
+    /// Turn of the last observation. Events from then on are new to the agent.
     pub(crate) since: u64,
 }
 
-impl Memory {
-    /// An empty memory.
+impl AgentMemory {
+    /// Creates an empty memory.
     #[must_use]
     pub fn new(storage: StorageKind) -> Self {
         let dense = |channel| match storage {
@@ -39,26 +39,26 @@ impl Memory {
         }
     }
 
-    /// Forgets everything; the agent looks at `centre` from `turn` on.
+    /// Clears all planes for an agent whose window is at `centre` and which observes from `turn` on.
     pub fn reset(&mut self, centre: Cell, turn: u64) {
         self.planes.iter_mut().for_each(Plane::clear);
         self.centre = centre;
         self.since = turn;
     }
 
-    /// Shifts and decays the planes of a set for a window that is now around `centre`.
-    pub fn pass(&mut self, centre: Cell, side: usize, channels: ChannelSet) {
+    /// Shifts and decays the planes of `channels` for a window whose centre is now `centre`.
+    pub fn shift_and_decay(&mut self, centre: Cell, side: usize, channels: ChannelSet) {
         let (dx, dy) = (centre.x - self.centre.x, centre.y - self.centre.y);
         for (plane, channel) in self.planes.iter_mut().zip(REMEMBERED) {
             if channels.has(channel) {
                 let decay = channel.decay().unwrap_or(1.0);
-                plane.pass(Passage { dx, dy, decay, side });
+                plane.shift_and_decay(Shift { dx, dy, decay, side });
             }
         }
         self.centre = centre;
     }
 
-    /// Bytes of heap memory.
+    /// Returns the heap size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.planes.iter().map(Plane::bytes).sum()
