@@ -178,7 +178,7 @@ fn uncounted(counted: &CallCounts) -> Notice {
     } else if counted.lost > 0 {
         "Calls were not counted: no process that ran Python ended in a way that lets it report them."
     } else {
-        "Calls were not counted: the interpreter has no tracer (its Python lacks the module _lsprof)."
+        "Calls were not counted: the interpreter has no tracer (its Python has no module _lsprof)."
     };
     Notice::new(NoticeId::CallsNotCounted, text)
 }

@@ -35,7 +35,7 @@ pub enum SpecError {
         hint: Option<String>,
     },
     /// `--set` without `=`.
-    #[error("`--set {text}` has no value; write name=value")]
+    #[error("--set: `{text}` has no value; write name=value")]
     Assignment {
         /// The text, as typed.
         text: String,

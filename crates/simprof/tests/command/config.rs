@@ -157,7 +157,7 @@ fn a_plan_says_what_would_be_set_and_reads_no_file() {
     for words in [
         "shows.py {config} {scratch}",
         "THREADS=4",
-        "{config} is conf/main.toml with ",
+        "{config} is a copy of conf/main.toml with ",
         "model.agents = 9",
         "name = \"run 9 of flock\"",
         "{other} is a copy of other.json with list[0].seed = ",

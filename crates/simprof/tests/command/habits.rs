@@ -12,7 +12,10 @@ fn a_plan_runs_nothing_and_tells_processes_and_time() {
         done.assert_status(0);
         for phase in ["phase 1 (macro): ", "phase 2 (component): ", "phase 3 (line): "] {
             let line = done.stdout.lines().find(|line| line.starts_with(phase)).expect(phase);
-            assert!(line.contains(" processes, about ") && line.ends_with(" s"), "{line}");
+            assert!(
+                line.contains(" process") && line.contains(", about ") && line.ends_with(" s"),
+                "{line}"
+            );
         }
         assert!(done.stdout.contains("total about "), "{done:#?}");
         for component in ["spatial/nearby", "observation/", "database/"] {

@@ -419,7 +419,7 @@ fn a_recording_that_is_cut_is_said_to_be() {
     let summary = place.json("phase3/phase3_summary.json");
     assert!(has_notice(&summary, "memory_recorded_in_part"), "{summary:#}");
     let text = report(&place);
-    assert!(text.contains("measured until then: no end within 1 s"), "{text}");
+    assert!(text.contains("measured until then: did not end within 1 s"), "{text}");
 }
 
 #[test]
@@ -529,11 +529,11 @@ fn a_run_of_all_phases_records_memory_and_says_so_beforehand() {
         arguments.extend(command);
         place.simprof(&arguments).stdout
     };
-    let words = "record allocations, one byte of 512 KiB";
+    let words = "record allocations, one byte in 512 KiB";
     assert!(plan(&[]).contains(words), "{}", plan(&[]));
     assert!(!plan(&["--phase", "3"]).contains("allocation"));
     assert!(plan(&["--memory-interval", "1"]).contains("record every allocation"));
-    assert!(plan(&["--memory-interval", "64K"]).contains("one byte of 64 KiB"));
+    assert!(plan(&["--memory-interval", "64K"]).contains("one byte in 64 KiB"));
     let mut arguments = vec!["run", "--rate", "5000"];
     arguments.extend(command);
     place.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
