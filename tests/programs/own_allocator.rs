@@ -15,7 +15,7 @@ struct Bump;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-extern "C" {
+unsafe extern "C" {
     fn mmap(place: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
 }
 
