@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Notice;
 use crate::profile::{Profile, StackId};
 
 /// Format name and version of [`HeapProfile`].
@@ -236,8 +237,8 @@ pub struct HeapProvenance {
     pub target_wall_ns: u64,
     /// How much of the resident set's growth is explained; none where it grew too little to tell.
     pub coverage: Option<HeapCoverage>,
-    /// Anything else that a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the recording.
+    pub notices: Vec<Notice>,
 }
 
 impl HeapProvenance {

@@ -9,6 +9,7 @@ mod calls_sum;
 mod heap;
 mod machine;
 mod measurement;
+mod notice;
 mod profile;
 mod run;
 mod steps;
@@ -22,6 +23,7 @@ pub use heap::{
 };
 pub use machine::Machine;
 pub use measurement::{Measurement, Metric, Replicate, Status, Value};
+pub use notice::{Notice, NoticeId, add_notices, has_notice};
 pub use profile::{
     Frame, FrameId, Function, FunctionId, FunctionKind, Module, ModuleId, PROFILE_SCHEMA, Profile,
     ProfileBuilder, Provenance, PythonProvenance, StackId, StackNode, StackSample, StringId,

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Notice;
+
 /// What a reader must know of the machine to judge a figure.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
@@ -26,6 +28,6 @@ pub struct Machine {
     pub root: bool,
     /// Load average (1 minute) when the run began.
     pub load: Option<f64>,
-    /// Anything that makes timings on this machine doubtful, one sentence each.
-    pub warnings: Vec<String>,
+    /// What makes timings on this machine doubtful.
+    pub notices: Vec<Notice>,
 }

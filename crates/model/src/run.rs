@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Machine, Measurement, Status};
+use crate::{Machine, Measurement, Notice, Status};
 
 /// Format name and version of [`Run`].
 pub const RUN_SCHEMA: &str = "simprof.run/1";
@@ -126,8 +126,8 @@ pub struct PhaseRecord {
     pub measurements: Vec<Measurement>,
     /// Files written, relative to the run's folder.
     pub files: Vec<String>,
-    /// Anything that a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the phase.
+    pub notices: Vec<Notice>,
 }
 
 impl PhaseRecord {
@@ -144,7 +144,7 @@ impl PhaseRecord {
             ended_ms: None,
             measurements: Vec::new(),
             files: Vec::new(),
-            warnings: Vec::new(),
+            notices: Vec::new(),
         }
     }
 }
@@ -186,8 +186,8 @@ pub struct Run {
     pub spec: String,
     /// In order.
     pub phases: Vec<PhaseRecord>,
-    /// Anything that a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the run.
+    pub notices: Vec<Notice>,
 }
 
 impl Run {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Notice;
+
 /// CPU time of one thread up to a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadCpu {
@@ -66,8 +68,8 @@ pub struct Timeline {
     pub samples: Vec<ResourceSample>,
     /// Last known CPU time of every thread that was seen.
     pub threads: Vec<ThreadCpu>,
-    /// Anything that could not be read, one sentence each.
-    pub warnings: Vec<String>,
+    /// What could not be read.
+    pub notices: Vec<Notice>,
 }
 
 impl Timeline {

@@ -16,6 +16,8 @@
 
 pub mod format;
 pub mod heap;
+#[cfg(not(simprof_preloaded))]
+pub mod supported;
 
 #[cfg(any(simprof_preloaded, test))]
 mod codes;

@@ -9,7 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-use simprof_model::{Steps, Timeline};
+use simprof_model::{Notice, NoticeId, Steps, Timeline};
 use simprof_probe::format::Kind;
 
 use crate::guardian::handle::{self, Handle};
@@ -119,8 +119,8 @@ pub struct Recording {
     pub stderr_tail: String,
     /// Processes that outlived the main one and were ended.
     pub leftovers: Vec<Leftover>,
-    /// Anything that a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the recording.
+    pub notices: Vec<Notice>,
 }
 
 /// A process that outlived the target's main process and was ended.
@@ -156,7 +156,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let heap = heap_recorder(launch)?;
     let given = &launch.environment;
     target.environment.extend(heap.iter().flat_map(|heap| heap.environment(given)));
-    let (loadable, load_warning) = loadable(launch, &program);
+    let (loadable, load_notice) = loadable(launch, &program);
     target.environment.extend(loadable.iter().flat_map(|loadable| loadable.environment(given)));
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
@@ -181,7 +181,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let heap = run.heap.take().map(heap::Recorder::finish).transpose();
     let observed = Observed { remains, sampled, written, marked, stacks };
     let mut recording = run.recording(start_ns, end_ns, observed);
-    recording.warnings.extend(load_warning);
+    recording.notices.extend(load_notice);
     recording.add_heap(heap);
     Ok(recording)
 }
@@ -336,10 +336,10 @@ impl Run<'_> {
             None => (None, None),
         };
         let [stdout_tail, stderr_tail] = written.tails;
-        let mut warnings = written.warnings;
-        warnings.extend(marked.warnings);
+        let mut notices = written.notices;
+        notices.extend(marked.notices);
         let by_marks = !marked.steps.steps.is_empty();
-        warnings.extend(stuck_warning(&remains.stuck));
+        notices.extend(stuck_notice(&remains.stuck));
         let leftover = |(pid, name)| Leftover { pid, name };
         let peak_seen_bytes = sampled.timeline.peak_rss_bytes().unwrap_or(0);
         Recording {
@@ -360,7 +360,7 @@ impl Run<'_> {
             stdout_tail,
             stderr_tail,
             leftovers: remains.leftovers.into_iter().map(leftover).collect(),
-            warnings,
+            notices,
         }
     }
 }
@@ -369,7 +369,7 @@ impl Recording {
     fn add_heap(&mut self, heap: Result<Option<HeapRecording>, String>) {
         match heap {
             Ok(heap) => self.heap = heap,
-            Err(sentence) => self.warnings.push(sentence),
+            Err(sentence) => self.notices.push(Notice::new(NoticeId::MemoryNotRecorded, sentence)),
         }
         if let Some(heap) = &mut self.heap {
             heap.observed(&self.timeline, self.user_cpu_ns + self.system_cpu_ns, self.wall_ns);
@@ -386,9 +386,13 @@ struct Observed {
     stacks: Option<Result<Samples, SampleError>>,
 }
 
-fn stuck_warning(stuck: &[(u32, String)]) -> Option<String> {
+fn stuck_notice(stuck: &[(u32, String)]) -> Option<Notice> {
     let names: Vec<_> = stuck.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
-    (!names.is_empty()).then(|| format!("could not be ended and still run: {}", names.join(", ")))
+    (!names.is_empty()).then(|| {
+        let text =
+            format!("These processes could not be ended and still run: {}.", names.join(", "));
+        Notice::new(NoticeId::ProcessesUnkillable, text)
+    })
 }
 
 /// Name of the variable by which a probe finds the memory for its marks.
@@ -446,24 +450,24 @@ fn open_stacks(
     Some(opened)
 }
 
-/// What the target is to load, and a sentence where it should but cannot.
-fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<String>) {
+/// Returns what the target has to load, and a notice if it should load something but cannot.
+fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<Notice>) {
     let wanted = launch.preload.with_sampling(launch.sampling.is_some());
     if launch.heap.is_some() || !wanted.is_wanted() {
         return (None, None);
     }
     if program::interpreter(program).is_some_and(|loader| loader.contains("ld-musl")) {
-        let sentence = "The target uses the musl C library, which simprof's library cannot be loaded beside: Python frames, \
-                        waits and scripts are missing; use an interpreter that is built for the GNU C library.";
-        return (None, Some(sentence.to_owned()));
+        let text = "The target uses the musl C library, so simprof's library cannot be loaded: Python frames, waits and \
+                    scripts are missing. Use an interpreter built for the GNU C library.";
+        return (None, Some(Notice::new(NoticeId::LibraryNotLoaded, text)));
     }
     match Loadable::create(&wanted, launch.directory.as_deref()) {
         Ok(loadable) => (Some(Arc::new(loadable)), None),
         Err(error) => {
-            let sentence = format!(
-                "Nothing could be loaded into the target ({error}): Python frames, waits and scripts are missing."
+            let text = format!(
+                "simprof's library could not be loaded into the target ({error}): Python frames, waits and scripts are missing."
             );
-            (None, Some(sentence))
+            (None, Some(Notice::new(NoticeId::LibraryNotLoaded, text)))
         }
     }
 }

@@ -31,3 +31,4 @@ pub use machine::{load_average, machine};
 pub use outcome::Outcome;
 pub use preload::Preload;
 pub use program::resolve;
+pub use simprof_preload::supported;

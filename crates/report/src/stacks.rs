@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::Profile;
+use simprof_model::{Notice, NoticeId, Profile};
 
 use crate::analysis::{
     ComponentRules, ComponentShare, FunctionCost, components, functions, sort_by_self,
@@ -32,7 +32,7 @@ pub struct StackAnalysis {
     /// Components, by falling share.
     pub components: Vec<StackComponent>,
     /// What a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    pub notices: Vec<Notice>,
 }
 
 /// What one function costs.
@@ -78,10 +78,10 @@ pub fn analyse_stacks(profile: &Profile, format: &str, unit: &str) -> StackAnaly
             .into_iter()
             .map(StackComponent::from)
             .collect(),
-        warnings: vec![
-            "The file does not tell how samples were taken, nor how many were lost; stacks do not tell calls."
-                .to_owned(),
-        ],
+        notices: vec![Notice::new(
+            NoticeId::SamplingUnknown,
+            "The file does not record how samples were taken or how many were lost. Stacks do not give call counts.",
+        )],
     }
 }
 
@@ -115,7 +115,7 @@ pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> Str
         text += &format!("\nFunctions by weight {heading}\n{}", rows(&order, top));
     }
     text += &format!("\nComponents\n{}\nRead this first\n", components_text(analysis, top));
-    text + &analysis.warnings.iter().map(|warning| format!("  - {warning}\n")).collect::<String>()
+    text + &analysis.notices.iter().map(|notice| format!("  - {notice}\n")).collect::<String>()
 }
 
 fn rows(order: &[&StackCost], top: usize) -> String {

@@ -1,4 +1,4 @@
-//! The JSON Schemas in docs/schemas are those of the types that are written.
+//! The JSON Schemas in docs/schemas match the types that are written.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use simprof_report::calls::{CALLS_SCHEMA, CallAnalysis};
 use simprof_report::stacks::{STACKS_SCHEMA, StackAnalysis};
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
 
-/// Set to 1, the schemas are written anew.
+/// If this variable is 1, the schemas are written instead of compared.
 const BLESS: &str = "SIMPROF_BLESS";
 
 /// One schema: the file, what it describes, the value of `schema` in it, the type.
@@ -59,7 +59,7 @@ const fn row<T: JsonSchema>(
     Row { file, title, format, schema: schema_of::<T> }
 }
 
-/// The schema of what is written: every field that is always there is required.
+/// The schema of the serialised form: every field that is always written is required.
 fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(OneLine);
     settings.into_generator().into_root_schema_for::<T>()
@@ -99,7 +99,7 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn committed_schemas_are_those_of_the_types() {
+fn committed_schemas_match_the_types() {
     let bless = std::env::var_os(BLESS).is_some_and(|value| value == "1");
     for row in &ROWS {
         let (path, wanted) = (folder().join(row.file), text(row));
@@ -124,11 +124,10 @@ fn every_committed_schema_is_of_a_type() {
 }
 
 #[test]
-fn fields_of_a_flattened_head_stand_at_the_top_with_their_types() {
+fn flattened_fields_are_at_the_top_with_their_types() {
     for row in ROWS.iter().filter(|row| row.file.starts_with("phase")) {
         let schema = (row.schema)();
-        for (field, kind) in
-            [("target", "string"), ("measurements", "array"), ("warnings", "array")]
+        for (field, kind) in [("target", "string"), ("measurements", "array"), ("notices", "array")]
         {
             let found = schema.pointer(&format!("/properties/{field}/type"));
             assert_eq!(found, Some(&kind.into()), "{}: {field}", row.file);

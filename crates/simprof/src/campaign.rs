@@ -6,7 +6,7 @@ use anyhow::Result;
 use simprof_measure::campaign::{Executor, Job};
 use simprof_model::{Measurement, Phase, Replicate, Status};
 
-use crate::phases::{ending, file_stem, warn_of_target};
+use crate::phases::{add_urgent_notices, ending, file_stem};
 use crate::replicate::{Place, replicate};
 use crate::runner::{Invocation, Observe, with_ending};
 use crate::session::Session;
@@ -66,7 +66,7 @@ impl TargetExecutor<'_, '_> {
         let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
         self.session.folder.clear_scratch();
         if let Ok(recording) = &result {
-            warn_of_target(self.session, self.phase, recording);
+            add_urgent_notices(self.session, self.phase, recording);
         }
         self.keep_output(&log, job, &replicate)?;
         let line =

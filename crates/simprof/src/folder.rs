@@ -253,7 +253,7 @@ mod tests {
             machine: Machine::default(),
             spec: String::new(),
             phases: vec![],
-            warnings: vec![],
+            notices: vec![],
         }
     }
 

@@ -229,7 +229,7 @@ impl Runner {
         if let Some((function, told)) = function.zip(told.as_ref())
             && recording.steps.steps.is_empty()
         {
-            recording.warnings.push(python::trouble(told, function));
+            recording.notices.push(python::uncalled_step(told, function));
         }
         Ok(recording)
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use simprof_model::{Measurement, Phase, Profile, Status, append_line};
+use simprof_model::{Measurement, Notice, Phase, Profile, Run, Status, add_notices, append_line};
 use simprof_record::RecordError;
 use simprof_report::analysis::ComponentRules;
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
@@ -135,21 +135,15 @@ impl Session<'_> {
         }
     }
 
-    /// Adds a sentence that a reader of the phase must know.
-    pub fn warn(&mut self, phase: Phase, sentence: String) {
-        if let Some(record) = self.folder.run_mut().phase_mut(phase)
-            && !record.warnings.contains(&sentence)
-        {
-            record.warnings.push(sentence);
+    /// Adds a notice to a phase, once. Prints it too if it is urgent and new to the run.
+    pub fn notice(&mut self, phase: Phase, notice: Notice) {
+        let is_new = |run: &Run| !run.phases.iter().any(|record| record.notices.contains(&notice));
+        if notice.id.is_urgent() && is_new(self.folder.run()) {
+            self.progress.say(&format!("simprof: {notice}"));
         }
-    }
-
-    /// Adds a sentence, and says it the first time that the run comes upon it.
-    pub fn warn_aloud(&mut self, phase: Phase, sentence: String) {
-        if !self.folder.run().phases.iter().any(|record| record.warnings.contains(&sentence)) {
-            self.progress.say(&format!("simprof: {sentence}"));
+        if let Some(record) = self.folder.run_mut().phase_mut(phase) {
+            add_notices(&mut record.notices, [notice]);
         }
-        self.warn(phase, sentence);
     }
 
     /// Writes a file of a phase and notes it in the manifest.

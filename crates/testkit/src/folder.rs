@@ -38,7 +38,7 @@ impl TestFolder {
     }
 
     /// Writes a file and the folders above it. Returns its path.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+    pub fn write(&self, name: &str, content: &(impl AsRef<[u8]> + ?Sized)) -> String {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a file is in a folder"))
             .expect("the folder is made");

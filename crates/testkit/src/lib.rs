@@ -9,7 +9,6 @@ pub mod packages;
 pub mod process;
 pub mod program;
 pub mod python;
-pub mod supported;
 
 pub use folder::TestFolder;
 pub use process::{is_alive, is_root, run, wait_for, wait_for_end};

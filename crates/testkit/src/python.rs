@@ -7,8 +7,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
+use simprof_preload::supported::is_supported_cpython;
+
 use crate::cache::cached_folder;
-use crate::supported::is_supported;
 
 /// The variable that lists further interpreters, separated by colons. `./test` sets it to what `tests/interpreters.py` assembled.
 const EXTRA: &str = "SIMPROF_TEST_PYTHONS";
@@ -42,7 +43,7 @@ impl Python {
 
     /// Returns whether simprof follows this interpreter.
     pub fn is_followed(&self) -> bool {
-        is_supported(self.version) && !self.is_free_threaded
+        self.version.0 == 3 && is_supported_cpython(self.version.1) && !self.is_free_threaded
     }
 
     /// Returns the interpreter as a shared library, or `None` if it was not built as one.

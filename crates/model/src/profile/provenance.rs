@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{Notice, NoticeId, add_notices};
+
 /// How the Python frames of a profile were obtained, and what they lack. All counts are of samples.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PythonProvenance {
@@ -78,8 +80,8 @@ pub struct Provenance {
     /// How Python frames were obtained; none where no process ran Python.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<PythonProvenance>,
-    /// Anything else that a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the recording.
+    pub notices: Vec<Notice>,
 }
 
 impl Provenance {
@@ -107,18 +109,19 @@ impl Provenance {
             self.python.get_or_insert_default().absorb(python);
         }
         add_new(&mut self.fallbacks, &other.fallbacks);
-        add_new(&mut self.warnings, &other.warnings);
+        add_notices(&mut self.notices, other.notices.iter().cloned());
         if self.event != other.event {
-            add_new(&mut self.warnings, &[format!("another run was sampled by {}", other.event)]);
+            let text = format!("Another run was sampled by a different event: {}.", other.event);
+            add_notices(&mut self.notices, [Notice::new(NoticeId::EventsDiffer, text)]);
         }
     }
 }
 
-/// Adds the sentences that are not there yet.
-fn add_new(sentences: &mut Vec<String>, more: &[String]) {
-    for sentence in more {
-        if !sentences.contains(sentence) {
-            sentences.push(sentence.clone());
+/// Adds the texts of `more` that `texts` does not hold yet.
+fn add_new(texts: &mut Vec<String>, more: &[String]) {
+    for text in more {
+        if !texts.contains(text) {
+            texts.push(text.clone());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The Python interpreter of this process: its functions, its version, and the Python stacks of its threads.
 
-mod layout;
+pub(crate) mod layout;
 mod stack;
 mod state;
 mod walk;

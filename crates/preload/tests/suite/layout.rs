@@ -1,4 +1,4 @@
-//! The tables of offsets are what the interpreters' own headers say, as a C compiler sees them.
+//! The tables of offsets match the interpreters' headers, as a C compiler sees them.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,96 +24,96 @@ const PROGRAM: &str = r#"
 #include <internal/pycore_interpframe.h>
 #endif
 #include <internal/pycore_runtime.h>
-#define SAY(name, value) printf(name " %zu\n", (size_t)(value))
+#define PRINT(name, value) printf(name " %zu\n", (size_t)(value))
 int main(void) {
-    SAY("object_type", offsetof(PyObject, ob_type));
-    SAY("bytes.0", offsetof(PyVarObject, ob_size));
-    SAY("bytes.1", offsetof(PyBytesObject, ob_sval));
-    SAY("thread.id", offsetof(PyThreadState, thread_id));
-    SAY("code.first_line", offsetof(PyCodeObject, co_firstlineno));
-    SAY("code.file", offsetof(PyCodeObject, co_filename));
-    SAY("text.length", offsetof(PyASCIIObject, length));
-    SAY("text.state", offsetof(PyASCIIObject, state));
-    SAY("text.ascii", sizeof(PyASCIIObject));
-    SAY("text.compact", sizeof(PyCompactUnicodeObject));
+    PRINT("object_type", offsetof(PyObject, ob_type));
+    PRINT("bytes.0", offsetof(PyVarObject, ob_size));
+    PRINT("bytes.1", offsetof(PyBytesObject, ob_sval));
+    PRINT("thread.id", offsetof(PyThreadState, thread_id));
+    PRINT("code.first_line", offsetof(PyCodeObject, co_firstlineno));
+    PRINT("code.file", offsetof(PyCodeObject, co_filename));
+    PRINT("text.length", offsetof(PyASCIIObject, length));
+    PRINT("text.state", offsetof(PyASCIIObject, state));
+    PRINT("text.ascii", sizeof(PyASCIIObject));
+    PRINT("text.compact", sizeof(PyCompactUnicodeObject));
     PyASCIIObject text = {0};
     text.state.kind = 1;
-    SAY("text.kind", *(unsigned *)&text.state);
+    PRINT("text.kind", *(unsigned *)&text.state);
     text.state.kind = 0, text.state.compact = 1;
-    SAY("text.is_compact", *(unsigned *)&text.state);
+    PRINT("text.is_compact", *(unsigned *)&text.state);
     text.state.compact = 0, text.state.ascii = 1;
-    SAY("text.is_ascii", *(unsigned *)&text.state);
+    PRINT("text.is_ascii", *(unsigned *)&text.state);
 #if PY_VERSION_HEX < 0x030b0000
-    SAY("thread.frame", offsetof(PyThreadState, frame));
-    SAY("frame.previous", offsetof(PyFrameObject, f_back));
-    SAY("frame.code", offsetof(PyFrameObject, f_code));
-    SAY("frame.instruction", offsetof(PyFrameObject, f_lasti));
-    SAY("code.name", offsetof(PyCodeObject, co_name));
+    PRINT("thread.frame", offsetof(PyThreadState, frame));
+    PRINT("frame.previous", offsetof(PyFrameObject, f_back));
+    PRINT("frame.code", offsetof(PyFrameObject, f_code));
+    PRINT("frame.instruction", offsetof(PyFrameObject, f_lasti));
+    PRINT("code.name", offsetof(PyCodeObject, co_name));
 #if PY_VERSION_HEX < 0x030a0000
-    SAY("code.table", offsetof(PyCodeObject, co_lnotab));
+    PRINT("code.table", offsetof(PyCodeObject, co_lnotab));
 #else
-    SAY("code.table", offsetof(PyCodeObject, co_linetable));
+    PRINT("code.table", offsetof(PyCodeObject, co_linetable));
 #endif
 #else
 #if PY_VERSION_HEX < 0x030d0000
-    SAY("thread.frame", offsetof(PyThreadState, cframe));
-    SAY("thread.current", offsetof(_PyCFrame, current_frame));
-    SAY("frame.code", offsetof(_PyInterpreterFrame, f_code));
-    SAY("frame.instruction", offsetof(_PyInterpreterFrame, prev_instr));
+    PRINT("thread.frame", offsetof(PyThreadState, cframe));
+    PRINT("thread.current", offsetof(_PyCFrame, current_frame));
+    PRINT("frame.code", offsetof(_PyInterpreterFrame, f_code));
+    PRINT("frame.instruction", offsetof(_PyInterpreterFrame, prev_instr));
 #else
-    SAY("thread.frame", offsetof(PyThreadState, current_frame));
-    SAY("frame.code", offsetof(_PyInterpreterFrame, f_executable));
-    SAY("frame.instruction", offsetof(_PyInterpreterFrame, instr_ptr));
+    PRINT("thread.frame", offsetof(PyThreadState, current_frame));
+    PRINT("frame.code", offsetof(_PyInterpreterFrame, f_executable));
+    PRINT("frame.instruction", offsetof(_PyInterpreterFrame, instr_ptr));
 #endif
 #if PY_VERSION_HEX < 0x030c0000
-    SAY("frame.entry", offsetof(_PyInterpreterFrame, is_entry));
-    SAY("code.frame_size.0", offsetof(PyCodeObject, co_nlocalsplus));
-    SAY("code.frame_size.1", offsetof(PyCodeObject, co_stacksize));
+    PRINT("frame.entry", offsetof(_PyInterpreterFrame, is_entry));
+    PRINT("code.frame_size.0", offsetof(PyCodeObject, co_nlocalsplus));
+    PRINT("code.frame_size.1", offsetof(PyCodeObject, co_stacksize));
 #else
-    SAY("code.frame_size.0", offsetof(PyCodeObject, co_framesize));
+    PRINT("code.frame_size.0", offsetof(PyCodeObject, co_framesize));
 #endif
-    SAY("thread.chunk", offsetof(PyThreadState, datastack_chunk));
-    SAY("thread.top", offsetof(PyThreadState, datastack_top));
-    SAY("chunk.previous", offsetof(_PyStackChunk, previous));
-    SAY("chunk.size", offsetof(_PyStackChunk, size));
-    SAY("chunk.top", offsetof(_PyStackChunk, top));
-    SAY("chunk.data", offsetof(_PyStackChunk, data));
-    SAY("frame.previous", offsetof(_PyInterpreterFrame, previous));
-    SAY("frame.owner", offsetof(_PyInterpreterFrame, owner));
-    SAY("frame.specials", offsetof(_PyInterpreterFrame, localsplus));
-    SAY("frame.specials", FRAME_SPECIALS_SIZE * sizeof(PyObject *));
-    SAY("owner.generator", FRAME_OWNED_BY_GENERATOR);
+    PRINT("thread.chunk", offsetof(PyThreadState, datastack_chunk));
+    PRINT("thread.top", offsetof(PyThreadState, datastack_top));
+    PRINT("chunk.previous", offsetof(_PyStackChunk, previous));
+    PRINT("chunk.size", offsetof(_PyStackChunk, size));
+    PRINT("chunk.top", offsetof(_PyStackChunk, top));
+    PRINT("chunk.data", offsetof(_PyStackChunk, data));
+    PRINT("frame.previous", offsetof(_PyInterpreterFrame, previous));
+    PRINT("frame.owner", offsetof(_PyInterpreterFrame, owner));
+    PRINT("frame.specials", offsetof(_PyInterpreterFrame, localsplus));
+    PRINT("frame.specials", FRAME_SPECIALS_SIZE * sizeof(PyObject *));
+    PRINT("owner.generator", FRAME_OWNED_BY_GENERATOR);
 #if PY_VERSION_HEX >= 0x030e0000
-    SAY("owner.native", FRAME_OWNED_BY_INTERPRETER);
+    PRINT("owner.native", FRAME_OWNED_BY_INTERPRETER);
 #elif PY_VERSION_HEX >= 0x030c0000
-    SAY("owner.native", FRAME_OWNED_BY_CSTACK);
+    PRINT("owner.native", FRAME_OWNED_BY_CSTACK);
 #endif
-    SAY("state.executing", FRAME_EXECUTING);
-    SAY("code.name", offsetof(PyCodeObject, co_qualname));
-    SAY("code.table", offsetof(PyCodeObject, co_linetable));
-    SAY("code.instructions", offsetof(PyCodeObject, co_code_adaptive));
-    SAY("generator.0", offsetof(PyGenObject, gi_iframe));
-    SAY("generator.1", offsetof(PyGenObject, gi_frame_state));
+    PRINT("state.executing", FRAME_EXECUTING);
+    PRINT("code.name", offsetof(PyCodeObject, co_qualname));
+    PRINT("code.table", offsetof(PyCodeObject, co_linetable));
+    PRINT("code.instructions", offsetof(PyCodeObject, co_code_adaptive));
+    PRINT("generator.0", offsetof(PyGenObject, gi_iframe));
+    PRINT("generator.1", offsetof(PyGenObject, gi_frame_state));
 #endif
     return 0;
 }
 "#;
 
 #[test]
-fn tables_are_what_the_headers_say() {
+fn layout_tables_match_the_headers() {
     let mut checked = 0;
     for python in pythons() {
-        let Some(said) = headers_of(&python.path) else { continue };
+        let Some(offsets) = headers_of(&python.path) else { continue };
         let (major, minor) = python.version;
         let version = (major << 24) | (minor << 16);
-        // What describes itself is read from a description that says what the table says.
+        // From 3.13 on the library reads the offsets from the interpreter; the table must agree with them.
         let layout = tables::table(version).expect("the version is read");
-        for line in said.lines() {
+        for line in offsets.lines() {
             let (name, value) = line.split_once(' ').expect("a name and a value");
             let value: usize = value.parse().expect("a number");
             assert_eq!(value, ours(&layout, name), "{name} of {python:?}");
         }
-        assert!(said.lines().count() >= 18, "the program said all: {said}");
+        assert!(offsets.lines().count() >= 18, "offsets are missing: {offsets}");
         checked += 1;
     }
     println!("{checked} interpreters have headers and a compiler");
@@ -158,12 +158,12 @@ fn ours(layout: &Layout, name: &str) -> usize {
         "text.kind" => 1 << layout.text.kind_bit,
         "text.is_compact" => 8 << layout.text.kind_bit,
         "text.is_ascii" => 16 << layout.text.kind_bit,
-        _ => panic!("{name} is of no table"),
+        _ => panic!("no table has {name}"),
     }
 }
 
-/// What the program says when it is compiled with an interpreter's headers; none where it has none, or there is
-/// no compiler.
+/// Compiles the program with an interpreter's headers and returns the offsets that it prints. `None` if the interpreter has no
+/// headers.
 fn headers_of(python: &Path) -> Option<String> {
     let code = "import sysconfig; print(sysconfig.get_path('include'))";
     let output = Command::new(python).args(["-I", "-c", code]).output().ok()?;
@@ -181,12 +181,13 @@ fn headers_of(python: &Path) -> Option<String> {
 }
 
 #[test]
-fn chains_are_of_their_versions() {
+fn each_version_has_its_kind_of_frame_chain() {
     let chain = |version| tables::table(version).map(|layout| layout.chain);
     assert_eq!(chain(0x030a_0000), Some(Chain::Objects));
     assert_eq!(chain(0x030b_0000), Some(Chain::Marked));
     assert_eq!(chain(0x030c_0000), Some(Chain::Shims));
     assert_eq!(chain(0x030d_0000), Some(Chain::Direct));
+    assert_eq!(chain(0x030e_0000), Some(Chain::Direct));
     assert_eq!(chain(0x0308_0000), None);
     assert_eq!(chain(0x030f_0000), None);
 }

@@ -1,4 +1,4 @@
-//! What becomes of processes: those that ask, those that have no reason to, and those that are treated badly.
+//! Processes that request sampling, processes that do not, and processes whose requests fail.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::Ordering;
 
 use simprof_preload::format::{feature, flag, reason, state};
+use simprof_preload::supported::OLDEST_CPYTHON_MINOR;
 use simprof_testkit::python::all_pythons;
-use simprof_testkit::supported::OLDEST_MINOR;
 use simprof_testkit::{Python, TestFolder, pythons};
 
 use crate::support::{Memory, Options, Recording, record};
@@ -29,21 +29,21 @@ fn text(output: &Output) -> String {
     format!("{} {}{}", output.status, String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
-/// States of all places that were ever taken.
+/// States of all slots that were ever taken.
 fn states(memory: &Memory) -> Vec<u32> {
-    let places = memory.processes().iter();
-    let states = places.map(|place| place.state.load(Ordering::Relaxed));
+    let slots = memory.processes().iter();
+    let states = slots.map(|slot| slot.state.load(Ordering::Relaxed));
     states.filter(|state| *state != state::FREE).collect()
 }
 
 #[test]
 fn nothing_fails_under_stress() {
-    stress(4.0, 4000);
+    stress(2.0, 4000);
 }
 
-/// To be run for as long as one likes: SIMPROF_STRESS_SECONDS, for each interpreter.
+/// Runs for SIMPROF_STRESS_SECONDS with each interpreter.
 #[test]
-#[ignore = "it takes minutes"]
+#[ignore = "takes minutes"]
 fn nothing_fails_under_long_stress() {
     let seconds = std::env::var("SIMPROF_STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
     stress(seconds.unwrap_or(60.0), 10_000);
@@ -60,7 +60,7 @@ fn stress(seconds: f64, rate_hz: u64) {
         let mut flags = BTreeMap::<u32, usize>::new();
         for sample in &recording.samples {
             *flags.entry(sample.flags).or_default() += 1;
-            // Whatever was recorded can be decoded.
+            // Every recorded stack can be decoded.
             recording.memory.stack(sample.node);
         }
         let all = recording.samples.len();
@@ -78,7 +78,7 @@ fn stress(seconds: f64, rate_hz: u64) {
 }
 
 #[test]
-fn a_program_without_python_is_left_alone() {
+fn a_program_without_python_is_not_sampled() {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "exec /bin/echo hello"]);
     let recording = record(command, Options::default());
@@ -88,7 +88,7 @@ fn a_program_without_python_is_left_alone() {
 }
 
 #[test]
-fn a_process_that_gets_no_answer_goes_on() {
+fn a_process_without_an_answer_continues() {
     let options = Options { answers: false, ..Options::default() };
     let recording = run(&one(), &["-c", "print('on')"], options);
     assert_eq!(text(&recording.output), "exit status: 0 on\n");
@@ -97,7 +97,7 @@ fn a_process_that_gets_no_answer_goes_on() {
 }
 
 #[test]
-fn a_process_asks_only_where_frames_are_asked_for() {
+fn a_process_requests_sampling_only_if_frames_are_wanted() {
     let options = Options { features: feature::WAITS, ..Options::default() };
     let recording = run(&one(), &["-c", "sum(range(3000000))"], options);
     assert_eq!(text(&recording.output), "exit status: 0 ");
@@ -105,7 +105,7 @@ fn a_process_asks_only_where_frames_are_asked_for() {
 }
 
 #[test]
-fn memory_of_another_form_is_left_alone() {
+fn memory_with_another_layout_is_not_touched() {
     let python = one();
     let folder = TestFolder::new();
     let library = folder.write("library.so", simprof_preload::LIBRARY);
@@ -125,7 +125,7 @@ fn memory_of_another_form_is_left_alone() {
 }
 
 #[test]
-fn a_trap_that_nobody_handles_ends_the_process() {
+fn an_unhandled_trap_ends_the_process() {
     use std::os::unix::process::ExitStatusExt;
     let raised = "signal.raise_signal(signal.SIGTRAP)";
     let ignored = format!("signal.signal(signal.SIGTRAP, signal.SIG_IGN); {raised}");
@@ -136,8 +136,8 @@ fn a_trap_that_nobody_handles_ends_the_process() {
     }
 }
 
-/// Signals that the program itself asks about are as it left them, also in what it starts.
-const WISHES: &str = "
+/// The program sees its own settings of the signal, and so do the programs that it starts.
+const SETTINGS: &str = "
 import os, signal, subprocess, sys
 assert signal.getsignal(signal.SIGTRAP) == signal.SIG_DFL
 before = signal.signal(signal.SIGTRAP, signal.SIG_IGN)
@@ -155,11 +155,11 @@ assert signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTRAP]) == {signal.S
 assert calls == [1, 1], calls
 signal.signal(signal.SIGTRAP, signal.SIG_DFL)
 status = 'grep -E \"SigBlk|SigIgn\" /proc/self/status'
-def told(**options):
+def ignored_and_blocked(**options):
     lines = subprocess.run(['/bin/sh', '-c', status], capture_output=True, text=True, check=True, **options).stdout
     return [int(line.split()[1], 16) >> 4 & 1 for line in lines.splitlines()]
-assert told() == [0, 0], told()
-assert told(preexec_fn=lambda: None) == [0, 0], told(preexec_fn=lambda: None)
+assert ignored_and_blocked() == [0, 0], ignored_and_blocked()
+assert ignored_and_blocked(preexec_fn=lambda: None) == [0, 0]
 pid = os.fork()
 if pid == 0:
     signal.raise_signal(signal.SIGTRAP)
@@ -175,14 +175,14 @@ pid = os.fork()
 if pid == 0:
     os.execv('/bin/sh', ['sh', '-c', 'test $(( 0x$(grep SigIgn /proc/self/status | cut -f2) & 16 )) = 0'])
 assert os.waitpid(pid, 0)[1] == 0
-print('as wished')
+print('unchanged')
 ";
 
 #[test]
-fn wishes_about_the_signal_are_kept() {
+fn the_programs_settings_of_the_signal_are_kept() {
     for python in pythons() {
-        let recording = run(&python, &["-c", WISHES], Options::default());
-        assert_eq!(text(&recording.output), "exit status: 0 as wished\n", "{python:?}");
+        let recording = run(&python, &["-c", SETTINGS], Options::default());
+        assert_eq!(text(&recording.output), "exit status: 0 unchanged\n", "{python:?}");
     }
 }
 
@@ -223,7 +223,7 @@ fn images_are_replaced_while_they_are_sampled() {
 }
 
 #[test]
-fn forked_children_have_places_of_their_own() {
+fn forked_children_have_their_own_slots() {
     let program = "
 import os
 for _ in range(5):
@@ -243,10 +243,10 @@ for _ in range(5):
 }
 
 #[test]
-fn more_processes_than_places_are_counted() {
+fn processes_beyond_the_number_of_slots_are_counted() {
     let memory = Memory::new(feature::FRAMES, "/nonexistent");
-    for place in memory.processes() {
-        place.state.store(state::SAMPLED, Ordering::Relaxed);
+    for slot in memory.processes() {
+        slot.state.store(state::SAMPLED, Ordering::Relaxed);
     }
     let folder = TestFolder::new();
     let library = folder.write("library.so", simprof_preload::LIBRARY);
@@ -296,16 +296,16 @@ fn an_interpreter_that_is_loaded_late_is_found() {
 }
 
 #[test]
-fn an_interpreter_that_is_not_known_says_so() {
-    let old = all_pythons().iter().filter(|python| python.version < (3, OLDEST_MINOR));
+fn an_unsupported_interpreter_reports_its_version() {
+    let old = all_pythons().iter().filter(|python| python.version < (3, OLDEST_CPYTHON_MINOR));
     for python in old {
         let mut command = python.command();
         command.args(["-c", "print('old')"]);
         let recording = record(command, Options::default());
         assert_eq!(text(&recording.output), "exit status: 0 old\n", "{python:?}");
         assert_eq!(states(&recording.memory), [state::UNSUPPORTED], "{python:?}");
-        let place = &recording.memory.processes()[0];
-        assert_eq!(place.reason.load(Ordering::Relaxed), reason::VERSION);
-        assert_eq!(place.version.load(Ordering::Relaxed) >> 24, 3);
+        let slot = &recording.memory.processes()[0];
+        assert_eq!(slot.reason.load(Ordering::Relaxed), reason::VERSION);
+        assert_eq!(slot.version.load(Ordering::Relaxed) >> 24, 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Recorded stacks are what the program says of itself: names, files, lines, and how many native calls they
+//! Recorded stacks match the stacks that the program reports: names, files, lines, and the number of native calls that they
 //! stand for.
 
 use std::collections::BTreeSet;
@@ -10,16 +10,16 @@ use simprof_testkit::{Python, pythons};
 
 use crate::support::{Options, Recording, StackFrame, record};
 
-/// What the function told of its callers: the outermost first, as name, file and line.
+/// The callers that a function of the program reported: the outermost first, each as name, file and line.
 #[derive(Debug)]
-struct Told {
+struct Reported {
     pid: u32,
     tag: String,
     entries: usize,
     callers: Vec<String>,
 }
 
-/// What every interpreter must show; what depends on modules that it may lack is not among them.
+/// The shapes of stacks that every interpreter must show. Shapes that need optional modules are not among them.
 const TAGS: &[&str] = &[
     "nested",
     "recursion",
@@ -67,7 +67,7 @@ const TAGS: &[&str] = &[
 ];
 
 #[test]
-fn stacks_are_what_the_program_says() {
+fn stacks_match_what_the_program_reports() {
     for python in pythons() {
         let mut command = Command::new(&python.path);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/shapes.py"));
@@ -75,15 +75,15 @@ fn stacks_are_what_the_program_says() {
         let output = String::from_utf8_lossy(&recording.output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&recording.output.stderr).into_owned();
         assert!(recording.output.status.success(), "{python:?}: {errors}");
-        let told: Vec<Told> = output.lines().filter_map(parse).collect();
-        check(&python, &recording, &told);
+        let reported: Vec<Reported> = output.lines().filter_map(parse).collect();
+        check(&python, &recording, &reported);
     }
 }
 
-fn parse(line: &str) -> Option<Told> {
+fn parse(line: &str) -> Option<Reported> {
     let mut parts = line.strip_prefix("STACK\t")?.split('\t');
     let mut part = || parts.next().expect("the line is whole");
-    Some(Told {
+    Some(Reported {
         pid: part().parse().expect("a number"),
         tag: part().into(),
         entries: part().parse().expect("a number"),
@@ -91,7 +91,7 @@ fn parse(line: &str) -> Option<Told> {
     })
 }
 
-fn check(python: &Python, recording: &Recording, told: &[Told]) {
+fn check(python: &Python, recording: &Recording, reported: &[Reported]) {
     let mut seen = BTreeSet::new();
     let (mut unreadable, mut subinterpreter) = (0, 0);
     for sample in &recording.samples {
@@ -106,22 +106,22 @@ fn check(python: &Python, recording: &Recording, told: &[Told]) {
         }
         let callers: Vec<String> = stack[..at].iter().map(describe).collect();
         let entries = stack[..=at].iter().filter(|frame| frame.entry).count();
-        let same = |told: &&Told| told.pid == pid && told.callers == callers;
-        let matching: Vec<_> = told.iter().filter(same).collect();
-        assert!(!matching.is_empty(), "{python:?}: nobody said {callers:#?}");
-        // A greenlet begins on the native stack of whoever switches to it, so that the callers there are not its own.
+        let same = |reported: &&Reported| reported.pid == pid && reported.callers == callers;
+        let matching: Vec<_> = reported.iter().filter(same).collect();
+        assert!(!matching.is_empty(), "{python:?}: the program did not report {callers:#?}");
+        // A greenlet starts on the native stack of the code that switches to it, so the native callers are not its own.
         if matching[0].tag.starts_with("greenlet") {
             continue;
         }
-        let native: BTreeSet<_> = matching.iter().map(|told| told.entries).collect();
+        let native: BTreeSet<_> = matching.iter().map(|reported| reported.entries).collect();
         assert!(
             native.contains(&entries),
-            "{python:?}: {} is of {native:?} native calls, not of {entries}: {stack:#?}",
+            "{python:?}: {} has {native:?} native calls, not {entries}: {stack:#?}",
             matching[0].tag
         );
         let line = stack[at].line - stack[at].first_line;
         assert!(line <= 7, "{python:?}: {line}");
-        seen.extend(matching.iter().map(|told| told.tag.as_str()));
+        seen.extend(matching.iter().map(|reported| reported.tag.as_str()));
     }
     let missing: Vec<_> = TAGS.iter().filter(|tag| !seen.contains(*tag)).collect();
     assert!(missing.is_empty(), "{python:?}: no samples of {missing:?}");

@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use simprof_preload::supported::{CPYTHON, PYTHON_FRAMES_LINUX, is_supported_cpython};
+
 use super::Capability;
 use crate::{program, sample};
 
 /// What is told of.
 pub const FRAMES: &str = "Python frames";
-/// Minor versions of Python 3 that are followed.
-const VERSIONS: std::ops::RangeInclusive<u32> = 9..=13;
 /// What a lack means.
 const CONSEQUENCE: &str =
     "stacks are those of the interpreter: time cannot be told by Python function or line";
@@ -42,32 +42,32 @@ pub fn is_interpreter(path: &Path) -> bool {
 pub fn frames(interpreter: Option<&Path>) -> Capability {
     let lack = interpreter.and_then(lack_of_program).or_else(lack_of_system);
     if let Some((detail, mend)) = lack {
-        return Capability::missing(FRAMES, detail, CONSEQUENCE, mend);
+        return Capability::missing(FRAMES, detail, CONSEQUENCE, &mend);
     }
     let Some(path) = interpreter.and_then(|path| path.canonicalize().ok()) else {
         return Capability::available(FRAMES, "the interpreter is found when it runs");
     };
     let detail = match version(&path) {
         Some(minor) => format!("CPython 3.{minor}, with each sample and each wait"),
-        None => format!("{}, where it is CPython 3.9 to 3.14", path.display()),
+        None => format!("{}, if it is {CPYTHON}", path.display()),
     };
     Capability::available(FRAMES, detail)
 }
 
 /// What an interpreter lacks, and what would mend it.
-fn lack_of_program(path: &Path) -> Option<(String, &'static str)> {
+fn lack_of_program(path: &Path) -> Option<(String, String)> {
     let path = path.canonicalize().ok()?;
     let shown = path.display();
     if path.file_name()?.to_string_lossy().starts_with("pypy") {
-        return Some((format!("{shown} is PyPy"), "run the target with CPython 3.9 to 3.14"));
+        return Some((format!("{shown} is PyPy"), use_supported()));
     }
-    if let Some(minor) = version(&path).filter(|minor| !VERSIONS.contains(minor)) {
+    if let Some(minor) = version(&path).filter(|&minor| !is_supported_cpython(minor)) {
         let detail = format!("CPython 3.{minor} is not a version that simprof knows");
-        return Some((detail, "run the target with CPython 3.9 to 3.14"));
+        return Some((detail, use_supported()));
     }
     if fs::metadata(&path).ok()?.mode() & (libc::S_ISUID | libc::S_ISGID) != 0 {
         let detail = format!("{shown} changes its user, so that nothing can be loaded into it");
-        return Some((detail, "run a copy of it without that right"));
+        return Some((detail, "run a copy of it without that right".to_owned()));
     }
     let data = fs::read(&path).ok()?;
     match program::loader(&data) {
@@ -76,22 +76,28 @@ fn lack_of_program(path: &Path) -> Option<(String, &'static str)> {
         None => {
             let detail =
                 format!("{shown} is linked statically, so that nothing can be loaded into it");
-            Some((detail, "use an interpreter that is linked dynamically"))
+            Some((detail, "use an interpreter that is linked dynamically".to_owned()))
         }
         Some(loader) if loader.contains("ld-musl") => {
             let detail = format!(
                 "{shown} uses the musl C library, which simprof's library cannot be loaded beside"
             );
-            Some((detail, "use an interpreter that is built for the GNU C library"))
+            Some((detail, "use an interpreter built for the GNU C library".to_owned()))
         }
         Some(_) => None,
     }
 }
 
 /// What the system lacks.
-fn lack_of_system() -> Option<(String, &'static str)> {
+fn lack_of_system() -> Option<(String, String)> {
     let error = sample::probe_signalling().err()?;
-    Some((error, "Linux 5.13 or later is needed, and the right to sample (see sampled stacks)"))
+    let fix =
+        format!("use {PYTHON_FRAMES_LINUX}, and get the right to sample (see sampled stacks)");
+    Some((error, fix))
+}
+
+fn use_supported() -> String {
+    format!("run the target with {CPYTHON}")
 }
 
 /// The minor version that the name of the file states.
@@ -136,9 +142,14 @@ mod tests {
     #[test]
     fn versions_that_are_not_followed_are_told() {
         let place = tempfile::tempdir().expect("a folder");
-        for (name, is_followed) in
-            [("python3.8", false), ("python3.9", true), ("python3.13t", true), ("pypy3", false)]
-        {
+        for (name, is_followed) in [
+            ("python3.8", false),
+            ("python3.9", true),
+            ("python3.13t", true),
+            ("python3.14", true),
+            ("python3.15", false),
+            ("pypy3", false),
+        ] {
             let path = place.path().join(name);
             fs::write(&path, "").expect("written");
             assert_eq!(lack_of_program(&path).is_none(), is_followed, "{name}");

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use simprof_model::{Notice, NoticeId};
+
 use crate::preload::HEAP;
 use crate::{program, tree};
 
@@ -109,25 +111,21 @@ impl Absent {
 }
 
 impl Unrecorded {
-    /// What a reader must know; none where all were recorded.
-    pub fn warning(&self) -> Option<String> {
+    /// Returns a notice if some processes were not recorded.
+    pub fn notice(&self) -> Option<Notice> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let (what, them) = match self.count {
+        let what = match self.count {
             0 => return None,
-            1 => (
-                "1 process was".to_owned(),
-                "it (it was started without LD_PRELOAD, or with one of its own, or is",
-            ),
-            count => (
-                format!("{count} processes were"),
-                "them (they were started without LD_PRELOAD, or with one of their own, or are",
-            ),
+            1 => "1 process was".to_owned(),
+            count => format!("{count} processes were"),
         };
-        let more = if self.count > names.len() as u64 { " among others" } else { "" };
-        Some(format!(
-            "{what} not recorded: the library was not loaded into {them} static): {}{more}; memory of theirs is missing.",
+        let more = if self.count > names.len() as u64 { " and others" } else { "" };
+        let text = format!(
+            "{what} not recorded, so their memory is missing: {}{more}. The library was not loaded there: the program is linked statically, \
+             or LD_PRELOAD was cleared or replaced.",
             names.join(", ")
-        ))
+        );
+        Some(Notice::new(NoticeId::HeapProcessesUnrecorded, text))
     }
 }
 
@@ -220,7 +218,8 @@ mod tests {
         assert!(first.is_some() && first == second);
         let found = absent.finish();
         assert_eq!(found.count, 1);
-        assert!(found.warning().expect("told").contains(": sleep;"), "{found:?}");
-        assert_eq!(Unrecorded::default().warning(), None);
+        let notice = found.notice().expect("a notice");
+        assert!(notice.text.contains(": sleep."), "{notice}");
+        assert_eq!(Unrecorded::default().notice(), None);
     }
 }

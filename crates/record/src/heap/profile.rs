@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use simprof_model::{
-    HEAP_SCHEMA, HeapCoverage, HeapInterval, HeapProfile, HeapProvenance, Timeline,
+    HEAP_SCHEMA, HeapCoverage, HeapInterval, HeapProfile, HeapProvenance, Notice, NoticeId,
+    Timeline,
 };
 
 use super::HeapSampling;
@@ -13,7 +14,7 @@ use super::images::{self, Image, OwnMemory};
 use super::loadable::Loadable;
 use super::memory::{HeapField, Memory, NativeNode};
 use crate::preload::Tree;
-use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_caveats};
+use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_notices};
 
 /// What was recorded of one run, not symbolised yet.
 #[derive(Debug)]
@@ -181,70 +182,77 @@ fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) ->
         target_cpu_ns: 0,
         target_wall_ns: 0,
         coverage: None,
-        warnings: warnings(drained, loadable),
+        notices: notices(drained, loadable),
     }
 }
 
-/// What a reader must know, one sentence each.
-fn warnings(drained: &Drained, loadable: &Loadable) -> Vec<String> {
-    let mut sentences = refusals(&drained.images);
-    sentences.extend(drained.unrecorded.warning());
+/// Returns what a reader must know about the recording.
+fn notices(drained: &Drained, loadable: &Loadable) -> Vec<Notice> {
+    let mut notices = refusals(&drained.images);
+    notices.extend(drained.unrecorded.notice());
     if drained.images.is_empty() {
-        sentences.push(NOBODY.to_owned());
+        notices.push(Notice::new(NoticeId::HeapNothingRecorded, NOTHING_RECORDED));
     }
     if loadable.memory.header(HeapField::Abandoned) != 0 {
-        sentences.push(ABANDONED.to_owned());
+        notices.push(Notice::new(NoticeId::HeapRecordingStopped, STOPPED));
     }
-    sentences.extend(losses(drained, &loadable.memory));
-    sentences.extend(unsampled_caveats(&loadable.python.memory));
-    sentences
+    notices.extend(losses(drained, &loadable.memory));
+    notices.extend(unsampled_notices(&loadable.python.memory));
+    notices
 }
 
-const NOBODY: &str = "No process of the target told of its allocations: the library was not loaded, as is so for programs that are \
-    linked statically, that change their user, or that clear LD_PRELOAD.";
-const ABANDONED: &str = "Recording ended before the target did, since nobody read its records in time: record fewer allocations \
-    (a larger interval).";
+const NOTHING_RECORDED: &str = "No process of the target reported its allocations: the library was not loaded. Programs that are \
+    linked statically, that change their user or that clear LD_PRELOAD do not load it.";
+const STOPPED: &str = "Recording stopped before the target ended, because its records were not read in time. Use a larger \
+    --memory-interval.";
 
-/// Sentences about what is missing, each after how much of it.
-fn losses(drained: &Drained, memory: &Memory) -> Vec<String> {
+/// Returns a notice for each kind of loss, with its count.
+fn losses(drained: &Drained, memory: &Memory) -> Vec<Notice> {
     let header = |field| memory.header(field);
     let table = [
         (
             drained.lost,
-            "records of allocations or of their ends were lost since they came faster than they could be read: what was allocated \
-             is too low, what is alive, at the peak or never freed too low or, where ends were lost, too high; a larger interval loses fewer.",
+            NoticeId::HeapRecordsLost,
+            "records of allocations or frees were lost, because they were written faster than they were read. Allocated bytes \
+             are too low; live, peak and leaked bytes are too low, or too high if frees were lost. Use a larger --memory-interval.",
         ),
         (
             drained.torn,
-            "records were not finished, by threads that ended or were killed amid them: those allocations or ends are missing.",
+            NoticeId::HeapRecordsTorn,
+            "records were not finished, because their threads ended or were killed: those allocations or frees are missing.",
         ),
         (
             header(HeapField::ProcessesLost).saturating_add(drained.unknown_images),
-            "processes were too many to be followed, or were killed as they began: their memory is missing.",
+            NoticeId::HeapProcessesLost,
+            "processes were too many to follow, or were killed as they started: their memory is missing.",
         ),
         (
             header(HeapField::LiveFull),
-            "allocations were not recorded since too many were alive: a larger interval records fewer.",
+            NoticeId::HeapLiveTableFull,
+            "allocations were not recorded, because too many were live. Use a larger --memory-interval.",
         ),
         (
             header(HeapField::Nested),
-            "allocations lack their stack, since too many threads allocated at once.",
+            NoticeId::HeapStacksMissing,
+            "allocations have no stack, because too many threads allocated at once.",
         ),
         (
             header(HeapField::StacksLost),
-            "allocations lack their stack, or a part of it, since there was no room for more distinct stacks.",
+            NoticeId::HeapStacksMissing,
+            "allocations have no stack or part of one, because the table of distinct stacks was full.",
         ),
         (
             drained.unnamed_modules,
-            "libraries or programs are not named, since a process was killed as it told of them: their frames have no names.",
+            NoticeId::HeapModulesUnnamed,
+            "libraries or programs have no names, because a process was killed as it reported them: their frames have no names.",
         ),
     ];
-    let missing = table.into_iter().filter(|(count, _)| *count > 0);
-    missing.map(|(count, what)| format!("{count} {what}")).collect()
+    let lost = table.into_iter().filter(|(count, ..)| *count > 0);
+    lost.map(|(count, id, what)| Notice::new(id, format!("{count} {what}"))).collect()
 }
 
-/// Sentences about images that could not be recorded, each reason once.
-fn refusals(images: &[Image]) -> Vec<String> {
+/// Returns a notice for each reason that processes could not be recorded.
+fn refusals(images: &[Image]) -> Vec<Notice> {
     let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
     for reason in images.iter().filter_map(images::refusal) {
         *reasons.entry(reason).or_default() += 1;
@@ -252,9 +260,9 @@ fn refusals(images: &[Image]) -> Vec<String> {
     let sentence = |(reason, count): (&str, u64)| {
         let mut sentence = format!("{reason}.");
         if count > 1 {
-            sentence = format!("{reason} (so for {count} processes).");
+            sentence = format!("{reason} ({count} processes).");
         }
-        sentence[..1].to_uppercase() + &sentence[1..]
+        Notice::new(NoticeId::HeapProcessesRefused, sentence[..1].to_uppercase() + &sentence[1..])
     };
     reasons.into_iter().map(sentence).collect()
 }

@@ -6,7 +6,7 @@ mod hypervisor;
 use std::fs;
 
 use procfs::{CpuInfo, Current, Meminfo};
-use simprof_model::Machine;
+use simprof_model::{Machine, Notice, NoticeId};
 
 pub(crate) use cgroup::{Limits, limits};
 
@@ -32,10 +32,10 @@ pub fn machine() -> Machine {
         perf_event_paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
         root: is_root(),
         load: load_average(),
-        warnings: Vec::new(),
+        notices: Vec::new(),
     };
-    let warnings = warnings(&facts, &limits, affinity, on_battery());
-    Machine { warnings, ..facts }
+    let notices = notices(&facts, &limits, affinity, on_battery());
+    Machine { notices, ..facts }
 }
 
 /// Processes that run or wait for a core or the disk, averaged over about a minute.
@@ -43,33 +43,36 @@ pub fn load_average() -> Option<f64> {
     line("/proc/loadavg")?.split(' ').next()?.parse().ok()
 }
 
-fn warnings(machine: &Machine, limits: &Limits, affinity: u32, on_battery: bool) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn notices(machine: &Machine, limits: &Limits, affinity: u32, on_battery: bool) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let mut add = |id, text: String| notices.push(Notice::new(id, text));
     let cores = f64::from(machine.cores);
     if let Some(load) = machine.load.filter(|load| *load > LOAD_SHARE * cores) {
-        warnings.push(format!(
-            "other programs keep the machine busy: load average {load:.1} on {cores} cores"
-        ));
+        let text =
+            format!("Other programs load the machine: load average {load:.1} on {cores} cores.");
+        add(NoticeId::MachineBusy, text);
     }
     if let Some(governor) = machine.governor.as_deref().filter(|name| *name != "performance") {
-        warnings.push(format!(
-            "the frequency governor is {governor}: the speed of a core changes with its load"
-        ));
+        let text = format!(
+            "The frequency governor is {governor}: the speed of a core changes with its load."
+        );
+        add(NoticeId::FrequencyGovernor, text);
     }
     if let Some(cpus) = limits.cpus.filter(|cpus| *cpus < f64::from(affinity)) {
-        warnings.push(format!(
-            "a control group limits CPU time to {cpus:.2} of {affinity} cores: threads are stopped \
-             where they use more"
-        ));
+        let text = format!(
+            "A control group limits CPU time to {cpus:.2} of {affinity} cores: threads that use more are stopped."
+        );
+        add(NoticeId::CpuLimited, text);
     }
     if let Some(bytes) = limits.memory_bytes.filter(|bytes| *bytes < machine.memory_bytes) {
         let mib = bytes >> 20;
-        warnings.push(format!("a control group limits memory to {mib} MiB"));
+        add(NoticeId::MemoryLimited, format!("A control group limits memory to {mib} MiB."));
     }
     if on_battery {
-        warnings.push("the machine runs on battery, which may slow it down".to_owned());
+        let text = "The machine runs on battery, which may slow it down.";
+        add(NoticeId::OnBattery, text.to_owned());
     }
-    warnings
+    notices
 }
 
 /// Whole cores of CPU time that there are for this process.
@@ -163,12 +166,12 @@ mod tests {
     fn what_disturbs_is_told() {
         let calm = Machine { cores: 4, load: Some(1.9), memory_bytes: 100, ..Machine::default() };
         let none = Limits::default();
-        assert!(warnings(&calm, &none, 4, false).is_empty());
+        assert!(notices(&calm, &none, 4, false).is_empty());
         let governor = Some("performance".to_owned());
-        assert!(warnings(&Machine { governor, ..calm.clone() }, &none, 4, false).is_empty());
+        assert!(notices(&Machine { governor, ..calm.clone() }, &none, 4, false).is_empty());
         let (governor, load) = (Some("powersave".to_owned()), Some(2.1));
         let busy = Machine { governor, load, ..calm };
         let limits = Limits { cpus: Some(1.5), memory_bytes: Some(50) };
-        assert_eq!(warnings(&busy, &limits, 4, true).len(), 5);
+        assert_eq!(notices(&busy, &limits, 4, true).len(), 5);
     }
 }

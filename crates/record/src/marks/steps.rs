@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use simprof_model::{Step, Steps};
+use simprof_model::{Notice, NoticeId, Step, Steps};
 use simprof_probe::format::Kind;
 
 use super::ring::Mark;
@@ -20,7 +20,7 @@ pub struct Marked {
     /// Marks without a counterpart.
     pub unmatched: u64,
     /// What is wrong with them, one sentence each.
-    pub warnings: Vec<String>,
+    pub notices: Vec<Notice>,
 }
 
 /// Steps so far, and those that are open.
@@ -98,37 +98,50 @@ impl Pairing {
     pub fn finish(mut self, lost: u64) -> Marked {
         let open = self.open.values().flatten().filter(|open| !open.by_boundary).count() as u64;
         let unmatched = self.unmatched + open;
-        let mut warnings = Vec::new();
-        if unmatched > 0 {
-            warnings.push(format!("{unmatched} step marks have no counterpart and are left out"));
-        }
-        if lost > 0 {
-            warnings
-                .push(format!("{lost} step marks were lost: they came faster than they were read"));
-        }
-        if self.dropped > 0 {
-            warnings.push(format!("{} steps beyond the first {STEPS} are left out", self.dropped));
-        }
+        let dropped = self.dropped;
+        let notices = [
+            (
+                unmatched,
+                NoticeId::StepMarksUnpaired,
+                format!("{unmatched} step marks have no counterpart and are ignored."),
+            ),
+            (
+                lost,
+                NoticeId::StepMarksLost,
+                format!(
+                    "{lost} step marks were lost: the target wrote them faster than they were read."
+                ),
+            ),
+            (
+                dropped,
+                NoticeId::StepsDropped,
+                format!("{dropped} steps after the first {STEPS} are ignored."),
+            ),
+        ];
+        let notices = notices.into_iter().filter(|(count, ..)| *count > 0);
+        let notices = notices.map(|(_, id, text)| Notice::new(id, text)).collect();
         self.steps.sort_by_key(|step| (step.begin_ns, step.end_ns));
         let source = if self.steps.is_empty() { "" } else { "marks" }.to_owned();
         let lost = lost.saturating_add(self.dropped);
-        Marked { steps: Steps { steps: self.steps, lost, source }, unmatched, warnings }
+        Marked { steps: Steps { steps: self.steps, lost, source }, unmatched, notices }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use simprof_model::has_notice;
+
     use super::*;
 
     /// (kind, thread, index), one ns apart.
-    fn paired(marks: &[(Kind, u32, u64)]) -> (Vec<(u64, u64, u64)>, Vec<String>) {
+    fn paired(marks: &[(Kind, u32, u64)]) -> (Vec<(u64, u64, u64)>, Vec<Notice>) {
         let mut pairing = Pairing::default();
         for (time_ns, &(kind, thread, index)) in (0..).zip(marks) {
             pairing.add(Mark { kind, thread, time_ns, index, population: 42 });
         }
         let marked = pairing.finish(0);
         let steps = marked.steps.steps.iter().map(|s| (s.index, s.begin_ns, s.end_ns)).collect();
-        (steps, marked.warnings)
+        (steps, marked.notices)
     }
 
     #[test]
@@ -150,9 +163,9 @@ mod tests {
     fn what_has_no_counterpart_is_counted_and_left_out() {
         let marks =
             [(Kind::End, 1, 1), (Kind::Begin, 1, 2), (Kind::Begin, 1, 3), (Kind::End, 1, 3)];
-        let (steps, warnings) = paired(&marks);
+        let (steps, notices) = paired(&marks);
         assert_eq!(steps, [(3, 2, 3)]);
-        assert!(warnings[0].starts_with("2 step marks"), "{warnings:?}");
+        assert!(has_notice(&notices, NoticeId::StepMarksUnpaired), "{notices:?}");
     }
 
     #[test]
@@ -165,9 +178,10 @@ mod tests {
     #[test]
     fn open_steps_are_bounded() {
         let marks: Vec<_> = (0..300).map(|index| (Kind::Begin, 1, index)).collect();
-        let (steps, warnings) = paired(&marks);
+        let (steps, notices) = paired(&marks);
         assert_eq!(steps, []);
-        assert!(warnings[0].starts_with("300 step marks"), "{warnings:?}");
+        assert!(has_notice(&notices, NoticeId::StepMarksUnpaired), "{notices:?}");
+        assert!(notices[0].text.starts_with("300 "), "{notices:?}");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use simprof_model::{Notice, NoticeId};
+
 use super::{TAIL_BYTES, text};
 use crate::RecordError;
 
@@ -55,16 +57,16 @@ impl Log {
         }
     }
 
-    /// What was lost, in a sentence.
-    pub fn loss_warning(&self) -> Option<String> {
+    /// Returns a notice if output could not be written.
+    pub fn loss_notice(&self) -> Option<Notice> {
         let (bytes, error) = self.lost.as_ref()?;
         let path = self.path.display();
-        Some(format!("{path}: about {bytes} bytes of output could not be written ({error})"))
+        let text = format!("{path}: about {bytes} bytes of output could not be written: {error}.");
+        Some(Notice::new(NoticeId::OutputNotWritten, text))
     }
 
-    /// A warning where the file system is about full, so that a target that wrote here itself may
-    /// have failed to.
-    pub fn room_warning(&self) -> Option<String> {
+    /// Returns a notice if the file system is almost full: a target that writes here itself may have failed.
+    pub fn disk_notice(&self) -> Option<Notice> {
         // SAFETY: zero is a valid value of every field.
         let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
         // SAFETY: `room` is a valid place for the answer.
@@ -73,7 +75,9 @@ impl Log {
         let bytes = room.f_bavail.saturating_mul(room.f_frsize);
         (regular && status == 0 && bytes < ROOM_BYTES).then(|| {
             let folder = self.path.parent().unwrap_or(&self.path).display();
-            format!("the disk of {folder} is full: the target's output may be cut")
+            let text =
+                format!("The disk of {folder} is full: the target's output may be truncated.");
+            Notice::new(NoticeId::DiskFull, text)
         })
     }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 
 use regex::Regex;
-use simprof_model::Steps;
+use simprof_model::{Notice, Steps};
 
 use crate::RecordError;
 use log::Log;
@@ -34,8 +34,8 @@ pub struct Written {
     pub tails: [String; 2],
     /// Steps, where a pattern was looked for.
     pub steps: Option<Steps>,
-    /// Anything that a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the output.
+    pub notices: Vec<Notice>,
 }
 
 impl Output {
@@ -68,15 +68,15 @@ impl Output {
 
     /// Call it when all that could write has ended.
     pub fn finish(self) -> Written {
-        let mut warnings: Vec<String> = self.logs.iter().filter_map(Log::room_warning).collect();
-        warnings.dedup();
+        let mut notices: Vec<Notice> = self.logs.iter().filter_map(Log::disk_notice).collect();
+        notices.dedup();
         let Some(watcher) = self.watcher else {
             let tails = self.logs.each_ref().map(Log::tail);
-            return Written { tails, steps: None, warnings };
+            return Written { tails, steps: None, notices };
         };
         let seen = watcher.finish();
-        warnings.extend(seen.warnings);
-        Written { tails: seen.tails, steps: Some(seen.steps), warnings }
+        notices.extend(seen.notices);
+        Written { tails: seen.tails, steps: Some(seen.steps), notices }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use regex::Regex;
-use simprof_model::{Step, Steps};
+use simprof_model::{Notice, NoticeId, Step, Steps};
 
 /// Longest part of a line that the pattern is tried on, bytes; the rest is skipped.
 const LINE_BYTES: usize = 4096;
@@ -98,19 +98,21 @@ impl Marker {
         Steps { steps, lost: self.lost, source: "output".to_owned() }
     }
 
-    /// Why the times may be wrong, in a sentence.
-    pub fn warning(&self) -> Option<String> {
+    /// Returns a notice if no line matched or the times of steps are unreliable.
+    pub fn notice(&self) -> Option<Notice> {
         let count = self.matches.len();
         if count == 0 {
-            return Some(format!("no line of the output matches {}", self.pattern));
+            let text =
+                format!("No line of the output matches the step pattern `{}`.", self.pattern);
+            return Some(Notice::new(NoticeId::StepPatternNotMatched, text));
         }
         (count >= 4 && self.crowded * 2 > count).then(|| {
-            format!(
-                "{} of {count} lines that mark steps arrived together with the one before: the \
-                 target holds its output back, so that times of single steps are wrong; let it \
-                 flush after each line",
+            let text = format!(
+                "{} of {count} step lines arrived together with the line before: the target buffers its output, so the \
+                 times of single steps are wrong. Let the target flush after each line.",
                 self.crowded
-            )
+            );
+            Notice::new(NoticeId::StepOutputBuffered, text)
         })
     }
 }
@@ -172,9 +174,12 @@ mod tests {
     #[test]
     fn output_that_is_held_back_is_told() {
         let together: Vec<_> = (0..10).map(|_| ("step", 5)).collect();
-        assert!(marker(&together).warning().expect("told").starts_with("9 of 10"));
+        let buffered = marker(&together).notice().expect("a notice");
+        assert_eq!(buffered.id, NoticeId::StepOutputBuffered);
+        assert!(buffered.text.starts_with("9 of 10"));
         let apart: Vec<_> = (0..10).map(|time| ("step", time)).collect();
-        assert_eq!(marker(&apart).warning(), None);
-        assert!(marker(&[]).warning().expect("told").contains("no line"));
+        assert_eq!(marker(&apart).notice(), None);
+        let unmatched = marker(&[]).notice().expect("a notice");
+        assert_eq!(unmatched.id, NoticeId::StepPatternNotMatched);
     }
 }

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use regex::Regex;
-use simprof_model::Steps;
+use simprof_model::{Notice, NoticeId, Steps};
 
 use super::log::Log;
 use super::pattern::{Lines, Marker, Match};
@@ -28,7 +28,7 @@ pub struct Watcher {
 pub struct Seen {
     pub tails: [String; 2],
     pub steps: Steps,
-    pub warnings: Vec<String>,
+    pub notices: Vec<Notice>,
 }
 
 /// One of the two outputs.
@@ -63,7 +63,10 @@ impl Watcher {
     pub fn finish(self) -> Seen {
         drop(self.stop);
         self.thread.join().unwrap_or_else(|_| Seen {
-            warnings: vec!["the thread that reads the output has failed".to_owned()],
+            notices: vec![Notice::new(
+                NoticeId::OutputReaderFailed,
+                "The thread that reads the target's output failed.",
+            )],
             ..Seen::default()
         })
     }
@@ -93,9 +96,9 @@ fn conclude(mut streams: [Stream; 2], mut marker: Marker) -> Seen {
     for stream in &mut streams {
         stream.lines.end(|line| marker.line(line, now_ns));
     }
-    let losses = streams.iter().filter_map(|stream| stream.log.loss_warning());
-    let warnings = losses.chain(marker.warning()).collect();
-    Seen { tails: streams.map(|stream| text(stream.recent())), steps: marker.steps(), warnings }
+    let losses = streams.iter().filter_map(|stream| stream.log.loss_notice());
+    let notices = losses.chain(marker.notice()).collect();
+    Seen { tails: streams.map(|stream| text(stream.recent())), steps: marker.steps(), notices }
 }
 
 impl Stream {

@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use simprof_model::{ResourceSample, Timeline};
+use simprof_model::{Notice, NoticeId, ResourceSample, Timeline};
 
 use crate::clock;
 use tracker::Tracker;
@@ -68,7 +68,10 @@ impl Sampler {
         let _ = self.orders.send(Order::Finish);
         self.thread.join().unwrap_or_else(|_| {
             let mut sampled = Sampled::default();
-            sampled.timeline.warnings.push("the sampling of resources has failed".to_owned());
+            sampled
+                .timeline
+                .notices
+                .push(Notice::new(NoticeId::ResourcesFailed, "Sampling of resources failed."));
             sampled
         })
     }

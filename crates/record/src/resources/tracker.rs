@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use simprof_model::{ResourceSample, ThreadCpu, Timeline};
+use simprof_model::{Notice, NoticeId, ResourceSample, ThreadCpu, Timeline};
 
 use super::cores::Cores;
 use super::file::{ProcFile, Room, numbers};
@@ -229,17 +229,17 @@ impl Tracker {
     /// What is known of threads at the end, and of anything that could not be read.
     pub fn finish(mut self, timeline: &mut Timeline) {
         if self.processes.values().any(|process| !process.tells_io) {
-            timeline
-                .warnings
-                .push("the kernel does not tell of the target's storage I/O".to_owned());
+            let text = "The kernel does not report the target's storage I/O.";
+            timeline.notices.push(Notice::new(NoticeId::IoNotReported, text));
         }
         if !self.lists_children {
-            let text = "the kernel lists no children: processes that live shortly may be missing";
-            timeline.warnings.push(text.to_owned());
+            let text = "The kernel does not list child processes: short-lived ones may be missing.";
+            timeline.notices.push(Notice::new(NoticeId::ChildrenNotListed, text));
         }
         if self.ended_threads_dropped > 0 {
             let count = self.ended_threads_dropped;
-            timeline.warnings.push(format!("{count} threads that have ended are not listed"));
+            let text = format!("{count} threads that ended are not listed.");
+            timeline.notices.push(Notice::new(NoticeId::ThreadsNotListed, text));
         }
         timeline.threads.append(&mut self.ended_threads);
         for (pid, process) in self.processes {

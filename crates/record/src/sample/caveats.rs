@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use simprof_model::PythonProvenance;
+use simprof_model::{Notice, NoticeId, PythonProvenance, add_notices};
 
 use super::observer::Trace;
 use super::profile::Circumstances;
@@ -16,8 +16,8 @@ const NOTABLE_DUE: f64 = 20.0;
 /// What was noted, of all runs together.
 #[derive(Debug, Default)]
 pub(super) struct Caveats {
-    /// Sentences of the recorder, in their order.
-    said: Vec<String>,
+    /// Notices of the recorder, in their order.
+    recorder: Vec<Notice>,
     without_kernel: bool,
     throttled: u64,
     lost_lifecycle: u64,
@@ -33,11 +33,7 @@ pub(super) struct Caveats {
 impl Caveats {
     /// Notes what there is of a run, without what concerns Python.
     pub fn note(&mut self, trace: &Trace, circumstances: &Circumstances) {
-        for sentence in &circumstances.warnings {
-            if !self.said.contains(sentence) {
-                self.said.push(sentence.clone());
-            }
-        }
+        add_notices(&mut self.recorder, circumstances.notices.iter().cloned());
         let counts = trace.counts;
         self.without_kernel |= !circumstances.event.kernel;
         self.throttled += counts.throttled;
@@ -55,65 +51,72 @@ impl Caveats {
         &mut self.python
     }
 
-    /// One sentence for each; `python` is the account of all runs.
-    pub fn sentences(self, python: Option<&PythonProvenance>) -> Vec<String> {
-        let mut sentences = self.said.clone();
-        sentences.extend(self.of_records());
+    /// Returns one notice for each; `python` is the account of all runs.
+    pub fn notices(self, python: Option<&PythonProvenance>) -> Vec<Notice> {
+        let mut notices = self.recorder.clone();
+        notices.extend(self.record_notices());
         if !self.unopened.is_empty() {
             let paths: Vec<_> = self.unopened.iter().map(String::as_str).collect();
-            sentences.push(format!("Could not be opened as programs: {}.", paths.join(", ")));
+            let text =
+                format!("These files could not be opened for symbols: {}.", paths.join(", "));
+            notices.push(Notice::new(NoticeId::ModulesNotOpened, text));
         }
-        sentences.extend(self.shortfall());
-        sentences.extend(self.python.sentences(python));
-        sentences
+        notices.extend(self.shortfall());
+        notices.extend(self.python.notices(python));
+        notices
     }
 
-    fn of_records(&self) -> Vec<String> {
-        let mut sentences = Vec::new();
-        let mut say = |is: bool, sentence: String| {
-            if is {
-                sentences.push(sentence);
-            }
-        };
-        say(
-            self.without_kernel,
-            "Time in the kernel is not sampled: shares are of time in user code.".to_owned(),
-        );
-        say(
-            self.throttled > 0,
-            format!("The kernel paused sampling {} times since it came too fast.", self.throttled),
-        );
-        say(
-            self.lost_lifecycle > 0,
-            format!(
-                "{} records of mappings or processes were lost: some frames may be misnamed.",
-                self.lost_lifecycle
+    fn record_notices(&self) -> Vec<Notice> {
+        let table = [
+            (
+                self.without_kernel,
+                NoticeId::KernelNotSampled,
+                "Time in the kernel is not sampled: shares are of time in user code.".to_owned(),
             ),
-        );
-        say(
-            self.malformed > 0,
-            format!("{} records from the kernel could not be read.", self.malformed),
-        );
-        sentences
+            (
+                self.throttled > 0,
+                NoticeId::SamplingThrottled,
+                format!(
+                    "The kernel throttled sampling {} times: the rate was too high.",
+                    self.throttled
+                ),
+            ),
+            (
+                self.lost_lifecycle > 0,
+                NoticeId::LifecycleRecordsLost,
+                format!(
+                    "{} records of mappings or processes were lost: some frames may have wrong names.",
+                    self.lost_lifecycle
+                ),
+            ),
+            (
+                self.malformed > 0,
+                NoticeId::RecordsMalformed,
+                format!("{} records from the kernel could not be parsed.", self.malformed),
+            ),
+        ];
+        let applicable = table.into_iter().filter(|(applies, ..)| *applies);
+        applicable.map(|(_, id, text)| Notice::new(id, text)).collect()
     }
 
-    /// A sentence that explains why much fewer samples came than were due, where that is so.
+    /// Returns a notice that explains why far fewer samples arrived than were due.
     ///
     /// Each thread has a timer of its own on each CPU, which starts at a whole period: the first sample of a
     /// thread comes after one period on a CPU, and threads that never run so long are never seen.
-    fn shortfall(&self) -> Option<String> {
+    fn shortfall(&self) -> Option<Notice> {
         let (due, came) = (self.due, self.came as f64);
         if due < NOTABLE_DUE || came >= NOTABLE_SHORTFALL * due {
             return None;
         }
         let reason = if self.lost as f64 > (due - came) / 2.0 {
-            "the rest were lost for want of room; a lower rate or a smaller copy of the stack loses less"
+            "the rest were lost because buffers were full; use a lower rate"
         } else if self.without_kernel {
-            "time in the kernel gives none, nor do threads and processes that run for less than a period"
+            "time in the kernel is not sampled, nor are threads and processes that run for less than a sampling period"
         } else {
-            "threads and processes that run for less than a period are not seen; a higher rate sees more of them"
+            "threads and processes that run for less than a sampling period are not sampled; use a higher rate"
         };
-        Some(format!("Only {came:.0} of {due:.0} samples that were due came: {reason}."))
+        let text = format!("Only {came:.0} of the {due:.0} samples due arrived: {reason}.");
+        Some(Notice::new(NoticeId::SamplesMissing, text))
     }
 }
 
@@ -136,20 +139,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_several_runs_lack_is_told_once_for_all() {
-        assert!(Caveats::default().sentences(None).is_empty());
+    fn each_fact_of_several_runs_is_one_notice() {
+        assert!(Caveats::default().notices(None).is_empty());
         let few = Caveats { due: 100.0, came: 50, lost: 30, ..Caveats::default() };
-        let sentences = few.sentences(None);
-        let [sentence] = &sentences[..] else { panic!("{sentences:?}") };
-        assert!(sentence.contains("50 of 100") && sentence.contains("want of room"), "{sentence}");
+        let notices = few.notices(None);
+        let [Notice { id: NoticeId::SamplesMissing, text }] = &notices[..] else {
+            panic!("{notices:?}")
+        };
+        assert!(text.contains("50 of the 100") && text.contains("buffers were full"), "{text}");
         for (due, came) in [(19.0, 0), (100.0, 80)] {
             let enough = Caveats { due, came, ..Caveats::default() };
-            assert!(enough.sentences(None).is_empty(), "{came} of {due}");
+            assert!(enough.notices(None).is_empty(), "{came} of {due}");
         }
         let unopened = ["/b", "/a"].map(str::to_owned).into();
         let all = Caveats { without_kernel: true, throttled: 3, unopened, ..Caveats::default() };
-        let sentences = all.sentences(None);
-        assert_eq!(sentences.len(), 3, "{sentences:?}");
-        assert!(sentences[1].contains("3 times") && sentences[2].contains("/a, /b"));
+        let notices = all.notices(None);
+        let ids: Vec<NoticeId> = notices.iter().map(|notice| notice.id).collect();
+        let expected =
+            [NoticeId::KernelNotSampled, NoticeId::SamplingThrottled, NoticeId::ModulesNotOpened];
+        assert_eq!(ids, expected);
+        assert!(notices[1].text.contains("3 times") && notices[2].text.contains("/a, /b"));
     }
 }

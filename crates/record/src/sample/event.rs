@@ -7,6 +7,7 @@ use linux_perf_event_reader::{
     BranchSampleFormat, Endianness, ReadFormat, RecordIdParseInfo, RecordParseInfo, SampleFormat,
 };
 use perf_event_open_sys as sys;
+use simprof_preload::supported::PYTHON_KERNEL_TIME_KERNEL;
 use sys::bindings::{self, perf_event_attr};
 
 use super::unwind;
@@ -91,10 +92,10 @@ impl Event {
     }
 }
 
-/// Whether the kernel delivers the signal of a sample that hits within a system call after that call (Linux 6.1); before,
-/// it interrupts the call.
+/// Returns whether the kernel delivers the signal of a sample in a system call after that call. Older kernels interrupt
+/// the call.
 pub(super) fn signals_wait_for_system_calls() -> bool {
-    kernel_version().is_none_or(|version| version >= (6, 1))
+    kernel_version().is_none_or(|version| version >= PYTHON_KERNEL_TIME_KERNEL)
 }
 
 /// The running kernel's version.

@@ -32,7 +32,7 @@ pub use error::{Refusal, SampleError};
 pub(crate) use ladder::probe_signalling;
 pub use ladder::{EventProbe, probe_events};
 pub use profile::{Samples, symbolise};
-pub(crate) use python::{interpreter_name, original_file_limit, unsampled_caveats};
+pub(crate) use python::{interpreter_name, original_file_limit, unsampled_notices};
 pub use sampler::Sampler;
 
 pub(crate) use named::{NativeStack, OpenedModules, ToldStack, ToldStacks};

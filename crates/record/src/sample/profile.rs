@@ -6,7 +6,7 @@ use std::time::Instant;
 use object::Object;
 use object::read::elf::ElfFile64;
 use simprof_model::{
-    Frame, Function, FunctionKind, ModuleId, Profile, ProfileBuilder, Provenance, StackId,
+    Frame, Function, FunctionKind, ModuleId, Notice, Profile, ProfileBuilder, Provenance, StackId,
     StackSample, WeightKind,
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Circumstances {
     pub sampling: Sampling,
     pub event: Event,
     pub refusals: Vec<Refusal>,
-    pub warnings: Vec<String>,
+    pub notices: Vec<Notice>,
     pub target_cpu_ns: u64,
     pub recorder_cpu_ns: u64,
 }
@@ -74,7 +74,7 @@ pub fn symbolise(runs: Vec<Samples>) -> Profile {
     for run in runs {
         joined.absorb(&build(&run.trace, run.circumstances, &symbols, &mut caveats));
     }
-    joined.provenance().warnings = caveats.sentences(joined.provenance().python.as_ref());
+    joined.provenance().notices = caveats.notices(joined.provenance().python.as_ref());
     joined.provenance().symbolise_ns =
         u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     joined.finish()
@@ -352,7 +352,7 @@ fn provenance(trace: &Trace, stacks: &Stacks, circumstances: Circumstances) -> P
         symbolise_ns: 0,
         target_cpu_ns: circumstances.target_cpu_ns,
         python: None,
-        warnings: Vec::new(),
+        notices: Vec::new(),
     }
 }
 

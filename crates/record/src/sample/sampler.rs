@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use simprof_model::{Notice, NoticeId};
+
 use super::drain::{self, Drained, Source};
 use super::event::{self, Event};
 use super::ladder::{self, CpuEvents, Opened};
@@ -34,7 +36,7 @@ pub struct Sampler {
     sampling: Sampling,
     event: Event,
     refusals: Vec<Refusal>,
-    warnings: Vec<String>,
+    notices: Vec<Notice>,
     samples: Arc<AtomicU64>,
 }
 
@@ -68,13 +70,13 @@ impl Sampler {
         check(sampling)?;
         let opened = ladder::climb(pid, sampling)?;
         let (event, refusals) = (opened.event, opened.refusals.clone());
-        let (sources, warnings) = map_rings(opened, sampling)?;
+        let (sources, notices) = map_rings(opened, sampling)?;
         let listener = loadable.map(|loadable| {
             Listener::new(Arc::clone(loadable), pid, outputs(&sources), event, sampling)
         });
         let samples = Arc::new(AtomicU64::new(0));
         let drain = start(sources, listener, &samples)?;
-        Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, warnings, samples })
+        Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, notices, samples })
     }
 
     /// Samples that were taken from the buffers so far; at most a tenth of a second behind.
@@ -98,7 +100,7 @@ impl Sampler {
             sampling: self.sampling,
             event: self.event,
             refusals: std::mem::take(&mut self.refusals),
-            warnings: std::mem::take(&mut self.warnings),
+            notices: std::mem::take(&mut self.notices),
             target_cpu_ns,
             recorder_cpu_ns: drained.cpu_ns,
         };
@@ -192,7 +194,7 @@ fn start(
 fn map_rings(
     opened: Opened,
     sampling: &Sampling,
-) -> Result<(Vec<Source>, Vec<String>), SampleError> {
+) -> Result<(Vec<Source>, Vec<Notice>), SampleError> {
     let layouts = Layouts {
         samples: event::layout(&opened.event.sampling_attr(sampling.rate_hz, sampling.stack_bytes)),
         lifecycle: event::layout(&event::lifecycle_attr()),
@@ -203,9 +205,9 @@ fn map_rings(
     loop {
         match map_all(&opened.cpus, bytes, &layouts) {
             Ok(rings) => {
-                let warnings =
-                    if bytes < wanted { vec![shrunk(wanted, bytes)] } else { Vec::new() };
-                return Ok((sources(opened.cpus, rings), warnings));
+                let notices =
+                    if bytes < wanted { vec![reduced(wanted, bytes)] } else { Vec::new() };
+                return Ok((sources(opened.cpus, rings), notices));
             }
             Err((_, source)) if is_want_of_memory(&source) && bytes / 2 >= least => bytes /= 2,
             Err((cpu, source)) => return Err(SampleError::Ring { cpu, bytes, source }),
@@ -265,13 +267,14 @@ fn is_want_of_memory(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM | libc::EAGAIN))
 }
 
-fn shrunk(wanted: usize, bytes: usize) -> String {
-    format!(
-        "the buffer for samples is {} KiB per CPU instead of {} KiB, since no more memory may be \
-         locked (`ulimit -l`, kernel.perf_event_mlock_kb): bursts may lose samples",
+fn reduced(wanted: usize, bytes: usize) -> Notice {
+    let text = format!(
+        "The sample buffer is {} KiB per CPU instead of {} KiB, because the limit of locked memory does not allow more: \
+         bursts may lose samples. Raise `ulimit -l` or kernel.perf_event_mlock_kb.",
         bytes >> 10,
         wanted >> 10
-    )
+    );
+    Notice::new(NoticeId::BufferReduced, text)
 }
 
 #[cfg(test)]

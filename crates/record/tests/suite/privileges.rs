@@ -1,15 +1,16 @@
-//! What an ordinary user gets, and what the machine says that it allows.
+//! What an ordinary user can record, and how the machine is probed.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use simprof_model::{NoticeId, has_notice};
 use simprof_record::sample::{SampleError, Sampler, probe_events};
 use simprof_testkit::{TestFolder, is_root};
 
 use crate::support::{Blocked, SAMPLING, explain, profile, samples_with};
 
-/// Set where a test runs in the circumstances that it is about.
+/// Set in the child that runs a test under the conditions that it is about.
 const INSIDE: &str = "SIMPROF_TEST_INSIDE";
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
@@ -22,9 +23,9 @@ int main(void) { spin(200000000); return 0; }
 "#;
 
 #[test]
-fn an_ordinary_user_samples_his_own_programs() {
+fn an_ordinary_user_samples_their_own_programs() {
     if is_root() && std::env::var_os(INSIDE).is_none() {
-        return run_as_nobody("an_ordinary_user_samples_his_own_programs");
+        return run_as_nobody("an_ordinary_user_samples_their_own_programs");
     }
     let folder = TestFolder::new();
     let program = folder.compile_c("own", WORK, &["-O2", "-g"]);
@@ -34,7 +35,7 @@ fn an_ordinary_user_samples_his_own_programs() {
     if paranoid() >= 2 && !is_root() {
         assert!(!account.kernel, "{}", explain(&profile));
         assert!(account.fallbacks.iter().any(|refusal| refusal.contains("perf_event_paranoid")));
-        assert!(account.warnings.iter().any(|warning| warning.contains("kernel")));
+        assert!(has_notice(&account.notices, NoticeId::KernelNotSampled));
     }
 }
 
@@ -58,8 +59,8 @@ fn a_sandbox_that_forbids_perf_events_is_recognised() {
     let events: Vec<_> = refusals.iter().map(|refusal| refusal.event.as_str()).collect();
     assert_eq!(events, ["cycles:uk", "cycles:u", "cpu-clock:uk", "cpu-clock:u"]);
     assert!(refusals.iter().all(|refusal| refusal.errno == errno), "{error}");
-    let mend = if errno == libc::EPERM { "--cap-add PERFMON" } else { "CONFIG_PERF_EVENTS" };
-    assert!(hint.contains(mend), "{error}");
+    let fix = if errno == libc::EPERM { "--cap-add PERFMON" } else { "CONFIG_PERF_EVENTS" };
+    assert!(hint.contains(fix), "{error}");
     assert!(probe_events().iter().all(|probe| probe.result.is_err()));
 }
 
@@ -95,7 +96,7 @@ fn run_as_nobody(test: &str) {
     });
 }
 
-/// Runs a test of this file again, in a process that is prepared otherwise.
+/// Runs a test of this file again, in a child with other conditions.
 fn run_again(test: &str, inside: &str, prepare: impl FnOnce(&mut Command)) {
     let folder = TestFolder::new();
     let world = std::fs::Permissions::from_mode(0o777);
@@ -120,7 +121,7 @@ fn paranoid() -> i32 {
 }
 
 #[test]
-fn every_event_of_the_ladder_is_probed() {
+fn every_event_of_the_fallback_order_is_probed() {
     let probes = probe_events();
     let events: Vec<_> = probes.iter().map(|probe| probe.event.as_str()).collect();
     assert_eq!(events, ["cycles:uk", "cycles:u", "cpu-clock:uk", "cpu-clock:u"]);

@@ -153,7 +153,7 @@ fn a_program_that_ends_at_once_has_an_empty_profile() {
 }
 
 #[test]
-fn a_program_that_cannot_be_executed_does_no_harm() {
+fn a_program_that_cannot_be_executed_has_no_samples() {
     let Some(profile) = profile(&["/nonexistent/program"]) else { return };
     assert!(profile.samples.is_empty(), "{}", explain(&profile));
 }

@@ -5,7 +5,8 @@ use simprof_testkit::TestFolder;
 
 use crate::support::{SAMPLING, explain, frames, names, profile, profile_with, samples_with};
 
-/// Spins in `three` and `one`, three times as long in the first; arguments: turns, and a file to which it adds the CPU time of both.
+/// Spins three times as long in `three` as in `one`. Arguments: the number of turns, and a file to which it adds the CPU time of
+/// both.
 const SPIN: &str = include_str!("../../../../tests/programs/three_to_one.c");
 
 #[test]
@@ -31,7 +32,7 @@ fn shares_follow_the_work_without_frame_pointers() {
 }
 
 #[test]
-fn the_account_of_a_profile_is_consistent() {
+fn the_provenance_of_a_profile_is_consistent() {
     let folder = TestFolder::new();
     let program = folder.compile_c("spin", SPIN, &["-O2", "-g"]);
     let Some(profile) = profile(&[&program]) else { return };
@@ -96,7 +97,7 @@ fn an_inlined_function_is_named_at_its_line() {
     assert!(at_loop * 10 > hot.len() * 9, "{at_loop} of {}: {}", hot.len(), explain(&profile));
 }
 
-/// Recurses as deep as its argument says, and spins at the bottom.
+/// Recurses as deep as its argument asks, and spins at the bottom.
 const DEEP: &str = r#"
 #include <stdint.h>
 #include <stdlib.h>

@@ -100,7 +100,7 @@ fn debug_information_in_a_separate_file_is_found() {
 }
 
 #[test]
-fn unwinding_does_without_section_headers() {
+fn unwinding_needs_no_section_headers() {
     let folder = TestFolder::new();
     let program = folder.compile_c("headless", WORK, &["-O2", "-s", "-fomit-frame-pointer"]);
     remove_section_headers(&program);

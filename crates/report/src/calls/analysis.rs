@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{CallProfile, CalledFunction, CalledId, Caller};
+use simprof_model::{CallProfile, CalledFunction, CalledId, Caller, Notice};
 
 use super::advice::{self, Advice};
 use super::charge::charge;
 use super::modules::{Modules, is_generated};
+use super::notices::notices;
 use super::stand_in::StandIn;
 use super::tracing::{Tracing, calls_made};
-use super::warnings::warnings;
 use crate::analysis::Origin;
 
 /// Format name and version of [`CallAnalysis`].
@@ -43,7 +43,7 @@ pub struct CallAnalysis {
     /// What of the times may be the tracer's own.
     pub tracing: Tracing,
     /// What a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    pub notices: Vec<Notice>,
 }
 
 /// What one function costs.
@@ -110,7 +110,7 @@ pub fn analyse(profile: &CallProfile, format: &str, modules: &Modules<'_>) -> Ca
         components: facts.components(),
         advice: advice::advice(&facts),
         tracing: facts.tracing,
-        warnings: warnings(profile, &facts.tracing),
+        notices: notices(profile, &facts.tracing),
     }
 }
 

@@ -7,10 +7,10 @@ mod analysis;
 mod charge;
 mod join;
 mod modules;
+mod notices;
 mod stand_in;
 mod text;
 mod tracing;
-mod warnings;
 
 pub use advice::{Advice, AdviceKind};
 pub use analysis::{CALLS_SCHEMA, CallAnalysis, CallComponent, CallCost, analyse};

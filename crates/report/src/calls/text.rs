@@ -17,7 +17,7 @@ pub fn describe(analysis: &CallAnalysis, title: &str, top: usize) -> String {
         section("Functions by time in themselves", &functions(&by_self, top)),
         section("Functions by time with what they call", &functions(&by_cumulative, top)),
         section("Components", &components(analysis, top)),
-        section("Read this first", &warnings(analysis)),
+        section("Read this first", &notices(analysis)),
     ]
     .concat()
 }
@@ -117,8 +117,8 @@ fn components(analysis: &CallAnalysis, top: usize) -> String {
     columns(&headings, &rows) + &more(analysis.components.len(), top)
 }
 
-fn warnings(analysis: &CallAnalysis) -> String {
-    analysis.warnings.iter().map(|warning| format!("  - {}\n", one_line(warning))).collect()
+fn notices(analysis: &CallAnalysis) -> String {
+    analysis.notices.iter().map(|notice| format!("  - {}\n", one_line(&notice.text))).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use simprof_model::{Machine, PythonProvenance, Status};
+use simprof_model::{Machine, Notice, PythonProvenance, Status};
 
 use crate::format;
 use crate::markdown::{Align, Table, code, escape, list};
@@ -14,7 +14,7 @@ pub fn source(text: Option<&str>) -> String {
     if text.is_empty() { String::new() } else { code(&text) }
 }
 
-/// Title, status, target, machine, results and warnings.
+/// Title, status, target, machine, results and notices.
 pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String]) -> String {
     let mut text = format!("# {title}\n\n");
     let _ = writeln!(
@@ -33,11 +33,17 @@ pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String
         text.push_str(&list(statements));
     }
     text.push('\n');
-    if !head.warnings.is_empty() {
-        let _ = write!(text, "## Read this first\n\n{}\n", list(&head.warnings));
+    if !head.notices.is_empty() {
+        let _ = write!(text, "## Read this first\n\n{}\n", notice_list(&head.notices));
     }
     let _ = write!(text, "{}", machine_line(machine));
     text
+}
+
+/// The notices as a Markdown list.
+pub fn notice_list(notices: &[Notice]) -> String {
+    let texts: Vec<&str> = notices.iter().map(|notice| notice.text.as_str()).collect();
+    list(&texts)
 }
 
 fn machine_line(machine: &Machine) -> String {
@@ -51,8 +57,8 @@ fn machine_line(machine: &Machine) -> String {
         escape(&machine.kernel),
         escape(&virtual_)
     );
-    if !machine.warnings.is_empty() {
-        text.push_str(&list(&machine.warnings));
+    if !machine.notices.is_empty() {
+        text.push_str(&notice_list(&machine.notices));
         text.push('\n');
     }
     text

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use simprof_model::Machine;
 
 use super::component::law_table;
-use super::parts::{measurements, opening, value};
+use super::parts::{measurements, notice_list, opening, value};
 use crate::format;
-use crate::markdown::{Align, Table, escape, list};
+use crate::markdown::{Align, Table, escape};
 use crate::summary::{Check, Prediction, ReadinessVerdict, SystemSummary, TimelineSummary};
 
 /// The report of phase 4.
@@ -111,8 +111,8 @@ fn timeline_section(timeline: &TimelineSummary) -> String {
         format::bytes(timeline.peak_rss_bytes as f64)
     );
     let _ = writeln!(text, "{}", resource_table(timeline));
-    if !timeline.warnings.is_empty() {
-        let _ = writeln!(text, "{}", list(&timeline.warnings));
+    if !timeline.notices.is_empty() {
+        let _ = writeln!(text, "{}", notice_list(&timeline.notices));
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{Measurement, Phase, PhaseRecord, Run, Status};
+use simprof_model::{Measurement, Notice, Phase, PhaseRecord, Run, Status};
 
 /// Ends of a 95 % interval: `[low, high]`.
 pub type Bounds = [f64; 2];
@@ -22,8 +22,8 @@ pub struct Head {
     pub mode: simprof_model::Mode,
     /// Every planned measurement and how it ended.
     pub measurements: Vec<Entry>,
-    /// What a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the phase.
+    pub notices: Vec<Notice>,
 }
 
 /// How one planned measurement ended.
@@ -50,7 +50,7 @@ impl Head {
             command: run.target.clone(),
             mode: run.mode,
             measurements: entries(&record.measurements),
-            warnings: record.warnings.clone(),
+            notices: record.notices.clone(),
         }
     }
 }

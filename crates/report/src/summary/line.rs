@@ -120,7 +120,7 @@ impl LineSummary {
             line.set_memory(Some(allocated), leaked);
         }
         self.statements.extend(memory.statements.iter().cloned());
-        self.head.warnings.extend(memory.warnings.iter().cloned());
+        self.head.notices.extend(memory.notices.iter().cloned());
         self.memory = Some(memory);
     }
 }
@@ -175,7 +175,7 @@ mod tests {
                 command: Vec::new(),
                 mode: Mode::Quick,
                 measurements: Vec::new(),
-                warnings: Vec::new(),
+                notices: Vec::new(),
             },
             profile: None,
             functions: vec![of_function(vec![cost("s::f", 5)])],

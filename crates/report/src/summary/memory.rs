@@ -4,13 +4,13 @@ mod sentences;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSizeClass, Profile};
+use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSizeClass, Notice, Profile};
 use simprof_stats::{DriftVerdict, Interval};
 
 use super::common::Bounds;
 use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, drawn_interval};
 
-pub use sentences::memory_blindness;
+pub use sentences::unexplained_growth;
 
 /// Lines that are kept by each amount.
 pub(crate) const MEMORY_LINES: usize = 20;
@@ -68,8 +68,8 @@ pub struct MemorySummary {
     pub explained_share: Option<f64>,
     /// What it means, one sentence each.
     pub statements: Vec<String>,
-    /// What a reader must know, one sentence each.
-    pub warnings: Vec<String>,
+    /// What a reader must know about the recording.
+    pub notices: Vec<Notice>,
 }
 
 /// An amount of memory.
@@ -271,7 +271,7 @@ pub fn memory_summary(
         sizes: profile.sizes.clone(),
         explained_share: provenance.coverage.and_then(HeapCoverage::explained),
         statements: Vec::new(),
-        warnings: sentences::warnings(profile),
+        notices: sentences::notices(profile),
     };
     summary.statements = sentences::statements(&summary);
     summary

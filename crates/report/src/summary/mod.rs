@@ -28,8 +28,8 @@ pub use macro_::{
 };
 pub(crate) use memory::MEMORY_LINES;
 pub use memory::{
-    Amount, ChurnSummary, LeakSummary, MemoryLine, MemoryPerStep, MemorySummary, memory_blindness,
-    memory_summary,
+    Amount, ChurnSummary, LeakSummary, MemoryLine, MemoryPerStep, MemorySummary, memory_summary,
+    unexplained_growth,
 };
 pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 pub use system::{

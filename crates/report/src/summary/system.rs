@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use simprof_model::Notice;
 
 use super::common::{Bounds, Head};
 use super::laws::Law;
@@ -57,8 +58,8 @@ pub struct TimelineSummary {
     pub points: Vec<TimelinePoint>,
     /// Files with the whole series and its chart, relative to the phase's folder.
     pub files: Vec<String>,
-    /// What could not be read, one sentence each.
-    pub warnings: Vec<String>,
+    /// What could not be read.
+    pub notices: Vec<Notice>,
 }
 
 /// Resources at one moment.

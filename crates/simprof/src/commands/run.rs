@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use simprof_model::{
-    Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, Value, write_atomically,
+    Mode, Notice, NoticeId, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, Value,
+    write_atomically,
 };
 use simprof_record::Cancel;
 use simprof_record::sample::Recorder;
@@ -67,7 +68,8 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
         stopped: None,
     };
     if let Some(reason) = without_memory {
-        session.warn(Phase::Line, format!("Memory was not recorded: {reason}."));
+        let text = format!("Memory was not recorded: {reason}.");
+        session.notice(Phase::Line, Notice::new(NoticeId::MemoryNotRecorded, text));
     }
     let outcome = all_phases(&mut session);
     conclude(&mut session, outcome)
@@ -268,14 +270,14 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
         machine: simprof_record::machine(),
         spec: toml::to_string(&plan.spec).context("the spec as TOML")?,
         phases: plan.phases.iter().map(record).collect(),
-        warnings: Vec::new(),
+        notices: Vec::new(),
     })
 }
 
 /// The phases in order, then the file that joins them.
 fn all_phases(session: &mut Session<'_>) -> Result<()> {
-    for warning in session.folder.run().machine.warnings.clone() {
-        session.progress.say(&format!("simprof: note: {warning}"));
+    for notice in session.folder.run().machine.notices.clone() {
+        session.progress.say(&format!("simprof: note: {notice}"));
     }
     for phase in session.plan.phases.clone() {
         phases::run(session, phase)?;
@@ -321,7 +323,8 @@ fn close_open_phases(run: &mut Run, interrupted: bool, error: Option<&str>) {
         let parts = record.measurements.iter().map(|measurement| measurement.status);
         let status = Status::of_parts(parts.chain([Status::Skipped]));
         record.status = Some(status);
-        record.warnings.push(format!("This phase did not end: {reason}."));
+        let text = format!("This phase did not end: {reason}.");
+        record.notices.push(Notice::new(NoticeId::PhaseCutShort, text));
     }
 }
 

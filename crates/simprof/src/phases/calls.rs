@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use simprof_model::{FunctionKind, Measurement, Mode, Phase, Profile};
+use simprof_model::{FunctionKind, Measurement, Mode, Notice, NoticeId, Phase, Profile};
 use simprof_record::Outcome;
 use simprof_report::summary::{CallsInput, call_rows};
 
@@ -62,8 +62,8 @@ pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
     let quick = session.plan.mode == Mode::Quick;
     let Some(limit) = limit(plain, session.plan.target.timeout, quick) else {
         let needed = START + plain * EXPECTED;
-        session
-            .warn(PHASE, too_long(&format!("a traced run may need {:.0} s", needed.as_secs_f64())));
+        let why = format!("a traced run may need {:.0} s", needed.as_secs_f64());
+        session.notice(PHASE, too_long(&why));
         return Ok(None);
     };
     session.current(PHASE, NAME)?;
@@ -118,10 +118,11 @@ fn limit(plain: Duration, timeout: Duration, quick: bool) -> Option<Duration> {
     (needed <= QUICK).then(|| timeout.min(QUICK))
 }
 
-fn too_long(why: &str) -> String {
-    format!(
-        "Calls were not counted: {why}, which this run has no time for (a full run has, or one with fewer steps)."
-    )
+fn too_long(why: &str) -> Notice {
+    let text = format!(
+        "Calls were not counted: {why}, longer than this run allows. Use a full run, or fewer steps."
+    );
+    Notice::new(NoticeId::CallsNotCounted, text)
 }
 
 fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Option<Calls>> {
@@ -145,7 +146,7 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
     // That tracing is too slow is no failure of the target's, nor one of what was asked for.
     if recording.is_ok_and(|recording| recording.outcome == Outcome::TimedOut) {
         let why = format!("a traced run did not end within {:.0} s", limit.as_secs_f64());
-        session.warn(PHASE, too_long(&why));
+        session.notice(PHASE, too_long(&why));
         return Ok(None);
     }
     let measurement = Measurement {
@@ -163,21 +164,22 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
             Ok(Some(Calls { counted, wall_ns: recording.wall_ns }))
         }
         Ok((_, counted)) if measurement.status.is_ok() => {
-            session.warn(PHASE, uncounted(&counted).to_owned());
+            session.notice(PHASE, uncounted(&counted));
             Ok(None)
         }
         _ => Ok(None),
     }
 }
 
-fn uncounted(counted: &Counted) -> &'static str {
-    if counted.yielded > 0 {
-        "Calls were not counted: the program profiles itself, and the interpreter takes one profiler only. It had its own way."
+fn uncounted(counted: &Counted) -> Notice {
+    let text = if counted.yielded > 0 {
+        "Calls were not counted: the program profiles itself, and the interpreter allows only one profiler."
     } else if counted.lost > 0 {
-        "Calls were not counted: no process that ran Python came to an end at which it could tell them."
+        "Calls were not counted: no process that ran Python ended in a way that lets it report them."
     } else {
-        "Calls were not counted: the interpreter's tracer could not be had (its Python has no _lsprof)."
-    }
+        "Calls were not counted: the interpreter has no tracer (its Python lacks the module _lsprof)."
+    };
+    Notice::new(NoticeId::CallsNotCounted, text)
 }
 
 /// Keeps what was not planned before it was known that the target runs Python.

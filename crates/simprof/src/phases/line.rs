@@ -1,7 +1,7 @@
 //! Phase 3: where it is slow.
 
 use anyhow::Result;
-use simprof_model::{Measurement, Phase, Profile, Status};
+use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
     self, CalleeCost, FunctionSet, Whose, bottlenecks, follow_wrappers, function_lines, functions,
     hot_lines, sort_by_total,
@@ -241,14 +241,14 @@ fn not_found(
     error: Option<&ReportError>,
 ) -> Result<()> {
     let reason = match error {
-        Some(error) => format!("`{}` cannot be looked for: {error}", chosen.asked),
+        Some(error) => format!("`{}` cannot be searched for: {error}.", chosen.asked),
         None => format!(
-            "no sample has a function that `{}` names: it took no time, was inlined away, or is named otherwise (see phase1_summary.json)",
+            "No sample has a function that matches `{}`: it took no time, was inlined, or has another name (see phase1_summary.json).",
             chosen.asked
         ),
     };
     if chosen.by != "name" || !session.plan.functions.contains(&chosen.asked) {
-        session.warn(PHASE, reason);
+        session.notice(PHASE, Notice::new(NoticeId::FunctionNotFound, reason));
         return Ok(());
     }
     let measurement = Measurement {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use simprof_model::{Phase, Profile};
+use simprof_model::{Notice, NoticeId, Phase, Profile};
 use simprof_report::document::macro_report;
 use simprof_report::export::EXPORTS;
 use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, case_summary};
@@ -87,7 +87,8 @@ pub fn write_profile(
         match export.to_bytes(profile) {
             Ok(bytes) => session.write(phase, &format!("{folder}{}", export.file_name), &bytes)?,
             Err(error) => {
-                session.warn(phase, format!("{} was not written: {error}", export.file_name))
+                let text = format!("{} was not written: {error}.", export.file_name);
+                session.notice(phase, Notice::new(NoticeId::ExportFailed, text));
             }
         }
     }

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use simprof_model::{HeapProfile, Measurement, Phase, Profile, Replicate, Status};
+use simprof_model::{
+    HeapProfile, Measurement, Notice, NoticeId, Phase, Profile, Replicate, Status,
+};
 use simprof_record::Outcome;
 use simprof_record::heap::symbolise;
 use simprof_report::analysis::{charged_to_target, without_small_stacks};
 use simprof_report::chart::memory_chart;
 use simprof_report::export::{HeapView, heap_flamegraph, heap_pprof};
-use simprof_report::summary::{MemorySummary, memory_blindness, memory_summary};
+use simprof_report::summary::{MemorySummary, memory_summary, unexplained_growth};
 use simprof_report::{ReportError, format};
 
-use super::record::{Process, ending, warn_of};
+use super::record::{Process, add_notices, ending};
 use crate::memory::{INTERVAL_BYTES, MemoryPlan};
 use crate::replicate::describe;
 use crate::runner::Observe;
@@ -64,12 +66,12 @@ pub fn run(
     let attempt = attempts(session, plan, &mut measurement)?;
     (measurement.status, measurement.reason) = (attempt.status, attempt.reason);
     session.keep(PHASE, &measurement, done + 1);
-    if let Some(sentence) = attempt.cut.filter(|_| attempt.profile.is_some()) {
-        session.warn(PHASE, sentence);
+    if let Some(notice) = attempt.cut.filter(|_| attempt.profile.is_some()) {
+        session.notice(PHASE, notice);
     }
     let Some(profile) = attempt.profile else { return Ok(None) };
-    if let Some(sentence) = memory_blindness(&profile) {
-        session.progress.say(&format!("simprof: {sentence}"));
+    if let Some(notice) = unexplained_growth(&profile) {
+        session.progress.say(&format!("simprof: {notice}"));
     }
     if profile.provenance.unrecorded > 0 {
         let count = profile.provenance.unrecorded;
@@ -87,8 +89,8 @@ pub fn run(
 struct Attempt {
     status: Status,
     reason: Option<String>,
-    /// A sentence on a recording that does not go to the program's end.
-    cut: Option<String>,
+    /// A notice if the recording ended before the program's own end.
+    cut: Option<Notice>,
     profile: Option<HeapProfile>,
 }
 
@@ -113,9 +115,10 @@ impl Attempt {
             status = Status::Partial;
         }
         let cut = (!matches!(outcome, Outcome::Exited(_))).then(|| {
-            format!(
-                "The recording of memory was cut ({said}): what is told to be alive at the end was alive at that moment, amid the run."
-            )
+            let text = format!(
+                "The recording of memory ended early ({said}): memory reported as live at the end was live at that moment."
+            );
+            Notice::new(NoticeId::MemoryRecordedInPart, text)
         });
         Self { status, reason, cut, profile }
     }
@@ -145,7 +148,8 @@ fn attempts(
     let told = first.profile.as_ref().map(Told::by);
     let (Some(told), None, true) = (told, plan.interval_bytes, first.status.is_ok()) else {
         if let (None, Some(reason)) = (&first.profile, &first.reason) {
-            session.warn(PHASE, format!("Memory was not recorded: {reason}."));
+            let text = format!("Memory was not recorded: {reason}.");
+            session.notice(PHASE, Notice::new(NoticeId::MemoryNotRecorded, text));
         }
         return Ok(first);
     };
@@ -155,7 +159,8 @@ fn attempts(
         None => record(session, finer, measurement)?,
     };
     let attempt = first.or(second);
-    session.warn(PHASE, told.sentence(finer, attempt.reason.as_deref()));
+    let text = told.sentence(finer, attempt.reason.as_deref());
+    session.notice(PHASE, Notice::new(NoticeId::MemorySampledAgain, text));
     Ok(attempt)
 }
 
@@ -176,7 +181,7 @@ fn record(
     let attempt = match result {
         Ok(recording) => {
             session.note_output(PHASE, NAME);
-            warn_of(session, PHASE, &recording);
+            add_notices(session, PHASE, &recording);
             session.progress.current("reading symbols");
             Attempt::of(
                 &replicate,
@@ -379,7 +384,7 @@ mod tests {
             let attempt = Attempt::of(&replicate, &outcome, Some(profile(1)));
             assert_eq!((attempt.status, attempt.reason.as_deref()), (expected, Some(told)));
             assert_eq!(attempt.cut.is_some(), cut, "{outcome}");
-            assert!(attempt.cut.is_none_or(|sentence| sentence.contains(reason)));
+            assert!(attempt.cut.is_none_or(|notice| notice.text.contains(reason)));
             let without = Attempt::of(&replicate, &outcome, None);
             assert_eq!((without.status, without.reason.as_deref()), (status, Some(reason)));
         }

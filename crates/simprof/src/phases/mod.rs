@@ -14,7 +14,7 @@ mod timeline;
 use anyhow::Result;
 use simprof_model::Phase;
 
-pub use record::{ending, file_stem, warn_of_target};
+pub use record::{add_urgent_notices, ending, file_stem};
 
 use crate::session::Session;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use simprof_measure::grid::Parameters;
-use simprof_model::{Measurement, Phase, Profile, Replicate, Status};
+use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Replicate, Status};
 use simprof_record::sample::{Samples, symbolise};
 use simprof_record::{RecordError, Recording};
 use simprof_report::summary::RunSteps;
@@ -82,7 +82,7 @@ pub fn record(
         ));
         session.keep(phase, &measurement, done + 1);
     }
-    warn(session, phase, case, &recorded);
+    add_profile_notices(session, phase, case, &recorded);
     Ok(recorded)
 }
 
@@ -157,12 +157,20 @@ impl Process<'_> {
     }
 }
 
-/// Keeps what a recording warns of, and says what the user must know at once.
-pub fn warn_of(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
-    for warning in &recording.warnings {
-        session.warn(phase, warning.clone());
+/// Adds the notices of a recording to a phase.
+pub fn add_notices(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
+    for notice in &recording.notices {
+        session.notice(phase, notice.clone());
     }
-    warn_of_target(session, phase, recording);
+    add_outlived_notices(session, phase, recording);
+}
+
+/// Adds the urgent notices of a recording to a phase: those that ask the user to fix the spec or the target.
+pub fn add_urgent_notices(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
+    for notice in recording.notices.iter().filter(|notice| notice.id.is_urgent()) {
+        session.notice(phase, notice.clone());
+    }
+    add_outlived_notices(session, phase, recording);
 }
 
 /// One run of the target.
@@ -196,7 +204,7 @@ fn once(
             return Ok(None);
         }
     };
-    warn_of(session, phase, &recording);
+    add_notices(session, phase, &recording);
     recorded.wall_ns.push(recording.wall_ns);
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
     if recording.samples.is_none() && measurement.status.is_ok() {
@@ -210,20 +218,15 @@ fn once(
     Ok(recording.samples)
 }
 
-/// Says what of a process the user must know at once. The target is over when its main process is: what outlives it is
-/// ended. And a step function that was named and not seen is a spec to be mended.
-pub fn warn_of_target(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
-    let of_spec = recording.warnings.iter().filter(|warning| warning.starts_with("target."));
-    of_spec.for_each(|warning| session.warn_aloud(phase, warning.clone()));
+/// Adds a notice for each program whose processes outlived the target's main process and were ended.
+fn add_outlived_notices(session: &mut Session<'_>, phase: Phase, recording: &Recording) {
     let names: BTreeSet<&str> =
         recording.leftovers.iter().map(|leftover| leftover.name.as_str()).collect();
     for name in names {
-        session.warn_aloud(
-            phase,
-            format!(
-                "process {name} outlived the target and was ended; let the target wait for what it starts"
-            ),
+        let text = format!(
+            "Process {name} outlived the target and was ended. Let the target wait for the processes that it starts."
         );
+        session.notice(phase, Notice::new(NoticeId::ProcessesOutlived, text));
     }
 }
 
@@ -244,47 +247,47 @@ fn enough(session: &Session<'_>, runs: &[Samples], began: Instant) -> bool {
         || runs.len() >= MOST_RUNS
 }
 
-/// Says what a reader must know of how the profile came to be.
-fn warn(session: &mut Session<'_>, phase: Phase, case: &Case, recorded: &Recorded) {
+/// Adds notices on how the profile was obtained.
+fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, recorded: &Recorded) {
     let runs = recorded.wall_ns.len();
     if runs > 1 {
-        let sentence = format!(
-            "One run of {} is too short to sample well: {runs} runs with the same seed were joined.",
+        let text = format!(
+            "One run of {} is too short for enough samples: {runs} runs with the same seed were joined.",
             case.name
         );
-        session.warn(phase, sentence);
+        session.notice(phase, Notice::new(NoticeId::RunsJoined, text));
     }
     let Some(profile) = &recorded.profile else { return };
     let provenance = profile.provenance.clone();
     let enough = session.plan.sampling.enough_samples;
     if provenance.samples < enough {
-        let sentence = format!(
-            "{}: {} samples, fewer than {enough}: the intervals are wide.",
+        let text = format!(
+            "{}: only {} samples (fewer than {enough}), so intervals are wide.",
             case.name, provenance.samples
         );
-        session.warn(phase, sentence);
+        session.notice(phase, Notice::new(NoticeId::FewSamples, text));
     }
     let samples = provenance.samples.max(1) as f64;
     let cut = provenance.truncated as f64 / samples;
     if cut > NOTABLE_CUT {
-        let sentence = format!(
-            "{}: {:.0} % of the stacks were cut short, so the totals of outer functions are too small.",
+        let text = format!(
+            "{}: {:.0} % of the stacks are truncated, so the totals of outer functions are too small.",
             case.name,
             cut * 100.0
         );
-        session.warn(phase, sentence);
+        session.notice(phase, Notice::new(NoticeId::StacksTruncated, text));
     }
     let recorder = provenance.recorder_cpu_ns as f64 / provenance.target_cpu_ns.max(1) as f64;
     if recorder > NOTABLE_RECORDER {
-        let sentence = format!(
+        let text = format!(
             "{}: the recorder used {:.0} % as much CPU time as the target itself.",
             case.name,
             recorder * 100.0
         );
-        session.warn(phase, sentence);
+        session.notice(phase, Notice::new(NoticeId::RecorderCostly, text));
     }
-    for warning in provenance.warnings {
-        session.warn(phase, warning);
+    for notice in provenance.notices {
+        session.notice(phase, notice);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use simprof_measure::campaign::{self, Planned};
-use simprof_model::{Measurement, Phase, Value};
+use simprof_model::{Measurement, Notice, NoticeId, Phase, Value};
 use simprof_report::chart::{ScalingChart, ScalingSeries, Unit, scaling_chart, timeline_chart};
 use simprof_report::document::system_report;
 use simprof_report::summary::{Head, Law, Prediction, SystemSummary, TimelineSummary, laws, sizes};
@@ -199,7 +199,8 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
     let predicted = match fit.predict(size, largest.repeats, session.plan.seed) {
         Ok(predicted) => predicted,
         Err(refusal) => {
-            session.warn(PHASE, format!("No prediction for {}={size}: {refusal}.", law.parameter));
+            let text = format!("No prediction for {}={size}: {refusal}.", law.parameter);
+            session.notice(PHASE, Notice::new(NoticeId::PredictionRefused, text));
             return None;
         }
     };

@@ -1,12 +1,12 @@
 //! Resources over time: one run of a case, followed.
 
 use anyhow::Result;
-use simprof_model::{Measurement, Phase, Status, Steps, Timeline};
+use simprof_model::{Measurement, Notice, NoticeId, Phase, Status, Steps, Timeline};
 use simprof_record::Recording;
 use simprof_report::summary::{Growth, TimelinePoint, TimelineSummary};
 use simprof_stats::{DriftRule, DriftVerdict, assess_drift, assess_leak};
 
-use super::record::{ending, file_stem, warn_of_target};
+use super::record::{add_urgent_notices, ending, file_stem};
 use crate::plan::Case;
 use crate::replicate::{Place, replicate};
 use crate::runner::{Invocation, Observe, with_ending};
@@ -79,7 +79,7 @@ fn observe(
     measurement.replicates.push(replicate);
     match result {
         Ok(recording) => {
-            warn_of_target(session, phase, &recording);
+            add_urgent_notices(session, phase, &recording);
             Ok(Some(recording))
         }
         Err(error) => {
@@ -97,12 +97,13 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
         Some(last) if !recording.leftovers.is_empty() => last.cpu_ns,
         _ => recording.user_cpu_ns + recording.system_cpu_ns,
     };
-    let mut warnings = timeline.warnings.clone();
+    let mut notices = timeline.notices.clone();
     if timeline.samples.len() < 10 {
-        warnings.push(format!(
-            "Only {} looks at the resources: the run is too short for more.",
+        let text = format!(
+            "Resources were sampled only {} times: the run is too short for more.",
             timeline.samples.len()
-        ));
+        );
+        notices.push(Notice::new(NoticeId::FewSamples, text));
     }
     TimelineSummary {
         case: case.name.clone(),
@@ -120,7 +121,7 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
         growth: growth(timeline, &recording.steps),
         points: points(timeline, recording.start_ns),
         files: Vec::new(),
-        warnings,
+        notices,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::runner::with_ending;
 use crate::spec::StepFunction;
 
 pub use calls::{Counted, counted};
-pub use steps::trouble;
+pub use steps::uncalled_step;
 
 const FOLDER: &str = include_str!("../../python/folder.py");
 const STEPS: &str = include_str!("../../python/steps.py");

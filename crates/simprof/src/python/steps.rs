@@ -1,5 +1,8 @@
 //! Why no steps were seen of a function that was named.
 
+use simprof_model::{Notice, NoticeId};
+use simprof_record::supported::CPYTHON;
+
 use super::Told;
 use crate::spec::{StepFunction, nearest};
 
@@ -16,15 +19,15 @@ struct Notes {
     loaded: Vec<String>,
 }
 
-/// Why no call of `function` was seen, in a sentence that names the mend.
-pub fn trouble(told: &Told, function: &StepFunction) -> String {
+/// Returns a notice that says why no call of the step function was recorded, and how to fix it.
+pub fn uncalled_step(told: &Told, function: &StepFunction) -> Notice {
     let reason = if told.ran() { notes(told).reason(function) } else { not_python() };
-    format!("target.step: no call of `{function}` was seen: {reason}")
+    let text = format!("target.step: no call of `{function}` was recorded: {reason}.");
+    Notice::new(NoticeId::StepFunctionNotCalled, text)
 }
 
 fn not_python() -> String {
-    "the target ran no Python that simprof could follow (CPython 3.9 or newer, linked dynamically)"
-        .into()
+    format!("the target ran no Python that simprof can follow ({CPYTHON}, linked dynamically)")
 }
 
 fn notes(told: &Told) -> Notes {
@@ -104,7 +107,7 @@ mod tests {
             std::fs::write(told.0.join(name), content).expect("the file is written");
         }
         let (module, name) = function.split_once(':').expect("a function");
-        trouble(&told, &StepFunction { module: module.into(), name: name.into() })
+        uncalled_step(&told, &StepFunction { module: module.into(), name: name.into() }).text
     }
 
     #[test]
@@ -121,7 +124,7 @@ mod tests {
             ),
             (&[ran, has], "sim:tick", "`sim` has no `tick`; it has Model.step, Model.run"),
             (&[ran, ("steps-7", "found step\n")], "sim:step", "it is there"),
-            (&[ran, ("steps-7", "trouble nobody knows\n")], "sim:step", "seen: nobody knows"),
+            (&[ran, ("steps-7", "trouble nobody knows\n")], "sim:step", "recorded: nobody knows"),
             (
                 &[ran, ("steps-7", "loaded sys\nloaded sim.model\n")],
                 "sim.modle:step",

@@ -1,4 +1,4 @@
-//! `simprof analyze` against what Python's own `pstats` says of the same files.
+//! `simprof analyze` compared with Python's `pstats` on the same files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,10 +41,10 @@ fn row<'a>(analysis: &'a Value, name: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {name} in {:#?}", rows(analysis)))
 }
 
-/// File, line, name as the profile has them; a lone surrogate, which is no text, as the mark for that.
+/// File, line and name of a function in the profile.
 type Key = (String, u64, String);
 
-/// Primitive calls, calls, time in itself and with callees, of each function; and of each of its callers.
+/// Primitive calls, calls, self time and cumulative time of each function and of each of its callers.
 type Figures = BTreeMap<Key, (Vec<f64>, BTreeMap<Key, Vec<f64>>)>;
 
 fn key(file: &Value, line: &Value, name: &str) -> Key {
@@ -58,8 +58,8 @@ fn bare(row: &Value) -> &str {
     name.strip_prefix(module).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name)
 }
 
-/// Figures and callers of every function, as simprof tells them.
-fn told(analysis: &Value) -> Figures {
+/// Figures and callers of every function, from simprof.
+fn figures(analysis: &Value) -> Figures {
     let rows = rows(analysis);
     let key_of = |row: &Value| key(&row["file"], &row["line"], bare(row));
     let numbers = |row: &Value, first: &str, second: &str| -> Vec<f64> {
@@ -83,10 +83,10 @@ fn told(analysis: &Value) -> Figures {
         .collect()
 }
 
-/// The same as `pstats` tells them.
+/// The same from `pstats`.
 fn oracle(workspace: &Workspace, python: &Python, file: &str) -> (Value, Figures) {
     let text = run(workspace, python, &[&python_program("pstats_rows.py"), file]);
-    // JSON of Python may hold half a surrogate pair, for which simprof has three marks of what is no text.
+    // Python's JSON may have half a surrogate pair, for which simprof writes three replacement characters.
     let text = text.replace("\\ud800", "\u{fffd}\u{fffd}\u{fffd}");
     let all: Value = serde_json::from_str(&text).expect("JSON");
     let numbers = |values: &[Value]| values.iter().filter_map(Value::as_f64).collect::<Vec<f64>>();
@@ -103,12 +103,12 @@ fn oracle(workspace: &Workspace, python: &Python, file: &str) -> (Value, Figures
     (all, rows)
 }
 
-/// Every count is the same, and every time to the last bit or the one beside it.
+/// Asserts that every count is the same, and every time within one unit in the last place.
 fn assert_same(workspace: &Workspace, python: &Python, file: &str) -> Value {
     let analysis = analysis(workspace, file);
     let (all, expected) = oracle(workspace, python, file);
     assert_eq!((&analysis["calls"], &analysis["primitive_calls"]), (&all[0], &all[1]));
-    let found = told(&analysis);
+    let found = figures(&analysis);
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (key, (figures, callers)) in &expected {
         assert_alike(key, &found[key].0, figures);
@@ -124,7 +124,7 @@ fn assert_same(workspace: &Workspace, python: &Python, file: &str) -> Value {
 
 fn assert_alike(key: &Key, found: &[f64], expected: &[f64]) {
     let same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-15 * b.abs();
-    // `profile` tells the number of calls alone of a caller, which is that of its primitive calls too then.
+    // Of a caller `profile` has only the number of calls, which is then also that of primitive calls.
     let found = if expected.len() == 1 { &found[..1] } else { found };
     let alike = found.len() == expected.len() && found.iter().zip(expected).all(same);
     assert!(alike, "{key:?}: {found:?} {expected:?}");
@@ -151,7 +151,7 @@ fn figures_are_those_of_pstats_in_every_version() {
     }
 }
 
-/// What holds of any analysis.
+/// Asserts what holds for every analysis.
 fn assert_sound(analysis: &Value) {
     let number = |row: &Value, name: &str| row[name].as_f64().expect("a number");
     let rows = rows(analysis);
@@ -184,10 +184,10 @@ fn every_version_of_marshal_is_read() {
         for version in range(marshal.version + 1):\n    \
         open(f'v{version}.prof', 'wb').write(marshal.dumps(stats, version))\n\
         print(marshal.version)";
-    let newest: u32 = run(&workspace, &python, &["-c", script]).trim().parse().expect("a version");
+    let newest: u32 = run(&workspace, python, &["-c", script]).trim().parse().expect("a version");
     assert!(newest >= 4);
     for version in 0..=newest {
-        assert_same(&workspace, &python, &format!("v{version}.prof"));
+        assert_same(&workspace, python, &format!("v{version}.prof"));
     }
 }
 
@@ -216,8 +216,11 @@ fn components_are_packages_and_advice_has_its_figures() {
     };
     let tiny = about("many_calls", "traced.tiny");
     assert_eq!((&tiny["calls"], &tiny["caller"]), (&100_000.into(), &"traced.many".into()));
-    let said = tiny["statement"].as_str().expect("words");
-    assert!(said.contains("100,000 times") && said.contains("makes 100 % of them"), "{said}");
+    let statement = tiny["statement"].as_str().expect("words");
+    assert!(
+        statement.contains("100,000 times") && statement.contains("makes 100 % of them"),
+        "{statement}"
+    );
     let fib = row(&analysis, "traced.fib")["calls"].as_u64().expect("calls");
     assert!(fib >= 57_313, "calls of threads are there or not: {fib}");
     assert_eq!(about("recursion", "traced.fib")["calls"], fib);
@@ -229,7 +232,7 @@ fn components_are_packages_and_advice_has_its_figures() {
 }
 
 #[test]
-fn names_cannot_command_the_terminal() {
+fn names_cannot_control_the_terminal() {
     let workspace = Workspace::new();
     trace(&workspace, python(), "cProfile", "traced.py", "x\u{1b}[31m.prof");
     let done = workspace.simprof(&["analyze", "x\u{1b}[31m.prof", "--top", "1000"]);
@@ -247,7 +250,7 @@ fn names_cannot_command_the_terminal() {
 }
 
 #[test]
-fn tables_are_sorted_truly() {
+fn tables_are_sorted() {
     let workspace = Workspace::new();
     trace(&workspace, python(), "cProfile", "traced.py", "x.prof");
     let done = workspace.simprof(&["analyze", "x.prof", "--top", "3"]);
@@ -265,7 +268,7 @@ fn tables_are_sorted_truly() {
     let cumulative = |row: &Value| row["cumulative_s"].as_f64().expect("a time");
     order.sort_by(|a, b| cumulative(b).total_cmp(&cumulative(a)));
     assert_order("Functions by time with what they call", &order);
-    assert!(done.stdout.contains("--top"), "what is left out is said: {}", done.stdout);
+    assert!(done.stdout.contains("--top"), "omitted rows are reported: {}", done.stdout);
     assert!(
         done.stdout.contains("57313/1") || done.stdout.contains("57563/51"),
         "recursion as pstats shows it: {}",
@@ -274,7 +277,7 @@ fn tables_are_sorted_truly() {
 }
 
 #[test]
-fn output_is_as_the_schema_says() {
+fn output_matches_the_schema() {
     let workspace = Workspace::new();
     trace(&workspace, python(), "cProfile", "traced.py", "x.prof");
     workspace.write("x.folded", "main;step (sim.py:3) 30\nmain 10\n");
@@ -292,7 +295,7 @@ fn output_is_as_the_schema_says() {
 }
 
 #[test]
-fn other_formats_are_told_by_what_they_hold() {
+fn other_formats_are_recognised_by_their_content() {
     let workspace = Workspace::new();
     workspace.write("misnamed.prof", "main;step (sim.py:3) 30\nmain;other 10\n");
     let folded = analysis(&workspace, "misnamed.prof");
@@ -315,7 +318,7 @@ fn other_formats_are_told_by_what_they_hold() {
 }
 
 #[test]
-fn what_cannot_be_analysed_is_said_with_its_mend() {
+fn files_that_cannot_be_analysed_are_reported_with_the_fix() {
     let workspace = Workspace::new();
     trace(&workspace, python(), "cProfile", "traced.py", "whole.prof");
     let whole = std::fs::read(workspace.path("whole.prof")).expect("it was written");

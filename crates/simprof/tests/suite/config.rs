@@ -30,7 +30,7 @@ fn assert_square(law: &Value) {
     let bound = |index: usize| law["exponent_interval"][index].as_f64().expect("a bound");
     let (middle, half) = ((bound(0) + bound(1)) / 2.0, (bound(1) - bound(0)) / 2.0);
     assert!((middle - 2.0).abs() <= 2.0 * half.max(0.1), "{law:#}");
-    assert!(middle > 1.5, "it tells a square from a line: {law:#}");
+    assert!(middle > 1.5, "a square is distinguished from a line: {law:#}");
     assert_eq!(law["n"], 15, "five sizes, three processes each: {law:#}");
 }
 
@@ -79,7 +79,10 @@ fn a_square_is_found_over_a_key_of_a_file() {
     }
     let manifest = workspace.manifest();
     let spec = manifest["spec"].as_str().expect("a spec");
-    assert!(spec.contains("\"model.agents\" = \"{agents}\""), "what is set is known: {spec}");
+    assert!(
+        spec.contains("\"model.agents\" = \"{agents}\""),
+        "the manifest has the settings: {spec}"
+    );
     let first = &manifest["phases"][0]["measurements"][0];
     assert!(first["parameters"]["agents"].is_number(), "and to what: {first:#}");
 }
@@ -125,7 +128,7 @@ fast = { default = "true" }
 "#;
 
 #[test]
-fn a_program_gets_what_is_set_with_its_type() {
+fn settings_keep_their_types() {
     let workspace = Workspace::new();
     workspace.write("simprof.toml", SHOWN);
     std::fs::create_dir(workspace.path("conf")).expect("a folder");
@@ -154,7 +157,7 @@ fn a_program_gets_what_is_set_with_its_type() {
 }
 
 #[test]
-fn a_plan_says_what_would_be_set_and_reads_no_file() {
+fn a_plan_shows_what_would_be_set_and_reads_no_file() {
     let workspace = Workspace::new();
     workspace.write("simprof.toml", SHOWN);
     let done = workspace.simprof(&["run", "--plan", "--set", "agents=9"]);
@@ -172,7 +175,7 @@ fn a_plan_says_what_would_be_set_and_reads_no_file() {
 }
 
 #[test]
-fn a_benchmark_has_variables_and_files_of_its_own() {
+fn a_benchmark_has_its_own_variables_and_files() {
     let workspace = Workspace::new();
     workspace.write("bench.json", "{\"n\": 1, \"index\": \"none\"}");
     workspace.write(
@@ -201,7 +204,7 @@ fn a_benchmark_has_variables_and_files_of_its_own() {
 }
 
 #[test]
-fn a_typed_command_need_not_read_the_file() {
+fn a_command_on_the_command_line_need_not_use_the_file() {
     let workspace = Workspace::new();
     workspace.write("simprof.toml", SHOWN);
     let done = workspace.simprof(&["run", "--plan", "--", "true", "{threads}"]);
@@ -214,9 +217,8 @@ fn a_typed_command_need_not_read_the_file() {
     assert!(done.stdout.contains("{other} is other.json"), "{done:#?}");
 }
 
-/// What is wrong with a file or with what is to be set in it is said before anything is run.
 #[test]
-fn what_cannot_be_set_is_refused_before_anything_runs() {
+fn impossible_settings_are_refused_before_anything_runs() {
     let spec = |config: &str| {
         format!(
             "[target]\ncommand = ['touch', 'it-ran', '{{config}}', '{{n}}']\nconfig = {config}\n\

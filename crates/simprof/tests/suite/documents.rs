@@ -1,11 +1,11 @@
-//! The documents speak of what is there: paths, crates, rules of dependency, specs and commands.
+//! Documents agree with the repository: paths, crates, dependency rules, specs and commands exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::support::Workspace;
 
-/// First parts of paths that are of a run, of the system or of a user's project.
+/// First parts of paths that belong to a run, to the system or to a user's project.
 const ELSEWHERE: [&str; 9] =
     ["", ".", "~", "profiling_results", "phaseN", "phase1", "phase2", "phase3", "phase4"];
 
@@ -68,7 +68,7 @@ fn every_path_exists() {
         for path in backticked(&split(&text).0).filter(|text| looks_like_a_path(text)) {
             let first = path.split('/').next().unwrap_or_default();
             if path.contains('/') && ELSEWHERE.contains(&first) {
-                // `./test` is a program of this folder where it is not one of a user's.
+                // Either a file of this repository, such as `./test`, or one of a user.
                 continue;
             }
             assert!(root().join(path).exists(), "{name} speaks of `{path}`, which is not there");
@@ -124,7 +124,7 @@ fn crates() -> Vec<String> {
         .collect()
 }
 
-/// What the map says of dependencies between crates holds in their Cargo.toml.
+/// The dependencies between crates in their Cargo.toml follow ARCHITECTURE.md.
 #[test]
 fn crates_use_only_those_that_the_map_allows() {
     for name in crates() {
@@ -150,7 +150,7 @@ fn crates_use_only_those_that_the_map_allows() {
 }
 
 #[test]
-fn every_spec_that_is_shown_is_valid() {
+fn every_documented_spec_is_valid() {
     let workspace = Workspace::new();
     let mut tried = 0;
     for (name, text) in documents() {
@@ -169,7 +169,7 @@ fn every_spec_that_is_shown_is_valid() {
 
 /// Every `simprof ...` of a shell block, or in backticks, names a command and flags that exist.
 #[test]
-fn every_command_that_is_shown_exists() {
+fn every_documented_command_exists() {
     let mut tried = 0;
     for (name, text) in documents() {
         let (prose, blocks) = split(&text);

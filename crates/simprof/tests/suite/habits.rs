@@ -1,11 +1,11 @@
-//! What a person expects of every command: plans that run nothing, specs that work, clear refusals.
+//! Behaviour that all commands share: plans run nothing, specs work, refusals are clear.
 
 use serde_json::Value;
 
 use crate::support::{Workspace, c_program, sampled};
 
 #[test]
-fn a_plan_runs_nothing_and_tells_processes_and_time() {
+fn a_plan_runs_nothing_and_shows_processes_and_time() {
     let workspace = Workspace::new();
     for arguments in [&["run", "--plan", "--quick"][..], &["run", "--plan"]] {
         let done = workspace.simprof(arguments);
@@ -74,7 +74,7 @@ fn init_writes_a_spec_that_run_accepts() {
 }
 
 #[test]
-fn doctor_names_every_lack_with_consequence_and_mend() {
+fn doctor_names_every_missing_capability_with_consequence_and_fix() {
     let workspace = Workspace::new();
     let done = workspace.simprof(&["doctor", "--json"]);
     done.assert_status(0);
@@ -101,7 +101,7 @@ fn doctor_names_every_lack_with_consequence_and_mend() {
 }
 
 #[test]
-fn one_phase_by_itself_is_whole() {
+fn a_single_phase_is_complete() {
     let program = c_program("inlined");
     for phase in ["1", "2", "3", "4"] {
         let workspace = Workspace::new();
@@ -124,12 +124,12 @@ fn one_phase_by_itself_is_whole() {
         assert!(workspace.path(folder).join("run.json").is_file(), "standard output names the run");
         let other = if phase == "1" { "phase2" } else { "phase1" };
         assert!(!workspace.latest(other).exists(), "{phase}");
-        assert!(!done.stderr.contains(&format!("{other}/")), "only what is there is named");
+        assert!(!done.stderr.contains(&format!("{other}/")), "only existing files are named");
     }
 }
 
 #[test]
-fn help_and_version_are_there() {
+fn every_command_has_help_and_there_is_a_version() {
     let workspace = Workspace::new();
     for command in ["run", "status", "doctor", "init", "simulate", "component"] {
         let done = workspace.simprof(&[command, "--help"]);

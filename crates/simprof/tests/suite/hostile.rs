@@ -2,7 +2,7 @@
 
 use crate::support::{FAST, Workspace, c_program, sampled};
 
-/// A file name that means something in HTML, Markdown, CSV, folded stacks and terminals.
+/// A file name with characters that are special in HTML, Markdown, CSV, folded stacks and terminals.
 const NAME: &str = "<script>alert(1)|`x`\n&amp;;,\"'\u{1b}[31m";
 
 #[test]
@@ -54,7 +54,7 @@ fn files(folder: &std::path::Path) -> Vec<String> {
     found
 }
 
-/// No markup of HTML stands outside code, and no row of a table has cells of its own making.
+/// Asserts that no HTML is outside of code, and that names do not add cells to a table.
 fn assert_markdown(file: &str, text: &str) {
     let mut fence = None;
     for line in text.lines() {
@@ -81,7 +81,7 @@ fn assert_markdown(file: &str, text: &str) {
     }
 }
 
-/// The line without what stands between runs of backticks of the same length.
+/// The line without its parts in code.
 fn without_code(line: &str) -> String {
     let mut plain = String::new();
     let mut rest = line;

@@ -89,15 +89,24 @@ fn a_killed_run_leaves_no_process_and_all_it_measured() {
         assert_eq!(started.end().status, None, "a signal ended it");
         workspace.assert_nothing_left();
         let manifest = workspace.manifest();
-        assert_eq!(manifest["status"], "running", "phase {phase}: nobody was left to say more");
+        assert_eq!(
+            manifest["status"], "running",
+            "phase {phase}: no process was left to write more"
+        );
         assert_eq!(replicates(&manifest, "ok"), EARLY as usize, "phase {phase}: {manifest:#}");
         let status = workspace.simprof(&["status"]);
         status.assert_status(1);
-        let said = &status.stdout;
-        assert!(said.contains(&format!("was killed (process {pid})")), "phase {phase}: {said}");
-        assert!(said.contains("ended early"), "phase {phase}: {said}");
-        assert!(said.contains(&format!("phase{phase}/phase{phase}.log")), "phase {phase}: {said}");
-        assert!(!said.contains("left"), "phase {phase}: no time left is claimed: {said}");
+        let printed = &status.stdout;
+        assert!(
+            printed.contains(&format!("was killed (process {pid})")),
+            "phase {phase}: {printed}"
+        );
+        assert!(printed.contains("ended early"), "phase {phase}: {printed}");
+        assert!(
+            printed.contains(&format!("phase{phase}/phase{phase}.log")),
+            "phase {phase}: {printed}"
+        );
+        assert!(!printed.contains("left"), "phase {phase}: no time left is claimed: {printed}");
         // What a killed run leaves does not keep another from starting.
         let again = workspace.simprof(&["run", "--quick", "--phase", "4", "--", "true"]);
         again.assert_status(0);
@@ -105,7 +114,7 @@ fn a_killed_run_leaves_no_process_and_all_it_measured() {
 }
 
 #[test]
-fn an_impatient_person_is_obeyed() {
+fn a_second_interrupt_ends_the_run_at_once() {
     let workspace = Workspace::new();
     let started = start(&workspace, 4);
     started.signal(libc::SIGINT);

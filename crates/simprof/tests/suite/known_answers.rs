@@ -1,4 +1,4 @@
-//! Programs whose answer is known beforehand: shares, lines, wrappers, threads, depths and names.
+//! Programs whose answers are known: shares, lines, wrappers, threads, depths and names.
 
 use serde_json::Value;
 use simprof_model::Profile;
@@ -103,7 +103,7 @@ fn sixty_four_threads_and_ten_children_are_all_seen() {
         threads.map(|thread| thread.pid).collect::<std::collections::BTreeSet<_>>()
     };
     let children = pids(&|name| name.starts_with("child-"));
-    assert!(children.is_disjoint(&pids(&main)), "children are processes of their own");
+    assert!(children.is_disjoint(&pids(&main)), "children are other processes");
     assert!(children.is_disjoint(&pids(&|name| name.starts_with("thread-"))));
 }
 
@@ -153,7 +153,7 @@ fn a_stripped_binary_still_gives_module_and_offset() {
         let offset = name.strip_prefix("three_to_one-stripped+0x").expect(name);
         u64::from_str_radix(offset, 16).expect("an offset in hexadecimal");
     }
-    assert!(names.count() >= 2, "both functions are told apart: {rows:#?}");
+    assert!(names.count() >= 2, "both functions are distinguished: {rows:#?}");
     let hottest = own.iter().map(|row| row["self_share"].as_f64().expect("a share"));
     assert!(hottest.sum::<f64>() > 0.9, "{own:#?}");
 }

@@ -1,4 +1,5 @@
-//! Phase 3's memory, of programs whose use of it is known: what leaks, churns and peaks, and what cannot be recorded.
+//! Memory in phase 3, of programs whose allocations are known: leaks, short-lived allocations, peaks, and targets that cannot be
+//! recorded.
 
 use std::process::Command;
 
@@ -6,8 +7,8 @@ use serde_json::Value;
 use simprof_model::HeapProfile;
 
 use crate::support::{
-    Done, Workspace, c_program, c_program_with, marked_line, python_program, python_with_packages,
-    rust_program_with, sampling_allowed,
+    Done, Workspace, c_program, c_program_with, has_notice, marked_line, python_program,
+    python_with_packages, rust_program_with, sampling_allowed,
 };
 
 /// Runs phase 3 with memory.
@@ -19,7 +20,7 @@ fn run(workspace: &Workspace, options: &[&str], command: &[&str]) -> Done {
     workspace.simprof(&arguments)
 }
 
-/// As [`run`]; it must end well, but for the sampling of stacks where the machine refuses that. The part of the summary on memory.
+/// As [`run`], and returns the part of the summary on memory. The run must succeed, unless the machine does not allow sampling.
 fn recorded(workspace: &Workspace, options: &[&str], command: &[&str]) -> Value {
     let done = run(workspace, options, command);
     done.assert_status(if sampling_allowed() { 0 } else { 1 });
@@ -36,7 +37,7 @@ fn report(workspace: &Workspace) -> String {
     workspace.text("phase3/PHASE3_REPORT.md")
 }
 
-/// The entry of a list that stands at a marked line of a program.
+/// The entry of a list for a marked line of a program.
 fn at<'s>(memory: &'s Value, list: &str, program: &str, mark: &str) -> &'s Value {
     find(memory, list, program, mark)
         .unwrap_or_else(|| panic!("{mark} is not in {list}: {:#}", memory[list]))
@@ -55,20 +56,20 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("a number: {value:#}"))
 }
 
-/// Whether an interval of the summary holds a number.
+/// Whether an interval of the summary contains a number.
 fn holds(interval: &Value, truth: f64) -> bool {
     (number(&interval[0])..=number(&interval[1])).contains(&truth)
 }
 
-/// Whether a 95 % interval of an estimate that differs between runs holds a number, widened so that one run in ten thousand fails.
+/// Whether the 95 % interval of a random estimate contains a number, widened so that one run in ten thousand fails.
 fn nearly_holds(interval: &Value, truth: f64) -> bool {
     let (low, high) = (number(&interval[0]), number(&interval[1]));
     let half = (high - low) / 2.0;
     (low - half..=high + half).contains(&truth)
 }
 
-/// A sentence of a list of them holds all of `words`.
-fn says(sentences: &Value, words: &[&str]) -> bool {
+/// Returns whether one of the sentences contains all of `words`.
+fn has_statement(sentences: &Value, words: &[&str]) -> bool {
     let sentences = sentences.as_array().expect("sentences").iter();
     let mut texts = sentences.map(|sentence| sentence.as_str().expect("a sentence"));
     texts.any(|text| words.iter().all(|word| text.contains(word)))
@@ -83,7 +84,7 @@ fn churned() -> u64 {
     (0..400).map(|i| 1500 + i).sum()
 }
 
-/// Most agents that `memory.c` has alive at once, and how many it makes in all.
+/// The most agents that `memory.c` has alive at once, and the number that it makes in all.
 fn agents() -> (u64, u64) {
     let (mut most, mut made, mut alive) = (0, 0, 0);
     for step in 0..STEPS {
@@ -107,9 +108,9 @@ fn a_leak_of_forty_kilobytes_a_step_is_named_with_its_line_and_rate() {
     assert_eq!((&leak["verdict"], &leak["per"]), (&"growing".into(), &"step".into()), "{leak:#}");
     assert!(holds(&leak["rate_interval"], 40_000.0), "{leak:#}");
     let width = number(&leak["rate_interval"][1]) - number(&leak["rate_interval"][0]);
-    assert!(width < 8_000.0, "it tells: {leak:#}");
+    assert!(width < 8_000.0, "the interval is narrow: {leak:#}");
     assert_eq!(memory["leaks"].as_array().expect("leaks").len(), 1, "nothing else: {memory:#}");
-    assert!(says(&memory["statements"], &["memory.c:", "in leak leaks"]), "{memory:#}");
+    assert!(has_statement(&memory["statements"], &["memory.c:", "in leak leaks"]), "{memory:#}");
     let report = report(&workspace);
     for words in ["### What leaks", "malloc(LEAK)", "flame graph of what was never freed"] {
         assert!(report.contains(words), "{words}: {report}");
@@ -182,17 +183,17 @@ fn estimates_at_the_default_rate_lie_in_their_intervals() {
     within(churn, "count", 600.0 * 400.0);
     // A single block of 128 times the interval is surely seen.
     assert_eq!(at(&memory, "lines", C, "PEAK LINE")["allocated"]["count"], 1);
-    assert!(report(&workspace).contains("unbiased estimates"), "it is said");
+    assert!(report(&workspace).contains("unbiased estimates"), "the report explains it");
 }
 
 #[test]
-fn a_short_run_with_few_draws_is_repeated_with_more() {
+fn a_short_run_with_few_samples_is_repeated_with_more() {
     let workspace = Workspace::new();
     let memory = recorded(&workspace, &[], &[&c_program("memory"), "simulate", "120"]);
     let interval = memory["interval_bytes"].as_u64().expect("bytes");
     assert!((2..512 << 10).contains(&interval), "{interval}");
     let summary = workspace.json("phase3/phase3_summary.json");
-    assert!(says(&summary["warnings"], &["512 KiB drew only", "in another run"]), "{summary:#}");
+    assert!(has_notice(&summary, "memory_sampled_again"), "{summary:#}");
     let measurements = workspace.manifest()["phases"][0]["measurements"].clone();
     let of_memory = measurements.as_array().expect("measurements").iter();
     let mut of_memory = of_memory.filter(|measurement| measurement["name"] == "memory");
@@ -203,7 +204,7 @@ fn a_short_run_with_few_draws_is_repeated_with_more() {
 }
 
 #[test]
-fn temporaries_of_a_loop_churn_at_their_line_and_what_is_kept_does_not() {
+fn temporaries_of_a_loop_are_short_lived_and_kept_blocks_are_not() {
     let workspace = Workspace::new();
     let program = c_program("memory");
     let steps = STEPS.to_string();
@@ -216,7 +217,7 @@ fn temporaries_of_a_loop_churn_at_their_line_and_what_is_kept_does_not() {
         let (share, times) = (number(&churn["cpu_share"]), number(&churn["speed_up"]));
         assert!(share > 0.0 && (times - 1.0 / (1.0 - share)).abs() < 1e-9, "{churn:#}");
     }
-    assert!(says(&memory["statements"], &["in churn churns", "a step"]), "{memory:#}");
+    assert!(has_statement(&memory["statements"], &["in churn churns", "a step"]), "{memory:#}");
     let text = report(&workspace);
     assert!(text.contains("### What lives but shortly") && text.contains("Amdahl"), "{text}");
 }
@@ -235,14 +236,17 @@ fn growth_with_the_population_is_no_leak() {
 
     let memory = recorded(&workspace, &["--memory-interval", "1"], &[&program, "growing", &steps]);
     let leak = at(&memory, "leaks", C, "AGENT LINE");
-    assert_eq!(leak["verdict"], "confounded", "whether it leaks cannot be told: {leak:#}");
-    assert!(says(&memory["statements"], &["so does the population", "cannot be told"]));
+    assert_eq!(
+        leak["verdict"], "confounded",
+        "growth and population cannot be separated: {leak:#}"
+    );
+    assert!(has_statement(&memory["statements"], &["so does the population", "cannot be told"]));
     let line = at(&memory, "lines", C, "AGENT LINE");
     assert_eq!(line["leaked_bytes"], 0, "{line:#}");
 }
 
 #[test]
-fn steps_that_are_printed_have_their_memory_too() {
+fn printed_steps_have_memory_figures() {
     let workspace = Workspace::new();
     let program = c_program("memory");
     let spec = format!(
@@ -252,17 +256,17 @@ fn steps_that_are_printed_have_their_memory_too() {
     let arguments = ["run", "--phase", "3", "--quick", "--rate", "5000", "--memory-interval", "1"];
     workspace.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
     let memory = memory(&workspace);
-    // A line begins a step; nothing tells when the last one ends.
+    // A line begins a step; the end of the last one is unknown.
     assert_eq!(memory["steps"], 59, "{memory:#}");
     let leak = at(&memory, "leaks", C, "LEAK LINE");
     assert!(holds(&leak["rate_interval"], 40_000.0) && leak["per"] == "step", "{leak:#}");
     let temporary = &at(&memory, "lines", C, "CHURN LINE")["temporary"];
     let share = number(&temporary["bytes"]) / (60 * churned()) as f64;
-    assert!(share > 0.9, "what is freed at once is temporary: {share}");
+    assert!(share > 0.9, "blocks that are freed at once are temporary: {share}");
 }
 
 #[test]
-fn annotated_source_has_memory_beside_time() {
+fn annotated_source_shows_memory_and_time() {
     if !sampling_allowed() {
         return;
     }
@@ -287,7 +291,7 @@ fn annotated_source_has_memory_beside_time() {
 }
 
 #[test]
-fn a_leak_of_python_is_at_its_python_line_with_native_frames_beneath() {
+fn a_python_leak_is_at_its_line_with_native_frames_beneath() {
     let workspace = Workspace::new();
     let (python, program) = (python_with_packages(), python_program(PY));
     let spec = format!(
@@ -300,7 +304,7 @@ fn a_leak_of_python_is_at_its_python_line_with_native_frames_beneath() {
     let memory = memory(&workspace);
     assert_eq!(memory["steps"], 80, "{memory:#}");
     let leak = at(&memory, "leaks", PY, "LEAK LINE");
-    // The bytes, the object that has them, and its place in the list.
+    // The bytes, the object that has them, and its entry in the list.
     assert!(nearly_holds(&leak["rate_interval"], 40_001.0 + 56.0 + 8.0), "{leak:#}");
     assert!(leak["function"].as_str().expect("a name").ends_with("Model.leak"), "{leak:#}");
     assert_eq!(
@@ -353,15 +357,15 @@ fn beneath(workspace: &Workspace, function: &str) -> Vec<String> {
 }
 
 #[test]
-fn memory_that_no_allocator_gave_is_said_not_to_be_seen() {
+fn memory_without_an_allocator_is_reported_as_unrecorded() {
     let workspace = Workspace::new();
     let done = run(&workspace, &[], &[&c_program("memory"), "pool"]);
-    done.assert_reports(&["the resident set grew", "blind"]);
+    done.assert_reports(&["the resident set grew", "cannot record"]);
     let memory = memory(&workspace);
     assert!(number(&memory["explained_share"]) < 0.5, "{memory:#}");
-    assert!(says(&memory["warnings"], &["the resident set grew", "blind"]), "{memory:#}");
+    assert!(has_notice(&memory, "heap_growth_unexplained"), "{memory:#}");
     assert!(report(&workspace).contains("## Read this first"));
-    assert!(report(&workspace).contains("blind"));
+    assert!(report(&workspace).contains("cannot record"));
     assert!(
         !report(&workspace).contains("Every allocation was recorded"),
         "{}",
@@ -369,11 +373,11 @@ fn memory_that_no_allocator_gave_is_said_not_to_be_seen() {
     );
     assert!(report(&workspace).contains("ot recorded: "), "{}", report(&workspace));
     let memory = recorded(&workspace, &[], &[&c_program("memory"), "simulate", "200"]);
-    assert!(!says(&memory["warnings"], &["blind"]), "{memory:#}");
+    assert!(!has_notice(&memory, "heap_growth_unexplained"), "{memory:#}");
 }
 
 #[test]
-fn what_matters_of_memory_is_said_on_the_terminal() {
+fn important_memory_findings_are_printed() {
     let workspace = Workspace::new();
     let exact = ["--memory-interval", "1"];
     run(&workspace, &exact, &[&c_program("memory"), "mark", "120"])
@@ -383,7 +387,7 @@ fn what_matters_of_memory_is_said_on_the_terminal() {
 }
 
 #[test]
-fn an_allocator_of_the_programs_own_is_seen_through_its_shim() {
+fn a_custom_allocator_is_recorded_through_its_shim() {
     let workspace = Workspace::new();
     let shim = rust_program_with("own_allocator", "own_allocator-shim", &["--cfg", "shim"]);
     let memory = recorded(&workspace, &["--memory-interval", "1"], &[&shim]);
@@ -397,7 +401,7 @@ fn an_allocator_of_the_programs_own_is_seen_through_its_shim() {
 }
 
 #[test]
-fn a_target_that_is_killed_keeps_what_it_told() {
+fn a_killed_target_keeps_its_memory_results() {
     let workspace = Workspace::new();
     let steps = STEPS.to_string();
     let done =
@@ -416,20 +420,19 @@ fn a_target_that_is_killed_keeps_what_it_told() {
 }
 
 #[test]
-fn a_recording_that_is_cut_is_said_to_be() {
+fn a_recording_that_was_cut_is_reported() {
     let workspace = Workspace::new();
     let options = ["--memory-interval", "1", "--timeout", "1"];
     run(&workspace, &options, &[&c_program("trouble"), "hang"]).assert_status(1);
-    assert!(memory(&workspace)["interval_bytes"] == 1, "it is told");
+    assert!(memory(&workspace)["interval_bytes"] == 1, "the summary has the interval");
     let summary = workspace.json("phase3/phase3_summary.json");
-    let words = ["recording of memory was cut", "no end within 1 s", "amid the run"];
-    assert!(says(&summary["warnings"], &words), "{summary:#}");
+    assert!(has_notice(&summary, "memory_recorded_in_part"), "{summary:#}");
     let text = report(&workspace);
     assert!(text.contains("measured until then: no end within 1 s"), "{text}");
 }
 
 #[test]
-fn nothing_that_a_target_does_is_changed() {
+fn the_behaviour_of_a_target_is_unchanged() {
     let workspace = Workspace::new();
     let program = c_program("memory");
     for (mode, status) in [("outcomes", 3), ("exhausted", 7)] {
@@ -457,7 +460,7 @@ fn nothing_that_a_target_does_is_changed() {
     }
 }
 
-/// Asked for by name, what cannot be done is said at once: one line, no run, exit status 2.
+/// Asserts that an impossible request is refused before the run: one line, exit status 2.
 fn assert_refused(workspace: &Workspace, options: &[&str], program: &str, words: &[&str]) {
     let mut arguments = vec!["run"];
     arguments.extend(options);
@@ -470,7 +473,7 @@ fn assert_refused(workspace: &Workspace, options: &[&str], program: &str, words:
 }
 
 #[test]
-fn targets_that_cannot_be_recorded_are_refused_with_the_reason_and_the_mend() {
+fn targets_that_cannot_be_recorded_are_refused_with_reason_and_fix() {
     let workspace = Workspace::new();
     let options = ["--phase", "3", "--memory"];
     let fixed =
@@ -499,7 +502,7 @@ fn targets_that_cannot_be_recorded_are_refused_with_the_reason_and_the_mend() {
 }
 
 #[test]
-fn doctor_tells_whether_allocations_can_be_recorded() {
+fn doctor_reports_whether_allocations_can_be_recorded() {
     let workspace = Workspace::new();
     let row = |program: &str| {
         let done = workspace.simprof(&["doctor", "--json", "--", program]);
@@ -507,25 +510,25 @@ fn doctor_tells_whether_allocations_can_be_recorded() {
         let rows: Vec<Value> = serde_json::from_str(&done.stdout).expect("JSON");
         rows.into_iter().find(|row| row["name"] == "allocations of the target")
     };
-    assert_eq!(row(&c_program("memory")).expect("it is told")["state"], "ok");
+    assert_eq!(row(&c_program("memory")).expect("doctor reports it")["state"], "ok");
     let fixed =
         c_program_with("memory", "memory-static", &["-static"]).expect("a static C library");
-    let row_of_fixed = row(&fixed).expect("it is told");
+    let row_of_fixed = row(&fixed).expect("doctor reports it");
     assert_eq!(row_of_fixed["state"], "missing");
-    assert!(says(&serde_json::json!([row_of_fixed["detail"]]), &["linked statically"]));
-    assert!(says(&serde_json::json!([row_of_fixed["mend"]]), &["link it dynamically"]));
-    assert!(row("./nowhere").is_none(), "that it is not there is told by another");
+    assert!(has_statement(&serde_json::json!([row_of_fixed["detail"]]), &["linked statically"]));
+    assert!(has_statement(&serde_json::json!([row_of_fixed["mend"]]), &["link it dynamically"]));
+    assert!(row("./nowhere").is_none(), "another row reports that it does not exist");
 }
 
 #[test]
-fn a_run_of_all_phases_goes_on_without_memory_where_that_cannot_be_recorded() {
+fn a_run_of_all_phases_continues_if_memory_cannot_be_recorded() {
     let workspace = Workspace::new();
     let fixed =
         c_program_with("memory", "memory-static", &["-static"]).expect("a static C library");
     let arguments = ["run", "--rate", "5000", "--repeats", "1", "--", &fixed, "simulate", "50"];
     workspace.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
     let summary = workspace.json("phase3/phase3_summary.json");
-    assert!(says(&summary["warnings"], &["Memory was not recorded", "link it dynamically"]));
+    assert!(has_notice(&summary, "memory_not_recorded"), "{summary:#}");
     assert!(report(&workspace).contains("link it dynamically"));
     assert!(summary["memory"].is_null(), "{summary:#}");
     let memory = summary["measurements"].as_array().expect("measurements").iter();
@@ -533,7 +536,7 @@ fn a_run_of_all_phases_goes_on_without_memory_where_that_cannot_be_recorded() {
 }
 
 #[test]
-fn a_run_of_all_phases_records_memory_and_says_so_beforehand() {
+fn a_run_of_all_phases_records_memory_and_plans_it() {
     let workspace = Workspace::new();
     let program = c_program("memory");
     let command = ["--", &program, "simulate", "100"];
@@ -579,7 +582,7 @@ fn flags_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_target_with_other_rights_is_refused() {
+fn a_setuid_target_is_refused() {
     // A file can be given to another user by root alone; then root runs it with that user's rights.
     if !simprof_testkit::is_root() {
         eprintln!("not root: a program with other rights cannot be made");

@@ -10,7 +10,7 @@ use crate::support::{FAST, Workspace, c_program, sampled};
 /// A user that owns nothing.
 const NOBODY: &str = "65534";
 
-/// simprof as an ordinary user: as nobody where the tests run as root.
+/// A command that runs simprof as an ordinary user: as `nobody` if the tests run as root.
 fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
     if !is_root() {
         return workspace.command(arguments);
@@ -33,7 +33,7 @@ fn own(workspace: &Workspace, name: &str) -> String {
 }
 
 #[test]
-fn all_four_phases_work_and_say_that_the_kernel_is_out_of_sight() {
+fn all_four_phases_work_and_report_that_the_kernel_is_not_sampled() {
     let workspace = Workspace::new();
     let program = own(&workspace, "inlined");
     let mut arguments = vec!["run"];
@@ -54,7 +54,7 @@ fn all_four_phases_work_and_say_that_the_kernel_is_out_of_sight() {
         assert!(!kernel, "{profile:#}");
         assert!(profile["fallbacks"].to_string().contains("perf_event_paranoid"), "{profile:#}");
         let report = workspace.text("phase1/PHASE1_REPORT.md");
-        assert!(report.contains(event), "the report says what was sampled");
+        assert!(report.contains(event), "the report names the sampled event");
     }
     let lines = workspace.json("phase3/phase3_summary.json");
     assert_eq!(lines["lines"][0]["function"], "smooth", "{lines:#}");
@@ -64,7 +64,7 @@ fn all_four_phases_work_and_say_that_the_kernel_is_out_of_sight() {
 }
 
 #[test]
-fn nothing_of_a_stubborn_target_is_left() {
+fn a_stubborn_target_leaves_no_process() {
     let workspace = Workspace::new();
     let program = own(&workspace, "trouble");
     let arguments =

@@ -1,4 +1,4 @@
-//! Where results cannot be written, and where nobody reads what is printed.
+//! Results that cannot be written, and output that is not read.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -9,11 +9,11 @@ use simprof_testkit::{is_root, wait_for};
 
 use crate::support::{Done, Workspace, c_program, sampling_allowed};
 
-/// A file system of its own, unmounted at the end.
+/// A mounted file system, unmounted at the end.
 struct Mount(PathBuf);
 
 impl Mount {
-    /// None where that is not permitted here; why not is printed.
+    /// Mounts a file system. Returns `None` and prints the reason if that is not permitted.
     fn new(at: PathBuf, options: &str) -> Option<Self> {
         std::fs::create_dir_all(&at).expect("a folder");
         let mut command = Command::new("mount");
@@ -34,18 +34,18 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: whatever a failed test left open does not keep it.
+        // Lazily: files that a failed test left open do not prevent it.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
-/// The one manifest below a folder of results, which must be whole.
+/// The manifest in a folder of results, which must be complete.
 fn manifest(results: &Path) -> serde_json::Value {
     let text = std::fs::read_to_string(results.join("latest/run.json")).expect("a manifest");
     serde_json::from_str(&text).expect("it is whole")
 }
 
-/// The error is said once, names the place and the mend.
+/// Asserts that the error is printed once, with the folder and the fix.
 fn assert_full(done: &Done) {
     done.assert_status(1);
     done.assert_reports(&["No space left on device", "disk/", "make room", "--output-dir"]);
@@ -86,7 +86,7 @@ fn a_disk_that_the_target_fills() {
 fn a_disk_that_is_full_from_the_start() {
     let workspace = Workspace::new();
     let Some(disk) = Mount::new(workspace.path("disk"), "size=40k") else { return };
-    // It ends where there is no more room.
+    // Writing fails when the disk is full.
     let _ = std::fs::write(disk.0.join("filler"), [0; 100_000]);
     let done = workspace.simprof(&["run", "--quick", "--output-dir", "disk", "--", "true"]);
     assert_ne!(done.status, Some(0), "{done:#?}");
@@ -94,13 +94,13 @@ fn a_disk_that_is_full_from_the_start() {
     assert_eq!(done.stderr.lines().count(), 1, "{done:#?}");
 }
 
-/// Asserts that a folder is refused in one line that names it and the mend.
+/// Asserts that a folder is refused in one line that names it and the fix.
 fn assert_refused(workspace: &Workspace, folder: &str, why: &str) {
     let done = workspace.simprof(&["run", "--quick", "--output-dir", folder, "--", "true"]);
     done.assert_status(2);
     done.assert_reports(&["cannot write results to", folder, why, "--output-dir"]);
     assert_eq!(done.stderr.lines().count(), 1, "{done:#?}");
-    assert_eq!(done.stderr.matches(why).count(), 1, "said once: {done:#?}");
+    assert_eq!(done.stderr.matches(why).count(), 1, "printed once: {done:#?}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn with_closed_pipe(
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     let workspace = Workspace::new();
     workspace.simprof(&["run", "--quick", "--phase", "4", "--", "true"]).assert_status(0);
     let run = ["run", "--quick", "--phase", "4", "--", "true"];

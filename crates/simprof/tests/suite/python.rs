@@ -1,4 +1,4 @@
-//! Python programs whose answer is known beforehand: shares, lines, native functions beneath lines.
+//! Python programs whose answers are known: shares, lines, native functions beneath lines.
 
 use serde_json::Value;
 use simprof_testkit::python;
@@ -31,8 +31,8 @@ fn share(row: &Value, which: &str) -> f64 {
 fn python_functions_of_three_to_one_are_shown_three_to_one() {
     let workspace = Workspace::new();
     let program = python_program("three_to_one.py");
-    let told = truth_file(&workspace);
-    let command = [python().text(), &program, "6000", &told];
+    let times = truth_file(&workspace);
+    let command = [python().text(), &program, "6000", &times];
     if !sampled(&simprof(&workspace, &["--phase", "1"], &command)) {
         return;
     }
@@ -76,8 +76,8 @@ fn the_lines_of_python_functions_are_exact() {
 fn numpy_is_shown_beneath_the_lines_that_call_it() {
     let workspace = Workspace::new();
     let program = python_program("numpy_lines.py");
-    let told = truth_file(&workspace);
-    let command = [&*python_with_packages(), &program, "4000", &told];
+    let times = truth_file(&workspace);
+    let command = [&*python_with_packages(), &program, "4000", &times];
     let phase = ["--phase", "3", "--function", "numpy_lines.work"];
     if !sampled(&simprof(&workspace, &phase, &command)) {
         return;
@@ -96,11 +96,11 @@ fn numpy_is_shown_beneath_the_lines_that_call_it() {
 }
 
 #[test]
-fn waiting_for_a_lock_is_on_its_line_and_as_long_as_it_was() {
+fn waiting_for_a_lock_is_on_its_line_with_its_duration() {
     let workspace = Workspace::new();
     let program = python_program("lock_wait.py");
-    let told = truth_file(&workspace);
-    let command = [python().text(), &program, "20", &told];
+    let times = truth_file(&workspace);
+    let command = [python().text(), &program, "20", &times];
     if !sampled(&simprof(&workspace, &["--phase", "1"], &command)) {
         return;
     }
@@ -113,21 +113,21 @@ fn waiting_for_a_lock_is_on_its_line_and_as_long_as_it_was() {
     let lock = found.iter().find(|wait| wait["cause"] == "synchronisation");
     let lock = lock.unwrap_or_else(|| panic!("the lock is waited for: {waits:#?}"));
     assert_eq!(lock["function"], "lock_wait.wait_for_it");
-    // What the program has seen holds getting the interpreter's lock back, and what lies between two of its own lines.
+    // The time that the program measured includes getting the interpreter's lock back and the code between its two readings.
     let measured: f64 = found.iter().map(|wait| share(wait, "wait_s")).sum();
     let part = measured / waited;
     assert!((0.8..1.02).contains(&part), "{measured} of {waited}: {found:#?}");
     let thread_s = share(&summary["thread_time"], "thread_s");
-    let told = share(lock, "share") * thread_s / share(lock, "wait_s");
-    assert!((told - 1.0).abs() < 1e-6, "the share is of the time of threads: {lock:#}");
+    let ratio = share(lock, "share") * thread_s / share(lock, "wait_s");
+    assert!((ratio - 1.0).abs() < 1e-6, "the share is of the time of threads: {lock:#}");
 }
 
 #[test]
 fn time_in_sqlite_is_on_the_line_of_the_query() {
     let workspace = Workspace::new();
     let program = python_program("sqlite_work.py");
-    let told = truth_file(&workspace);
-    let command = [python().text(), &program, "40", &told];
+    let times = truth_file(&workspace);
+    let command = [python().text(), &program, "40", &times];
     let phases = ["--phase", "1", "--phase", "3", "--function", "sqlite_work.count"];
     if !sampled(&simprof(&workspace, &phases, &command)) {
         return;
@@ -147,7 +147,7 @@ fn time_in_sqlite_is_on_the_line_of_the_query() {
 }
 
 #[test]
-fn the_interpreters_own_functions_are_in_the_summary_alone() {
+fn functions_of_the_interpreter_are_only_in_the_summary() {
     let workspace = Workspace::new();
     let program = python_program("three_to_one.py");
     let phases = ["--phase", "1", "--phase", "3"];

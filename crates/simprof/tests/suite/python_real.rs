@@ -1,4 +1,4 @@
-//! Programs that others wrote: Mesa's example models at two sizes, and one that fills a database.
+//! Published programs: Mesa's example models at two sizes, and a tool that fills a database.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Steps of Python programs: functions that are named, and the marker module; in every Python that is there.
+//! Steps of Python programs by named functions and by the marker module, in every Python of the machine.
 
 use serde_json::Value;
 use simprof_testkit::{installed_pythons, pythons};
@@ -74,7 +74,7 @@ fn a_program_is_followed_however_it_is_started() {
 }
 
 #[test]
-fn a_function_that_is_not_there_is_named_with_the_nearest() {
+fn a_missing_step_function_is_named_with_the_nearest() {
     let program = python_program("ticks.py");
     for python in pythons() {
         let python = python.text();
@@ -102,7 +102,7 @@ fn a_function_that_is_not_there_is_named_with_the_nearest() {
 }
 
 #[test]
-fn steps_that_overlap_are_steps_of_their_own() {
+fn overlapping_steps_are_separate_steps() {
     let text = "\
 import asyncio
 class Agent:
@@ -134,7 +134,7 @@ for _ in range(10):
 }
 
 #[test]
-fn what_is_alive_at_the_end_ends_as_it_always_does() {
+fn objects_alive_at_the_end_are_finalised_as_usual() {
     let text = "\
 import posix
 class Resource:
@@ -156,7 +156,7 @@ for _ in range(25): world.step()
 }
 
 #[test]
-fn a_recursive_step_has_the_levels_that_it_always_has() {
+fn a_recursive_step_keeps_its_recursion_limit() {
     let text = "\
 import inspect
 class Model:
@@ -180,14 +180,14 @@ assert str(inspect.signature(Model.sign)) == '(self, a, b=2, *, c=3)'
 }
 
 #[test]
-fn a_program_without_python_says_so() {
+fn a_step_function_of_a_program_without_python_is_reported() {
     let workspace = Workspace::new();
     let (done, _) = run(&workspace, &spec(&["true"], Some("sim:step")));
     done.assert_reports(&["target.step", "sim:step", "ran no Python"]);
 }
 
 #[test]
-fn functions_of_other_languages_are_refused_with_the_mend() {
+fn step_functions_of_other_languages_are_refused_with_the_fix() {
     let workspace = Workspace::new();
     workspace.write("simprof.toml", &spec(&["true"], Some("world::Model::step")));
     let done = workspace.simprof(&["run", "--quick"]);

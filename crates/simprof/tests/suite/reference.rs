@@ -1,10 +1,10 @@
-//! The reference simulation by itself, its components, and a whole run of it.
+//! The reference simulation alone, its components, and a whole run of it.
 
 use serde_json::Value;
 
 use crate::support::{Done, Workspace, sampled, sampling_allowed};
 
-/// A line of JSON, the only one.
+/// The output, which must be one line of JSON.
 fn line(done: &Done) -> Value {
     done.assert_status(0);
     assert_eq!(done.stdout.lines().count(), 1, "{done:#?}");
@@ -110,7 +110,7 @@ const SMALL: [&str; 8] =
     ["run", "--quick", "--repeats", "2", "--set", "steps=40", "--set", "agents=10"];
 
 #[test]
-fn a_whole_run_writes_every_file_that_is_promised() {
+fn a_whole_run_writes_every_documented_file() {
     let workspace = Workspace::new();
     let spec = small_spec();
     workspace.write("small.toml", &spec);
@@ -158,7 +158,7 @@ fn a_whole_run_writes_every_file_that_is_promised() {
     }
 }
 
-/// The reference simulation, as a spec of one's own with fewer benchmarks and smaller sweeps.
+/// A spec of the reference simulation with fewer benchmarks and smaller sweeps.
 fn small_spec() -> String {
     "[target]\n\
      command = ['{simprof}', 'simulate', '--json', '--seed', '{seed}', '--agents', '{agents}', \
@@ -177,7 +177,7 @@ fn small_spec() -> String {
 }
 
 #[test]
-fn a_component_that_is_asked_for_is_the_only_one_measured() {
+fn only_the_requested_component_is_measured() {
     let workspace = Workspace::new();
     workspace.write("small.toml", &small_spec());
     let arguments = ["--spec", "small.toml", "--phase", "2", "--component", "spatial"];

@@ -1,4 +1,4 @@
-//! The files of a real run are what the schemas in docs/schemas say, and nothing more.
+//! The files of a real run match the schemas in docs/schemas, without further fields.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::support::Workspace;
 
-/// A small target with all that a phase may find: steps, components, a benchmark with arms and sizes,
-/// a sweep, a further case, and a function that is asked for by name.
+/// A small target with everything that a phase may find: steps, components, a benchmark with arms and sizes, a sweep, another
+/// case, and a function that is named.
 const SPEC: &str = r#"
 [target]
 command = ["{simprof}", "simulate", "--json", "--seed", "{seed}", "--agents", "{agents}", "--steps", "20"]
@@ -36,10 +36,10 @@ same_answer = true
 "#;
 
 #[test]
-fn files_of_a_run_are_as_their_schemas_say() {
+fn files_of_a_run_match_their_schemas() {
     let workspace = Workspace::new();
     workspace.write("simprof.toml", SPEC);
-    // A high rate gives enough samples soon.
+    // A high rate gives enough samples quickly.
     workspace.simprof(&["run", "--rate", "10000", "--repeats", "2"]).assert_status(0);
     let latest = workspace.latest("");
     for (file, schema) in [
@@ -59,7 +59,7 @@ fn files_of_a_run_are_as_their_schemas_say() {
 }
 
 #[test]
-fn files_of_a_run_that_fails_are_as_their_schemas_say() {
+fn files_of_a_failed_run_match_their_schemas() {
     let workspace = Workspace::new();
     workspace.simprof(&["run", "--quick", "--", "false"]).assert_status(1);
     let latest = workspace.latest("");
@@ -77,7 +77,7 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Validates against the schema with every object closed: a field that no schema tells of is an error.
+/// Validates against the schema with every object closed: a field that the schema does not have is an error.
 fn validate(file: &Path, schema: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemas");
     let mut schema = read(&folder.join(format!("{schema}.schema.json")));

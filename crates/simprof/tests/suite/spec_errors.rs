@@ -1,5 +1,4 @@
-//! A spec or a flag that is wrong: exit status 2, one error that names the thing and the mend, and
-//! nothing is run.
+//! Wrong specs and flags: exit status 2, one error that names the thing and the fix, and nothing is run.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -25,7 +24,7 @@ fn assert_refused(cases: &[(&str, &[&str], &[&str])]) {
             assert!(done.stderr.contains(word), "{word:?} for {spec}: {done:#?}");
         }
         let once = |word: &str| done.stderr.matches(word).count();
-        assert_eq!(once("os error 2)"), once("(os error 2)").min(1), "said once: {done:#?}");
+        assert_eq!(once("os error 2)"), once("(os error 2)").min(1), "printed once: {done:#?}");
         assert!(!done.stderr.contains("panicked"), "{done:#?}");
     }
 }
@@ -37,12 +36,12 @@ fn a_spec_that_cannot_be_read() {
         let done = workspace.simprof(&["run", "--spec", path]);
         done.assert_status(2);
         done.assert_reports(&["cannot read the spec", path]);
-        assert_eq!(done.stderr.matches("os error").count(), 1, "said once: {done:#?}");
+        assert_eq!(done.stderr.matches("os error").count(), 1, "printed once: {done:#?}");
     }
 }
 
 #[test]
-fn arguments_that_are_no_text() {
+fn arguments_that_are_not_text() {
     let workspace = Workspace::new();
     let no_text = OsStr::from_bytes(b"n\xffm");
     let mut command = workspace.command(&["run", "--quick", "--phase", "1", "--", "true"]);
@@ -151,8 +150,8 @@ fn a_function_that_nothing_calls() {
     done.assert_status(1);
     if sampling_allowed() {
         done.assert_reports(&["function no_such_function failed", "named otherwise"]);
-        let said = done.stderr.matches("no_such_function` names").count();
-        assert_eq!(said, 1, "it is said once: {done:#?}");
+        let count = done.stderr.matches("no_such_function` names").count();
+        assert_eq!(count, 1, "it is printed once: {done:#?}");
         assert_eq!(workspace.json("phase3/phase3_summary.json")["status"], "partial");
     }
 }

@@ -1,4 +1,4 @@
-//! `simprof status` beside a run, after it, and where there is none.
+//! `simprof status` during a run, after it, and without one.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ fn start_hanging(workspace: &Workspace) -> Started {
 }
 
 #[test]
-fn a_run_is_seen_while_it_runs_and_after() {
+fn status_shows_a_run_during_and_after_it() {
     let workspace = Workspace::new();
     let run = start_hanging(&workspace);
     let during = workspace.simprof(&["status"]);
@@ -67,7 +67,7 @@ fn following_ends_with_the_run() {
 }
 
 #[test]
-fn files_that_are_listed_exist() {
+fn listed_files_exist() {
     let workspace = Workspace::new();
     workspace.simprof(&["run", "--quick", "--phase", "4", "--", "true"]).assert_status(0);
     let status = workspace.simprof(&["status"]);

@@ -1,4 +1,4 @@
-//! Steps are counted whichever way the target tells them.
+//! Steps are counted whether the target marks or prints them.
 
 use serde_json::Value;
 
@@ -57,6 +57,6 @@ fn steps_printed_as_lines_are_counted() {
         "[target]\ncommand = [{program:?}, \"{STEPS}\", \"print\"]\n\
          step = {{ output = '^step (\\d+) of' }}\n"
     );
-    // A line begins a step; nothing tells when the last one ends.
+    // A line begins a step; the end of the last one is unknown.
     check(&steps(&workspace, &spec), "output", STEPS - 1);
 }

@@ -1,9 +1,9 @@
-//! Targets that cannot be run, fail, crash, hang, or leave processes behind: one clear error each,
-//! nothing lost, nothing left running.
+//! Targets that cannot be run, fail, crash, hang, or leave processes behind. Each gives one clear error, loses no results and
+//! leaves no process.
 
 use serde_json::Value;
 
-use crate::support::{Done, Workspace, c_program, sampled, sampling_allowed};
+use crate::support::{Done, Workspace, c_program, has_notice, sampled, sampling_allowed};
 
 /// A quick run of all phases on one of the troubles.
 fn trouble(workspace: &Workspace, arguments: &[&str]) -> Done {
@@ -15,7 +15,7 @@ fn trouble(workspace: &Workspace, arguments: &[&str]) -> Done {
     done
 }
 
-/// Lines of standard error in which a word stands.
+/// The number of lines of standard error that contain a word.
 fn lines_with(done: &Done, word: &str) -> usize {
     done.stderr.lines().filter(|line| line.contains(word)).count()
 }
@@ -38,7 +38,7 @@ fn assert_all_measurements(workspace: &Workspace, status: &str, words: &str) {
     assert!(workspace.text("phase1/PHASE1_REPORT.md").contains(words));
 }
 
-/// What cannot be run at all is said at once: one line, no run, exit status 2.
+/// Asserts that a target which cannot be run is refused before the run: one line, exit status 2.
 fn assert_refused(workspace: &Workspace, program: &str, words: &[&str]) {
     let done = workspace.simprof(&["run", "--quick", "--", program]);
     done.assert_status(2);
@@ -63,7 +63,7 @@ fn a_target_that_may_not_be_executed() {
 }
 
 #[test]
-fn a_target_that_is_no_program() {
+fn a_target_that_is_not_a_program() {
     let workspace = Workspace::new();
     for (name, text, words) in [
         ("text", "just text", "is not an executable"),
@@ -73,7 +73,7 @@ fn a_target_that_is_no_program() {
         let done = workspace.simprof(&["run", "--quick", "--", &format!("./{name}")]);
         done.assert_status(1);
         done.assert_reports(&[name, words]);
-        assert_eq!(lines_with(&done, words), 1, "it is said once: {done:#?}");
+        assert_eq!(lines_with(&done, words), 1, "it is printed once: {done:#?}");
         let manifest = workspace.manifest();
         assert_eq!(manifest["status"], "failed", "{manifest:#}");
         assert_eq!(manifest["phases"][3]["measurements"][0]["status"], "skipped");
@@ -86,7 +86,7 @@ fn a_target_that_exits_with_an_error() {
     let done = trouble(&workspace, &["exit"]);
     done.assert_status(1);
     done.assert_reports(&["exited with status 3", "the world file is missing"]);
-    assert_eq!(lines_with(&done, "status 3"), 1, "it is said once: {done:#?}");
+    assert_eq!(lines_with(&done, "status 3"), 1, "it is printed once: {done:#?}");
     assert_all_measurements(&workspace, "failed", "the world file is missing");
 }
 
@@ -120,7 +120,7 @@ fn a_target_that_hangs() {
 }
 
 #[test]
-fn a_target_that_hangs_with_children_and_ignores_being_asked_to_end() {
+fn a_target_that_hangs_with_children_and_ignores_signals() {
     let workspace = Workspace::new();
     let done = trouble(&workspace, &["stubborn"]);
     done.assert_status(1);
@@ -140,17 +140,17 @@ fn a_target_that_leaves_daemons_behind() {
     if !sampled(&done) {
         return;
     }
-    let said = "process trouble outlived the target and was ended";
-    done.assert_reports(&[said, "wait for what it starts"]);
-    assert_eq!(lines_with(&done, said), 1, "it is said once: {done:#?}");
+    let notice = "Process trouble outlived the target and was ended";
+    done.assert_reports(&[notice, "wait for the processes that it starts"]);
+    assert_eq!(lines_with(&done, notice), 1, "it is printed once: {done:#?}");
     for phase in ["phase1/phase1_summary.json", "phase4/phase4_summary.json"] {
-        let warnings = workspace.json(phase)["warnings"].to_string();
-        assert!(warnings.contains(said), "{phase}: {warnings}");
+        let summary = workspace.json(phase);
+        assert!(has_notice(&summary, "processes_outlived"), "{phase}: {summary:#}");
     }
 }
 
 #[test]
-fn a_target_that_fails_the_second_time_keeps_what_the_first_gave() {
+fn a_target_that_fails_later_keeps_earlier_results() {
     let workspace = Workspace::new();
     let program = c_program("trouble");
     let arguments = ["run", "--quick", "--phase", "1", "--timeout", "2", "--"];

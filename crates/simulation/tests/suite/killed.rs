@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use simprof_simulation::database::{PragmaProfile, Reader, TABLES};
 use simprof_simulation::{Config, DatabaseConfig, Simulation, StepEvent};
 
-/// Variables by which a test tells its child what to run.
+/// Variables with which a test tells its child what to run.
 const DATABASE: &str = "SIMULATION_TEST_DATABASE";
 const SETTINGS: &str = "SIMULATION_TEST_SETTINGS";
 
@@ -94,7 +94,7 @@ fn run_and_kill(path: &Path, case: &Case) -> Vec<u64> {
             killed = true;
         }
     }
-    assert!(killed, "the child ended by itself");
+    assert!(killed, "the child ended before it was killed");
     child.wait().unwrap();
     rows
 }
@@ -196,7 +196,7 @@ fn in_memory_keeps_a_sound_database_without_steps() {
 }
 
 #[test]
-fn a_run_after_a_killed_one_starts_anew_once_its_file_is_gone() {
+fn a_run_starts_over_after_the_file_of_a_killed_run_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("killed.db");
     let case = Case { kill_after: 30, ..cases(PragmaProfile::Performance)[0] };

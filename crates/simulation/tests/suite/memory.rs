@@ -1,4 +1,4 @@
-//! What indexes say they occupy is what they allocate, and observing allocates nothing.
+//! Indexes report the bytes that they allocate, and observing allocates nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 #[test]
-fn indexes_count_their_bytes() {
+fn indexes_report_the_bytes_that_they_allocate() {
     let world = Area::world(1000.0, 1000.0);
     for &kind in IndexKind::ALL {
         for count in [100, 1500, 30_000] {
@@ -48,7 +48,7 @@ fn indexes_count_their_bytes() {
             let ratio = index.bytes() as f64 / allocated;
             assert!(
                 (0.95..1.05).contains(&ratio),
-                "{kind} of {count}: {} said, {allocated} allocated",
+                "{kind} of {count}: {} reported, {allocated} allocated",
                 index.bytes()
             );
         }
@@ -56,7 +56,7 @@ fn indexes_count_their_bytes() {
 }
 
 #[test]
-fn observing_allocates_nothing_once_it_is_warm() {
+fn a_warm_observation_allocates_nothing() {
     for &kind in IndexKind::ALL {
         for &storage in StorageKind::ALL {
             let mut config = Config {

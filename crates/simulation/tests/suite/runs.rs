@@ -1,4 +1,4 @@
-//! Whole runs: what they must have in common, what must set them apart, and what must happen in them.
+//! Whole runs: which settings change them, which do not, and what happens in them.
 
 use simprof_simulation::action::ActionKind;
 use simprof_simulation::agent::AgentType;
@@ -28,7 +28,7 @@ fn hash(change: impl FnOnce(&mut Config)) -> u64 {
 
 /// The state after a default run, the same on every machine; it changes only with the rules or their order.
 #[test]
-fn the_default_run_ends_as_ever() {
+fn the_default_run_ends_in_the_known_state() {
     let summary = run(&Config::default());
     assert_eq!(format!("{:016x}", summary.state_hash), "2bc900a1281afb3a");
 }
@@ -67,7 +67,7 @@ fn index_kinds_and_flush_settings_do_not_change_a_run() {
 }
 
 #[test]
-fn how_observations_are_kept_does_not_change_a_greedy_run() {
+fn storage_of_observations_does_not_change_a_greedy_run() {
     let greedy = |change: fn(&mut Config)| {
         hash(|config| {
             config.policy = PolicyKind::Greedy;
@@ -152,7 +152,7 @@ fn every_action_succeeds_in_a_default_run() {
 }
 
 #[test]
-fn the_cap_holds() {
+fn the_population_cap_holds() {
     let mut config = short();
     config.population_cap = Some(70);
     config.rules.reproduction_minimum = 0.0;
@@ -187,7 +187,7 @@ fn depleted_resources_stay_and_amounts_keep_their_range() {
 }
 
 #[test]
-fn everybody_stays_inside_and_children_act_from_the_next_step() {
+fn agents_stay_inside_and_children_act_from_the_next_step() {
     let mut config = short();
     config.width = 20.0;
     config.height = 15.0;
@@ -199,7 +199,7 @@ fn everybody_stays_inside_and_children_act_from_the_next_step() {
         assert!(world.agents.iter().all(|agent| world.area.contains(agent.at)));
         assert!(world.agents.is_sorted_by_key(|agent| agent.id));
         let counters = report.counters;
-        // Nobody acts who was not alive before, and everybody does who was not killed.
+        // Only agents that were alive before act, and all of them do unless they were killed.
         let acted: u64 = counters.tried.iter().sum();
         assert!(acted <= living && acted + counters.deaths >= living);
         living = living + counters.births - counters.deaths;

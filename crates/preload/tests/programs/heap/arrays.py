@@ -1,4 +1,4 @@
-# NumPy's arrays, made at known lines; what is printed is the truth. They are too large for NumPy's own store of small ones.
+# NumPy's arrays, made at known lines; it prints the true bytes. They are too large for NumPy's own cache.
 import os
 import sys
 

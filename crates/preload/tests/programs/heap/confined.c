@@ -1,4 +1,4 @@
-/* Limits its address space, makes many small allocations, and then one that has room without the library. */
+/* Limits its address space, makes many small allocations, and then a large one that fits without the library. */
 #include "totals.h"
 #include <sys/resource.h>
 

@@ -26,18 +26,18 @@ unsafe impl GlobalAlloc for Counted {
         made(layout.size());
         unsafe { System.alloc(layout) }
     }
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         ended(layout.size());
-        unsafe { System.dealloc(place, layout) }
+        unsafe { System.dealloc(pointer, layout) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         made(layout.size());
         unsafe { System.alloc_zeroed(layout) }
     }
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ended(layout.size());
         made(size);
-        unsafe { System.realloc(place, layout, size) }
+        unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
@@ -58,9 +58,9 @@ fn main() {
     // In one thread: the standard library makes threads' own data by the system's allocator, beside this one.
     let sum: usize = (1..5).map(work).sum();
     let caught = std::panic::catch_unwind(|| {
-        let room = vec![1; 1000];
+        let buffer = vec![1; 1000];
         if sum > 0 {
-            std::panic::resume_unwind(Box::new(room.len()));
+            std::panic::resume_unwind(Box::new(buffer.len()));
         }
     });
     assert!(caught.is_err());

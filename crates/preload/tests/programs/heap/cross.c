@@ -1,16 +1,16 @@
-/* Threads that pass what they allocate to each other, which free it or make it larger. */
+/* Threads that exchange blocks: each frees or enlarges the blocks of others. */
 #include "totals.h"
 #include <pthread.h>
 #include <string.h>
 
-enum { THREADS = 6, ROUNDS = 20000, PLACES = 512 };
+enum { THREADS = 6, ROUNDS = 20000, SLOTS = 512 };
 
 struct block {
     size_t bytes;
     char rest[];
 };
 
-static _Atomic(struct block *) places[PLACES];
+static _Atomic(struct block *) slots[SLOTS];
 
 static void *work(void *argument)
 {
@@ -20,7 +20,7 @@ static void *work(void *argument)
         size_t bytes = sizeof(struct block) + random % (random % 50 ? 400 : 40000);
         struct block *mine = made(malloc(bytes), bytes);
         mine->bytes = bytes;
-        struct block *other = atomic_exchange(&places[(random >> 20) % PLACES], mine);
+        struct block *other = atomic_exchange(&slots[(random >> 20) % SLOTS], mine);
         if (!other) continue;
         if (random & 1 << 30) {
             size_t before = other->bytes, after = before + (random >> 40) % 300;
@@ -29,7 +29,7 @@ static void *work(void *argument)
             other->bytes = after;
         }
         if (random & 1 << 29) {
-            other = atomic_exchange(&places[(random >> 40) % PLACES], other);
+            other = atomic_exchange(&slots[(random >> 40) % SLOTS], other);
             if (!other) continue;
         }
         ended(other->bytes);
@@ -43,6 +43,6 @@ int main(void)
     pthread_t threads[THREADS];
     for (long i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, work, (void *)(i + 1));
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
-    tell();
+    print_totals();
     return 0;
 }

@@ -7,9 +7,9 @@ static void *work(void *argument)
 {
     void *kept[64] = {0};
     for (unsigned long i = (unsigned long)argument;; i++) {
-        void **place = &kept[i * 7 % 64];
-        free(*place);
-        *place = i % 5 ? malloc(i % 3000) : realloc(malloc(i % 100), i % 5000);
+        void **slot = &kept[i * 7 % 64];
+        free(*slot);
+        *slot = i % 5 ? malloc(i % 3000) : realloc(malloc(i % 100), i % 5000);
     }
 }
 

@@ -76,6 +76,6 @@ int main(void)
     errno = 77;
     free(made(malloc(10), 10)), ended(10);
     expect(errno == 77, "errno kept");
-    tell();
+    print_totals();
     return 3;
 }

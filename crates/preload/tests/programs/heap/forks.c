@@ -1,4 +1,4 @@
-/* Children that are made in each of the ways there are, and free what they inherited. Each process prints its own totals, after
+/* Children made by every system call that can, which free inherited blocks. Each process prints its own totals, after
    its process id. */
 #define _GNU_SOURCE
 #include "totals.h"
@@ -14,7 +14,7 @@ extern char **environ;
 
 static void *inherited[1000];
 
-/* What a process says of itself, in one write. */
+/* Prints the totals of this process in one write. */
 static void tell_all(void)
 {
     char line[200];

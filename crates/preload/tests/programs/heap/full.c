@@ -1,5 +1,5 @@
-/* Reallocates until nothing more can be told, plays the reader who has read all, and frees. Arguments: where the positions
-   that were written and taken are in the shared memory. */
+/* Reallocates until the ring is full, then pretends that a reader has read everything, and frees. Arguments: the offsets of the
+   written and the taken position in the shared memory. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-/* Runs out of memory, more than once, and goes on. */
+/* Runs out of memory, more than once, and continues. */
 #include "totals.h"
 #include <errno.h>
 #include <string.h>
@@ -28,6 +28,6 @@ int main(void)
         /* The small ones still work as far as they do without the library. */
         while (count > round) ended(100000), free(blocks[--count]);
     }
-    tell();
+    print_totals();
     return 4;
 }

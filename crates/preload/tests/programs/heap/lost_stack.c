@@ -1,4 +1,4 @@
-/* Loses its stack pointer, and allocates in the handler of the signal that comes of it. */
+/* Sets an invalid stack pointer, and allocates in the handler of the resulting signal. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
@@ -16,8 +16,8 @@ static void handle(int signal)
 
 int main(int count, char **arguments)
 {
-    static char room[1 << 16];
-    stack_t stack = {.ss_sp = room, .ss_size = sizeof room};
+    static char buffer[1 << 16];
+    stack_t stack = {.ss_sp = buffer, .ss_size = sizeof buffer};
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK};
     if (count != 2 || sigaltstack(&stack, NULL)) return 1;
     if (sigaction(SIGSEGV, &action, NULL) || sigaction(SIGBUS, &action, NULL)) return 1;

@@ -1,4 +1,4 @@
-/* Anonymous memory: whole, in parts, moved, over itself; and what is none. */
+/* Anonymous memory: whole, in parts, moved, mapped over itself; and mappings that are not anonymous. */
 #define _GNU_SOURCE
 #include "totals.h"
 #include <fcntl.h>
@@ -12,7 +12,7 @@ static char *map(size_t pages, int protection, int flags)
     return mmap(NULL, pages * PAGE, protection, flags, -1, 0);
 }
 
-/* What was said to be ended lives on in so many parts. */
+/* The part of a mapping that was reported as ended lives on in so many parts. */
 static void left(int parts)
 {
     freed_count -= parts;
@@ -62,6 +62,6 @@ int main(void)
     if (to[2 * PAGE] != 6) return 1;
     /* What malloc maps is counted once, as malloc's. */
     free(malloc(50 << 20));
-    tell();
+    print_totals();
     return 0;
 }

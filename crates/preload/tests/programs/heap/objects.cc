@@ -8,7 +8,7 @@
 #include <vector>
 
 struct alignas(256) Wide {
-    char room[256];
+    char buffer[256];
 };
 
 [[gnu::noinline]] static void thrower(int depth)
@@ -45,6 +45,6 @@ int main()
         std::map<int, std::vector<std::string>> map;
         for (int i = 0; i < 50; i++) map[i % 7].push_back(std::string(100, 'a'));
     }
-    tell();
+    print_totals();
     return 0;
 }

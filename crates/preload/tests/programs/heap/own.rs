@@ -1,4 +1,4 @@
-//! A program with an allocator of its own, which takes memory from the kernel and tells of what it gives by the probe.
+//! A program whose allocator takes memory from the kernel and reports its allocations through the probe.
 
 #[path = "../../../../probe/src/heap.rs"]
 mod heap;
@@ -16,7 +16,7 @@ static FREED: AtomicUsize = AtomicUsize::new(0);
 static FREED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "C" {
-    fn mmap(place: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
+    fn mmap(address: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
     fn write(fd: i32, bytes: *const u8, length: usize) -> isize;
     fn _exit(status: i32) -> !;
 }
@@ -28,9 +28,9 @@ unsafe impl GlobalAlloc for Bump {
         }
         COUNT.fetch_add(1, Relaxed);
         BYTES.fetch_add(layout.size(), Relaxed);
-        let place = NEXT.load(Relaxed).next_multiple_of(layout.align().max(16));
-        NEXT.store(place + layout.size(), Relaxed);
-        place as *mut u8
+        let address = NEXT.load(Relaxed).next_multiple_of(layout.align().max(16));
+        NEXT.store(address + layout.size(), Relaxed);
+        address as *mut u8
     }
     unsafe fn dealloc(&self, _: *mut u8, layout: Layout) {
         FREED.fetch_add(1, Relaxed);

@@ -1,4 +1,4 @@
-/* A library that is loaded and unloaded; compiled several times with the same code at the same places. */
+/* A library that is loaded and unloaded, compiled several times with the same code at the same addresses. */
 #include <stdlib.h>
 
 #ifndef SIZE

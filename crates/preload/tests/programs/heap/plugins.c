@@ -1,4 +1,4 @@
-/* Loads libraries in turn into the same place, and lets each allocate a size of its own. */
+/* Loads libraries in turn at the same address; each allocates another size. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Allocates through the addresses of malloc and free, which a program that may not be moved has an entry of its own for. */
+/* Allocates through the addresses of malloc and free, for which a non-relocatable program has its own entries. */
 #include <stdlib.h>
 
 static void *(*volatile make)(size_t) = NULL;

@@ -1,4 +1,5 @@
-/* Blocks of 1,000 bytes that become 2,000 and then 3,000 and are freed: only what is malloc's and free's own is none of realloc's. */
+/* Blocks of 1,000 bytes that grow to 2,000 and 3,000 and are freed. Only the first allocation and the last free are not part of a
+   realloc. */
 #include <stdlib.h>
 
 int main(void)

@@ -34,6 +34,6 @@ int main(void)
     pthread_t creators[CREATORS];
     for (int i = 0; i < CREATORS; i++) pthread_create(&creators[i], NULL, create, NULL);
     for (int i = 0; i < CREATORS; i++) pthread_join(creators[i], NULL);
-    tell();
+    print_totals();
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Allocates many blocks of several sizes, each size from a function of its own; a part of them lives to the end. */
+/* Allocates many blocks of several sizes, each size from another function; some of them live to the end. */
 #include "totals.h"
 #include <string.h>
 

@@ -43,11 +43,11 @@ static void *allocate(void *argument)
 {
     void *kept[100] = {0};
     for (unsigned long i = (unsigned long)argument; !over; i++) {
-        void **place = &kept[i * 31 % 100];
-        free(*place);
-        *place = malloc(1 + i * i % 5000);
-        memset(*place, (int)i, 1 + i * i % 5000);
-        /* Work of its own, which is interrupted too. */
+        void **slot = &kept[i * 31 % 100];
+        free(*slot);
+        *slot = malloc(1 + i * i % 5000);
+        memset(*slot, (int)i, 1 + i * i % 5000);
+        /* Work that is interrupted too. */
         for (volatile int j = 0; j < 50; j++);
     }
     for (int i = 0; i < 100; i++) free(kept[i]);

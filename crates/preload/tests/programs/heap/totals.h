@@ -28,7 +28,7 @@ static inline void ended(size_t bytes)
     atomic_fetch_add(&freed_bytes, bytes);
 }
 
-static inline void tell(void)
+static inline void print_totals(void)
 {
     printf("count %lu\nbytes %lu\nfreed_count %lu\nfreed_bytes %lu\n", 
            (unsigned long)total_count, (unsigned long)total_bytes, (unsigned long)freed_count,

@@ -1,5 +1,5 @@
-/* Calls each interposed function so that it succeeds, fails, times out or is interrupted, and writes down what it returned and left in
- * errno. The two files of a run with the library and one without must be the same. */
+/* Calls each interposed function so that it succeeds, fails, times out or is interrupted, and writes its result and errno to a
+ * file. The files of runs with and without the library must be the same. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -301,7 +301,7 @@ static void children(void) {
     CHECK(WEXITSTATUS(system("exit 9")));
 }
 
-/* A signal handler that makes a call of its own in the middle of one. */
+/* A signal handler that makes another call during a call. */
 static int in_handler[2];
 static void writes(int number) {
     (void)number;

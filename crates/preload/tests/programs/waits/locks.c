@@ -1,4 +1,4 @@
-/* Counts the locks that a program takes by semaphores, and writes how many to the file that LOCKS names. To be loaded. */
+/* Counts the locks that a program takes by semaphores, and writes the number to the file LOCKS. Loaded with LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <semaphore.h>
@@ -14,7 +14,7 @@ int sem_wait(sem_t *semaphore) {
     return next(semaphore);
 }
 
-__attribute__((destructor)) static void tell(void) {
+__attribute__((destructor)) static void write_count(void) {
     const char *path = getenv("LOCKS");
     FILE *file = path ? fopen(path, "w") : NULL;
     if (!file) return;

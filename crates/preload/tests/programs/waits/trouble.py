@@ -1,4 +1,4 @@
-"""Forks, starts processes and is interrupted by signals, all in the midst of waits. Prints how much of each it did."""
+"""Forks, starts processes and is interrupted by signals, all during waits. Prints how much of each it did."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-//! Programs that are killed, readers that do not read, programs that the library must leave alone.
+//! Programs that are killed, readers that do not read, and programs that the library must not record.
 
 use std::collections::HashMap;
 use std::mem::offset_of;
@@ -12,7 +12,7 @@ use crate::heap::recorder::{
     Memory, Options, Reader, program, record, record_at, record_until, run,
 };
 
-/// Every record that was read is whole: it belongs to what was read before, whenever the program was killed.
+/// Every record is complete and fits the records before it, whenever the program was killed.
 #[test]
 fn a_killed_program_leaves_whole_records() {
     let path = compiled("endless.c", &["-O2", "-pthread"]);
@@ -36,7 +36,7 @@ fn a_killed_program_leaves_whole_records() {
 }
 
 #[test]
-fn exact_recording_ends_where_nobody_reads() {
+fn exact_recording_stops_without_a_reader() {
     let path = compiled("family.c", &["-O2"]);
     let options = Options { reads: false, ..Options::EXACT };
     let recording = record(program(&path).env("ROUNDS", "400"), options);
@@ -45,7 +45,7 @@ fn exact_recording_ends_where_nobody_reads() {
 }
 
 #[test]
-fn sampled_recording_loses_and_counts_where_nobody_reads() {
+fn sampled_recording_counts_losses_without_a_reader() {
     let path = compiled("sizes.c", &["-O2"]);
     let options = Options { reads: false, ..Options::sampled(100, 0) };
     let recording = record(&mut program(&path), options);
@@ -54,16 +54,16 @@ fn sampled_recording_loses_and_counts_where_nobody_reads() {
     assert_eq!(recording.memory.header().abandoned.load(Ordering::Relaxed), 0);
 }
 
-/// Of a `realloc` both halves are lost where there is no room, and so is the end of what it made.
+/// If the ring is full, both halves of a `realloc` are lost, and so is the later free of its result.
 #[test]
-fn what_is_lost_is_forgotten() {
+fn lost_allocations_have_no_later_records() {
     let path = compiled("full.c", &["-O1", "-fno-builtin"]);
-    let places = [offset_of!(Lane, next), offset_of!(Lane, taken)];
-    let places = places.map(|place| (offset::LANES + place).to_string());
-    // Such small distances draw everything of that size, and nobody waits for a reader.
+    let fields = [offset_of!(Lane, next), offset_of!(Lane, taken)];
+    let fields = fields.map(|field| (offset::LANES + field).to_string());
+    // At such a small interval every block of that size is sampled, and no thread waits for a reader.
     let options = Options { reads: false, ..Options::sampled(2, 0) };
     let memory = Memory::new(options);
-    let (output, _) = run(program(&path).args(places), &memory, false, |_| {}, &mut |_| {});
+    let (output, _) = run(program(&path).args(fields), &memory, false, |_| {}, &mut |_| {});
     assert_eq!(output.status.code(), Some(0));
     let mut counts = HashMap::new();
     Reader::new(&memory)
@@ -74,9 +74,9 @@ fn what_is_lost_is_forgotten() {
 }
 
 #[test]
-fn a_sanitized_program_is_left_alone() {
+fn a_sanitized_program_is_not_recorded() {
     sanitized(&[], reason::OWN_MALLOC);
-    // Where the program shows its symbols, its sanitizer is known by name.
+    // If the program exports its symbols, the sanitizer is recognised by name.
     sanitized(&["-rdynamic"], reason::SANITIZER);
 }
 
@@ -95,9 +95,9 @@ fn sanitized(arguments: &[&str], expected: u32) {
     assert_eq!(processes[0].reason.load(Ordering::Relaxed), expected);
 }
 
-/// The stack that the signal interrupted is nowhere: its handler still ends the program as it would without the library.
+/// The interrupted stack pointer is invalid. The handler still ends the program as it would without the library.
 #[test]
-fn a_handler_allocates_after_the_stack_was_lost() {
+fn a_signal_handler_may_allocate_after_the_stack_was_lost() {
     let path = compiled("lost_stack.c", &["-O1"]);
     for nowhere in ["10", "7fff0000", "dead000000000008", "fffffffffffffff8"] {
         let recording = record(program(&path).arg(nowhere), Options::EXACT);
@@ -107,9 +107,9 @@ fn a_handler_allocates_after_the_stack_was_lost() {
     }
 }
 
-/// What the library keeps of live allocations leaves a limited program most of its room.
+/// The library's table of live allocations leaves a limited program most of its address space.
 #[test]
-fn a_program_that_limits_itself_has_room() {
+fn a_program_with_limited_address_space_can_still_allocate() {
     let recording =
         record(&mut program(&compiled("confined.c", &["-O1", "-fno-builtin"])), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(5), "{:?}", recording.output);
@@ -118,7 +118,7 @@ fn a_program_that_limits_itself_has_room() {
 }
 
 #[test]
-fn a_program_with_too_little_room_is_left_alone() {
+fn a_program_with_too_little_address_space_is_not_recorded() {
     const LIMIT: libc::rlim_t = 200 << 20;
     let path = compiled("family.c", &["-O2"]);
     let limited = || {
@@ -144,7 +144,7 @@ fn a_program_with_too_little_room_is_left_alone() {
 }
 
 #[test]
-fn a_loader_that_allocates_to_look_up_the_allocator_gets_none() {
+fn a_loader_that_allocates_during_the_lookup_gets_nothing() {
     let path = compiled("old_loader.c", &["-O0", "-fno-builtin", "-rdynamic"]);
     let recording = record(&mut program(&path), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(6), "{:?}", recording.output);
@@ -154,11 +154,11 @@ fn a_loader_that_allocates_to_look_up_the_allocator_gets_none() {
 }
 
 #[test]
-fn errno_is_what_the_program_made_it() {
+fn errno_is_not_changed() {
     let path = compiled("errno.c", &["-O1", "-fno-builtin"]);
     for options in [Options::EXACT, Options::sampled(1000, 1)] {
         let mut command = program(&path);
-        // What of the environment names nothing must not leave its error either.
+        // A failed lookup of a path from the environment must not change errno either.
         let recording = record(command.env("SIMPROF_PRELOAD", "/nonexistent"), options);
         assert_eq!(recording.output.status.code(), Some(0), "{options:?}");
         assert!(!recording.events.is_empty());
@@ -166,7 +166,7 @@ fn errno_is_what_the_program_made_it() {
 }
 
 #[test]
-fn a_program_without_the_memory_runs_as_ever() {
+fn a_program_without_shared_memory_runs_unchanged() {
     let path = compiled("family.c", &["-O2"]);
     let plain = program(&path).output().expect("it runs");
     // A file of another length than the format's.

@@ -14,23 +14,23 @@ fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).expect("tests' names are ASCII")
 }
 
-/// Compares with what the program said of itself: `[count, bytes, freed count, freed bytes]`.
-fn compare_with(recording: &Recording, told: [u64; 4], own: impl Fn(&Event) -> bool) {
+/// Compares with the totals that the program printed: `[count, bytes, freed count, freed bytes]`.
+fn compare_with(recording: &Recording, reported: [u64; 4], own: impl Fn(&Event) -> bool) {
     let Totals { allocated_count, allocated_bytes, live_count, live_bytes, .. } =
         recording.totals(&own);
     let freed = [allocated_count - live_count, allocated_bytes - live_bytes];
     let found = [allocated_count, allocated_bytes, freed[0], freed[1]].map(|value| value as u64);
-    assert_eq!(found, told);
-    assert!(told[0] > 0);
+    assert_eq!(found, reported);
+    assert!(reported[0] > 0);
 }
 
-/// Compares with the lines that the program printed. Its own calls are those that return into it, among `depth` frames.
+/// Compares with the totals that the program printed. Its own calls are those that return into it within `depth` frames.
 fn compare(recording: &Recording, path: &Path, depth: usize) {
     assert_eq!(recording.lost, 0);
     recording.check();
-    let told = recording.told();
-    let told = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| told[name]);
-    compare_with(recording, told, |event| {
+    let reported = recording.reported();
+    let reported = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| reported[name]);
+    compare_with(recording, reported, |event| {
         event.origin == Origin::Malloc && recording.is_called_from(event, name_of(path), depth)
     });
 }
@@ -67,7 +67,7 @@ fn allocations_through_pointers_are_counted() {
 }
 
 #[test]
-fn threads_free_what_others_made() {
+fn threads_may_free_allocations_of_other_threads() {
     let recording = check("cross.c", &["-O2", "-pthread"], 0);
     let mut makers = HashMap::new();
     let mut crossed = 0;
@@ -91,12 +91,12 @@ fn a_hundred_thousand_threads_are_seen() {
 }
 
 #[test]
-fn a_program_that_is_out_of_memory_goes_on() {
+fn a_program_that_is_out_of_memory_continues() {
     check("limited.c", &["-O2"], 4);
 }
 
 #[test]
-fn forked_children_have_accounts_of_their_own() {
+fn forked_children_are_counted_separately() {
     let path = compiled("forks.c", &["-O1"]);
     let recording = record(&mut program(&path), Options::EXACT);
     let output = (recording.stdout(), recording.stderr());
@@ -111,7 +111,7 @@ fn forked_children_have_accounts_of_their_own() {
         .collect();
     assert_eq!(lines.len(), 6);
     for line in &lines {
-        // Two images may have one process id: before and after an exec, of which only one tells.
+        // Two images may have one process id: before and after an exec, of which only one reports.
         let images: Vec<u32> = (0..processes.len() as u32)
             .filter(|&at| u64::from(processes[at as usize].pid.load(Ordering::Relaxed)) == line[0])
             .collect();
@@ -130,9 +130,9 @@ fn mappings_are_counted() {
     let path = compiled("mappings.c", &["-O2"]);
     let recording = record(&mut program(&path), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(0));
-    let told = recording.told();
-    let told = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| told[name]);
-    compare_with(&recording, told, |event| event.origin == Origin::Map);
+    let reported = recording.reported();
+    let reported = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| reported[name]);
+    compare_with(&recording, reported, |event| event.origin == Origin::Map);
     recording.check();
 }
 
@@ -142,7 +142,7 @@ fn operators_and_exceptions_of_cxx_work() {
     let recording = record(&mut program(&path), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(0));
     recording.check();
-    let told = recording.told();
+    let reported = recording.reported();
     // Its own calls: what `main` asks `new` for, as one of the sizes that nothing else has.
     let libstdcxx = |event: &Event| {
         let stack = recording.memory.stack(event.node);
@@ -151,7 +151,7 @@ fn operators_and_exceptions_of_cxx_work() {
     let sizes =
         |event: &Event| event.size == 256 || event.size <= 800 && event.size.is_multiple_of(4);
     let totals = recording.totals(|event| libstdcxx(event) && sizes(event));
-    assert!(totals.allocated_count as u64 >= told["count"]);
+    assert!(totals.allocated_count as u64 >= reported["count"]);
     let wide = recording.totals(|event| libstdcxx(event) && event.size == 256);
     assert_eq!(wide.live_count, 100.0);
     // Everything else is freed, except for what the C++ library keeps for itself.
@@ -171,14 +171,14 @@ fn the_system_allocator_of_rust_is_counted() {
 }
 
 #[test]
-fn an_allocator_of_the_program_is_told_by_the_probe() {
+fn a_custom_allocator_is_recorded_through_the_probe() {
     let path = compiled("own.rs", &["-Copt-level=1"]);
     let recording = record(&mut program(&path), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(8), "{}", recording.stderr());
     recording.check();
-    let told = recording.told();
-    let told = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| told[name]);
-    compare_with(&recording, told, |event| event.origin == Origin::Program);
+    let reported = recording.reported();
+    let reported = ["count", "bytes", "freed_count", "freed_bytes"].map(|name| reported[name]);
+    compare_with(&recording, reported, |event| event.origin == Origin::Program);
     let maps = recording.totals(|event| event.origin == Origin::Map && event.size >= 64 << 20);
     assert_eq!(maps.allocated_count, 0.0);
 }

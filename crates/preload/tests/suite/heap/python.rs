@@ -84,9 +84,9 @@ fn exact(pythons: Vec<Python>, allocator: Option<&str>) {
 
 /// Compares with what the program knows of its objects.
 fn check_objects(recorded: &Recorded, small: Origin, python: &Python) {
-    assert_eq!(recorded.recording.told()["status"], 5 << 8);
-    let told = recorded.recording.told();
-    let size = told["object"];
+    assert_eq!(recorded.recording.reported()["status"], 5 << 8);
+    let reported = recorded.recording.reported();
+    let size = reported["object"];
     let objects = recorded.of("# line of objects", false);
     assert_eq!(count(&objects, Kind::Alloc, size, small), 20000, "{python:?}");
     assert_eq!(count(&objects, Kind::Free, size, small), 0);
@@ -99,7 +99,7 @@ fn check_objects(recorded: &Recorded, small: Origin, python: &Python) {
     let grown = recorded.of("# line of grown", false);
     let made = grown.iter().filter(|event| event.kind == Kind::Alloc);
     let freed: u64 = grown.iter().filter(|e| e.kind == Kind::Free).map(|e| e.size).sum();
-    assert_eq!(made.map(|event| event.size).sum::<u64>() - freed, told["grown"], "{python:?}");
+    assert_eq!(made.map(|event| event.size).sum::<u64>() - freed, reported["grown"], "{python:?}");
     assert!(grown.iter().any(|event| event.origin == Origin::Malloc));
     let child = recorded.of("# line of objects", true);
     assert_eq!(count(&child, Kind::Alloc, size, small), 500);
@@ -118,22 +118,22 @@ fn objects_of_pythons_allocator_are_counted() {
 }
 
 #[test]
-fn objects_are_counted_once_where_python_uses_malloc() {
+fn objects_are_counted_once_if_python_uses_malloc() {
     exact(newest(), Some("malloc"));
 }
 
 #[test]
-fn objects_are_counted_where_python_is_told_its_allocator() {
+fn objects_are_counted_with_a_configured_allocator() {
     exact(newest(), Some("pymalloc"));
 }
 
 #[test]
-fn samples_of_python_estimate_the_same() {
+fn samples_of_python_estimate_the_exact_counts() {
     let python = pythons().pop().expect("there is one");
     let (interval, truth) = (4096.0, 20000.0);
     let options = Options::sampled(interval as u64, 9);
     let recorded = Recorded::record(Command::new(&python.path).arg(script()), options);
-    let size = recorded.recording.told()["object"];
+    let size = recorded.recording.reported()["object"];
     let objects = recorded.of("# line of objects", false);
     let found = count(&objects, Kind::Alloc, size, Origin::Python) as f64;
     let p = 1.0 - (-(size as f64) / interval).exp();
@@ -164,7 +164,7 @@ fn arrays_are_counted_at_the_lines_that_make_them() {
     let mut command = Command::new(&python);
     command.arg(source("arrays.py")).env_remove("PYTHONMALLOC");
     let recorded = Recorded::record(&mut command, Options::EXACT);
-    let told = recorded.recording.told();
+    let reported = recorded.recording.reported();
     for (name, lives) in [("zeros", true), ("empty", true), ("passing", false)] {
         let events = recorded.of_program("arrays.py", &format!("# line of {name}"), false);
         let bytes = |kind| {
@@ -172,15 +172,15 @@ fn arrays_are_counted_at_the_lines_that_make_them() {
             let contents = events.iter().filter(|e| e.kind == kind && e.size > 1000);
             contents.map(|event| event.size).sum::<u64>()
         };
-        assert_eq!(bytes(Kind::Alloc), told[name], "{name}");
-        assert_eq!(bytes(Kind::Free), if lives { 0 } else { told[name] }, "{name}");
+        assert_eq!(bytes(Kind::Alloc), reported[name], "{name}");
+        assert_eq!(bytes(Kind::Free), if lives { 0 } else { reported[name] }, "{name}");
         let native = |event: &Event| recorded.recording.is_called_from(event, ".so", 3);
         assert!(events.iter().filter(|event| event.size > 1000).all(native));
     }
 }
 
 #[test]
-fn what_the_profiler_does_itself_is_not_counted() {
+fn the_profilers_own_allocations_are_not_counted() {
     let path = compiled("family.c", &["-O2"]);
     let plain = record(&mut program(&path), Options::EXACT);
     let other = file_of(simprof_preload::LIBRARY);

@@ -24,7 +24,7 @@ pub struct Options {
     /// See [`Header::interval`].
     pub interval: u64,
     pub seed: u64,
-    /// Whether somebody reads the records.
+    /// Whether the records are read.
     pub reads: bool,
 }
 
@@ -32,7 +32,7 @@ impl Options {
     /// Every allocation.
     pub const EXACT: Options = Options { interval: 1, seed: 0, reads: true };
 
-    /// Draws this far apart.
+    /// Samples this many bytes apart on average.
     pub fn sampled(interval: u64, seed: u64) -> Options {
         Options { interval, seed, reads: true }
     }
@@ -85,7 +85,7 @@ impl Memory {
         file.set_len(offset::END as u64).expect("a sparse file has any length");
         let map = MmapRaw::map_raw(&file).expect("the file can be mapped");
         let memory = Memory { file, map };
-        // SAFETY: nobody else has the memory yet.
+        // SAFETY: no other process has the memory yet.
         let header = unsafe { &mut *memory.map.as_mut_ptr().cast::<Header>() };
         header.magic = format::MAGIC;
         header.bytes = offset::END as u64;
@@ -172,8 +172,8 @@ impl<'a> Reader<'a> {
         Reader { memory, next: [0; LANES], lost: 0 }
     }
 
-    /// Takes the whole records that are there; whether there were any. When everybody who writes has `ended`, it steps over what
-    /// was never written.
+    /// Takes the complete records. Returns whether there were any. If all writers have `ended`, records that were never completed
+    /// are skipped.
     pub fn drain(&mut self, ended: bool, each: &mut dyn FnMut(Event)) -> bool {
         (0..LANES).map(|lane| u32::from(self.drain_lane(lane, ended, each))).sum::<u32>() > 0
     }
@@ -222,7 +222,7 @@ pub struct Recording {
     pub memory: Memory,
     pub output: Output,
     pub events: Vec<Event>,
-    /// Records that were begun and never written, or found no room.
+    /// Records that were begun and never written, or found no free slot.
     pub lost: u64,
 }
 
@@ -231,13 +231,13 @@ pub fn record(command: &mut Command, options: Options) -> Recording {
     record_until(command, options, None)
 }
 
-/// As [`record`]; where there is a `count`, the program, which is endless, is killed when so many of its records were read.
+/// As [`record`]. With a `count`, the program must be endless and is killed when that many of its records were read.
 pub fn record_until(command: &mut Command, options: Options, count: Option<usize>) -> Recording {
     let memory = Memory::new(options);
     let (reached, waits) = mpsc::channel();
-    let tell = |events: usize| {
+    let count_read = |events: usize| {
         if count == Some(events) {
-            reached.send(()).expect("somebody waits for it");
+            reached.send(()).expect("the killing thread waits for it");
         }
     };
     let kill = move |child: &mut Child| {
@@ -247,17 +247,17 @@ pub fn record_until(command: &mut Command, options: Options, count: Option<usize
         }
     };
     let mut events = Vec::new();
-    tell(0);
+    count_read(0);
     let (output, lost) = run(command, &memory, options.reads, kill, &mut |event| {
         events.push(event);
-        tell(events.len());
+        count_read(events.len());
     });
     let lost =
         lost + (0..LANES).map(|at| memory.lane(at).lost.load(Ordering::Relaxed)).sum::<u64>();
     Recording { memory, output, events, lost }
 }
 
-/// A program that runs longer waits for itself, and is killed.
+/// A program that runs longer than this hangs, and is killed.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Runs a program with the library; its output, and how many records were not whole.
@@ -292,7 +292,7 @@ pub fn run(
         loop {
             let over = ended.load(Ordering::Acquire);
             if !over && begun.elapsed() > LIMIT {
-                // SAFETY: it is our child, which is waited for by nobody but the thread that then ends.
+                // SAFETY: it is a child of this process. Only the other thread waits for it, and that thread has not ended.
                 unsafe { libc::kill(id as i32, libc::SIGKILL) };
             }
             if !reads || !reader.drain(over, each) {
@@ -309,7 +309,7 @@ pub fn run(
     (output, reader.lost)
 }
 
-/// Runs a program with the library and something else in the place of its memory.
+/// Runs a program with the library and a path that is not shared memory.
 pub fn record_at(command: &mut Command, memory: &str) -> Output {
     let library = library();
     command.env("LD_PRELOAD", path_of(&library)).env("SIMPROF_HEAP", memory);
@@ -360,7 +360,7 @@ impl Recording {
     }
 
     /// The numbers that the program printed as lines `name value`.
-    pub fn told(&self) -> HashMap<String, u64> {
+    pub fn reported(&self) -> HashMap<String, u64> {
         self.stdout()
             .lines()
             .filter_map(|line| {
@@ -396,7 +396,7 @@ impl Recording {
         stack.iter().take(depth).any(|frame| frame.module.ends_with(file))
     }
 
-    /// Checks what holds for every recording: records belong together, and times do not run backwards within a thread.
+    /// Asserts what holds for every recording: each free has its allocation, and times rise within a thread.
     pub fn check(&self) {
         let mut live: HashMap<(u32, u64), Event> = HashMap::new();
         let mut times: HashMap<(u32, u32), u64> = HashMap::new();
@@ -428,7 +428,7 @@ impl Recording {
     }
 }
 
-/// Makes the command lose its environment's tuning of the allocator, and not outlive the test.
+/// A command that does not outlive the test.
 pub fn program(path: &std::path::Path) -> Command {
     let mut command = Command::new(path);
     // SAFETY: prctl may be called between fork and exec.

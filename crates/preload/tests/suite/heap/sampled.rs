@@ -1,4 +1,4 @@
-//! Estimates from samples lie where the theory of sampling says, by five standard errors.
+//! Estimates from samples lie within five standard errors of the truth.
 
 use std::collections::HashMap;
 
@@ -45,9 +45,9 @@ fn estimates_lie_in_their_intervals() {
     assert!(seen.values().all(|&recordings| recordings == 4));
 }
 
-/// A mapping is drawn when it grows, whether it was drawn before or not.
+/// A mapping is sampled when it grows, whether it was sampled before or not.
 #[test]
-fn mappings_that_grow_are_estimated() {
+fn growing_mappings_are_estimated() {
     const LARGE: u64 = 1 << 20;
     let path = compiled("growing.c", &["-O2"]);
     for (interval, seed) in [(64 << 10, 1), (1 << 20, 2)] {
@@ -63,9 +63,9 @@ fn mappings_that_grow_are_estimated() {
     }
 }
 
-/// Each half of a `realloc` is drawn by itself, and says what it is of.
+/// Each half of a `realloc` is sampled independently, and marked as a half.
 #[test]
-fn a_half_of_a_realloc_says_so() {
+fn each_half_of_a_realloc_is_marked() {
     let path = compiled("regrown.c", &["-O2"]);
     let recording = record(&mut program(&path), Options::sampled(16 << 10, 1));
     assert_eq!(recording.output.status.code(), Some(0));
@@ -76,18 +76,18 @@ fn a_half_of_a_realloc_says_so() {
         assert_eq!(event.is_realloc(), !is_own, "{event:?}");
         *seen.entry((event.size, event.kind)).or_insert(0) += 1;
     }
-    assert!(seen.len() == 6 && seen.values().all(|drawn| *drawn > 1000), "{seen:?}");
+    assert!(seen.len() == 6 && seen.values().all(|sampled| *sampled > 1000), "{seen:?}");
 }
 
 #[test]
-fn one_seed_draws_the_same_again_and_another_does_not() {
+fn a_seed_determines_the_samples() {
     let path = compiled("sizes.c", &["-O2"]);
-    let drawn = |seed| {
+    let sampled = |seed| {
         let recording = record(&mut program(&path), Options::sampled(1 << 20, seed));
         let made = recording.events.iter().filter(|event| event.kind == Kind::Alloc);
         made.map(|event| event.size).collect::<Vec<u64>>()
     };
-    let first = drawn(5);
-    assert_eq!(first, drawn(5));
-    assert_ne!(first, drawn(6));
+    let first = sampled(5);
+    assert_eq!(first, sampled(5));
+    assert_ne!(first, sampled(6));
 }

@@ -1,4 +1,4 @@
-//! Native stacks are those that the C library's own unwinder gives at the same places.
+//! Native stacks match those of the C library's unwinder at the same calls.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::heap::programs::compiled;
 use crate::heap::recorder::{Event, Options, Recording, program, record};
 
 /// The lines `stack SIZE MODULE+ADDRESS...` of a program's output.
-fn told(recording: &Recording) -> HashMap<u64, Vec<(String, u64)>> {
+fn reported(recording: &Recording) -> HashMap<u64, Vec<(String, u64)>> {
     let frame = |text: &str| {
         let (module, address) = text.rsplit_once('+').expect("a module and an address");
         let module = std::fs::canonicalize(module).expect("modules exist");
@@ -36,9 +36,9 @@ fn compare(command: &mut Command) {
     let recording = record(command, Options::EXACT);
     assert!(recording.output.status.success(), "{}", recording.stderr());
     recording.check();
-    let told = told(&recording);
-    assert!(told.len() > 20);
-    for (size, expected) in told {
+    let reported = reported(&recording);
+    assert!(reported.len() > 20);
+    for (size, expected) in reported {
         let event = made(&recording, size);
         let found = recording.memory.stack(event.node);
         let found: Vec<_> = found.into_iter().map(|frame| (frame.module, frame.address)).collect();
@@ -57,14 +57,14 @@ fn compare(command: &mut Command) {
 }
 
 #[test]
-fn stacks_are_those_of_backtrace() {
+fn stacks_match_backtrace() {
     for arguments in [
         &["-O0", "-g", "-fno-omit-frame-pointer"][..],
         &["-O2", "-fomit-frame-pointer"],
         &["-O3", "-fomit-frame-pointer"],
         &["-O2", "-no-pie", "-fcf-protection=none"],
     ] {
-        let path = compiled("places.c", &[arguments, &["-pthread"]].concat());
+        let path = compiled("call_sites.c", &[arguments, &["-pthread"]].concat());
         compare(&mut program(&path));
     }
 }

@@ -10,13 +10,13 @@ fn plugin(size: &str) -> PathBuf {
 }
 
 #[test]
-fn libraries_that_come_to_one_place_are_told_apart() {
+fn libraries_loaded_at_one_address_are_distinguished() {
     let path = compiled("plugins.c", &["-O1"]);
     let sizes = ["10007", "10009", "10037"];
     let libraries = sizes.map(plugin);
     let recording = record(program(&path).args(&libraries), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(0));
-    assert!(recording.told()["again"] > 20);
+    assert!(recording.reported()["again"] > 20);
     for (size, library) in sizes.iter().zip(&libraries) {
         let size: u64 = size.parse().expect("a number");
         let of_size: Vec<_> = recording.events.iter().filter(|event| event.size == size).collect();
@@ -47,13 +47,13 @@ fn signals_forks_and_loads_do_no_harm() {
 }
 
 #[test]
-fn a_handler_allocates_during_the_first_allocation() {
+fn a_signal_handler_may_allocate_during_the_first_allocation() {
     let path = compiled("first.c", &["-O2"]);
     let recording = record(&mut program(&path), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(0));
-    let told = recording.told();
-    assert!(told["handled"] > 20, "{told:?}");
+    let reported = recording.reported();
+    assert!(reported["handled"] > 20, "{reported:?}");
     let own = |event: &Event| [77, 1000].contains(&event.size);
-    assert_eq!(recording.totals(own).allocated_count as u64, told["count"]);
+    assert_eq!(recording.totals(own).allocated_count as u64, reported["count"]);
     assert_eq!(recording.totals(own).live_count, 0.0);
 }

@@ -1,6 +1,6 @@
-//! The line tables of the interpreter's versions, as the interpreter's documents describe them.
+//! The line tables of each version of the interpreter, read as its documents describe them.
 
-/// Line of the instruction at `offset`; the first line where it has not started, 0 where there is none.
+/// Returns the line of the instruction at `offset`: the first line if the frame has not started, 0 if there is no line.
 pub fn line(version: u32, first_line: u32, table: &[u8], offset: u32) -> u32 {
     if offset == u32::MAX {
         return first_line;

@@ -40,17 +40,17 @@ pub struct StackFrame {
 }
 
 impl Memory {
-    /// A fresh memory, with the path of the pipe that processes ask on.
+    /// Makes a fresh memory with the path of the pipe that processes write their requests to.
     pub fn new(features: u64, notify: &str) -> Memory {
         // SAFETY: the name is a C string.
         let fd = unsafe { libc::memfd_create(c"simprof-memory".as_ptr(), libc::MFD_CLOEXEC) };
         assert!(fd >= 0);
         // SAFETY: the descriptor is new.
         let file = File::from(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
-        file.set_len(offset::END as u64).expect("there is room");
+        file.set_len(offset::END as u64).expect("a sparse file has any length");
         let map = MmapRaw::map_raw(&file).expect("it can be mapped");
         let header = map.as_mut_ptr().cast::<Header>();
-        // SAFETY: the mapping begins with the header, and nobody else knows it yet.
+        // SAFETY: the mapping begins with the header, and no other process has it yet.
         unsafe {
             (*header).magic = MAGIC;
             (*header).bytes = offset::END as u64;

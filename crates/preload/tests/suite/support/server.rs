@@ -1,4 +1,4 @@
-//! Answering processes that ask to be sampled, while a program runs.
+//! Runs a program and answers its processes that request sampling.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +18,7 @@ pub struct Options {
     /// Samples per second of CPU time.
     pub rate_hz: u64,
     pub features: u64,
-    /// Whether processes that ask are answered.
+    /// Whether processes that request sampling get an answer.
     pub answers: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct Recording {
     pub samples: Vec<Sample>,
     /// Records that could not.
     pub lost: u64,
-    /// Samples that the kernel took of the processes that asked.
+    /// Nanoseconds that the events of all processes counted.
     pub taken: u64,
 }
 
@@ -117,11 +117,11 @@ impl Server<'_> {
         self.lost += lost;
     }
 
-    /// Opens events on the process at `position`, if it still asks.
+    /// Opens events on the process at `position` if it still waits for an answer.
     fn answer(&mut self, position: usize) {
-        let place = self.memory.state(position);
+        let state = self.memory.state(position);
         let change = |from, to| {
-            place.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
         };
         if !change(state::ASKS, state::OPENING) {
             return;
@@ -137,8 +137,8 @@ impl Server<'_> {
         if change(state::OPENING, answer) {
             self.events.extend(opened);
         }
-        // SAFETY: the word lives; waking has no other effect.
-        unsafe { libc::syscall(libc::SYS_futex, place.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+        // SAFETY: the word outlives the call; waking has no other effect.
+        unsafe { libc::syscall(libc::SYS_futex, state.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
     }
 }
 
@@ -168,7 +168,7 @@ fn open(pid: u32, cpu: i32, rate_hz: u64) -> Option<OwnedFd> {
 /// How many nanoseconds an event of the clock counted.
 fn count(event: &OwnedFd) -> u64 {
     let mut value = [0_u8; 8];
-    // SAFETY: the place has 8 bytes.
+    // SAFETY: the buffer has 8 bytes.
     let read = unsafe { libc::read(event.as_raw_fd(), value.as_mut_ptr().cast(), 8) };
     if read == 8 { u64::from_ne_bytes(value) } else { 0 }
 }
@@ -178,7 +178,7 @@ fn cpus() -> i32 {
     unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) as i32 }
 }
 
-/// The library as a file that has no name.
+/// The library as a file in memory.
 fn library() -> File {
     use std::io::Write;
     // SAFETY: the name is a C string.
@@ -186,13 +186,13 @@ fn library() -> File {
     assert!(fd >= 0);
     // SAFETY: the descriptor is new.
     let mut file = unsafe { File::from_raw_fd(fd) };
-    file.write_all(simprof_preload::LIBRARY).expect("there is room");
+    file.write_all(simprof_preload::LIBRARY).expect("memory suffices");
     file
 }
 
 fn pipe() -> (File, File) {
     let mut ends = [0; 2];
-    // SAFETY: the place has two descriptors.
+    // SAFETY: the array has room for two descriptors.
     assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) }, 0);
     // SAFETY: the descriptors are new.
     unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) }

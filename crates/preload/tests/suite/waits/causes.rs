@@ -1,4 +1,4 @@
-//! Waits of real Python programs: their causes, their stacks, and sums that are right.
+//! Waits of real Python programs: causes, stacks and sums.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn sum<'a>(waits: impl Iterator<Item = &'a Wait>) -> u64 {
     waits.map(|wait| wait.weight_ns).sum()
 }
 
-/// With a period of a nanosecond each wait is recorded, for as long as it was.
+/// With a period of one nanosecond every wait is recorded with its duration.
 #[test]
 fn each_cause_is_recorded_where_it_is_waited_for() {
     for python in pythons() {
@@ -38,7 +38,7 @@ fn each_cause_is_recorded_where_it_is_waited_for() {
             ("in_join", Cause::Synchronisation, false),
             ("in_recv", Cause::Io, true),
             ("in_child", Cause::Child, true),
-            // Where files are memory it does not wait.
+            // A file system in memory does not wait.
             ("in_fsync", Cause::Io, false),
         ] {
             let [tid, least, most] = expected[function];
@@ -48,10 +48,10 @@ fn each_cause_is_recorded_where_it_is_waited_for() {
                     && wait.stack.iter().any(|name| name == function)
             });
             let found = sum(of_function);
-            let told = format!("{function} in {}: {found} ns", python.path.display());
-            assert!(found <= most, "{told}, at most {most}");
-            // The interpreter fixes the end of a wait before it begins to wait: some of it may be over then.
-            assert!(!is_sure || found >= least / 2, "{told}, at least {least}: {waits:?}");
+            let found_in = format!("{function} in {}: {found} ns", python.path.display());
+            assert!(found <= most, "{found_in}, at most {most}");
+            // The interpreter computes the end of a wait before it starts to wait, so part of it may have passed.
+            assert!(!is_sure || found >= least / 2, "{found_in}, at least {least}: {waits:?}");
         }
         assert!(waits.iter().all(|wait| wait.weight_ns == wait.duration_ns));
     }
@@ -74,7 +74,7 @@ fn threads_that_compute_wait_for_the_interpreter() {
                     && (begin..end).contains(&wait.time_ns)
                     && wait.stack.iter().any(|name| name == "compute")
             }));
-            // What the thread works in order to wait is in both.
+            // The work of waiting itself is in both figures.
             let idle = (end - begin).saturating_sub(cpu);
             assert!(found <= idle + idle / 10 + 10_000_000, "{found} of {idle} ns");
             both += found;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use simprof_preload::format::{Code, Header, Kind, MAGIC, Node, RECORDS, Record, feature, offset};
 use simprof_testkit::TestFolder;
 
-/// A file of shared memory in a folder of its own, with the library beside it.
+/// A file of shared memory in a temporary folder, with the library beside it.
 pub struct Memory {
     folder: TestFolder,
     file: File,

@@ -7,7 +7,7 @@ use crate::waits::memory::Memory;
 use crate::waits::program::{blocking, observed};
 use simprof_testkit::pythons;
 
-/// What the program writes down without the library.
+/// The results of the program without the library.
 fn expected(memory: &Memory) -> String {
     let program = blocking(memory.folder(), "alone", &[]);
     let results = memory.folder().join("expected");
@@ -27,7 +27,7 @@ fn a_c_program_sees_the_same_results_and_is_not_recorded() {
 }
 
 #[test]
-fn calls_that_are_timed_have_the_same_results() {
+fn timed_calls_return_the_same_results() {
     let memory = Memory::new(1);
     let expected = expected(&memory);
     let module = blocking(memory.folder(), "blocking.so", &["-shared", "-fPIC"]);
@@ -48,12 +48,12 @@ fn calls_that_are_timed_have_the_same_results() {
 }
 
 #[test]
-fn forks_processes_and_signals_in_the_midst_of_waits_work() {
+fn forks_and_signals_during_waits_work() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/waits/trouble.py");
     for python in pythons() {
         let memory = Memory::new(1);
         let output = observed(&memory, Command::new(&python.path).arg(&program));
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(told.trim(), "30 10 True", "Python {:?}", python.version);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(printed.trim(), "30 10 True", "Python {:?}", python.version);
     }
 }

@@ -1,4 +1,4 @@
-//! A script that is run in the target: always before the program, and at nobody's cost.
+//! A script that runs in the target before its program, and does not affect it.
 
 use std::process::{Command, Stdio};
 
@@ -6,9 +6,9 @@ use crate::waits::memory::Memory;
 use crate::waits::program::{locks_library, observed, observed_beside};
 use simprof_testkit::pythons;
 
-/// Tells the program that it was there, in a module that the interpreter always has.
+/// Leaves a mark for the program in a module that every interpreter has.
 const SCRIPT: &str = "import sys\nsys.was_there = True\n";
-/// Fails where the script was not run before.
+/// Fails if the script did not run before.
 const PROGRAM: &str = "import sys\nsys.exit(0 if hasattr(sys, 'was_there') else 9)\n";
 
 #[test]
@@ -33,7 +33,7 @@ fn the_script_is_run_first_however_the_interpreter_is_started() {
 }
 
 #[test]
-fn what_a_script_waits_for_is_not_the_programs() {
+fn waits_of_the_script_are_not_recorded() {
     let script = "import time\ndef own(): time.sleep(0.02)\nown()\n";
     let program = "import time\ndef nap(): time.sleep(0.01)\nnap()\n";
     for python in pythons() {
@@ -45,18 +45,19 @@ fn what_a_script_waits_for_is_not_the_programs() {
     }
 }
 
-/// Each time that the interpreter is asked to call the library it takes a lock, which is a semaphore up to 3.12.
+/// The interpreter takes a lock each time that it is asked to call the library. Up to 3.12 that lock is a semaphore, which can be
+/// counted.
 #[test]
-fn the_interpreter_is_hardly_ever_asked_in_vain() {
+fn the_script_hook_costs_few_interpreter_calls() {
     for python in pythons().iter().filter(|python| python.version < (3, 13)) {
         let [without, with] = [Memory::new(1), Memory::with_script(SCRIPT)].map(|memory| {
             let counter = locks_library(memory.folder());
-            let told = memory.folder().join("locks");
+            let locks = memory.folder().join("locks");
             let mut command = Command::new(&python.path);
             command.args(["-c", "import json, decimal, email.message"]);
-            command.env("LOCKS", &told).stdin(Stdio::null());
+            command.env("LOCKS", &locks).stdin(Stdio::null());
             observed_beside(&memory, &mut command, &counter);
-            let count = std::fs::read_to_string(told).expect("it was told");
+            let count = std::fs::read_to_string(locks).expect("the library wrote it");
             count.parse::<u64>().expect("a number")
         });
         assert!(

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use simprof_model::PythonProvenance;
+use simprof_model::{Notice, NoticeId, PythonProvenance};
 use simprof_preload::format::{flag, reason, state};
+use simprof_preload::supported::{CPYTHON, PYTHON_FRAMES_LINUX};
 
 use super::join::Attached;
 use super::merge::Fit;
@@ -84,59 +85,65 @@ impl PythonCaveats {
         self.lost_records += told.lost_records;
     }
 
-    /// One sentence each; `counts` is the account of all runs.
-    pub fn sentences(&self, counts: Option<&PythonProvenance>) -> Vec<String> {
-        let refused = self.refusals.iter().map(|(text, count)| match count {
-            1 => format!("{text}."),
-            count => format!("{text} (so for {count} processes)."),
+    /// Returns one notice for each; `counts` is the account of all runs.
+    pub fn notices(&self, counts: Option<&PythonProvenance>) -> Vec<Notice> {
+        let refused = self.refusals.iter().map(|(text, count)| {
+            let text = match count {
+                1 => format!("{text}."),
+                count => format!("{text} ({count} processes)."),
+            };
+            Notice::new(NoticeId::PythonFramesMissing, text)
         });
-        let mut sentences: Vec<String> = refused.collect();
-        sentences.extend(counts.and_then(|counts| self.loss(counts)));
+        let mut notices: Vec<Notice> = refused.collect();
+        notices.extend(counts.and_then(|counts| self.loss(counts)));
         if self.processes_lost > 0 {
-            let count = self.processes_lost;
-            sentences.push(format!(
-                "{count} processes that run Python were too many to be followed: their stacks are those of the interpreter."
-            ));
+            let text = format!(
+                "{} processes that run Python were too many to follow: {CONSEQUENCE}.",
+                self.processes_lost
+            );
+            notices.push(Notice::new(NoticeId::PythonProcessesLost, text));
         }
-        sentences.extend(self.not_loaded());
-        sentences
+        notices.extend(self.not_loaded());
+        notices
     }
 
-    fn not_loaded(&self) -> Option<String> {
+    fn not_loaded(&self) -> Option<Notice> {
         let who = match self.unloaded {
             0 => return None,
-            1 => "A process runs Python but did".to_owned(),
+            1 => "1 process runs Python but did".to_owned(),
             count => format!("{count} processes run Python but did"),
         };
-        Some(format!(
-            "{who} not load simprof's library: {CONSEQUENCE}; that is so for programs that are linked statically, that gain \
-             rights when they are started, or that clear LD_PRELOAD."
-        ))
+        let text = format!(
+            "{who} not load simprof's library: {CONSEQUENCE}. Programs that are linked statically, that gain privileges \
+             at start (setuid) or that clear LD_PRELOAD do not load it."
+        );
+        Some(Notice::new(NoticeId::PythonLibraryNotLoaded, text))
     }
 
-    /// A sentence that tells how much is missing, and why, where it is much.
-    fn loss(&self, counts: &PythonProvenance) -> Option<String> {
+    /// Returns a notice with the share of lost frames and the reason, if the share is notable.
+    fn loss(&self, counts: &PythonProvenance) -> Option<Notice> {
         let share = counts.lost_share();
         if share <= NOTABLE_LOSS {
             return None;
         }
         let why = if self.full > 0 {
-            "the memory for distinct Python stacks is full: profile a shorter run"
+            "the table of distinct Python stacks is full; profile a shorter run"
         } else if self.lost_records > 0 {
-            "they came faster than they could be read: a lower rate loses fewer"
+            "they were written faster than they were read; use a lower rate"
         } else {
-            "threads blocked the signal of their samples, or ended with it"
+            "threads blocked the sampling signal, or ended before it arrived"
         };
-        Some(format!(
+        let text = format!(
             "The Python frames of {:.1} % of {} samples are missing or torn: {why}.",
             100.0 * share,
             counts.samples
-        ))
+        );
+        Some(Notice::new(NoticeId::PythonFramesLost, text))
     }
 }
 
 /// What a reader must know of the Python stacks of a recording without samples, which were told through `memory`.
-pub(crate) fn unsampled_caveats(memory: &Memory) -> Vec<String> {
+pub(crate) fn unsampled_notices(memory: &Memory) -> Vec<Notice> {
     let told: Vec<ToldProcess> = memory.processes().filter_map(ToldProcess::read).collect();
     // Two libraries may have told of one process.
     let mut seen = BTreeSet::new();
@@ -148,14 +155,16 @@ pub(crate) fn unsampled_caveats(memory: &Memory) -> Vec<String> {
     };
     let mut caveats = PythonCaveats::default();
     caveats.note(&told, 0);
-    let mut sentences = caveats.sentences(None);
+    let mut notices = caveats.notices(None);
     let full = memory.full();
     if full > 0 {
-        sentences.push(format!(
-            "{full} Python stacks or functions found no room: allocations from there lack Python frames; record fewer (a larger interval)."
-        ));
+        let text = format!(
+            "The tables were full for {full} Python stacks or functions: their allocations have no Python frames. Use a \
+             larger --memory-interval."
+        );
+        notices.push(Notice::new(NoticeId::PythonTablesFull, text));
     }
-    sentences
+    notices
 }
 
 /// Why a process has no Python frames, what that means and what would mend it; none where it has them.
@@ -164,7 +173,7 @@ fn refusal(process: &ToldProcess, frames: bool) -> Option<String> {
     let why = match (process.state, process.reason) {
         (state::UNSUPPORTED, reason::VERSION) => {
             format!(
-                "{name} is not a version that simprof knows: {CONSEQUENCE}; run the target with one from 3.9 to 3.14"
+                "{name} is not a supported version: {CONSEQUENCE}; run the target with {CPYTHON}"
             )
         }
         (state::UNSUPPORTED, reason::FREE_THREADED) => {
@@ -199,26 +208,26 @@ fn refused(errno: u32) -> String {
     let (why, mend) = match number {
         libc::EINVAL | libc::E2BIG => (
             "This kernel cannot signal samples to the sampled process".to_owned(),
-            "Linux 5.13 or later can",
+            format!("use {PYTHON_FRAMES_LINUX}"),
         ),
         libc::EACCES | libc::EPERM => (
             "The system does not allow to signal samples to a process".to_owned(),
-            "run simprof as the target's user, or with CAP_PERFMON and CAP_KILL",
+            "run simprof as the target's user, or with CAP_PERFMON and CAP_KILL".to_owned(),
         ),
         libc::EMFILE | libc::ENFILE => (
             "Too many files were open to sample another process".to_owned(),
-            "raise the hard limit of open files (`ulimit -Hn`)",
+            "raise the hard limit of open files (`ulimit -Hn`)".to_owned(),
         ),
         libc::ESRCH => (
             "A process that runs Python could not be found".to_owned(),
-            "run simprof in the same container as the target",
+            "run simprof in the same container as the target".to_owned(),
         ),
         _ => (
             format!(
                 "A process that runs Python could not be sampled ({})",
                 std::io::Error::from_raw_os_error(number)
             ),
-            "",
+            String::new(),
         ),
     };
     let mend = if mend.is_empty() { String::new() } else { format!("; {mend}") };
@@ -261,11 +270,11 @@ mod tests {
         Told { processes, frames: true, ..Told::default() }
     }
 
-    /// What is said of runs, in each of which so many processes ran Python without telling anything.
+    /// Returns the texts of the notices on `runs`, in each of which `unloaded` processes ran Python without the library.
     fn sentences(runs: &[Told], unloaded: usize, counts: Option<&PythonProvenance>) -> Vec<String> {
         let mut caveats = PythonCaveats::default();
         runs.iter().for_each(|told| caveats.note(told, unloaded));
-        caveats.sentences(counts)
+        caveats.notices(counts).into_iter().map(|notice| notice.text).collect()
     }
 
     #[test]
@@ -275,8 +284,8 @@ mod tests {
             (process(state::UNSUPPORTED, reason::FREE_THREADED), "ordinary build"),
             (process(state::UNSUPPORTED, reason::LAYOUT), "python.org"),
             (process(state::UNSUPPORTED, reason::SIGNAL), "SIGTRAP"),
-            (process(state::REFUSED, libc::EINVAL as u32), "Linux 5.13"),
-            (process(state::REFUSED, libc::E2BIG as u32), "Linux 5.13"),
+            (process(state::REFUSED, libc::EINVAL as u32), PYTHON_FRAMES_LINUX),
+            (process(state::REFUSED, libc::E2BIG as u32), PYTHON_FRAMES_LINUX),
             (process(state::REFUSED, libc::EMFILE as u32), "ulimit -Hn"),
             (process(state::REFUSED, libc::EACCES as u32), "CAP_PERFMON"),
             (process(state::REFUSED, libc::ESRCH as u32), "container"),
@@ -296,7 +305,7 @@ mod tests {
     #[test]
     fn what_lacks_python_frames_is_told_without_samples() {
         let memory = Memory::create(0, 0, "", "").expect("memory");
-        assert!(unsampled_caveats(&memory).is_empty());
+        assert!(unsampled_notices(&memory).is_empty());
         let places = [state::UNSUPPORTED, state::UNSAMPLED, state::UNSUPPORTED];
         for (process, (state, pid)) in memory.processes().zip(places.into_iter().zip([7, 8, 7])) {
             process.pid.store(pid, Ordering::Relaxed);
@@ -304,12 +313,11 @@ mod tests {
             process.reason.store(reason::LAYOUT, Ordering::Relaxed);
             process.state.store(state, Ordering::Release);
         }
-        let sentences = unsampled_caveats(&memory);
-        let [sentence] = sentences.as_slice() else { panic!("{sentences:?}") };
-        assert!(
-            sentence.starts_with("CPython 3.11.7") && !sentence.contains("so for"),
-            "{sentence}"
-        );
+        let notices = unsampled_notices(&memory);
+        let [Notice { id: NoticeId::PythonFramesMissing, text }] = notices.as_slice() else {
+            panic!("{notices:?}")
+        };
+        assert!(text.starts_with("CPython 3.11.7") && !text.contains("processes)"), "{text}");
     }
 
     #[test]
@@ -317,7 +325,7 @@ mod tests {
         let told = told(vec![process(state::UNSUPPORTED, 1); 3]);
         let sentences = sentences(&[told.clone(), told], 2, None);
         assert_eq!(sentences.len(), 2, "{sentences:?}");
-        assert!(sentences[0].ends_with("(so for 6 processes)."), "{sentences:?}");
+        assert!(sentences[0].ends_with("(6 processes)."), "{sentences:?}");
         assert!(sentences[1].starts_with("4 processes run Python"), "{sentences:?}");
     }
 

@@ -27,7 +27,7 @@ use super::raw_stacks::RawFrameId;
 use crate::preload::Tree;
 
 pub(super) use account::PythonCaveats;
-pub(crate) use account::{interpreter_name, unsampled_caveats};
+pub(crate) use account::{interpreter_name, unsampled_notices};
 pub(super) use arming::Output;
 pub(crate) use file_limit::original as original_file_limit;
 pub(super) use join::{Attached, Sampled, join};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use simprof_model::Profile;
+use simprof_model::{NoticeId, Profile, has_notice};
 use simprof_record::heap::HeapSampling;
 use simprof_record::{Launch, Outcome, Preload};
 use simprof_testkit::{is_root, python, pythons};
@@ -12,7 +12,7 @@ use super::support::{
 };
 use crate::support::{Fixture, record, symbolised};
 
-/// The process ids of samples that have a frame which begins so.
+/// The process ids of samples that have a frame whose name starts with `name`.
 fn pids(profile: &Profile, name: &str) -> BTreeSet<u32> {
     let has = |sample: &&simprof_model::StackSample| {
         stack(profile, sample).iter().any(|frame| frame.starts_with(name))
@@ -58,7 +58,7 @@ fn every_thread_has_its_own_stack() {
     }
 }
 
-/// A stack for signals as faulthandler makes it, with a guard below instead of the allocator's next block.
+/// A signal stack of the size that faulthandler uses, with a guard page below instead of the allocator's next block.
 const SMALL_STACK: &str = "\
 import ctypes, mmap, resource
 libc = ctypes.CDLL(None, use_errno=True)
@@ -192,7 +192,7 @@ fn python_is_followed_however_it_is_started() {
 }
 
 #[test]
-fn a_program_that_replaces_itself_is_followed_on() {
+fn a_program_that_replaces_itself_is_still_followed() {
     let folder = Fixture::new();
     let python = python();
     let python = python.text();
@@ -218,7 +218,7 @@ fn a_target_that_is_killed_keeps_its_stacks() {
 }
 
 #[test]
-fn nothing_is_loaded_where_nothing_is_asked_for() {
+fn nothing_is_loaded_unless_requested() {
     let folder = Fixture::new();
     let text = format!("{WORK}import os\nassert 'SIMPROF_PRELOAD' not in os.environ\n");
     let script = folder.write("plain.py", &text);
@@ -230,28 +230,28 @@ fn nothing_is_loaded_where_nothing_is_asked_for() {
 }
 
 #[test]
-fn python_that_does_not_load_the_library_is_told() {
+fn python_without_the_library_is_reported() {
     let folder = Fixture::new();
     let script = folder.write("plain.py", WORK);
     let python = python();
     let argv = ["env", "-u", "LD_PRELOAD", python.text(), &script];
     let Some(profile) = profile(&folder, &argv) else { return };
-    let warnings = &profile.provenance.warnings;
-    assert!(warnings.iter().any(|text| text.contains("did not load")), "{}", explain(&profile));
+    let notices = &profile.provenance.notices;
+    assert!(has_notice(notices, NoticeId::PythonLibraryNotLoaded), "{}", explain(&profile));
     assert_eq!(profile.provenance.python, None);
     assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
 }
 
 #[test]
-fn an_interpreter_that_is_not_known_is_told_and_goes_on() {
+fn an_unsupported_interpreter_is_reported_and_runs() {
     let folder = Fixture::new();
     let script = folder.write("plain.py", WORK);
     for python in unsupported_pythons() {
         let python = python.text();
         let Some(profile) = profile(&folder, &[python, &script]) else { return };
-        let warnings = &profile.provenance.warnings;
-        let is_told = |text: &String| text.contains("is not a version that simprof knows");
-        assert!(warnings.iter().any(is_told), "{python}: {}", explain(&profile));
+        let notices = &profile.provenance.notices;
+        let is_reported = has_notice(notices, NoticeId::PythonFramesMissing);
+        assert!(is_reported, "{python}: {}", explain(&profile));
         assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
     }
 }
@@ -261,15 +261,15 @@ const USERS: &str = "\
 import os, subprocess
 def stderr(**options):
     return subprocess.run(['/bin/true'], stderr=subprocess.PIPE, check=True, **options).stderr
-said = [stderr(), stderr(user=65534)]
+printed = [stderr(), stderr(user=65534)]
 os.setgid(65534)
 os.setuid(65534)
-said.append(stderr())
-assert said == [b''] * 3, said
+printed.append(stderr())
+assert printed == [b''] * 3, printed
 ";
 
 #[test]
-fn what_another_user_starts_says_nothing_in_the_targets_name() {
+fn programs_of_another_user_print_nothing_extra() {
     if !is_root() {
         return eprintln!("not tested: only root may become another user");
     }
@@ -284,7 +284,7 @@ import ctypes, os, subprocess, sys
 library = os.environ["LD_PRELOAD"]
 for path in library.split(":"):
     os.unlink(path)
-def said(execute):
+def stderr_of(execute):
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
@@ -297,27 +297,27 @@ def said(execute):
 true = "/bin/true"
 libc = ctypes.CDLL(None)
 listed = (true.encode(), b"true", None)
-assert said(lambda: os.execv(true, ["true"])) == b""
-assert said(lambda: os.execve(true, ["true"], dict(os.environ))) == b""
-assert said(lambda: libc.execvp(listed[0], (ctypes.c_char_p * 2)(b"true"))) == b""
-assert said(lambda: libc.execl(*listed)) == b""
-assert said(lambda: libc.execlp(*listed)) == b""
+assert stderr_of(lambda: os.execv(true, ["true"])) == b""
+assert stderr_of(lambda: os.execve(true, ["true"], dict(os.environ))) == b""
+assert stderr_of(lambda: libc.execvp(listed[0], (ctypes.c_char_p * 2)(b"true"))) == b""
+assert stderr_of(lambda: libc.execl(*listed)) == b""
+assert stderr_of(lambda: libc.execlp(*listed)) == b""
 assert subprocess.run([true], capture_output=True, check=True).stderr == b""
 # Others than simprof's stay as they were.
 os.environ["LD_PRELOAD"] = library + ":/no/such.so"
-text = said(lambda: os.execv(true, ["true"]))
+text = stderr_of(lambda: os.execv(true, ["true"]))
 assert b"/no/such.so" in text and b"libsimprof" not in text, text
 "#;
 
 #[test]
-fn what_cannot_load_the_library_does_not_complain_of_it() {
+fn programs_that_cannot_load_the_library_print_nothing() {
     let folder = Fixture::new();
     let script = folder.write("without.py", WITHOUT_LIBRARY);
     profile(&folder, &[python().text(), &script]);
 }
 
 #[test]
-fn what_cannot_load_the_library_of_allocations_does_not_complain_of_it() {
+fn programs_that_cannot_load_the_heap_library_print_nothing() {
     let folder = Fixture::new();
     let script = folder.write("without.py", WITHOUT_LIBRARY);
     for text in [None, Some("pass".to_owned())] {

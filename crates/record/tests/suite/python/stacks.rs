@@ -132,7 +132,7 @@ for _ in range(30):
 ";
 
 #[test]
-fn native_frames_between_python_frames_stay_where_they_tell_something() {
+fn informative_native_frames_between_python_frames_are_kept() {
     let folder = Fixture::new();
     let script = folder.write("callback.py", CALLBACK);
     for python in pythons() {
@@ -281,7 +281,7 @@ fn no_time_is_counted_twice() {
 }
 
 #[test]
-fn the_profilers_own_work_in_the_target_is_left_out() {
+fn samples_of_the_profilers_own_work_are_excluded() {
     let folder = Fixture::new();
     let script = "def own():\n    x = 0\n    for i in range(6000000):\n        x += sum((i, x & 1))\nown()\n";
     let program = "def work():\n    x = 0\n    for i in range(6000000):\n        x += sum((i, x & 1))\nwork()\n";
@@ -291,13 +291,17 @@ fn the_profilers_own_work_in_the_target_is_left_out() {
         let mut plan = folder.python_plan(&[python, &file]);
         plan.preload.script = Some(script.to_owned());
         let Some(profile) = symbolised(&plan, Outcome::Exited(0)) else { return };
-        let told = account(&profile);
-        assert!(told.own > 50 && count(&profile, "plain.work") > 50, "{}", explain(&profile));
+        let python_account = account(&profile);
+        assert!(
+            python_account.own > 50 && count(&profile, "plain.work") > 50,
+            "{}",
+            explain(&profile)
+        );
         let is_own = |name: &str| name.contains("simprof") || name.contains(".own:");
         for (stack, _) in stacks(&profile) {
             assert!(!stack.iter().any(|name| is_own(name)), "{stack:?}");
         }
         let kept = profile.samples.len() as u64;
-        assert_eq!(kept + told.own, profile.provenance.samples, "{}", explain(&profile));
+        assert_eq!(kept + python_account.own, profile.provenance.samples, "{}", explain(&profile));
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use simprof_model::{FunctionKind, Profile, PythonProvenance, StackSample};
+use simprof_preload::supported::OLDEST_CPYTHON_MINOR;
 use simprof_record::Outcome;
 use simprof_testkit::Python;
 use simprof_testkit::python::all_pythons;
-use simprof_testkit::supported::OLDEST_MINOR;
 
 use crate::support::{Fixture, symbolised};
 
@@ -26,7 +26,9 @@ pub fn times_share(folder: &Fixture) -> f64 {
 
 /// Interpreters of versions that simprof does not follow, if any are installed.
 pub fn unsupported_pythons() -> impl Iterator<Item = &'static Python> {
-    all_pythons().iter().filter(|python| ((3, 7)..(3, OLDEST_MINOR)).contains(&python.version))
+    all_pythons()
+        .iter()
+        .filter(|python| ((3, 7)..(3, OLDEST_CPYTHON_MINOR)).contains(&python.version))
 }
 
 /// The account of Python frames, which there must be.

@@ -47,7 +47,7 @@ child()
 ";
 
 #[test]
-fn waits_are_told_by_cause_and_line() {
+fn waits_are_attributed_to_cause_and_line() {
     let folder = Fixture::new();
     let script = folder.write("waits.py", WAITS);
     for python in pythons() {

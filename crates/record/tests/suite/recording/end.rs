@@ -1,4 +1,4 @@
-//! How a target ends, or why it does not begin.
+//! How a target ends, or why it does not start.
 
 use std::fs;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn a_status_and_output_are_kept() {
     assert_eq!(run.outcome.to_string(), "exited with status 3");
     assert_eq!((run.stdout_tail.as_str(), run.stderr_tail.as_str()), ("out\n", "err\n"));
     assert_eq!(fs::read_to_string(folder.path("stdout.log")).expect("a log"), "out\n");
-    assert!(run.leftovers.is_empty() && run.warnings.is_empty());
+    assert!(run.leftovers.is_empty() && run.notices.is_empty());
     assert_eq!(run.end_ns - run.start_ns, run.wall_ns);
 }
 
@@ -28,7 +28,7 @@ fn a_crash_is_named() {
 }
 
 #[test]
-fn a_program_that_cannot_run_is_told_apart() {
+fn each_reason_why_a_program_cannot_run_has_its_error() {
     let folder = Fixture::new();
     assert!(matches!(folder.refusal(&[]), RecordError::EmptyCommand));
     let error = folder.refusal(&["no-such-program-anywhere"]).to_string();
@@ -41,7 +41,7 @@ fn a_program_that_cannot_run_is_told_apart() {
 }
 
 #[test]
-fn a_file_that_is_no_program_is_told_apart() {
+fn a_file_that_is_not_a_program_has_its_error() {
     let folder = Fixture::new();
     for (name, text) in [("text", "hello"), ("script", "#!/no/such/interpreter\n")] {
         folder.write_script(name, text);
@@ -53,7 +53,7 @@ fn a_file_that_is_no_program_is_told_apart() {
 }
 
 #[test]
-fn folders_that_are_missing_are_named() {
+fn missing_folders_are_named() {
     let folder = Fixture::new();
     let mut plan = folder.plan(&["true"]);
     plan.directory = Some(folder.path("missing"));
@@ -70,7 +70,7 @@ fn folders_that_are_missing_are_named() {
 }
 
 #[test]
-fn what_is_no_guardian_is_told() {
+fn a_program_that_is_not_a_guardian_is_an_error() {
     let folder = Fixture::new();
     let mut plan = folder.plan(&["true"]);
     plan.guardian.exe = "true".into();
@@ -86,7 +86,7 @@ fn a_program_is_relative_to_its_directory_and_sees_its_environment() {
     folder.write_script("inner/tool", script);
     let mut plan = folder.plan(&["./tool"]);
     plan.environment.insert("GREETING".to_owned(), "good = day".to_owned());
-    // A relative one is relative to this process's.
+    // A relative directory is relative to that of this process.
     let here = std::env::current_dir().expect("a folder");
     let up: std::path::PathBuf = here.components().skip(1).map(|_| "..").collect();
     let inner = folder.path("inner");
@@ -98,16 +98,16 @@ fn a_program_is_relative_to_its_directory_and_sees_its_environment() {
 }
 
 #[test]
-fn a_target_begins_clean() {
+fn a_target_starts_with_clean_descriptors_and_signals() {
     let folder = Fixture::new();
     let run = folder.run(&["ls", "/proc/self/fd"]);
-    // The fourth is the one by which ls reads the folder.
+    // The fourth is the descriptor by which ls reads the folder.
     assert_eq!(run.stdout_tail, "0\n1\n2\n3\n");
     let run = folder.run(&["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
     for line in run.stdout_tail.lines() {
         let mask = line.split_whitespace().nth(1).expect("a mask");
         let mask = u64::from_str_radix(mask, 16).expect("hexadecimal");
-        // Two are the C library's own, which it lets nobody change.
+        // Two signals belong to the C library, which does not let programs change them.
         assert_eq!(mask & !(1 << 31 | 1 << 32), 0, "{line}");
     }
     assert_eq!(folder.run(&["cat"]).outcome, Outcome::Exited(0), "standard input is empty");
@@ -152,7 +152,7 @@ fn a_cancelled_target_is_ended() {
 }
 
 #[test]
-fn many_recordings_at_once_do_not_meet() {
+fn concurrent_recordings_do_not_interfere() {
     let folder = Fixture::new();
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..8)

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSite};
+use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSite, NoticeId};
 use simprof_record::heap::{HeapRefusal, HeapSampling, symbolise};
 use simprof_record::{Launch, Outcome, RecordError, Recording};
 
 use crate::support::{Fixture, record};
 
-/// Lines of `allocations.c`, by the comment that ends them.
+/// The line of `allocations.c` that ends with a comment.
 fn line_of(mark: &str) -> u32 {
     let source = include_str!("../../programs/allocations.c");
     let at = source.lines().position(|line| line.ends_with(&format!("/* {mark} */")));
@@ -33,7 +33,7 @@ fn recorded(interval_bytes: u64) -> HeapProfile {
     heap(recording)
 }
 
-/// How much of the growth of a program is explained, which must grow.
+/// How much of the growth of a program is explained. The program must grow.
 fn coverage(folder: &Fixture, argv: &[&str]) -> HeapCoverage {
     let resources = Some(Duration::from_millis(10));
     let plan = Launch { resources, ..plan(folder, argv, 1) };
@@ -66,7 +66,7 @@ fn every_allocation_is_counted_to_the_byte() {
     let profile = recorded(1);
     let from = &profile.provenance;
     assert_eq!((from.lost, from.processes), (0, 2), "{from:?}");
-    assert!(from.is_exact() && from.warnings.is_empty(), "{from:?}");
+    assert!(from.is_exact() && from.notices.is_empty(), "{from:?}");
 
     let leak = at(&profile, "leak");
     assert_eq!(sum(&leak, |site| site.amounts.allocated), exact(200 * 40960, 200));
@@ -118,7 +118,7 @@ fn estimates_lie_in_their_intervals() {
 }
 
 #[test]
-fn a_killed_target_keeps_what_it_told() {
+fn a_killed_target_keeps_its_allocations() {
     let folder = Fixture::new();
     let program = folder.program("allocations");
     let recording = record(&plan(&folder, &[&program, "killed"], 1));
@@ -132,17 +132,17 @@ fn a_killed_target_keeps_what_it_told() {
 }
 
 #[test]
-fn targets_that_cannot_be_recorded_are_refused_with_the_mend() {
+fn targets_that_cannot_be_recorded_are_refused_with_the_fix() {
     let folder = Fixture::new();
     let table = [
         ("-static", HeapRefusal::Static, "link it dynamically"),
         ("-fsanitize=address", HeapRefusal::Sanitizer, "without `-fsanitize`"),
     ];
-    for (flag, expected, mend) in table {
+    for (flag, expected, fix) in table {
         let program = folder.compile_c(flag, "int main(void) { return 0; }\n", &[flag]);
         let refused = simprof_record::launch(&plan(&folder, &[&program], 1), &Default::default());
         let error = refused.expect_err("it cannot be recorded");
-        assert!(error.to_string().contains(mend), "{error}");
+        assert!(error.to_string().contains(fix), "{error}");
         assert!(matches!(error, RecordError::HeapRefused { refusal, .. } if refusal == expected));
     }
 }
@@ -162,7 +162,7 @@ fn stacks_and_allocations_are_not_recorded_together() {
 }
 
 #[test]
-fn what_recording_takes_in_the_target_is_not_taken_for_the_targets() {
+fn memory_of_the_recorder_in_the_target_is_not_counted() {
     let folder = Fixture::new();
     // Small allocations, of which the library keeps more than they hold; then time for a reading.
     let text = "#include <stdlib.h>\n#include <unistd.h>\n\
@@ -178,7 +178,7 @@ fn what_recording_takes_in_the_target_is_not_taken_for_the_targets() {
 }
 
 #[test]
-fn pages_of_files_are_told_apart() {
+fn file_backed_pages_are_distinguished() {
     let folder = Fixture::new();
     let data = folder.path("data");
     let file = std::fs::File::create(&data).expect("created");
@@ -206,9 +206,9 @@ fn pages_of_files_are_told_apart() {
 }
 
 #[test]
-fn what_forked_processes_have_from_their_parents_is_not_their_growth() {
+fn inherited_memory_is_not_growth_of_forked_processes() {
     let folder = Fixture::new();
-    // Each child has 64 MiB of its parent's, and allocates 16 MiB of its own; one executes another program, which allocates little.
+    // Each child inherits 64 MiB and allocates another 16 MiB. One executes another program, which allocates little.
     let text = "#include <stdlib.h>\n#include <string.h>\n#include <sys/wait.h>\n#include <unistd.h>\n\
         static char *filled(size_t bytes) {\n\
             char *made = malloc(bytes);\n\
@@ -236,7 +236,7 @@ fn what_forked_processes_have_from_their_parents_is_not_their_growth() {
 }
 
 #[test]
-fn processes_that_the_library_is_not_in_are_told() {
+fn unrecorded_processes_are_reported() {
     let folder = Fixture::new();
     let text = "#include <unistd.h>\nint main(void) { return (int)sleep(1); }\n";
     let program = folder.compile_c("still", text, &["-static"]);
@@ -248,16 +248,16 @@ fn processes_that_the_library_is_not_in_are_told() {
         (from.unrecorded, from.unrecorded_names.join(" ")),
         (4, "sleep still tail".to_owned())
     );
-    let [warning] = from.warnings.as_slice() else { panic!("one warning: {from:?}") };
-    assert!(warning.contains("4 processes were not recorded"), "{warning}");
-    assert!(warning.contains("without LD_PRELOAD") && warning.contains("static"), "{warning}");
+    let [notice] = from.notices.as_slice() else { panic!("one notice: {from:?}") };
+    assert_eq!(notice.id, NoticeId::HeapProcessesUnrecorded);
+    assert!(notice.text.starts_with("4 processes "), "{notice}");
 }
 
 #[test]
-fn programs_that_are_about_to_start_are_no_alarm() {
+fn programs_about_to_start_are_not_reported() {
     let folder = Fixture::new();
     let shell = "i=0; while [ $i -lt 300 ]; do /bin/true & /bin/true; i=$((i + 1)); done; wait";
     let from = heap(record(&plan(&folder, &["/bin/sh", "-c", shell], 1))).provenance;
-    assert_eq!((from.unrecorded, &from.warnings), (0, &Vec::new()), "{from:?}");
+    assert_eq!((from.unrecorded, &from.notices), (0, &Vec::new()), "{from:?}");
     assert!(from.processes > 1, "{from:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use simprof_model::{NoticeId, has_notice};
 use simprof_record::{Launch, Recording};
 
 use crate::support::{Fixture, record};
@@ -11,7 +12,7 @@ fn marked(folder: &Fixture, argv: &[&str]) -> Recording {
 }
 
 #[test]
-fn begins_and_ends_of_a_c_program_are_all_there() {
+fn all_begins_and_ends_of_a_c_program_arrive() {
     let folder = Fixture::new();
     let run = marked(&folder, &[&folder.program("marks"), "pairs", "5000"]);
     assert_eq!((run.steps.steps.len(), run.steps.lost, run.unmatched_marks), (5000, 0, 0));
@@ -24,7 +25,7 @@ fn begins_and_ends_of_a_c_program_are_all_there() {
 }
 
 #[test]
-fn boundaries_of_a_c_program_are_all_there() {
+fn all_boundaries_of_a_c_program_arrive() {
     let folder = Fixture::new();
     let run = marked(&folder, &[&folder.program("marks"), "boundaries", "5000"]);
     assert_eq!((run.steps.steps.len(), run.steps.lost, run.unmatched_marks), (5000, 0, 0));
@@ -39,7 +40,7 @@ fn every_mark_of_many_threads_arrives_or_is_counted() {
     assert_eq!(marks, 800_000);
     assert!(run.steps.steps.len() > 10_000, "most arrive");
     if run.steps.lost > 0 {
-        assert!(run.warnings.iter().any(|warning| warning.contains("lost")), "{:?}", run.warnings);
+        assert!(has_notice(&run.notices, NoticeId::StepMarksLost), "{:?}", run.notices);
     }
 }
 
@@ -93,7 +94,7 @@ fn target() {
 }
 
 #[test]
-fn a_program_runs_the_same_where_marks_cannot_be_made() {
+fn a_program_runs_the_same_if_marks_are_impossible() {
     let folder = Fixture::new();
     let marks = folder.program("marks");
     std::fs::write(folder.path("wrong-size"), "simprof1").expect("written");

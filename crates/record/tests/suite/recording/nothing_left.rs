@@ -1,4 +1,4 @@
-//! Whatever ends first, and however it ends, nothing of a target is left behind.
+//! No process of a target is left behind, whatever ends first and however it ends.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use simprof_testkit::{is_alive, wait_for, wait_for_end};
 
 use crate::support::{Fixture, RECORD_ONE, record, written_pids};
 
-/// A tree of four that nothing but SIGKILL ends, one of them a daemon; ids in `pids`.
+/// A tree of four processes that only SIGKILL ends, one of them a daemon. They write their ids to `pids`.
 fn stubborn(folder: &Fixture) -> String {
     let (daemon, pids, started) =
         (folder.program("daemon"), folder.text_path("pids"), folder.text_path("d"));
@@ -55,13 +55,13 @@ fn a_daemon_that_outlives_its_command_is_ended_and_named() {
 }
 
 #[test]
-fn what_ends_by_itself_is_no_leftover() {
+fn a_process_that_ends_in_time_is_not_a_leftover() {
     let run = Fixture::new().run(&["sh", "-c", "sleep 0.05 & exit 0"]);
     assert!(run.leftovers.is_empty(), "{:?}", run.leftovers);
 }
 
 #[test]
-fn a_killed_recorder_leaves_nothing() {
+fn a_killed_recorder_leaves_no_process() {
     let folder = Fixture::new();
     let mut recorder = recorder(&folder, &stubborn(&folder));
     let mut pids = written_pids(&folder.path("pids"), 4);
@@ -73,7 +73,7 @@ fn a_killed_recorder_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_guardian_leaves_nothing_and_is_an_error() {
+fn a_killed_guardian_leaves_no_process_and_is_an_error() {
     let folder = Fixture::new();
     let recorder = recorder(&folder, &stubborn(&folder));
     let pids = written_pids(&folder.path("pids"), 4);

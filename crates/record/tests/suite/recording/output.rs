@@ -3,6 +3,7 @@
 use std::fs;
 
 use regex::Regex;
+use simprof_model::{NoticeId, has_notice};
 use simprof_record::{Launch, Outcome};
 
 use crate::support::{Fixture, record};
@@ -23,19 +24,19 @@ fn lines_of_both_streams_mark_steps() {
     for step in &run.steps.steps {
         assert!(run.start_ns <= step.begin_ns && step.begin_ns < step.end_ns, "{step:?}");
     }
-    assert!(run.warnings.is_empty(), "{:?}", run.warnings);
+    assert!(run.notices.is_empty(), "{:?}", run.notices);
     assert_eq!(run.stderr_tail, "step 7\n");
     let log = fs::read_to_string(folder.path("stdout.log")).expect("a log");
     assert!(log.starts_with("step 3\nelse\nstep 4\n"), "{log}");
 }
 
 #[test]
-fn output_that_is_held_back_is_told() {
+fn buffered_output_is_reported() {
     let folder = Fixture::new();
     let run = record(&watched(&folder, &["seq", "100"], r"^\d+$"));
-    assert!(run.warnings.iter().any(|warning| warning.contains("flush")), "{:?}", run.warnings);
+    assert!(has_notice(&run.notices, NoticeId::StepOutputBuffered), "{:?}", run.notices);
     let run = record(&watched(&folder, &["true"], "^step"));
-    assert!(run.warnings.iter().any(|warning| warning.contains("no line")), "{:?}", run.warnings);
+    assert!(has_notice(&run.notices, NoticeId::StepPatternNotMatched), "{:?}", run.notices);
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn own_peak_bytes() -> u64 {
 }
 
 #[test]
-fn a_line_without_end_goes_through() {
+fn an_endless_line_passes_through() {
     let folder = Fixture::new();
     let flood = folder.program("flood");
     let run = record(&watched(&folder, &[&flood, "20", "endless"], "^step"));
@@ -69,7 +70,7 @@ fn a_line_without_end_goes_through() {
 }
 
 #[test]
-fn bytes_that_are_no_text_go_through() {
+fn bytes_that_are_not_text_pass_through() {
     let folder = Fixture::new();
     let script = r"printf 'step 1\n\377\000\376step 2\nstep 3\n'";
     let run = record(&watched(&folder, &["sh", "-c", script], r"^step (\d)"));
@@ -79,19 +80,19 @@ fn bytes_that_are_no_text_go_through() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_stops_nobody() {
+fn a_full_disk_is_reported_and_does_not_stop_the_target() {
     let folder = Fixture::new();
     let flood = folder.program("flood");
     let mut plan = watched(&folder, &[&flood, "4", "lines"], r"^step (\d+)");
     plan.stdout = "/dev/full".into();
     let run = record(&plan);
     assert_eq!(run.outcome, Outcome::Exited(0), "the target does not notice");
-    assert!(run.warnings.iter().any(|warning| warning.contains("/dev/full")), "{:?}", run.warnings);
-    assert_eq!(run.stdout_tail.len(), 8192, "the end is kept all the same");
+    assert!(has_notice(&run.notices, NoticeId::OutputNotWritten), "{:?}", run.notices);
+    assert_eq!(run.stdout_tail.len(), 8192, "the end of the output is kept");
 }
 
 #[test]
-fn a_target_that_writes_to_a_full_disk_itself_ends_as_it_wants() {
+fn a_target_that_fills_the_disk_itself_exits_with_its_own_status() {
     let folder = Fixture::new();
     let mut plan = folder.plan(&[&folder.program("flood"), "1", "lines"]);
     plan.stdout = "/dev/full".into();

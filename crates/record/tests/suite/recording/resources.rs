@@ -26,7 +26,7 @@ fn check_order(run: &Recording) {
 }
 
 #[test]
-fn memory_that_is_touched_shows() {
+fn touched_memory_is_resident() {
     let folder = Fixture::new();
     let run = sampled(&folder, &[&folder.program("memory"), "200", "300"]);
     let peak = run.timeline.peak_rss_bytes().expect("samples");

@@ -1,6 +1,6 @@
 //! What a heap profile means, in sentences.
 
-use simprof_model::HeapProfile;
+use simprof_model::{HeapProfile, Notice, NoticeId};
 
 use super::{ChurnSummary, LeakSummary, MemoryLine, MemorySummary};
 use crate::format;
@@ -12,49 +12,56 @@ const NOTABLE_GAIN: f64 = 0.005;
 /// Reallocations for each allocation that begins anew from which a line's blocks grow bit by bit.
 const REGROWTH: f64 = 2.0;
 
-/// What a reader must know.
-pub(super) fn warnings(profile: &HeapProfile) -> Vec<String> {
-    let told = profile.provenance.warnings.iter().cloned();
-    told.chain(memory_blindness(profile)).chain(pages_of_files(profile)).collect()
+/// Returns what a reader must know about the recording.
+pub(super) fn notices(profile: &HeapProfile) -> Vec<Notice> {
+    let recorded = profile.provenance.notices.iter().cloned();
+    recorded.chain(unexplained_growth(profile)).chain(growth_of_files(profile)).collect()
 }
 
-/// A sentence on memory that was not seen: where nothing was, or too little to explain how the resident set grew.
-pub fn memory_blindness(profile: &HeapProfile) -> Option<String> {
-    const WHERE: &str = "where this recording is blind (an allocator of the program's own without the shim of simprof-probe, static \
-                         memory, or libraries that ask the kernel themselves)";
+/// Returns a notice if no allocation was recorded, or too few to explain how the resident set grew.
+pub fn unexplained_growth(profile: &HeapProfile) -> Option<Notice> {
+    const UNSEEN: &str = "in ways that simprof cannot record: an allocator of the program's own without the shim of \
+                          simprof-probe, static memory, or libraries that call the kernel directly";
+    let notice = |text| Some(Notice::new(NoticeId::HeapGrowthUnexplained, text));
     let provenance = &profile.provenance;
     if let Some(coverage) = provenance.coverage
         && let Some(share) = coverage.explained().filter(|share| *share < BLIND)
     {
-        return Some(format!(
-            "The memory that was seen explains {} of the {} by which the resident set grew without mapped files: the rest is allocated {WHERE}.",
+        return notice(format!(
+            "The recorded allocations explain {} of the {} by which the resident set grew (mapped files not counted). The rest \
+             was allocated {UNSEEN}.",
             format::share(share),
             format::bytes(coverage.growth_without_files() as f64)
         ));
     }
-    let is_seen = profile.sites.iter().any(|site| site.amounts.records > 0);
-    (!is_seen).then(|| match provenance.interval_bytes {
+    if profile.sites.iter().any(|site| site.amounts.records > 0) {
+        return None;
+    }
+    notice(match provenance.interval_bytes {
         0 | 1 => {
-            format!("No allocation was seen: the target makes none, or all of them {WHERE}.")
+            format!(
+                "No allocation was recorded: the target makes none, or makes all of them {UNSEEN}."
+            )
         }
         bytes => format!(
-            "No allocation was seen, with one byte of {} drawn: the target allocates little, or all of it {WHERE}; a smaller \
-             --memory-interval draws more.",
+            "No allocation was sampled at one sample per {}: the target allocates little, or allocates {UNSEEN}. A smaller \
+             --memory-interval samples more.",
             format::bytes(bytes as f64)
         ),
     })
 }
 
-/// A sentence on memory that is in the resident set, but was not allocated, where that is most of it.
-fn pages_of_files(profile: &HeapProfile) -> Option<String> {
+/// Returns a notice if most of the growth of the resident set is not allocations but pages of files.
+fn growth_of_files(profile: &HeapProfile) -> Option<Notice> {
     let coverage = profile.provenance.coverage?;
     let (growth, files) = (coverage.rss_growth_bytes, coverage.rss_file_growth_bytes);
     (files as f64 > BLIND * growth as f64).then(|| {
-        format!(
-            "Of the {} by which the resident set grew, {} are pages of mapped files and shared memory: those are no allocations.",
+        let text = format!(
+            "Of the {} by which the resident set grew, {} are pages of mapped files and shared memory, which are not allocations.",
             format::bytes(growth as f64),
             format::bytes(files as f64)
-        )
+        );
+        Notice::new(NoticeId::HeapGrowthOfFiles, text)
     })
 }
 
@@ -182,7 +189,7 @@ fn place(function: &str, file: Option<&str>, line: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use simprof_model::{HeapAmount, HeapCoverage};
+    use simprof_model::{HeapAmount, HeapCoverage, has_notice};
 
     use super::super::tests::leaking;
     use super::super::{Amount, memory_summary};
@@ -201,10 +208,11 @@ mod tests {
                 live_bytes: live_mib << 20,
             });
             let summary = memory_summary(&profile, None, &|_, _| None);
-            let warned = summary.warnings.iter().any(|warning| warning.contains("blind"));
+            let warned = has_notice(&summary.notices, NoticeId::HeapGrowthUnexplained);
             assert_eq!(warned, blind, "{live_mib} MiB of 100, {file_mib} of files");
-            let files = summary.warnings.iter().any(|warning| warning.contains("80 MiB are pages"));
-            assert_eq!(files, file_mib == 80, "{:?}", summary.warnings);
+            let files = summary.notices.iter().find(|n| n.id == NoticeId::HeapGrowthOfFiles);
+            assert_eq!(files.is_some(), file_mib == 80, "{:?}", summary.notices);
+            assert!(files.is_none_or(|notice| notice.text.contains("80 MiB are pages")));
             let limited = summary.statements[0].starts_with("Of the memory that was seen");
             assert_eq!(limited, blind, "{:?}", summary.statements);
         }
@@ -213,13 +221,14 @@ mod tests {
     #[test]
     fn nothing_that_is_seen_is_not_said_to_be_nothing() {
         let mut profile = heap(&[]);
-        for (interval_bytes, words) in [(1, "makes none"), (4096, "with one byte of 4 KiB drawn")] {
+        for (interval_bytes, words) in [(1, "makes none"), (4096, "one sample per 4 KiB")] {
             profile.provenance.interval_bytes = interval_bytes;
             let summary = memory_summary(&profile, None, &|_, _| None);
             assert_eq!(summary.statements, ["Memory was not recorded: no allocation was seen."]);
-            assert!(summary.warnings[0].contains(words), "{:?}", summary.warnings);
+            assert_eq!(summary.notices[0].id, NoticeId::HeapGrowthUnexplained);
+            assert!(summary.notices[0].text.contains(words), "{:?}", summary.notices);
         }
-        assert_eq!(memory_blindness(&leaking()), None);
+        assert_eq!(unexplained_growth(&leaking()), None);
     }
 
     #[test]

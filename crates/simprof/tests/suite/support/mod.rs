@@ -50,3 +50,9 @@ pub fn sampled(done: &Done) -> bool {
     assert!(done.stderr.contains("perf_event"), "the reason is missing: {}", done.stderr);
     false
 }
+
+/// Returns whether a summary, or a part of one, has a notice of a kind.
+pub fn has_notice(summary: &Value, id: &str) -> bool {
+    let notices = summary["notices"].as_array().expect("notices");
+    notices.iter().any(|notice| notice["id"] == id)
+}

@@ -12,17 +12,17 @@
 
 static size_t next_size = 100001;
 
-/* Allocates a size that tells this place from others, and prints the frames that return from here. */
+/* Allocates a size that occurs at no other call, and prints the frames that return from here. */
 #define PLACE()                                                                                                                \
     do {                                                                                                                       \
         void *frames[300];                                                                                                     \
         size_t size = next_size++;                                                                                             \
         void *volatile p = malloc(size);                                                                                       \
-        tell(size, frames, backtrace(frames, 300));                                                                            \
+        print_stack(size, frames, backtrace(frames, 300));                                                                            \
         free(p);                                                                                                               \
     } while (0)
 
-static void tell(size_t size, void **frames, int count)
+static void print_stack(size_t size, void **frames, int count)
 {
     printf("stack %zu", size);
     /* The innermost frame returns from `backtrace`, not from `malloc`: its function is compared only. */
@@ -46,20 +46,20 @@ __attribute__((noinline)) static int recursive(int depth)
 
 __attribute__((noinline)) static int dynamic(int n)
 {
-    volatile char *room = alloca(n);
-    room[0] = 1;
+    volatile char *buffer = alloca(n);
+    buffer[0] = 1;
     PLACE();
-    return room[0] + n;
+    return buffer[0] + n;
 }
 
 /* Aligns its stack beyond what the caller gives. */
 __attribute__((noinline)) static int aligned(int n)
 {
-    volatile char room[64] __attribute__((aligned(128)));
-    room[n & 63] = 1;
+    volatile char buffer[64] __attribute__((aligned(128)));
+    buffer[n & 63] = 1;
     int got = dynamic(n);
     PLACE();
-    return got + room[n & 63];
+    return got + buffer[n & 63];
 }
 
 static int compare(const void *a, const void *b)
@@ -112,7 +112,7 @@ int main(void)
     }
     signal(SIGUSR1, handler);
     raise(SIGUSR1);
-    /* The same on a stack of its own. */
+    /* The same on another stack. */
     static char stack[65536];
     stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
     sigaltstack(&other, NULL);
