@@ -1,4 +1,4 @@
-"""How long a release build takes from nothing, and what it is made of."""
+"""The duration of a release build from scratch, and the crates in it."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections import Counter
 from . import programs
 
 NAME = "build"
-ABOUT = "a release build of simprof from nothing"
+ABOUT = "a release build of simprof from scratch"
 GOAL = "under 5 minutes on 2 cores"
 ROUNDS = 1
 QUICK_ROUNDS = 1
@@ -30,7 +30,7 @@ def run(session):
 
 
 def tree():
-    """The crates that simprof is built of, as `name version`."""
+    """Returns the crates that simprof depends on, as `name version`."""
     done = programs.run(["cargo", "tree", "--locked", "--package", "simprof", "--edges", "normal,build",
                          "--prefix", "none"])
     return set(re.findall(r"^(\S+ v\S+)", done.stdout, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""The command line, and the order of things."""
+"""The command line of `./bench`, and the sequence of a run."""
 
 import argparse
 import datetime
@@ -12,18 +12,18 @@ from pathlib import Path
 
 from . import build, machine, marks, memory, peers, programs, python, recording, simulation, symbolising, whole_command
 
-# Every benchmark; those in ON_REQUEST only run where `--only` names them.
+# All benchmarks. Those in ON_REQUEST run only if `--only` names them.
 BENCHMARKS = [recording, python, memory, whole_command, simulation, symbolising, marks, build]
 ON_REQUEST = [build]
 
-DESCRIPTION = """Measures how fast simprof is, beside perf and samply where they are installed, in one run.
-Arms take turns in random order; figures are medians, with the range over all rounds in brackets.
-Commits nothing, changes no setting of the machine, and never fails because something is slow."""
+DESCRIPTION = """Measures the speed of simprof, and of other profilers that are installed, in the same run.
+In each round, the arms run in random order. Figures are medians, with the range over all rounds in brackets.
+It changes no settings of the machine, and a slow result is not a failure."""
 
 
 @dataclass
 class Session:
-    """What every benchmark is given."""
+    """The context of a benchmark."""
 
     simprof: Path
     folder: Path
@@ -32,7 +32,7 @@ class Session:
     rounds: int
 
     def scratch(self):
-        """A new, empty folder that goes when the run ends."""
+        """Creates a new folder, which is removed when the benchmark ends."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
 
@@ -43,7 +43,7 @@ def main():
             on_request = " (only with --only)" if benchmark in ON_REQUEST else ""
             print(f"{benchmark.NAME:<15} {benchmark.ABOUT}{on_request}\n{'':<15} goal: {benchmark.GOAL}")
         return 0
-    # As Ctrl-C does: what was started is ended, and the temporary files go.
+    # SIGTERM is handled like Ctrl-C, so that child processes are ended and temporary files are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         results = measure(arguments)
@@ -60,19 +60,19 @@ def parse():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [benchmark.NAME for benchmark in BENCHMARKS]
     parser.add_argument("--only", metavar="NAME", action="append", choices=names,
-                        help="run only this benchmark; may be given more than once")
-    parser.add_argument("--quick", action="store_true", help="few rounds")
-    parser.add_argument("--rounds", metavar="N", type=positive, help="rounds of each benchmark")
+                        help="run only this benchmark; can be repeated")
+    parser.add_argument("--quick", action="store_true", help="run few rounds")
+    parser.add_argument("--rounds", metavar="N", type=positive, help="number of rounds per benchmark")
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the order of arms")
     parser.add_argument("--json", metavar="FILE", help="write all raw numbers to this file")
-    parser.add_argument("--list", action="store_true", help="list the benchmarks and their goals, and end")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks with their goals and exit")
     return parser.parse_args()
 
 
 def positive(text):
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("it must be 1 or more")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return number
 
 
@@ -93,15 +93,15 @@ def measure(arguments):
     print("versions:", "; ".join(f"{name} {version}" for name, version in results["versions"].items()))
     print(f"order of arms: seed {seed}")
     for benchmark in chosen:
-        results["benchmarks"][benchmark.NAME] = one(benchmark, arguments, simprof, seed)
+        results["benchmarks"][benchmark.NAME] = run_one(benchmark, arguments, simprof, seed)
     return results
 
 
-def one(benchmark, arguments, simprof, seed):
-    """Runs one benchmark, and says what else the machine did meanwhile."""
+def run_one(benchmark, arguments, simprof, seed):
+    """Runs one benchmark and reports the load of the machine by other processes."""
     rounds = arguments.rounds or (benchmark.QUICK_ROUNDS if arguments.quick else benchmark.ROUNDS)
     print(f"\n{benchmark.NAME}: {benchmark.ABOUT}\n  goal: {benchmark.GOAL}", flush=True)
-    others = machine.Others()
+    others = machine.OtherProcesses()
     with tempfile.TemporaryDirectory(prefix="simprof-bench-") as folder:
         session = Session(simprof, Path(folder), random.Random(f"{seed} {benchmark.NAME}"),
                           arguments.quick, rounds)
@@ -109,6 +109,6 @@ def one(benchmark, arguments, simprof, seed):
     found["rounds"] = rounds
     found["others_cpu_share"] = others.share()
     found["load_before_and_after"] = [others.load, machine.load()]
-    print(f"  meanwhile: load {others.load} before, {machine.load()} after; other processes used "
-          f"{found['others_cpu_share']:.0%} of the CPUs", flush=True)
+    print(f"  load average {others.load} before, {machine.load()} after; other processes used "
+          f"{found['others_cpu_share']:.0%} of the CPU time", flush=True)
     return found

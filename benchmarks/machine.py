@@ -1,4 +1,4 @@
-"""The machine that figures hold for, and what else it was doing."""
+"""The machine that the figures are for, and its load by other processes."""
 
 import os
 import platform
@@ -39,26 +39,26 @@ def read(path):
 
 
 def load():
-    """The load averages over 1, 5 and 15 minutes."""
+    """Returns the load averages over 1, 5 and 15 minutes."""
     return " ".join(read("/proc/loadavg").split()[:3])
 
 
-class Others:
-    """What processes that we did not start take of the CPUs, from now on: the noise of a figure."""
+class OtherProcesses:
+    """Measures the CPU time used by processes that are not part of the benchmark, from now on."""
 
     def __init__(self):
         self.load = load()
         self.began = (time.monotonic(), busy_s(), own_s())
 
     def share(self):
-        """Their share of all CPUs, 0 to 1; what a child left unwaited for is counted as theirs."""
+        """Returns their share of the time of all CPUs, 0 to 1. Child processes that nobody waited for count as others."""
         began, busy, own = self.began
         capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
         return max(0.0, (busy_s() - busy) - (own_s() - own)) / max(capacity, 1e-9)
 
 
 def busy_s():
-    """Seconds that all CPUs were not idle, with what a hypervisor took away."""
+    """Returns the busy time of all CPUs in seconds, including steal time of a hypervisor."""
     fields = [int(field) for field in read("/proc/stat").splitlines()[0].split()[1:9]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

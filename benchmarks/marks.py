@@ -1,4 +1,4 @@
-"""What a step mark costs the target."""
+"""The cost of a step mark for the target."""
 
 import re
 
@@ -6,7 +6,7 @@ from . import programs
 from .rounds import Spread, interleave, table, verdict
 
 NAME = "marks"
-ABOUT = "a step mark, with a recorder and without"
+ABOUT = "the cost of a step mark, with and without a recorder"
 GOAL = "under 100 ns"
 ROUNDS = 5
 QUICK_ROUNDS = 2
@@ -15,10 +15,10 @@ QUICK_ROUNDS = 2
 def run(session):
     programs.run(["cargo", "build", "--release", "--quiet", "--package", "simprof-probe", "--example", "mark_cost"])
     program = programs.target_folder() / "release/examples/mark_cost"
-    # One start measures both in turn, several times.
+    # Each process measures both alternately, several times.
     starts = interleave(session, {"both": lambda: measure(program)})["both"]
     taken = {name: [start[name] for start in starts] for name in starts[0]}
-    table([["", "ns a mark"], *([name, Spread(costs).text(".2f")] for name, costs in taken.items())])
+    table([["", "ns per mark"], *([name, Spread(costs).text(".2f")] for name, costs in taken.items())])
     share = Spread([cost / 100.0 for cost in taken["recorded"]])
     print(f"  goal (under 100 ns while recorded): {verdict(share, 1.0)}")
     return taken

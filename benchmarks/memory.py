@@ -1,4 +1,4 @@
-"""What recording allocations costs a program, beside heaptrack and memray."""
+"""The overhead of recording allocations, compared with heaptrack and memray."""
 
 import json
 import shutil
@@ -12,28 +12,28 @@ from . import recording
 from .rounds import Spread, interleave, ratios, table, verdict
 
 NAME = "memory"
-ABOUT = "what recording allocations costs a program, by its own clock"
-GOAL = ("at the default rate at most 1.03 on the reference simulation and on a NumPy and SQLite program, 1.2 at 12 million "
-        "small allocations a second; recording every one no slower than heaptrack; files under 10 MB in 10 minutes")
+ABOUT = "the overhead of recording allocations, by the clock of the program"
+GOAL = ("at the default interval at most 1.03 on the reference simulation and on a NumPy and SQLite program, 1.2 at 12 million "
+        "small allocations per second; recording every allocation at most as slow as heaptrack; files under 10 MB in 10 minutes")
 ROUNDS = 15
 QUICK_ROUNDS = 3
 
 CPU_MS = 2500.0
-# Those who record every allocation are many times slower, so that fewer rounds tell them apart.
+# Recorders of every allocation are many times slower, so fewer rounds are enough to compare them.
 EXACT_ROUNDS = 3
-# A recorder that needs longer is left out, and that is said.
-PATIENCE_S = 180
+# A recorder that takes longer is skipped, and that is reported.
+TIMEOUT_S = 180
 FILES_MB = 10.0
-DEFAULT, EXACT, HEAPTRACK = "simprof", "simprof, every one", "heaptrack"
+DEFAULT, EXACT, HEAPTRACK = "simprof", "simprof, every allocation", "heaptrack"
 
 
 @dataclass
 class Recorded:
-    """What came of recording a program once."""
+    """The result of recording a program once."""
 
-    wall_ms: float  # What the target says of itself, here and below.
+    wall_ms: float  # By the clock of the target, like `cpu_ms`.
     cpu_ms: float
-    all_cpu_ms: float | None = None  # With what the recorder used while the target ran.
+    all_cpu_ms: float | None = None  # Including the recorder while the target ran.
     file_bytes: int | None = None
     records: int | None = None
     lost: int | None = None
@@ -41,11 +41,11 @@ class Recorded:
 
 @dataclass
 class Target:
-    """A program, and what is asked of the default rate on it."""
+    """A program, and the goal for the overhead at the default interval."""
 
     command: list
     most: float
-    direct: list | None = None  # The same without a shell, for recorders that do not follow one.
+    direct: list | None = None  # The command without a shell, for recorders that do not follow child processes.
 
 
 def run(session):
@@ -63,7 +63,7 @@ def targets(session, python):
     steps = programs.sized(lambda work: recording.simulate(session, work), 500, "cpu_ms", CPU_MS)
     numeric = [python, programs.ROOT / "benchmarks/programs/numeric.py", 20_000]
     rounds = programs.sized(lambda work: [*numeric, work], 300, "cpu_ms", CPU_MS)
-    # In the folder of each recording; simprof runs it more than once there.
+    # The database is in the folder of each recording. simprof runs the command more than once there.
     simulate = [session.simprof, "simulate", "--json", "--agents", 50, "--steps", steps, "--db", "simulation.db"]
     rate = programs.last_json(programs.run([small, millions]).stdout)
     rate = rate["allocations"] / rate["cpu_ms"] * 1e-3
@@ -71,7 +71,7 @@ def targets(session, python):
         f"reference simulation, {steps} steps, logging": Target(
             ["sh", "-c", 'rm -f simulation.db*; exec "$@"', "sh", *simulate], 1.03, simulate),
         "NumPy, a Python loop and SQLite": Target([*numeric, rounds], 1.03),
-        f"{rate:.0f} million small allocations a second": Target([small, millions], 1.2),
+        f"{rate:.0f} million small allocations per second": Target([small, millions], 1.2),
     }
 
 
@@ -92,14 +92,14 @@ class Plain:
 
 
 class Simprof:
-    """simprof's pass of allocations. It follows one that samples the CPU, which does not count here."""
+    """The allocation pass of simprof. The CPU sampling pass before it is not included in the figures."""
 
     def __init__(self, path, name, *options):
         self.path, self.name, self.options = path, name, options
 
     def record(self, folder, target):
         programs.run([self.path, "run", "--quick", "--phase", "3", "--memory", *self.options, "--output-dir", folder,
-                      "--", *target.command], cwd=folder, timeout=PATIENCE_S)
+                      "--", *target.command], cwd=folder, timeout=TIMEOUT_S)
         phase = Path(folder, "latest").resolve() / "phase3"
         profile = json.loads((phase / "memory.json").read_text())
         found = recorded((phase / "memory.out").read_text())
@@ -111,18 +111,18 @@ class Simprof:
 
 
 class Heaptrack:
-    """heaptrack, which brings its records into order while the program runs."""
+    """heaptrack. It processes its records while the program runs."""
 
     name = HEAPTRACK
 
     def record(self, folder, target):
         done = programs.run(["heaptrack", "--output", folder / "out", *(target.direct or target.command)], cwd=folder,
-                            timeout=PATIENCE_S)
-        return told(recorded(done.stdout), done, folder)
+                            timeout=TIMEOUT_S)
+        return with_recorder(recorded(done.stdout), done, folder)
 
 
 class Memray:
-    """memray, of Python programs alone."""
+    """memray, for Python programs only."""
 
     def __init__(self, name, *options):
         self.name, self.options = name, options
@@ -130,8 +130,8 @@ class Memray:
     def record(self, folder, target):
         python, *script = target.command
         options = ["--quiet", *self.options, "--output", folder / "out"]
-        done = programs.run([python, "-m", "memray", "run", *options, *script], cwd=folder, timeout=PATIENCE_S)
-        return told(recorded(done.stdout), done, folder)
+        done = programs.run([python, "-m", "memray", "run", *options, *script], cwd=folder, timeout=TIMEOUT_S)
+        return with_recorder(recorded(done.stdout), done, folder)
 
 
 def recorded(output):
@@ -139,7 +139,8 @@ def recorded(output):
     return Recorded(own["wall_ms"], own["cpu_ms"])
 
 
-def told(found, done, folder):
+def with_recorder(found, done, folder):
+    """Adds the CPU time of the recorder and the size of its files."""
     found.all_cpu_ms = done.cpu_s * 1e3
     found.file_bytes = size(path for path in folder.iterdir() if path.name.startswith("out"))
     return found
@@ -150,7 +151,7 @@ def size(paths):
 
 
 def arms(session, python, target):
-    """The default rate first, then those that record every allocation."""
+    """Returns the arms with the default interval, and those that record every allocation."""
     sampled = [Plain(), Simprof(session.simprof, DEFAULT)]
     exact = [Simprof(session.simprof, EXACT, "--memory-interval", 1)]
     if shutil.which("heaptrack"):
@@ -158,7 +159,8 @@ def arms(session, python, target):
     else:
         print("  skipped: heaptrack: it is not installed")
     if target.command[0] == python:
-        # Neither it nor heaptrack sees the interpreter's small objects unless told to; simprof always does.
+        # heaptrack does not record the small objects of the interpreter, memray does so only with an option. simprof
+        # always records them.
         exact += [Memray("memray"), Memray("memray, native", "--native"),
                   Memray("memray, native, objects", "--native", "--trace-python-allocators")]
     return sampled, exact
@@ -177,16 +179,16 @@ def compare(session, python, title, target):
 
 
 def usable(session, arms, target):
-    """Those that work here, after trying each, which fills caches too."""
+    """Returns the arms that work here. Each is tried once, which also fills caches."""
     works = []
     for arm in arms:
         try:
             arm.record(session.scratch(), target)
             works.append(arm)
         except subprocess.TimeoutExpired:
-            print(f"  skipped: {arm.name}: not done after {PATIENCE_S} s")
+            print(f"  skipped: {arm.name}: not done after {TIMEOUT_S} s")
         except programs.Failed as error:
-            print(f"  skipped: {arm.name}: {' '.join(error.words[-6:]) or error}")
+            print(f"  skipped: {arm.name}: {' '.join(error.lines[-6:]) or error}")
     return works
 
 
@@ -196,7 +198,7 @@ def measures(session, arms, target):
         try:
             return arm.record(folder, target)
         finally:
-            # Some files are large, and there are many rounds.
+            # Some files are large, so they are removed after each round.
             shutil.rmtree(folder, ignore_errors=True)
 
     return {arm.name: (lambda arm=arm: measure(arm)) for arm in arms}
@@ -232,10 +234,10 @@ def judge(taken, target):
               f"{verdict(ratio, target.most)}")
         if HEAPTRACK in taken and EXACT in taken:
             ratio = over(taken[EXACT], taken[HEAPTRACK], field)
-            print(f"  simprof, every one / heaptrack ({clock}): {ratio.text('.3f')}, goal (at most 1): "
+            print(f"  simprof, every allocation / heaptrack ({clock}): {ratio.text('.3f')}, goal (at most 1): "
                   f"{verdict(ratio, 1.0)}")
     if any(name.startswith("memray") for name in taken):
-        print("  simprof counts the interpreter's small objects too; heaptrack does not, nor does memray unless told to")
+        print("  simprof records the small objects of the interpreter too; heaptrack does not, memray only with an option")
     size = Spread([each.file_bytes * 1e-6 for each in taken[DEFAULT]])
-    print(f"  files at the default rate: {size.text('.2f')} MB, goal (at most {FILES_MB:.0f}): "
-          f"{verdict(size, FILES_MB)}; sums by place and time, which do not grow with the run")
+    print(f"  files at the default interval: {size.text('.2f')} MB, goal (at most {FILES_MB:.0f}): "
+          f"{verdict(size, FILES_MB)}; they contain sums by stack and time, which do not grow with the duration of the run")

@@ -1,4 +1,4 @@
-"""The recorders: how each is started on a command, and what it says afterwards."""
+"""The CPU profilers that are compared: how to run each on a command, and how to read its results."""
 
 import gzip
 import json
@@ -13,15 +13,15 @@ from . import programs
 
 @dataclass
 class Recorded:
-    """What came of recording a command once."""
+    """The result of recording a command once."""
 
-    whole_s: float  # The whole command, from outside.
-    whole_cpu_s: float  # With the recorder and the target.
-    wall_ms: float  # What the target says of itself, here and below.
+    whole_s: float  # Wall time of the whole command, measured from outside.
+    whole_cpu_s: float  # CPU time of the recorder and the target.
+    wall_ms: float  # By the clock of the target, like `cpu_ms`.
     cpu_ms: float
     samples: int
-    runs: int = 1  # How often the recorder ran the target.
-    lost: float | None = None  # Share of the samples that is lost or torn, where the recorder says.
+    runs: int = 1  # Number of times that the recorder ran the target.
+    lost: float | None = None  # Share of samples that are lost or torn. None if the recorder does not report it.
 
     @property
     def achieved_hz(self):
@@ -39,7 +39,7 @@ class Plain:
 
 
 class Simprof:
-    """simprof's first phase, with all files that it writes."""
+    """Phase 1 of simprof, including all files that it writes."""
 
     name = "simprof"
 
@@ -64,7 +64,7 @@ class Simprof:
 
 
 class Perf:
-    """perf, by default with 16 KB of stack copied for each sample, as simprof does."""
+    """perf. By default it copies 16 KiB of stack per sample, like simprof."""
 
     def __init__(self, name="perf", call_graph="dwarf,16384"):
         self.name, self.call_graph = name, call_graph
@@ -77,7 +77,7 @@ class Perf:
 
 
 class Samply:
-    """samply, which leaves symbols for later."""
+    """samply. It does not symbolise while recording."""
 
     name = "samply"
 
@@ -90,7 +90,7 @@ class Samply:
 
 
 def samples_on_cpu(samples):
-    """samply also writes samples of weight 0, for the state of a thread that slept."""
+    """Counts the samples with a weight. samply also writes samples of weight 0, for threads that were off-CPU."""
     weights = samples.get("weight")
     return sum(1 for weight in weights if weight) if weights else samples["length"]
 
@@ -104,21 +104,21 @@ def samply():
     return os.environ.get("SAMPLY") or shutil.which("samply") or "samply"
 
 
-def usable(session, command, with_floor):
-    """The recorders that work here, after trying each; says which do not, and why."""
-    floor = [Perf("perf, frame pointers", "fp")] if with_floor else []
+def usable(session, command, with_frame_pointers):
+    """Returns the recorders that work here, after trying each. Prints which are skipped, and why."""
+    frame_pointers = [Perf("perf, frame pointers", "fp")] if with_frame_pointers else []
     works = [Plain(), Simprof(session.simprof)]
-    for peer in [Perf(), *floor, Samply()]:
+    for peer in [Perf(), *frame_pointers, Samply()]:
         try:
             peer.record(session.scratch(), command)
             works.append(peer)
         except programs.Failed as error:
-            print(f"  skipped: {peer.name}: {' '.join(error.words[-6:]) or error}")
+            print(f"  skipped: {peer.name}: {' '.join(error.lines[-6:]) or error}")
     return works
 
 
 def versions(simprof):
-    """The version of each program, or that it is not installed."""
+    """Returns the version of each program, or "not installed"."""
     found = {}
     for name, program in [("simprof", simprof), ("perf", "perf"), ("samply", samply()), ("rustc", "rustc")]:
         try:

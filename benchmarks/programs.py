@@ -1,4 +1,4 @@
-"""The programs that are measured: simprof itself, and the small ones in `programs/`."""
+"""Builds and runs the programs that are measured: simprof and the small programs in `programs/`."""
 
 import json
 import os
@@ -12,26 +12,26 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Failed(Exception):
-    """A program did not work; `words` are the last lines that it wrote."""
+    """A program failed. `lines` is the output of the program."""
 
-    def __init__(self, message, words=()):
+    def __init__(self, message, lines=()):
         super().__init__(message)
-        self.words = words
+        self.lines = lines
 
 
 @dataclass
 class Done:
-    """A command that has ended well."""
+    """The result of a successful command."""
 
     wall_s: float
-    cpu_s: float  # With all processes that it started and waited for.
+    cpu_s: float  # Including all processes that it started and waited for.
     stdout: str
     stderr: str
 
 
 def run(argv, **options):
-    """Runs a command to its end; `Failed` names it and its last words where it does not end well."""
-    argv = [str(word) for word in argv]
+    """Runs a command until it ends. Raises `Failed` with the last lines of its output if it fails."""
+    argv = [str(argument) for argument in argv]
     began, used = time.monotonic(), children_cpu_s()
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -40,9 +40,9 @@ def run(argv, **options):
         raise Failed(f"cannot run {argv[0]}: {error.strerror}") from error
     wall_s, cpu_s = time.monotonic() - began, children_cpu_s() - used
     if done.returncode != 0:
-        words = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise Failed(f"`{Path(argv[0]).name} {' '.join(argv[1:])}` ended with {done.returncode}: "
-                     f"{' '.join(words[-6:])}", words)
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise Failed(f"`{Path(argv[0]).name} {' '.join(argv[1:])}` exited with status {done.returncode}: "
+                     f"{' '.join(lines[-6:])}", lines)
     return Done(wall_s, cpu_s, done.stdout, done.stderr)
 
 
@@ -52,14 +52,14 @@ def children_cpu_s():
 
 
 def last_json(text):
-    """The last line of `text` that is a JSON object: how a target tells its own times."""
+    """Returns the last line of `text` that is a JSON object. Targets report their times in this way."""
     for line in reversed(text.splitlines()):
         if line.startswith("{"):
             try:
                 return json.loads(line)
             except ValueError:
                 continue
-    raise Failed(f"no line of JSON in what the target wrote: {text[-200:]!r}")
+    raise Failed(f"the output of the target has no line of JSON; it ends with: {text[-200:]!r}")
 
 
 def target_folder():
@@ -67,21 +67,21 @@ def target_folder():
 
 
 def simprof():
-    """Builds simprof as users have it, and returns its path."""
+    """Builds simprof as a release and returns its path."""
     print("building simprof (release)", flush=True)
     run(["cargo", "build", "--release", "--quiet", "--package", "simprof"])
     return target_folder() / "release" / "simprof"
 
 
 def spin(folder):
-    """Compiles the spinning program into `folder`, and returns its path."""
+    """Compiles the spin program into `folder` and returns its path."""
     binary = folder / "spin"
     run(["rustc", "--edition", "2024", "-O", "-g", "-o", binary, ROOT / "benchmarks/programs/spin.rs"])
     return binary
 
 
 def sized(command, start, unit, wanted):
-    """How much work makes `command(work)` report `wanted` of `unit`: its cost grows with the work."""
+    """Returns the amount of work for which `command(work)` reports `wanted` of `unit`. The cost must grow with the work."""
     work = start
     for _ in range(3):
         done = last_json(run(command(work)).stdout)

@@ -1,4 +1,4 @@
-"""What recording a Python program with mixed stacks costs it, beside the profilers of Python."""
+"""The overhead of recording Python programs with mixed stacks, compared with other profilers for Python."""
 
 import re
 import subprocess
@@ -10,20 +10,20 @@ from . import peers, programs
 from .rounds import Spread, interleave, ratios, table, verdict
 
 NAME = "python"
-ABOUT = "what recording Python programs with mixed stacks costs them, by their own clock"
-GOAL = "simprof at 1 kHz costs no more than perf with 16 KB of stack in the same run plus 0.01; at 100 Hz at most 1.01"
+ABOUT = "the overhead of recording Python programs with mixed stacks, by the clock of the program"
+GOAL = "simprof at 1 kHz costs at most 0.01 more than perf with 16 KiB of stack in the same run; at 100 Hz at most 1.01"
 ROUNDS = 25
 QUICK_ROUNDS = 5
 
 PACKAGES = ["mesa==3.3.1", "networkx>=3", "numpy>=2", "py-spy==0.4.3", "scalene==2.4.0", "austin-dist==3.7.0",
             "memray==1.20.0"]
-# Many short rounds tell more than few long ones: what the machine does meanwhile changes within seconds.
+# Many short rounds are better than few long ones, because the load of the machine changes within seconds.
 CPU_MS = 800.0
-# The recorders that the goals are about take part in every round, the others in the first few, and with --quick in
-# none: some are slow.
+# The recorders in the goals take part in every round. The others take part in the first few only, because some are slow,
+# and with --quick not at all.
 OTHERS_ROUNDS = 2
-# A profiler that needs longer is left out, and that is said.
-PATIENCE_S = 90
+# A profiler that takes longer is skipped, and that is reported.
+TIMEOUT_S = 90
 
 
 def run(session):
@@ -32,11 +32,11 @@ def run(session):
 
 
 def environment():
-    """A Python with the packages that are measured, made at first use in the target folder."""
+    """Returns a Python with the measured packages. Its virtual environment is created in the target folder on first use."""
     folder = programs.target_folder() / "bench-python"
-    made_of = folder / "made-of.txt"
+    installed = folder / "installed.txt"
     wanted = "\n".join([sys.version, *PACKAGES])
-    if not made_of.exists() or made_of.read_text() != wanted:
+    if not installed.exists() or installed.read_text() != wanted:
         print(f"  installing {', '.join(PACKAGES)}", flush=True)
         programs.run([sys.executable, "-m", "venv", "--clear", folder])
         options = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -44,13 +44,13 @@ def environment():
             try:
                 programs.run([folder / "bin/python", *options, package])
             except programs.Failed as error:
-                print(f"  {package} does not install: {error}")
-        made_of.write_text(wanted)
+                print(f"  cannot install {package}: {error}")
+        installed.write_text(wanted)
     return folder / "bin/python"
 
 
 def targets(python):
-    """The commands to record, each sized to take about a second."""
+    """Returns the commands to record. Each takes about a second."""
     folder = programs.ROOT / "benchmarks/programs"
 
     def sized(file, agents, start):
@@ -65,14 +65,14 @@ def targets(python):
 
 
 class Command:
-    """A profiler that is a command: `prefix(folder, python)` stands in for the interpreter, and `samples` finds the
-    count in what it says."""
+    """A profiler that is a command. `prefix(folder, python)` replaces the interpreter in the command line, and the pattern
+    `samples` finds the number of samples in the output."""
 
     def __init__(self, name, prefix, samples=None):
         self.name, self.prefix, self.samples = name, prefix, samples
 
     def record(self, folder, command):
-        done = programs.run([*self.prefix(folder, command[0]), *command[1:]], cwd=folder, timeout=PATIENCE_S)
+        done = programs.run([*self.prefix(folder, command[0]), *command[1:]], cwd=folder, timeout=TIMEOUT_S)
         found = re.search(self.samples, done.stdout + done.stderr) if self.samples else None
         recorded = peers.recorded(done, done.stdout, int(found[1].replace(",", "")) if found else 0)
         errors = re.search(r"[Ee]rrors: (\d+)", done.stdout + done.stderr)
@@ -81,7 +81,7 @@ class Command:
 
 
 class Simprof(peers.Simprof):
-    """simprof's first phase at one rate, without its pass of exact calls."""
+    """Phase 1 of simprof at one sampling rate, without the pass that counts calls."""
 
     def __init__(self, path, rate):
         super().__init__(path)
@@ -108,7 +108,7 @@ def arms(session, python):
         peers.Perf("perf, frame pointers", "fp"),
         py_spy("100 Hz", "-r", "100"),
         py_spy("1000 Hz", "-r", "1000"),
-        py_spy("1000 Hz, not stopping", "-r", "1000", "--nonblocking"),
+        py_spy("1000 Hz, non-blocking", "-r", "1000", "--nonblocking"),
         py_spy("100 Hz, native", "-r", "100", "--native"),
         Command("cProfile", lambda folder, python: [python, "-m", "cProfile", "-o", folder / "out"]),
         Command("Scalene, CPU only",
@@ -128,9 +128,9 @@ def compare(session, python, title, command):
             arm.record(session.scratch(), command)
             usable[arm.name] = arm
         except subprocess.TimeoutExpired:
-            print(f"  skipped: {arm.name}: not done after {PATIENCE_S} s")
+            print(f"  skipped: {arm.name}: not done after {TIMEOUT_S} s")
         except programs.Failed as error:
-            print(f"  skipped: {arm.name}: {' '.join(error.words[-6:]) or error}")
+            print(f"  skipped: {arm.name}: {' '.join(error.lines[-6:]) or error}")
     judged = {name: arm for name, arm in usable.items() if not isinstance(arm, Command)}
     taken = interleave(session, recording(session, usable, command), rounds=min(session.rounds, OTHERS_ROUNDS),
                        warm_up=False)
@@ -167,11 +167,11 @@ def report(taken):
 
 
 def judge(taken, times, clock="wall"):
-    """The goals, by one clock."""
+    """Prints whether the goals are met, by one clock."""
     if "perf" in taken:
         over = [simprof / plain - perf / plain for simprof, perf, plain
                 in zip(times["simprof, 1000 Hz"], times["perf"], times["plain"])]
-        print(f"  simprof at 1 kHz less perf, in parts of plain ({clock}): {Spread(over).text('+.3f')}, "
+        print(f"  (simprof at 1 kHz - perf) / plain ({clock}): {Spread(over).text('+.3f')}, "
               f"goal (at most +0.01): {verdict(Spread(over), 0.01)}")
     slow = ratios(times["simprof, 100 Hz"], times["plain"])
     print(f"  simprof at 100 Hz / plain ({clock}): {slow.text('.3f')}, goal (at most 1.01): {verdict(slow, 1.01)}")

@@ -1,4 +1,4 @@
-"""What being recorded at 1 kHz costs the target."""
+"""The overhead of recording at 1 kHz for the target."""
 
 from dataclasses import asdict
 
@@ -6,12 +6,12 @@ from . import peers, programs
 from .rounds import Spread, interleave, ratios, table, verdict
 
 NAME = "recording"
-ABOUT = "what recording at 1 kHz costs the target, by its own clock"
-GOAL = "simprof costs no more than perf with 16 KB of stack in the same run"
+ABOUT = "the overhead of recording at 1 kHz, by the clock of the target"
+GOAL = "simprof costs at most as much as perf with 16 KiB of stack in the same run"
 ROUNDS = 9
 QUICK_ROUNDS = 3
 
-# On 2 threads this makes the 5,000 samples after which simprof does not run a target again.
+# With this CPU time a run has at least 5,000 samples, so that simprof does not run the target again.
 SPIN_CPU_MS = 5500.0
 SIMULATION_CPU_MS = 2500.0
 
@@ -21,7 +21,7 @@ def run(session):
 
 
 def targets(session):
-    """The commands to record, each sized to take two to three seconds."""
+    """Returns the commands to record. Each takes two to three seconds."""
     spin = programs.spin(session.folder)
     blocks = programs.sized(lambda work: [spin, 2, work], 100, "cpu_ms", SPIN_CPU_MS)
     steps = programs.sized(lambda work: simulate(session, work), 500, "cpu_ms", SIMULATION_CPU_MS)
@@ -32,7 +32,7 @@ def targets(session):
 
 
 def simulate(session, steps):
-    """As phase 1 runs it; simprof may run it again, so the database is made anew by a shell."""
+    """Returns the command of the reference simulation. A shell removes the database first, because simprof may run it again."""
     file = session.folder / "simulation.db"
     line = 'rm -f "$1" "$1-wal" "$1-shm"; exec "$2" simulate --json --agents 50 --steps "$3" --db "$1"'
     return ["sh", "-c", line, "sh", file, session.simprof, steps]
@@ -40,7 +40,7 @@ def simulate(session, steps):
 
 def compare(session, title, command):
     print(f"\n  {title}")
-    arms = {peer.name: arm(session, peer, command) for peer in peers.usable(session, command(), with_floor=True)}
+    arms = {peer.name: arm(session, peer, command) for peer in peers.usable(session, command(), with_frame_pointers=True)}
     taken = interleave(session, arms)
     report(taken)
     return {name: [asdict(each) for each in rounds] for name, rounds in taken.items()}
@@ -66,5 +66,5 @@ def report(taken):
     if "perf" in taken:
         by_wall, by_cpu = ratios(wall["simprof"], wall["perf"]), ratios(cpu["simprof"], cpu["perf"])
         print(f"  simprof / perf: wall {by_wall.text('.3f')}, goal (at most 1): {verdict(by_wall, 1.0)}")
-        print(f"                  CPU  {by_cpu.text('.3f')}, which other processes disturb less: "
-              f"{verdict(by_cpu, 1.0)}")
+        print(f"                  CPU  {by_cpu.text('.3f')}, goal (at most 1): {verdict(by_cpu, 1.0)}; "
+              "other processes disturb the CPU time less than the wall time")

@@ -1,4 +1,4 @@
-"""Rounds in which every arm is measured once, in random order, and the statistics of what comes."""
+"""Rounds that measure every arm once in random order, and the statistics of the results."""
 
 import math
 import statistics
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Spread:
-    """A median and how far the samples lie around it."""
+    """A sample with its median and range."""
 
     samples: list
 
@@ -18,24 +18,25 @@ class Spread:
 
     @property
     def median_interval(self):
-        """95 % interval of the median by order statistics, whatever the distribution; all there is of fewer than six samples."""
-        ordered, beside = sorted(self.samples), 0
-        # How many samples lie below the median is binomial.
-        while sum(math.comb(len(ordered), k) for k in range(beside + 1)) <= 0.025 * 2 ** len(ordered):
-            beside += 1
-        at = max(beside - 1, 0)
-        return ordered[at], ordered[-1 - at]
+        """Returns the 95 % interval of the median by order statistics (Thompson 1936), for any distribution. With fewer than
+        six samples it is the whole range."""
+        ordered, below = sorted(self.samples), 0
+        # The number of samples below the median is binomial.
+        while sum(math.comb(len(ordered), k) for k in range(below + 1)) <= 0.025 * 2 ** len(ordered):
+            below += 1
+        index = max(below - 1, 0)
+        return ordered[index], ordered[-1 - index]
 
     def text(self, form):
-        """As `median (least to most)`, each by `form`, a format specification."""
+        """Returns `median (minimum to maximum)`. `form` is the format specification of each number."""
         low, high = min(self.samples), max(self.samples)
         return f"{self.median:{form}} ({low:{form}} to {high:{form}})"
 
 
 def interleave(session, arms, warm_up=True, rounds=None):
-    """Measures each of `arms`, {name: function}, once a round; {name: [answer of each round]}.
+    """Calls each function of `arms` ({name: function}) once per round. Returns {name: [result of each round]}.
 
-    One round before the first is thrown away: it fills caches, for every arm alike.
+    With `warm_up`, one more round runs first and is discarded. It fills the caches for all arms.
     """
     taken = {name: [] for name in arms}
     rounds = session.rounds if rounds is None else rounds
@@ -44,23 +45,23 @@ def interleave(session, arms, warm_up=True, rounds=None):
         session.random.shuffle(order)
         for name in order:
             progress(f"round {number + 1} of {rounds}: {name}")
-            answer = arms[name]()
+            result = arms[name]()
             if number >= 0:
-                taken[name].append(answer)
+                taken[name].append(result)
     progress("")
     return taken
 
 
 def ratios(over, under):
-    """Round by round: what drifts slowly cancels out."""
+    """Returns the ratio of each round. Slow drifts of the machine cancel."""
     return Spread([a / b for a, b in zip(over, under)])
 
 
 def verdict(ratio, most):
-    """Whether the median lies on one side of the goal, chance apart."""
+    """Returns whether the 95 % interval of the median meets the goal, misses it, or includes it."""
     lower, upper = ratio.median_interval
     if lower <= most < upper:
-        return f"cannot tell, the 95 % interval of the median reaches from {lower:.3f} to {upper:.3f}"
+        return f"inconclusive, the 95 % interval of the median is {lower:.3f} to {upper:.3f}"
     return "met" if upper <= most else "missed"
 
 
@@ -70,7 +71,7 @@ def progress(text):
 
 
 def table(rows):
-    """Prints rows of cells in columns, the first to the left, the others to the right."""
+    """Prints rows of cells. The first column is aligned to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [f"{cell:>{width}}" if column else f"{cell:<{width}}"

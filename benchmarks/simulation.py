@@ -1,17 +1,17 @@
-"""How fast the reference simulation runs."""
+"""The speed of the reference simulation."""
 
 from . import programs
 from .rounds import Spread, interleave, table, verdict
 
 NAME = "simulation"
 ABOUT = "500 steps of the reference simulation, with logging to a database"
-GOAL = "50 agents in under 0.1 s, and at least 500 times the original's steps/s"
+GOAL = "50 agents in under 0.1 s, and at least 500 times the steps/s of the original"
 ROUNDS = 31
 QUICK_ROUNDS = 7
 
 STEPS = 500
-# The Python simulation of which this is the counterpart: 500 steps with 30 agents in 45.3 s, on a
-# 2-core machine. It is not run here, so the factor holds for such a machine only.
+# The original is a Python simulation: 500 steps with 30 agents took 45.3 s on a 2-core machine. It is not run here, so the
+# factor is valid for a similar machine only.
 ORIGINAL_STEPS_PER_S = 11.0
 
 
@@ -21,7 +21,7 @@ def run(session):
     taken = interleave(session, arms)
     rows = [["", "run ms", "whole process ms", "steps/s", "times the original"]]
     for name, rounds in taken.items():
-        # Over the whole process, with the database opened and closed: as the original was timed.
+        # The time of the whole process, including opening and closing the database. The original was timed in the same way.
         rate = [STEPS / each["process_ms"] * 1e3 for each in rounds]
         rows.append([
             name,

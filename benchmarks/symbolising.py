@@ -1,4 +1,4 @@
-"""How long it takes to turn addresses into functions, files and lines."""
+"""The time for symbolising addresses: functions, files and lines."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def measure(session, command):
         "functions": len(profile["functions"]),
         "recorder_cpu_s": provenance["recorder_cpu_ns"] * 1e-9,
         "symbolise_s": symbolise_s,
-        # With too few samples it is scaled up, which is never too kind since part of it is fixed; with more
-        # than wanted it is left as it is.
+        # With too few samples the time is scaled up. That overestimates it, because part of it is constant. With more samples
+        # than wanted it is not scaled.
         "scaled_s": symbolise_s * max(1.0, SAMPLES / max(provenance["samples"], 1)),
     }

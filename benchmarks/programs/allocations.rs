@@ -1,5 +1,6 @@
-//! Small allocations at a high rate: agents that each hold some memories, of which one is forgotten and another is made all the
-//! time. Arguments: million allocations.
+//! Makes small allocations at a high rate: agents have a fixed number of memories, and random ones are replaced by new ones.
+//!
+//! `allocations MILLIONS`: the number of allocations in millions.
 
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ fn cpu_ms() -> f64 {
         fn clock_gettime(clock: i32, time: *mut i64) -> i32;
     }
     const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
-    // SAFETY: `time` has the two words of a `timespec` on 64-bit machines.
+    // SAFETY: on 64-bit machines a `timespec` has two 64-bit words, and `time` is valid for writing both.
     let result = unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, time.as_mut_ptr()) };
     assert_eq!(result, 0, "the clock exists");
     time[0] as f64 * 1e3 + time[1] as f64 * 1e-6
@@ -40,8 +41,8 @@ fn live(agents: &mut [Vec<Box<[u64]>>], times: u64, state: &mut u64) -> u64 {
         let choice = random(state) as usize;
         let memory = remember(state);
         let agent = &mut agents[choice % AGENTS];
-        let forgotten = std::mem::replace(&mut agent[choice / AGENTS % MEMORIES], memory);
-        sum = forgotten.iter().fold(sum, |sum, word| sum.rotate_left(5) ^ word);
+        let replaced = std::mem::replace(&mut agent[choice / AGENTS % MEMORIES], memory);
+        sum = replaced.iter().fold(sum, |sum, word| sum.rotate_left(5) ^ word);
     }
     sum
 }

@@ -1,4 +1,4 @@
-"""Mesa's flockers: many small Python and NumPy calls. Arguments: birds, steps."""
+"""The flockers example of Mesa, with many small Python and NumPy calls. Arguments: birds, steps."""
 
 import json
 import sys

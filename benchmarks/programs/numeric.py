@@ -1,4 +1,4 @@
-"""Mostly NumPy, with a Python loop and rows written to SQLite. Arguments: agents, steps."""
+"""Mainly NumPy, with a Python loop and inserts into SQLite. Arguments: agents, steps."""
 
 import json
 import sqlite3

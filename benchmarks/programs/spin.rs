@@ -1,12 +1,12 @@
-//! Two threads (or as many as asked for) that compute, each 30 frames deep, and print what it took.
+//! Computes in several threads, each with a stack of 30 frames, and prints the time.
 //!
-//! `spin THREADS BLOCKS`: a fixed amount of work, so that whatever disturbs it shows in its time.
+//! `spin THREADS BLOCKS`: the amount of work is fixed, so that any overhead increases the time.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 const DEPTH: u32 = 30;
-/// Rounds of the generator in one block: about a millisecond, long beside the way down to it.
+/// Rounds of the generator in one block. They take about a millisecond, much longer than the recursion.
 const ROUNDS: u32 = 500_000;
 
 #[repr(C)]
@@ -22,7 +22,7 @@ unsafe extern "C" {
 fn process_cpu_ms() -> f64 {
     const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
     let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    // SAFETY: `time` is a valid place for the answer.
+    // SAFETY: `time` is valid for writing a `timespec`.
     unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     time.seconds as f64 * 1e3 + time.nanoseconds as f64 * 1e-6
 }
@@ -32,7 +32,7 @@ fn descend(depth: u32, state: u64) -> u64 {
     if depth == 0 {
         return block(state);
     }
-    // Something to do after the call: without it there would be no frame to unwind.
+    // Work after the call prevents a tail call, which would remove the frame.
     black_box(descend(depth - 1, state)).wrapping_add(u64::from(depth))
 }
 

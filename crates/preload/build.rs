@@ -1,7 +1,8 @@
-//! Builds this crate twice more, as the shared libraries that are loaded into targets, so that the profiler carries them
-//! within itself.
+//! Builds this crate twice more, as the shared libraries that are loaded into targets, so that the profiler
+//! can embed them.
 //!
-//! The libraries have no dependencies and do without Rust's standard library, so one call of the compiler makes each.
+//! The libraries have no dependencies and do not use Rust's standard library, so a single call of the
+//! compiler builds each.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=src");
-    // The step marks' format, which the library shares with the crate that other programs link.
+    // The format of step marks, which the library shares with the crate that other programs link.
     for file in ["append.rs", "format.rs"] {
         println!("cargo:rerun-if-changed=../probe/src/{file}");
     }
@@ -26,14 +27,14 @@ fn main() {
 }
 
 fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+    env::var(name).unwrap_or_else(|_| panic!("cargo does not set {name}"))
 }
 
 fn library(name: &str) -> PathBuf {
     Path::new(&variable("OUT_DIR")).join(format!("lib{name}.so"))
 }
 
-/// Makes `libNAME.so`.
+/// Compiles `libNAME.so`.
 fn build(name: &str, configuration: &[&str]) {
     let library = library(name);
     let status = Command::new(variable("RUSTC"))
@@ -48,10 +49,10 @@ fn build(name: &str, configuration: &[&str]) {
             "-C",
             "codegen-units=1",
             "-C",
-            // Functions keep their names.
+            // Keep the names of functions.
             "strip=debuginfo",
         ])
-        // Where `dlsym` is not in the C library itself (glibc before 2.34), a target may not have loaded it.
+        // Before glibc 2.34 `dlsym` is in a library of its own, which a target may not have loaded.
         .args(["-C", "link-arg=-ldl"])
         .arg("-o")
         .arg(&library)
@@ -59,7 +60,7 @@ fn build(name: &str, configuration: &[&str]) {
         .status();
     match status {
         Ok(status) if status.success() => {}
-        Ok(status) => panic!("the library that is loaded into targets does not compile: {status}"),
+        Ok(status) => panic!("cannot compile the library that is loaded into targets: {status}"),
         Err(error) => panic!("cannot run the compiler: {error}"),
     }
 }

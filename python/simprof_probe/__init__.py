@@ -1,13 +1,13 @@
-"""Step marks for simprof: tells the profiler where each step of a simulation begins and ends.
+"""Step marks for simprof: show the profiler where each step of a simulation begins and ends.
 
-Three ways, of which one is enough::
+There are three ways to mark steps; one of them is enough::
 
     import simprof_probe
 
-    for tick in range(1000):            # 1. a call at the begin of each step
+    for tick in range(1000):            # 1. a call at the beginning of each step
         simprof_probe.step(population=len(agents))
         model.advance()
-    simprof_probe.end()                 #    (without this the last step is left out)
+    simprof_probe.end()                 #    (without this call the last step is not recorded)
 
     for tick in range(1000):            # 2. a block
         with simprof_probe.step() as step:
@@ -18,8 +18,8 @@ Three ways, of which one is enough::
         @simprof_probe.step             # 3. a function whose calls are the steps
         def advance(self): ...
 
-Where the program does not run under simprof, none of this does anything: a call costs some tens of nanoseconds, a
-decorated function nothing. This file needs nothing but Python 3.9, and may be copied into a project.
+If the program does not run under simprof, none of this has an effect: a call costs some tens of nanoseconds, a
+decorated function nothing. This file needs only Python 3.9, and may be copied into a project.
 """
 
 import functools
@@ -30,12 +30,12 @@ from _thread import get_ident
 
 __all__ = ["end", "is_recorded", "step", "step_begin", "step_end"]
 
-# The functions of the library that simprof loads into the program, in its order.
-_BEGIN, _END, _BOUNDARY, _END_WITH_POPULATION = range(4)
-
 
 def _recorders():
-    """The library's functions; none where the program does not run under simprof."""
+    """Return the functions of the library that simprof loads into the program, in the library's order.
+
+    None if the program does not run under simprof.
+    """
     if "SIMPROF_MARKS" not in os.environ:
         return None
     try:
@@ -55,12 +55,12 @@ if _recorded is not None:
 
 
 def is_recorded():
-    """Whether marks are recorded: false where the program does not run under simprof."""
+    """Return whether marks are recorded. False if the program does not run under simprof."""
     return _recorded is not None
 
 
-class _Nothing:
-    """What `step` returns where nothing is recorded."""
+class _UnrecordedStep:
+    """The result of `step` if nothing is recorded."""
 
     population = property(lambda self: None, lambda self, value: None)
 
@@ -71,7 +71,7 @@ class _Nothing:
         return None
 
 
-_NOTHING = _Nothing()
+_UNRECORDED_STEP = _UnrecordedStep()
 
 
 class _Step:
@@ -92,9 +92,9 @@ class _Step:
 
 
 _fresh = itertools.count().__next__
-# The step that each thread is in, where it was begun by `step()`.
+# The step that each thread is in, if `step()` began it.
 _open = {}
-# How deep each thread is in decorated functions.
+# How deeply each thread is nested in decorated functions.
 _inside = {}
 
 
@@ -105,22 +105,22 @@ def _forget():
 
 def _step(index=None, *, population=None):
     if callable(index):
-        return _counted(index)
+        return _marking_steps(index)
     thread = get_ident()
     before = _open.get(thread)
     if before is not None and before.population is not None:
         _mark_end_with_population(before.index, before.population)
     if index is None:
         index = _fresh()
-    _open[thread] = begun = _Step(index, population)
+    _open[thread] = opened = _Step(index, population)
     _mark_boundary(index)
-    return begun
+    return opened
 
 
 def _end(population=None):
-    begun = _open.pop(get_ident(), None)
-    if begun is not None:
-        _step_end(begun.index, begun.population if population is None else population)
+    opened = _open.pop(get_ident(), None)
+    if opened is not None:
+        _step_end(opened.index, opened.population if population is None else population)
 
 
 def _step_end(index, population=None):
@@ -131,7 +131,7 @@ def _step_end(index, population=None):
 
 
 def _enter():
-    """Begins a step, unless this thread is in one that a decorated function began."""
+    """Begin a step, unless a decorated function has already begun one in this thread."""
     thread = get_ident()
     inside = _inside.get(thread)
     if inside is None:
@@ -154,11 +154,11 @@ def _leave():
         del _inside[thread]
 
 
-def _counted(function):
-    """Does what `function` does, and counts its calls as steps."""
+def _marking_steps(function):
+    """Return a function that does the same as `function` and marks its calls as steps."""
     if inspect.iscoroutinefunction(function):
 
-        async def counted(*args, **kwargs):
+        async def marking(*args, **kwargs):
             _enter()
             try:
                 return await function(*args, **kwargs)
@@ -167,7 +167,7 @@ def _counted(function):
 
     elif inspect.isgeneratorfunction(function):
 
-        def counted(*args, **kwargs):
+        def marking(*args, **kwargs):
             _enter()
             try:
                 return (yield from function(*args, **kwargs))
@@ -176,14 +176,14 @@ def _counted(function):
 
     else:
 
-        def counted(*args, **kwargs):
+        def marking(*args, **kwargs):
             _enter()
             try:
                 return function(*args, **kwargs)
             finally:
                 _leave()
 
-    return functools.wraps(function)(counted)
+    return functools.wraps(function)(marking)
 
 
 if _recorded is not None:
@@ -191,31 +191,32 @@ if _recorded is not None:
 
 
 def step(index=None, *, population=None):
-    """Ends the step that this thread began by this function before, and begins the next.
+    """End the step that this thread began with this function before, and begin the next one.
 
-    `index` is the step's number, counted from 0 where it is left out; `population` how many agents live, or whatever
-    else measures the size of the model in the step that begins. In a `with` statement the step ends with the block, and
-    `population` may be set on what `step` returns. Steps begun this way do not nest.
+    `index` is the number of the step; by default steps are counted from 0. `population` is the number of live agents,
+    or another measure of the model's size, in the step that begins. In a `with` statement the step ends with the
+    block, and `population` may be set on the object that `step` returns. Steps begun this way do not nest.
 
-    As a decorator it makes each call of a function a step: of nested calls the outermost, of a coroutine or a
-    generator all from its start to its end.
+    Used as a decorator, it makes each call of a function a step: of nested calls only the outermost, and of a
+    coroutine or a generator everything from its start to its end.
     """
-    return _NOTHING if index is None or not callable(index) else index
+    return _UNRECORDED_STEP if index is None or not callable(index) else index
 
 
 def end(population=None):
-    """Ends the step that this thread began last by `step()`."""
+    """End the step that this thread began last with `step()`."""
 
 
 def step_begin(index):
-    """Begins the step with this number, which `step_end` ends in the same thread."""
+    """Begin the step with this index. `step_end` must end it in the same thread."""
 
 
 def step_end(index, population=None):
-    """Ends the step with this number."""
+    """End the step with this index."""
 
 
 if _recorded is not None:
-    for _ours, _of in ((_step, step), (_end, end), (_step_end, step_end)):
-        _ours.__name__, _ours.__qualname__, _ours.__doc__ = _of.__name__, _of.__qualname__, _of.__doc__
+    for _recording, _plain in ((_step, step), (_end, end), (_step_end, step_end)):
+        _recording.__name__, _recording.__qualname__ = _plain.__name__, _plain.__qualname__
+        _recording.__doc__ = _plain.__doc__
     step, end, step_begin, step_end = _step, _end, _mark_begin, _step_end

@@ -1,56 +1,56 @@
-//! Runs a set of planned measurements to their ends: nothing that was planned goes unrecorded.
+//! Runs a set of planned measurements. Each of them ends with a recorded status.
 
 use simprof_model::{Measurement, Replicate, Status};
 
 use crate::grid::Parameters;
 use crate::schedule::{self, Slot};
 
-/// A measurement that is to be made.
+/// A planned measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
-    /// Unique in its phase.
+    /// Name, unique in its phase.
     pub name: String,
-    /// Component, where it is a component benchmark.
+    /// Component. `None` if it is not a component benchmark.
     pub component: Option<String>,
     /// Operation of that component.
     pub operation: Option<String>,
-    /// Parameters to run with.
+    /// Parameters.
     pub parameters: Parameters,
-    /// Fresh processes to run.
+    /// Number of replicates: fresh processes to run.
     pub repeats: usize,
 }
 
-/// One process to run.
+/// A process to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
-    /// What it is a replicate of.
+    /// The measurement that it is a replicate of.
     pub planned: &'a Planned,
-    /// Position of the measurement in the campaign.
+    /// Index of the measurement in the campaign.
     pub index: usize,
-    /// Which replicate, from 0.
+    /// Number of the replicate, from 0.
     pub replicate: usize,
-    /// Seed to give it.
+    /// Seed for the process.
     pub seed: u64,
-    /// Place in the order of the campaign, from 0.
+    /// Position in the execution order of the campaign, from 0.
     pub order: usize,
 }
 
-/// Runs one process of the target and says what came of it.
+/// Runs processes of the target.
 pub trait Executor {
-    /// Runs it to its end. A failure is data: it is in the replicate's status and reason.
+    /// Runs a process until it ends. A failure is not an error: the status and the reason of the replicate describe it.
     fn execute(&mut self, job: Job<'_>) -> Replicate;
 
-    /// Why no further process is to be started (a person's interrupt, a full disk), if so.
+    /// Returns the reason why no more processes may be started, for example an interrupt or a full disk. `None` to continue.
     fn stop_reason(&self) -> Option<String>;
 
-    /// Called after each process with the measurement as it stands and the number of processes done.
+    /// Called after each process with the current state of its measurement and the number of processes done.
     fn progressed(&mut self, measurement: &Measurement, done: usize);
 }
 
-/// Runs all `planned` in randomised, interleaved order and returns them in the order given.
+/// Runs all `planned` measurements in randomised, interleaved order and returns them in the given order.
 ///
-/// Once a replicate of a measurement fails or times out, its later ones are not run: they would
-/// most likely cost the same time again for the same answer.
+/// If a replicate fails or times out, the remaining replicates of the measurement are skipped. They would probably take the
+/// same time and fail too.
 pub fn run(planned: &[Planned], seed: u64, executor: &mut impl Executor) -> Vec<Measurement> {
     let mut measurements: Vec<Measurement> = planned.iter().map(blank).collect();
     let repeats: Vec<usize> = planned.iter().map(|planned| planned.repeats).collect();
@@ -90,14 +90,10 @@ fn reason_to_skip(measurement: &Measurement, executor: &impl Executor) -> Option
     if let Some(reason) = executor.stop_reason() {
         return Some(reason);
     }
-    let broken =
+    let unsuccessful =
         |replicate: &&Replicate| matches!(replicate.status, Status::Failed | Status::TimedOut);
-    let first = measurement.replicates.iter().find(broken)?;
-    Some(format!("an earlier replicate {}", past_tense(first.status)))
-}
-
-fn past_tense(status: Status) -> &'static str {
-    if status == Status::TimedOut { "timed out" } else { "failed" }
+    let first = measurement.replicates.iter().find(unsuccessful)?;
+    Some(format!("an earlier replicate {}", first.status))
 }
 
 fn skipped(slot: &Slot, order: usize, reason: String) -> Replicate {
@@ -113,7 +109,7 @@ fn skipped(slot: &Slot, order: usize, reason: String) -> Replicate {
     }
 }
 
-/// Derives a measurement's status and reason from its replicates.
+/// Derives the status and the reason of a measurement from its replicates.
 fn conclude(measurement: &mut Measurement) {
     let replicates = &measurement.replicates;
     let worst = [Status::TimedOut, Status::Failed, Status::Partial, Status::Skipped]
@@ -135,7 +131,7 @@ mod tests {
     use super::*;
     use simprof_model::Metric;
 
-    /// Answers from a script; records what it was asked.
+    /// Returns scripted results and records the executed jobs.
     struct Scripted<'a> {
         answer: &'a dyn Fn(&Job<'_>) -> (Status, Option<&'static str>),
         ran: Vec<(usize, usize)>,
@@ -188,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_is_neither_lost_nor_repeated() {
+    fn replicates_after_a_time_out_are_skipped() {
         let answer = |job: &Job<'_>| match job.index {
             1 => (Status::TimedOut, Some("no end within 5 s")),
             _ => (Status::Ok, None),
@@ -203,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_failure_leaves_what_was_measured() {
+    fn replicates_before_a_failure_are_kept() {
         let answer = |job: &Job<'_>| match job.replicate {
             2 => (Status::Failed, Some("exited with status 3")),
             _ => (Status::Ok, None),
@@ -215,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_leaves_the_rest_skipped_with_the_reason() {
+    fn an_interrupt_skips_the_remaining_measurements_with_the_reason() {
         let mut executor = scripted(&|_| (Status::Ok, None));
         executor.stop_after = 2;
         let measurements = run(&planned(4, 1), 1, &mut executor);

@@ -1,25 +1,25 @@
-//! The points at which something is measured: one parameter varied at a time, in every arm.
+//! The parameter points of a measurement: one parameter varied at a time, in every arm.
 
 use std::collections::BTreeMap;
 
 use simprof_model::Value;
 
-/// A full assignment of parameters.
+/// The values of all parameters, by name.
 pub type Parameters = BTreeMap<String, Value>;
 
-/// A parameter and the values that it takes.
+/// A parameter and its values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
     /// Name of the parameter.
     pub name: String,
-    /// Its values, in the order in which they are reported.
+    /// Values, in the order of the report.
     pub values: Vec<Value>,
 }
 
-/// The star around `baseline`: each of `sweeps` varied alone, and that in every arm.
+/// Returns the points of a star design around `baseline`: each parameter of `sweeps` is varied alone, in every arm.
 ///
-/// `arms` are varied one at a time too (an arm is another configuration, not another size); points
-/// that coincide are kept once, in order of first appearance. Without axes it is the baseline alone.
+/// The parameters of `arms` are varied one at a time too. An arm is another configuration, not another size. Duplicate points
+/// are removed; the order is that of the first occurrence. Without axes, the result is the baseline.
 pub fn star(baseline: &Parameters, sweeps: &[Axis], arms: &[Axis]) -> Vec<Parameters> {
     let mut points = Vec::new();
     for arm in one_at_a_time(baseline, arms) {
@@ -32,7 +32,7 @@ pub fn star(baseline: &Parameters, sweeps: &[Axis], arms: &[Axis]) -> Vec<Parame
     points
 }
 
-/// `baseline` with one of `axes` at one of its values, for all of them; `baseline` where there are none.
+/// Returns `baseline` with one parameter changed, for each value of each axis. Without axes, returns `baseline`.
 fn one_at_a_time(baseline: &Parameters, axes: &[Axis]) -> Vec<Parameters> {
     if axes.is_empty() {
         return vec![baseline.clone()];
@@ -48,7 +48,7 @@ fn one_at_a_time(baseline: &Parameters, axes: &[Axis]) -> Vec<Parameters> {
     points
 }
 
-/// A name for a point: `agents=50 index=kdtree`, in order of the parameters' names.
+/// Returns the name of a point, for example `agents=50 index=kdtree`. The parameters are sorted by name.
 pub fn describe(point: &Parameters) -> String {
     let parts: Vec<String> = point.iter().map(|(name, value)| format!("{name}={value}")).collect();
     parts.join(" ")
@@ -70,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn without_axes_there_is_the_baseline() {
+    fn without_axes_the_result_is_the_baseline() {
         assert_eq!(star(&point(&[("a", 1)]), &[], &[]), [point(&[("a", 1)])]);
     }
 
     #[test]
-    fn each_parameter_is_varied_alone_and_no_point_twice() {
+    fn each_parameter_is_varied_alone_without_duplicate_points() {
         let points =
             star(&point(&[("a", 1), ("b", 1)]), &[axis("a", &[1, 2]), axis("b", &[1, 3])], &[]);
         let expected = [
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn every_arm_gets_the_whole_sweep() {
+    fn every_arm_has_the_complete_sweep() {
         let points = star(
             &point(&[("n", 1), ("arm", 0)]),
             &[axis("n", &[1, 2, 4])],

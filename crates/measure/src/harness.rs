@@ -1,36 +1,38 @@
-//! Times one operation inside a fresh process: warm-up, calibrated batches, the clock's own cost taken off.
+//! Times one operation inside a fresh process, in batches after a warm-up. The cost of reading the clock is subtracted.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// How long to measure and how many samples to aim for.
+/// The limits of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Wall time to spend in all, warm-up included.
+    /// Wall time including the warm-up.
     pub total: Duration,
-    /// Samples wanted; fewer come where one call takes long, but never fewer than `least`.
+    /// Largest number of samples. There are fewer if the time runs out.
     pub most: usize,
-    /// Samples taken whatever they cost.
+    /// Smallest number of samples. They are taken even if the time runs out.
     pub least: usize,
 }
 
-/// What the clock of this process costs and resolves.
+/// The clock of this process with its cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    /// Cost of reading it twice, ns (the least seen).
+    /// Cost of reading the clock twice, ns: the smallest of many measurements.
     pub overhead_ns: f64,
 }
 
 impl Clock {
-    /// Measures the clock.
+    /// Measures the cost of the clock.
     pub fn calibrate() -> Self {
         let overhead_ns =
             (0..1000).map(|_| nanoseconds(Instant::now().elapsed())).fold(f64::MAX, f64::min);
         Self { overhead_ns }
     }
 
-    /// ns of a single call, the clock's own cost taken off: for distributions, where a batch would
-    /// average the tail away. Calls shorter than the clock resolves come out coarse.
+    /// Returns the time of a single call in ns, without the cost of the clock.
+    ///
+    /// It is for distributions, because batches would average out the tail. For calls that are shorter than the resolution of the
+    /// clock, the result is coarse.
     pub fn time_once<R>(&self, operation: impl FnOnce() -> R) -> f64 {
         let start = Instant::now();
         black_box(operation());
@@ -38,11 +40,11 @@ impl Clock {
     }
 }
 
-/// Times `operation` and returns ns per call, one value per batch, in order.
+/// Times `operation` and returns the time per call in ns, one value per batch, in order.
 ///
-/// A batch holds as many calls as make the clock's resolution negligible (at least 20 times the cost
-/// of reading it); an operation that takes longer is timed call by call. One batch is thrown away to
-/// warm up. The result of every call is kept from the optimiser.
+/// A batch takes at least 20 times the cost of reading the clock and at least 1 us, so that its resolution is negligible. A slow
+/// operation has one call per batch. The first batch is a warm-up and is discarded. The result of every call goes through
+/// `black_box`, so that the optimiser does not remove the call.
 pub fn time<R>(budget: Budget, mut operation: impl FnMut() -> R) -> Vec<f64> {
     let clock = Clock::calibrate();
     let began = Instant::now();
@@ -57,31 +59,7 @@ pub fn time<R>(budget: Budget, mut operation: impl FnMut() -> R) -> Vec<f64> {
     samples
 }
 
-/// Times `operation` on a fresh value from `prepare` each time; preparing is not timed.
-pub fn time_prepared<T, R>(
-    budget: Budget,
-    mut prepare: impl FnMut() -> T,
-    mut operation: impl FnMut(&mut T) -> R,
-) -> Vec<f64> {
-    let clock = Clock::calibrate();
-    let began = Instant::now();
-    let mut once = || {
-        let mut value = prepare();
-        let start = Instant::now();
-        black_box(operation(black_box(&mut value)));
-        (nanoseconds(start.elapsed()) - clock.overhead_ns).max(0.0)
-    };
-    once();
-    let mut samples = Vec::with_capacity(budget.most);
-    while samples.len() < budget.least
-        || (samples.len() < budget.most && began.elapsed() < budget.total)
-    {
-        samples.push(once());
-    }
-    samples
-}
-
-/// Doubles the batch until it is long enough to be timed well.
+/// Doubles the number of calls until a batch is long enough, and returns it.
 fn calls_per_batch<R>(clock: Clock, operation: &mut impl FnMut() -> R) -> u32 {
     let enough = Duration::from_nanos((clock.overhead_ns * 20.0).max(1_000.0) as u64);
     let mut calls = 1;
@@ -97,7 +75,7 @@ fn calls_per_batch<R>(clock: Clock, operation: &mut impl FnMut() -> R) -> u32 {
     }
 }
 
-/// ns per call over one batch.
+/// Times one batch and returns the time per call in ns.
 fn batch<R>(clock: Clock, calls: u32, operation: &mut impl FnMut() -> R) -> f64 {
     let start = Instant::now();
     for _ in 0..calls {
@@ -117,31 +95,13 @@ mod tests {
     const SHORT: Budget = Budget { total: Duration::ZERO, most: 50, least: 3 };
 
     #[test]
-    fn the_least_is_taken_whatever_it_costs() {
+    fn the_smallest_number_of_samples_is_taken_without_time_left() {
         assert_eq!(time(SHORT, || 1 + 1).len(), 3);
-        assert_eq!(time_prepared(SHORT, Vec::<u8>::new, |value| value.push(1)).len(), 3);
     }
 
     #[test]
-    fn no_more_than_the_most_is_taken() {
+    fn the_largest_number_of_samples_ends_the_measurement() {
         let budget = Budget { total: Duration::from_secs(60), most: 5, least: 1 };
         assert_eq!(time(budget, || black_box(3)).len(), 5);
-    }
-
-    #[test]
-    fn each_prepared_value_is_used_once() {
-        let mut prepared = 0;
-        let samples = time_prepared(
-            SHORT,
-            || {
-                prepared += 1;
-                0
-            },
-            |value| {
-                *value += 1;
-                assert_eq!(*value, 1);
-            },
-        );
-        assert_eq!(prepared, samples.len() + 1);
     }
 }

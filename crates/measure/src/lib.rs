@@ -1,8 +1,7 @@
-//! What to run, how often and in what order; and the harness that times one piece of code.
+//! Plans and runs measurements, and times an operation inside a process.
 //!
-//! A [`grid`] says which points are measured, a [`schedule`] in what order their fresh processes
-//! run, [`campaign`] runs them through an [`campaign::Executor`]. Inside such a process,
-//! [`harness`] times the operation and [`protocol`] is how it reports.
+//! [`grid`] computes the parameter points. [`schedule`] orders their processes. [`campaign`] runs them through a
+//! [`campaign::Executor`]. Inside such a process, [`harness`] times the operation and [`protocol`] reports the results.
 
 pub mod campaign;
 pub mod grid;

@@ -1,48 +1,48 @@
-//! How a process reports what it measured: one line of JSON on its standard output.
+//! The runner protocol: a process reports its results as one line of JSON on its standard output.
 //!
 //! ```json
 //! {"simprof": 1, "metrics": {"nearby_ns": [812.0, 799.5]}, "counters": {"hits": 4711}, "digest": "9f3c"}
 //! ```
 //!
-//! Every key but `simprof` may be absent; other keys are ignored, so that a program may use the same
-//! line for more. Several such lines in one output are merged, later values winning.
+//! All keys except `simprof` are optional. Unknown keys are ignored, so that a program may add its own. If there are several such
+//! lines, they are merged, and later values replace earlier ones.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What a process reported.
+/// The report of a process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Version of the protocol.
     pub simprof: u32,
-    /// Samples by name; the unit is the end of the name.
+    /// Samples by metric. The name of a metric ends with its unit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, Vec<f64>>,
-    /// Work done, by name.
+    /// Work counters by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, f64>,
-    /// Digest of the answer computed.
+    /// Digest of the computed result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
-/// Version of the protocol that this crate writes and reads.
+/// The version of the protocol that this crate writes and reads.
 pub const VERSION: u32 = 1;
 
-/// Why a line that claims to be a report is not one.
+/// An error in a report line.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
-    /// Not the JSON of a report.
+    /// The line is not the JSON of a report.
     #[error("the target's report line is malformed")]
     Malformed(#[from] serde_json::Error),
-    /// From another version.
+    /// The line has another version.
     #[error("the target's report line has version {0}; this simprof reads version {VERSION}")]
     Version(u32),
 }
 
 impl Report {
-    /// An empty report of this version.
+    /// Creates an empty report.
     pub fn new() -> Self {
         Self { simprof: VERSION, ..Self::default() }
     }
@@ -59,7 +59,7 @@ impl Report {
         self
     }
 
-    /// The line to print.
+    /// Returns the line to print, without a newline.
     pub fn to_line(&self) -> String {
         serde_json::to_string(self).expect("maps of numbers serialise")
     }
@@ -71,13 +71,13 @@ impl Report {
     }
 }
 
-/// Finds the report in a process's output; none where it made none.
+/// Parses the report in the output of a process. `None` if there is none.
 ///
 /// # Errors
-/// Where a line has the key `simprof` but is malformed or of another version.
+/// Returns an error if a line has the key `simprof` but is malformed or of another version.
 pub fn parse(output: &str) -> Result<Option<Report>, ProtocolError> {
     let mut found: Option<Report> = None;
-    for line in output.lines().map(str::trim).filter(|line| claims_to_be_a_report(line)) {
+    for line in output.lines().map(str::trim).filter(|line| looks_like_a_report(line)) {
         let report: Report = serde_json::from_str(line)?;
         if report.simprof != VERSION {
             return Err(ProtocolError::Version(report.simprof));
@@ -90,7 +90,7 @@ pub fn parse(output: &str) -> Result<Option<Report>, ProtocolError> {
     Ok(found)
 }
 
-fn claims_to_be_a_report(line: &str) -> bool {
+fn looks_like_a_report(line: &str) -> bool {
     line.starts_with('{') && line.ends_with('}') && line.contains("\"simprof\"")
 }
 
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn later_lines_win() {
+    fn later_lines_replace_earlier_values() {
         let output = r#"{"simprof":1,"counters":{"a":1,"b":1}}
             {"simprof":1,"counters":{"b":2},"digest":"x","more":[]}"#;
         let report = parse(output).expect("well formed").expect("a report");
@@ -115,8 +115,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_said() {
-        assert_eq!(parse("").expect("nothing is fine"), None);
+    fn output_without_a_report_is_allowed_but_a_malformed_report_is_an_error() {
+        assert_eq!(parse("").expect("an empty output is allowed"), None);
         assert!(matches!(parse(r#"{"simprof":9}"#), Err(ProtocolError::Version(9))));
         assert!(matches!(parse(r#"{"simprof":"x"}"#), Err(ProtocolError::Malformed(_))));
     }

@@ -1,11 +1,11 @@
-//! The order of fresh processes: interleaved, randomised, mirrored (ABBA).
+//! The execution order of replicates: interleaved, randomised, mirrored (ABBA).
 
-/// One process to be run.
+/// One replicate in the execution order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// Which measurement it is a replicate of.
+    /// Index of the measurement.
     pub measurement: usize,
-    /// Which replicate, from 0. All slots with the same replicate form a block and share a seed.
+    /// Number of the replicate, from 0. All slots with the same number form a block and share a seed.
     pub replicate: usize,
     /// Seed of the block.
     pub seed: u64,
@@ -13,9 +13,9 @@ pub struct Slot {
 
 /// Orders `repeats[i]` replicates of each measurement `i`.
 ///
-/// Block `r` holds the `r`-th replicate of every measurement that has one, so that a slow drift of
-/// the machine falls on all of them alike. Blocks come in pairs: a random order, then its mirror
-/// image, so that a linear drift within a pair cancels (an ABBA design).
+/// Block `r` contains the `r`-th replicate of every measurement that has one, so that a slow drift of the machine affects all
+/// measurements equally. Blocks form pairs: a random order, then the same order reversed (an ABBA design). A linear drift within a
+/// pair thus cancels.
 pub fn interleaved(repeats: &[usize], seed: u64) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(seed);
     let blocks = repeats.iter().copied().max().unwrap_or(0);
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_the_order() {
+    fn the_seed_determines_the_order() {
         assert_eq!(interleaved(&[3; 8], 1), interleaved(&[3; 8], 1));
         assert_ne!(interleaved(&[3; 8], 1), interleaved(&[3; 8], 2));
     }

@@ -1,4 +1,4 @@
-//! Call profiles of several processes as one.
+//! Sums call profiles of several processes.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use crate::calls::{CallProfile, CalledFunction, CalledId, Caller};
 use crate::profile::StringId;
 
 impl CallProfile {
-    /// All calls of several profiles together. A function is the same where its file, its line and its name are.
+    /// Sums several call profiles. Functions with the same file, line and name are merged.
     pub fn sum(profiles: &[CallProfile]) -> CallProfile {
         let mut sum = Sum::default();
         profiles.iter().for_each(|profile| sum.add(profile));
@@ -42,7 +42,7 @@ impl Sum {
         }
     }
 
-    /// The function of the sum that `function` of `profile` is.
+    /// Returns the function of the sum that corresponds to `function` of `profile`. Adds it if it is new.
     fn function(&mut self, profile: &CallProfile, function: &CalledFunction) -> CalledId {
         let file = self.string(profile.file(function));
         let name = self.string(profile.name(function));
@@ -89,7 +89,7 @@ fn add_caller(callers: &mut Vec<Caller>, more: Caller) {
 mod tests {
     use super::*;
 
-    /// A profile of functions of one file, each called so often by the one before it.
+    /// A profile of functions in one file. Each is called by the one before it, with the given number of calls.
     fn profile(functions: &[(&str, u64)]) -> CallProfile {
         let strings = ["sim.py"].into_iter().chain(functions.iter().map(|(name, _)| *name));
         let function = |(at, &(_, calls)): (u32, &(&str, u64))| CalledFunction {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_of_one_is_itself_and_of_nothing_nothing() {
+    fn a_sum_of_one_profile_equals_it_and_an_empty_sum_is_empty() {
         let one = profile(&[("main", 1), ("step", 10)]);
         let twice = CallProfile::sum(&[one.clone(), one.clone()]);
         assert_eq!(twice.functions[1].callers[0].calls, 20);

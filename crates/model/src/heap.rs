@@ -1,4 +1,4 @@
-//! Where memory is allocated, and what becomes of it: sums over allocations by stack, and their course over time.
+//! Heap profiles: sums over allocations by stack, over time and by size.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,27 +9,27 @@ use crate::profile::{Profile, StackId};
 /// Format name and version of [`HeapProfile`].
 pub const HEAP_SCHEMA: &str = "simprof.heap/1";
 
-/// An allocation that is freed sooner than this after it was made is short-lived, ns.
+/// Largest lifetime of a short-lived allocation, in ns: 1 ms.
 pub const SHORT_LIVED_NS: u64 = 1_000_000;
 
-/// Standard errors that 95 % of a normal distribution lie within.
+/// The 97.5 % quantile of the standard normal distribution: half the width of a 95 % interval in standard errors.
 pub const NORMAL_95: f64 = 1.959_964;
 
 /// An amount of memory: exact, or an unbiased estimate with its standard error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapAmount {
-    /// Bytes that were asked for.
+    /// Requested bytes.
     pub bytes: u64,
-    /// Allocations.
+    /// Number of allocations.
     pub count: u64,
-    /// Standard error of `bytes`, as far as draws tell it; 0 where every allocation was recorded, and where nothing was drawn.
+    /// Standard error of `bytes`, estimated from the allocation samples. 0 if every allocation was recorded, and if there are no samples.
     pub bytes_error: u64,
-    /// Standard error of `count`, likewise.
+    /// Standard error of `count`, estimated in the same way.
     pub count_error: u64,
 }
 
 impl HeapAmount {
-    /// Both together; their errors are independent.
+    /// Returns the sum of two amounts. Their errors are assumed to be independent.
     pub fn plus(self, other: HeapAmount) -> HeapAmount {
         let error = |a: u64, b: u64| match (a, b) {
             (error, 0) | (0, error) => error,
@@ -43,7 +43,8 @@ impl HeapAmount {
         }
     }
 
-    /// 95 % interval of the bytes by the normal approximation, for many draws: of few it reaches not far enough, and of none not at all.
+    /// Returns the 95 % interval of the bytes by the normal approximation. It is for many samples: with few it is too narrow, and without
+    /// samples its width is 0.
     pub fn bytes_interval(self) -> [f64; 2] {
         let (value, half) = (self.bytes as f64, NORMAL_95 * self.bytes_error as f64);
         [(value - half).max(0.0), value + half]
@@ -56,48 +57,48 @@ impl std::iter::Sum for HeapAmount {
     }
 }
 
-/// Who allocated.
+/// The allocator that an allocation was made with.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum HeapOrigin {
-    /// `malloc` and its family, and what is built upon it.
+    /// `malloc` and its family, and everything that uses them.
     Malloc,
-    /// Anonymous memory that the program itself mapped.
+    /// Anonymous memory that the program mapped directly.
     Map,
-    /// Python's own allocator for small objects.
+    /// The Python allocator for small objects.
     Python,
-    /// The program's own allocator, told by the shim.
+    /// An allocator of the program, which reports its allocations through the probe.
     Program,
 }
 
-/// Sums over allocations: of a stack, of a line.
+/// Sums over allocations, for example of one stack or one line.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapAmounts {
-    /// All that was allocated.
+    /// All allocations.
     pub allocated: HeapAmount,
-    /// What was alive at the moment at which most was, over all processes.
+    /// Allocations that were live at the peak: the time with the most live bytes over all processes.
     pub peak: HeapAmount,
-    /// What was alive at the end of its process.
+    /// Allocations that were live at the end of their process.
     pub live: HeapAmount,
-    /// What was freed in the step in which it was allocated; zero in runs without step marks.
+    /// Allocations that were freed in the step in which they were made. 0 in runs without step marks.
     pub temporary: HeapAmount,
-    /// What was freed within [`SHORT_LIVED_NS`].
+    /// Short-lived allocations: those freed within 1 ms.
     pub short_lived: HeapAmount,
-    /// Allocations that were made larger or smaller (`realloc`); each is also an allocation.
+    /// Number of allocations that were resized (`realloc`). Each also counts as an allocation.
     pub reallocations: u64,
-    /// Largest single allocation that was recorded, bytes.
+    /// Largest recorded allocation, in bytes.
     pub largest_bytes: u64,
-    /// Allocations that were recorded, of which all figures are sums.
+    /// Number of recorded allocations. All figures are sums over them.
     pub records: u64,
-    /// Live bytes at the end of each of [`HeapProfile::ticks`]; empty where they stayed small.
+    /// Live bytes at the end of each of the profile's ticks. Empty if they stayed small.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live_at_ticks: Vec<u64>,
 }
 
 impl HeapAmounts {
-    /// Adds other allocations.
+    /// Adds the sums over other allocations.
     pub fn add(&mut self, other: &HeapAmounts) {
         self.allocated = self.allocated.plus(other.allocated);
         self.peak = self.peak.plus(other.peak);
@@ -116,165 +117,165 @@ impl HeapAmounts {
     }
 }
 
-/// What was allocated by one stack.
+/// Allocations by one stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapSite {
-    /// The function that called the allocator, and its callers; none where no frame could be had.
+    /// The stack, whose leaf is the function that called the allocator. Null if the stack could not be read.
     pub stack: Option<StackId>,
-    /// Who allocated.
+    /// The allocator.
     pub origin: HeapOrigin,
-    /// What became of it.
+    /// Sums over the allocations.
     #[serde(flatten)]
     pub amounts: HeapAmounts,
 }
 
-/// A span of the run: some steps where the target marks steps, else an interval of time.
+/// A section of the run: one or more steps if the target marks steps, else an interval of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapTick {
-    /// Its end, CLOCK_MONOTONIC, ns.
+    /// End of the tick in ns of CLOCK_MONOTONIC.
     pub end_ns: u64,
-    /// Steps that ended in it.
+    /// Number of steps that ended in the tick.
     pub steps: u64,
-    /// Bytes allocated in it (and before it, since the end of the tick before).
+    /// Bytes allocated since the end of the previous tick.
     pub allocated_bytes: u64,
-    /// Allocations made in it.
+    /// Number of allocations since the end of the previous tick.
     pub allocations: u64,
-    /// Of those bytes, what was freed in its own step.
+    /// The part of `allocated_bytes` that was freed in the step of its allocation.
     pub temporary_bytes: u64,
-    /// Bytes alive at its end.
+    /// Live bytes at the end of the tick.
     pub live_bytes: u64,
-    /// Living agents at its end, where the target said so.
+    /// Population at the end of the tick: the number of living agents. Null if the target does not report it.
     pub population: Option<u64>,
 }
 
 /// Memory in an interval of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapInterval {
-    /// Its end, CLOCK_MONOTONIC, ns.
+    /// End of the interval in ns of CLOCK_MONOTONIC.
     pub end_ns: u64,
-    /// Bytes allocated in it.
+    /// Bytes allocated in the interval.
     pub allocated_bytes: u64,
-    /// Allocations made in it.
+    /// Number of allocations in the interval.
     pub allocations: u64,
-    /// Most bytes alive in it.
+    /// Largest number of live bytes in the interval.
     pub live_bytes_max: u64,
-    /// Bytes alive at its end.
+    /// Live bytes at the end of the interval.
     pub live_bytes: u64,
 }
 
-/// Allocations of sizes from a power of two up to the next.
+/// Allocations with sizes from a power of two up to, but excluding, the next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapSizeClass {
-    /// Least size of the class, bytes: 0, 1, 2, 4, 8…
+    /// Smallest size of the class in bytes: 0, 1, 2, 4, 8 and so on.
     pub from_bytes: u64,
-    /// How many there were.
+    /// Number of allocations.
     pub count: u64,
-    /// Their bytes.
+    /// Sum of their sizes in bytes.
     pub bytes: u64,
 }
 
-/// How much of the growth of the resident set the allocations explain.
+/// How much of the growth of the resident set is explained by recorded allocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapCoverage {
-    /// Most that the resident sets of the processes had grown by, without what simprof's own library takes, bytes.
+    /// Largest growth of the resident sets of all processes in bytes, without the memory of the preload library.
     pub rss_growth_bytes: u64,
-    /// Of it, pages of mapped files and shared memory, which are no allocations, bytes.
+    /// The part of that growth in bytes that is pages of mapped files and shared memory. These are not allocations.
     #[serde(default)]
     pub rss_file_growth_bytes: u64,
-    /// Bytes alive at that moment.
+    /// Live bytes at that time.
     pub live_bytes: u64,
 }
 
 impl HeapCoverage {
-    /// Growth below which nothing can be said of what explains it, bytes.
+    /// Smallest growth in bytes for which [`Self::explained`] gives a share.
     pub const NOTABLE_GROWTH: u64 = 32 << 20;
 
-    /// Share of the growth but for files that is explained, above 1 where what is allocated was not all touched; none where it grew too
-    /// little.
+    /// Returns the explained share of the growth without files. It is above 1 if the program did not touch all its allocations. `None` if
+    /// the growth is too small.
     pub fn explained(self) -> Option<f64> {
         let growth = self.growth_without_files();
         (growth >= Self::NOTABLE_GROWTH).then(|| self.live_bytes as f64 / growth as f64)
     }
 
-    /// The growth of memory that is of no file, bytes.
+    /// Returns the growth without pages of files and shared memory, in bytes.
     pub fn growth_without_files(self) -> u64 {
         self.rss_growth_bytes.saturating_sub(self.rss_file_growth_bytes)
     }
 }
 
-/// How a heap profile was obtained, and what it lacks.
+/// How a heap profile was recorded, and what is missing in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapProvenance {
-    /// Mean distance between two draws, bytes; 1 where every allocation was recorded.
+    /// Sampling interval: the mean number of bytes between two allocation samples. 1 if every allocation was recorded.
     pub interval_bytes: u64,
-    /// Records of allocations and of their ends.
+    /// Number of records of allocations and frees.
     pub records: u64,
-    /// Records that were lost for want of room, or since their writer was killed amid its work.
+    /// Number of records that were lost because a buffer was full, or because the process was killed while writing.
     pub lost: u64,
-    /// Allocations whose stack, or a part of it towards the root, is missing.
+    /// Number of allocations whose stack is truncated or missing.
     pub stacks_cut: u64,
-    /// Stacks whose innermost function has no name.
+    /// Number of stacks whose leaf has no symbol.
     pub unsymbolised: u64,
-    /// Stacks that allocated too little to be kept apart in a file of very many: they are in those of their callers.
+    /// Number of stacks that were merged into those of their callers to limit the size of the file. Only stacks with few bytes are.
     #[serde(default)]
     pub stacks_joined: u64,
-    /// Process images that were recorded.
+    /// Number of recorded process images.
     pub processes: u64,
-    /// Process images that were seen to run without the library, so that their memory is missing; those that ran for less than some
-    /// 0.1 s may have been missed.
+    /// Number of process images that ran without the preload library, so that their memory is missing. Processes that ran for less than
+    /// about 0.1 s may not be counted.
     #[serde(default)]
     pub unrecorded: u64,
-    /// Names of some of those, each once.
+    /// Names of some of the process images in `unrecorded`, without duplicates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unrecorded_names: Vec<String>,
-    /// The interpreters whose objects were recorded, such as `CPython 3.11.7`.
+    /// The interpreters whose objects were recorded, for example `CPython 3.11.7`.
     pub interpreters: Vec<String>,
-    /// CPU time that the recorder used while the target ran, ns.
+    /// CPU time of the recorder while the target ran, in ns.
     pub recorder_cpu_ns: u64,
-    /// CPU time that the target used, ns.
+    /// CPU time of the target in ns.
     pub target_cpu_ns: u64,
-    /// Wall time of the target, ns.
+    /// Wall time of the target in ns.
     pub target_wall_ns: u64,
-    /// How much of the resident set's growth is explained; none where it grew too little to tell.
+    /// How much of the growth of the resident set is explained. Null if the growth was too small.
     pub coverage: Option<HeapCoverage>,
-    /// What a reader must know about the recording.
+    /// Notices about the recording.
     pub notices: Vec<Notice>,
 }
 
 impl HeapProvenance {
-    /// Whether every allocation was recorded.
+    /// Returns whether every allocation was recorded.
     pub fn is_exact(&self) -> bool {
         self.interval_bytes <= 1
     }
 }
 
-/// Where memory is allocated, and what becomes of it.
+/// The allocations of a target by stack, over time and by size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeapProfile {
     /// Format name and version.
     pub schema: String,
-    /// Functions, frames and stacks that sites refer to; it has no samples.
+    /// Functions, frames and stacks of the sites. It has no samples.
     pub tables: Profile,
-    /// By falling bytes allocated.
+    /// Allocation sites, by descending allocated bytes.
     pub sites: Vec<HeapSite>,
-    /// Steps, or intervals of time, in order; at most 512, longer runs have longer ones.
+    /// Steps or intervals of time in order, at most 512. In longer runs each tick is longer.
     pub ticks: Vec<HeapTick>,
-    /// Steps that ended, whether they are in a tick or not; 0 where the target marks none.
+    /// Number of steps that ended, including those that are in no tick. 0 if the target marks no steps.
     pub steps: u64,
-    /// The course of memory over time, in order; at most 1024 intervals.
+    /// Memory over time in order, at most 1024 intervals.
     pub series: Vec<HeapInterval>,
-    /// Sizes of allocations, rising; classes without any are left out.
+    /// Allocations by size, in ascending order. Empty classes are omitted.
     pub sizes: Vec<HeapSizeClass>,
-    /// When most was alive, CLOCK_MONOTONIC, ns; 0 where nothing was allocated.
+    /// Time of the peak in ns of CLOCK_MONOTONIC. 0 if nothing was allocated.
     pub peak_ns: u64,
-    /// The step in which that was.
+    /// Number of the step with the peak. Null if the peak was not in a step.
     pub peak_step: Option<u64>,
-    /// How it was obtained.
+    /// How the profile was recorded.
     pub provenance: HeapProvenance,
 }
 
 impl HeapProfile {
-    /// Sites alone, in tables without samples, with how they were obtained.
+    /// Creates a profile that consists of sites only. `tables` must not have samples.
     pub fn of_sites(tables: Profile, sites: Vec<HeapSite>, provenance: HeapProvenance) -> Self {
         Self {
             schema: HEAP_SCHEMA.to_owned(),
@@ -290,7 +291,7 @@ impl HeapProfile {
         }
     }
 
-    /// The sum of an amount over all sites.
+    /// Returns the sum of an amount over all sites.
     pub fn total(&self, amount: impl Fn(&HeapSite) -> HeapAmount) -> HeapAmount {
         self.sites.iter().map(amount).sum()
     }
@@ -301,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_add_in_squares() {
+    fn errors_add_in_quadrature() {
         let amount = |bytes_error| HeapAmount { bytes: 10, count: 1, bytes_error, count_error: 0 };
         let sum: HeapAmount = [amount(3), amount(4)].into_iter().sum();
         assert_eq!((sum.bytes, sum.bytes_error, sum.count), (20, 5, 2));

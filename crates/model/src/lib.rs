@@ -1,8 +1,9 @@
-//! The data of a profiling run, and how it is kept on disk; it decides nothing.
+//! The data types of a profiling run, and reading and writing their files. This crate has no analysis.
 //!
-//! Two shapes carry everything that is measured: a [`Profile`] (and a [`HeapProfile`], for memory) says *where* a cost
-//! is, a [`Measurement`] says *how much* it is. A [`CallProfile`] is what a tracer counted, call by call. A [`Run`] is the
-//! manifest that ties them together.
+//! - A [`Profile`] shows where CPU time is spent, a [`HeapProfile`] where memory is allocated.
+//! - A [`CallProfile`] has the calls and times counted by a tracer.
+//! - A [`Measurement`] has the amount of a cost, with all replicates.
+//! - A [`Run`] is the manifest of a run.
 
 mod calls;
 mod calls_sum;

@@ -1,33 +1,33 @@
-//! The machine that a run was made on.
+//! The machine of a run.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Notice;
 
-/// What a reader must know of the machine to judge a figure.
+/// The machine of a run, with the properties that influence timings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Processor model.
     pub cpu: String,
-    /// Cores that this process may use.
+    /// Number of cores that simprof may use.
     pub cores: u32,
-    /// Memory, bytes.
+    /// Memory in bytes.
     pub memory_bytes: u64,
     /// Kernel release.
     pub kernel: String,
-    /// Distribution.
+    /// Name and version of the distribution.
     pub os: String,
-    /// Hypervisor, where the machine is virtual.
+    /// Hypervisor. Null if the machine is not virtual.
     pub hypervisor: Option<String>,
-    /// Frequency governor of the first core, where there is one.
+    /// CPU frequency governor of the first core. Null if there is none.
     pub governor: Option<String>,
-    /// Value of perf_event_paranoid, where it is readable.
+    /// Value of `perf_event_paranoid`. Null if it is not readable.
     pub perf_event_paranoid: Option<i32>,
-    /// True where the process runs as root.
+    /// Whether simprof ran as root.
     pub root: bool,
-    /// Load average (1 minute) when the run began.
+    /// Load average over 1 minute at the start of the run. Null if it is not readable.
     pub load: Option<f64>,
-    /// What makes timings on this machine doubtful.
+    /// Notices about conditions that make timings on this machine unreliable.
     pub notices: Vec<Notice>,
 }

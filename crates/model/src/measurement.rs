@@ -1,4 +1,4 @@
-//! How much a cost is: one planned measurement, with all its replicates, raw.
+//! Measurements: the results of one planned measurement, with the raw values of all replicates.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,29 +6,29 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a planned measurement, a phase or a summary ended.
+/// The outcome of a measurement, a replicate, a phase or a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Everything that was planned was measured.
+    /// Everything planned was measured.
     Ok,
-    /// The target failed or could not be run.
+    /// The target failed or could not be started.
     Failed,
-    /// The time limit ended it.
+    /// The target was ended at the time limit.
     TimedOut,
-    /// It was not attempted.
+    /// It was not started.
     Skipped,
-    /// Some of what was planned was measured.
+    /// Some of the planned measurements succeeded, others did not.
     Partial,
 }
 
 impl Status {
-    /// The status of a whole from those of its parts; an empty whole was skipped.
+    /// Combines the statuses of parts. Without parts the result is [`Status::Skipped`].
     pub fn of_parts(parts: impl IntoIterator<Item = Status>) -> Status {
         parts.into_iter().reduce(Status::with).unwrap_or(Status::Skipped)
     }
 
-    /// Both together: where nothing of either was measured, what went wrong.
+    /// Combines two statuses. If neither part has results, the more serious problem wins.
     fn with(self, other: Status) -> Status {
         use Status::{Failed, Skipped, TimedOut};
         match (self, other) {
@@ -39,7 +39,7 @@ impl Status {
         }
     }
 
-    /// True only for [`Status::Ok`].
+    /// Returns whether the status is [`Status::Ok`].
     pub fn is_ok(self) -> bool {
         self == Status::Ok
     }
@@ -61,16 +61,16 @@ impl fmt::Display for Status {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Value {
-    /// A whole number.
+    /// An integer.
     Integer(i64),
-    /// A number with a fraction.
+    /// A floating-point number.
     Float(f64),
-    /// A name, such as a kind of index.
+    /// A text, for example the kind of an index.
     Text(String),
 }
 
 impl Value {
-    /// The value as a number, where it is one.
+    /// Returns the value as a number. `None` if it is a text.
     pub fn as_number(&self) -> Option<f64> {
         match self {
             Value::Integer(value) => Some(*value as f64),
@@ -79,7 +79,7 @@ impl Value {
         }
     }
 
-    /// The value that a person typed: a number where it reads as one.
+    /// Parses a value from a command line: a number if possible, else a text.
     pub fn parse(text: &str) -> Value {
         if let Ok(value) = text.parse::<i64>() {
             Value::Integer(value)
@@ -101,74 +101,74 @@ impl fmt::Display for Value {
     }
 }
 
-/// One quantity as one process measured it. The unit is the end of its name: `nearby_ns`.
+/// One quantity measured by one process. Its name ends with the unit, for example `nearby_ns`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Metric {
-    /// Every value that the process reported, in order; one for a figure of the whole process.
+    /// All values that the process reported, in order. A quantity of the whole process has one value.
     pub samples: Vec<f64>,
 }
 
 impl Metric {
-    /// A figure of the whole process.
+    /// Creates a metric with one value.
     pub fn single(value: f64) -> Self {
         Self { samples: vec![value] }
     }
 }
 
-/// One fresh process: the unit of replication.
+/// One replicate: a fresh process of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Replicate {
-    /// Seed it was given.
+    /// Seed passed to the process.
     pub seed: u64,
-    /// Place in the randomised order of the whole phase.
+    /// Position in the randomised order of the phase, from 0.
     pub order: usize,
-    /// How this process ended.
+    /// Outcome of the process.
     pub status: Status,
-    /// Why, where it is not ok.
+    /// Reason why the status is not `ok`. Null if it is.
     pub reason: Option<String>,
-    /// What it measured, by name with unit.
+    /// Measured quantities by name. The names end with the unit.
     pub metrics: BTreeMap<String, Metric>,
-    /// Work done: calls, hits, rows, successes; whatever the target counts.
+    /// Work counters of the target by name, for example calls, hits or rows.
     pub counters: BTreeMap<String, f64>,
-    /// Digest of the answer computed, where the target gives one.
+    /// Digest of the computed result. Null if the target reports none.
     pub digest: Option<String>,
-    /// Load average of the machine (1 minute) when it began.
+    /// Load average of the machine over 1 minute at the start of the process. Null if it is not readable.
     pub load: Option<f64>,
 }
 
-/// One planned measurement and what came of it.
+/// One planned measurement with its results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measurement {
-    /// Unique in its phase: `spatial/nearby index=kdtree entities=1000`.
+    /// Name, unique in its phase, for example `spatial/nearby index=kdtree entities=1000`.
     pub name: String,
-    /// Component it belongs to, where it is a component benchmark.
+    /// Component. Null if it is not a component benchmark.
     pub component: Option<String>,
-    /// Operation of that component.
+    /// Operation of the component. Null if it is not a component benchmark.
     pub operation: Option<String>,
-    /// Parameters it was run with.
+    /// Parameters by name.
     pub parameters: BTreeMap<String, Value>,
-    /// How it ended.
+    /// Outcome of the measurement.
     pub status: Status,
-    /// Why, where it is not ok.
+    /// Reason why the status is not `ok`. Null if it is.
     pub reason: Option<String>,
-    /// Its processes, in the order they ran.
+    /// Replicates in execution order.
     pub replicates: Vec<Replicate>,
 }
 
 impl Measurement {
-    /// The median of each successful process for one metric: what comparisons and laws are fitted to.
+    /// Returns the median of one metric for each successful replicate. Comparisons and scaling laws use these values.
     pub fn replicate_medians(&self, metric: &str) -> Vec<f64> {
         self.ok_replicates()
             .filter_map(|replicate| median(&replicate.metrics.get(metric)?.samples))
             .collect()
     }
 
-    /// The processes that ended well.
+    /// Returns the successful replicates.
     pub fn ok_replicates(&self) -> impl Iterator<Item = &Replicate> {
         self.replicates.iter().filter(|replicate| replicate.status.is_ok())
     }
 
-    /// Names of all metrics that some process reported, sorted.
+    /// Returns the sorted names of all metrics in any replicate.
     pub fn metric_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self
             .replicates
@@ -181,7 +181,7 @@ impl Measurement {
     }
 }
 
-/// Middle value; the mean of the two middle ones for an even count.
+/// Returns the median: the middle value, or the mean of the two middle ones. `None` if there are no values.
 fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_is_partial_where_some_of_it_is_well() {
+    fn statuses_of_parts_are_combined() {
         use Status::{Failed, Ok, Partial, Skipped, TimedOut};
         assert_eq!(Status::of_parts([]), Skipped);
         assert_eq!(Status::of_parts([Ok, Ok]), Ok);
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_values_become_numbers_where_they_read_as_such() {
+    fn values_are_parsed_as_numbers_if_possible() {
         assert_eq!(Value::parse("10"), Value::Integer(10));
         assert_eq!(Value::parse("0.5"), Value::Float(0.5));
         assert_eq!(Value::parse("nan"), Value::Text("nan".into()));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_processes_do_not_enter_medians() {
+    fn failed_replicates_are_excluded_from_medians() {
         let replicate = |status, samples: &[f64]| Replicate {
             seed: 0,
             order: 0,

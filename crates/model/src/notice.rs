@@ -1,4 +1,4 @@
-//! Notices: what a reader must know about a result before relying on it.
+//! Notices: facts about a result that a reader must know before relying on it.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Makes a notice.
+    /// Creates a notice.
     pub fn new(id: NoticeId, text: impl Into<String>) -> Self {
         Self { id, text: text.into() }
     }
@@ -27,7 +27,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Adds the notices of `more` that `notices` does not hold yet, in their order.
+/// Appends the notices of `more` that `notices` does not contain yet, in their order.
 pub fn add_notices(notices: &mut Vec<Notice>, more: impl IntoIterator<Item = Notice>) {
     for notice in more {
         if !notices.contains(&notice) {
@@ -36,7 +36,7 @@ pub fn add_notices(notices: &mut Vec<Notice>, more: impl IntoIterator<Item = Not
     }
 }
 
-/// Returns whether a notice of this kind is among `notices`.
+/// Returns whether `notices` contains a notice of this kind.
 pub fn has_notice(notices: &[Notice], id: NoticeId) -> bool {
     notices.iter().any(|notice| notice.id == id)
 }

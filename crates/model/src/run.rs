@@ -1,4 +1,4 @@
-//! The manifest of a run: what was planned, what came of it, and where the files are.
+//! The manifest of a run: its plan, its results and its files.
 
 use std::fmt;
 
@@ -10,19 +10,19 @@ use crate::{Machine, Measurement, Notice, Status};
 /// Format name and version of [`Run`].
 pub const RUN_SCHEMA: &str = "simprof.run/1";
 
-/// The four questions.
+/// The phases of a run. Each answers one question.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// WHAT is slow.
+    /// Phase 1: WHAT is slow.
     Macro,
-    /// WHY.
+    /// Phase 2: WHY it is slow.
     Component,
-    /// WHERE.
+    /// Phase 3: WHERE it is slow.
     Line,
-    /// The IMPACT.
+    /// Phase 4: the IMPACT.
     System,
 }
 
@@ -30,7 +30,7 @@ impl Phase {
     /// All phases in order.
     pub const ALL: [Phase; 4] = [Phase::Macro, Phase::Component, Phase::Line, Phase::System];
 
-    /// 1 to 4.
+    /// Returns the number of the phase, 1 to 4.
     pub fn number(self) -> u8 {
         match self {
             Phase::Macro => 1,
@@ -40,17 +40,12 @@ impl Phase {
         }
     }
 
-    /// The phase with this number, 1 to 4.
-    pub fn from_number(number: u8) -> Option<Phase> {
-        Phase::ALL.into_iter().find(|phase| phase.number() == number)
-    }
-
-    /// Name of its folder and the stem of its files: `phase1`.
+    /// Returns the name of the folder and the stem of the files of the phase, for example `phase1`.
     pub fn folder(self) -> String {
         format!("phase{}", self.number())
     }
 
-    /// One word.
+    /// Returns the name of the phase, one word.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Macro => "macro",
@@ -60,7 +55,7 @@ impl Phase {
         }
     }
 
-    /// The question that it answers.
+    /// Returns the question that the phase answers.
     pub fn question(self) -> &'static str {
         match self {
             Phase::Macro => "WHAT is slow",
@@ -77,61 +72,61 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// It runs (or its process was killed: see [`Run::pid`]).
+    /// The run is in progress, or its process was killed (see `pid`).
     Running,
-    /// All that was planned was measured.
+    /// Everything planned was measured.
     Ok,
-    /// Some of what was planned failed, timed out or was skipped.
+    /// Some of the planned measurements failed, timed out or were skipped.
     Partial,
-    /// Nothing that was planned was measured.
+    /// None of the planned measurements succeeded.
     Failed,
-    /// A person stopped it.
+    /// The user interrupted the run.
     Interrupted,
 }
 
-/// Grids and repeats: a spread subset or all of them.
+/// Which parameter values and how many replicates are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// A spread subset that ends within a minute for the reference simulation.
+    /// A subset of the values with few replicates. For the reference simulation it takes less than a minute.
     Quick,
-    /// Everything.
+    /// All values and replicates.
     Full,
 }
 
 /// One phase of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseRecord {
-    /// Which.
+    /// The phase.
     pub phase: Phase,
-    /// How it ended; none while it waits or runs.
+    /// Outcome of the phase. Null until it has ended.
     pub status: Option<Status>,
-    /// Processes of the target that are planned.
+    /// Planned number of processes of the target.
     pub planned: usize,
-    /// Processes of the target that have ended, well or not.
+    /// Number of processes of the target that have ended, whatever their outcome.
     pub done: usize,
-    /// What runs now, or ran last.
+    /// Description of the current or last activity.
     pub current: String,
-    /// Estimated seconds that it takes in all.
+    /// Estimated duration of the whole phase in seconds.
     pub estimate_s: f64,
-    /// Unix time, ms.
+    /// Start of the phase, Unix time in ms. Null until it has started.
     pub started_ms: Option<u64>,
-    /// Unix time, ms.
+    /// End of the phase, Unix time in ms. Null until it has ended.
     pub ended_ms: Option<u64>,
-    /// What was measured, in order of ending.
+    /// Measurements, in the order in which they ended.
     pub measurements: Vec<Measurement>,
-    /// Files written, relative to the run's folder.
+    /// Written files, relative to the folder of the run.
     pub files: Vec<String>,
-    /// What a reader must know about the phase.
+    /// Notices about the phase.
     pub notices: Vec<Notice>,
 }
 
 impl PhaseRecord {
-    /// A phase that waits.
+    /// Creates the record of a phase that has not started.
     pub fn waiting(phase: Phase, planned: usize, estimate_s: f64) -> Self {
         Self {
             phase,
@@ -149,54 +144,54 @@ impl PhaseRecord {
     }
 }
 
-/// The manifest, kept as `run.json` and replaced atomically after every measurement.
+/// The manifest of a run. It is the content of `run.json`, which is replaced atomically after every measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Format name and version.
     pub schema: String,
-    /// Version of simprof that wrote it.
+    /// Version of simprof that wrote the file.
     pub simprof_version: String,
-    /// Name of the run's folder.
+    /// Name of the folder of the run.
     pub name: String,
-    /// How far it is.
+    /// State of the run.
     pub status: RunStatus,
-    /// Process that writes it.
+    /// Process id of the simprof process that writes the file.
     pub pid: u32,
-    /// Start time of that process in clock ticks since boot, which tells a reused id apart.
+    /// Start time of that process in clock ticks since boot. It shows whether the process id has been reused. Null if it is not readable.
     pub pid_start_ticks: Option<u64>,
-    /// Unix time, ms.
+    /// Start of the run, Unix time in ms.
     pub created_ms: u64,
-    /// Unix time of this version of the file, ms.
+    /// Time of this version of the file, Unix time in ms.
     pub updated_ms: u64,
-    /// Unix time, ms.
+    /// End of the run, Unix time in ms. Null until it has ended.
     pub ended_ms: Option<u64>,
-    /// The command line of simprof.
+    /// Command line of simprof.
     pub arguments: Vec<String>,
-    /// The target's command with the default parameters filled in.
+    /// Command of the target, with the default values of the parameters.
     pub target: Vec<String>,
-    /// Name of the target for people.
+    /// Display name of the target.
     pub target_name: String,
-    /// Seed of the order of measurements and of the target where it takes one.
+    /// Seed of the order of measurements, and of the target if it takes one.
     pub seed: u64,
-    /// Grids and repeats.
+    /// Quick or full.
     pub mode: Mode,
-    /// Where it was made.
+    /// Machine of the run.
     pub machine: Machine,
-    /// The spec as resolved, as TOML.
+    /// The resolved spec as TOML.
     pub spec: String,
-    /// In order.
+    /// Phases in order.
     pub phases: Vec<PhaseRecord>,
-    /// What a reader must know about the run.
+    /// Notices about the run.
     pub notices: Vec<Notice>,
 }
 
 impl Run {
-    /// The record of a phase, where it is part of this run.
+    /// Returns the record of a phase. `None` if it is not part of this run.
     pub fn phase(&self, phase: Phase) -> Option<&PhaseRecord> {
         self.phases.iter().find(|record| record.phase == phase)
     }
 
-    /// The record of a phase, to be filled in.
+    /// Returns the mutable record of a phase. `None` if it is not part of this run.
     pub fn phase_mut(&mut self, phase: Phase) -> Option<&mut PhaseRecord> {
         self.phases.iter_mut().find(|record| record.phase == phase)
     }

@@ -1,52 +1,52 @@
-//! Steps: the unit of work that every figure is normalised by.
+//! Steps: the units of work of a target.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One step of the target, as it marked it.
+/// One step of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// The target's own number for it.
+    /// Number of the step as reported by the target.
     pub index: u64,
-    /// CLOCK_MONOTONIC, ns.
+    /// Begin of the step in ns of CLOCK_MONOTONIC.
     pub begin_ns: u64,
-    /// CLOCK_MONOTONIC, ns.
+    /// End of the step in ns of CLOCK_MONOTONIC.
     pub end_ns: u64,
-    /// Living agents (or any measure of the model's size) at its end, where the target said so.
+    /// Population at the end of the step: the number of living agents, or another measure of the size of the model. Null if the target
+    /// does not report it.
     pub population: Option<u64>,
 }
 
 impl Step {
-    /// How long it took, ns.
+    /// Returns the duration of the step in ns.
     pub fn duration_ns(&self) -> u64 {
         self.end_ns.saturating_sub(self.begin_ns)
     }
 }
 
-/// All steps of one run of a target.
+/// All steps of one process of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Steps {
-    /// In order of time.
+    /// Steps in order of time.
     pub steps: Vec<Step>,
-    /// Marks that were overwritten before they were read.
+    /// Number of step marks that were overwritten before they were read.
     pub lost: u64,
-    /// Where the marks come from: `marks` (the target made them), `output` (a pattern over its
-    /// output), or empty where there are none.
+    /// Source of the steps: `marks` (step marks of the target), `output` (a pattern in its output), or empty if there are no steps.
     pub source: String,
 }
 
 impl Steps {
-    /// Begin of the first step, which ends the set-up.
+    /// Returns the begin of the first step in ns of CLOCK_MONOTONIC. It is the end of the set-up. `None` without steps.
     pub fn first_begin_ns(&self) -> Option<u64> {
         self.steps.first().map(|step| step.begin_ns)
     }
 
-    /// End of the last step.
+    /// Returns the end of the last step in ns of CLOCK_MONOTONIC. `None` without steps.
     pub fn last_end_ns(&self) -> Option<u64> {
         self.steps.last().map(|step| step.end_ns)
     }
 
-    /// Steps per second from the begin of the first to the end of the last; none without steps.
+    /// Returns the steps per second from the begin of the first step to the end of the last. `None` without steps.
     pub fn per_second(&self) -> Option<f64> {
         let wall_ns = self.last_end_ns()?.checked_sub(self.first_begin_ns()?)?;
         (wall_ns > 0).then(|| self.steps.len() as f64 / (wall_ns as f64 * 1e-9))

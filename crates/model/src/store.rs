@@ -1,4 +1,4 @@
-//! Files that are either the old or the new version, never half of one.
+//! Reads and writes files. Writes are atomic: a file is always the old or the new version, never incomplete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,31 +7,31 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Why a file of a run could not be written or read.
+/// An error while reading or writing a file of a run.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("cannot {action} {path}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
-        /// To which file.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The content is not what it should be.
+    /// The content is not valid.
     #[error("{path} is not a valid file of its kind")]
     Format {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
 }
 
 impl StoreError {
-    /// The operating system's error, where that is what it was.
+    /// Returns the error of the operating system. `None` if it is another error.
     pub fn io(&self) -> Option<&io::Error> {
         match self {
             StoreError::Io { source, .. } => Some(source),
@@ -45,11 +45,11 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stor
     move |source| StoreError::Io { action, path, source }
 }
 
-/// Replaces `path` by `content` in one step: a reader sees the old file or the new one, and after a
-/// crash or on a full disk the old one stays.
+/// Replaces the file at `path` atomically. A reader sees the old file or the new one. After a crash, or if the disk is full, the old file
+/// remains.
 ///
 /// # Errors
-/// Where the folder cannot be written or the disk is full.
+/// Returns an error if the folder is not writable or the disk is full.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -67,7 +67,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
 /// Writes `value` as indented JSON, atomically.
 ///
 /// # Errors
-/// As [`write_atomically`].
+/// Returns the errors of [`write_atomically`].
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|source| StoreError::Format { path: path.to_owned(), source })?;
@@ -75,20 +75,20 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError>
     write_atomically(path, &text)
 }
 
-/// Reads JSON.
+/// Reads a JSON file.
 ///
 /// # Errors
-/// Where the file is missing or is not the JSON of a `T`.
+/// Returns an error if the file is missing or is not the JSON of a `T`.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let text = std::fs::read(path).map_err(io_error("read", path))?;
     serde_json::from_slice(&text)
         .map_err(|source| StoreError::Format { path: path.to_owned(), source })
 }
 
-/// Appends one line to a log, making the file where it is missing.
+/// Appends one line to a file. Creates the file if it does not exist.
 ///
 /// # Errors
-/// Where the file cannot be opened or the disk is full.
+/// Returns an error if the file cannot be opened or the disk is full.
 pub fn append_line(path: &Path, line: &str) -> Result<(), StoreError> {
     let mut file: File =
         OpenOptions::new().create(true).append(true).open(path).map_err(io_error("open", path))?;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_file_is_named() {
+    fn errors_about_incomplete_files_name_the_file() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("run.json");
         std::fs::write(&path, "{\"a\":").expect("written");

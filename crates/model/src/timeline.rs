@@ -1,79 +1,80 @@
-//! Resources over time: what the target's processes used, sampled while they ran.
+//! Timelines: the resources that the processes of a target used over time.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Notice;
 
-/// CPU time of one thread up to a moment.
+/// CPU time of one thread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadCpu {
     /// Process id.
     pub pid: u32,
     /// Thread id.
     pub tid: u32,
-    /// Name at that moment.
+    /// Last known name.
     pub name: String,
-    /// User and system time since the thread began, ns.
+    /// User and system CPU time since the start of the thread, in ns.
     pub cpu_ns: u64,
 }
 
-/// What the target's process tree had used at one moment. Counts are totals since the start and
-/// include processes that have ended, as far as they were seen.
+/// Resources used by the process tree of the target up to one point in time. Counts are totals since the start. They include processes
+/// that have ended, if those were seen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceSample {
-    /// CLOCK_MONOTONIC, ns.
+    /// Time of the sample in ns of CLOCK_MONOTONIC.
     pub time_ns: u64,
-    /// User and system time of all processes, ns.
+    /// User and system CPU time of all processes in ns.
     pub cpu_ns: u64,
-    /// Busy share of each core of the machine since the sample before, 0 to 1 (whole machine).
+    /// Share of time that each core of the machine was busy since the previous sample, 0 to 1. It includes all programs.
     pub core_busy: Vec<f32>,
-    /// Resident set, bytes, summed over processes (shared pages count in each).
+    /// Sum of the resident sets of all processes in bytes. Shared pages count once per process.
     pub rss_bytes: u64,
-    /// Of it, pages of mapped files and shared memory, bytes; 0 where the kernel does not tell.
+    /// The part of `rss_bytes` that is pages of mapped files and shared memory, in bytes. 0 if the kernel does not report it.
     #[serde(default)]
     pub rss_file_bytes: u64,
-    /// What the resident sets have grown by since their processes began, bytes: without what forked ones have from their parents.
+    /// Growth of the resident sets since the start of each process in bytes. Memory that a forked process shares with its parent is
+    /// excluded.
     #[serde(default)]
     pub rss_growth_bytes: u64,
-    /// Of that, pages of mapped files and shared memory, bytes.
+    /// The part of `rss_growth_bytes` that is pages of mapped files and shared memory, in bytes.
     #[serde(default)]
     pub rss_file_growth_bytes: u64,
-    /// Proportional set, bytes, where the kernel tells it and it was read for this sample.
+    /// Sum of the proportional sets in bytes. Null if the kernel does not report it, or if it was not read for this sample.
     pub pss_bytes: Option<u64>,
-    /// Page faults served without I/O.
+    /// Number of page faults without I/O.
     pub minor_faults: u64,
-    /// Page faults that needed I/O.
+    /// Number of page faults with I/O.
     pub major_faults: u64,
-    /// Context switches that a thread asked for (it waited).
+    /// Number of voluntary context switches: a thread waited.
     pub voluntary_switches: u64,
-    /// Context switches that the scheduler forced.
+    /// Number of involuntary context switches: the scheduler preempted a thread.
     pub involuntary_switches: u64,
-    /// Bytes read from storage; none where the kernel refuses to tell.
+    /// Bytes read from storage. Null if the kernel does not report it.
     pub read_bytes: Option<u64>,
-    /// Bytes written towards storage; none where the kernel refuses to tell.
+    /// Bytes written to storage. Null if the kernel does not report it.
     pub written_bytes: Option<u64>,
-    /// Live threads.
+    /// Number of live threads.
     pub threads: u32,
-    /// Live processes.
+    /// Number of live processes.
     pub processes: u32,
 }
 
 /// Resources of one run of a target over time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timeline {
-    /// Asked for between samples, ns.
+    /// Requested interval between samples in ns.
     pub interval_ns: u64,
-    /// In order of time.
+    /// Samples in order of time.
     pub samples: Vec<ResourceSample>,
-    /// Last known CPU time of every thread that was seen.
+    /// Last known CPU time of every thread.
     pub threads: Vec<ThreadCpu>,
-    /// What could not be read.
+    /// Notices about resources that could not be read.
     pub notices: Vec<Notice>,
 }
 
 impl Timeline {
-    /// Largest resident set seen, bytes.
+    /// Returns the largest resident set in bytes. `None` without samples.
     pub fn peak_rss_bytes(&self) -> Option<u64> {
         self.samples.iter().map(|sample| sample.rss_bytes).max()
     }

@@ -1,4 +1,4 @@
-//! Runs a program with the heap library and prints sums: `heap INTERVAL PROGRAM ARGUMENTS...`.
+//! Runs a program with the heap library and prints totals: `heap INTERVAL PROGRAM ARGUMENTS...`.
 
 #[path = "../tests/suite/heap/recorder.rs"]
 mod recorder;

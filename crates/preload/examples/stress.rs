@@ -1,5 +1,5 @@
-//! Records programs that do what is hard for a profiler, for as long as one likes, and says what it cost:
-//! `cargo run -p simprof-preload --example stress -- --seconds 600 --rate 10000 [--python PATH]`.
+//! Records programs that are hard for a profiler, for a given time, and prints the results: `cargo run -p
+//! simprof-preload --example stress -- --seconds 600 --rate 10000 [--python PATH]`.
 
 #[path = "../tests/suite/support/mod.rs"]
 mod support;
@@ -23,7 +23,7 @@ fn main() {
             "--seconds" => seconds = value.parse().expect("a number of seconds"),
             "--rate" => options.rate_hz = value.parse().expect("samples per second"),
             "--python" => only = Some(PathBuf::from(value)),
-            _ => panic!("--seconds, --rate and --python are known, {name} is not"),
+            _ => panic!("unknown option {name}: the options are --seconds, --rate and --python"),
         }
     }
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/stress.py");

@@ -1,17 +1,18 @@
-//! Code objects in the shared memory: copied at first sight, while they are certainly alive, and found again by
-//! what tells them apart.
+//! Interns code objects in the shared memory. A code object is copied the first time it is seen, while a
+//! frame certainly keeps it alive. Later sightings find the copy by the object's identity.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::{ARENA_BYTES, Code, TABLE_BYTES, TEXT_BYTES, Text};
-use crate::memory::Memory;
-use crate::python::Layout;
+use crate::python::layout::{self, Layout};
+use crate::shared_memory::SharedMemory;
 use crate::sys;
 use crate::table::{intern, mix};
 
-/// What is read of a code object each time: it tells apart two that had the same address at different times.
+/// Identity of a code object, read at each sighting. It distinguishes two objects that used the same address
+/// at different times.
 #[derive(Debug, Clone, Copy, Eq)]
-pub struct Head {
+pub struct CodeIdentity {
     /// Address of the object.
     pub address: usize,
     /// Addresses of its name, file and line table.
@@ -20,8 +21,9 @@ pub struct Head {
     pub first_line: u32,
 }
 
-impl PartialEq for Head {
-    /// Word by word: as an array they would be loaded together, which has to wait for the stores of each.
+impl PartialEq for CodeIdentity {
+    /// Compares word by word. A comparison as an array would load the words together, which has to wait for
+    /// the individual stores.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         let ([name, file, table], [others_name, others_file, others_table]) =
@@ -34,24 +36,24 @@ impl PartialEq for Head {
     }
 }
 
-/// Whose code objects these are.
+/// The process and interpreter that code objects belong to.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
-    /// Position in the processes.
+    /// Index of the process in the shared memory.
     pub process: u32,
     /// `PY_VERSION_HEX`.
     pub version: u32,
-    /// Where things are in objects.
+    /// Layout of the interpreter's objects.
     pub layout: &'a Layout,
 }
 
-/// The number of a code object; none where there is no room.
+/// Returns the number of a code object, which it copies if necessary. `None` if the tables are full.
 #[inline]
-pub fn number(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
+pub fn number(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Option<u32> {
     let low = u64::from(owner.process) << 32 | u64::from(head.first_line);
     let hash = mix(mix(low, head.address as u64), head.identity[0] as u64);
     let is_it = |number: u32| {
-        // SAFETY: only whole codes get into the slots.
+        // SAFETY: a slot only ever holds the number of a complete code object.
         let code = unsafe { &*at(memory, number) };
         code.address == head.address as u64
             && code.process == owner.process
@@ -61,11 +63,11 @@ pub fn number(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
     intern(memory.code_slots(), hash, is_it, || copy(memory, owner, head))
 }
 
-fn at(memory: Memory, number: u32) -> *mut Code {
+fn at(memory: SharedMemory, number: u32) -> *mut Code {
     memory.arena()[number as usize - 1..].as_ptr().cast_mut().cast()
 }
 
-/// A text or a table that is to be copied.
+/// A text or a table to copy.
 #[derive(Debug, Clone, Copy, Default)]
 struct Source {
     address: usize,
@@ -73,29 +75,29 @@ struct Source {
     width: u32,
 }
 
-/// Copies a code object to the arena; its number. What cannot be read is left out.
+/// Copies a code object to the arena and returns its number. Parts that cannot be read stay empty.
 #[cold]
-fn copy(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
+fn copy(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Option<u32> {
     let [name, file] = [0, 1].map(|at| text(&owner.layout.text, head.identity[at]));
     let table = bytes(owner.layout.bytes, head.identity[2]);
     let padded = |source: Source| source.bytes.next_multiple_of(4);
     let length = size_of::<Code>() + padded(name) + padded(file) + table.map_or(0, padded);
     let number = take(memory, length.div_ceil(8))?;
     let code = at(memory, number);
-    // SAFETY: `take` gave this part of the arena, long enough, to this call alone.
+    // SAFETY: `take` reserved this part of the arena, which is long enough, for this call alone.
     let texts = unsafe { code.add(1).cast::<u8>() };
     let fill = |offset: usize, source: Source| {
-        // SAFETY: as above; the arena's bytes are valid as such.
-        let place = unsafe { core::slice::from_raw_parts_mut(texts.add(offset), source.bytes) };
-        sys::copy_checked(source.address, place)
+        // SAFETY: as above; any bytes are valid in the arena.
+        let target = unsafe { core::slice::from_raw_parts_mut(texts.add(offset), source.bytes) };
+        sys::copy_checked(source.address, target)
     };
-    let told = |source: Source, read: bool| Text {
+    let header = |source: Source, read: bool| Text {
         bytes: source.bytes as u32,
         width: if read { source.width } else { 0 },
     };
-    let name = told(name, fill(0, name));
+    let name = header(name, fill(0, name));
     let file_at = name.bytes.next_multiple_of(4) as usize;
-    let file = told(file, fill(file_at, file));
+    let file = header(file, fill(file_at, file));
     let table_at = file_at + file.bytes.next_multiple_of(4) as usize;
     let table = table.filter(|table| fill(table_at, *table));
     let content = Code {
@@ -107,20 +109,20 @@ fn copy(memory: Memory, owner: Owner<'_>, head: &Head) -> Option<u32> {
         name,
         file,
         table_bytes: table.map_or(u32::MAX, |table| table.bytes as u32),
-        whole: 0.into(),
+        written: 0.into(),
         identity: head.identity.map(|address| address as u64),
     };
     // SAFETY: as above; the arena is aligned to 8.
     unsafe {
         code.write(content);
-        (*code).whole.store(1, Ordering::Release);
+        (*code).written.store(1, Ordering::Release);
     }
     Some(number)
 }
 
-/// Room for so many units of 8 bytes in the arena: its number. What did not fit is counted only up to the end,
-/// so the count never wraps.
-fn take(memory: Memory, units: usize) -> Option<u32> {
+/// Reserves `units` of 8 bytes in the arena and returns the number of the first one. The counter stops near
+/// the end of the arena, so it never wraps.
+fn take(memory: SharedMemory, units: usize) -> Option<u32> {
     let arena: &AtomicU64 = &memory.header().arena;
     let most = (ARENA_BYTES / 8) as u64;
     if arena.load(Ordering::Relaxed) + units as u64 > most {
@@ -130,8 +132,9 @@ fn take(memory: Memory, units: usize) -> Option<u32> {
     (begin + units as u64 <= most).then_some(begin as u32 + 1)
 }
 
-/// Where the characters of a `str` are; nothing where it is not of the compact form, as names and files are.
-fn text(layout: &crate::python::TextLayout, address: usize) -> Source {
+/// Locates the characters of a `str`. Returns an empty source unless the object is compact, as names and file
+/// names are.
+fn text(layout: &layout::Text, address: usize) -> Source {
     let mut object = [0_u8; 64];
     if layout.state + 4 > object.len()
         || !sys::copy_checked(address, &mut object[..layout.state + 4])
@@ -140,7 +143,7 @@ fn text(layout: &crate::python::TextLayout, address: usize) -> Source {
     }
     let length = word(&object, layout.length);
     let state = u32::from_ne_bytes(
-        object[layout.state..][..4].try_into().expect("it is cut to this length"),
+        object[layout.state..][..4].try_into().expect("the slice has this length"),
     ) >> layout.kind_bit;
     let (width, compact, ascii) = (state & 7, state & 8 != 0, state & 16 != 0);
     if !compact || !matches!(width, 1 | 2 | 4) {
@@ -151,7 +154,7 @@ fn text(layout: &crate::python::TextLayout, address: usize) -> Source {
     Source { address: begin, bytes, width }
 }
 
-/// Where the bytes of a `bytes` are; none where they cannot be read or are too many.
+/// Locates the contents of a `bytes` object. `None` if they cannot be read or are too long.
 fn bytes((size, begin): (usize, usize), address: usize) -> Option<Source> {
     let mut object = [0_u8; 8];
     let read = sys::copy_checked(address + size, &mut object);
@@ -159,17 +162,17 @@ fn bytes((size, begin): (usize, usize), address: usize) -> Option<Source> {
     (read && bytes <= TABLE_BYTES).then_some(Source { address: address + begin, bytes, width: 1 })
 }
 
-/// The word at `offset`.
+/// Reads the word at `offset`.
 fn word(bytes: &[u8], offset: usize) -> usize {
-    usize::from_ne_bytes(bytes[offset..][..8].try_into().expect("it is cut to this length"))
+    usize::from_ne_bytes(bytes[offset..][..8].try_into().expect("the slice has this length"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{memory, python};
+    use crate::shared_memory;
 
-    /// A `str` of ASCII characters, as 3.11 has it.
+    /// A `str` of ASCII characters in the layout of 3.11.
     #[repr(C)]
     struct Characters {
         head: [u64; 2],
@@ -208,17 +211,17 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_copied_once_and_told_apart_by_what_they_are() {
-        let memory = memory::fresh();
-        let layout = python::layout_of(0x030b_0000).expect("it is read");
+    fn codes_are_copied_once_and_distinguished_by_identity() {
+        let memory = shared_memory::for_tests();
+        let layout = layout::table(0x030b_0000).expect("the version is known");
         let owner = Owner { process: 3, version: 0x030b_07f0, layout: &layout };
         let (name, file) = (characters("Model.step"), characters("sim/model.py"));
         let table = Bytes { head: [1, 0], size: 5, hash: 0, bytes: *b"\x80\x01\x02\x03\x04\0\0\0" };
         let identity = [address(&*name), address(&*file), address(&table)];
-        let head = Head { address: 0x1000, identity, first_line: 12 };
-        let first = number(memory, owner, &head).expect("there is room");
+        let head = CodeIdentity { address: 0x1000, identity, first_line: 12 };
+        let first = number(memory, owner, &head).expect("the table is not full");
         assert_eq!(number(memory, owner, &head), Some(first));
-        // SAFETY: it was just made.
+        // SAFETY: it was written above.
         let code = unsafe { &*at(memory, first) };
         assert_eq!(
             (code.name, code.file),
@@ -232,32 +235,32 @@ mod tests {
         assert_eq!(&texts[..10], b"Model.step");
         assert_eq!(&texts[12..24], b"sim/model.py");
         assert_eq!(&texts[24..], b"\x80\x01\x02\x03\x04");
-        // The same address with another name, line or process is another code object.
-        let other = Head { identity: [identity[1], identity[1], identity[2]], ..head };
+        // A different name, line or process makes another code object at the same address.
+        let other = CodeIdentity { identity: [identity[1], identity[1], identity[2]], ..head };
         assert_ne!(number(memory, owner, &other), Some(first));
-        assert_ne!(number(memory, owner, &Head { first_line: 13, ..head }), Some(first));
+        assert_ne!(number(memory, owner, &CodeIdentity { first_line: 13, ..head }), Some(first));
         assert_ne!(number(memory, Owner { process: 4, ..owner }, &head), Some(first));
     }
 
     #[test]
-    fn what_cannot_be_read_is_left_out() {
-        let memory = memory::fresh();
-        let layout = python::layout_of(0x030b_0000).expect("it is read");
+    fn unreadable_parts_stay_empty() {
+        let memory = shared_memory::for_tests();
+        let layout = layout::table(0x030b_0000).expect("the version is known");
         let owner = Owner { process: 0, version: 0x030b_07f0, layout: &layout };
-        let head = Head { address: 8, identity: [16, usize::MAX - 3, 4096], first_line: 1 };
-        let found = number(memory, owner, &head).expect("there is room");
-        // SAFETY: it was just made.
+        let head = CodeIdentity { address: 8, identity: [16, usize::MAX - 3, 4096], first_line: 1 };
+        let found = number(memory, owner, &head).expect("the table is not full");
+        // SAFETY: it was written above.
         let code = unsafe { &*at(memory, found) };
         assert_eq!((code.name.width, code.file.width, code.table_bytes), (0, 0, u32::MAX));
     }
 
     #[test]
-    fn a_full_arena_says_so() {
-        let memory = memory::fresh();
-        let layout = python::layout_of(0x030b_0000).expect("it is read");
+    fn a_full_arena_returns_none() {
+        let memory = shared_memory::for_tests();
+        let layout = layout::table(0x030b_0000).expect("the version is known");
         let owner = Owner { process: 0, version: 0x030b_07f0, layout: &layout };
         memory.header().arena.store((ARENA_BYTES / 8) as u64 - 1, Ordering::Relaxed);
-        let head = Head { address: 8, identity: [16, 16, 16], first_line: 1 };
+        let head = CodeIdentity { address: 8, identity: [16, 16, 16], first_line: 1 };
         assert_eq!(number(memory, owner, &head), None);
         assert_eq!(number(memory, owner, &head), None);
         assert!(memory.header().arena.load(Ordering::Relaxed) <= (ARENA_BYTES / 8) as u64);

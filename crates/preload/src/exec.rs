@@ -1,4 +1,4 @@
-//! Replacing the process's image: what the library must see to before.
+//! Replacing the process's image by the `exec` functions.
 
 mod environment;
 #[cfg(not(simprof_heap))]
@@ -7,10 +7,11 @@ mod interposed;
 
 pub use environment::prepare;
 #[cfg(not(simprof_heap))]
-pub use image::{arrived, forked, replacing};
+pub use image::{forked, restore_signal, with_signal_ignored};
 
-/// Runs `exec`, which returns only where it fails: the library that records allocations uses no signal.
+/// Calls `exec`, which returns only if it fails. The heap library uses no signal, so there is nothing to
+/// disarm.
 #[cfg(simprof_heap)]
-fn replacing<T>(exec: impl FnOnce() -> T) -> T {
+fn with_signal_ignored<T>(exec: impl FnOnce() -> T) -> T {
     exec()
 }

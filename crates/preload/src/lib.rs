@@ -1,17 +1,20 @@
-//! The library that simprof loads into a target: Python frames with each sample, and what threads wait for.
+//! The library that simprof loads into a target. It records Python frames with each sample, and the waits of
+//! threads.
 //!
-//! It is loaded by `LD_PRELOAD`, and shares one file of memory with the profiler ([`mod@format`]). In a process that runs no Python it
-//! samples nothing, and only sees to `exec`. What it does in the target never allocates and never locks.
+//! It is loaded by `LD_PRELOAD` and shares a file of memory with the profiler ([`mod@format`]). In a process
+//! that runs no Python it records nothing and only handles `exec`. Its code in the target never allocates and
+//! never locks.
 //!
-//! This crate is compiled three times: as two shared libraries without Rust's standard library (`cfg(simprof_preloaded)`; the one
-//! that records allocations, [`heap`], with `cfg(simprof_heap)` too), by the build script; and as an ordinary crate that carries
-//! the bytes of those libraries ([`LIBRARY`], [`HEAP_LIBRARY`]) and the formats. Tests of the ordinary crate contain the
-//! libraries' modules too, without the functions that it interposes.
+//! This crate is compiled three times. The build script compiles it as two shared libraries without Rust's
+//! standard library (`cfg(simprof_preloaded)`); the one that records allocations, [`heap`], also has
+//! `cfg(simprof_heap)`. The ordinary crate contains these libraries as bytes ([`LIBRARY`], [`HEAP_LIBRARY`]),
+//! and the formats. Tests of the ordinary crate also contain the libraries' modules, but do not export the
+//! interposed functions.
 
 #![cfg_attr(simprof_preloaded, no_std)]
-// The ordinary crate has no beginning and interposes nothing, so its tests use only parts of the modules.
+// The ordinary crate has no constructor and interposes nothing, so its tests use only parts of the modules.
 #![cfg_attr(not(simprof_preloaded), allow(dead_code))]
-// The library that records allocations uses only parts of what serves the other.
+// The heap library uses only parts of the shared modules.
 #![cfg_attr(simprof_heap, allow(dead_code, unused_imports))]
 
 pub mod format;
@@ -23,24 +26,26 @@ pub mod supported;
 mod codes;
 #[cfg(any(simprof_preloaded, test))]
 mod exec;
+#[cfg(any(simprof_preloaded, test))]
+mod lookup_cache;
 #[cfg(simprof_preloaded)]
 mod marks;
 #[cfg(any(simprof_preloaded, test))]
-mod memory;
-#[cfg(any(simprof_preloaded, test))]
-mod own;
+mod own_work;
 #[cfg(any(simprof_preloaded, test))]
 mod process;
 #[cfg(any(simprof_preloaded, test))]
 mod python;
 #[cfg(any(simprof_preloaded, test))]
-mod recent;
+mod real_function;
 #[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod ring;
 #[cfg(any(simprof_preloaded, test))]
 mod scratch;
 #[cfg(all(simprof_preloaded, not(simprof_heap)))]
 mod script;
+#[cfg(any(simprof_preloaded, test))]
+mod shared_memory;
 #[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod signal;
 #[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
@@ -56,24 +61,25 @@ mod tree;
 #[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod waits;
 
-/// The shared library: an ELF file.
+/// The shared library that records Python frames and waits: an ELF file.
 #[cfg(not(simprof_preloaded))]
 pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_preload.so"));
 
-/// The shared library that records allocations: an ELF file; empty on machines other than x86-64, where there is none yet.
+/// The shared library that records allocations: an ELF file. Empty except on x86-64, the only supported
+/// architecture.
 #[cfg(not(simprof_preloaded))]
 pub const HEAP_LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_heap.so"));
 
-/// Nothing in the library panics knowingly; where it did, the target would have to end.
+/// Ends the target. The library contains no intentional panics.
 #[cfg(simprof_preloaded)]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: it has no preconditions.
+    // SAFETY: `abort` has no preconditions.
     unsafe { sys::abort() }
 }
 
-// Rust's own compiled parts name a function that unwinding would call. Nothing unwinds here, and no other definition is to be
-// found when the library is loaded.
+// Rust's precompiled parts refer to a function that unwinding would call. Nothing unwinds here, and the
+// loader would find no other definition.
 #[cfg(simprof_preloaded)]
 core::arch::global_asm!(
     ".pushsection .text.rust_eh_personality,\"ax\",@progbits",

@@ -1,6 +1,8 @@
-//! Step marks for programs that link no probe: what the profiler's script and the Python module call.
+//! Step marks for programs that do not link the probe. The profiler's script and the Python module call these
+//! functions.
 //!
-//! The format, and how a record is written, are those of the crate `simprof-probe`, from its own files.
+//! The format and the code that appends a record are shared with the crate `simprof-probe`: its source files
+//! are included here.
 
 use core::ffi::{CStr, c_int};
 use core::ptr;
@@ -18,23 +20,23 @@ use append::Mark;
 pub use format::Kind;
 use format::{FILE_BYTES, MAGIC, RECORDS, RECORDS_OFFSET, VARIABLE};
 
-/// Where the memory is mapped: null before the first mark, [`OFF`] where there is none.
+/// Address of the mapped memory: null before the first mark, [`OFF`] if there is none.
 static MEMORY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
-/// Stands for "there is none"; never dereferenced.
+/// Stands for "no memory"; never dereferenced.
 const OFF: *mut u8 = ptr::without_provenance_mut(1);
 
-/// Appends a mark of this thread, where there is somebody to read it.
+/// Appends a mark of this thread if marks are recorded.
 pub fn mark(kind: Kind, index: u64, population: u64) {
     let memory = memory();
     if memory != OFF {
         let mark = Mark { kind, index, population, time_ns: sys::now_ns(), thread: thread::id() };
-        // SAFETY: what is not OFF is mapped, of this format, and never unmapped.
+        // SAFETY: unless it is OFF, the memory is mapped, of this format, and never unmapped.
         unsafe { append::append(memory, mark) };
     }
 }
 
-/// Whether marks are recorded.
+/// Returns whether marks are recorded.
 pub fn is_recorded() -> bool {
     memory() != OFF
 }
@@ -44,17 +46,18 @@ fn memory() -> *mut u8 {
     if memory.is_null() { open() } else { memory }
 }
 
-/// Maps the memory once per process image. Threads that come here together each map it, and all but one unmap it again.
+/// Maps the memory once per process image. If several threads get here together, each maps the memory and all
+/// but one unmap it again.
 #[cold]
 fn open() -> *mut u8 {
-    let _errno = sys::KeptErrno::new();
+    let _errno = sys::ErrnoGuard::new();
     let memory = map().unwrap_or(OFF);
     let null = ptr::null_mut();
     match MEMORY.compare_exchange(null, memory, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => memory,
         Err(theirs) => {
             if memory != OFF {
-                // SAFETY: it was mapped by this call and is known to nobody else.
+                // SAFETY: it was mapped by this call and no other code knows its address.
                 unsafe { sys::munmap(memory.cast(), FILE_BYTES) };
             }
             theirs
@@ -62,7 +65,7 @@ fn open() -> *mut u8 {
     }
 }
 
-/// Maps what the environment names; none where it names nothing, or nothing of this format.
+/// Maps the file that the environment names. `None` if it names no file, or a file of another format.
 fn map() -> Option<*mut u8> {
     // SAFETY: the name is a C string. As with any getenv, the program must not change its environment in another thread
     // meanwhile.
@@ -79,25 +82,25 @@ fn map() -> Option<*mut u8> {
         return None;
     }
     let memory = map_file(fd);
-    // SAFETY: it was opened here.
+    // SAFETY: it was opened above.
     unsafe { sys::close(fd) };
     memory
 }
 
 fn map_file(fd: c_int) -> Option<*mut u8> {
-    // SAFETY: seeking has no effect on memory; it fails on what has no length.
+    // SAFETY: seeking does not access memory. It fails on files without a length.
     if unsafe { sys::lseek(fd, 0, sys::SEEK_END) } != FILE_BYTES as i64 {
         return None;
     }
     let protection = sys::PROT_READ | sys::PROT_WRITE;
-    // SAFETY: a new mapping; the file is as long as that.
+    // SAFETY: a new mapping; the file has this length.
     let base =
         unsafe { sys::mmap(ptr::null_mut(), FILE_BYTES, protection, sys::MAP_SHARED, fd, 0) };
     if base == sys::MAP_FAILED {
         return None;
     }
     let memory = base.cast::<u8>();
-    // SAFETY: both places are within the mapping and aligned.
+    // SAFETY: both fields are within the mapping and aligned.
     let (magic, records) =
         unsafe { (*memory.cast::<u64>(), *memory.add(RECORDS_OFFSET).cast::<u64>()) };
     if (magic, records) == (MAGIC, RECORDS) {
@@ -108,25 +111,25 @@ fn map_file(fd: c_int) -> Option<*mut u8> {
     None
 }
 
-/// Marks the begin of the step with this number.
+/// Marks the beginning of the step with this index.
 #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
 pub extern "C" fn simprof_step_begin(index: u64) {
     mark(Kind::Begin, index, 0);
 }
 
-/// Marks the end of the step with this number, which this thread began.
+/// Marks the end of the step with this index, which this thread began.
 #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
 pub extern "C" fn simprof_step_end(index: u64) {
     mark(Kind::End, index, 0);
 }
 
-/// Marks the end of a step, and how many agents live.
+/// Marks the end of a step, with the number of live agents.
 #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
 pub extern "C" fn simprof_step_end_with_population(index: u64, population: u64) {
     mark(Kind::EndWithPopulation, index, population);
 }
 
-/// Marks the end of the step before and the begin of the step with this number.
+/// Marks the end of the previous step and the beginning of the step with this index.
 #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
 pub extern "C" fn simprof_step(index: u64) {
     mark(Kind::Boundary, index, 0);

@@ -1,93 +1,95 @@
-//! This process's place in the shared memory: taking one, asking to be sampled, and what becomes of it.
+//! This process's slot in the shared memory: taking one, requesting to be sampled, and state changes.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::format::{Process, feature, state};
-use crate::memory::{self, Memory};
-use crate::python::Interpreter;
+use crate::python::interpreter::Interpreter;
+use crate::shared_memory::{self, SharedMemory};
 use crate::{sys, thread};
 
-/// How long a process waits for the profiler to notice that it asks.
+/// How long a process waits for the profiler to notice its request.
 const ASKING_NS: u64 = 50_000_000;
-/// How long it waits for events to be opened.
+/// How long a process then waits for events to be opened.
 const OPENING_NS: u64 = 1_000_000_000;
 
-/// Position of this process's place, plus 1; 0 while it has none.
-static PLACE: AtomicU32 = AtomicU32::new(0);
+/// Index of this process's slot, plus 1; 0 while it has none.
+static SLOT: AtomicU32 = AtomicU32::new(0);
 /// The id of the process that runs the interpreter.
 static PID: AtomicU32 = AtomicU32::new(0);
 
-/// Position of this process in the processes of the memory; none where it has nothing to tell.
+/// Returns the index of this process's slot in the shared memory. `None` if it has no slot.
 ///
-/// In a child made by `vfork` this is its parent's: see [`is_own`].
+/// A child made by `vfork` sees its parent's slot: see [`is_registered`].
 #[inline]
 pub fn current() -> Option<u32> {
-    PLACE.load(Ordering::Relaxed).checked_sub(1)
+    SLOT.load(Ordering::Relaxed).checked_sub(1)
 }
 
-/// This process's place.
-pub fn place() -> Option<&'static Process> {
-    Some(&memory::memory()?.processes()[current()? as usize])
+/// Returns this process's slot.
+pub fn slot() -> Option<&'static Process> {
+    Some(&shared_memory::memory()?.processes()[current()? as usize])
 }
 
-/// Whether this is the process that found the interpreter, or a forked child of it, and not one that was made
-/// by `vfork`, `clone` or a plain system call, which share memory with it or have a copy, but neither its
-/// events nor, perhaps, its signal handlers.
-pub fn is_own() -> bool {
+/// Returns whether this is the process that found the interpreter, or a forked child of it.
+///
+/// It is false in a process made by `vfork`, `clone` or a plain system call. Such a process shares or copies the
+/// memory, but has neither the events nor, perhaps, the signal handlers.
+pub fn is_registered() -> bool {
     // SAFETY: getpid has no preconditions.
     PID.load(Ordering::Relaxed) == unsafe { sys::getpid() } as u32
 }
 
-/// Takes a place for this process, which runs `interpreter`; whether there was one. Its state is then TAKEN.
-pub fn take(memory: Memory, interpreter: &Interpreter) -> bool {
-    let free = |place: &&Process| {
-        place
-            .state
+/// Takes a slot for this process, which runs `interpreter`, and returns whether one was free. Its state is then TAKEN.
+pub fn take_slot(memory: SharedMemory, interpreter: &Interpreter) -> bool {
+    let is_free = |slot: &&Process| {
+        slot.state
             .compare_exchange(state::FREE, state::TAKEN, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     };
-    let Some(position) = memory.processes().iter().position(|place| free(&place)) else {
+    let Some(position) = memory.processes().iter().position(|slot| is_free(&slot)) else {
         memory.header().processes_lost.fetch_add(1, Ordering::Relaxed);
         return false;
     };
-    let place = &memory.processes()[position];
+    let slot = &memory.processes()[position];
     // SAFETY: getpid has no preconditions.
     let pid = unsafe { sys::getpid() } as u32;
-    place.pid.store(pid, Ordering::Relaxed);
-    place.version.store(interpreter.version, Ordering::Relaxed);
-    place.free_threaded.store(u32::from(interpreter.free_threaded), Ordering::Relaxed);
-    place.reason.store(0, Ordering::Relaxed);
-    place.time_ns.store(sys::now_ns(), Ordering::Relaxed);
+    slot.pid.store(pid, Ordering::Relaxed);
+    slot.version.store(interpreter.version, Ordering::Relaxed);
+    slot.free_threaded.store(u32::from(interpreter.free_threaded), Ordering::Relaxed);
+    slot.reason.store(0, Ordering::Relaxed);
+    slot.time_ns.store(sys::now_ns(), Ordering::Relaxed);
     PID.store(pid, Ordering::Relaxed);
-    PLACE.store(position as u32 + 1, Ordering::Release);
+    SLOT.store(position as u32 + 1, Ordering::Release);
     true
 }
 
-/// Leaves the place as that of an interpreter that the library cannot read.
-pub fn refuse(reason: u32) {
-    if let Some(place) = place() {
-        place.reason.store(reason, Ordering::Relaxed);
-        place.state.store(state::UNSUPPORTED, Ordering::Release);
+/// Marks the slot as that of an interpreter that the library cannot read.
+pub fn set_unsupported(reason: u32) {
+    if let Some(slot) = slot() {
+        slot.reason.store(reason, Ordering::Relaxed);
+        slot.state.store(state::UNSUPPORTED, Ordering::Release);
     }
 }
 
-/// Asks to be sampled and waits, for a bounded time, for the answer. Without [`feature::FRAMES`] it does not ask.
-pub fn ask() {
-    let (Some(memory), Some(position), Some(place)) = (memory::memory(), current(), place()) else {
+/// Requests to be sampled and waits for the answer for a limited time. Makes no request without [`feature::FRAMES`].
+pub fn request_sampling() {
+    let (Some(memory), Some(position), Some(slot)) = (shared_memory::memory(), current(), slot())
+    else {
         return;
     };
     if memory.header().features & feature::FRAMES == 0 {
-        return place.state.store(state::UNSAMPLED, Ordering::Release);
+        return slot.state.store(state::UNSAMPLED, Ordering::Release);
     }
-    place.state.store(state::ASKS, Ordering::Release);
+    slot.state.store(state::ASKS, Ordering::Release);
     if notify(memory, position) {
-        wait_while(place, state::ASKS, ASKING_NS);
-        wait_while(place, state::OPENING, OPENING_NS);
+        wait_while(slot, state::ASKS, ASKING_NS);
+        wait_while(slot, state::OPENING, OPENING_NS);
     }
-    // The profiler changes the state by compare and exchange too, so it knows if the process gave up.
+    // The profiler changes the state by compare-and-exchange too, so it notices that the process stopped
+    // waiting.
     for waited in [state::ASKS, state::OPENING] {
-        let _ = place.state.compare_exchange(
+        let _ = slot.state.compare_exchange(
             waited,
             state::UNSAMPLED,
             Ordering::AcqRel,
@@ -96,8 +98,9 @@ pub fn ask() {
     }
 }
 
-/// Tells the profiler where to look; whether somebody may read it.
-fn notify(memory: Memory, position: u32) -> bool {
+/// Sends this process's index to the profiler. Returns whether it was written, so that the profiler may read
+/// it.
+fn notify(memory: SharedMemory, position: u32) -> bool {
     let path = &memory.header().notify;
     if !path.contains(&0) {
         return false;
@@ -109,38 +112,38 @@ fn notify(memory: Memory, position: u32) -> bool {
         return false;
     }
     let bytes = position.to_ne_bytes();
-    // SAFETY: the bytes live during the call. The profiler holds the pipe's reading end open; if it died, this
-    // fails: opening for writing without a reader is an error, and a reader that goes away between the two
-    // calls is answered below.
+    // SAFETY: the bytes live during the call. The profiler holds the reading end of the pipe open. Without a
+    // reader, opening for writing fails. If the reader goes away between the two calls, the result of the
+    // write shows it.
     let written = unsafe { sys::write(fd, bytes.as_ptr().cast::<c_void>(), bytes.len()) };
-    // SAFETY: it was opened here.
+    // SAFETY: it was opened above.
     unsafe { sys::close(fd) };
     written == bytes.len() as isize
 }
 
-/// Waits until the state is not `value`, for so long at most.
-fn wait_while(place: &Process, value: u32, timeout_ns: u64) {
+/// Waits until the state is not `value`, at most `timeout_ns`.
+fn wait_while(slot: &Process, value: u32, timeout_ns: u64) {
     let end_ns = sys::now_ns() + timeout_ns;
-    while place.state.load(Ordering::Acquire) == value {
+    while slot.state.load(Ordering::Acquire) == value {
         let now_ns = sys::now_ns();
         if now_ns >= end_ns {
             return;
         }
-        sys::futex_wait(&place.state, value, end_ns - now_ns);
+        sys::futex_wait(&slot.state, value, end_ns - now_ns);
     }
 }
 
-/// To be called in a forked child: it is another process, which has no place yet.
+/// Must be called in a forked child: it is another process, which has no slot yet.
 pub fn forked() {
     thread::forked();
-    PLACE.store(0, Ordering::Relaxed);
+    SLOT.store(0, Ordering::Relaxed);
     // SAFETY: getpid has no preconditions.
     PID.store(unsafe { sys::getpid() } as u32, Ordering::Relaxed);
 }
 
-/// Leaves the place as that of a process that is not to be sampled.
-pub fn stay_unsampled() {
-    if let Some(place) = place() {
-        place.state.store(state::UNSAMPLED, Ordering::Release);
+/// Marks the slot as that of a process that is not sampled.
+pub fn set_unsampled() {
+    if let Some(slot) = slot() {
+        slot.state.store(state::UNSAMPLED, Ordering::Release);
     }
 }

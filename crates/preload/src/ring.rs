@@ -1,42 +1,42 @@
-//! Writing records to the ring: what happened, to whom and when.
+//! Writes records to the ring buffer.
 
 use core::sync::atomic::{Ordering, fence};
 
 use crate::format::{BUSY, Kind, RECORDS, stamp};
-use crate::memory::Memory;
+use crate::shared_memory::SharedMemory;
 use crate::{process, thread};
 
-/// What a record says; for a sample what begins with `duration_ns` is 0.
+/// Content of a record. For a sample the fields from `duration_ns` on are 0.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Entry {
     /// CLOCK_MONOTONIC, ns.
     pub time_ns: u64,
-    /// The innermost node, or 0.
+    /// Node of the leaf frame, or 0.
     pub node: u32,
     /// See [`crate::format::flag`].
     pub flags: u32,
-    /// How long the wait was, ns.
+    /// Duration of the wait, ns.
     pub duration_ns: u64,
-    /// Nanoseconds of waiting that the record stands for.
+    /// Waiting time that the record represents, ns.
     pub weight_ns: u64,
     /// See [`crate::format::Cause`].
     pub cause: u32,
-    /// Address that the waiting function returns to.
+    /// Return address of the blocking function.
     pub caller: usize,
 }
 
-/// Appends a record of this thread. Does nothing in a process that has no place.
+/// Appends a record of this thread. Does nothing in a process without a slot.
 #[inline]
-pub fn append(memory: Memory, kind: Kind, entry: &Entry) {
+pub fn append(memory: SharedMemory, kind: Kind, entry: &Entry) {
     let Some(process) = process::current() else { return };
     let position = memory.header().next.fetch_add(1, Ordering::Relaxed);
     let record = &memory.records()[(position % RECORDS) as usize];
     let before = record.stamp.load(Ordering::Relaxed);
-    // A record that is still being written, or that a later writer had already, is left to it: this one is lost.
+    // This record is lost if the slot is still being written or already has a later record.
     if before == BUSY || before >> 8 > position {
         return;
     }
-    // What is written next must not be seen before the record is taken.
+    // The stores below must not become visible before the slot is taken.
     let taken = record.stamp.compare_exchange(before, BUSY, Ordering::Acquire, Ordering::Relaxed);
     if taken.is_err() {
         return;

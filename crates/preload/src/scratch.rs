@@ -1,66 +1,66 @@
-//! Room for the frames of a stack while it is read, taken from a fixed pool: a thread's own stack may be too
-//! small for it. Each room keeps what was looked up in it lately.
+//! Buffers for the frames of a stack while it is read, taken from a fixed pool. A thread's own stack may be
+//! too small for them. Each buffer also has a cache of recent lookups.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::MAX_FRAMES;
-use crate::recent::Python;
+use crate::lookup_cache::PythonCache;
 use crate::tree::Frame;
 
-/// How many threads can read stacks at one instant; that takes as many that were each interrupted while they did.
-const ROOMS: usize = 64;
+/// Number of buffers: of stacks that can be read at the same time, by different threads or by nested signal handlers.
+const BUFFERS: usize = 64;
 
-/// The frames of one stack, innermost first.
+/// The frames of one stack, the leaf first.
 pub type Frames = [Frame; MAX_FRAMES];
 
-/// What whoever reads a stack has for itself.
-pub struct Room {
+/// Working memory for reading one stack.
+pub struct Buffer {
     pub frames: Frames,
-    pub recent: Python,
+    pub recent: PythonCache,
 }
 
-struct Pool(UnsafeCell<[Room; ROOMS]>);
+struct Pool(UnsafeCell<[Buffer; BUFFERS]>);
 
-// SAFETY: each room is used by the thread that holds its bit in TAKEN alone.
+// SAFETY: only the thread that holds a buffer's bit in TAKEN uses the buffer.
 unsafe impl Sync for Pool {}
 
-/// Zeros, so it takes no memory before it is used.
+/// All zeros, so it uses no memory until it is written.
 static POOL: Pool = Pool(UnsafeCell::new(
     [const {
-        Room {
+        Buffer {
             frames: [Frame { code: 0, instruction: 0, flags: 0 }; MAX_FRAMES],
-            recent: Python::NOTHING,
+            recent: PythonCache::EMPTY,
         }
-    }; ROOMS],
+    }; BUFFERS],
 ));
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
-/// Runs `work` with a room; none where all are taken, as it never waits.
-pub fn with<T>(work: impl FnOnce(&mut Room) -> T) -> Option<T> {
-    let room = take()?;
-    // SAFETY: the bit is held, so nobody else has a reference to this room.
-    let taken = unsafe { &mut *POOL.0.get().cast::<Room>().add(room) };
-    let result = work(taken);
-    TAKEN.fetch_and(!(1 << room), Ordering::Release);
+/// Calls `work` with a free buffer. `None` if all are taken, since it never waits.
+pub fn with<T>(work: impl FnOnce(&mut Buffer) -> T) -> Option<T> {
+    let index = take()?;
+    // SAFETY: this thread holds the bit, so there is no other reference to this buffer.
+    let buffer = unsafe { &mut *POOL.0.get().cast::<Buffer>().add(index) };
+    let result = work(buffer);
+    TAKEN.fetch_and(!(1 << index), Ordering::Release);
     Some(result)
 }
 
 fn take() -> Option<usize> {
     loop {
         let taken = TAKEN.load(Ordering::Relaxed);
-        let room = taken.trailing_ones() as usize;
-        if room == ROOMS {
+        let index = taken.trailing_ones() as usize;
+        if index == BUFFERS {
             return None;
         }
-        let before = TAKEN.fetch_or(1 << room, Ordering::Acquire);
-        if before & (1 << room) == 0 {
-            return Some(room);
+        let before = TAKEN.fetch_or(1 << index, Ordering::Acquire);
+        if before & (1 << index) == 0 {
+            return Some(index);
         }
     }
 }
 
-/// To be called in a forked child: the threads that held rooms are not there.
+/// Must be called in a forked child: the threads that held buffers do not exist there.
 pub fn forked() {
     TAKEN.store(0, Ordering::Relaxed);
 }
@@ -70,17 +70,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_shares_a_room_and_nobody_waits_for_one() {
+    fn buffers_are_exclusive_and_taking_one_never_waits() {
         fn nest(depth: usize) -> usize {
-            let inner = with(|room| {
-                room.frames[0].code = depth as u32;
+            let inner = with(|buffer| {
+                buffer.frames[0].code = depth as u32;
                 let inner = nest(depth + 1);
-                assert_eq!(room.frames[0].code, depth as u32);
+                assert_eq!(buffer.frames[0].code, depth as u32);
                 inner + 1
             });
             inner.unwrap_or(0)
         }
-        assert_eq!(nest(0), ROOMS);
-        assert_eq!(nest(0), ROOMS);
+        assert_eq!(nest(0), BUFFERS);
+        assert_eq!(nest(0), BUFFERS);
     }
 }

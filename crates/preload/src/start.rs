@@ -1,23 +1,24 @@
-//! The library's beginning in a process, in its forked children, and in a program that loads Python only later.
+//! Start of the library in a process, in its forked children, and in a program that loads Python late.
 
 use core::ffi::{c_int, c_void};
 
 use crate::format::feature;
-use crate::own::Own;
-use crate::sys::{self, Next};
+use crate::own_work::OwnWork;
+use crate::real_function::RealFunction;
+use crate::sys;
 #[cfg(simprof_preloaded)]
 use crate::waits;
-use crate::{exec, memory, process, python, scratch, signal};
+use crate::{exec, process, python, scratch, shared_memory, signal};
 
-/// Called when the library was loaded, before the program's own constructors and `main`.
+/// The loader calls this when the library is loaded, before the program's constructors and `main`.
 extern "C" fn start() {
-    let (_errno, _own) = (sys::KeptErrno::new(), Own::begin());
-    memory::map();
+    let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
+    shared_memory::map();
     exec::prepare();
-    let Some(memory) = memory::memory() else { return };
+    let Some(memory) = shared_memory::memory() else { return };
     #[cfg(simprof_preloaded)]
     waits::prepare();
-    exec::arrived(memory);
+    exec::restore_signal(memory);
     if python::find(sys::RTLD_DEFAULT) {
         begin();
     }
@@ -28,51 +29,52 @@ extern "C" fn start() {
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
 
-/// What happens once the interpreter is found: in the thread that loaded it, before it runs anything.
+/// Runs once the interpreter is found, in the thread that loaded it, before the interpreter runs any code.
 fn begin() {
-    let (Some(memory), Some(interpreter)) = (memory::memory(), python::interpreter()) else {
+    let (Some(memory), Some(interpreter)) = (shared_memory::memory(), python::interpreter()) else {
         return;
     };
     register_fork();
     #[cfg(simprof_preloaded)]
     waits::begin(memory, interpreter);
-    if process::take(memory, interpreter) {
-        settle(memory);
+    if process::take_slot(memory, interpreter) {
+        request_sampling(memory);
     }
 }
 
-/// Asks to be sampled, where that can be.
-fn settle(memory: memory::Memory) {
+/// Requests to be sampled if the profiler asked for it and the interpreter can be read.
+fn request_sampling(memory: shared_memory::SharedMemory) {
     let Some(interpreter) = python::interpreter() else { return };
     if memory.header().features & feature::FRAMES == 0 {
-        return process::stay_unsampled();
+        return process::set_unsampled();
     }
     match interpreter.layout {
-        Err(reason) => process::refuse(reason),
-        Ok(_) if !signal::install() => process::refuse(crate::format::reason::SIGNAL),
-        Ok(_) => process::ask(),
+        Err(reason) => process::set_unsupported(reason),
+        Ok(_) if !signal::install() => process::set_unsupported(crate::format::reason::SIGNAL),
+        Ok(_) => process::request_sampling(),
     }
 }
 
-/// A forked child has its parent's memory and signal handlers, but not its events, nor its other threads.
+/// A forked child has its parent's memory and signal handlers, but neither its events nor its other threads.
 unsafe extern "C" fn forked() {
-    let (_errno, _own) = (sys::KeptErrno::new(), Own::begin());
+    let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     process::forked();
     scratch::forked();
     exec::forked();
-    if let (Some(memory), Some(interpreter)) = (memory::memory(), python::interpreter())
-        && process::take(memory, interpreter)
+    if let (Some(memory), Some(interpreter)) = (shared_memory::memory(), python::interpreter())
+        && process::take_slot(memory, interpreter)
     {
-        settle(memory);
+        request_sampling(memory);
     }
 }
 
 type Hook = Option<unsafe extern "C" fn()>;
 
-/// Makes [`forked`] be called in children. It goes by the name that `pthread_atfork` of a linked program stands for.
+/// Registers [`forked`] to be called in children. glibc links programs that call `pthread_atfork` to
+/// `__register_atfork`.
 fn register_fork() {
     // SAFETY: the names are C strings, and the functions have had these types in all versions. The last
-    // argument names a module whose unloading ends the registration: none.
+    // argument names a module whose unloading ends the registration; null means none.
     unsafe {
         let glibc = sys::dlsym(sys::RTLD_DEFAULT, c"__register_atfork".as_ptr());
         if !glibc.is_null() {
@@ -90,34 +92,34 @@ fn register_fork() {
     }
 }
 
-/// An interpreter that is loaded later makes itself known by creating a key for its thread states, when it is
-/// initialised. `caller` is the address that the function returns to.
+/// Detects an interpreter that is loaded late: it creates a key for its thread states during its
+/// initialisation. `caller` is the return address of the call.
 unsafe extern "C" fn key_created(
     key: *mut c_void,
     destructor: *mut c_void,
     caller: usize,
 ) -> c_int {
-    static NEXT: Next = Next::new(c"pthread_key_create");
+    static NEXT: RealFunction = RealFunction::new(c"pthread_key_create");
     type Function = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
     // SAFETY: the C library's function of this name has this type.
-    let function: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };
+    let function: Option<Function> = unsafe { core::mem::transmute(NEXT.address()) };
     let Some(function) = function else { return sys::EAGAIN };
-    if memory::memory().is_some() && python::interpreter().is_none() {
+    if shared_memory::memory().is_some() && python::interpreter().is_none() {
         look_at(caller);
     }
-    // SAFETY: the target's own arguments.
+    // SAFETY: the target's arguments.
     unsafe { function(key, destructor) }
 }
 
 /// Looks for an interpreter in the module that `address` is in.
 fn look_at(address: usize) {
-    let (_errno, _own) = (sys::KeptErrno::new(), Own::begin());
+    let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     if python::find_at(address) {
         begin();
     }
 }
 
-/// Stands in for the C library's: hands on the address that it returns to as a third argument.
+/// Replaces the C library's function. It passes its return address on as a third argument.
 #[cfg(simprof_preloaded)]
 #[unsafe(naked)]
 #[unsafe(no_mangle)]

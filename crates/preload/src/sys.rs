@@ -1,7 +1,8 @@
-//! What the library uses of the C library and of Linux, declared here because it is built without any dependency.
+//! Declarations of the C library and Linux interfaces that the library uses. They stand here because the
+//! library is built without dependencies.
 //!
-//! All functions are found when the library is loaded; none of those that the signal handler calls allocates or
-//! locks.
+//! All functions are resolved when the library is loaded. Those that the signal handler calls neither
+//! allocate nor lock.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 
@@ -30,47 +31,12 @@ unsafe extern "C" {
     pub fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     pub fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     pub fn dladdr(address: *const c_void, found: *mut SharedObject) -> c_int;
-    pub fn dladdr1(
-        address: *const c_void,
-        found: *mut SharedObject,
-        more: *mut *mut c_void,
-        what: c_int,
-    ) -> c_int;
     pub fn abort() -> !;
 }
 
-/// A function of the C library that this library stands in for, found when it is first needed.
-pub struct Next {
-    name: &'static core::ffi::CStr,
-    address: core::sync::atomic::AtomicPtr<c_void>,
-}
-
-impl Next {
-    /// The one of this name.
-    pub const fn new(name: &'static core::ffi::CStr) -> Next {
-        Next { name, address: core::sync::atomic::AtomicPtr::new(core::ptr::null_mut()) }
-    }
-
-    /// Its address; null where there is none. Looking for it is not for signal handlers, so it is looked for
-    /// when the library starts.
-    #[inline]
-    pub fn get(&self) -> *mut c_void {
-        use core::sync::atomic::Ordering::Relaxed;
-        let address = self.address.load(Relaxed);
-        if !address.is_null() {
-            return address;
-        }
-        let _own = crate::own::Own::begin();
-        // SAFETY: the name is a C string.
-        let address = unsafe { dlsym(RTLD_NEXT, self.name.as_ptr()) };
-        self.address.store(address, Relaxed);
-        address
-    }
-}
-
-/// `dlsym` in all that is loaded for everybody.
+/// For `dlsym`: search all modules in global scope.
 pub const RTLD_DEFAULT: *mut c_void = core::ptr::null_mut();
-/// `dlsym` in what comes after the asking library.
+/// For `dlsym`: search the modules after the calling library.
 pub const RTLD_NEXT: *mut c_void = core::ptr::without_provenance_mut(usize::MAX);
 pub const RTLD_LAZY: c_int = 1;
 pub const RTLD_NOLOAD: c_int = 4;
@@ -88,14 +54,11 @@ pub const MAP_FAILED: *mut c_void = core::ptr::without_provenance_mut(usize::MAX
 
 pub const EPERM: c_int = 1;
 pub const ENOENT: c_int = 2;
-pub const EINTR: c_int = 4;
 pub const EAGAIN: c_int = 11;
 pub const EACCES: c_int = 13;
-pub const EFAULT: c_int = 14;
 pub const ENOTDIR: c_int = 20;
 pub const EINVAL: c_int = 22;
 pub const ELOOP: c_int = 40;
-pub const ETIMEDOUT: c_int = 110;
 
 #[cfg(target_arch = "x86_64")]
 mod number {
@@ -132,48 +95,49 @@ pub struct SharedObject {
     pub symbol_address: *mut c_void,
 }
 
-/// Keeps `errno` as it is while the library works within a function or a signal handler of the target.
-pub struct KeptErrno {
-    place: *mut c_int,
+/// Preserves `errno` while the library runs within a function or a signal handler of the target.
+pub struct ErrnoGuard {
+    location: *mut c_int,
     value: c_int,
 }
 
-impl KeptErrno {
-    pub fn new() -> KeptErrno {
-        // SAFETY: errno's place is valid in this thread at any time.
-        let place = unsafe { __errno_location() };
+impl ErrnoGuard {
+    pub fn new() -> ErrnoGuard {
+        // SAFETY: this thread's errno is valid at any time.
+        let location = unsafe { __errno_location() };
         // SAFETY: as above.
-        KeptErrno { place, value: unsafe { *place } }
+        ErrnoGuard { location, value: unsafe { *location } }
     }
 }
 
-impl Drop for KeptErrno {
+impl Drop for ErrnoGuard {
     fn drop(&mut self) {
-        // SAFETY: it is dropped in the thread that made it: it is never sent anywhere.
-        unsafe { *self.place = self.value };
+        // SAFETY: it is dropped in the thread that made it, since the type is not `Send`.
+        unsafe { *self.location = self.value };
     }
 }
 
-/// `errno` after a function that failed.
+/// Returns `errno` after a function has failed.
 pub fn errno() -> c_int {
-    // SAFETY: errno's place is valid in this thread at any time.
+    // SAFETY: this thread's errno is valid at any time.
     unsafe { *__errno_location() }
 }
 
-/// CLOCK_MONOTONIC, ns: a reading of shared memory in nearly every system, without a system call.
+/// Returns CLOCK_MONOTONIC, ns. On nearly every system this reads shared memory without a system call.
 pub fn now_ns() -> u64 {
     const CLOCK_MONOTONIC: c_int = 1;
     let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    // SAFETY: `time` is a valid place for the answer; the clock always exists.
+    // SAFETY: `time` is valid for the result; the clock always exists.
     unsafe { clock_gettime(CLOCK_MONOTONIC, &raw mut time) };
     time.seconds as u64 * 1_000_000_000 + time.nanoseconds as u64
 }
 
-/// Copies memory of this process that may not exist; whether it did. It costs a system call for each page.
+/// Copies memory of this process that may be unmapped. Returns whether it could be read. It costs a system
+/// call per page.
 ///
-/// Between the kernel's look at a page and the copy another thread could unmap it. What is read by this way may
-/// be a stale pointer only in an instant in which the thread holds the interpreter's lock, so that the
-/// interpreter's own memory is unmapped by nobody.
+/// Another thread could unmap a page between the kernel's check and the copy. But an address passed here is
+/// only stale for an instant while the thread holds the interpreter's lock, when no other thread unmaps the
+/// interpreter's memory.
 pub fn copy_checked(address: usize, to: &mut [u8]) -> bool {
     let Some(end) = address.checked_add(to.len()) else { return false };
     let mut word = address & !7;
@@ -184,41 +148,41 @@ pub fn copy_checked(address: usize, to: &mut [u8]) -> bool {
         word = (word & !(PAGE - 1)) + PAGE;
     }
     let from = core::ptr::with_exposed_provenance::<u8>(address);
-    // SAFETY: all pages of it can be read, see above; `to` is the caller's.
+    // SAFETY: the pages were found readable above; `to` is the caller's.
     unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     true
 }
 
-/// The smallest page of any system.
+/// The smallest page size of any system.
 const PAGE: usize = 4096;
 
-/// Whether the 8 bytes at `address`, which is a multiple of 8, can be read.
+/// Returns whether the 8 bytes at `address`, a multiple of 8, can be read.
 ///
-/// A signal mask is to be changed to that at the address, in a way that does not exist: the kernel reads the
-/// mask first, and so answers either that it cannot be read or that there is no such way. No other system call
-/// is as cheap, and none is as rarely forbidden.
+/// It asks the kernel to change the signal mask to the one at `address`, in an invalid way. The kernel reads
+/// the mask first, so the error shows whether the address is readable. No other system call is as cheap or as
+/// rarely forbidden.
 fn is_readable(address: usize) -> bool {
     const NO_WAY: c_int = -1;
     if address == 0 {
-        // Without a set, the kernel has nothing to look at.
+        // A null address means "no mask": the kernel would read nothing.
         return false;
     }
-    let kept = KeptErrno::new();
-    // SAFETY: the mask is not changed.
+    let kept = ErrnoGuard::new();
+    // SAFETY: the call fails and does not change the mask.
     unsafe { syscall(RT_SIGPROCMASK, NO_WAY, address, 0_usize, 8_usize) };
     let readable = errno() == EINVAL;
     drop(kept);
     readable
 }
 
-/// Waits until `word` is no longer `value`, somebody wakes it, or the time is over.
+/// Waits until `word` differs from `value`, a wake-up, or the timeout.
 pub fn futex_wait(word: &core::sync::atomic::AtomicU32, value: u32, timeout_ns: u64) {
     const FUTEX_WAIT: c_int = 0;
     let time = Timespec {
         seconds: (timeout_ns / 1_000_000_000) as i64,
         nanoseconds: (timeout_ns % 1_000_000_000) as i64,
     };
-    // SAFETY: both places live during the call.
+    // SAFETY: both the word and the time live during the call.
     unsafe { syscall(FUTEX, word.as_ptr(), FUTEX_WAIT, value as c_uint, &raw const time) };
 }
 
@@ -227,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_mapped_cannot_be_copied() {
+    fn unmapped_memory_is_not_copied() {
         let text = *b"some bytes that are here";
         let address = text.as_ptr().expose_provenance();
         let mut copy = [0; 10];
@@ -239,11 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_mapping_is_seen() {
+    fn the_end_of_a_mapping_is_detected() {
         const MAP_PRIVATE: c_int = 2;
         const MAP_ANONYMOUS: c_int = 0x20;
         let flags = MAP_PRIVATE | MAP_ANONYMOUS;
-        // SAFETY: a new mapping, whose second half is unmapped again.
+        // SAFETY: a new mapping; its second half is unmapped.
         let address = unsafe {
             let base = mmap(core::ptr::null_mut(), 0x20000, PROT_READ | PROT_WRITE, flags, -1, 0);
             assert_ne!(base, MAP_FAILED);
@@ -257,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn errno_is_kept() {
-        // SAFETY: as in the function itself.
+    fn errno_is_preserved() {
+        // SAFETY: this thread's errno is valid at any time.
         unsafe { *__errno_location() = 77 };
         assert!(!copy_checked(0, &mut [0; 8]));
         assert_eq!(errno(), 77);
         // SAFETY: as above.
         unsafe { *__errno_location() = EINVAL };
-        assert!(!copy_checked(0, &mut [0; 8]), "whatever failed before");
+        assert!(!copy_checked(0, &mut [0; 8]), "an earlier error must not matter");
     }
 }

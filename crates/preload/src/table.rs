@@ -1,19 +1,19 @@
-//! Hash tables in the shared memory that never wait: many threads and processes look up and insert at the same
-//! instant.
+//! Hash tables in the shared memory that never wait. Many threads and processes look up and insert at the
+//! same time.
 //!
-//! A slot goes from 0 to its final value once, by an exchange, after what it points to is written. So whoever
-//! sees a value sees what it stands for, and a writer that is killed half-way leaves at most some room that
-//! nobody uses.
+//! A slot changes once, from 0 to its final value, by a compare-and-exchange after the entry it refers to was
+//! written. So a reader that sees a value also sees the entry. A writer that is killed half-way leaves at
+//! most an unused entry.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Most slots that are looked at for one entry.
+/// Maximum number of slots examined for one entry.
 const PROBES: usize = 128;
 
-/// Finds the entry for which `is_it` holds, from the slot of `hash` on; where there is none, puts in the one
-/// that `make` writes. None where there is no room.
+/// Returns the entry for which `is_it` holds, searching from the slot of `hash`. If there is none, inserts
+/// the one that `make` writes. `None` if the table is full.
 ///
-/// Two that insert the same entry at the same instant agree on one; the other's is left unused.
+/// Two callers that insert the same entry at the same time agree on one. The other stays unused.
 #[inline]
 pub fn intern(
     slots: &[AtomicU32],
@@ -45,10 +45,10 @@ pub fn intern(
     None
 }
 
-/// Mixes `word` into a hash.
+/// Mixes a word into a hash.
 #[inline]
 pub const fn mix(hash: u64, word: u64) -> u64 {
-    // The product's high half depends on all bits; the odd constant is 2^64 divided by the golden ratio.
+    // The product's high half depends on all bits. The odd constant is 2^64 divided by the golden ratio.
     let product = (hash ^ word) as u128 * 0x9e37_79b9_7f4a_7c15;
     product as u64 ^ (product >> 64) as u64
 }

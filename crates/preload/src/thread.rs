@@ -1,34 +1,37 @@
-//! What the library keeps for each thread: a block of thread-local memory that exists from the thread's first
+//! The library's state of each thread: a block of thread-local memory that exists from the thread's first
 //! instruction.
 //!
-//! Rust's own thread-local variables need its standard library, and those of a library loaded at run time may
-//! be allocated at first use, which a signal handler must not do. A block of the "initial executable" model is
-//! part of each thread's stack mapping: a library that is loaded when the program starts may have one.
+//! Rust's thread-local variables need its standard library. Those of a library loaded at run time may be
+//! allocated at first use, which a signal handler must not do. A block of the "initial exec" model is
+//! allocated together with each thread's stack. A library that is loaded when the program starts may have
+//! one.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::sys;
 
-/// One thread's block; all zeros when the thread starts.
+/// The state of one thread; all zeros when the thread starts.
 ///
-/// Only the thread itself uses it, but also from a signal handler that interrupts it: hence atomics, which are
-/// never torn.
+/// Only the thread itself uses it, but a signal handler may interrupt it. So the fields are atomics, which
+/// are never torn.
 #[repr(C, align(64))]
 pub struct Block {
-    /// The thread's id; valid with the right generation.
+    /// The thread's id; valid if the generation is current.
     tid: AtomicU32,
-    /// The generation of processes that `tid` is of: a forked child inherits the block with its parent's id.
+    /// Generation of `tid`. A forked child inherits the block with its parent's thread id.
     generation: AtomicU32,
-    /// 1 while the thread itself wishes SIGTRAP to be blocked.
+    /// 1 while the target has SIGTRAP blocked in this thread.
     pub trap_blocked: AtomicU32,
-    /// 1 where a SIGTRAP of the target's own came meanwhile.
+    /// 1 if a SIGTRAP of the target's arrived while it was blocked.
     pub trap_pending: AtomicU32,
-    /// The thread state that was found to be this thread's, see `python`.
+    /// Address of the Python thread state that was verified to be this thread's, see `python`.
     pub known_state: core::sync::atomic::AtomicUsize,
-    /// For the module `waits`, to use as it likes.
+    /// State of the module `waits`.
     pub waits: [core::sync::atomic::AtomicU64; 4],
-    rest: UnsafeCell<[u64; 9]>,
+    /// How deeply the thread is nested in the profiler's own work, see `own_work`.
+    pub own_work_depth: AtomicU32,
+    reserved: UnsafeCell<[u64; 8]>,
 }
 
 const BLOCK_BYTES: usize = 128;
@@ -46,11 +49,11 @@ core::arch::global_asm!(
     bytes = const BLOCK_BYTES,
 );
 
-/// This thread's block.
+/// Returns this thread's block.
 #[inline]
 pub fn block() -> &'static Block {
     let address: usize;
-    // SAFETY: reads the thread pointer and the block's offset from it; neither memory nor flags of the program
+    // SAFETY: reads the thread pointer and the block's offset from it. Neither memory nor the program's flags
     // change.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -74,15 +77,15 @@ pub fn block() -> &'static Block {
             options(nostack, readonly),
         );
     }
-    // SAFETY: the block is this thread's, zero or written by it, and lives as long as the thread; the reference
-    // is not sent to others, as nothing here outlives a call.
+    // SAFETY: the block is this thread's, contains zeros or what the thread wrote, and lives as long as the
+    // thread. The reference is not sent to other threads, since nothing here outlives a call.
     unsafe { &*core::ptr::with_exposed_provenance::<Block>(address) }
 }
 
 /// Counts forks on the way to this process.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
-/// This thread's id, as the process sees it: a system call the first time only.
+/// Returns this thread's id, as the process sees it. Only the first call makes a system call.
 #[inline]
 pub fn id() -> u32 {
     let block = block();
@@ -96,7 +99,7 @@ pub fn id() -> u32 {
     block.tid.load(Ordering::Relaxed)
 }
 
-/// To be called in a forked child: its thread has a new id.
+/// Must be called in a forked child, whose thread has a new id.
 pub fn forked() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     block().trap_pending.store(0, Ordering::Relaxed);

@@ -3,23 +3,23 @@
 use core::sync::atomic::Ordering;
 
 use crate::format::{NODES, WRITTEN};
-use crate::memory::Memory;
+use crate::shared_memory::SharedMemory;
 use crate::table::{intern, mix};
 
 /// One frame of a stack, without its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame {
-    /// The code's number; 0 where the frame could not be read.
+    /// Number of the code object; 0 if the frame could not be read.
     pub code: u32,
-    /// Offset of the instruction, bytes; `u32::MAX` where it has not started.
+    /// Offset of the instruction, bytes; `u32::MAX` if the frame has not started.
     pub instruction: u32,
     /// [`crate::format::ENTRY`] or 0.
     pub flags: u32,
 }
 
-/// The node of `frame` called from `parent`; none where the tree is full.
+/// Returns the node of `frame` called from `parent`. `None` if the tree is full.
 #[inline]
-pub fn node(memory: Memory, parent: u32, frame: Frame) -> Option<u32> {
+pub fn node(memory: SharedMemory, parent: u32, frame: Frame) -> Option<u32> {
     let flags = frame.flags | WRITTEN;
     let low = u64::from(frame.code) | u64::from(frame.instruction) << 32;
     let hash = mix(mix(0x5851_f42d_4c95_7f2d, low), u64::from(parent) | u64::from(flags) << 32);
@@ -41,8 +41,8 @@ pub fn node(memory: Memory, parent: u32, frame: Frame) -> Option<u32> {
     })
 }
 
-/// An unused node. The count stops growing where it ends, so that it never wraps.
-fn take(memory: Memory) -> Option<u32> {
+/// Reserves an unused node. The counter stops near the end, so it never wraps.
+fn take(memory: SharedMemory) -> Option<u32> {
     let next = &memory.header().nodes;
     if next.load(Ordering::Relaxed) + 1 >= NODES as u64 {
         return None;
@@ -57,16 +57,16 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
-    use crate::memory;
+    use crate::shared_memory;
 
     fn frame(code: u32, instruction: u32) -> Frame {
         Frame { code, instruction, flags: code & crate::format::ENTRY }
     }
 
     #[test]
-    fn equal_frames_of_equal_parents_are_one_node() {
-        let memory = memory::fresh();
-        let root = node(memory, 0, frame(1, 2)).expect("there is room");
+    fn equal_frames_with_equal_parents_share_a_node() {
+        let memory = shared_memory::for_tests();
+        let root = node(memory, 0, frame(1, 2)).expect("the table is not full");
         assert_eq!(node(memory, 0, frame(1, 2)), Some(root));
         let others = [
             node(memory, 0, frame(1, 3)),
@@ -82,7 +82,7 @@ mod tests {
     fn threads_that_insert_the_same_agree() {
         const THREADS: usize = 8;
         const FRAMES: u32 = 2000;
-        let memory = memory::fresh();
+        let memory = shared_memory::for_tests();
         let barrier = Barrier::new(THREADS);
         let insert = || {
             barrier.wait();
@@ -90,22 +90,25 @@ mod tests {
         };
         let all: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(insert)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("the thread does not panic"))
+                .collect()
         });
         assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
         let distinct: HashSet<_> = all[0].iter().flatten().collect();
         assert_eq!(distinct.len(), FRAMES as usize);
         for (at, position) in (0..FRAMES).zip(&all[0]) {
-            let node = &memory.nodes()[position.expect("there is room") as usize];
+            let node = &memory.nodes()[position.expect("the table is not full") as usize];
             assert_eq!(node.instruction.load(Ordering::Relaxed), at);
             assert_eq!(node.parent.load(Ordering::Relaxed), at % 7);
         }
     }
 
     #[test]
-    fn a_full_tree_says_so_and_still_finds() {
-        let memory = memory::fresh();
-        let first = node(memory, 0, frame(1, 1)).expect("there is room");
+    fn a_full_tree_returns_none_for_new_frames_only() {
+        let memory = shared_memory::for_tests();
+        let first = node(memory, 0, frame(1, 1)).expect("the table is not full");
         memory.header().nodes.store(NODES as u64 - 2, Ordering::Relaxed);
         assert_eq!(node(memory, 0, frame(1, 2)), Some(NODES as u32 - 1));
         for at in 3..10 {

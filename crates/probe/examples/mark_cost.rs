@@ -1,4 +1,4 @@
-//! What a mark costs: ns per call, with a recorder's memory and without.
+//! Measures the cost of a mark, ns per call, with and without a recorder's memory.
 //!
 //! `cargo run --release -p simprof-probe --example mark_cost`
 
@@ -30,12 +30,12 @@ fn main() {
     fs::remove_file(&path).expect("it was just written");
 }
 
-/// Smallest and median of some rounds.
+/// Prints the median and the minimum of some rounds.
 fn measure(label: &str) {
     simprof_probe::step(0);
     let mut costs_ns: Vec<f64> = (0..ROUNDS).map(|_| round()).collect();
     costs_ns.sort_by(f64::total_cmp);
-    println!("{label}: median {:.2} ns, least {:.2} ns", costs_ns[ROUNDS / 2], costs_ns[0]);
+    println!("{label}: median {:.2} ns, minimum {:.2} ns", costs_ns[ROUNDS / 2], costs_ns[0]);
 }
 
 fn round() -> f64 {

@@ -1,5 +1,5 @@
 /*
- * Step marks for simprof, for programs in C and C++: include this file, nothing is linked.
+ * Step marks for simprof, for programs in C and C++. Include this file; there is nothing to link.
  *
  *     for (uint64_t step = 0; step < steps; step++) {
  *         simprof_step_begin(step);
@@ -8,10 +8,11 @@
  *     }
  *
  * When the program does not run under simprof, a call costs about a nanosecond and does nothing.
- * A call never blocks, never allocates after the first one and never fails; it may be made from
- * any thread, from a forked child and from a signal handler. Linux only; GCC or Clang, or what has
- * their atomic builtins; with -std=c11 (not gnu11) define _GNU_SOURCE before the first include. The format is documented with the Rust crate
- * simprof-probe, which does the same.
+ * A call never blocks, never fails, and allocates only the first time. It may be made from any
+ * thread, from a forked child and from a signal handler. Linux only. The compiler must be GCC,
+ * Clang, or another one with their atomic builtins. With -std=c11 (not gnu11) define _GNU_SOURCE
+ * before the first include. The format is documented with the Rust crate simprof-probe, which does
+ * the same.
  */
 #ifndef SIMPROF_PROBE_H
 #define SIMPROF_PROBE_H
@@ -43,7 +44,7 @@ extern "C" {
 /* Stamp of a record that is being written. */
 #define SIMPROF_BUSY UINT64_C(1)
 
-/* Stands for "there is nothing to write to"; never dereferenced. */
+/* Stands for "no memory"; never dereferenced. */
 #define SIMPROF_OFF ((unsigned char *)1)
 
 enum simprof_kind {
@@ -64,7 +65,7 @@ struct simprof_record {
 __attribute__((weak, visibility("hidden"))) unsigned char *simprof_memory = NULL;
 __attribute__((weak, visibility("hidden"))) uint32_t simprof_generation = 1;
 
-/* The generation (counting forks) in the upper half, the thread's id in the lower. */
+/* The generation (a count of forks) in the upper half, the thread's id in the lower. */
 static __thread uint64_t simprof_thread = 0;
 
 static void simprof_forked(void) {
@@ -97,9 +98,9 @@ static unsigned char *simprof_map(void) {
     return (unsigned char *)memory;
 }
 
-/* Threads that come here together each map the memory, and all but one unmap it again. */
+/* If several threads get here together, each maps the memory and all but one unmap it again. */
 __attribute__((cold, noinline, unused)) static unsigned char *simprof_open(void) {
-    /* The program may look at errno after a mark that it set before. */
+    /* The program may read an errno after a mark that was set before it. */
     int before = errno;
     unsigned char *memory = simprof_map();
     unsigned char *known = NULL;
@@ -144,7 +145,7 @@ __attribute__((noinline, unused)) static void simprof_append(unsigned char *memo
     record = (struct simprof_record *)(void *)(memory + SIMPROF_HEADER_BYTES) +
              position % SIMPROF_RECORDS;
     before = __atomic_load_n(&record->stamp, __ATOMIC_RELAXED);
-    /* Another writer may be here, a whole ring ahead or behind: the mark is then given up. */
+    /* Another writer, a whole ring ahead or behind, may be writing here: the mark is then dropped. */
     if (before == SIMPROF_BUSY ||
         (int64_t)(((position + 1) << SIMPROF_SEQUENCE_SHIFT) -
                   (before >> SIMPROF_SEQUENCE_SHIFT << SIMPROF_SEQUENCE_SHIFT)) <= 0 ||
@@ -152,7 +153,7 @@ __attribute__((noinline, unused)) static void simprof_append(unsigned char *memo
                                      __ATOMIC_RELAXED)) {
         return;
     }
-    /* What is written next must not be seen before the record is taken. */
+    /* The stores below must not become visible before the record is taken. */
     __atomic_thread_fence(__ATOMIC_RELEASE);
     __atomic_store_n(&record->time_ns,
                      (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec,
@@ -172,23 +173,23 @@ static inline void simprof_mark(enum simprof_kind kind, uint64_t index, uint64_t
     }
 }
 
-/* Marks the begin of the step with this number. */
+/* Marks the beginning of the step with this index. */
 static inline void simprof_step_begin(uint64_t index) {
     simprof_mark(SIMPROF_BEGIN, index, 0);
 }
 
-/* Marks the end of the step with this number, which this thread began. */
+/* Marks the end of the step with this index, which this thread began. */
 static inline void simprof_step_end(uint64_t index) {
     simprof_mark(SIMPROF_END, index, 0);
 }
 
-/* Marks the end of a step, and how many agents (or what else measures the model's size) live. */
+/* Marks the end of a step, with the number of live agents (or another measure of the model's size). */
 static inline void simprof_step_end_with_population(uint64_t index, uint64_t population) {
     simprof_mark(SIMPROF_END_WITH_POPULATION, index, population);
 }
 
-/* Marks a boundary: the step that this thread began with the boundary before ends, and the step
- * with this number begins. The last step is not seen to end unless simprof_step_end says so. */
+/* Marks a boundary: the step that this thread began with the previous boundary ends, and the step
+ * with this index begins. The end of the last step is only known if simprof_step_end marks it. */
 static inline void simprof_step(uint64_t index) {
     simprof_mark(SIMPROF_BOUNDARY, index, 0);
 }

@@ -1,7 +1,7 @@
-//! Appending a record to the shared memory: what every writer does, whatever it is linked to.
+//! Appends a record to the shared memory. All writers share this code.
 //!
-//! This file needs nothing but Rust's core library, as does `format`: the library that simprof loads into targets is
-//! compiled from both too.
+//! This file and `format` need nothing but Rust's core library: the library that simprof loads into targets
+//! is compiled from both too.
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -20,7 +20,7 @@ struct Record {
 
 const _: () = assert!(size_of::<Record>() == RECORD_BYTES);
 
-/// What a record says.
+/// Content of a record.
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     pub kind: Kind,
@@ -32,7 +32,7 @@ pub struct Mark {
     pub thread: u32,
 }
 
-/// Appends a record, unless another writer is at the same one.
+/// Appends a record, unless another writer is writing to the same slot.
 ///
 /// # Safety
 /// `memory` must be `FILE_BYTES` of this format, mapped writable, aligned to 8 and never unmapped.
@@ -47,7 +47,7 @@ pub unsafe fn append(memory: *mut u8, mark: Mark) {
     if !is_free_for(before, position) {
         return;
     }
-    // What is written next must not be seen before the record is taken.
+    // The stores below must not become visible before the slot is taken.
     let taken = record.stamp.compare_exchange(before, BUSY, Ordering::Acquire, Ordering::Relaxed);
     if taken.is_err() {
         return;

@@ -1,4 +1,4 @@
-//! The numbers of the shared memory's format; see the crate's documentation.
+//! Constants and functions of the shared memory's format; see the crate's documentation.
 
 /// Name of the environment variable that holds the path of the shared memory.
 pub const VARIABLE: &core::ffi::CStr = c"SIMPROF_MARKS";
@@ -6,37 +6,37 @@ pub const VARIABLE: &core::ffi::CStr = c"SIMPROF_MARKS";
 /// First 8 bytes of the memory; the last character is the version.
 pub const MAGIC: u64 = u64::from_ne_bytes(*b"simprof1");
 
-/// Bytes before the records.
+/// Size of the header, bytes.
 pub const HEADER_BYTES: usize = 4096;
 
-/// Bytes of one record.
+/// Size of a record, bytes.
 pub const RECORD_BYTES: usize = 32;
 
-/// Records in the ring; a power of two.
+/// Number of records in the ring buffer; a power of two.
 pub const RECORDS: u64 = 1 << 15;
 
-/// Bytes in all.
+/// Size of the file, bytes.
 pub const FILE_BYTES: usize = HEADER_BYTES + RECORDS as usize * RECORD_BYTES;
 
-/// Offset of the number of records.
+/// Offset of the number of records in the header, bytes.
 pub const RECORDS_OFFSET: usize = 8;
 
-/// Offset of `next`.
+/// Offset of `next` in the header, bytes.
 pub const NEXT_OFFSET: usize = 64;
 
-/// Bits of the stamp that hold the thread's id.
+/// Number of bits of the stamp that hold the thread id.
 pub const THREAD_BITS: u32 = 22;
 
-/// Bits of the stamp that hold the kind.
+/// Number of bits of the stamp that hold the kind.
 pub const KIND_BITS: u32 = 4;
 
 /// Stamp of a record that is being written.
 pub const BUSY: u64 = 1;
 
-/// Bits of a stamp below its sequence.
+/// Number of bits of a stamp below its sequence.
 pub const SEQUENCE_SHIFT: u32 = THREAD_BITS + KIND_BITS;
 
-/// What is being marked.
+/// The kind of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -50,22 +50,22 @@ pub enum Kind {
     Boundary = 4,
 }
 
-/// The stamp of a record: the sequence (`position + 1`, its upper bits cut off), the kind and the
-/// id of the thread, from the highest bits to the lowest. Never 0, since no kind is 0.
+/// Returns the stamp of a record: from the highest bits to the lowest the sequence (`position + 1`, its upper
+/// bits cut off), the kind and the thread id. It is never 0, since no kind is 0.
 #[inline]
 pub const fn stamp(position: u64, kind: Kind, thread: u32) -> u64 {
     let thread = thread as u64 & ((1 << THREAD_BITS) - 1);
     sequence(position) << SEQUENCE_SHIFT | (kind as u64) << THREAD_BITS | thread
 }
 
-/// The sequence that a stamp holds for a position: 38 bits.
+/// Returns the sequence of a position, as a stamp holds it: 38 bits.
 #[inline]
 pub const fn sequence(position: u64) -> u64 {
     position.wrapping_add(1) << SEQUENCE_SHIFT >> SEQUENCE_SHIFT
 }
 
-/// Whether a record with this stamp may be taken for `position`: it is empty or of an earlier
-/// position, and nobody is writing it.
+/// Returns whether a slot with this stamp may be taken for `position`: it is empty or of an earlier position,
+/// and no writer is writing to it.
 #[inline]
 pub const fn is_free_for(stamp: u64, position: u64) -> bool {
     let ahead = sequence(position) << SEQUENCE_SHIFT;
@@ -73,7 +73,7 @@ pub const fn is_free_for(stamp: u64, position: u64) -> bool {
     stamp != BUSY && ahead.wrapping_sub(behind).cast_signed() > 0
 }
 
-/// Sequence, kind and thread of a stamp; none where it is no stamp of this format.
+/// Returns sequence, kind and thread id of a stamp. `None` if it is not a stamp of this format.
 pub const fn unstamp(stamp: u64) -> Option<(u64, Kind, u32)> {
     let thread = (stamp & ((1 << THREAD_BITS) - 1)) as u32;
     let kind = match stamp >> THREAD_BITS & ((1 << KIND_BITS) - 1) {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_gives_back_what_it_was_made_of() {
+    fn a_stamp_can_be_decoded() {
         for position in [0, 1, RECORDS, (1 << 38) - 2, u64::MAX] {
             for (kind, thread) in [(Kind::Begin, 1), (Kind::Boundary, (1 << 22) - 1)] {
                 let stamp = stamp(position, kind, thread);
@@ -116,19 +116,22 @@ mod tests {
             format!("#define SIMPROF_SEQUENCE_SHIFT {SEQUENCE_SHIFT}"),
             format!("#define SIMPROF_BUSY UINT64_C({BUSY})"),
         ] {
-            assert!(header.lines().any(|found| found == line), "simprof_probe.h has no {line:?}");
+            assert!(
+                header.lines().any(|found| found == line),
+                "simprof_probe.h does not contain {line:?}"
+            );
         }
     }
 
     #[test]
-    fn a_record_is_taken_from_earlier_positions_only() {
+    fn a_slot_is_taken_from_earlier_positions_only() {
         assert!(is_free_for(0, 0));
         assert!(!is_free_for(BUSY, 0));
         let last = stamp(5, Kind::End, 9);
         assert!(is_free_for(last, 5 + RECORDS));
         assert!(!is_free_for(last, 5));
         assert!(!is_free_for(stamp(5 + RECORDS, Kind::End, 9), 5));
-        // The sequence begins anew after 2^38.
+        // The sequence wraps after 2^38.
         let end = (1 << 38) - 10;
         assert!(is_free_for(stamp(end, Kind::End, 9), end + RECORDS));
         assert!(!is_free_for(stamp(end + RECORDS, Kind::End, 9), end));

@@ -1,4 +1,4 @@
-//! An allocator that tells simprof of what another one does.
+//! An allocator that reports the allocations of another one to simprof.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{CStr, c_char, c_void};
@@ -6,8 +6,8 @@ use std::mem::transmute;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Wraps an allocator that gets its memory from the kernel by itself, as jemalloc and mimalloc do, so that
-/// simprof can record what it allocates.
+/// Wraps an allocator that gets its memory directly from the kernel, as jemalloc and mimalloc do, so that
+/// simprof can record its allocations.
 ///
 /// ```
 /// # use std::alloc::System as Mimalloc;
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// # fn main() { drop(vec![1; 100]); }
 /// ```
 ///
-/// When the program's allocations are not recorded, a call costs about a nanosecond more than the wrapped
-/// allocator's. An allocator that calls `malloc`, like [`std::alloc::System`], needs no wrapping: simprof sees
-/// what it does, and would count it twice.
+/// If the program's allocations are not recorded, a call costs about a nanosecond more than the wrapped
+/// allocator's. An allocator that calls `malloc`, like [`std::alloc::System`], needs no wrapping: simprof
+/// records the calls of `malloc`, and would count each allocation twice.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeapProbe<A>(pub A);
 
@@ -26,67 +26,67 @@ type Begin = unsafe extern "C" fn();
 type Allocated = unsafe extern "C" fn(*mut u8, usize);
 type Freed = unsafe extern "C" fn(*mut u8);
 
-/// The functions of the library that records: null before they were looked for, [`OFF`] where there are none.
+/// The functions of the recording library: null until they are looked up, [`OFF`] if there are none.
 static ALLOCATED: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static FREED: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Stands for "there is none"; never called.
+/// Stands for "no function"; never called.
 const OFF: *mut c_void = ptr::without_provenance_mut(1);
 
-// SAFETY: all is done by the wrapped allocator.
+// SAFETY: the wrapped allocator does all the work.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for HeapProbe<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         look_up();
-        // SAFETY: the caller's.
-        told(unsafe { self.0.alloc(layout) }, layout.size())
+        // SAFETY: the caller's promise.
+        report_allocated(unsafe { self.0.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         look_up();
-        // SAFETY: the caller's.
-        told(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
+        // SAFETY: the caller's promise.
+        report_allocated(unsafe { self.0.alloc_zeroed(layout) }, layout.size())
     }
 
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        tell_freed(place);
-        // SAFETY: the caller's.
-        unsafe { self.0.dealloc(place, layout) };
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        report_freed(address);
+        // SAFETY: the caller's promise.
+        unsafe { self.0.dealloc(address, layout) };
     }
 
-    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Before, since another thread may have the old memory as soon as it is freed.
-        tell_freed(place);
-        // SAFETY: the caller's.
-        let new = unsafe { self.0.realloc(place, layout, size) };
+    unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // First, since another thread may get the old memory as soon as it is freed.
+        report_freed(address);
+        // SAFETY: the caller's promise.
+        let new = unsafe { self.0.realloc(address, layout, size) };
         if new.is_null() {
-            // The old memory stays.
-            told(place, layout.size());
+            // It failed: the old memory stays allocated.
+            report_allocated(address, layout.size());
         }
-        told(new, size)
+        report_allocated(new, size)
     }
 }
 
-/// Tells of an allocation that came about.
+/// Reports an allocation unless it failed. Returns its address.
 #[inline]
-fn told(place: *mut u8, size: usize) -> *mut u8 {
+fn report_allocated(address: *mut u8, size: usize) -> *mut u8 {
     let function = ALLOCATED.load(Ordering::Relaxed);
-    if !function.is_null() && function != OFF && !place.is_null() {
+    if !function.is_null() && function != OFF && !address.is_null() {
         // SAFETY: the library's function of this name has this type, and may be called with any address.
-        unsafe { transmute::<*mut c_void, Allocated>(function)(place, size) };
+        unsafe { transmute::<*mut c_void, Allocated>(function)(address, size) };
     }
-    place
+    address
 }
 
 #[inline]
-fn tell_freed(place: *mut u8) {
+fn report_freed(address: *mut u8) {
     let function = FREED.load(Ordering::Relaxed);
     if !function.is_null() && function != OFF {
-        // SAFETY: as in `told`.
-        unsafe { transmute::<*mut c_void, Freed>(function)(place) };
+        // SAFETY: as in `report_allocated`.
+        unsafe { transmute::<*mut c_void, Freed>(function)(address) };
     }
 }
 
-/// Looks for the library at the first allocation.
+/// Looks up the library's functions at the first allocation.
 #[inline]
 fn look_up() {
     if ALLOCATED.load(Ordering::Relaxed).is_null() {
@@ -106,11 +106,11 @@ fn find() {
 }
 
 unsafe extern "C" {
-    // Declared here, so that the file is all that an allocator's crate needs to have.
+    // Declared here, so that this file needs no dependency.
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-/// Looks in all that is loaded for everybody.
+/// Search all modules in global scope.
 const RTLD_DEFAULT: *mut c_void = ptr::null_mut();
 
 fn symbol(name: &CStr) -> *mut c_void {
@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn without_the_library_the_wrapped_allocator_works() {
         let probe = HeapProbe(System);
-        let layout = Layout::from_size_align(100, 8).expect("it is a layout");
-        // SAFETY: the layout is the allocation's in each call.
+        let layout = Layout::from_size_align(100, 8).expect("the layout is valid");
+        // SAFETY: each call is given the layout of the allocation.
         unsafe {
-            let place = probe.alloc_zeroed(layout);
-            assert_eq!(std::slice::from_raw_parts(place, 100), [0; 100]);
-            let place = probe.realloc(place, layout, 1000);
-            probe.dealloc(place, Layout::from_size_align(1000, 8).expect("it is a layout"));
+            let address = probe.alloc_zeroed(layout);
+            assert_eq!(std::slice::from_raw_parts(address, 100), [0; 100]);
+            let address = probe.realloc(address, layout, 1000);
+            probe.dealloc(address, Layout::from_size_align(1000, 8).expect("the layout is valid"));
         }
         assert_eq!(ALLOCATED.load(Ordering::Relaxed), OFF);
     }

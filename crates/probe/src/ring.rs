@@ -1,4 +1,4 @@
-//! The writer's side of the shared memory.
+//! Appends marks to the shared memory.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::append::{self, Mark};
 use crate::format::{FILE_BYTES, Kind, MAGIC, RECORDS, RECORDS_OFFSET, VARIABLE};
 
-/// Where the memory is mapped: null before the first mark, [`OFF`] where there is none.
+/// Address of the mapped memory: null before the first mark, [`OFF`] if there is none.
 static MEMORY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 
-/// Stands for "there is none"; never dereferenced.
+/// Stands for "no memory"; never dereferenced.
 const OFF: *mut u8 = ptr::without_provenance_mut(1);
 
-/// Counts forks on the way to this process, so that a thread's id is not taken for its parent's.
+/// Counts forks on the way to this process, so that a forked child does not use its parent's thread id.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {
-    /// The generation and the id of this thread; (0, 0) before its first mark.
+    /// The generation and id of this thread; (0, 0) before its first mark.
     static THREAD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// Appends a record, where there is somebody to read it.
+/// Appends a record if marks are recorded.
 #[inline]
 pub fn mark(kind: Kind, index: u64, population: u64) {
     let memory = MEMORY.load(Ordering::Acquire);
@@ -31,7 +31,7 @@ pub fn mark(kind: Kind, index: u64, population: u64) {
     }
 }
 
-/// Whether marks are recorded.
+/// Returns whether marks are recorded.
 pub fn is_recorded() -> bool {
     let memory = MEMORY.load(Ordering::Acquire);
     (if memory.is_null() { open() } else { memory }) != OFF
@@ -45,16 +45,16 @@ fn append_here(memory: *mut u8, kind: Kind, index: u64, population: u64) {
     }
     let time_ns = now_ns();
     let thread = thread_id();
-    // SAFETY: what `open` returns is mapped, FILE_BYTES long and never unmapped.
+    // SAFETY: unless it is OFF, `open` returns memory that is mapped, FILE_BYTES long and never unmapped.
     unsafe { append::append(memory, Mark { kind, index, population, time_ns, thread }) };
 }
 
-/// Maps the memory once per process image. Threads that come here together each map it, and all
+/// Maps the memory once per process image. If several threads get here together, each maps the memory and all
 /// but one unmap it again, so that none waits for another.
 #[cold]
 fn open() -> *mut u8 {
-    // The program may look at errno after a mark that it set before.
-    // SAFETY: errno's place is valid in this thread at any time.
+    // The program may read an errno after a mark that was set before it.
+    // SAFETY: this thread's errno is valid at any time.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     let before = unsafe { *errno };
@@ -64,20 +64,20 @@ fn open() -> *mut u8 {
     memory
 }
 
-/// Makes `memory` the one that is used, unless another thread was first.
+/// Publishes `memory` unless another thread was first. Returns the memory to use.
 fn publish(memory: *mut u8) -> *mut u8 {
     match MEMORY.compare_exchange(ptr::null_mut(), memory, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {
             if memory != OFF {
-                // SAFETY: the handler only adds to an atomic. Without it (for want of memory) a
-                // forked child's marks would carry its parent's thread id.
+                // SAFETY: the handler only adds to an atomic. If the registration fails (out of memory), a
+                // forked child's marks carry its parent's thread id.
                 unsafe { libc::pthread_atfork(None, None, Some(forked)) };
             }
             memory
         }
         Err(theirs) => {
             if memory != OFF {
-                // SAFETY: it was mapped by this call and is known to nobody else.
+                // SAFETY: it was mapped by this call and no other code knows its address.
                 unsafe { libc::munmap(memory.cast(), FILE_BYTES) };
             }
             theirs
@@ -89,7 +89,7 @@ unsafe extern "C" fn forked() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Maps what the environment names; none where it names nothing, or nothing of this format.
+/// Maps the file that the environment names. `None` if it names no file, or a file of another format.
 fn map() -> Option<*mut u8> {
     // SAFETY: the name is a C string. As with any getenv, the program must not change its
     // environment in another thread meanwhile.
@@ -106,7 +106,7 @@ fn map() -> Option<*mut u8> {
         return None;
     }
     let memory = map_file(fd);
-    // SAFETY: it was opened here.
+    // SAFETY: it was opened above.
     unsafe { libc::close(fd) };
     memory
 }
@@ -114,29 +114,29 @@ fn map() -> Option<*mut u8> {
 fn map_file(fd: libc::c_int) -> Option<*mut u8> {
     // SAFETY: zero is a valid value of every field.
     let mut status: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: `status` is a valid place for the answer.
+    // SAFETY: `status` is valid for the result.
     let known = unsafe { libc::fstat(fd, &raw mut status) } == 0;
     let regular = status.st_mode & libc::S_IFMT == libc::S_IFREG;
     if !known || !regular || usize::try_from(status.st_size) != Ok(FILE_BYTES) {
         return None;
     }
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // Not populated: a short program would pay more for pages that it never writes than for its marks. What the
-    // resident set grows by is 1 MiB in all.
+    // Not populated: a short program would pay more for pages that it never writes than for its marks. The
+    // resident set grows by at most 1 MiB.
     let flags = libc::MAP_SHARED;
-    // SAFETY: a new mapping; the file is as long as that.
+    // SAFETY: a new mapping; the file has this length.
     let memory = unsafe { libc::mmap(ptr::null_mut(), FILE_BYTES, protection, flags, fd, 0) };
     if memory == libc::MAP_FAILED {
         return None;
     }
     let memory = memory.cast::<u8>();
-    // SAFETY: both places are within the mapping and aligned.
+    // SAFETY: both fields are within the mapping and aligned.
     let (magic, records) =
         unsafe { (*memory.cast::<u64>(), *memory.add(RECORDS_OFFSET).cast::<u64>()) };
     if (magic, records) == (MAGIC, RECORDS) {
         return Some(memory);
     }
-    // SAFETY: it was mapped above.
+    // SAFETY: it was mapped above and no other code knows its address.
     unsafe { libc::munmap(memory.cast(), FILE_BYTES) };
     None
 }
@@ -144,7 +144,7 @@ fn map_file(fd: libc::c_int) -> Option<*mut u8> {
 #[inline]
 fn now_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the answer; the clock always exists.
+    // SAFETY: `time` is valid for the result; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

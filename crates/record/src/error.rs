@@ -1,24 +1,24 @@
-//! What can go wrong before there is a recording, or a profile of somebody else.
+//! Errors of recording a program and of importing a profile.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a program could not be recorded, or a profile not be read.
+/// Why a program could not be recorded, or a profile not imported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// No program is named.
+    /// The command names no program.
     #[error("the command is empty")]
     EmptyCommand,
-    /// A name without a slash is in none of the folders of PATH.
-    #[error("program {program:?} is in none of the folders of PATH ({path})")]
+    /// The command is a name without a slash that is in no folder of PATH.
+    #[error("program {program:?} is in no folder of PATH ({path})")]
     NotInPath {
         /// As given.
         program: String,
         /// The value of PATH that was used.
         path: String,
     },
-    /// There is no such file.
+    /// The program does not exist.
     #[error("program {} does not exist", .path.display())]
     ProgramMissing {
         /// As looked up.
@@ -30,15 +30,15 @@ pub enum RecordError {
         /// As looked up.
         path: PathBuf,
     },
-    /// The file lacks the permission to be executed.
+    /// The file has no permission to be executed.
     #[error("program {} has no permission to be executed", .path.display())]
     NotExecutable {
         /// As looked up.
         path: PathBuf,
     },
-    /// The kernel knows no way to run this file.
+    /// The kernel cannot run this kind of file.
     #[error(
-        "program {} is not an executable: neither a binary for this machine nor a script that begins with #!",
+        "program {} is not an executable: it is neither a binary for this machine nor a script that begins with #!",
         .path.display()
     )]
     NotAProgram {
@@ -50,7 +50,7 @@ pub enum RecordError {
     InterpreterMissing {
         /// As looked up.
         path: PathBuf,
-        /// What its first line, or its header, names.
+        /// The interpreter that its first line, or its header, names.
         interpreter: String,
     },
     /// The kernel refused to run it for another reason.
@@ -61,8 +61,8 @@ pub enum RecordError {
         /// The kernel's reason.
         source: io::Error,
     },
-    /// An argument or a variable holds a NUL byte or (a variable's name) an equals sign.
-    #[error("{what} cannot be passed to a program: it holds a NUL byte or its name holds =")]
+    /// An argument or a variable contains a NUL byte, or a variable's name contains `=`.
+    #[error("{what} cannot be passed to a program: it contains a NUL byte, or its name contains =")]
     Unpassable {
         /// The argument or variable.
         what: String,
@@ -83,23 +83,23 @@ pub enum RecordError {
         /// The kernel's reason.
         source: io::Error,
     },
-    /// The shared memory for step marks cannot be had.
-    #[error("no shared memory for step marks")]
+    /// The shared memory for step marks cannot be created.
+    #[error("the shared memory for step marks cannot be created")]
     Marks(#[source] io::Error),
-    /// The shared memory for allocations, or the thread that reads it, cannot be had.
+    /// The shared memory for allocations, or the thread that reads it, cannot be created.
     #[error("allocations cannot be recorded")]
     Heap(#[source] io::Error),
-    /// The target's allocations cannot be recorded.
-    #[error("the allocations of {} cannot be recorded: {}; {}", .path.display(), .refusal.reason(), .refusal.mend())]
+    /// The allocations of this target cannot be recorded.
+    #[error("the allocations of {} cannot be recorded: {}; {}", .path.display(), .refusal.reason(), .refusal.fix())]
     HeapRefused {
         /// The program, or the interpreter of a script.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         refusal: crate::heap::HeapRefusal,
     },
-    /// Stacks and allocations were to be recorded in one run.
+    /// Stacks and allocations were requested in one run.
     #[error(
-        "stacks and allocations cannot be recorded in one run: each would be in the figures of the other"
+        "stacks and allocations cannot be recorded in one run: each would distort the other's figures"
     )]
     HeapAndStacks,
     /// The guardian cannot be started.
@@ -110,25 +110,25 @@ pub enum RecordError {
         /// The kernel's reason.
         source: io::Error,
     },
-    /// What was started as a guardian is none.
+    /// The process that was started as a guardian does not answer as one.
     #[error("{} does not act as a guardian", .exe.display())]
     NotAGuardian {
         /// Its executable.
         exe: PathBuf,
     },
-    /// A process that was killed does not end.
-    #[error("process {pid} was killed but does not end: it hangs in the kernel")]
+    /// A killed process does not end.
+    #[error("process {pid} was killed but does not end: it is blocked in the kernel")]
     Unkillable {
         /// Its process id.
         pid: u32,
     },
-    /// The guardian ended, or was killed, before the target had.
-    #[error("the guardian of process {pid} ended before its target did")]
+    /// The guardian ended, or was killed, before the target ended.
+    #[error("the guardian of process {pid} ended before the process did")]
     GuardianLost {
         /// Process id of the target.
         pid: u32,
     },
-    /// Somebody killed the target's process before it became the program.
+    /// The target's process was killed before its exec.
     #[error("process {pid} was killed before it could run the program")]
     KilledBeforeExec {
         /// Its process id.
@@ -137,27 +137,27 @@ pub enum RecordError {
     /// The guardian does not answer.
     #[error("the guardian does not answer")]
     GuardianSilent,
-    /// A file is of no format of profiles that can be read.
+    /// The file has no known profile format.
     #[error(
-        "this is no profile that can be read, but {found}; read are {}",
+        "this is not a profile that simprof can read, but {content}; it can read {}",
         crate::import::FORMATS.map(|format| format.name).join(", ")
     )]
     ProfileFormat {
-        /// What it seems to be, with the mend where there is one.
-        found: &'static str,
+        /// What the file seems to contain, with the fix if there is one.
+        content: &'static str,
     },
-    /// A file begins as a profile of some format and does not go on as one.
+    /// The file begins like a profile of a known format, but the rest of it is not valid.
     #[error("the {format} profile is damaged or cut off: {reason}")]
     ProfileMalformed {
         /// The format's name.
         format: &'static str,
-        /// What is wrong, and where.
+        /// The problem and its position.
         reason: String,
     },
-    /// Something that always works did not: a pipe, a thread, memory.
+    /// A system call failed that normally never fails, such as creating a pipe or a thread.
     #[error("{what}")]
     System {
-        /// What was tried.
+        /// The sentence that says what failed.
         what: &'static str,
         /// The kernel's reason.
         source: io::Error,

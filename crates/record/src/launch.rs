@@ -1,4 +1,4 @@
-//! One recording of one run of a program.
+//! Runs a program once and records it.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -13,117 +13,116 @@ use simprof_model::{Notice, NoticeId, Steps, Timeline};
 use simprof_probe::format::Kind;
 
 use crate::guardian::handle::{self, Handle};
-use crate::guardian::protocol::{News, Order, Remains, Target};
+use crate::guardian::protocol::{Event, FinalReport, Order, Target};
 use crate::heap::{self, HeapRecording, HeapSampling};
-use crate::marks::{Mark, Marked, Marks};
+use crate::marks::{Mark, MarkedSteps, Marks};
 use crate::output::{Match, Output, Written};
-use crate::preload::{self, Loadable};
+use crate::preload::{self, Injection};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
 use crate::{Cancel, Outcome, Preload, RecordError, clock, program};
 
-/// How often a request to cancel, or the time-out, is looked at, and marks are read: at 40 Hz the
-/// memory for marks holds 1.3 million a second.
-const TICK: Duration = Duration::from_millis(25);
+/// How often to check for a request to cancel and for the time-out, and to read marks. At 40 Hz,
+/// the ring buffer for marks suffices for 1.3 million marks per second.
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// The same where allocations are recorded, whose order among the marks waits for them.
-const HEAP_TICK: Duration = Duration::from_millis(5);
+/// The same if allocations are recorded: they are summed only when the marks before them are known.
+const HEAP_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long the guardian may take for what takes it milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for an answer of the guardian, which normally takes milliseconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Variable by which processes of a target are known even where their guardian was killed.
+/// Environment variable that identifies the target's processes, even after their guardian was killed.
 const RUN_VARIABLE: &str = "SIMPROF_RUN";
 
-/// What to run, and what to observe of it.
+/// What to run and what to record.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// The program and its arguments. A program without a slash is looked up in PATH, one with a
     /// slash is relative to `directory`.
     pub argv: Vec<String>,
-    /// Working directory; that of this process where none is given.
+    /// Working directory; `None` for that of this process.
     pub directory: Option<PathBuf>,
-    /// Variables that are added to, or replace those of, this process's environment.
+    /// Environment variables that are added to those of this process, or replace them.
     pub environment: BTreeMap<String, String>,
     /// File that standard output is written to.
     pub stdout: PathBuf,
-    /// File that standard error is written to; may be the same.
+    /// File that standard error is written to; may be the same file.
     pub stderr: PathBuf,
-    /// After this time from its start the target is killed.
+    /// Time after the start at which the target is killed.
     pub timeout: Option<Duration>,
-    /// Time between samples of resources, 50 ms by default in the command; none samples none.
+    /// Interval between samples of resources; `None` for no samples. The command's default is 50 ms.
     pub resources: Option<Duration>,
-    /// How to sample stacks; not at all where none.
+    /// How to sample stacks; `None` to sample none.
     pub sampling: Option<Sampling>,
-    /// How to record allocations; not at all where none. Never together with `sampling`, since each would be in the figures
-    /// of the other; of what `preload` asks for, the script alone is done then.
+    /// How to record allocations; `None` to record none. Not allowed together with `sampling`, since each would distort the
+    /// other's figures. If allocations are recorded, only the script of `preload` applies.
     pub heap: Option<HeapSampling>,
-    /// What the library that is loaded into the target does there; [`Preload::python`] wherever stacks are sampled, unless
-    /// nothing may be loaded.
+    /// The features of the preload library for Python. Use [`Preload::python`] when sampling stacks, unless no library may be
+    /// loaded into the target.
     pub preload: Preload,
     /// How to start the guardian.
     pub guardian: Guardian,
-    /// Whether the target may mark its steps with `simprof-probe`.
+    /// Whether to read step marks, which the target makes with `simprof-probe`.
     pub marks: bool,
-    /// Lines of the output that mark the begin of a step; the first group may be its number.
+    /// Matches the lines of the output that begin a step. The first group may be the step's index.
     pub step_pattern: Option<Regex>,
 }
 
-/// An executable that, with these arguments, calls [`guardian::main`](crate::guardian::main).
+/// How to start a guardian: an executable that calls [`guardian::main`](crate::guardian::main) if run with these arguments.
 #[derive(Debug, Clone)]
 pub struct Guardian {
-    /// Such as `/proc/self/exe`.
+    /// Path of the executable, such as `/proc/self/exe`.
     pub exe: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
 }
 
-/// What was observed of a program that ran.
+/// The recording of a program that ran.
 #[derive(Debug)]
 pub struct Recording {
-    /// How its main process ended.
+    /// How the main process ended.
     pub outcome: Outcome,
-    /// From its exec to the end of its main process, ns.
+    /// Time from the exec to the end of the main process, ns.
     pub wall_ns: u64,
-    /// Its exec, CLOCK_MONOTONIC ns.
+    /// Time of the exec, CLOCK_MONOTONIC ns.
     pub start_ns: u64,
-    /// The end of its main process, CLOCK_MONOTONIC ns.
+    /// Time of the end of the main process, CLOCK_MONOTONIC ns.
     pub end_ns: u64,
-    /// User time of all processes that were waited for, ns.
+    /// User time of all reaped processes, ns.
     pub user_cpu_ns: u64,
-    /// System time of all processes that were waited for, ns.
+    /// System time of all reaped processes, ns.
     pub system_cpu_ns: u64,
-    /// The larger of the largest resident set of any one process, as the kernel keeps it, and the
-    /// largest sum over processes that was seen, bytes. Never below the guardian's own (a few
-    /// MiB), which a process keeps as its mark from before its exec.
+    /// Peak resident set, bytes: the larger of the kernel's peak of any one process and the largest
+    /// sampled sum over all processes. Never below the guardian's own resident set (a few MiB),
+    /// since the kernel's peak of a process includes the time before its exec.
     pub peak_rss_bytes: u64,
-    /// Sampled stacks, where they were asked for and allowed; [`symbolise`](sample::symbolise) turns those of one or
-    /// more runs into a profile.
+    /// Sampled stacks; `None` if they were not requested or not possible.
+    /// [`symbolise`](sample::symbolise) turns those of one or more runs into a profile.
     pub samples: Option<Samples>,
-    /// Why stacks were not sampled although they were asked for.
+    /// Why stacks were not sampled although they were requested.
     pub sampling_error: Option<SampleError>,
-    /// Allocations, where they were asked for; [`symbolise`](heap::symbolise) turns them into a profile.
+    /// Allocations; `None` if they were not requested. [`symbolise`](heap::symbolise) turns them into a profile.
     pub heap: Option<HeapRecording>,
-    /// Resources over time; empty where they were not asked for.
+    /// Resources over time; empty if they were not requested.
     pub timeline: Timeline,
-    /// CPU time that the sampling of resources took, ns.
+    /// CPU time that sampling of resources took, ns.
     pub resources_cpu_ns: u64,
-    /// Steps: by the target's marks where it made any, else by the lines of its output; empty where
-    /// neither marks them.
+    /// Steps by the target's marks, or by the lines of its output if it made no marks.
     pub steps: Steps,
-    /// Marks that begin a step that does not end, or the reverse; they are in no step.
+    /// Number of marks that have no counterpart and are in no step.
     pub unmatched_marks: u64,
     /// The last 8 KiB of standard output.
     pub stdout_tail: String,
     /// The last 8 KiB of standard error.
     pub stderr_tail: String,
-    /// Processes that outlived the main one and were ended.
+    /// Processes that outlived the main process and were killed.
     pub leftovers: Vec<Leftover>,
-    /// What a reader must know about the recording.
+    /// Notices about the recording.
     pub notices: Vec<Notice>,
 }
 
-/// A process that outlived the target's main process and was ended.
+/// A process that outlived the target's main process and was killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Process id.
@@ -132,11 +131,12 @@ pub struct Leftover {
     pub name: String,
 }
 
-/// Runs a program to its end and observes it. Blocks; returns when nothing is left of the target.
+/// Runs a program to its end and records it. Blocks until no process of the target is left.
 ///
 /// # Errors
-/// Where the program could not be run, or the guardian was killed. That the target fails, crashes,
-/// hangs or is cancelled is no error: what was observed until then is in the recording.
+/// Returns an error if the program could not be run or if the guardian was killed. If the target
+/// fails, crashes, hangs or is cancelled, that is not an error: the recording contains everything
+/// until then.
 pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError> {
     check_passable(launch)?;
     let name = launch.argv.first().ok_or(RecordError::EmptyCommand)?;
@@ -147,7 +147,8 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     }
     let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
     let (mut output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
-    // Nobody else listens, and what nobody listens to is not kept.
+    // Only the recording of allocations needs the lines during the run. Otherwise the receiver is
+    // dropped, so that matches do not pile up in the channel.
     let lines = output.matches().filter(|_| launch.heap.is_some());
     let (run_name, run_value) = (RUN_VARIABLE, run_value());
     let marks = launch.marks.then(Marks::create).transpose().map_err(RecordError::Marks)?;
@@ -156,55 +157,55 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let heap = heap_recorder(launch)?;
     let given = &launch.environment;
     target.environment.extend(heap.iter().flat_map(|heap| heap.environment(given)));
-    let (loadable, load_notice) = loadable(launch, &program);
-    target.environment.extend(loadable.iter().flat_map(|loadable| loadable.environment(given)));
+    let (injection, injection_notice) = injection(launch, &program);
+    target.environment.extend(injection.iter().flat_map(|injection| injection.environment(given)));
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
     let (ended_by, killed_at) = (None, None);
-    let told = Told { marks, lines, by_marks: false };
-    let mut run = Run { launch, program, cancel, handle, told, heap, ended_by, killed_at };
+    let steps = StepSource { marks, lines, has_marks: false };
+    let mut run = Run { launch, program, cancel, handle, steps, heap, ended_by, killed_at };
     let pid = run.ready()?;
-    let stacks = open_stacks(launch, pid, loadable.as_ref());
+    let stacks = open_stacks(launch, pid, injection.as_ref());
     let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
     sampler.iter().for_each(Sampler::begin);
     run.heap.iter().for_each(|heap| heap.watch(run.handle.guardian_pid()));
     let end_ns = run.watch()?;
-    let sampled = sampler.map(Sampler::finish).unwrap_or_default();
+    let resources = sampler.map(Sampler::finish).unwrap_or_default();
     run.order(&Order::Release)?;
-    let remains = run.remains()?;
+    let end = run.final_report()?;
     let written = output.finish();
     run.drain_marks();
-    let marked = run.told.marks.take().map(Marks::finish).unwrap_or_default();
-    let target_cpu_ns = remains.user_ns + remains.system_ns;
+    let marked = run.steps.marks.take().map(Marks::finish).unwrap_or_default();
+    let target_cpu_ns = end.user_ns + end.system_ns;
     let stacks = stacks.map(|sampler| sampler.and_then(|sampler| sampler.finish(target_cpu_ns)));
     let heap = run.heap.take().map(heap::Recorder::finish).transpose();
-    let observed = Observed { remains, sampled, written, marked, stacks };
+    let observed = Observed { end, resources, written, marked, stacks };
     let mut recording = run.recording(start_ns, end_ns, observed);
-    recording.notices.extend(load_notice);
+    recording.notices.extend(injection_notice);
     recording.add_heap(heap);
     Ok(recording)
 }
 
-/// How the target tells of its steps while it runs.
-struct Told {
+/// Where steps come from while the target runs.
+struct StepSource {
     marks: Option<Marks>,
-    /// Lines of its output, where anybody wants to know of them at once.
+    /// Lines of the output that match the step pattern, if allocations are recorded.
     lines: Option<Receiver<Match>>,
-    /// Whether it has made a mark: then its lines do not count.
-    by_marks: bool,
+    /// Whether the target has made a mark. From then on, its lines are ignored.
+    has_marks: bool,
 }
 
-impl Told {
-    /// Marks that have come; where the target makes none, its lines as such.
+impl StepSource {
+    /// Takes the new marks. If the target makes no marks, takes the lines of its output as marks.
     fn take(&mut self) -> Vec<Mark> {
         let mut new = Vec::new();
         if let Some(marks) = &mut self.marks {
             marks.drain_with(|mark| new.push(mark));
         }
-        self.by_marks |= !new.is_empty();
+        self.has_marks |= !new.is_empty();
         let lines = self.lines.iter().flat_map(Receiver::try_iter).map(boundary);
-        if self.by_marks {
+        if self.has_marks {
             lines.for_each(drop);
         } else {
             new.extend(lines);
@@ -213,62 +214,64 @@ impl Told {
     }
 }
 
-/// A line of the output as the mark that it stands for. No thread has this number.
+/// Turns a line of the output into a boundary mark of thread 0, an id that no thread has.
 fn boundary(line: Match) -> Mark {
     let Match { time_ns, index } = line;
     Mark { kind: Kind::Boundary, thread: 0, time_ns, index, population: 0 }
 }
 
-/// One run from its guardian's start on.
+/// One run, from the start of its guardian on.
 struct Run<'a> {
     launch: &'a Launch,
     program: PathBuf,
     cancel: &'a Cancel,
     handle: Handle,
-    told: Told,
+    steps: StepSource,
     heap: Option<heap::Recorder>,
-    /// Set when the target was killed on purpose.
+    /// Why the target was killed, if it was.
     ended_by: Option<Outcome>,
-    /// When it was.
     killed_at: Option<Instant>,
 }
 
 impl Run<'_> {
-    /// Waits until the target waits before its exec: its process id.
+    /// Waits until the target's process waits before its exec. Returns its process id.
     fn ready(&mut self) -> Result<u32, RecordError> {
-        match self.next(PATIENCE)? {
-            News::Ready { pid } => Ok(pid),
-            news => Err(self.unexpected(&news)),
+        match self.next(ANSWER_TIMEOUT)? {
+            Event::Ready { pid } => Ok(pid),
+            event => Err(self.unexpected(&event)),
         }
     }
 
     fn resource_sampler(&self, pid: u32) -> Result<Option<Sampler>, RecordError> {
-        let failed = |source| RecordError::System { what: "no thread to sample resources", source };
+        let failed = |source| RecordError::System {
+            what: "the thread that samples resources could not be started",
+            source,
+        };
         let guardian = self.handle.guardian_pid();
         let prepare = |interval| Sampler::prepare(guardian, pid, interval);
         self.launch.resources.map(prepare).transpose().map_err(failed)
     }
 
-    /// Lets the target run: the time of its exec, ns.
+    /// Lets the target exec. Returns the time of the exec, ns.
     fn start(&mut self) -> Result<u64, RecordError> {
         self.order(&Order::Go)?;
-        match self.next(PATIENCE)? {
-            News::Started { time_ns } => Ok(time_ns),
-            news => Err(self.unexpected(&news)),
+        match self.next(ANSWER_TIMEOUT)? {
+            Event::Started { time_ns } => Ok(time_ns),
+            event => Err(self.unexpected(&event)),
         }
     }
 
-    /// Waits for the end of the target, by itself or not: its time, ns.
+    /// Waits for the end of the target, and kills it on a time-out or on request. Returns the time of the end, ns.
     fn watch(&mut self) -> Result<u64, RecordError> {
         let deadline = self.launch.timeout.map(|timeout| Instant::now() + timeout);
-        let tick = if self.heap.is_some() { HEAP_TICK } else { TICK };
+        let interval = if self.heap.is_some() { HEAP_POLL_INTERVAL } else { POLL_INTERVAL };
         loop {
             self.drain_marks();
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let wait = left.map_or(tick, |left| left.min(tick));
-            match self.handle.news(wait)? {
-                Some(News::Ended { time_ns }) => return Ok(time_ns),
-                Some(news) => return Err(self.unexpected(&news)),
+            let wait = left.map_or(interval, |left| left.min(interval));
+            match self.handle.receive(wait)? {
+                Some(Event::Ended { time_ns }) => return Ok(time_ns),
+                Some(event) => return Err(self.unexpected(&event)),
                 None if self.hangs() => {
                     return Err(RecordError::Unkillable { pid: self.handle.pid() });
                 }
@@ -280,18 +283,18 @@ impl Run<'_> {
         }
     }
 
-    /// Reads what marks have come, and tells whoever adds up allocations of them.
+    /// Reads new marks and passes them to the recording of allocations.
     fn drain_marks(&mut self) {
         let complete_ns = clock::now_ns();
-        let new = self.told.take();
+        let new = self.steps.take();
         if let Some(heap) = &self.heap {
-            heap.steps(new, complete_ns);
+            heap.add_marks(new, complete_ns);
         }
     }
 
-    /// Whether it was killed and has not ended for longer than anything that can.
+    /// Returns whether the target was killed but has not ended within [`ANSWER_TIMEOUT`].
     fn hangs(&self) -> bool {
-        self.killed_at.is_some_and(|killed| killed.elapsed() > PATIENCE)
+        self.killed_at.is_some_and(|killed| killed.elapsed() > ANSWER_TIMEOUT)
     }
 
     fn kill(&mut self, why: Outcome) -> Result<(), RecordError> {
@@ -300,36 +303,37 @@ impl Run<'_> {
         self.order(&Order::Kill)
     }
 
-    fn remains(&mut self) -> Result<Remains, RecordError> {
-        match self.next(PATIENCE)? {
-            News::Done(remains) => Ok(remains),
-            news => Err(self.unexpected(&news)),
+    fn final_report(&mut self) -> Result<FinalReport, RecordError> {
+        match self.next(ANSWER_TIMEOUT)? {
+            Event::Done(report) => Ok(report),
+            event => Err(self.unexpected(&event)),
         }
     }
 
     fn order(&mut self, order: &Order) -> Result<(), RecordError> {
-        let failed = |source| RecordError::System { what: "no word to the guardian", source };
+        let failed =
+            |source| RecordError::System { what: "the guardian cannot be reached", source };
         self.handle.order(order).map_err(failed)
     }
 
-    /// The next news, which must come.
-    fn next(&mut self, patience: Duration) -> Result<News, RecordError> {
-        self.handle.news(patience)?.ok_or(RecordError::GuardianSilent)
+    /// Waits for the guardian's next message. Returns an error if none comes within `timeout`.
+    fn next(&mut self, timeout: Duration) -> Result<Event, RecordError> {
+        self.handle.receive(timeout)?.ok_or(RecordError::GuardianSilent)
     }
 
-    /// The error that news stand for which are not those waited for.
-    fn unexpected(&self, news: &News) -> RecordError {
-        match news {
-            News::Refused { stage, errno } => {
-                handle::refusal(*stage, *errno, &self.program, self.launch.directory.as_deref())
+    /// Turns a message other than the expected one into an error.
+    fn unexpected(&self, event: &Event) -> RecordError {
+        match event {
+            Event::Refused { stage, errno } => {
+                handle::start_error(*stage, *errno, &self.program, self.launch.directory.as_deref())
             }
-            News::Ended { .. } => RecordError::KilledBeforeExec { pid: self.handle.pid() },
+            Event::Ended { .. } => RecordError::KilledBeforeExec { pid: self.handle.pid() },
             _ => RecordError::GuardianLost { pid: self.handle.pid() },
         }
     }
 
     fn recording(self, start_ns: u64, end_ns: u64, observed: Observed) -> Recording {
-        let Observed { remains, sampled, written, marked, stacks } = observed;
+        let Observed { end, resources, written, marked, stacks } = observed;
         let (samples, sampling_error) = match stacks {
             Some(Ok(samples)) => (Some(samples), None),
             Some(Err(error)) => (None, Some(error)),
@@ -338,28 +342,28 @@ impl Run<'_> {
         let [stdout_tail, stderr_tail] = written.tails;
         let mut notices = written.notices;
         notices.extend(marked.notices);
-        let by_marks = !marked.steps.steps.is_empty();
-        notices.extend(stuck_notice(&remains.stuck));
+        let has_marked_steps = !marked.steps.steps.is_empty();
+        notices.extend(stuck_notice(&end.stuck));
         let leftover = |(pid, name)| Leftover { pid, name };
-        let peak_seen_bytes = sampled.timeline.peak_rss_bytes().unwrap_or(0);
+        let peak_sampled_bytes = resources.timeline.peak_rss_bytes().unwrap_or(0);
         Recording {
-            outcome: self.ended_by.unwrap_or(Outcome::from_wait_status(remains.wait_status)),
+            outcome: self.ended_by.unwrap_or(Outcome::from_wait_status(end.wait_status)),
             wall_ns: end_ns.saturating_sub(start_ns),
             start_ns,
             end_ns,
-            user_cpu_ns: remains.user_ns,
-            system_cpu_ns: remains.system_ns,
-            peak_rss_bytes: remains.peak_rss_bytes.max(peak_seen_bytes),
+            user_cpu_ns: end.user_ns,
+            system_cpu_ns: end.system_ns,
+            peak_rss_bytes: end.peak_rss_bytes.max(peak_sampled_bytes),
             samples,
             sampling_error,
             heap: None,
-            timeline: sampled.timeline,
-            resources_cpu_ns: sampled.cpu_ns,
-            steps: written.steps.filter(|_| !by_marks).unwrap_or(marked.steps),
+            timeline: resources.timeline,
+            resources_cpu_ns: resources.cpu_ns,
+            steps: written.steps.filter(|_| !has_marked_steps).unwrap_or(marked.steps),
             unmatched_marks: marked.unmatched,
             stdout_tail,
             stderr_tail,
-            leftovers: remains.leftovers.into_iter().map(leftover).collect(),
+            leftovers: end.leftovers.into_iter().map(leftover).collect(),
             notices,
         }
     }
@@ -369,20 +373,20 @@ impl Recording {
     fn add_heap(&mut self, heap: Result<Option<HeapRecording>, String>) {
         match heap {
             Ok(heap) => self.heap = heap,
-            Err(sentence) => self.notices.push(Notice::new(NoticeId::MemoryNotRecorded, sentence)),
+            Err(text) => self.notices.push(Notice::new(NoticeId::MemoryNotRecorded, text)),
         }
         if let Some(heap) = &mut self.heap {
-            heap.observed(&self.timeline, self.user_cpu_ns + self.system_cpu_ns, self.wall_ns);
+            heap.add_observed(&self.timeline, self.user_cpu_ns + self.system_cpu_ns, self.wall_ns);
         }
     }
 }
 
-/// All that was observed, in parts.
+/// The parts of a recording.
 struct Observed {
-    remains: Remains,
-    sampled: Sampled,
+    end: FinalReport,
+    resources: Sampled,
     written: Written,
-    marked: Marked,
+    marked: MarkedSteps,
     stacks: Option<Result<Samples, SampleError>>,
 }
 
@@ -390,17 +394,17 @@ fn stuck_notice(stuck: &[(u32, String)]) -> Option<Notice> {
     let names: Vec<_> = stuck.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
     (!names.is_empty()).then(|| {
         let text =
-            format!("These processes could not be ended and still run: {}.", names.join(", "));
+            format!("These processes could not be killed and still run: {}.", names.join(", "));
         Notice::new(NoticeId::ProcessesUnkillable, text)
     })
 }
 
-/// Name of the variable by which a probe finds the memory for its marks.
+/// Returns the name of the variable by which a probe finds the memory for its marks.
 fn marks_variable() -> String {
     simprof_probe::format::VARIABLE.to_string_lossy().into_owned()
 }
 
-/// A value that no other run of this machine has at this time.
+/// Returns a value that no other run on this machine has at this time.
 fn run_value() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
@@ -419,7 +423,7 @@ fn target(launch: &Launch, program: &Path, run_value: &str) -> Target {
     }
 }
 
-/// Whether allocations can be recorded as they are asked for.
+/// Checks that allocations can be recorded as requested.
 fn check_heap(launch: &Launch, program: &Path) -> Result<(), RecordError> {
     if launch.sampling.is_some() {
         return Err(RecordError::HeapAndStacks);
@@ -427,7 +431,7 @@ fn check_heap(launch: &Launch, program: &Path) -> Result<(), RecordError> {
     heap::check_path(program)
 }
 
-/// What records allocations, where they are asked for.
+/// Starts the recording of allocations if it is requested.
 fn heap_recorder(launch: &Launch) -> Result<Option<heap::Recorder>, RecordError> {
     let start = |sampling| {
         let script = launch.preload.script.clone();
@@ -437,23 +441,23 @@ fn heap_recorder(launch: &Launch) -> Result<Option<heap::Recorder>, RecordError>
     launch.heap.map(start).transpose().map_err(RecordError::Heap)
 }
 
-/// What samples stacks of a process that is about to become the target, where that is asked for.
+/// Opens the sampler of stacks for the target's process before its exec; `None` if stacks are not requested.
 fn open_stacks(
     launch: &Launch,
     pid: u32,
-    loadable: Option<&Arc<Loadable>>,
+    injection: Option<&Arc<Injection>>,
 ) -> Option<Result<sample::Sampler, sample::SampleError>> {
-    let opened = sample::Sampler::open_with(pid, &launch.sampling?, loadable);
-    if let (Some(loadable), Err(_)) = (loadable, &opened) {
-        loadable.ask_for_nothing_sampled();
+    let opened = sample::Sampler::open_with(pid, &launch.sampling?, injection);
+    if let (Some(injection), Err(_)) = (injection, &opened) {
+        injection.disable_sampling();
     }
     Some(opened)
 }
 
-/// Returns what the target has to load, and a notice if it should load something but cannot.
-fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<Notice>) {
-    let wanted = launch.preload.with_sampling(launch.sampling.is_some());
-    if launch.heap.is_some() || !wanted.is_wanted() {
+/// Creates the preload library for Python if it is needed, or a notice if it cannot be loaded into the target.
+fn injection(launch: &Launch, program: &Path) -> (Option<Arc<Injection>>, Option<Notice>) {
+    let features = launch.preload.with_sampling(launch.sampling.is_some());
+    if launch.heap.is_some() || !features.is_any_enabled() {
         return (None, None);
     }
     if program::interpreter(program).is_some_and(|loader| loader.contains("ld-musl")) {
@@ -461,8 +465,8 @@ fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<N
                     scripts are missing. Use an interpreter built for the GNU C library.";
         return (None, Some(Notice::new(NoticeId::LibraryNotLoaded, text)));
     }
-    match Loadable::create(&wanted, launch.directory.as_deref()) {
-        Ok(loadable) => (Some(Arc::new(loadable)), None),
+    match Injection::create(&features, launch.directory.as_deref()) {
+        Ok(injection) => (Some(Arc::new(injection)), None),
         Err(error) => {
             let text = format!(
                 "simprof's library could not be loaded into the target ({error}): Python frames, waits and scripts are missing."
@@ -472,7 +476,7 @@ fn loadable(launch: &Launch, program: &Path) -> (Option<Arc<Loadable>>, Option<N
     }
 }
 
-/// Whether all can be passed to a program.
+/// Checks that all arguments and variables can be passed to a program.
 fn check_passable(launch: &Launch) -> Result<(), RecordError> {
     let argument = launch.argv.iter().find(|argument| argument.contains('\0'));
     let variable = launch.environment.iter().find_map(|(name, value)| {

@@ -1,9 +1,9 @@
 //! Launches a program and observes it: sampled stacks, symbols, resources, step marks.
 //!
-//! [`launch`] is the whole of it. Three processes take part: the caller, which observes; a
-//! *guardian*, which starts the target, waits for it and leaves nothing of it behind whatever
-//! dies first; and the target. All times are CLOCK_MONOTONIC nanoseconds, so that samples, steps
-//! and resources can be joined.
+//! [`launch`] does all of this. Three processes take part: the caller, which observes; the
+//! *guardian*, which starts the target and ends all its processes, even if the caller dies; and the
+//! *target*. All times are CLOCK_MONOTONIC nanoseconds, so that samples, steps and resources can be
+//! joined.
 
 mod cancel;
 mod capabilities;

@@ -5,28 +5,28 @@ use std::fmt;
 /// How a target ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// By itself, with this status.
+    /// It exited with this status.
     Exited(i32),
-    /// By a signal.
+    /// A signal killed it.
     Signalled {
-        /// Its number.
+        /// The signal's number.
         signal: i32,
         /// Whether the kernel wrote a core file.
         core_dumped: bool,
     },
-    /// It was killed since it took longer than allowed.
+    /// It was killed because it took longer than allowed.
     TimedOut,
     /// It was killed on request.
     Cancelled,
 }
 
 impl Outcome {
-    /// Whether it exited with status 0.
+    /// Returns whether it exited with status 0.
     pub fn is_success(self) -> bool {
         self == Outcome::Exited(0)
     }
 
-    /// From what `wait` gives.
+    /// Parses a status of `wait`.
     pub(crate) fn from_wait_status(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
             let core_dumped = libc::WCOREDUMP(status);

@@ -1,4 +1,4 @@
-//! Which file a command names, and why it cannot be run.
+//! Finds the executable file that a command names, and explains why it cannot be run.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -13,14 +13,16 @@ use object::read::elf::{ElfFile32, ElfFile64, FileHeader, ProgramHeader};
 
 use crate::RecordError;
 
-/// Used where the target's environment has no PATH, as the C library does.
+/// Used if the target's environment has no PATH, as in the C library.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// The absolute path of the file that `program` names. A name with a slash is relative to `directory` (as after `cd`),
-/// one without is looked up in the PATH that the target will have.
+/// Returns the absolute path of the file that `program` names.
+///
+/// A name with a slash is relative to `directory`, as after `cd`. A name without a slash is looked
+/// up in the PATH that the target will have.
 ///
 /// # Errors
-/// Where there is no such file, or it may not be executed.
+/// Returns an error if there is no such file, or if it may not be executed.
 pub fn resolve(
     program: &str,
     directory: Option<&Path>,
@@ -41,34 +43,36 @@ pub fn resolve(
     search(program, &path, directory)
 }
 
-/// The first executable file of that name in the folders of `path`; a file that is there but
-/// cannot be run explains a failure better than "not found".
+/// Returns the first executable file of that name in the folders of `path`.
+///
+/// If there is none, the error is about the first file that exists but cannot be run, since that
+/// explains more than "not found".
 fn search(program: &str, path: &str, directory: Option<&Path>) -> Result<PathBuf, RecordError> {
-    let mut refusal = None;
+    let mut unusable = None;
     for folder in path.split(':') {
         let folder = if folder.is_empty() { "." } else { folder };
         let candidate = absolute(directory, &Path::new(folder).join(program))?;
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
             Err(RecordError::ProgramMissing { .. } | RecordError::ProgramIsDirectory { .. }) => {}
-            // A folder that this user may not look into says nothing of the program.
+            // This user may not read the folder, so it is unknown whether the program is in it.
             Err(RecordError::Exec { source, .. })
                 if source.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => refusal = refusal.or(Some(error)),
+            Err(error) => unusable = unusable.or(Some(error)),
         }
     }
     let (program, path) = (program.to_owned(), path.to_owned());
-    Err(refusal.unwrap_or(RecordError::NotInPath { program, path }))
+    Err(unusable.unwrap_or(RecordError::NotInPath { program, path }))
 }
 
-/// The path that `path` is after a change to `directory`; absolute, since the target changes to it
-/// before its exec.
+/// Returns `path`, relative to `directory`, as an absolute path, since the target changes its
+/// directory before its exec.
 fn absolute(directory: Option<&Path>, path: &Path) -> Result<PathBuf, RecordError> {
     let path = directory.unwrap_or(Path::new("")).join(path);
     std::path::absolute(&path).map_err(|source| RecordError::Exec { path, source })
 }
 
-/// Whether `path` is a file that may be executed.
+/// Checks that `path` is a file that may be executed.
 fn executable(path: &Path) -> Result<(), RecordError> {
     let owned = || path.to_owned();
     let metadata = match fs::metadata(path) {
@@ -88,13 +92,13 @@ fn executable(path: &Path) -> Result<(), RecordError> {
     let Ok(name) = CString::new(path.as_os_str().as_bytes()) else {
         return Err(RecordError::Unpassable { what: path.display().to_string() });
     };
-    // SAFETY: `name` is a C string.
+    // SAFETY: `name` is a valid C string.
     let status =
         unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::X_OK, libc::AT_EACCESS) };
     if status == 0 { Ok(()) } else { Err(RecordError::NotExecutable { path: owned() }) }
 }
 
-/// What an error of `execve` on `path` means.
+/// Turns an error of `execve` on `path` into an error that explains it.
 pub fn explain(path: &Path, errno: i32) -> RecordError {
     let path = path.to_owned();
     match errno {
@@ -108,35 +112,35 @@ pub fn explain(path: &Path, errno: i32) -> RecordError {
     }
 }
 
-/// The interpreter that a script's first line, or a binary's header, names.
+/// Returns the interpreter that a script's first line, or a binary's header, names.
 pub fn interpreter(path: &Path) -> Option<String> {
     let mut head = Vec::new();
     fs::File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
     script_interpreter(&head).or_else(|| loader(&fs::read(path).ok()?))
 }
 
-/// The interpreter after `#!`, without its argument.
+/// Returns the interpreter after `#!`, without its argument.
 pub fn script_interpreter(head: &[u8]) -> Option<String> {
     let line = head.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
     Some(String::from_utf8_lossy(line).split_whitespace().next()?.to_owned())
 }
 
-/// The loader that an ELF file asks for; none where it is static.
+/// Returns the loader that an ELF file names; `None` if the file is static.
 pub fn loader(data: &[u8]) -> Option<String> {
     match object::FileKind::parse(data).ok()? {
         object::FileKind::Elf64 => {
             let file: ElfFile64 = ElfFile64::parse(data).ok()?;
-            loader_of(file.elf_header(), file.endianness(), data)
+            interp_segment(file.elf_header(), file.endianness(), data)
         }
         object::FileKind::Elf32 => {
             let file: ElfFile32 = ElfFile32::parse(data).ok()?;
-            loader_of(file.elf_header(), file.endianness(), data)
+            interp_segment(file.elf_header(), file.endianness(), data)
         }
         _ => None,
     }
 }
 
-fn loader_of<H>(header: &H, endianness: object::Endianness, data: &[u8]) -> Option<String>
+fn interp_segment<H>(header: &H, endianness: object::Endianness, data: &[u8]) -> Option<String>
 where
     H: FileHeader<Endian = object::Endianness>,
 {
@@ -151,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interpreter_is_the_first_word_after_the_mark() {
+    fn an_interpreter_is_the_first_word_after_the_shebang() {
         let name = |text: &str| script_interpreter(text.as_bytes());
         assert_eq!(name("#!/bin/sh\n").as_deref(), Some("/bin/sh"));
         assert_eq!(name("#! /usr/bin/env -S python3\nx").as_deref(), Some("/usr/bin/env"));

@@ -1,9 +1,11 @@
-//! Trees of processes, as /proc shows them.
+//! Process trees, read from /proc.
 
 use std::fs;
 
-/// Processes whose parent is `pid`, as far as they can be seen: one that is forked or ends
-/// meanwhile may be missed, so who must find all of them looks until none is left.
+/// Returns the children of `pid` that /proc shows.
+///
+/// A process that is forked or ends during the search may be missed. To find all of them, call it
+/// again until none is left.
 pub fn children(pid: u32) -> Vec<u32> {
     listed_children(pid).unwrap_or_else(|| {
         let all = parents();
@@ -11,7 +13,7 @@ pub fn children(pid: u32) -> Vec<u32> {
     })
 }
 
-/// All that descend from `pid`, parents before children, without itself.
+/// Returns all descendants of `pid`, parents before children, without `pid` itself.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     if listed_children(pid).is_some() {
@@ -24,7 +26,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
         }
         return found;
     }
-    // A kernel without CONFIG_PROC_CHILDREN: look at every process there is.
+    // The kernel has no CONFIG_PROC_CHILDREN: look at every process.
     let all = parents();
     let mut next = 0;
     let mut parent = Some(pid);
@@ -36,7 +38,7 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-/// What the kernel lists as children of the threads of `pid`; none where it has no such list.
+/// Returns the children of all threads of `pid`; `None` if the kernel has no such list.
 fn listed_children(pid: u32) -> Option<Vec<u32>> {
     let mut found = Vec::new();
     for tid in numbers(&format!("/proc/{pid}/task")) {
@@ -51,38 +53,38 @@ fn listed_children(pid: u32) -> Option<Vec<u32>> {
     Some(found)
 }
 
-/// Every process that can be seen, with its parent.
+/// Returns every visible process with its parent.
 fn parents() -> Vec<(u32, u32)> {
     numbers("/proc").filter_map(|pid| Some((pid, status(pid)?.1))).collect()
 }
 
-/// Entries of a folder that are numbers.
+/// Returns the entries of a folder whose names are numbers.
 pub fn numbers(folder: &str) -> impl Iterator<Item = u32> + use<> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The state (such as `R` or `Z`) and the parent of a process that is there.
+/// Returns the state (such as `R` or `Z`) and the parent of a process; `None` if it does not exist.
 pub fn status(pid: u32) -> Option<(char, u32)> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name before the last parenthesis may hold anything, blanks and parentheses included.
+    // The name before the last parenthesis may contain any bytes, also blanks and parentheses.
     let end = text.iter().rposition(|&byte| byte == b')')?;
     let mut fields = std::str::from_utf8(&text[end + 1..]).ok()?.split_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// The name of a process, at most 15 bytes; empty where it has gone.
+/// Returns the name of a process, at most 15 bytes; empty if it has gone.
 pub fn name(pid: u32) -> String {
     let text = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned()
 }
 
-/// Whether the process is there and is no zombie.
+/// Returns whether the process exists and is not a zombie.
 pub fn is_alive(pid: u32) -> bool {
     status(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
 }
 
-/// Live processes that were started with `variable` (as `NAME=value`) in their environment.
+/// Returns the live processes that were started with `variable` (as `NAME=value`) in their environment.
 pub fn with_variable(variable: &str) -> Vec<u32> {
     let holds = |pid: &u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_is_found_and_its_end_seen() {
+    fn children_are_listed_while_they_live() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep");
         let own = std::process::id();
         assert!(children(own).contains(&child.id()));

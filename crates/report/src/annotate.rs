@@ -1,34 +1,34 @@
-//! Source text with the cost of each line beside it and what the line calls beneath.
+//! Annotated source: the cost of each line beside its text, and its callees beneath.
 
-mod memory;
+mod heap_columns;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::analysis::{CalleeCost, FunctionLines, LineCost, ThreadTime};
+use crate::analysis::{CalleeCost, FunctionLines, LineCost, ThreadTime, UNKNOWN_FILE};
 use crate::summary::TimeShares;
 use crate::{format, markdown};
 
-pub use memory::MemoryLines;
+pub use heap_columns::MemoryLines;
 
-/// Lines shown around one that costs something.
+/// Lines shown before and after a line with a cost.
 const CONTEXT: u32 = 3;
 /// Callees shown beneath a line.
 const MAX_CALLEES: usize = 4;
 /// Share of the function's total below which a callee is not shown.
 const MIN_CALLEE: f64 = 0.005;
-/// Characters of the bar beside a line.
+/// Width of the bar beside a line.
 const BAR: usize = 8;
-/// Characters of a source line or name beyond which it is cut.
+/// Characters of a source line or name that are shown.
 const MAX_WIDTH: usize = 160;
-/// Characters of a name in a file name.
+/// Characters of a function's name in a file name.
 const MAX_STEM: usize = 80;
 
-/// A Markdown file of one function: for each of its source files the text with shares of all
-/// `what` ("CPU time"), bars relative to the function's own total, and the callees of each line.
+/// Returns the annotated source of one function as Markdown: for each of its source files the text with shares of all
+/// `what` ("CPU time"), bars relative to the function's total, and the callees of each line.
 ///
-/// `source` gives the text of a file by the path that the debug information names; of a file that it
-/// does not have, the lines are listed without text and the file is named.
+/// `source` returns the text of a file by its path in the debug information. If it returns `None`, the lines are listed
+/// without text.
 pub fn annotate(
     lines: &FunctionLines,
     what: &str,
@@ -37,7 +37,7 @@ pub fn annotate(
     annotate_with_memory(lines, what, None, source)
 }
 
-/// As [`annotate`], with what each line allocates beside its time.
+/// Like [`annotate`], with the memory that each line allocates beside its time.
 pub fn annotate_with_memory(
     lines: &FunctionLines,
     what: &str,
@@ -53,7 +53,7 @@ pub fn annotate_with_memory(
         write!(page, "\n## {}\n\n", markdown::code(file)).expect("writing to text cannot fail");
         if text.is_none() {
             let name = markdown::code(file);
-            writeln!(page, "The source file {name} was not found: lines are shown without text.\n")
+            writeln!(page, "Source file {name} was not found, so lines have no text.\n")
                 .expect("writing to text cannot fail");
         }
         let listing = listing(lines, file, &costs, memory, text.as_deref());
@@ -63,7 +63,7 @@ pub fn annotate_with_memory(
     page
 }
 
-/// A file name for the annotated source of a function, unique among `taken`, to which it is added.
+/// Returns a file name for the annotated source of a function. It is unique among `taken`, and added to it.
 pub fn annotated_file_name(function: &str, taken: &mut Vec<String>) -> String {
     let mut stem = String::new();
     for character in function.chars().take(MAX_STEM) {
@@ -78,31 +78,30 @@ pub fn annotated_file_name(function: &str, taken: &mut Vec<String>) -> String {
     let name = (1..)
         .map(|n| if n == 1 { format!("{stem}.md") } else { format!("{stem}_{n}.md") })
         .find(|name| !taken.iter().any(|other| other.eq_ignore_ascii_case(name)))
-        .expect("there are more numbers than names");
+        .expect("some number is not taken");
     taken.push(name.clone());
     name
 }
 
 fn head(lines: &FunctionLines, what: &str) -> String {
-    let itself = match lines.time {
-        Some(_) => "the native functions that it runs",
-        None => "what is inlined into it",
+    let included = match lines.time {
+        Some(_) => "native functions that it runs",
+        None => "functions inlined into it",
     };
+    let what = markdown::escape(what);
     let mut head = format!(
-        "{} of all {} is in this function and what it calls, {} in itself ({} samples). The first \
-         column is the share of all {} with the line on the stack, the bar its part of this function, \
-         the second column the line itself and {itself}.",
+        "{} of all {what} is in this function and its callees, {} in the function itself ({} samples).\n\n\
+         Columns: the share of all {what} with the line on the stack, as a number and as a bar relative to this function; \
+         then the share of the line itself, including {included}.",
         format::share(lines.total_share),
-        markdown::escape(what),
         format::share(lines.self_share),
         format::count(lines.samples as f64),
-        markdown::escape(what),
     );
     if let Some(shares) = lines.time.as_ref().and_then(|time| TimeShares::new(time, 1)) {
         write!(
             head,
-            "\n\nThreads in this function and what it calls spend their time, on a CPU or waiting, so: {}. Beneath a \
-             line stands its part of that time, and what it is.",
+            "\n\nThreads in this function and its callees spend their time, on a CPU or waiting, as follows: {}. The note \
+             beneath a line gives the line's part of that time in the same way.",
             shares.describe()
         )
         .expect("writing to text cannot fail");
@@ -110,10 +109,10 @@ fn head(lines: &FunctionLines, what: &str) -> String {
     head
 }
 
-/// Lines with what they cost, where they take time.
+/// The cost of each line to list; `None` for lines that allocate but have no time.
 type Costs<'a> = BTreeMap<u32, Option<&'a LineCost>>;
 
-/// Lines with a number, by file: the costliest file first. Those that allocate are among them whether they take time or not.
+/// Returns the lines to list by file, the costliest file first. Lines without a number are omitted.
 fn by_file<'a>(
     lines: &'a FunctionLines,
     memory: Option<&'a MemoryLines>,
@@ -125,7 +124,7 @@ fn by_file<'a>(
     }
     for cost in &lines.lines {
         let Some(line) = cost.line else { continue };
-        let file = cost.file.as_deref().unwrap_or("[unknown file]");
+        let file = cost.file.as_deref().unwrap_or(UNKNOWN_FILE);
         files.entry(file).or_default().insert(line, Some(cost));
     }
     let mut files: Vec<_> = files.into_iter().collect();
@@ -135,15 +134,18 @@ fn by_file<'a>(
 }
 
 fn without_line(lines: &FunctionLines) -> String {
-    let lost: Vec<String> = lines
+    let missing: Vec<String> = lines
         .lines
         .iter()
         .filter(|cost| cost.line.is_none())
         .map(|cost| {
-            format!("{} has no line in the debug information.", format::share(cost.total_share))
+            format!(
+                "{} has no line number in the debug information.",
+                format::share(cost.total_share)
+            )
         })
         .collect();
-    if lost.is_empty() { String::new() } else { format!("\n{}", markdown::list(lost)) }
+    if missing.is_empty() { String::new() } else { format!("\n{}", markdown::list(missing)) }
 }
 
 fn listing(
@@ -157,10 +159,10 @@ fn listing(
     let begin = lines.line.filter(|_| lines.file.as_deref() == Some(file));
     let shown = shown_lines(costs, begin, source.len());
     let digits = shown.last().map_or(1, |last| last.to_string().len());
-    let columns = memory.map_or(0, |_| memory::COLUMNS);
+    let columns = memory.map_or(0, |_| heap_columns::COLUMNS);
     let margin = 18 + BAR + digits + columns;
     let mut listing = memory.map_or_else(String::new, |memory| {
-        format!("{:>8} {:<BAR$} {:>8}{} {:>digits$} │\n", "time", "", "itself", memory.titles(), "")
+        format!("{:>8} {:<BAR$} {:>8}{} {:>digits$} │\n", "time", "", "self", memory.titles(), "")
     });
     let mut before = None;
     for number in shown {
@@ -186,7 +188,7 @@ fn listing(
     listing
 }
 
-/// Numbers of the lines to show: those with a cost and some around them, as far as the file goes.
+/// Returns the numbers of the lines to show: those with a cost and the lines around them, up to `length`.
 fn shown_lines(costs: &Costs<'_>, begin: Option<u32>, length: usize) -> Vec<u32> {
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     let mut shown: Vec<u32> =
@@ -201,14 +203,14 @@ fn shown_lines(costs: &Costs<'_>, begin: Option<u32>, length: usize) -> Vec<u32>
     shown
 }
 
-fn source_line(lines: &FunctionLines, cost: Option<&LineCost>, place: &str, text: &str) -> String {
+fn source_line(lines: &FunctionLines, cost: Option<&LineCost>, number: &str, text: &str) -> String {
     let share = |share: Option<f64>| {
         share.filter(|&share| share > 0.0).map_or(String::new(), format::share)
     };
     let whole = lines.total_weight.max(1) as f64;
     let part = cost.map_or(0.0, |cost| cost.total_weight as f64 / whole);
     let line = format!(
-        "{:>8} {:<BAR$} {:>8}{place} │ {}",
+        "{:>8} {:<BAR$} {:>8}{number} │ {}",
         share(cost.map(|cost| cost.total_share)),
         format::bar(part, BAR),
         share(cost.map(|cost| cost.local_share)),
@@ -217,7 +219,7 @@ fn source_line(lines: &FunctionLines, cost: Option<&LineCost>, place: &str, text
     format!("{}\n", line.trim_end())
 }
 
-/// What threads do at a line of Python; nothing where that is too little to be shown.
+/// Returns the note on how threads spend their time at a Python line; empty if the time is too small to show.
 fn time_line(lines: &FunctionLines, cost: &LineCost, margin: usize) -> String {
     let whole = lines.time.as_ref().map_or(0, ThreadTime::total_ns);
     let Some(time) = cost.time.as_ref() else { return String::new() };
@@ -251,7 +253,7 @@ fn native_line(
     called(lines, natives, native, "native", margin)
 }
 
-/// Nothing for a callee that is too small or too far down the list to be shown.
+/// Returns the note on a callee; empty if the callee is too small or too far down the list to show.
 fn called(
     lines: &FunctionLines,
     all: &[CalleeCost],
@@ -267,7 +269,7 @@ fn called(
     note(margin, &format!("{how} {} ({})", cut(&one.name), format::share(one.share)))
 }
 
-/// A line beneath a line of source.
+/// Formats a note beneath a source line.
 fn note(margin: usize, text: &str) -> String {
     format!("{:>margin$} │   ↳ {text}\n", "")
 }
@@ -308,21 +310,21 @@ mod tests {
     }
 
     #[test]
-    fn text_stands_beside_its_cost() {
+    fn source_lines_have_their_cost() {
         let source = |file: &str| (file == "src/sim.rs").then(|| SOURCE.to_owned());
         insta::assert_snapshot!(annotate(&lines(), "CPU time", &source));
     }
 
     #[test]
-    fn without_the_file_the_lines_remain() {
+    fn without_the_file_lines_are_listed_without_text() {
         let page = annotate(&lines(), "CPU time", &|_| None);
-        assert!(page.contains("The source file `src/sim.rs` was not found"), "{page}");
+        assert!(page.contains("Source file `src/sim.rs` was not found"), "{page}");
         assert!(page.contains("45 % █████▏       35 %"), "{page}");
         assert!(!page.contains('⋮'), "{page}");
     }
 
     #[test]
-    fn a_line_of_python_has_its_time_and_native_functions() {
+    fn a_python_line_has_thread_time_and_native_functions() {
         const SOURCE: &str = "def step(self):\n    self.agents.sort(key=order)\n    total = grid.dot(grid)\n    \
             with self.lock:\n        time.sleep(0.01)\n    return total\n";
         let lib = "/opt/lib/libpython3.11.so.1.0";
@@ -344,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_and_texts_stay_in_their_block() {
+    fn hostile_names_and_source_text_cannot_end_the_code_block() {
         let profile = profile(&[("ev`il\n# x > look@1 > +``````@2", 1)]);
         let set = FunctionSet::matching(&profile, "look").expect("valid");
         let lines = function_lines(&profile, &set, &set).expect("samples");

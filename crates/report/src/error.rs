@@ -1,27 +1,27 @@
-//! Why a finding or a file could not be made.
+//! Errors of this crate.
 
 use std::io;
 
-/// Why a finding or a file could not be made.
+/// Why a component rule is invalid or an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A pattern over names cannot be read.
+    /// A glob pattern is not valid.
     #[error("pattern {pattern:?} is not valid")]
     Pattern {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// Why it is not valid.
         source: globset::Error,
     },
-    /// There is nothing to show.
+    /// The profile is empty.
     #[error("the profile has no samples with weight")]
     NoSamples,
-    /// The file's writer refused.
+    /// Writing failed.
     #[error("cannot write the {export} export")]
     Write {
         /// Name of the export.
         export: &'static str,
-        /// Why not.
+        /// The underlying error.
         source: io::Error,
     },
 }

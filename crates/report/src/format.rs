@@ -1,8 +1,8 @@
-//! Figures in units that people read: three digits, and the unit that fits.
+//! Formats numbers for people: three significant digits, in the unit that fits.
 
 use std::borrow::Cow;
 
-/// Nanoseconds: `0 ns`, `3.42 ms`, `61.2 s`, `2 min 5 s`, `3 h 20 min`.
+/// Formats a duration in nanoseconds: `0 ns`, `3.42 ms`, `61.2 s`, `2 min 5 s`, `3 h 20 min`.
 pub fn duration_ns(ns: f64) -> String {
     if !ns.is_finite() {
         return "-".to_owned();
@@ -15,7 +15,7 @@ pub fn duration_ns(ns: f64) -> String {
     scaled(ns, &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")])
 }
 
-/// Bytes in powers of 1024 with their IEC names: `812 B`, `12.3 MiB`.
+/// Formats bytes with binary prefixes: `812 B`, `12.3 MiB`.
 pub fn bytes(bytes: f64) -> String {
     const KIB: f64 = 1024.0;
     let units = [
@@ -28,7 +28,7 @@ pub fn bytes(bytes: f64) -> String {
     scaled(bytes, &units)
 }
 
-/// A share of 0 to 1 as a percentage: `61.2 %`, `0.034 %`, `100 %`.
+/// Formats a fraction of 0 to 1 as a percentage: `61.2 %`, `0.034 %`, `100 %`.
 pub fn share(share: f64) -> String {
     if !share.is_finite() {
         return "-".to_owned();
@@ -46,12 +46,12 @@ pub fn share(share: f64) -> String {
     format!("{} %", trimmed(&format!("{percent:.digits$}")))
 }
 
-/// A ratio: `1.24×`, `0.031×`, `37.5×`.
+/// Formats a ratio: `1.24×`, `0.031×`, `37.5×`.
 pub fn ratio(ratio: f64) -> String {
     if ratio.is_finite() { format!("{}×", three_digits(ratio)) } else { "-".to_owned() }
 }
 
-/// A count: `0`, `17`, `12,400`; `3.2` for a mean below a hundred; `1.25 M`, `3.1 G` for large ones.
+/// Formats a count or a mean of counts: `0`, `3.2`, `17`, `12,400`, `1.25 M`, `3.1 G`.
 pub fn count(count: f64) -> String {
     if !count.is_finite() {
         return "-".to_owned();
@@ -63,7 +63,7 @@ pub fn count(count: f64) -> String {
     if size < 99.95 { three_digits(count) } else { grouped(count) }
 }
 
-/// Three significant digits, without zeros at the end of a fraction and without an exponent.
+/// Formats a number with three significant digits, without trailing zeros of a fraction and without an exponent.
 pub fn three_digits(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return if value == 0.0 { "0".to_owned() } else { "-".to_owned() };
@@ -76,7 +76,7 @@ pub fn three_digits(value: f64) -> String {
     trimmed(&format!("{value:.digits$}"))
 }
 
-/// A bar of eight steps per character, `width` characters at a share of 1: `███▌`.
+/// Returns a bar with eight steps per character, `width` characters long at a share of 1: `███▌`.
 pub fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = (share.clamp(0.0, 1.0) * width as f64 * 8.0).round() as usize;
@@ -87,8 +87,7 @@ pub fn bar(share: f64, width: usize) -> String {
     bar
 }
 
-/// A line of small bars from 0 to the largest value, one per value: `▁▂▅█`. What is not a number
-/// is a space.
+/// Returns one small bar per value, scaled from 0 to the largest value: `▁▂▅█`. Values that are not finite are spaces.
 pub fn sparkline(values: &[f64]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let largest = values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f64::max);
@@ -103,19 +102,19 @@ pub fn sparkline(values: &[f64]) -> String {
         .collect()
 }
 
-/// In the first unit that leaves one or more, by three digits; in the last one otherwise.
+/// Formats a value in the first unit in which it is at least 1, or else in the last unit.
 fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     if !value.is_finite() {
         return "-".to_owned();
     }
-    // 999.6 µs is 1 ms: the unit is chosen by what would be printed.
+    // 999.6 µs prints as 1 ms: the unit is chosen by the rounded value.
     let fits = |factor: f64| (value / factor).abs() >= 0.9995;
     let last = units[units.len() - 1];
     let (factor, unit) = units.iter().copied().find(|&(factor, _)| fits(factor)).unwrap_or(last);
     format!("{} {unit}", three_digits(value / factor))
 }
 
-/// Power of ten of a value once it is rounded to three digits; the value is not zero.
+/// Returns the power of ten of a value rounded to three digits. The value must not be zero.
 fn rounded_magnitude(value: f64) -> i32 {
     let magnitude = value.abs().log10().floor() as i32;
     let rounded = (value.abs() / 10_f64.powi(magnitude - 2)).round();
@@ -141,7 +140,8 @@ fn grouped(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
-/// A value and its interval, `2 KiB (1 KiB to 4 KiB)`; alone where it is exact, or where both ends are shown as it is.
+/// Formats a value with its interval: `2 KiB (1 KiB to 4 KiB)`. The interval is omitted if the value is exact, or if both
+/// ends print like the value.
 pub fn with_interval(value: f64, [low, high]: [f64; 2], show: fn(f64) -> String) -> String {
     let (shown, least, most) = (show(value), show(low), show(high));
     let is_exact = high - low < 0.5 || (least == shown && most == shown);
@@ -157,10 +157,10 @@ fn clock(seconds: u64) -> String {
     }
 }
 
-/// Characters of a source line that are shown in a column or a sentence.
+/// Characters of a source line that are shown in a table or a sentence.
 const SOURCE_WIDTH: usize = 80;
 
-/// A source line as it is quoted: without its margins, and cut where it is long.
+/// Returns a source line for quoting: trimmed, and cut after 80 characters.
 pub fn quoted_line(text: &str) -> Cow<'_, str> {
     let text = text.trim();
     match text.char_indices().nth(SOURCE_WIDTH) {
@@ -169,10 +169,10 @@ pub fn quoted_line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Characters of a name that are shown; names of more are cut in their middle. Whoever needs them whole finds them in the summaries.
+/// Characters of a name that are shown; longer names are cut in their middle. The JSON summaries have the full names.
 const LONGEST_NAME: usize = 256;
 
-/// Text whose words, such as names of functions, are no longer than a person can read.
+/// Shortens the words of a text, such as function names, to at most 256 characters each.
 pub fn shorten(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_NAME {
         return Cow::Borrowed(text);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_words_that_nobody_reads_are_cut() {
+    fn only_very_long_words_are_cut() {
         let sentence = "a sentence of common words, ".repeat(100);
         assert_eq!(shorten(&sentence), sentence);
         assert_eq!(shorten(&"n".repeat(LONGEST_NAME)), "n".repeat(LONGEST_NAME));

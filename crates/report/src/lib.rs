@@ -1,11 +1,12 @@
-//! Findings drawn from a run, and the files that show them.
+//! Findings from a run, and the files that present them.
 //!
-//! [`analysis`] turns profiles, steps and timelines into figures; [`export`], [`annotate`] and
-//! [`chart`] turn them into files; [`summary`] and [`document`] are what the phases keep and tell;
-//! [`calls`] and [`stacks`] are what profiles say that others
-//! recorded;
-//! [`mod@format`] and [`markdown`] write figures and text for people. All of it is pure: nothing here
-//! reads the machine, the clock or a file.
+//! - [`analysis`] computes costs and findings from profiles, steps and heap profiles.
+//! - [`summary`] has the JSON summaries of the phases, [`document`] their Markdown reports.
+//! - [`export`], [`annotate`] and [`chart`] write the other files of a run.
+//! - [`calls`] and [`stacks`] analyse profiles that other programs recorded.
+//! - [`mod@format`] and [`markdown`] format numbers and text for people.
+//!
+//! All functions are pure: this crate reads no clock, no file and no machine.
 
 pub mod analysis;
 pub mod annotate;

@@ -1,10 +1,12 @@
-//! Markdown that survives what it quotes: names with pipes, backticks and control characters.
+//! Writes Markdown, and escapes what it quotes: pipes, backticks and control characters in names.
 
 use std::fmt::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::format::shorten;
 
-/// On which side the cells of a column stand.
+/// Alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
     /// For text.
@@ -13,8 +15,7 @@ pub enum Align {
     Right,
 }
 
-/// A table of plain text, escaped as it is written. Columns are padded, so that it reads well as
-/// text too.
+/// A Markdown table. Cells are escaped, and columns are padded so that the source is readable too.
 #[derive(Debug, Clone)]
 pub struct Table {
     columns: Vec<(String, Align)>,
@@ -22,7 +23,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these columns.
+    /// Creates a table with these columns.
     pub fn new(columns: &[(&str, Align)]) -> Self {
         let columns = columns.iter().map(|&(name, align)| (escape(name), align)).collect();
         Self { columns, rows: Vec::new() }
@@ -31,15 +32,15 @@ impl Table {
     /// Adds a row of plain text; missing cells are empty.
     ///
     /// # Panics
-    /// Where there are more cells than columns.
+    /// Panics if there are more cells than columns.
     pub fn row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) -> &mut Self {
         self.markdown_row(cells.into_iter().map(|cell| escape(cell.as_ref())))
     }
 
-    /// Adds a row whose cells are Markdown already, such as what [`code`] and [`escape`] return.
+    /// Adds a row whose cells are Markdown already, as [`code`] and [`escape`] return it.
     ///
     /// # Panics
-    /// Where there are more cells than columns.
+    /// Panics if there are more cells than columns.
     pub fn markdown_row<T: Into<String>>(
         &mut self,
         cells: impl IntoIterator<Item = T>,
@@ -51,17 +52,18 @@ impl Table {
         self
     }
 
-    /// True where it has no rows.
+    /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     fn widths(&self) -> Vec<usize> {
-        let of_column = |at: usize| {
+        let width = |at: usize| {
             let cells = self.rows.iter().map(|row| row[at].as_str());
-            cells.chain([self.columns[at].0.as_str()]).map(width).max().unwrap_or(0).max(3)
+            let cells = cells.chain([self.columns[at].0.as_str()]);
+            cells.map(UnicodeWidthStr::width).max().unwrap_or(0).max(3)
         };
-        (0..self.columns.len()).map(of_column).collect()
+        (0..self.columns.len()).map(width).collect()
     }
 }
 
@@ -93,7 +95,7 @@ impl Table {
         widths: &[usize],
     ) -> fmt::Result {
         for ((cell, (_, align)), &column) in cells.iter().zip(&self.columns).zip(widths) {
-            let padding = " ".repeat(column - width(cell));
+            let padding = " ".repeat(column - cell.width());
             match align {
                 Align::Left => write!(f, "| {cell}{padding} ")?,
                 Align::Right => write!(f, "| {padding}{cell} ")?,
@@ -103,12 +105,8 @@ impl Table {
     }
 }
 
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
-/// Text that Markdown shows as it is, with names that are too long to read cut in their middle: what would be markup is escaped, and control characters,
-/// line ends among them, are spaces.
+/// Escapes text so that Markdown shows it unchanged. Control characters, including line ends, become spaces, and very long
+/// words are shortened.
 pub fn escape(text: &str) -> String {
     let text = &shorten(text);
     let mut escaped = String::with_capacity(text.len());
@@ -118,7 +116,7 @@ pub fn escape(text: &str) -> String {
         let after = rest.peek().copied().unwrap_or(' ');
         let is_markup = match character {
             '\\' | '`' | '*' | '|' | '[' | ']' | '<' | '>' | '~' | '&' | '$' => true,
-            // Within a word these mark nothing, and names are full of them.
+            // Within a word an underscore is not markup, and names are full of them.
             '_' => !(before.is_alphanumeric() && after.is_alphanumeric()),
             '#' | '+' | '-' => before == ' ' && after == ' ' && escaped.is_empty(),
             _ => false,
@@ -132,8 +130,7 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// Text as code, also within a table: in as many backticks as it takes. A pipe is escaped, which
-/// tables ask for even within code.
+/// Formats text as inline code, in as many backticks as needed. Pipes are escaped, which tables require even in code.
 pub fn code(text: &str) -> String {
     let text: String = shorten(text).chars().map(printable).collect::<String>().replace('|', "\\|");
     if text.is_empty() {
@@ -144,8 +141,8 @@ pub fn code(text: &str) -> String {
     format!("{fence}{space}{text}{space}{fence}")
 }
 
-/// Lines of text as a block of code, fenced by more backticks than it holds. Control characters other
-/// than line ends and tabs are replaced.
+/// Formats lines of text as a code block, fenced by more backticks than the text has. Control characters other than line
+/// ends and tabs become spaces.
 pub fn code_block(language: &str, text: &str) -> String {
     let text: String = text
         .chars()
@@ -160,7 +157,7 @@ pub fn code_block(language: &str, text: &str) -> String {
     format!("{fence}{language}\n{text}{end}{fence}\n")
 }
 
-/// A list of sentences, one point each, escaped.
+/// Formats sentences as a list, escaped.
 pub fn list<T: AsRef<str>>(sentences: impl IntoIterator<Item = T>) -> String {
     sentences.into_iter().fold(String::new(), |mut list, sentence| {
         writeln!(list, "- {}", escape(sentence.as_ref())).expect("writing to text cannot fail");
@@ -168,11 +165,11 @@ pub fn list<T: AsRef<str>>(sentences: impl IntoIterator<Item = T>) -> String {
     })
 }
 
-fn longest_run(text: &str, of: char) -> usize {
-    text.split(|character| character != of).map(str::len).max().unwrap_or(0)
+fn longest_run(text: &str, repeated: char) -> usize {
+    text.split(|character| character != repeated).map(str::len).max().unwrap_or(0)
 }
 
-/// Control characters as spaces; the marks that turn the direction of text as well.
+/// Replaces control characters, line breaks and changes of text direction by spaces.
 fn printable(character: char) -> char {
     match character {
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' => ' ',
@@ -199,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_shown_as_it_is() {
+    fn markup_and_control_characters_are_escaped() {
         for (text, expected) in [
             ("snake_case_name", "snake_case_name"),
             ("__init__", r"\_\_init\_\_"),
@@ -215,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn code_outlasts_its_backticks() {
+    fn backticks_in_code_are_fenced() {
         assert_eq!(code("f"), "`f`");
         assert_eq!(code("a`b"), "``a`b``");
         assert_eq!(code("`"), "`` ` ``");

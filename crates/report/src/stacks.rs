@@ -1,4 +1,4 @@
-//! What sampled stacks say that another program recorded: functions and components.
+//! Analyses sampled stacks that another program recorded: costs of functions and components.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,20 +14,20 @@ use crate::markdown::Align::{Left, Right};
 /// Format name and version of [`StackAnalysis`].
 pub const STACKS_SCHEMA: &str = "simprof.stacks/1";
 
-/// What the stacks of an imported profile say. Shares are 0 to 1 of `weight`.
+/// The analysis of an imported profile. Shares are fractions of `weight`, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StackAnalysis {
     /// Format name and version.
     pub schema: String,
     /// Format of the file that it was read from.
     pub format: String,
-    /// What weights are: `ns`, `bytes` or `samples`.
+    /// Unit of the weights: `ns`, `bytes` or `samples`.
     pub unit: String,
-    /// All weight.
+    /// Sum of all weights.
     pub weight: u64,
-    /// Stacks in the file, each with its weight; how often each was sampled is not always told.
+    /// Stacks in the file, each with its weight. The file may not state how often each was sampled.
     pub stacks: usize,
-    /// Every function, by falling weight in itself.
+    /// Every function, by falling self weight.
     pub functions: Vec<StackCost>,
     /// Components, by falling share.
     pub components: Vec<StackComponent>,
@@ -35,35 +35,35 @@ pub struct StackAnalysis {
     pub notices: Vec<Notice>,
 }
 
-/// What one function costs.
+/// The cost of one function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StackCost {
-    /// As in the file.
+    /// Name, as in the file.
     pub name: String,
-    /// Source file, where the file tells it.
+    /// Source file, if the imported file has it.
     pub file: Option<String>,
-    /// Weight of stacks in which it was executing.
+    /// Weight of stacks with it as the leaf.
     pub self_weight: u64,
-    /// Weight of stacks with it anywhere, each once.
+    /// Weight of stacks with it anywhere, each stack once.
     pub total_weight: u64,
-    /// `self_weight` of all weight.
+    /// `self_weight` as a fraction of all weight.
     pub self_share: f64,
-    /// `total_weight` of all weight.
+    /// `total_weight` as a fraction of all weight.
     pub total_share: f64,
 }
 
-/// What one component costs.
+/// The cost of one component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StackComponent {
     /// Crate, namespace, package or module.
     pub name: String,
-    /// Share of stacks that it answers for, with the libraries that it called. Sums to 1.
+    /// Share of weight charged to it, including the libraries that it called. Sums to 1.
     pub share: f64,
-    /// Share of stacks in which it was executing. Sums to 1.
+    /// Share of weight with one of its functions as the leaf. Sums to 1.
     pub self_share: f64,
 }
 
-/// What the stacks say. `format` is the name of the file's format, `unit` that of the weights.
+/// Analyses imported stacks. `format` is the name of the file's format, `unit` the unit of the weights.
 pub fn analyse_stacks(profile: &Profile, format: &str, unit: &str) -> StackAnalysis {
     let mut costs = functions(profile);
     sort_by_self(&mut costs);
@@ -104,15 +104,15 @@ impl From<ComponentShare> for StackComponent {
     }
 }
 
-/// The analysis for a person to read; at most `top` rows of each table. `title` names the file.
+/// Formats the analysis as text for a terminal, with at most `top` rows per table. `title` names the file.
 pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> String {
     let by_self: Vec<&StackCost> = analysis.functions.iter().collect();
     let mut by_total = by_self.clone();
     by_total.sort_by_key(|cost| std::cmp::Reverse(cost.total_weight));
     let (title, StackAnalysis { format, weight, unit, stacks, .. }) = (one_line(title), analysis);
     let mut text = format!("{title}: {format}, {weight} {unit} in {stacks} stacks\n");
-    for (heading, order) in [("in themselves", by_self), ("with what they call", by_total)] {
-        text += &format!("\nFunctions by weight {heading}\n{}", rows(&order, top));
+    for (weight, order) in [("self", by_self), ("total", by_total)] {
+        text += &format!("\nFunctions by {weight} weight\n{}", rows(&order, top));
     }
     text += &format!("\nComponents\n{}\nRead this first\n", components_text(analysis, top));
     text + &analysis.notices.iter().map(|notice| format!("  - {notice}\n")).collect::<String>()
@@ -120,11 +120,11 @@ pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> Str
 
 fn rows(order: &[&StackCost], top: usize) -> String {
     let row = |cost: &&StackCost| {
-        let place = cost.file.as_ref().map_or(String::new(), |file| format!(" ({file})"));
-        vec![share(cost.self_share), share(cost.total_share), format!("{}{place}", cost.name)]
+        let file = cost.file.as_ref().map_or(String::new(), |file| format!(" ({file})"));
+        vec![share(cost.self_share), share(cost.total_share), format!("{}{file}", cost.name)]
     };
     let rows: Vec<Vec<String>> = order.iter().take(top).map(row).collect();
-    let headings = [("itself", Right), ("with callees", Right), ("function", Left)];
+    let headings = [("self", Right), ("total", Right), ("function", Left)];
     columns(&headings, &rows) + &more(order.len(), top)
 }
 
@@ -133,15 +133,15 @@ fn components_text(analysis: &StackAnalysis, top: usize) -> String {
         vec![share(component.share), share(component.self_share), component.name.clone()]
     };
     let rows: Vec<Vec<String>> = analysis.components.iter().take(top).map(row).collect();
-    let headings = [("with libraries", Right), ("itself", Right), ("component", Left)];
+    let headings = [("with libraries", Right), ("self", Right), ("component", Left)];
     columns(&headings, &rows) + &more(analysis.components.len(), top)
 }
 
-/// What a table leaves out, in a line; nothing where it leaves out nothing.
+/// Returns a line on the rows that a table omits; empty if it omits none.
 pub(crate) fn more(rows: usize, top: usize) -> String {
     match rows.saturating_sub(top) {
         0 => String::new(),
-        more => format!("  and {more} more: --top {rows} shows all\n"),
+        more => format!("  and {more} more; --top {rows} shows all\n"),
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     use crate::testing::profile;
 
     #[test]
-    fn functions_and_components() {
+    fn functions_and_components_are_listed() {
         let profile = profile(&[("main > sim::step > sim::near", 30), ("main > sim::step", 10)]);
         let analysis = analyse_stacks(&profile, "folded", "samples");
         let rows: Vec<(&str, u64, u64)> = analysis
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(rows, [("sim::near", 30, 30), ("sim::step", 10, 40), ("main", 0, 40)]);
         let text = describe_stacks(&analysis, "x", 2);
         assert!(text.starts_with("x: folded, 40 samples in 2 stacks\n"), "{text}");
-        assert!(text.contains("\n    75 %          75 %  sim::near (src/sim.rs)\n"), "{text}");
-        assert!(text.contains("and 1 more: --top 3"), "{text}");
+        assert!(text.contains("\n  75 %   75 %  sim::near (src/sim.rs)\n"), "{text}");
+        assert!(text.contains("and 1 more; --top 3"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Hand-made profiles for tests, written as `root > function@line > +inlined@line`.
+//! Profiles for tests, written as `root > function@line > +inlined@line`.
 
 use simprof_model::{
     Frame, FrameId, Function, FunctionId, FunctionKind, HeapAmount, HeapAmounts, HeapOrigin,
@@ -8,7 +8,7 @@ use simprof_model::{
 
 use crate::summary::LineCost;
 
-/// Builds a profile from stacks in words.
+/// Builds a profile from stacks in text form.
 pub(crate) struct Sketch {
     builder: ProfileBuilder,
     thread: ThreadId,
@@ -35,9 +35,9 @@ impl Sketch {
         self.builder.function(Function { name, module, file, line: None, kind })
     }
 
-    /// A frame from `name@line`, `+` before it where it is inlined, `k:` for the kernel's, `p:` for a Python
-    /// function and `?` for one without a symbol. `name%file@line` gives its source file, `src/sim.rs` otherwise, and
-    /// `name~module` the module of a native one, `/opt/sim` otherwise.
+    /// Parses a frame from `name@line`. Prefixes: `+` inlined, `k:` kernel, `p:` Python, `?` without a symbol.
+    /// `name%file@line` sets the source file (default `src/sim.rs`), `name~module` the module of a native function (default
+    /// `/opt/sim`).
     fn frame(&mut self, text: &str) -> FrameId {
         let (inlined, text) = text.strip_prefix('+').map_or((false, text), |rest| (true, rest));
         let (text, line) = text.split_once('@').map_or((text, None), |(text, line)| {
@@ -58,20 +58,20 @@ impl Sketch {
         self.builder.frame(Frame { function, line, file, address: 0, inlined })
     }
 
-    /// Further samples have times from here.
+    /// Sets the time of the next sample; later samples follow in steps of 1 ns.
     pub(crate) fn at(mut self, time_ns: u64) -> Self {
         self.time_ns = time_ns;
         self
     }
 
-    /// A sample; an empty text is one without a stack.
+    /// Adds a sample; an empty text is a sample without a stack.
     pub(crate) fn sample(mut self, stack: &str, weight: u64) -> Self {
         let texts = stack.split(" > ").filter(|text| !text.is_empty());
         let frames: Vec<FrameId> = texts.map(|text| self.frame(text)).collect();
         self.push(frames, weight)
     }
 
-    /// A wait; its stack is written as that of a sample.
+    /// Adds a wait; its stack is written like that of a sample.
     pub(crate) fn wait(mut self, stack: &str, cause: WaitCause, weight_ns: u64) -> Self {
         let texts = stack.split(" > ").filter(|text| !text.is_empty());
         let frames: Vec<FrameId> = texts.map(|text| self.frame(text)).collect();
@@ -82,7 +82,7 @@ impl Sketch {
         self
     }
 
-    /// A sample of functions with just these names, whatever they hold.
+    /// Adds a sample of functions with exactly these names.
     pub(crate) fn stack(mut self, names: &[String], weight: u64) -> Self {
         let frames: Vec<FrameId> = names
             .iter()
@@ -103,7 +103,7 @@ impl Sketch {
         self
     }
 
-    /// Further samples are of this thread.
+    /// Sets the thread of later samples.
     pub(crate) fn on_thread(mut self, tid: u32, name: &str) -> Self {
         self.thread = self.builder.thread(1, tid, name);
         self
@@ -118,7 +118,7 @@ impl Sketch {
     }
 }
 
-/// A profile of the given stacks and weights.
+/// Returns a profile of the given stacks and weights.
 pub(crate) fn profile(samples: &[(&str, u64)]) -> Profile {
     samples
         .iter()
@@ -126,20 +126,20 @@ pub(crate) fn profile(samples: &[(&str, u64)]) -> Profile {
         .finish()
 }
 
-/// Hand-made call profiles.
+/// Call profiles for tests.
 pub(crate) mod calls {
     use std::collections::HashMap;
 
     use simprof_model::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller, StringId};
 
-    /// Calls by a function of this name: their number, the callee's self and cumulative time, s.
+    /// Returns calls by the function `name`: their number, and the callee's self and cumulative time, s.
     pub(crate) fn call(name: &str, calls: u64, self_s: f64, cumulative_s: f64) -> (String, Caller) {
         let (self_s, cumulative_s) = (Some(self_s), Some(cumulative_s));
         let function = CalledId(0);
         (name.to_owned(), Caller { function, primitive_calls: calls, calls, self_s, cumulative_s })
     }
 
-    /// Builds a call profile; callers are resolved by name at the end.
+    /// Builds a call profile; callers are resolved by name in [`Calls::finish`].
     #[derive(Default)]
     pub(crate) struct Calls {
         profile: CallProfile,
@@ -151,7 +151,7 @@ pub(crate) mod calls {
             Self::default()
         }
 
-        /// A function `name`, `file:name`, or `<name>` for one written in C; its line is its position.
+        /// Adds a function: `name`, `file:name`, or `<name>` for one written in C. Its line is its position.
         pub(crate) fn function(
             mut self,
             name: &str,
@@ -186,7 +186,7 @@ pub(crate) mod calls {
             self
         }
 
-        /// Makes the last function recursive: of its calls only this many are from others.
+        /// Makes the last function recursive: only this many of its calls are from other functions.
         pub(crate) fn primitive(mut self, calls: u64) -> Self {
             self.profile.functions.last_mut().expect("a function").primitive_calls = calls;
             self
@@ -209,7 +209,7 @@ pub(crate) mod calls {
     }
 }
 
-/// A heap profile in which each of these stacks allocated so many bytes, once, and keeps them.
+/// Returns a heap profile in which each stack made one allocation of the given bytes and never freed it.
 pub(crate) fn heap(stacks: &[(&str, u64)]) -> HeapProfile {
     let tables = profile(stacks);
     let sites = tables.samples.iter().map(|sample| {
@@ -229,7 +229,7 @@ pub(crate) fn heap(stacks: &[(&str, u64)]) -> HeapProfile {
     HeapProfile::of_sites(Profile { samples: Vec::new(), ..tables }, sites, provenance)
 }
 
-/// Gives a heap profile steps, with a population, and live bytes by site and step.
+/// Adds steps to a heap profile, with a population and with live bytes by site and step.
 pub(crate) fn with_ticks(
     mut heap: HeapProfile,
     steps: u64,
@@ -253,7 +253,7 @@ pub(crate) fn with_ticks(
     heap
 }
 
-/// A line that takes half of the time, without memory.
+/// Returns a line with half of the CPU time, without memory.
 pub(crate) fn line_cost(function: &str, line: u32) -> LineCost {
     LineCost {
         function: function.to_owned(),

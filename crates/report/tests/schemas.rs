@@ -1,4 +1,4 @@
-//! The JSON Schemas in docs/schemas match the types that are written.
+//! The JSON Schemas in docs/schemas match the types.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use simprof_report::calls::{CALLS_SCHEMA, CallAnalysis};
 use simprof_report::stacks::{STACKS_SCHEMA, StackAnalysis};
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
 
-/// If this variable is 1, the schemas are written instead of compared.
+/// If set to 1, the schemas are rewritten.
 const BLESS: &str = "SIMPROF_BLESS";
 
-/// One schema: the file, what it describes, the value of `schema` in it, the type.
+/// One schema: its file, the file that it describes, the value of that file's field `schema`, and the type.
 struct Row {
     file: &'static str,
     title: &'static str,
@@ -21,7 +21,7 @@ struct Row {
     schema: fn() -> Schema,
 }
 
-/// All schemas. A new one is a row here.
+/// All schemas. To add one, add a row here.
 const ROWS: [Row; 10] = [
     row::<Run>("run.schema.json", "run.json", Some(RUN_SCHEMA)),
     row::<Profile>("profile.schema.json", "profile.json", Some(PROFILE_SCHEMA)),
@@ -59,13 +59,13 @@ const fn row<T: JsonSchema>(
     Row { file, title, format, schema: schema_of::<T> }
 }
 
-/// The schema of the serialised form: every field that is always written is required.
+/// Returns the schema of a type as it is written: every field that is always present is required.
 fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(OneLine);
     settings.into_generator().into_root_schema_for::<T>()
 }
 
-/// Descriptions without the line breaks and links of the source's comments.
+/// Removes line breaks and links from descriptions, which come from rustdoc.
 #[derive(Debug, Clone)]
 struct OneLine;
 
@@ -109,22 +109,27 @@ fn committed_schemas_match_the_types() {
         let found = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             found == wanted,
-            "docs/schemas/{} is missing or differs from the type; {BLESS}=1 cargo test -p simprof-report --test schemas writes it",
+            "docs/schemas/{} is missing or differs from the type; to rewrite it, run \
+             {BLESS}=1 cargo test -p simprof-report --test schemas",
             row.file
         );
     }
 }
 
 #[test]
-fn every_committed_schema_is_of_a_type() {
-    for entry in std::fs::read_dir(folder()).expect("docs/schemas is there") {
+fn every_committed_schema_has_a_type() {
+    for entry in std::fs::read_dir(folder()).expect("docs/schemas exists") {
         let name = entry.expect("readable").file_name();
-        assert!(ROWS.iter().any(|row| name == row.file), "nothing writes docs/schemas/{name:?}");
+        assert!(
+            ROWS.iter().any(|row| name == row.file),
+            "docs/schemas/{} has no type",
+            name.display()
+        );
     }
 }
 
 #[test]
-fn flattened_fields_are_at_the_top_with_their_types() {
+fn fields_of_the_head_are_at_the_top_level() {
     for row in ROWS.iter().filter(|row| row.file.starts_with("phase")) {
         let schema = (row.schema)();
         for (field, kind) in [("target", "string"), ("measurements", "array"), ("notices", "array")]

@@ -8,19 +8,19 @@ use crate::random::Random;
 use crate::world::World;
 
 kinds! {
-    /// What an agent can do in a turn.
+    /// An action of an agent.
     ActionKind, "action" {
-        /// Go one step in a cardinal direction.
+        /// Move in a cardinal direction.
         Move = "move",
-        /// Take from the nearest resource that holds something.
+        /// Take from the nearest resource that is not empty.
         Gather = "gather",
-        /// Give to the poorest ally in range.
+        /// Give to the ally in range with the lowest resource level.
         Share = "share",
-        /// Hurt the nearest enemy in range.
+        /// Damage the nearest enemy in range.
         Attack = "attack",
         /// Have a child.
         Reproduce = "reproduce",
-        /// Halve the damage of attacks for some turns, and heal a little.
+        /// Halve the damage of attacks for some turns and heal a little.
         Defend = "defend",
         /// Do nothing.
         Pass = "pass",
@@ -28,7 +28,7 @@ kinds! {
 }
 
 impl ActionKind {
-    /// How many there are.
+    /// Number of actions.
     pub const COUNT: usize = 7;
 }
 
@@ -46,10 +46,10 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// All four, by orientation.
+    /// All directions in the order of their angles.
     pub const ALL: [Self; 4] = [Self::Right, Self::Up, Self::Left, Self::Down];
 
-    /// The unit step in this direction.
+    /// Returns the unit vector.
     #[must_use]
     pub const fn unit(self) -> (f32, f32) {
         match self {
@@ -60,7 +60,7 @@ impl Direction {
         }
     }
 
-    /// Its angle in degrees.
+    /// Returns the angle in degrees.
     #[must_use]
     pub const fn degrees(self) -> f32 {
         self as u8 as f32 * 90.0
@@ -76,12 +76,12 @@ impl Direction {
     }
 }
 
-/// A choice of a policy.
+/// The action that a policy has chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action {
-    /// What to do.
+    /// Kind of action.
     pub kind: ActionKind,
-    /// Where to go, for a move; without one, the turn's random number decides.
+    /// Direction of a move. If `None`, it is random.
     pub direction: Option<Direction>,
 }
 
@@ -91,18 +91,18 @@ impl From<ActionKind> for Action {
     }
 }
 
-/// What came of an action.
+/// The result of an action.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
-    /// What was tried.
+    /// Kind of action.
     pub kind: ActionKind,
     /// Whether it succeeded.
     pub succeeded: bool,
-    /// The number of the agent or resource it was aimed at, where it found one.
+    /// Number of the target agent or resource. `None` if the action has no target or found none.
     pub target: Option<u32>,
     /// Amount gathered or shared, damage done, health healed, distance moved or cost paid.
     pub amount: f32,
-    /// The direction moved in, or the reason of failure.
+    /// Direction of a move, or the reason of a failure.
     pub details: Option<&'static str>,
 }
 
@@ -116,12 +116,12 @@ impl Outcome {
     }
 }
 
-/// Lets the agent at a slot do something; effects are immediate.
+/// Performs the action of the agent at a slot. Its effects are immediate.
 pub fn perform(world: &mut World, slot: usize, action: Action, random: &mut Random) -> Outcome {
     match action.kind {
         ActionKind::Move => {
-            let drawn = || Direction::ALL[random.below(4) as usize];
-            let direction = action.direction.unwrap_or_else(drawn);
+            let random_direction = || Direction::ALL[random.below(4) as usize];
+            let direction = action.direction.unwrap_or_else(random_direction);
             step_to(world, slot, direction)
         }
         ActionKind::Gather => gather(world, slot),
@@ -174,7 +174,7 @@ fn share(world: &mut World, slot: usize) -> Outcome {
     interact(world, slot, poorest, ActionKind::Share, amount)
 }
 
-/// The slot of the ally in range with the lowest resource level; ties go to the smaller number.
+/// Returns the slot of the ally in range with the lowest resource level. At a tie the smaller number wins.
 fn poorest_ally(world: &mut World, slot: usize) -> Option<usize> {
     let (at, kind) = (world.agents[slot].at, world.agents[slot].kind);
     let mut near = std::mem::take(&mut world.scratch);
@@ -240,7 +240,7 @@ fn hurt(world: &mut World, slot: usize, victim: usize, damage: f32) {
 
 fn reproduce(world: &mut World, slot: usize, random: &mut Random) -> Outcome {
     let before = world.agents[slot].resource;
-    let refusal = if before < world.rules.reproduction_minimum {
+    let failure = if before < world.rules.reproduction_minimum {
         Some("too little to reproduce")
     } else if world.living >= world.cap {
         Some("population cap reached")
@@ -249,9 +249,9 @@ fn reproduce(world: &mut World, slot: usize, random: &mut Random) -> Outcome {
     } else {
         None
     };
-    let child = refusal.is_none().then(|| {
+    let child = failure.is_none().then(|| {
         world.agents[slot].resource -= world.rules.reproduction_cost;
-        world.bear(slot)
+        world.add_child(slot)
     });
     let row = ReproductionRow {
         step: world.step,
@@ -259,12 +259,12 @@ fn reproduce(world: &mut World, slot: usize, random: &mut Random) -> Outcome {
         child,
         resource_before: before,
         resource_after: world.agents[slot].resource,
-        reason: refusal,
+        reason: failure,
     };
     if let Some(log) = &mut world.log {
         log.reproduction(row);
     }
-    match (child, refusal) {
+    match (child, failure) {
         (Some(_), _) => {
             let (newest, cost) = (world.agents.len() - 1, world.rules.reproduction_cost);
             interact(world, slot, newest, ActionKind::Reproduce, cost)
@@ -297,7 +297,7 @@ fn defend(world: &mut World, slot: usize) -> Outcome {
     Outcome::done(ActionKind::Defend, None, row.after - row.before)
 }
 
-/// Logs that an action reached somebody, and makes its outcome.
+/// Logs an interaction with another agent and returns the outcome.
 fn interact(
     world: &mut World,
     slot: usize,

@@ -1,4 +1,4 @@
-//! Every parameter of a run, with defaults, presets and validation.
+//! The parameters of a run, with defaults, presets and validation.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,134 +30,134 @@ kinds! {
 }
 
 kinds! {
-    /// Where resources lie at the start.
+    /// The initial positions of resources.
     Layout, "resource layout" {
-        /// Each anywhere with equal chance.
+        /// Uniformly distributed.
         Uniform = "uniform",
         /// On a regular grid.
         Grid = "grid",
-        /// Around one centre for every ten.
+        /// In clusters of ten.
         Clustered = "clustered",
     }
 }
 
-/// Everything that determines a run.
+/// The parameters of a run. They determine it completely.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Agents at the start, shared among the three types as evenly as can be.
+    /// Number of initial agents. The three types have equal shares, to within one agent.
     pub agents: u32,
-    /// Steps to run.
+    /// Number of steps.
     pub steps: u64,
-    /// Extent of the world across, in world units; above 0.
+    /// Width of the world in world units, 1 to 100,000.
     pub width: f32,
-    /// Extent of the world up, in world units; above 0.
+    /// Height of the world in world units, 1 to 100,000.
     pub height: f32,
-    /// The seed of all random numbers.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Living agents at which nobody reproduces; if `None`, 300 or the agents at the start, whichever is more.
+    /// Number of living agents at which reproduction stops. If `None`, it is the number of initial agents, but at least 300.
     pub population_cap: Option<u32>,
     /// How agents choose actions.
     pub policy: PolicyKind,
-    /// Whether agents observe at all; the greedy policy needs it.
+    /// Whether agents observe. The greedy policy requires it.
     pub observe: bool,
-    /// The index of agents.
+    /// Kind of the index of agents.
     pub agent_index: IndexKind,
-    /// The index of resources.
+    /// Kind of the index of resources.
     pub resource_index: IndexKind,
-    /// Cell size of spatial hashes, in world units; from the area if `None`.
+    /// Cell size of spatial hashes in world units. If `None`, it follows from the area and the number of entries.
     pub cell_size: Option<f32>,
-    /// When queued moves are applied.
+    /// When queued changes are applied to the index of agents.
     pub flush: FlushPolicy,
-    /// Resources.
+    /// Parameters of resources.
     pub resources: ResourceConfig,
-    /// Observations.
+    /// Parameters of observations.
     pub observation: ObservationConfig,
-    /// The rules of a turn.
+    /// Parameters of a turn.
     pub rules: Rules,
-    /// Where to log; nowhere if `None`.
+    /// Parameters of the database. If `None`, the run is not logged.
     pub database: Option<DatabaseConfig>,
 }
 
-/// How many resources there are and how they grow.
+/// Number and growth of resources.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ResourceConfig {
-    /// Number of resources, if no density is given.
+    /// Number of resources. Ignored if `density` is given.
     pub count: u32,
-    /// Resources per unit of area; overrides `count`.
+    /// Resources per square world unit. It overrides `count`.
     pub density: Option<f32>,
-    /// Where they lie.
+    /// Initial positions.
     pub layout: Layout,
-    /// The most one holds; at the start each holds between half of it and all of it.
+    /// Largest amount of a resource. The initial amounts are between half of it and all of it.
     pub amount_max: f32,
-    /// What one regains when it regenerates.
+    /// Amount that a resource gains when it regenerates.
     pub regeneration: f32,
-    /// Chance per step that one regenerates, 0 to 1.
+    /// Probability per step that a resource regenerates, 0 to 1.
     pub regeneration_chance: f32,
 }
 
-/// What an observation is made of.
+/// Parameters of observations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ObservationConfig {
-    /// Cells to each side of the agent, R; the window is 2R + 1 cells square. 1 to 64.
+    /// Radius R of the window in cells, 1 to 64. The window is a square of 2R + 1 cells per side.
     pub radius: u32,
-    /// Radius of the visibility disk in cells; at most the radius counts.
+    /// Radius of the visibility disk in cells. Values above `radius` count as `radius`.
     pub field_of_view: u32,
-    /// How the planes that outlive a step are kept.
+    /// How remembered planes are stored.
     pub storage: StorageKind,
     /// How a resource spreads over cells.
     pub spread: Spread,
-    /// Where resources are read from.
+    /// Where observations read resources from.
     pub source: ResourceSource,
-    /// Which channels are produced; the others stay 0.
+    /// The channels to produce. The others are 0.
     pub channels: ChannelSet,
 }
 
-/// The numbers of a turn.
+/// Parameters of a turn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rules {
-    /// Resource level of an agent at the start.
+    /// Resource level of initial agents.
     pub start_resource: f32,
-    /// Health of an agent at the start, and the most it can have.
+    /// Health of agents at birth. It is also the maximum.
     pub start_health: f32,
-    /// Resource consumed by each turn.
+    /// Resource that each turn consumes.
     pub consumption: f32,
-    /// Turns in a row without resource that kill.
+    /// Number of consecutive turns without resource after which an agent dies.
     pub starvation_limit: u32,
-    /// Distance of a move, above 0 and at most 8.
+    /// Distance of a move in world units, 0.001 to 8.
     pub move_distance: f32,
-    /// Range of gathering.
+    /// Range of gathering in world units.
     pub gather_range: f32,
-    /// Most that is gathered at once, before the type's multiplier.
+    /// Largest amount gathered per turn, before the multiplier of the type.
     pub gather_amount: f32,
-    /// Range of sharing.
+    /// Range of sharing in world units.
     pub share_range: f32,
     /// Amount shared.
     pub share_amount: f32,
-    /// What a sharer keeps at least.
+    /// Smallest resource level that an agent keeps when it shares.
     pub share_reserve: f32,
-    /// Range of an attack.
+    /// Range of an attack in world units.
     pub attack_range: f32,
-    /// Damage of an attacker in full health.
+    /// Damage by an attacker in full health.
     pub attack_strength: f32,
-    /// Resource needed to reproduce.
+    /// Resource level needed to reproduce.
     pub reproduction_minimum: f32,
-    /// Chance that an attempt to reproduce succeeds.
+    /// Probability that an attempt to reproduce succeeds.
     pub reproduction_chance: f32,
-    /// What the parent pays.
+    /// Resource that a child costs its parent.
     pub reproduction_cost: f32,
-    /// What the child starts with.
+    /// Resource level of a newborn child.
     pub child_resource: f32,
-    /// Turns that a defence lasts.
+    /// Duration of a defence in turns.
     pub defence_turns: u32,
-    /// Health that defending heals.
+    /// Health gained by defending.
     pub defence_heal: f32,
-    /// Base weight of each action, in the order of [`ActionKind::ALL`]; a type's own weights are added.
+    /// Base weight of each action, in the order of [`ActionKind::ALL`]. The weights of the type are added.
     pub weights: [f32; ActionKind::COUNT],
-    /// The three types' parameters, in the order of [`crate::agent::AgentType::ALL`].
+    /// Parameters of the types, in the order of [`crate::agent::AgentType::ALL`].
     pub types: [TypeParameters; 3],
 }
 
-/// What sets the agents of one type apart.
+/// Parameters of an agent type.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TypeParameters {
     /// Factor of the gathered amount.
@@ -168,29 +168,29 @@ pub struct TypeParameters {
     pub attack_weight: f32,
 }
 
-/// How a run is logged.
+/// Parameters of the database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatabaseConfig {
-    /// The file to make; must not exist.
+    /// The file to create. It must not exist.
     pub path: PathBuf,
     /// Settings of SQLite.
     pub profile: PragmaProfile,
-    /// Rows kept in memory before they are handed to SQLite; at least 1.
+    /// Number of rows kept in memory before they are passed to SQLite, at least 1.
     pub buffer_size: usize,
     /// Rows per INSERT statement, 1 to 500.
     pub batch_rows: usize,
-    /// Commit once this much time has passed since the last commit; checked at the end of each step.
+    /// Longest time between commits. It is checked at the end of each step.
     pub flush_interval: Option<Duration>,
-    /// Commit at the end of every this many steps; 0 to leave it to the buffer and the interval.
+    /// Commit at the end of every this many steps. If 0, the buffer and the interval alone cause commits.
     pub flush_every_steps: u64,
-    /// Write on a thread of its own.
+    /// Whether a separate thread writes to SQLite.
     pub writer_thread: bool,
-    /// Write to memory and copy to disk at the end.
+    /// Whether to write to memory and copy the database to disk at the end.
     pub in_memory: bool,
 }
 
 impl DatabaseConfig {
-    /// The default way of logging, to a file.
+    /// Returns the default parameters for a file.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -257,7 +257,7 @@ impl Default for ObservationConfig {
 
 impl Default for Rules {
     fn default() -> Self {
-        let of_type = |gather_multiplier, share_weight, attack_weight| TypeParameters {
+        let parameters = |gather_multiplier, share_weight, attack_weight| TypeParameters {
             gather_multiplier,
             share_weight,
             attack_weight,
@@ -282,16 +282,20 @@ impl Default for Rules {
             defence_turns: 3,
             defence_heal: 1.0,
             weights: [0.4, 0.3, 0.2, 0.1, 0.15, 0.25, 0.05],
-            types: [of_type(0.4, 0.3, 0.05), of_type(0.7, 0.05, 0.25), of_type(0.55, 0.15, 0.15)],
+            types: [
+                parameters(0.4, 0.3, 0.05),
+                parameters(0.7, 0.05, 0.25),
+                parameters(0.55, 0.15, 0.15),
+            ],
         }
     }
 }
 
-/// Agents beyond which memory for them is refused rather than asked for.
+/// Largest number of agents. More are rejected, because a machine would hardly have enough memory for them.
 const MOST_AGENTS: u32 = 10_000_000;
 
 impl Config {
-    /// The parameters of a named size of run.
+    /// Returns the parameters of a preset.
     #[must_use]
     pub fn preset(preset: Preset) -> Self {
         let (side, agents) = match preset {
@@ -305,13 +309,13 @@ impl Config {
         Self { width: side, height: side, agents, ..Self::default() }
     }
 
-    /// Living agents at which nobody reproduces.
+    /// Returns the number of living agents at which reproduction stops.
     #[must_use]
     pub fn cap(&self) -> u32 {
         self.population_cap.unwrap_or(self.agents.max(300))
     }
 
-    /// How many resources the world gets.
+    /// Returns the number of resources.
     #[must_use]
     pub fn resource_count(&self) -> u32 {
         self.resources.density.map_or(self.resources.count, |density| {
@@ -319,11 +323,11 @@ impl Config {
         })
     }
 
-    /// Checks every parameter.
+    /// Checks all parameters.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names the first field that is out of its range.
+    /// Returns [`Error::Config`] for the first parameter that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
         self.validate_world()?;
         self.validate_resources()?;
@@ -350,7 +354,7 @@ impl Config {
             return Err(Error::config("population_cap", reason));
         }
         if self.policy == PolicyKind::Greedy && !self.observe {
-            let reason = "the greedy policy decides by observations; turn them on";
+            let reason = "the greedy policy needs observations; turn them on";
             return Err(Error::config("observe", reason));
         }
         Ok(())
@@ -412,11 +416,11 @@ impl Rules {
 }
 
 impl DatabaseConfig {
-    /// Checks every parameter.
+    /// Checks all parameters.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] names the first field that is out of its range.
+    /// Returns [`Error::Config`] for the first parameter that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
         at_least("database.buffer_size", self.buffer_size as u64, 1)?;
         at_least("database.batch_rows", self.batch_rows as u64, 1)?;
@@ -431,7 +435,7 @@ impl DatabaseConfig {
     }
 }
 
-/// Refuses a number outside `low..=high`, and anything that is not a number.
+/// Checks that a number is within `low..=high`. NaN is an error.
 fn within(field: &'static str, value: f32, low: f32, high: f32) -> Result<(), Error> {
     if (low..=high).contains(&value) {
         return Ok(());
@@ -455,7 +459,7 @@ fn at_least(field: &'static str, value: u64, low: u64) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    fn fault(change: impl FnOnce(&mut Config)) -> String {
+    fn error_of(change: impl FnOnce(&mut Config)) -> String {
         let mut config = Config::default();
         change(&mut config);
         config.validate().unwrap_err().to_string()
@@ -471,27 +475,27 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_field_is_named() {
-        assert_eq!(fault(|c| c.width = f32::NAN), "width: NaN is not between 1 and 100000");
-        assert_eq!(fault(|c| c.flush.batch_size = 0), "flush.batch_size: 0 is below 1");
+    fn errors_name_the_field() {
+        assert_eq!(error_of(|c| c.width = f32::NAN), "width: NaN is not between 1 and 100000");
+        assert_eq!(error_of(|c| c.flush.batch_size = 0), "flush.batch_size: 0 is below 1");
         assert_eq!(
-            fault(|c| c.rules.move_distance = 9.0),
+            error_of(|c| c.rules.move_distance = 9.0),
             "rules.move_distance: 9 is not between 0.001 and 8"
         );
         assert_eq!(
-            fault(|c| c.population_cap = Some(29)),
+            error_of(|c| c.population_cap = Some(29)),
             "population_cap: 30 agents at the start exceed the cap of 29"
         );
         assert!(
-            fault(|c| {
+            error_of(|c| {
                 c.policy = PolicyKind::Greedy;
                 c.observe = false;
             })
             .starts_with("observe: ")
         );
-        assert!(fault(|c| c.observation.radius = 0).starts_with("observation.radius: "));
+        assert!(error_of(|c| c.observation.radius = 0).starts_with("observation.radius: "));
         assert!(
-            fault(|c| {
+            error_of(|c| {
                 let mut database = DatabaseConfig::new("x.db");
                 database.batch_rows = 501;
                 c.database = Some(database);

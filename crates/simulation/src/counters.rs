@@ -1,52 +1,52 @@
-//! Counts of the work that a step or a run did.
+//! Work counters of a step or a run.
 
 use std::ops::AddAssign;
 
 use crate::action::ActionKind;
 
-/// Work done in a step, or summed over steps.
+/// Work done in a step, or the sum over steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Spatial queries answered, by both indexes.
+    /// Spatial queries to both indexes.
     pub queries: u64,
-    /// Entries those queries returned.
+    /// Entries returned by those queries.
     pub hits: u64,
-    /// Observations made.
+    /// Observations.
     pub observations: u64,
-    /// Actions tried, in the order of [`ActionKind::ALL`].
+    /// Attempted actions, in the order of [`ActionKind::ALL`].
     pub tried: [u64; ActionKind::COUNT],
-    /// Actions that succeeded, in the same order.
+    /// Successful actions, in the same order.
     pub succeeded: [u64; ActionKind::COUNT],
-    /// Agents born.
+    /// Births.
     pub births: u64,
-    /// Agents that died.
+    /// Deaths.
     pub deaths: u64,
-    /// Rows handed to the database.
+    /// Rows passed to the database.
     pub rows_written: u64,
-    /// Whole rebuilds of an index.
+    /// Complete rebuilds of an index.
     pub index_rebuilds: u64,
     /// Moves, births and deaths applied to an index.
     pub index_moves: u64,
     /// Batches applied to an index.
     pub index_flushes: u64,
-    /// Dirty regions that those batches touched.
+    /// Dirty regions touched by those batches.
     pub dirty_regions: u64,
 }
 
 impl Counters {
-    /// How often an action was tried.
+    /// Returns how often an action was attempted.
     #[must_use]
     pub fn tried(&self, kind: ActionKind) -> u64 {
         self.tried[kind as usize]
     }
 
-    /// How often an action succeeded.
+    /// Returns how often an action succeeded.
     #[must_use]
     pub fn succeeded(&self, kind: ActionKind) -> u64 {
         self.succeeded[kind as usize]
     }
 
-    /// Every counter with a name, for reports: `queries`, `tried.move`, `succeeded.attack` and so on.
+    /// Returns all counters with their names, for example `queries`, `tried.move` or `succeeded.attack`.
     pub fn named(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let plain = [
             ("queries", self.queries),

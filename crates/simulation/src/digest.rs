@@ -1,8 +1,8 @@
-//! A small, portable digest: the same bytes give the same 64 bits on every machine.
+//! A 64-bit digest that is the same on every machine. It is not cryptographic.
 
 use crate::random::mix;
 
-/// Accumulates 64-bit words into one digest; order matters.
+/// Accumulates 64-bit words into one digest. The order of the words matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest {
     state: u64,
@@ -20,12 +20,12 @@ impl Digest {
         self.state = mix(self.state.rotate_left(23) ^ word).wrapping_add(self.state);
     }
 
-    /// Adds a float by its bits.
+    /// Adds the bits of a float.
     pub fn float(&mut self, value: f32) {
         self.word(u64::from(value.to_bits()));
     }
 
-    /// The digest of everything added so far.
+    /// Returns the digest of everything added so far.
     #[must_use]
     pub fn finish(self) -> u64 {
         mix(self.state)
@@ -38,13 +38,13 @@ mod tests {
 
     #[test]
     fn order_and_value_matter() {
-        let of = |words: &[u64]| {
+        let digest_of = |words: &[u64]| {
             let mut digest = Digest::default();
             words.iter().for_each(|&word| digest.word(word));
             digest.finish()
         };
-        assert_eq!(of(&[1, 2]), of(&[1, 2]));
-        assert_ne!(of(&[1, 2]), of(&[2, 1]));
-        assert_ne!(of(&[0]), of(&[0, 0]));
+        assert_eq!(digest_of(&[1, 2]), digest_of(&[1, 2]));
+        assert_ne!(digest_of(&[1, 2]), digest_of(&[2, 1]));
+        assert_ne!(digest_of(&[0]), digest_of(&[0, 0]));
     }
 }

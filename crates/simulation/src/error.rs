@@ -1,52 +1,52 @@
-//! What can go wrong: a bad parameter, a full disk, a database that refuses.
+//! The errors of the simulation.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A name that is not among the choices of its kind.
+/// A name that is not one of the known names of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} `{given}` (known: {known})")]
 pub struct UnknownName {
-    /// What was looked for, for example `index kind`.
+    /// The kind of name, for example `index kind`.
     pub what: &'static str,
     /// The name given.
     pub given: String,
-    /// The names that exist, separated by commas.
+    /// The known names, separated by commas.
     pub known: String,
 }
 
-/// Any failure of the simulation.
+/// An error of the simulation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A parameter is out of its range.
+    /// A parameter is out of range.
     #[error("{field}: {reason}")]
     Config {
-        /// The field of [`crate::Config`] at fault, with dots for nested ones.
+        /// The invalid field of [`crate::Config`]. Nested fields have dots.
         field: &'static str,
-        /// What is wrong with its value and what would be right.
+        /// The invalid value and the allowed range.
         reason: String,
     },
-    /// A name is not among the choices of its kind.
+    /// A name is not one of the known names of its kind.
     #[error(transparent)]
     UnknownName(#[from] UnknownName),
-    /// A database is already at the path; it is never overwritten.
+    /// A file exists at the path of the database. It is never overwritten.
     #[error("{}: already exists; remove it or name another path", path.display())]
     DatabaseExists {
-        /// The path asked for.
+        /// The requested path.
         path: PathBuf,
     },
-    /// The database refused an operation.
+    /// SQLite returned an error.
     #[error("{}: cannot {operation}", path.display())]
     Database {
         /// The database file.
         path: PathBuf,
-        /// What was attempted, for example `write rows`.
+        /// The operation that failed, for example `write rows to it`.
         operation: &'static str,
-        /// SQLite's own reason.
+        /// The error of SQLite.
         #[source]
         source: rusqlite::Error,
     },
-    /// The writer thread ended before it was told to.
+    /// The writer thread ended too early.
     #[error("{}: the writer thread stopped early", path.display())]
     WriterStopped {
         /// The database file.
@@ -57,16 +57,16 @@ pub enum Error {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What was attempted.
+        /// The operation that failed.
         operation: &'static str,
-        /// The operating system's reason.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// A parameter error.
+    /// Creates an error about a parameter.
     pub(crate) fn config(field: &'static str, reason: impl Into<String>) -> Self {
         Self::Config { field, reason: reason.into() }
     }

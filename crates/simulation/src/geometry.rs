@@ -1,22 +1,22 @@
-//! Points, boxes and the entries that indexes hold.
+//! Points, boxes and the entries of spatial indexes.
 
 /// A position in the world, in world units.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Point {
-    /// Across, from 0 to the world's width.
+    /// Horizontal coordinate, from 0 to the width of the world.
     pub x: f32,
-    /// Up, from 0 to the world's height.
+    /// Vertical coordinate, from 0 to the height of the world.
     pub y: f32,
 }
 
 impl Point {
-    /// A point from its coordinates.
+    /// Creates a point.
     #[must_use]
     pub const fn new(x: f32, y: f32) -> Self {
         Self { x, y }
     }
 
-    /// The squared distance to another point.
+    /// Returns the squared distance to another point.
     #[must_use]
     pub fn squared_distance(self, other: Self) -> f32 {
         let (dx, dy) = (self.x - other.x, self.y - other.y);
@@ -24,7 +24,7 @@ impl Point {
     }
 }
 
-/// An axis-parallel box; its borders belong to it.
+/// An axis-parallel box including its borders.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Area {
     /// The corner with the smallest coordinates.
@@ -34,13 +34,13 @@ pub struct Area {
 }
 
 impl Area {
-    /// The box from the origin to (width, height).
+    /// Returns the box from the origin to (width, height).
     #[must_use]
     pub const fn world(width: f32, height: f32) -> Self {
         Self { min: Point::new(0.0, 0.0), max: Point::new(width, height) }
     }
 
-    /// The square around a point that reaches `reach` to each side.
+    /// Returns the square around a point that extends `reach` to each side.
     #[must_use]
     pub fn around(centre: Point, reach: f32) -> Self {
         Self {
@@ -49,25 +49,25 @@ impl Area {
         }
     }
 
-    /// Whether the point is inside or on the border.
+    /// Returns whether the point is inside or on the border.
     #[must_use]
     pub fn contains(&self, at: Point) -> bool {
         at.x >= self.min.x && at.x <= self.max.x && at.y >= self.min.y && at.y <= self.max.y
     }
 
-    /// Extent across.
+    /// Returns the width.
     #[must_use]
     pub fn width(&self) -> f32 {
         self.max.x - self.min.x
     }
 
-    /// Extent up.
+    /// Returns the height.
     #[must_use]
     pub fn height(&self) -> f32 {
         self.max.y - self.min.y
     }
 
-    /// The squared distance from a point to the nearest point of the box; 0 inside.
+    /// Returns the squared distance from a point to the nearest point of the box, or 0 inside it.
     #[must_use]
     pub fn squared_distance(&self, at: Point) -> f32 {
         let dx = (self.min.x - at.x).max(at.x - self.max.x).max(0.0);
@@ -75,7 +75,7 @@ impl Area {
         dx * dx + dy * dy
     }
 
-    /// Whether the two boxes share a point.
+    /// Returns whether the two boxes share at least one point.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.min.x <= other.max.x
@@ -85,11 +85,11 @@ impl Area {
     }
 }
 
-/// Something with a position: an agent's or a resource's number and where it is.
+/// An entry of a spatial index: the number of an agent or a resource with its position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Entry {
-    /// The number by which ties are broken, dense from 0.
+    /// Number of the entry. Numbers are dense from 0; at equal distance the smaller number wins.
     pub id: u32,
-    /// Its position.
+    /// Position.
     pub at: Point,
 }

@@ -1,6 +1,6 @@
-//! The closed sets of named choices that a configuration offers.
+//! A macro for enums whose variants have names, such as the kinds of index.
 
-/// Declares an enum whose variants have names, with the list of them, `Display` and `FromStr`.
+/// Declares an enum with named variants, a list of all variants, `Display` and `FromStr`.
 macro_rules! kinds {
     ($(#[$meta:meta])* $name:ident, $what:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$meta])*
@@ -10,10 +10,10 @@ macro_rules! kinds {
         }
 
         impl $name {
-            /// Every variant, in declaration order.
+            /// All variants in declaration order.
             pub const ALL: &'static [$name] = &[$($name::$variant,)+];
 
-            /// The name used on a command line and in databases.
+            /// Returns the name that command lines and databases use.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $($name::$variant => $text,)+ }

@@ -1,8 +1,8 @@
 //! The agent-based reference simulation.
 //!
-//! Agents of three types move in a rectangle, gather, share, fight, reproduce and die. A run is determined by its
-//! [`Config`]: the same seed gives the same final state on every machine, whichever index answers spatial queries and
-//! however the run is logged.
+//! Agents of three types move in a rectangle, gather, share, attack, reproduce and die. The [`Config`] determines a run. The
+//! same configuration gives the same final state on every machine. Neither the kind of spatial index nor the settings of the
+//! database change it.
 //!
 //! ```
 //! use simprof_simulation::{Config, Simulation};

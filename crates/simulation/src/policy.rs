@@ -1,4 +1,4 @@
-//! Policies: how an agent chooses its action.
+//! Policies: how agents choose their actions.
 
 use crate::action::{Action, ActionKind, Direction};
 use crate::agent::Agent;
@@ -8,36 +8,36 @@ use crate::observation::{Channel, Observation};
 use crate::random::Random;
 
 kinds! {
-    /// A policy's name.
+    /// The kind of a policy.
     PolicyKind, "policy" {
-        /// Every action with equal chance.
+        /// All actions have the same probability.
         Uniform = "uniform",
-        /// Each action with its weight, to which the type adds.
+        /// Each action has a weight. The type of the agent adds to it.
         Weighted = "weighted",
-        /// What the observation makes look best.
+        /// The action that looks best in the observation.
         Greedy = "greedy",
     }
 }
 
-/// What a policy decides by.
+/// The input of a decision.
 pub struct Situation<'a> {
     /// The agent whose turn it is.
     pub agent: &'a Agent,
-    /// The rules in force.
+    /// The rules of the run.
     pub rules: &'a Rules,
-    /// What it sees, if agents observe.
+    /// The observation of the agent. `None` if agents do not observe.
     pub observation: Option<&'a Observation>,
-    /// Its random numbers of this turn.
+    /// The random numbers of this turn.
     pub random: Random,
 }
 
-/// Chooses actions; a policy may keep state between turns, but must not depend on anything but its situations.
+/// Chooses actions. A policy may keep state between turns, but its decisions must depend only on the situations it has seen.
 pub trait Policy: Send {
-    /// Chooses what the agent does in this turn.
+    /// Chooses the action of the agent in this turn.
     fn decide(&mut self, situation: &mut Situation<'_>) -> Action;
 }
 
-/// Makes the policy of a name.
+/// Creates a policy.
 #[must_use]
 pub fn new_policy(kind: PolicyKind) -> Box<dyn Policy> {
     match kind {
@@ -47,63 +47,64 @@ pub fn new_policy(kind: PolicyKind) -> Box<dyn Policy> {
     }
 }
 
-/// Every action with equal chance.
+/// Chooses among all actions with equal probability.
 #[derive(Debug, Clone, Copy)]
 pub struct Uniform;
 
 impl Policy for Uniform {
     fn decide(&mut self, situation: &mut Situation<'_>) -> Action {
-        let drawn = situation.random.below(ActionKind::COUNT as u64);
-        ActionKind::ALL[drawn as usize].into()
+        let index = situation.random.below(ActionKind::COUNT as u64);
+        ActionKind::ALL[index as usize].into()
     }
 }
 
-/// Each action with its weight.
+/// Chooses each action with a probability proportional to its weight.
 #[derive(Debug, Clone, Copy)]
 pub struct Weighted;
 
 impl Policy for Weighted {
     fn decide(&mut self, situation: &mut Situation<'_>) -> Action {
-        let weights = weights_of(situation.rules, &situation.agent.genome);
-        let mut rest = situation.random.unit() * weights.iter().sum::<f32>();
+        let weights = action_weights(situation.rules, &situation.agent.genome);
+        let mut remaining = situation.random.unit() * weights.iter().sum::<f32>();
         for (&kind, weight) in ActionKind::ALL.iter().zip(weights) {
-            if rest < weight {
+            if remaining < weight {
                 return kind.into();
             }
-            rest -= weight;
+            remaining -= weight;
         }
         ActionKind::Pass.into()
     }
 }
 
-/// The base weights with the genome's own added.
+/// Returns the weight of each action: the base weights plus those of the genome.
 #[must_use]
-pub fn weights_of(rules: &Rules, genome: &TypeParameters) -> [f32; ActionKind::COUNT] {
+pub fn action_weights(rules: &Rules, genome: &TypeParameters) -> [f32; ActionKind::COUNT] {
     let mut weights = rules.weights;
     weights[ActionKind::Share as usize] += genome.share_weight;
     weights[ActionKind::Attack as usize] += genome.attack_weight;
     weights
 }
 
-/// What the observation makes look best: survival first, then children, fights and gifts by weight, then food.
+/// Chooses by the observation. In this order: defend if threatened, reproduce if possible, attack or share at random by weight,
+/// gather or go to the nearest resource.
 #[derive(Debug, Clone, Copy)]
 pub struct Greedy;
 
-/// What a greedy agent reads from its observation.
+/// The values that a greedy agent reads from its observation.
 #[derive(Debug, Clone, Copy, Default)]
 struct View {
-    /// Health of the strongest enemy in view, 0 if none is.
+    /// Health of the strongest visible enemy, 0 if there is none.
     enemy: f32,
-    /// Whether an ally is in view.
+    /// Whether an ally is visible.
     ally: bool,
-    /// Damage done near the agent of late.
+    /// Largest recent damage near the agent.
     heat: f32,
-    /// Cells from the agent to its goal, right and up.
+    /// Offset from the agent to its goal in cells: right, up.
     goal: Option<(i32, i32)>,
 }
 
 impl View {
-    fn of(observation: &Observation) -> Self {
+    fn from_observation(observation: &Observation) -> Self {
         let most = |channel| {
             let plane = observation.plane(channel);
             plane.iter().copied().fold(0.0f32, f32::max)
@@ -119,9 +120,9 @@ impl View {
 
 impl Policy for Greedy {
     fn decide(&mut self, situation: &mut Situation<'_>) -> Action {
-        let view = situation.observation.map(View::of).unwrap_or_default();
+        let view = situation.observation.map(View::from_observation).unwrap_or_default();
         let (agent, rules) = (situation.agent, situation.rules);
-        let weights = weights_of(rules, &agent.genome);
+        let weights = action_weights(rules, &agent.genome);
         let health = agent.health / rules.start_health;
         if (view.enemy > 0.0 || view.heat > 0.1) && health < 0.5 && !agent.defending() {
             return ActionKind::Defend.into();
@@ -142,7 +143,7 @@ impl Policy for Greedy {
     }
 }
 
-/// Gathers what the goal marks, or goes nearer to it; wanders without a goal.
+/// Gathers or moves towards the goal. Without a goal, moves in a random direction.
 fn forage(situation: &mut Situation<'_>, goal: Option<(i32, i32)>) -> Action {
     match goal {
         Some(_) if situation.random.chance(0.7) => ActionKind::Gather.into(),
@@ -154,7 +155,7 @@ fn forage(situation: &mut Situation<'_>, goal: Option<(i32, i32)>) -> Action {
     }
 }
 
-/// The cardinal direction that shortens the longer way.
+/// Returns the cardinal direction that shortens the larger of the two distances.
 fn towards(right: i32, up: i32) -> Direction {
     match (right.abs() >= up.abs(), right > 0, up > 0) {
         (true, true, _) => Direction::Right,

@@ -1,26 +1,26 @@
-//! The resources of a world: points that hold an amount, are gathered from and regenerate.
+//! The resources of a world: points with an amount that agents gather and that regenerates.
 
-use crate::config::{Config, Layout, ResourceConfig};
+use crate::config::{Config, Layout};
 use crate::geometry::{Area, Entry, Point};
 use crate::random::{Domain, Random};
 
-/// All resources; one's number is its place, and depleted ones stay.
+/// All resources. The number of a resource is its index. Depleted resources stay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resources {
-    /// Where each lies.
+    /// Position of each resource.
     pub positions: Vec<Point>,
-    /// What each holds, 0 to `amount_max`.
+    /// Amount of each resource, 0 to `amount_max`.
     pub amounts: Vec<f32>,
-    /// The most one holds.
+    /// Largest amount of a resource.
     pub amount_max: f32,
     regeneration: f32,
     regeneration_chance: f32,
 }
 
 impl Resources {
-    /// Places the resources of a configuration; each holds between half of the most and all of it.
+    /// Creates the resources of a configuration with random amounts between half of the maximum and the maximum.
     #[must_use]
-    pub fn place(config: &Config, world: Area) -> Self {
+    pub fn new(config: &Config, world: Area) -> Self {
         let count = config.resource_count();
         let held = config.resources;
         let amounts = (0..count).map(|id| {
@@ -36,45 +36,33 @@ impl Resources {
         }
     }
 
-    /// Resources at given places, all full.
-    #[must_use]
-    pub fn full(positions: Vec<Point>, config: &ResourceConfig) -> Self {
-        Self {
-            amounts: vec![config.amount_max; positions.len()],
-            positions,
-            amount_max: config.amount_max,
-            regeneration: config.regeneration,
-            regeneration_chance: config.regeneration_chance,
-        }
-    }
-
-    /// How many there are.
+    /// Returns the number of resources.
     #[must_use]
     pub fn len(&self) -> usize {
         self.positions.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no resources.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
 
-    /// Entries for an index.
+    /// Returns the entries for a spatial index.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.positions.iter().enumerate().map(|(id, &at)| Entry { id: id as u32, at }).collect()
     }
 
-    /// Takes up to `wanted` from one and returns what it gave.
+    /// Takes up to `wanted` from a resource and returns the amount taken.
     pub fn take(&mut self, id: u32, wanted: f32) -> f32 {
         let held = &mut self.amounts[id as usize];
-        let given = held.min(wanted);
-        *held -= given;
-        given
+        let taken = held.min(wanted);
+        *held -= taken;
+        taken
     }
 
-    /// Lets each regenerate with its chance; calls `changed` with place, amount before and after.
+    /// Lets each resource regenerate at random. Calls `changed` with the position and the amounts before and after.
     pub fn regenerate(&mut self, seed: u64, step: u64, mut changed: impl FnMut(Point, f32, f32)) {
         for (id, amount) in self.amounts.iter_mut().enumerate() {
             if *amount >= self.amount_max {
@@ -90,7 +78,7 @@ impl Resources {
     }
 }
 
-/// Resources' key for random numbers, apart from that of agents.
+/// Returns the subject of a resource for random numbers. It differs from those of agents.
 fn subject(id: u32) -> u64 {
     u64::from(id) | 1 << 40
 }
@@ -105,13 +93,13 @@ fn positions(layout: Layout, count: u32, world: Area, seed: u64) -> Vec<Point> {
         .collect()
 }
 
-/// A uniform place in a world.
+/// Returns a uniformly distributed position.
 pub(crate) fn uniform(subject: u64, world: Area, seed: u64) -> Point {
     let mut random = Random::keyed(seed, Domain::Placement, subject, 0);
     Point::new(random.unit() * world.width(), random.unit() * world.height())
 }
 
-/// The centre of one's cell in a grid of about square cells.
+/// Returns the centre of a cell in a grid of nearly square cells.
 fn on_grid(id: u32, count: u32, world: Area) -> Point {
     let aspect = world.width() / world.height();
     let columns = ((count as f32 * aspect).sqrt().ceil() as u32).clamp(1, count);
@@ -123,7 +111,8 @@ fn on_grid(id: u32, count: u32, world: Area) -> Point {
     )
 }
 
-/// A place near the centre that one shares with nine others: a triangular spread of a tenth of the world.
+/// Returns a position near the centre of a cluster of ten resources. The distribution is triangular and extends over a tenth of the
+/// world to each side.
 fn near_centre(id: u32, world: Area, seed: u64) -> Point {
     let centre = uniform(subject(id / 10) | 1 << 41, world, seed);
     let mut random = Random::keyed(seed, Domain::Placement, subject(id), 2);
@@ -142,11 +131,11 @@ mod tests {
         let mut config = Config::default();
         config.resources.layout = layout;
         config.resources.count = 200;
-        Resources::place(&config, Area::world(config.width, config.height))
+        Resources::new(&config, Area::world(config.width, config.height))
     }
 
     #[test]
-    fn every_layout_stays_inside_and_differs() {
+    fn layouts_differ_and_stay_inside_the_world() {
         let world = Area::world(100.0, 100.0);
         let all: Vec<Resources> = Layout::ALL.iter().map(|&layout| placed(layout)).collect();
         for resources in &all {
@@ -158,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_closer_together_than_chance() {
+    fn clustered_resources_are_closer_together_than_uniform_ones() {
         let spread = |layout| {
             let resources = placed(layout);
             let nearest = resources.positions.iter().enumerate().map(|(id, &at)| {
@@ -176,15 +165,15 @@ mod tests {
     #[test]
     fn a_depleted_resource_stays_and_regenerates() {
         let mut resources = placed(Layout::Uniform);
-        let had = resources.amounts[3];
-        assert_eq!(resources.take(3, 100.0), had);
+        let initial = resources.amounts[3];
+        assert_eq!(resources.take(3, 100.0), initial);
         assert_eq!(resources.take(3, 1.0), 0.0);
         assert_eq!(resources.len(), 200);
         let mut regained = 0.0;
-        let place = resources.positions[3];
+        let position = resources.positions[3];
         for step in 0..200 {
             resources.regenerate(1, step, |at, before, after| {
-                if at == place {
+                if at == position {
                     regained += after - before;
                 }
             });

@@ -1,4 +1,4 @@
-//! A run: steps of turns, regeneration, logging and index updates.
+//! A run of the simulation. Each step consists of turns, regeneration, index updates and logging.
 
 use crate::agent::{Turn, agent_act};
 use crate::config::Config;
@@ -9,43 +9,43 @@ use crate::observation::Observer;
 use crate::policy::{Policy, new_policy};
 use crate::world::World;
 
-/// What one step did.
+/// The results of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
-    /// The step's number, from 0.
+    /// Number of the step, from 0.
     pub step: u64,
-    /// Agents alive at its end.
+    /// Number of living agents at the end of the step.
     pub living: u64,
-    /// Work done in it.
+    /// Work done in the step.
     pub counters: Counters,
 }
 
-/// What a caller of [`Simulation::run`] hears.
+/// An event that [`Simulation::run`] reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum StepEvent {
     /// A step is about to begin.
     Begin {
-        /// Its number, from 0.
+        /// Number of the step, from 0.
         step: u64,
     },
     /// A step has ended.
     End(StepReport),
 }
 
-/// What a whole run did.
+/// The results of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
-    /// Steps run.
+    /// Number of steps.
     pub steps: u64,
-    /// Digest of the final state: the same on every machine, for every kind of index and way of logging.
+    /// Digest of the final state. It is the same on every machine, for every kind of index and every setting of the database.
     pub state_hash: u64,
-    /// Agents alive at the end.
+    /// Number of living agents at the end.
     pub living: u64,
-    /// Work done, rows really written included.
+    /// Work done in all steps.
     pub totals: Counters,
 }
 
-/// A simulation that steps on demand.
+/// A simulation that the caller advances step by step.
 pub struct Simulation {
     steps: u64,
     world: World,
@@ -64,24 +64,15 @@ impl std::fmt::Debug for Simulation {
 }
 
 impl Simulation {
-    /// Sets a run up, with its database.
+    /// Sets up a run and creates its database.
     ///
     /// # Errors
     ///
-    /// Those of [`Config::validate`]; [`Error::DatabaseExists`] if the file is there already; [`Error::Database`] or [`Error::File`] if it cannot
-    /// be made.
+    /// Returns the errors of [`Config::validate`], [`Error::DatabaseExists`] if the database file exists, and [`Error::Database`] or
+    /// [`Error::File`] if it cannot be created.
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
-        Self::with_policy(config, new_policy(config.policy))
-    }
-
-    /// Sets a run up with a policy of the caller's own, in place of the one that the configuration names.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Simulation::new`].
-    pub fn with_policy(config: &Config, policy: Box<dyn Policy>) -> Result<Self, Error> {
-        config.validate()?;
+        let policy = new_policy(config.policy);
         let mut world = World::new(config)?;
         if let Some(database) = &config.database {
             world.log = Some(Log::create(database, config, &world)?);
@@ -90,13 +81,13 @@ impl Simulation {
         Ok(Self { steps: config.steps, world, observer, policy, totals: Counters::default() })
     }
 
-    /// The state of the run.
+    /// Returns the state of the run.
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
     }
 
-    /// What makes observations, if agents observe.
+    /// Returns the observer. `None` if agents do not observe.
     #[must_use]
     pub fn observer(&self) -> Option<&Observer> {
         self.observer.as_ref()
@@ -106,7 +97,7 @@ impl Simulation {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] or [`Error::WriterStopped`] if rows cannot be written.
+    /// Returns [`Error::Database`] or [`Error::WriterStopped`] if rows cannot be written.
     pub fn step(&mut self) -> Result<StepReport, Error> {
         let step = self.world.step;
         self.take_turns();
@@ -122,11 +113,11 @@ impl Simulation {
         Ok(StepReport { step, living: self.world.living as u64, counters })
     }
 
-    /// Runs all steps that remain of the configured number and tells `on_step` when each begins and ends.
+    /// Runs the remaining steps of the configured number. Calls `on_step` when a step begins and when it ends.
     ///
     /// # Errors
     ///
-    /// Those of [`Simulation::step`].
+    /// Returns the errors of [`Simulation::step`].
     pub fn run(&mut self, mut on_step: impl FnMut(StepEvent)) -> Result<(), Error> {
         while self.world.step < self.steps {
             on_step(StepEvent::Begin { step: self.world.step });
@@ -136,11 +127,11 @@ impl Simulation {
         Ok(())
     }
 
-    /// Writes what is left to the database, closes it and sums the run up.
+    /// Writes the remaining rows to the database, closes it and returns the results of the run.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`], [`Error::WriterStopped`] or [`Error::File`] if the database cannot be completed.
+    /// Returns [`Error::Database`], [`Error::WriterStopped`] or [`Error::File`] if the database cannot be completed.
     pub fn finish(mut self) -> Result<Summary, Error> {
         let summary = Summary {
             steps: self.world.step,
@@ -154,7 +145,7 @@ impl Simulation {
         Ok(summary)
     }
 
-    /// Everybody who lived at the start of the step takes a turn, by number.
+    /// Lets every agent that lived at the start of the step take a turn, in the order of their numbers.
     fn take_turns(&mut self) {
         let mut turn = Turn {
             world: &mut self.world,
@@ -173,12 +164,13 @@ impl Simulation {
         let Some(mut log) = self.world.log.take() else {
             return Ok(0);
         };
-        let metrics = StepRow::of(&self.world, counters);
+        let metrics = StepRow::from_world(&self.world, counters);
         let written = database_log(&mut log, &self.world, metrics);
         self.world.log = Some(log);
         written
     }
 
+    /// Removes dead agents, which changes slots.
     fn sweep(&mut self) {
         if let Some(observer) = &mut self.observer {
             let agents = &self.world.agents;

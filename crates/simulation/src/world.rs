@@ -1,4 +1,4 @@
-//! The world: everybody and everything in it, and the changes that turns make.
+//! The world: its agents, resources and indexes, and the changes that turns make.
 
 use crate::action::Outcome;
 use crate::agent::{Agent, AgentType};
@@ -14,43 +14,43 @@ use crate::spatial::{BatchedIndex, Change, IndexCounters, Priority};
 
 /// The state of a run.
 ///
-/// Agents are kept in the order of their numbers; an agent's place in the list is its slot, and slots are what the index of
-/// agents holds, so that ties by slot are ties by number. The dead keep their slots until they are swept out.
+/// Agents are stored in the order of their numbers. The slot of an agent is its index in that list. The index of agents stores slots,
+/// so that the smaller slot wins a tie exactly if the smaller number does. Dead agents keep their slots until they are removed.
 #[derive(Debug)]
 pub struct World {
-    /// The extent.
+    /// Extent of the world.
     pub area: Area,
-    /// The seed of all random numbers.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// The step that runs.
+    /// Number of the current step.
     pub step: u64,
-    /// Turns taken since the start, of all agents.
+    /// Number of turns taken by all agents since the start.
     pub turn: u64,
-    /// The rules of a turn.
+    /// Parameters of a turn.
     pub rules: Rules,
-    /// Living agents at which nobody reproduces.
+    /// Number of living agents at which reproduction stops.
     pub cap: usize,
-    /// Agents by slot, the dead of late among them.
+    /// Agents by slot. Dead agents stay until they are removed.
     pub agents: Vec<Agent>,
-    /// How many of them live.
+    /// Number of living agents.
     pub living: usize,
     /// All resources.
     pub resources: Resources,
-    /// Where agents are.
+    /// Index of agents.
     pub agent_index: BatchedIndex,
-    /// Where resources are.
+    /// Index of resources.
     pub resource_index: BatchedIndex,
-    /// What observers may see of past turns, if agents observe.
+    /// Past events that agents can observe. `None` if agents do not observe.
     pub events: Option<EventFields>,
-    /// The terrain, if agents observe it.
+    /// The terrain. `None` if agents do not observe it.
     pub terrain: Option<Terrain>,
-    /// The memory-mapped grid, if observations read from it.
+    /// The memory-mapped grid. `None` if observations do not read from it.
     pub resource_grid: Option<ResourceGrid>,
-    /// Work done in the step that runs, without that of the indexes.
+    /// Work done in the current step, except that of the indexes.
     pub counters: Counters,
-    /// Rows for the database, if there is one.
+    /// The log. `None` without a database.
     pub(crate) log: Option<Log>,
-    /// Room for the answers of queries.
+    /// Buffer for query results, reused between turns.
     pub(crate) scratch: Vec<Entry>,
     next_id: u32,
     /// Counters of both indexes at the last call of `take_counters`.
@@ -58,14 +58,14 @@ pub struct World {
 }
 
 impl World {
-    /// The world of a configuration at step 0, without a log.
+    /// Creates the world of a configuration at step 0, without a log.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if the memory-mapped grid cannot be made.
+    /// Returns [`Error::File`] if the memory-mapped grid cannot be created.
     pub fn new(config: &Config) -> Result<Self, Error> {
         let area = Area::world(config.width, config.height);
-        let resources = Resources::place(config, area);
+        let resources = Resources::new(config, area);
         let agents = place_agents(config, area);
         let channels = config.observation.channels;
         let mapped = config.observe && config.observation.source == ResourceSource::MemoryMap;
@@ -101,7 +101,7 @@ impl World {
         })
     }
 
-    /// The nearest resource within `range` that holds something.
+    /// Returns the nearest resource within `range` that is not empty.
     #[must_use]
     pub fn nearest_resource(&self, at: Point, range: f32) -> Option<u32> {
         let amounts = &self.resources.amounts;
@@ -110,18 +110,18 @@ impl World {
             .map(|found| found.entry.id)
     }
 
-    /// Takes up to `wanted` from a resource.
+    /// Takes up to `wanted` from a resource and returns the amount taken.
     pub(crate) fn take_resource(&mut self, id: u32, wanted: f32) -> f32 {
         let before = self.resources.amounts[id as usize];
-        let given = self.resources.take(id, wanted);
+        let taken = self.resources.take(id, wanted);
         if let Some(grid) = &mut self.resource_grid {
             let at = self.resources.positions[id as usize];
             grid.change(at, before, self.resources.amounts[id as usize]);
         }
-        given
+        taken
     }
 
-    /// Moves the agent at a slot; it leaves a trail.
+    /// Moves the agent at a slot and records its trail.
     pub(crate) fn relocate(&mut self, slot: usize, to: Point) {
         let from = std::mem::replace(&mut self.agents[slot].at, to);
         if let Some(events) = &mut self.events {
@@ -130,7 +130,7 @@ impl World {
         self.agent_index.queue_move(slot as u32, from, to, Priority::Normal);
     }
 
-    /// The agent at a slot signals to its allies.
+    /// Records a signal of the agent at a slot to its allies.
     pub(crate) fn signal(&mut self, slot: usize) {
         let agent = &self.agents[slot];
         if let Some(events) = &mut self.events {
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// The agent at a slot was hurt.
+    /// Records damage to the agent at a slot.
     pub(crate) fn damage_heat(&mut self, slot: usize, damage: f32) {
         let strength = self.rules.attack_strength;
         if let Some(events) = &mut self.events
@@ -148,14 +148,14 @@ impl World {
         }
     }
 
-    /// Adds a child of the agent at a slot; returns its number.
-    pub(crate) fn bear(&mut self, slot: usize) -> u32 {
+    /// Adds a child of the agent at a slot and returns the number of the child.
+    pub(crate) fn add_child(&mut self, slot: usize) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
         let child = self.agents[slot].child(id, self.step, &self.rules);
         let parent = self.agents[slot].id;
         if let Some(log) = &mut self.log {
-            log.agent(AgentRow::of(&child, Some(parent)));
+            log.agent(AgentRow::from_agent(&child, Some(parent)));
         }
         let change = Change { id: self.agents.len() as u32, from: None, to: Some(child.at) };
         self.agents.push(child);
@@ -165,7 +165,7 @@ impl World {
         id
     }
 
-    /// Ends the life of the agent at a slot.
+    /// Marks the agent at a slot as dead.
     pub(crate) fn kill(&mut self, slot: usize, cause: HealthCause, source: Option<u32>) {
         let step = self.step;
         let agent = &mut self.agents[slot];
@@ -177,7 +177,7 @@ impl World {
         self.counters.deaths += 1;
         self.agent_index.queue(change, Priority::Normal);
         if let Some(log) = &mut self.log {
-            // A deadly attack has logged its damage already.
+            // For a deadly attack, the damage has already been logged.
             if before > 0.0 {
                 log.health(HealthRow {
                     step,
@@ -208,20 +208,20 @@ impl World {
         self.counters.succeeded[outcome.kind as usize] += u64::from(outcome.succeeded);
     }
 
-    /// Whether the dead take up so many slots that they should be swept out.
+    /// Returns whether dead agents use so many slots that they should be removed.
     #[must_use]
     pub(crate) fn needs_sweep(&self) -> bool {
         let dead = self.agents.len() - self.living;
         dead > 16 && dead * 4 > self.agents.len()
     }
 
-    /// Removes the dead, which changes slots, and rebuilds the index of agents.
+    /// Removes dead agents, which changes slots, and rebuilds the index of agents.
     pub(crate) fn sweep(&mut self) {
         self.agents.retain(|agent| agent.alive);
         self.agent_index.rebuild(&slot_entries(&self.agents));
     }
 
-    /// The work done since the last call, that of the indexes included.
+    /// Returns the work done since the last call, including that of the indexes.
     pub(crate) fn take_counters(&mut self) -> Counters {
         let mut counters = std::mem::take(&mut self.counters);
         for (index, counted) in
@@ -239,7 +239,7 @@ impl World {
         counters
     }
 
-    /// A digest of everything that later steps depend on, and of what agents earned.
+    /// Returns a digest of all state that later steps depend on, and of the rewards of agents.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
         let mut digest = Digest::default();
@@ -271,7 +271,7 @@ fn digest_agent(digest: &mut Digest, agent: &Agent) {
     values.into_iter().for_each(|value| digest.float(value));
 }
 
-/// Agents of the start, types in turn, placed uniformly.
+/// Creates the initial agents at uniformly distributed positions. The types alternate.
 fn place_agents(config: &Config, area: Area) -> Vec<Agent> {
     let kinds = AgentType::ALL;
     (0..config.agents)
@@ -283,7 +283,7 @@ fn place_agents(config: &Config, area: Area) -> Vec<Agent> {
         .collect()
 }
 
-/// Index entries of the living agents, by slot.
+/// Returns the index entries of the living agents. The number of an entry is the slot.
 fn slot_entries(agents: &[Agent]) -> Vec<Entry> {
     agents
         .iter()

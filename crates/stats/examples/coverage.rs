@@ -1,4 +1,5 @@
-//! Measures how often intervals and verdicts hold a planted truth, and what a fit costs.
+//! Simulates data with known laws, ratios and drifts. Prints how often intervals cover the true
+//! values, which verdicts are returned, and how long a fit takes.
 //!
 //! Run with `cargo run --release -p simprof-stats --example coverage [TRIALS]`.
 
@@ -12,17 +13,18 @@ use simprof_stats::{DriftRule, SplitMix64, assess_drift, compare_paired, compare
 struct Plan {
     name: &'static str,
     law: Law,
-    /// The exponent that intervals should hold, where the law has a single one.
+    /// The exponent that intervals should cover. `None` if the law has no single exponent.
     exponent: Option<f64>,
     sizes: i32,
     repeats: usize,
     /// Relative standard deviation of a single run.
     noise: f64,
-    /// Relative standard deviation of a factor that all runs at one size share.
+    /// Relative standard deviation of a factor shared by all runs at one size.
     shared: f64,
 }
 
 impl Plan {
+    /// Simulates the measurement.
     fn measure(&self, rng: &mut SplitMix64) -> Vec<Point> {
         let point = |i: i32| {
             let x = 50.0 * 2f64.powi(i);
@@ -34,37 +36,37 @@ impl Plan {
     }
 }
 
-/// Counts over trials.
+/// Counts and times summed over the trials of one plan.
 #[derive(Default)]
 struct Tally {
     slope: usize,
     net: usize,
     headline: usize,
     headline_is_net: usize,
-    true_form_stands: usize,
+    true_form_kept: usize,
     predicted: usize,
-    prediction_held: usize,
+    prediction_covered: usize,
     fitting: Duration,
     predicting: Duration,
     chosen: BTreeMap<&'static str, usize>,
 }
 
-fn try_law(plan: &Plan, seed: u64, tally: &mut Tally) {
+/// Measures, fits and predicts once, and adds the results to `tally`.
+fn run_trial(plan: &Plan, seed: u64, tally: &mut Tally) {
     let mut rng = SplitMix64::new(seed);
     let points = plan.measure(&mut rng);
     let start = Instant::now();
     let got = fit(&points).expect("planted costs are above zero");
     tally.fitting += start.elapsed();
-    let holds = |interval: Option<simprof_stats::Interval>| {
+    let covers = |interval: Option<simprof_stats::Interval>| {
         usize::from(interval.zip(plan.exponent).is_some_and(|(i, b)| i.contains(b)))
     };
-    tally.slope += holds(got.slope.interval);
-    tally.net += holds(got.net.interval);
-    tally.headline += holds(got.exponent_interval);
+    tally.slope += covers(got.slope.interval);
+    tally.net += covers(got.net.interval);
+    tally.headline += covers(got.exponent_interval);
     tally.headline_is_net += usize::from(got.exponent_kind == ExponentKind::NetOfConstant);
-    let mut standing = got.indistinguishable.iter();
-    tally.true_form_stands +=
-        usize::from(standing.any(|&i| got.models[i].law.term == plan.law.term));
+    let mut kept = got.indistinguishable.iter();
+    tally.true_form_kept += usize::from(kept.any(|&i| got.models[i].law.term == plan.law.term));
     *tally.chosen.entry(got.chosen_law().term.name()).or_default() += 1;
     let x = 4.0 * points[points.len() - 1].x;
     let start = Instant::now();
@@ -73,12 +75,14 @@ fn try_law(plan: &Plan, seed: u64, tally: &mut Tally) {
         tally.predicted += 1;
         let noise = plan.shared * rng.normal() + plan.noise / 3f64.sqrt() * rng.normal();
         let run = plan.law.at(x) * noise.exp();
-        tally.prediction_held += usize::from(prediction.interval.contains(run));
+        tally.prediction_covered += usize::from(prediction.interval.contains(run));
     }
 }
 
 fn scaling(trials: u64) {
-    println!("scaling: % of trials; prediction at 4x; ms per fit and per prediction");
+    println!(
+        "scaling: % of trials whose interval covers the truth; prediction at 4 times the largest size; ms per fit and per prediction"
+    );
     println!(
         "{:28} {:>6} {:>6} {:>8} {:>7} {:>7} {:>9} {:>6} {:>5} {:>5}  chosen",
         "planted",
@@ -86,18 +90,18 @@ fn scaling(trials: u64) {
         "net",
         "headline",
         "is net",
-        "stands",
+        "kept",
         "predicted",
-        "held",
+        "covers",
         "fit",
         "pred"
     );
     for plan in plans() {
         let mut tally = Tally::default();
-        (0..trials).for_each(|trial| try_law(&plan, trial * 7919 + 1, &mut tally));
-        let share = |count: usize, of: usize| 100.0 * count as f64 / of.max(1) as f64;
+        (0..trials).for_each(|trial| run_trial(&plan, trial * 7919 + 1, &mut tally));
+        let share = |count: usize, total: usize| 100.0 * count as f64 / total.max(1) as f64;
         let all = |count| share(count, trials as usize);
-        let ms = |time: Duration, of: usize| 1e3 * time.as_secs_f64() / of.max(1) as f64;
+        let ms = |time: Duration, total: usize| 1e3 * time.as_secs_f64() / total.max(1) as f64;
         println!(
             "{:28} {:6.1} {:6.1} {:8.1} {:7.1} {:7.1} {:9.1} {:6.1} {:5.2} {:5.2}  {:?}",
             plan.name,
@@ -105,9 +109,9 @@ fn scaling(trials: u64) {
             all(tally.net),
             all(tally.headline),
             all(tally.headline_is_net),
-            all(tally.true_form_stands),
+            all(tally.true_form_kept),
             all(tally.predicted),
-            share(tally.prediction_held, tally.predicted),
+            share(tally.prediction_covered, tally.predicted),
             ms(tally.fitting, trials as usize),
             ms(tally.predicting, tally.predicted),
             tally.chosen,
@@ -156,7 +160,7 @@ fn plans() -> Vec<Plan> {
 }
 
 fn comparisons(trials: u64) {
-    println!("\ncomparison of a true ratio of 1.3 at 10 % noise: % of intervals that hold it");
+    println!("\ncomparison, true ratio 1.3, 10 % noise: % of intervals that cover it");
     for n in [6, 8, 12, 20, 60] {
         let mut rng = SplitMix64::new(n as u64);
         let (mut paired, mut unpaired) = (0, 0);
@@ -165,13 +169,13 @@ fn comparisons(trials: u64) {
                 (0..n).map(|_| scale * (0.1 * rng.normal()).exp()).collect()
             };
             let (before, after) = (side(1.0), side(1.3));
-            let held = |compare: fn(&[f64], &[f64], f64, f64) -> _| {
+            let covers = |compare: fn(&[f64], &[f64], f64, f64) -> _| {
                 let got: Result<simprof_stats::Comparison, _> =
                     compare(&before, &after, 0.95, 0.03);
                 got.ok().and_then(|got| got.interval).is_some_and(|i| i.contains(1.3))
             };
-            paired += usize::from(held(compare_paired));
-            unpaired += usize::from(held(compare_unpaired));
+            paired += usize::from(covers(compare_paired));
+            unpaired += usize::from(covers(compare_unpaired));
         }
         let share = |count: usize| 100.0 * count as f64 / trials as f64;
         println!("n = {n:2}: paired {:5.1}, unpaired {:5.1}", share(paired), share(unpaired));
@@ -179,19 +183,19 @@ fn comparisons(trials: u64) {
 }
 
 fn drifts(trials: u64) {
-    println!("\ndrift of 1000 readings about 100, noise 5 with memory rho: verdicts");
-    for (growth, memory) in
+    println!("\ndrift of 1000 readings about 100, noise 5 with autocorrelation rho: verdicts");
+    for (growth, rho) in
         [(0.0, 0.0), (0.0, 0.5), (0.0, 0.9), (0.0, 0.98), (10.0, 0.0), (10.0, 0.5), (10.0, 0.9)]
     {
         let mut verdicts = BTreeMap::<String, usize>::new();
         let mut spent = Duration::ZERO;
         for seed in 0..trials {
             let mut rng = SplitMix64::new(seed);
-            let fresh = 5.0 * (1.0f64 - memory * memory).sqrt();
+            let innovation = 5.0 * (1.0f64 - rho * rho).sqrt();
             let mut noise = 5.0 * rng.normal();
             let (times, values): (Vec<f64>, Vec<f64>) = (0..1000)
                 .map(|i| {
-                    noise = memory * noise + fresh * rng.normal();
+                    noise = rho * noise + innovation * rng.normal();
                     (f64::from(i), 100.0 + growth * f64::from(i) / 1000.0 + noise)
                 })
                 .unzip();
@@ -201,7 +205,7 @@ fn drifts(trials: u64) {
             *verdicts.entry(format!("{:?}", got.verdict)).or_default() += 1;
         }
         let ms = 1e3 * spent.as_secs_f64() / trials as f64;
-        println!("growth {growth:4.0}, rho {memory:.2}: {verdicts:?}, {ms:.2} ms each");
+        println!("growth {growth:4.0}, rho {rho:.2}: {verdicts:?}, {ms:.2} ms each");
     }
 }
 

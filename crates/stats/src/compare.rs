@@ -1,4 +1,5 @@
-//! Before and after: the ratio of two costs, its exact interval, and a verdict against a margin.
+//! Comparison of costs before and after a change: their ratio, its exact interval, and a verdict
+//! against a margin.
 
 use serde::Serialize;
 
@@ -6,70 +7,75 @@ use crate::error::{StatsError, require_positive, require_probability, require_sa
 use crate::interval::Interval;
 use crate::rank::{Shift, one_sample_shift, pairs_needed, sides_needed, two_sample_shift};
 
-/// The smallest margin: differences of less than 3 % are within what layout and alignment alone do
-/// to a program (Mytkowicz and others 2009).
+/// The smallest margin, as a relative change.
+///
+/// Code layout, alignment and the size of the environment alone can change the speed of a program
+/// by a few percent (Mytkowicz, Diwan, Hauswirth and Sweeney 2009). The figure of 3 % is this
+/// project's rule of thumb.
 pub const MARGIN_FLOOR: f64 = 0.03;
 
-/// Half-widths of a 95 % interval from its centre to the point that a change must reach for the
-/// interval to clear the margin four times in five: 1 + z(0.80) / z(0.975).
+/// A change must exceed the margin by this many half-widths of its 95 % interval to be detected with
+/// a power of 80 %. The value is 1 + z(0.80) / z(0.975), the usual power calculation for a normal
+/// estimate (Cohen 1988).
 const HALF_WIDTHS_FOR_POWER_80: f64 = 1.429;
 
-/// What a comparison establishes at its margin.
+/// The conclusion of a comparison at its margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The whole interval lies below the margin: after costs less than before.
+    /// The whole interval lies below the margin: the cost fell.
     Faster,
-    /// The whole interval lies above the margin: after costs more than before.
+    /// The whole interval lies above the margin: the cost rose.
     Slower,
     /// The whole interval lies within the margin: any difference is too small to matter.
     Same,
-    /// The interval crosses the margin, or the sample is too small to have one.
+    /// The interval crosses the margin, or there are too few replicates for an interval.
     Inconclusive,
 }
 
-/// The cost of one block of runs that share a seed and lie close in time: ABBA gives two of each
-/// side.
+/// The costs of one block: runs that share a seed and are close in time. The order ABBA gives two
+/// runs per side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
-    /// Costs before, above zero.
+    /// Costs before the change, above zero.
     pub before: Vec<f64>,
-    /// Costs after, above zero, in the same unit.
+    /// Costs after the change, above zero, in the same unit.
     pub after: Vec<f64>,
 }
 
-/// The outcome of a comparison.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// Cost after over cost before: the exponential of the Hodges-Lehmann shift of the logarithms.
     pub ratio: f64,
-    /// Interval of the ratio, with the confidence achieved; absent where `n` is below `n_needed`.
+    /// Interval of the ratio, with the confidence achieved. `None` if `n` is below `n_needed`.
     pub interval: Option<Interval>,
-    /// Independent replicates: blocks when paired, the size of the smaller side when not.
+    /// Number of independent replicates: blocks if paired, else the size of the smaller side.
     pub n: usize,
-    /// The fewest replicates that can give an interval of the confidence asked.
+    /// The smallest number of replicates that allows an interval of the requested confidence.
     pub n_needed: usize,
-    /// The relative margin that the verdict stands on, for instance 0.03.
+    /// The relative margin that the verdict uses, for instance 0.03.
     pub margin: f64,
     /// The verdict against the margin.
     pub verdict: Verdict,
-    /// The smallest relative change, in the direction of more cost, that this noise and `n` would
-    /// have called with a probability of about 80 %; absent without an interval.
+    /// The smallest relative increase of the cost that would be detected with a probability of
+    /// about 80 %, given this noise and `n`. `None` without an interval.
     pub smallest_visible: Option<f64>,
 }
 
 impl Comparison {
-    /// Whether the interval leaves out 1. In a control, where both sides are the same program, that
-    /// is a sign of bias in the set-up.
+    /// Returns whether the interval excludes 1. If both sides are the same program, this is a sign
+    /// of bias in the experiment.
     pub fn excludes_one(&self) -> bool {
         self.interval.is_some_and(|interval| !interval.contains(1.0))
     }
 }
 
-/// Compares matched runs: `before[i]` and `after[i]` form pair `i`. See [`compare_blocks`].
+/// Compares paired runs: `before[i]` and `after[i]` form pair `i`. See [`compare_blocks`] for the
+/// method.
 ///
 /// # Errors
-/// As for [`compare_blocks`], or lengths that differ.
+/// Returns the errors of [`compare_blocks`], or an error if the lengths differ.
 pub fn compare_paired(
     before: &[f64],
     after: &[f64],
@@ -82,18 +88,21 @@ pub fn compare_paired(
     compare_blocks(&blocks, confidence, margin)
 }
 
-/// Compares blocks of runs: one log-ratio of geometric means per block, then the Hodges-Lehmann
-/// estimate over blocks and its exact signed-rank interval (Hodges and Lehmann 1963; Hollander,
-/// Wolfe and Chicken 2014, section 3.3), by the normal approximation above 50 blocks.
+/// Compares blocks of runs.
 ///
-/// The block is the replicate, as its runs share a seed and their moment. Within an ABBA block a
-/// linear drift of the machine cancels exactly. The interval assumes log-ratios that are
-/// independent and symmetric. `margin` is relative and at least 0; it is applied symmetrically in
-/// logarithms: from 1 / (1 + margin) to 1 + margin.
+/// Each block contributes one value: the log-ratio of its geometric means. The estimate is the
+/// Hodges-Lehmann estimate over the blocks, with its exact signed-rank interval (Hodges and Lehmann
+/// 1963; Hollander, Wolfe and Chicken 2014, section 3.3). Above 50 blocks the interval uses the
+/// normal approximation.
+///
+/// The block is the unit of replication because its runs share a seed and are close in time. Within
+/// an ABBA block, a linear drift of the machine cancels exactly. The interval assumes that the
+/// log-ratios are independent and symmetrically distributed. `margin` is a relative change of at
+/// least 0. It is applied symmetrically in logarithms, from 1 / (1 + margin) to 1 + margin.
 ///
 /// # Errors
-/// No blocks, a side of a block that is empty, a cost that is not finite and above zero, or a
-/// confidence outside (0, 1).
+/// Returns an error if there are no blocks, if a side of a block is empty, if a cost is not finite
+/// or not above zero, or if `confidence` is outside (0, 1).
 pub fn compare_blocks(
     blocks: &[Block],
     confidence: f64,
@@ -109,13 +118,15 @@ pub fn compare_blocks(
     Ok(conclude(shift, blocks.len(), pairs_needed(confidence), margin))
 }
 
-/// Compares two sets of unmatched runs: the Hodges-Lehmann shift of the logarithms with the
-/// interval of the Mann-Whitney test, exact up to 900 pairs of runs and by the normal approximation
-/// above (Hollander, Wolfe and Chicken 2014, section 4.3). The interval assumes that the two sides
-/// differ by a factor alone.
+/// Compares two sets of unpaired runs.
+///
+/// The estimate is the Hodges-Lehmann shift of the logarithms, with the interval of the
+/// Mann-Whitney test (Hollander, Wolfe and Chicken 2014, section 4.3). The interval is exact if the
+/// product of the two sizes is at most 900, and uses the normal approximation above. It assumes that
+/// the distributions of the two sides differ by a constant factor only.
 ///
 /// # Errors
-/// As for [`compare_blocks`].
+/// Returns the errors of [`compare_blocks`].
 pub fn compare_unpaired(
     before: &[f64],
     after: &[f64],
@@ -127,11 +138,13 @@ pub fn compare_unpaired(
     Ok(conclude(shift, before.len().min(after.len()), sides_needed(confidence), margin))
 }
 
-/// The margin that an A/A control calls for: the larger of [`MARGIN_FLOOR`] and twice the
-/// half-width of the control's interval, as a relative change.
+/// Returns the margin derived from an A/A control, as a relative change: the larger of
+/// [`MARGIN_FLOOR`] and twice the half-width of the control's interval.
+///
+/// The factor of two is a rule of thumb of this project.
 ///
 /// # Errors
-/// A control too small to have an interval: it supports no margin.
+/// Returns an error if the control has too few replicates for an interval.
 pub fn margin_from_control(control: &Comparison) -> Result<f64, StatsError> {
     let too_few =
         StatsError::TooFew { what: "control replicates", have: control.n, need: control.n_needed };
@@ -139,7 +152,7 @@ pub fn margin_from_control(control: &Comparison) -> Result<f64, StatsError> {
     Ok(MARGIN_FLOOR.max(2.0 * half_width.exp_m1()))
 }
 
-/// Turns a shift of logarithms into a ratio and judges it.
+/// Converts a shift of logarithms to a ratio with its verdict.
 fn conclude(shift: Shift, n: usize, n_needed: usize, margin: f64) -> Comparison {
     let interval = shift.interval.map(|interval| interval.map(f64::exp));
     let visible =
@@ -155,7 +168,7 @@ fn conclude(shift: Shift, n: usize, n_needed: usize, margin: f64) -> Comparison 
     }
 }
 
-/// The verdict on an interval of ratios.
+/// Returns the verdict on an interval of ratios.
 fn judge(interval: Interval, margin: f64) -> Verdict {
     let (low, high) = (1.0 / (1.0 + margin), 1.0 + margin);
     if interval.hi < low {
@@ -169,17 +182,17 @@ fn judge(interval: Interval, margin: f64) -> Verdict {
     }
 }
 
-/// Half the width of an interval of ratios, in logarithms.
+/// Returns half the width of an interval of ratios, in natural logarithms.
 fn log_half_width(interval: Interval) -> f64 {
     interval.map(f64::ln).half_width()
 }
 
-/// The logarithm of the geometric mean.
+/// Returns the logarithm of the geometric mean.
 fn mean_log(costs: &[f64]) -> Result<f64, StatsError> {
     Ok(logs(costs)?.iter().sum::<f64>() / costs.len() as f64)
 }
 
-/// Logarithms of costs that are checked to be above zero.
+/// Checks that all costs are above zero and returns their logarithms.
 fn logs(costs: &[f64]) -> Result<Vec<f64>, StatsError> {
     require_positive(costs)?;
     Ok(costs.iter().map(|cost| cost.ln()).collect())
@@ -191,7 +204,7 @@ mod tests {
     use crate::rng::SplitMix64;
     use proptest::prelude::*;
 
-    /// `n` pairs with a true ratio, a seed effect that both sides share, and noise of `sd` on each.
+    /// `n` pairs with a true ratio, a seed effect shared by both sides, and noise of `sd` on each.
     fn pairs(rng: &mut SplitMix64, n: usize, ratio: f64, sd: f64) -> (Vec<f64>, Vec<f64>) {
         let mut run = |scale: f64, shared: f64| scale * (shared + sd * rng.normal()).exp();
         (0..n)
@@ -213,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn five_pairs_give_no_interval_and_six_do() {
+    fn an_interval_needs_six_pairs() {
         let before = [10.0, 10.1, 9.9, 10.2, 10.0, 9.8];
         let after = before.map(|b| b * 0.5);
         let five = compare_paired(&before[..5], &after[..5], 0.95, 0.03).unwrap();
@@ -238,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_margin_grows_with_a_noisy_control() {
+    fn a_noisy_control_widens_the_margin() {
         let mut rng = SplitMix64::new(3);
         let (a, b) = pairs(&mut rng, 10, 1.0, 0.001);
         assert_eq!(margin_from_control(&compare_paired(&a, &b, 0.95, 0.03).unwrap()), Ok(0.03));
@@ -258,10 +271,15 @@ mod tests {
                 let got = if paired {
                     compare_paired(&before, &after, 0.95, 0.03)
                 } else {
-                    let still = |v: Vec<f64>| -> Vec<f64> {
+                    let without_seed_effect = |v: Vec<f64>| -> Vec<f64> {
                         v.iter().enumerate().map(|(i, x)| x / (i as f64 / 5.0).exp()).collect()
                     };
-                    compare_unpaired(&still(before), &still(after), 0.95, 0.03)
+                    compare_unpaired(
+                        &without_seed_effect(before),
+                        &without_seed_effect(after),
+                        0.95,
+                        0.03,
+                    )
                 };
                 got.unwrap().interval.unwrap().contains(1.3)
             });
@@ -271,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_visible_size_is_seen_four_times_in_five() {
+    fn smallest_visible_change_is_detected_in_80_percent_of_trials() {
         let mut rng = SplitMix64::new(11);
         let mut visible: Vec<f64> = Vec::new();
         for _ in 0..200 {
@@ -279,16 +297,16 @@ mod tests {
             visible.extend(compare_paired(&a, &b, 0.95, 0.03).unwrap().smallest_visible);
         }
         let size = 1.0 + visible.iter().sum::<f64>() / 200.0;
-        let seen = (0..300).filter(|_| {
+        let detected = (0..300).filter(|_| {
             let (a, b) = pairs(&mut rng, 15, size, 0.05);
             compare_paired(&a, &b, 0.95, 0.03).unwrap().verdict == Verdict::Slower
         });
-        let seen = seen.count();
-        assert!((210..=285).contains(&seen), "{seen} of 300 at {size}");
+        let detected = detected.count();
+        assert!((210..=285).contains(&detected), "{detected} of 300 at {size}");
     }
 
     #[test]
-    fn refuses_what_has_no_logarithm() {
+    fn rejects_costs_without_a_logarithm_and_mismatched_inputs() {
         assert!(matches!(
             compare_paired(&[1.0, 0.0], &[1.0, 1.0], 0.95, 0.03),
             Err(StatsError::NotPositive { .. })
@@ -305,10 +323,11 @@ mod tests {
         ) {
             let (before, after): (Vec<f64>, Vec<f64>) = costs.into_iter().unzip();
             for compare in [compare_paired, compare_unpaired] {
-                let there = compare(&before, &after, 0.95, 0.03).unwrap();
-                let back = compare(&after, &before, 0.95, 0.03).unwrap();
-                prop_assert!((there.ratio * back.ratio - 1.0).abs() < 1e-9);
-                prop_assert!((there.interval.unwrap().lo * back.interval.unwrap().hi - 1.0).abs() < 1e-9);
+                let forward = compare(&before, &after, 0.95, 0.03).unwrap();
+                let reverse = compare(&after, &before, 0.95, 0.03).unwrap();
+                prop_assert!((forward.ratio * reverse.ratio - 1.0).abs() < 1e-9);
+                let ends = forward.interval.unwrap().lo * reverse.interval.unwrap().hi;
+                prop_assert!((ends - 1.0).abs() < 1e-9);
             }
         }
     }

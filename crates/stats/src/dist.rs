@@ -1,4 +1,4 @@
-//! The few quantiles and tail probabilities that the other modules ask for, by their plain names.
+//! Quantiles and tail probabilities of the normal, Student's t and binomial distributions.
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
 
@@ -7,22 +7,23 @@ fn standard_normal() -> Normal {
     Normal::new(0.0, 1.0).expect("mean 0 and deviation 1 are valid")
 }
 
-/// The value that a standard normal stays below with probability `p`.
+/// Returns the quantile of the standard normal distribution at probability `p`.
 pub(crate) fn normal_quantile(p: f64) -> f64 {
     standard_normal().inverse_cdf(p)
 }
 
-/// The probability that a standard normal exceeds `z`.
+/// Returns the probability that a standard normal variable exceeds `z`.
 pub(crate) fn normal_upper_tail(z: f64) -> f64 {
     standard_normal().sf(z)
 }
 
-/// The value that Student's t with `df` > 0 degrees of freedom stays below with probability `p`.
+/// Returns the quantile of Student's t distribution with `df` > 0 degrees of freedom at probability
+/// `p`.
 pub(crate) fn t_quantile(p: f64, df: f64) -> f64 {
     StudentsT::new(0.0, 1.0, df).expect("callers pass df > 0").inverse_cdf(p)
 }
 
-/// The probability of at most `k` heads in `n` throws of a fair coin.
+/// Returns the probability of at most `k` heads in `n` tosses of a fair coin.
 pub(crate) fn fair_coin_cdf(k: u64, n: u64) -> f64 {
     Binomial::new(0.5, n).expect("one half is a probability").cdf(k)
 }

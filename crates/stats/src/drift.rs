@@ -1,4 +1,4 @@
-//! Drift and leaks: whether a cost goes on growing while a simulation runs.
+//! Drift and leaks: whether a cost keeps growing while a simulation runs.
 
 use serde::Serialize;
 
@@ -7,99 +7,111 @@ use crate::interval::Interval;
 use crate::summary::{median, median_of_sorted};
 use crate::trend::{Trend, trend};
 
-/// Growth of memory below this many bytes is what allocators do: 4 MiB.
+/// Growth of memory up to this many bytes does not count as a leak: 4 MiB.
+///
+/// A rule of thumb of this project: allocators keep free memory and grow in steps of this order.
 pub const LEAK_FLOOR_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
-/// Fewest readings: each half must have a trend of its own.
+/// Fewest readings: each half of the series needs the ten that [`trend`] requires.
 const READINGS_NEEDED: usize = 20;
-/// Long series are thinned to this many medians, which bounds the cost and takes out spikes.
+/// Longer series are reduced to this many medians. This bounds the cost of [`trend`], which grows
+/// with the square of the length, and removes short spikes.
 const BINS: usize = 240;
-/// A second half that grows at less than this share of the whole's rate has levelled off.
+/// A series has levelled off if its second half grows at less than this share of the rate of the
+/// whole. A rule of thumb of this project: a saturating exponential meets it after about four time
+/// constants (2 ln 7).
 const PLATEAU_SHARE: f64 = 0.25;
-/// Correlation of population and time from which their effects on memory cannot be told apart: a
-/// variance inflation of 10.
+/// Correlation of population and time above which their effects on memory cannot be separated. It
+/// is a variance inflation factor of 10, the customary limit (Marquardt 1970): sqrt(1 - 1 / 10).
 const COLLINEAR: f64 = 0.948_683;
 
-/// What counts as growth.
+/// The thresholds above which a series counts as growing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct DriftRule {
-    /// Least growth over the series as a share of its median.
+    /// Smallest growth over the series, as a share of its median.
     pub relative_floor: f64,
-    /// Least growth over the series in the unit of its values.
+    /// Smallest growth over the series, in the unit of its values.
     pub absolute_floor: f64,
-    /// The p of the Mann-Kendall test must lie below this.
+    /// Significance level: the p of the Mann-Kendall test must be below it.
     pub p: f64,
 }
 
 impl DriftRule {
-    /// For bytes: above 2 % and 4 MiB, p below 0.01.
+    /// Returns the rule for bytes: growth above 2 % and above 4 MiB, p below 0.01.
+    ///
+    /// The 2 % and the p of 0.01 are rules of thumb of this project.
     pub fn memory() -> Self {
         DriftRule { relative_floor: 0.02, absolute_floor: LEAK_FLOOR_BYTES, p: 0.01 }
     }
 
-    /// For times per step and other costs: above 2 %, p below 0.01.
+    /// Returns the rule for times per step and other costs: growth above 2 %, p below 0.01.
     pub fn cost() -> Self {
         DriftRule { absolute_floor: 0.0, ..Self::memory() }
     }
 }
 
-/// What a series does over time.
+/// How a series behaves over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DriftVerdict {
-    /// It grows, by more than the floor, and goes on growing.
+    /// It grows by more than the floor, and keeps growing.
     Growing,
     /// It grew, perhaps by more than the floor, then levelled off.
     Levelled,
     /// Any growth is below the floor, with 95 % confidence.
     Steady,
-    /// Growth above the floor is neither shown nor excluded.
+    /// The data neither show nor exclude growth above the floor.
     Inconclusive,
-    /// Memory grows, but the population grows along with time: which of them memory follows cannot
-    /// be told.
+    /// Memory grows, but the population grows with time too, so that the cause of the growth cannot
+    /// be determined.
     Confounded,
 }
 
-/// How a series drifts.
+/// The drift of a series.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Drift {
     /// The verdict.
     pub verdict: DriftVerdict,
-    /// Trend of the series, thinned to at most 240 medians.
+    /// Trend of the series, reduced to at most 240 medians.
     pub trend: Trend,
     /// Slope times duration: growth over the series, in the unit of its values.
     pub growth: f64,
     /// 95 % interval of the growth.
     pub growth_interval: Interval,
-    /// Growth that the rule asks for, in the unit of the values.
+    /// Growth above which the rule counts the series as growing, in the unit of the values.
     pub threshold: f64,
-    /// Trend of the second half alone, on which the plateau is judged.
+    /// Trend of the second half alone. It decides whether the series has levelled off.
     pub second_half: Trend,
-    /// Readings before thinning.
+    /// Number of readings given.
     pub n: usize,
-    /// What memory owes to the population; absent where no population was given.
+    /// The part of memory explained by the population. `None` if no population was given.
     pub population: Option<PopulationFit>,
 }
 
-/// What memory owes to the live population.
+/// The part of memory that the live population explains.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PopulationFit {
     /// Bytes per individual, at least 0.
     pub per_individual: f64,
-    /// Correlation of population and time, -1 to 1.
+    /// Pearson correlation of population and time, -1 to 1.
     pub correlation_with_time: f64,
 }
 
-/// Judges the drift of `values` read at `times` (ascending or not), warm-up already removed.
+/// Judges the drift of `values` read at `times`, in any order. The caller has removed the warm-up.
 ///
-/// It grows if the Theil-Sen interval lies above zero, the Mann-Kendall test (corrected for
-/// autocorrelation) is below the rule's p and the growth is above both floors. It has levelled off
-/// if the second half, kept up for as long as the whole, excludes growth above the floors, or if
-/// the second half's slope is under a quarter of the whole's and surely below it. It is steady only
-/// if the interval excludes growth above the floors: a series too noisy for that is inconclusive.
+/// The rules below are this project's; the estimates under them are those of [`trend`].
+///
+/// - Growing: the Theil-Sen interval lies above zero, the Mann-Kendall test (corrected for
+///   autocorrelation) is below the rule's p, the growth is above both floors, and the series has not
+///   levelled off.
+/// - Steady: the interval excludes growth above the floors.
+/// - Levelled: the second half, extended to the duration of the whole, excludes growth above the
+///   floors; or its slope is under a quarter of the slope of the whole and its interval lies below
+///   that slope.
+/// - Inconclusive: everything else, for instance a series that is too noisy.
 ///
 /// # Errors
-/// Fewer than twenty readings, lengths that differ, readings all at one time, or a number that is
-/// not finite.
+/// Returns an error if there are fewer than twenty readings, if the lengths differ, if all readings
+/// have the same time, or if a number is not finite.
 pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Drift, StatsError> {
     require_same_length(times, values)?;
     require_finite(times)?;
@@ -126,15 +138,16 @@ pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Dr
     })
 }
 
-/// Judges whether memory leaks: the drift of `memory` (bytes) at `times` with what the live
-/// `population` accounts for taken out.
+/// Judges whether memory leaks: the drift of `memory` (bytes) at `times`, after subtracting the part
+/// that the live `population` explains.
 ///
-/// Bytes per individual come from the least squares of memory on population and time together: on
-/// population alone, a leak in a growing world would pass for its upkeep. Where both rise together
-/// no regression can tell, and a memory that is not steady is confounded.
+/// The bytes per individual come from a linear regression of memory on population and time together.
+/// A regression on population alone would attribute a leak in a growing world to the population. If
+/// population and time rise together, no regression can separate them. Memory that is not steady is
+/// then [`DriftVerdict::Confounded`].
 ///
 /// # Errors
-/// As for [`assess_drift`].
+/// Returns the errors of [`assess_drift`].
 pub fn assess_leak(
     times: &[f64],
     memory: &[f64],
@@ -151,12 +164,12 @@ pub fn assess_leak(
         return Ok(Drift { verdict, population: Some(fit), ..raw });
     }
     let centre = mean(population);
-    let owed = |(bytes, alive): (&f64, &f64)| bytes - fit.per_individual * (alive - centre);
-    let rest: Vec<f64> = memory.iter().zip(population).map(owed).collect();
-    Ok(Drift { population: Some(fit), ..assess_drift(times, &rest, rule)? })
+    let adjusted = |(bytes, alive): (&f64, &f64)| bytes - fit.per_individual * (alive - centre);
+    let adjusted: Vec<f64> = memory.iter().zip(population).map(adjusted).collect();
+    Ok(Drift { population: Some(fit), ..assess_drift(times, &adjusted, rule)? })
 }
 
-/// The verdict on a series that lasts `duration`: see [`assess_drift`].
+/// Returns the verdict on a series that lasts `duration`. See [`assess_drift`] for the rules.
 fn judge(whole: &Trend, half: &Trend, duration: f64, threshold: f64, p: f64) -> DriftVerdict {
     let rising = whole.interval.lo > 0.0 && whole.p < p;
     let levelled =
@@ -172,12 +185,12 @@ fn judge(whole: &Trend, half: &Trend, duration: f64, threshold: f64, p: f64) -> 
     }
 }
 
-/// Whether the second half grows surely slower than the whole, and much slower.
+/// Returns whether the second half grows much more slowly than the whole, and significantly so.
 fn has_levelled(whole: &Trend, second_half: &Trend) -> bool {
     second_half.slope < PLATEAU_SHARE * whole.slope && second_half.interval.hi < whole.slope
 }
 
-/// Time from the first reading to the last.
+/// Returns the time from the first reading to the last.
 fn duration(times: &[f64]) -> f64 {
     let (first, last) = times
         .iter()
@@ -185,23 +198,23 @@ fn duration(times: &[f64]) -> f64 {
     last - first
 }
 
-/// The series in order of time, in at most [`BINS`] runs of equal length: mean time and median
-/// value of each.
+/// Sorts the series by time, splits it into at most [`BINS`] bins of equal length, and returns the
+/// mean time and the median value of each.
 fn thin(times: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let mut series: Vec<(f64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
     series.sort_by(|a, b| a.0.total_cmp(&b.0));
     let bins = series.len().min(BINS);
     let bin = |i: usize| &series[i * series.len() / bins..(i + 1) * series.len() / bins];
-    let reduce = |run: &[(f64, f64)]| {
-        let mut values: Vec<f64> = run.iter().map(|(_, y)| *y).collect();
+    let reduce = |bin: &[(f64, f64)]| {
+        let mut values: Vec<f64> = bin.iter().map(|(_, y)| *y).collect();
         values.sort_by(f64::total_cmp);
-        let time = run.iter().map(|(t, _)| t).sum::<f64>() / run.len() as f64;
+        let time = bin.iter().map(|(t, _)| t).sum::<f64>() / bin.len() as f64;
         (time, median_of_sorted(&values))
     };
     (0..bins).map(|i| reduce(bin(i))).unzip()
 }
 
-/// Least squares of memory on population and time; a population that never changes accounts for
+/// Regresses memory on population and time by ordinary least squares. A constant population explains
 /// nothing.
 fn population_fit(times: &[f64], memory: &[f64], population: &[f64]) -> PopulationFit {
     let (tt, pp) = (covariance(times, times), covariance(population, population));
@@ -211,12 +224,12 @@ fn population_fit(times: &[f64], memory: &[f64], population: &[f64]) -> Populati
     }
     let (tm, pm) = (covariance(times, memory), covariance(population, memory));
     let determinant = tt * pp - tp * tp;
-    // Wholly collinear: the caller sees the correlation and makes nothing of the slope.
+    // If the two are fully collinear, the caller checks the correlation and ignores the slope.
     let slope = if determinant > 0.0 { (pm * tt - tm * tp) / determinant } else { 0.0 };
     PopulationFit { per_individual: slope.max(0.0), correlation_with_time: tp / (tt * pp).sqrt() }
 }
 
-/// Mean product of the deviations of two series of equal length.
+/// Returns the covariance of two series of equal length, with the divisor n.
 fn covariance(a: &[f64], b: &[f64]) -> f64 {
     let (mean_a, mean_b) = (mean(a), mean(b));
     a.iter().zip(b).map(|(x, y)| (x - mean_a) * (y - mean_b)).sum::<f64>() / a.len() as f64
@@ -233,8 +246,8 @@ mod tests {
 
     const MIB: f64 = 1024.0 * 1024.0;
 
-    /// 600 readings over 60 s of 100 MiB plus `growth`, with noise of half a MiB that lasts some
-    /// readings.
+    /// 600 readings over 60 s of 100 MiB plus `growth` in MiB, with autocorrelated noise of half a
+    /// MiB.
     fn memory(seed: u64, growth: impl Fn(f64) -> f64) -> (Vec<f64>, Vec<f64>) {
         let mut rng = SplitMix64::new(seed);
         let mut noise = 0.0;
@@ -256,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn planted_series_are_judged_right() {
+    fn planted_series_get_the_right_verdict() {
         assert!(verdicts(|t| 0.2 * t, DriftVerdict::Growing) >= 49);
         assert!(verdicts(|_| 0.0, DriftVerdict::Steady) >= 49);
         assert_eq!(verdicts(|t| 0.03 * t, DriftVerdict::Growing), 0);
@@ -274,13 +287,13 @@ mod tests {
         assert!(assess_drift(&times[..19], &values[..19], DriftRule::memory()).is_err());
     }
 
-    /// A population that rises and falls, 0.02 MiB each.
+    /// A population that rises and falls.
     fn population(t: f64) -> f64 {
         1000.0 + 400.0 * (t / 6.0).sin() + 8.0 * t
     }
 
     #[test]
-    fn upkeep_is_no_leak_and_a_leak_is_not_upkeep() {
+    fn memory_of_the_population_is_separated_from_a_leak() {
         for (leak, want) in [(0.0, DriftVerdict::Steady), (0.2, DriftVerdict::Growing)] {
             let (times, values) = memory(5, |t| 0.02 * population(t) + leak * t);
             let alive: Vec<f64> = times.iter().map(|&t| population(t)).collect();
@@ -293,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_population_that_only_grows_hides_the_cause() {
+    fn a_population_that_only_grows_is_confounded() {
         let (times, values) = memory(6, |t| 0.3 * t);
         let alive: Vec<f64> = times.iter().map(|&t| 100.0 + t).collect();
         let got = assess_leak(&times, &values, &alive, DriftRule::memory()).unwrap();

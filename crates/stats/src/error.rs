@@ -1,12 +1,12 @@
-//! What can be wrong with the numbers handed in.
+//! Errors about the numbers passed in.
 
 use thiserror::Error;
 
-/// Why a statistic could not be computed. A sample that is merely too small for an interval is not
-/// an error: the result then carries no interval and says how many samples it would take.
+/// The reason why a statistic could not be computed. Too few values for an interval is not an error:
+/// the result then has no interval and contains the number of values needed.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum StatsError {
-    /// There is nothing to compute from.
+    /// The input is empty.
     #[error("no samples")]
     Empty,
     /// A sample is NaN or infinite.
@@ -17,7 +17,7 @@ pub enum StatsError {
         /// The offending value.
         value: f64,
     },
-    /// A sample that must be above zero, because its logarithm is taken, is not.
+    /// A sample is zero or negative, but its logarithm is needed.
     #[error("sample {index} is not above zero: {value}")]
     NotPositive {
         /// Position in the input, from 0.
@@ -33,10 +33,10 @@ pub enum StatsError {
         /// Length of the second input.
         right: usize,
     },
-    /// A probability or a confidence level is outside its range.
+    /// A probability or a confidence level is out of range.
     #[error("{what} must be strictly between 0 and 1, not {value}")]
     BadProbability {
-        /// What the number was meant to be.
+        /// Name of the parameter.
         what: &'static str,
         /// The offending value.
         value: f64,
@@ -44,24 +44,24 @@ pub enum StatsError {
     /// More successes than trials.
     #[error("{successes} successes out of {trials} trials")]
     TooManySuccesses {
-        /// Successes claimed.
+        /// Number of successes given.
         successes: u64,
-        /// Trials made.
+        /// Number of trials given.
         trials: u64,
     },
-    /// Fewer observations than the method needs to say anything at all.
+    /// There are fewer observations than the method needs.
     #[error("{what}: {have} given, at least {need} needed")]
     TooFew {
-        /// What is counted.
+        /// What is counted, in the plural.
         what: &'static str,
-        /// How many there are.
+        /// Number given.
         have: usize,
-        /// How many it takes.
+        /// Smallest number that is enough.
         need: usize,
     },
 }
 
-/// Checks that there is at least one sample and that all are finite.
+/// Checks that there is at least one sample and that all samples are finite.
 pub(crate) fn require_finite(samples: &[f64]) -> Result<(), StatsError> {
     if samples.is_empty() {
         return Err(StatsError::Empty);
@@ -72,7 +72,7 @@ pub(crate) fn require_finite(samples: &[f64]) -> Result<(), StatsError> {
     }
 }
 
-/// Checks that there is at least one sample and that all are finite and above zero.
+/// Checks that there is at least one sample and that all samples are finite and above zero.
 pub(crate) fn require_positive(samples: &[f64]) -> Result<(), StatsError> {
     require_finite(samples)?;
     match samples.iter().position(|&value| value <= 0.0) {

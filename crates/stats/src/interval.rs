@@ -1,4 +1,4 @@
-//! An interval with the confidence it really has, and the one for a share of samples.
+//! Intervals with the confidence they achieve, and the interval of a share of samples.
 
 use serde::Serialize;
 use statrs::distribution::{Beta, ContinuousCDF};
@@ -12,37 +12,37 @@ pub struct Interval {
     pub lo: f64,
     /// Upper end, in the unit of the estimate.
     pub hi: f64,
-    /// The confidence achieved, 0 to 1: exact methods on discrete distributions give more than was
-    /// asked, and a sample that is too small gives less.
+    /// The confidence achieved, 0 to 1. Exact methods on discrete distributions achieve more than
+    /// requested; a sample that is too small achieves less.
     pub confidence: f64,
 }
 
 impl Interval {
-    /// Whether `value` lies within the ends, both included.
+    /// Returns whether `value` lies in the interval, both ends included.
     pub fn contains(&self, value: f64) -> bool {
         self.lo <= value && value <= self.hi
     }
 
-    /// Half the distance between the ends.
+    /// Returns half the distance between the ends.
     pub fn half_width(&self) -> f64 {
         (self.hi - self.lo) / 2.0
     }
 
-    /// The interval with `f`, which must be increasing, applied to both ends.
+    /// Applies `f` to both ends. `f` must be increasing.
     pub(crate) fn map(self, f: impl Fn(f64) -> f64) -> Interval {
         Interval { lo: f(self.lo), hi: f(self.hi), confidence: self.confidence }
     }
 }
 
-/// The interval of a share, given `successes` out of `trials`: Clopper and Pearson 1934.
+/// Returns the interval of a share, given `successes` out of `trials` (Clopper and Pearson 1934).
 ///
-/// It never covers less than `confidence`. Wilson's interval is shorter and covers that much on
-/// average, but dips to about 84 % for shares near one in `trials`: just where the rare functions
-/// of a profile lie. A few tenths of a percent of width are the price of never overstating. With no
-/// trials the interval is 0 to 1. Samples are taken as independent.
+/// Its coverage is never below `confidence`. Wilson's interval (Wilson 1927) is shorter and has that
+/// coverage on average. But its coverage falls to about 84 % for shares near one in `trials`, where
+/// the rare functions of a profile are. The cost is a few tenths of a percent of width. Without
+/// trials the interval is 0 to 1. Samples are assumed to be independent.
 ///
 /// # Errors
-/// More successes than trials, or a confidence outside (0, 1).
+/// Returns an error if there are more successes than trials, or if `confidence` is outside (0, 1).
 pub fn binomial_interval(
     successes: u64,
     trials: u64,
@@ -59,9 +59,10 @@ pub fn binomial_interval(
     Ok(Interval { lo, hi, confidence })
 }
 
-/// The value that a beta variable with both shapes above zero stays below with probability `p`.
+/// Returns the quantile at probability `p` of the beta distribution with shapes `a` and `b`, both
+/// above zero.
 fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
-    Beta::new(a, b).expect("both shapes are above zero here").inverse_cdf(p)
+    Beta::new(a, b).expect("callers pass shapes above zero").inverse_cdf(p)
 }
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ mod tests {
 
     /// Reference values: scipy `binomtest(k, n).proportion_ci(method="exact")`.
     #[test]
-    fn agrees_with_known_intervals() {
+    fn agrees_with_reference_intervals() {
         for (k, n, confidence, lo, hi) in [
             (0, 10, 0.95, 0.0, 0.308_497_1),
             (1, 10, 0.95, 0.002_528_579, 0.445_016_1),
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn no_trials_allow_every_share() {
+    fn without_trials_every_share_is_possible() {
         let all = binomial_interval(0, 0, 0.95).unwrap();
         assert_eq!((all.lo, all.hi), (0.0, 1.0));
         assert!(binomial_interval(2, 1, 0.95).is_err());
@@ -96,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn holds_the_share_and_is_symmetric(n in 1u64..100_000, share in 0.0f64..=1.0) {
+        fn contains_the_share_and_is_symmetric(n in 1u64..100_000, share in 0.0f64..=1.0) {
             let k = (share * n as f64) as u64;
             let one = binomial_interval(k, n, 0.95).unwrap();
             let other = binomial_interval(n - k, n, 0.95).unwrap();

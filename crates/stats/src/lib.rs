@@ -1,8 +1,8 @@
-//! Pure statistics of performance: intervals, comparison, scaling laws, drift, cliffs.
+//! Statistics for performance measurements: intervals, comparison, scaling laws, drift, cliffs.
 //!
-//! Every function here is pure and deterministic: no input or output, no clock, and whatever draws
-//! random numbers takes its seed. What a sample cannot support is said in the result's type (an
-//! absent interval, a typed refusal, an inconclusive verdict) and never filled in with a guess.
+//! Every function is pure and deterministic. None does I/O or reads a clock, and each function that
+//! uses random numbers takes a seed. If the data do not support a conclusion, the type of the result
+//! shows it: a missing interval, a typed refusal or an inconclusive verdict. Nothing is guessed.
 //!
 //! ```
 //! use simprof_stats::{Verdict, compare_paired};
@@ -12,7 +12,7 @@
 //! let comparison = compare_paired(&before, &after, 0.95, 0.03)?;
 //! assert_eq!(comparison.verdict, Verdict::Faster);
 //!
-//! // Five pairs cannot carry 95 %, and say so.
+//! // Five pairs are too few for 95 % confidence, so there is no interval.
 //! let five = compare_paired(&before[..5], &after[..5], 0.95, 0.03)?;
 //! assert_eq!((five.interval, five.n, five.n_needed), (None, 5, 6));
 //! # Ok::<(), simprof_stats::StatsError>(())

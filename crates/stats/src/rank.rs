@@ -1,36 +1,41 @@
-//! Exact null distributions of the two Wilcoxon statistics, and the shift estimates they invert to.
+//! Shift estimates with exact intervals, from the null distributions of the signed-rank statistic
+//! (Wilcoxon 1945) and the Mann-Whitney statistic (Mann and Whitney 1947).
 //!
-//! Both estimators are medians of a list of differences, and both intervals cut the same number of
-//! entries from each end of that list when sorted: Hodges and Lehmann 1963; Hollander, Wolfe and
-//! Chicken 2014, sections 3.3 and 4.3.
+//! Both estimates are the median of a list of differences (Hodges and Lehmann 1963). Both intervals
+//! cut the same number of entries from each end of the sorted list (Hollander, Wolfe and Chicken
+//! 2014, sections 3.3 and 4.3).
 
 use crate::dist::{normal_quantile, normal_upper_tail};
 use crate::interval::Interval;
 use crate::summary::median_of_sorted;
 
-/// Up to this many pairs the signed-rank distribution is computed exactly.
+/// Up to this many pairs the signed-rank distribution is computed exactly. Beyond, the normal
+/// approximation differs by at most a few ranks.
 const EXACT_PAIRS: usize = 50;
 /// Up to this product of the two sample sizes the Mann-Whitney distribution is computed exactly.
+/// Beyond, the normal approximation differs by at most a few ranks.
 const EXACT_PRODUCT: usize = 900;
 
-/// A location estimate and the interval that its sample can support at the confidence asked.
+/// A location estimate with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Shift {
     /// The Hodges-Lehmann estimate.
     pub estimate: f64,
-    /// Absent where even the whole range of the list covers less than was asked.
+    /// `None` if even the whole range of the list has less than the requested confidence.
     pub interval: Option<Interval>,
 }
 
-/// How many entries to cut from each end of the sorted list, and the tail probability of doing so.
+/// How much of the sorted list lies outside the interval at each end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cut {
+    /// Number of entries cut from each end.
     entries: usize,
+    /// Tail probability of that cut.
     tail: f64,
 }
 
-/// The centre of symmetry of `differences` (not empty): the median of the Walsh averages, with the
-/// interval of the signed-rank test. Time and space grow with the square of the length.
+/// Returns the centre of symmetry of `differences` (not empty): the median of the Walsh averages,
+/// with the interval of the signed-rank test. Time and memory grow with the square of the length.
 pub(crate) fn one_sample_shift(differences: &[f64], confidence: f64) -> Shift {
     let mut walsh = Vec::with_capacity(differences.len() * (differences.len() + 1) / 2);
     for (i, a) in differences.iter().enumerate() {
@@ -39,19 +44,21 @@ pub(crate) fn one_sample_shift(differences: &[f64], confidence: f64) -> Shift {
     shift(walsh, signed_rank_cut(differences.len(), (1.0 - confidence) / 2.0))
 }
 
-/// The shift from `before` to `after` (neither empty): the median of all differences, with the
-/// interval of the Mann-Whitney test. Time and space grow with the product of the lengths.
+/// Returns the shift from `before` to `after` (neither empty): the median of all pairwise
+/// differences, with the interval of the Mann-Whitney test. Time and memory grow with the product of
+/// the lengths.
 pub(crate) fn two_sample_shift(before: &[f64], after: &[f64], confidence: f64) -> Shift {
     let differences = after.iter().flat_map(|a| before.iter().map(move |b| a - b)).collect();
     shift(differences, mann_whitney_cut(before.len(), after.len(), (1.0 - confidence) / 2.0))
 }
 
-/// The fewest pairs whose signed-rank interval reaches `confidence`: 6 for 95 %.
+/// Returns the smallest number of pairs whose signed-rank interval reaches `confidence`: 6 for 95 %.
 pub(crate) fn pairs_needed(confidence: f64) -> usize {
     (1..).find(|&n| 0.5f64.powi(n) <= (1.0 - confidence) / 2.0).map_or(usize::MAX, |n| n as usize)
 }
 
-/// The fewest values on each side whose Mann-Whitney interval reaches `confidence`: 4 for 95 %.
+/// Returns the smallest number of values per side whose Mann-Whitney interval reaches `confidence`:
+/// 4 for 95 %.
 pub(crate) fn sides_needed(confidence: f64) -> usize {
     let tail = (1.0 - confidence) / 2.0;
     let mut arrangements = 1.0;
@@ -65,7 +72,7 @@ pub(crate) fn sides_needed(confidence: f64) -> usize {
     usize::MAX
 }
 
-/// Sorts the list, takes its median, and cuts its ends.
+/// Sorts the list and returns its median and the range that remains after the cut.
 fn shift(mut list: Vec<f64>, cut: Option<Cut>) -> Shift {
     list.sort_by(f64::total_cmp);
     let interval = cut.map(|cut| Interval {
@@ -76,7 +83,8 @@ fn shift(mut list: Vec<f64>, cut: Option<Cut>) -> Shift {
     Shift { estimate: median_of_sorted(&list), interval }
 }
 
-/// The cut of a signed-rank interval with at most `tail` on each side; none where `n` is too small.
+/// Returns the cut of a signed-rank interval with a probability of at most `tail` on each side.
+/// `None` if `n` is too small.
 fn signed_rank_cut(n: usize, tail: f64) -> Option<Cut> {
     if n <= EXACT_PAIRS {
         return exact_cut(&signed_rank_distribution(n), tail);
@@ -86,8 +94,8 @@ fn signed_rank_cut(n: usize, tail: f64) -> Option<Cut> {
     normal_cut(pairs * (pairs + 1.0) / 4.0, variance.sqrt(), tail)
 }
 
-/// The cut of a Mann-Whitney interval with at most `tail` on each side; none where a side is too
-/// small.
+/// Returns the cut of a Mann-Whitney interval with a probability of at most `tail` on each side.
+/// `None` if a side is too small.
 fn mann_whitney_cut(m: usize, n: usize, tail: f64) -> Option<Cut> {
     if m * n <= EXACT_PRODUCT {
         return exact_cut(&mann_whitney_distribution(m, n), tail);
@@ -96,9 +104,11 @@ fn mann_whitney_cut(m: usize, n: usize, tail: f64) -> Option<Cut> {
     normal_cut(product / 2.0, (product * (m + n + 1) as f64 / 12.0).sqrt(), tail)
 }
 
-/// The largest value whose lower tail is at most `tail` under `probabilities` of 0, 1, 2, ...
+/// Returns the largest cut whose lower tail is at most `tail`, given the `probabilities` of the
+/// values 0, 1, 2, ...
 fn exact_cut(probabilities: &[f64], tail: f64) -> Option<Cut> {
-    // Sums of probabilities carry rounding of a few parts in 10^16: a tie must count as a tie.
+    // Sums of probabilities have rounding errors of a few parts in 10^16. A tail that equals the
+    // limit must count as within it.
     let limit = tail * (1.0 + 1e-12);
     let mut below = 0.0;
     let mut cut = None;
@@ -112,7 +122,7 @@ fn exact_cut(probabilities: &[f64], tail: f64) -> Option<Cut> {
     cut
 }
 
-/// The same by the normal approximation with continuity correction.
+/// Returns the same cut by the normal approximation with continuity correction.
 fn normal_cut(mean: f64, sd: f64, tail: f64) -> Option<Cut> {
     let entries = (mean + normal_quantile(tail) * sd - 0.5).floor();
     (entries >= 0.0).then(|| Cut {
@@ -121,7 +131,8 @@ fn normal_cut(mean: f64, sd: f64, tail: f64) -> Option<Cut> {
     })
 }
 
-/// Probabilities of each signed-rank sum 0..=n(n+1)/2: each rank counts or not, with one half each.
+/// Returns the probability of each signed-rank sum 0..=n(n+1)/2. Each rank is included with
+/// probability one half.
 fn signed_rank_distribution(n: usize) -> Vec<f64> {
     let mut probabilities = vec![0.0; n * (n + 1) / 2 + 1];
     probabilities[0] = 1.0;
@@ -134,11 +145,12 @@ fn signed_rank_distribution(n: usize) -> Vec<f64> {
     probabilities
 }
 
-/// Probabilities of each Mann-Whitney U 0..=mn, by the recursion of Mann and Whitney 1947: the
-/// largest of all values is either of the first sample, and then exceeds all of the second, or it
-/// is of the second.
+/// Returns the probability of each Mann-Whitney U 0..=mn by the recursion of Mann and Whitney 1947.
+///
+/// The largest of all values is either from the first sample, and then exceeds all of the second
+/// sample, or from the second.
 fn mann_whitney_distribution(m: usize, n: usize) -> Vec<f64> {
-    // One row per size of the first sample, for a second sample that grows by one each round.
+    // One row per size of the first sample. The second sample grows by one in each round.
     let mut rows: Vec<Vec<f64>> = vec![vec![1.0]; m + 1];
     for second in 1..=n {
         for first in 1..=m {
@@ -161,9 +173,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Wilcoxon's table of critical values, two-sided 5 % (Siegel 1956, table G); none below 6.
+    /// Wilcoxon's critical values, two-sided 5 % (Siegel 1956, table G). There are none below 6.
     #[test]
-    fn signed_rank_critical_values_are_the_published_ones() {
+    fn signed_rank_critical_values_match_the_published_table() {
         let table = [
             (6, 0),
             (7, 2),
@@ -194,7 +206,7 @@ mod tests {
 
     /// Mann and Whitney's critical values, two-sided 5 % (Siegel 1956, table K).
     #[test]
-    fn mann_whitney_critical_values_are_the_published_ones() {
+    fn mann_whitney_critical_values_match_the_published_table() {
         for (m, n, want) in [
             (3, 5, Some(0)),
             (4, 4, Some(0)),
@@ -240,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_normal_approximation_takes_over_smoothly() {
+    fn the_normal_approximation_agrees_at_the_limit_of_the_exact_method() {
         let n = EXACT_PAIRS;
         let exact = exact_cut(&signed_rank_distribution(n), 0.025).unwrap();
         let pairs = n as f64;
@@ -254,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_shift_moves_with_its_data(
+        fn shifting_the_data_shifts_the_estimate(
             values in prop::collection::vec(-100.0f64..100.0, 6..40),
             by in -50.0f64..50.0,
         ) {

@@ -1,17 +1,18 @@
-//! A small seeded source of random numbers, for bootstraps that must repeat exactly.
+//! A seeded random number generator, so that bootstraps and run orders can be reproduced exactly.
 
-/// The SplitMix64 generator (Steele, Lea and Flood 2014): 64 bits of state, equidistributed, good
-/// enough for resampling and for shuffling a run order, and not for secrets.
+/// The SplitMix64 generator (Steele, Lea and Flood 2014). It has 64 bits of state and is
+/// equidistributed. It is good enough for resampling and for shuffling a run order. It is not
+/// cryptographically secure.
 #[derive(Debug, Clone)]
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// A generator whose whole sequence follows from `seed`.
+    /// Creates a generator. The seed determines its whole sequence.
     pub fn new(seed: u64) -> Self {
         SplitMix64(seed)
     }
 
-    /// The next 64 random bits.
+    /// Returns the next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -20,25 +21,27 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A uniform number in [0, 1).
+    /// Returns a uniform number in [0, 1).
     pub fn uniform(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A uniform whole number in 0..`bound`, which must be above zero (Lemire 2019, without the
+    /// Returns a uniform integer in 0..`bound`, where `bound` is above zero (Lemire 2019, without the
     /// rejection step: the bias is below `bound` / 2^64).
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }
 
-    /// A standard normal number (Box and Muller 1958).
+    /// Returns a standard normal number (Box and Muller 1958).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// A chi-square number with `df` > 0 degrees of freedom: a sum of squares, or above a hundred
-    /// the cube of a normal number (Wilson and Hilferty 1931), by then good to a part in ten
+    /// Returns a chi-square number with `df` > 0 degrees of freedom.
+    ///
+    /// Up to 100 degrees of freedom it is a sum of squared normal numbers. Above, it is the cube of a
+    /// normal number (Wilson and Hilferty 1931), whose relative error is then below one in ten
     /// thousand.
     pub(crate) fn chi_square(&mut self, df: usize) -> f64 {
         if df <= 100 {
@@ -48,7 +51,7 @@ impl SplitMix64 {
         df * (1.0 - spread + spread.sqrt() * self.normal()).powi(3)
     }
 
-    /// Puts `items` in a random order (Fisher and Yates).
+    /// Shuffles `items` (Fisher and Yates 1938; Durstenfeld 1964).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
@@ -60,9 +63,9 @@ impl SplitMix64 {
 mod tests {
     use super::*;
 
-    /// The reference sequence for seed 1234567, as published with the algorithm's C implementation.
+    /// The sequence for seed 1234567, as published with the C implementation of the algorithm.
     #[test]
-    fn follows_the_reference_sequence() {
+    fn matches_the_reference_sequence() {
         let mut rng = SplitMix64::new(1_234_567);
         let got: Vec<u64> = (0..3).map(|_| rng.next_u64()).collect();
         assert_eq!(
@@ -72,28 +75,28 @@ mod tests {
     }
 
     #[test]
-    fn normals_have_their_moments() {
+    fn normal_numbers_have_the_right_mean_and_variance() {
         let mut rng = SplitMix64::new(1);
-        let draws: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
-        let mean = draws.iter().sum::<f64>() / 20_000.0;
-        let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 20_000.0;
+        let numbers: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
+        let mean = numbers.iter().sum::<f64>() / 20_000.0;
+        let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 20_000.0;
         assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
     }
 
     #[test]
-    fn chi_squares_have_their_moments() {
+    fn chi_square_numbers_have_the_right_mean_and_variance() {
         for df in [3usize, 100, 101, 1000] {
             let mut rng = SplitMix64::new(df as u64);
-            let draws: Vec<f64> = (0..4000).map(|_| rng.chi_square(df)).collect();
-            let mean = draws.iter().sum::<f64>() / 4000.0;
-            let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / 4000.0;
+            let numbers: Vec<f64> = (0..4000).map(|_| rng.chi_square(df)).collect();
+            let mean = numbers.iter().sum::<f64>() / 4000.0;
+            let variance = numbers.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 4000.0;
             assert!((mean / df as f64 - 1.0).abs() < 0.05, "{df}: {mean}");
             assert!((variance / (2.0 * df as f64) - 1.0).abs() < 0.15, "{df}: {variance}");
         }
     }
 
     #[test]
-    fn a_shuffle_keeps_the_items() {
+    fn shuffle_keeps_the_items() {
         let mut items: Vec<usize> = (0..50).collect();
         SplitMix64::new(7).shuffle(&mut items);
         assert_ne!(items, (0..50).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! One sample described: centre, spread, percentiles, and how sure its median is.
+//! Description of one sample: mean, median, spread, percentiles, and the interval of its median.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::dist::fair_coin_cdf;
 use crate::error::{StatsError, require_finite, require_probability};
 use crate::interval::Interval;
 
-/// What one sample says, in the unit of its values.
+/// Descriptive statistics of one sample, in the unit of its values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// Number of values.
@@ -15,7 +15,7 @@ pub struct Summary {
     pub mean: f64,
     /// Median.
     pub median: f64,
-    /// Standard deviation with the n - 1 divisor; absent for a single value.
+    /// Standard deviation with the n - 1 divisor. `None` for a single value.
     pub sd: Option<f64>,
     /// Smallest value.
     pub min: f64,
@@ -29,11 +29,12 @@ pub struct Summary {
     pub p90: f64,
     /// 95th percentile.
     pub p95: f64,
-    /// 99th percentile; below 100 values it is little more than the maximum.
+    /// 99th percentile. With fewer than 100 values it is close to the maximum.
     pub p99: f64,
     /// Largest value.
     pub max: f64,
-    /// Interval of the median, with the confidence that `n` values allow: see [`median_interval`].
+    /// 95 % interval of the median. With fewer than six values it is the whole range of the sample,
+    /// at a lower confidence: see [`median_interval`].
     pub median_interval: Interval,
 }
 
@@ -41,7 +42,7 @@ impl Summary {
     /// Describes `samples`, in any order.
     ///
     /// # Errors
-    /// No samples, or one that is not finite.
+    /// Returns an error if there are no samples, or if a sample is not finite.
     pub fn new(samples: &[f64]) -> Result<Summary, StatsError> {
         let sorted = sorted(samples)?;
         let n = sorted.len();
@@ -65,38 +66,40 @@ impl Summary {
     }
 }
 
-/// The `p`-th percentile, `p` from 0 to 100 (clamped), by linear interpolation between order
-/// statistics: type 7 of Hyndman and Fan 1996, the default of R and NumPy.
+/// Returns the `p`-th percentile by linear interpolation between order statistics: type 7 of Hyndman
+/// and Fan 1996, the default of R and NumPy. `p` is clamped to 0 to 100.
 ///
 /// # Errors
-/// No samples, or one that is not finite.
+/// Returns an error if there are no samples, or if a sample is not finite.
 pub fn percentile(samples: &[f64], p: f64) -> Result<f64, StatsError> {
     Ok(percentile_of_sorted(&sorted(samples)?, p))
 }
 
-/// The median; the mean of the two middle values for an even number.
+/// Returns the median. For an even number of values it is the mean of the two middle ones.
 ///
 /// # Errors
-/// No samples, or one that is not finite.
+/// Returns an error if there are no samples, or if a sample is not finite.
 pub fn median(samples: &[f64]) -> Result<f64, StatsError> {
     percentile(samples, 50.0)
 }
 
-/// The interval of the median between two order statistics, exact for any continuous distribution
-/// (the number of values below the median is binomial: Thompson 1936; Conover 1999, section 3.2).
+/// Returns the interval of the median between two order statistics. It is exact for any continuous
+/// distribution, because the number of values below the median is binomial (Thompson 1936; Conover
+/// 1999, section 3.2).
 ///
-/// The result is the shortest symmetric pair that covers at least `confidence`, with the confidence
-/// it achieves. Where even the extremes cover less (95 % takes 6 values) it is the whole range of
-/// the sample, with that lower confidence: 1 - 2^(1-n), so 0 for a single value.
+/// The result is the narrowest symmetric pair of order statistics that covers at least `confidence`,
+/// with the confidence achieved. If there are too few values (95 % needs 6), the result is the whole
+/// range of the sample. Its confidence is then 1 - 2^(1-n), which is 0 for a single value.
 ///
 /// # Errors
-/// No samples, one that is not finite, or a confidence outside (0, 1).
+/// Returns an error if there are no samples, if a sample is not finite, or if `confidence` is outside
+/// (0, 1).
 pub fn median_interval(samples: &[f64], confidence: f64) -> Result<Interval, StatsError> {
     require_probability("confidence", confidence)?;
     Ok(median_interval_of_sorted(&sorted(samples)?, confidence))
 }
 
-/// A sorted copy of `samples`, checked to be finite and not empty.
+/// Checks that `samples` is not empty and all finite, and returns a sorted copy.
 pub(crate) fn sorted(samples: &[f64]) -> Result<Vec<f64>, StatsError> {
     require_finite(samples)?;
     let mut sorted = samples.to_vec();
@@ -104,12 +107,12 @@ pub(crate) fn sorted(samples: &[f64]) -> Result<Vec<f64>, StatsError> {
     Ok(sorted)
 }
 
-/// The median of a sorted sample that is not empty.
+/// Returns the median of a sorted sample that is not empty.
 pub(crate) fn median_of_sorted(sorted: &[f64]) -> f64 {
     percentile_of_sorted(sorted, 50.0)
 }
 
-/// The type 7 percentile of a sorted sample that is not empty.
+/// Returns the type 7 percentile of a sorted sample that is not empty.
 fn percentile_of_sorted(sorted: &[f64], p: f64) -> f64 {
     let position = (p.clamp(0.0, 100.0) / 100.0) * (sorted.len() - 1) as f64;
     let below = position.floor() as usize;
@@ -117,13 +120,13 @@ fn percentile_of_sorted(sorted: &[f64], p: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64)
 }
 
-/// The sample standard deviation, which takes at least two values.
+/// Returns the sample standard deviation. `None` for fewer than two values.
 fn standard_deviation(samples: &[f64], mean: f64) -> Option<f64> {
     let squares: f64 = samples.iter().map(|value| (value - mean).powi(2)).sum();
     (samples.len() > 1).then(|| (squares / (samples.len() - 1) as f64).sqrt())
 }
 
-/// [`median_interval`] of a sorted sample that is not empty.
+/// Returns the [`median_interval`] of a sorted sample that is not empty.
 fn median_interval_of_sorted(sorted: &[f64], confidence: f64) -> Interval {
     let n = sorted.len();
     let rank = order_statistic(n as u64, (1.0 - confidence) / 2.0) as usize;
@@ -134,7 +137,8 @@ fn median_interval_of_sorted(sorted: &[f64], confidence: f64) -> Interval {
     }
 }
 
-/// The largest index from the end whose binomial tail is at most `tail`; 0 where there is none.
+/// Returns the largest distance from the end whose binomial tail is at most `tail`, by bisection. 0
+/// if there is none.
 fn order_statistic(n: u64, tail: f64) -> u64 {
     let (mut fits, mut too_far) = (0, n.div_ceil(2));
     while too_far - fits > 1 {
@@ -168,7 +172,7 @@ mod tests {
     /// Published order statistics for 95 % (Conover 1999, table A3; ranks from 1) and exact
     /// coverage.
     #[test]
-    fn median_interval_uses_the_tabled_order_statistics() {
+    fn median_interval_uses_the_published_order_statistics() {
         for (n, lo, hi, confidence) in [
             (6, 1.0, 6.0, 0.968_75),
             (8, 1.0, 8.0, 0.992_187_5),
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_values_say_what_they_cover() {
+    fn too_few_values_give_the_range_at_a_lower_confidence() {
         for (n, confidence) in [(1, 0.0), (2, 0.5), (3, 0.75), (5, 0.9375)] {
             let samples: Vec<f64> = (1..=n).map(f64::from).collect();
             let got = median_interval(&samples, 0.95).unwrap();
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_sample() {
+    fn rejects_empty_and_non_finite_samples() {
         assert_eq!(Summary::new(&[]), Err(StatsError::Empty));
         assert!(matches!(
             Summary::new(&[1.0, f64::NAN]),

@@ -1,5 +1,4 @@
-//! A monotonic trend of a series: its slope, and whether it is one, with repeated readings not
-//! counted twice.
+//! Monotonic trends: the slope of a series and its significance, corrected for autocorrelation.
 
 use serde::Serialize;
 
@@ -8,10 +7,12 @@ use crate::error::{StatsError, require_finite, require_same_length};
 use crate::interval::Interval;
 use crate::summary::median_of_sorted;
 
-/// Parts of the largest value that are still told apart.
-const GRAINS: f64 = 1e9;
-/// Fewest readings: below this the normal approximation of Kendall's S fails.
+/// Residuals are rounded to the largest value divided by this number, so that rounding errors of a
+/// series without noise become ties.
+const RESOLUTION: f64 = 1e9;
+/// Fewest readings. From about ten on, the normal approximation of Kendall's S is good (Kendall 1955).
 const READINGS_NEEDED: usize = 10;
+/// Confidence of the interval of the slope.
 const CONFIDENCE: f64 = 0.95;
 
 /// The trend of a series.
@@ -20,27 +21,28 @@ pub struct Trend {
     /// Theil-Sen slope: the median of the slopes between all pairs of readings, in units of value
     /// per unit of time.
     pub slope: f64,
-    /// Its 95 % interval, widened for autocorrelation.
+    /// 95 % interval of the slope, widened for autocorrelation.
     pub interval: Interval,
     /// Two-sided p of the Mann-Kendall test, corrected for autocorrelation.
     pub p: f64,
-    /// Readings.
+    /// Number of readings.
     pub n: usize,
-    /// Independent readings that they are worth.
+    /// Effective number of independent readings.
     pub n_effective: f64,
 }
 
-/// The trend of `values` read at `times`, in any order.
+/// Computes the trend of `values` read at `times`, in any order.
 ///
-/// Slope and interval are those of Theil 1950 and Sen 1968, the test that of Mann 1945 and Kendall
-/// 1955 with ties, its variance inflated after Hamed and Rao 1998 by the autocorrelation of the
-/// ranks of the detrended values. The inflation is never below 1, and correlations are first
-/// corrected for the bias that detrending a short series gives them (Marriott and Pope 1954). Time
-/// and space grow with the square of the length: thin long series first.
+/// Slope and interval are those of Theil 1950 and Sen 1968. The test is that of Mann 1945 and
+/// Kendall 1955 with ties. Its variance is inflated after Hamed and Rao 1998 by the autocorrelation
+/// of the ranks of the detrended values. The inflation is at least 1. The correlations are first
+/// corrected for the bias that comes from detrending a short series (Marriott and Pope 1954).
+///
+/// Time and memory grow with the square of the length, so thin out long series first.
 ///
 /// # Errors
-/// Lengths that differ, fewer than ten readings, readings all at one time, or a number that is not
-/// finite.
+/// Returns an error if the lengths differ, if there are fewer than ten readings, if all readings have
+/// the same time, or if a number is not finite.
 pub fn trend(times: &[f64], values: &[f64]) -> Result<Trend, StatsError> {
     require_same_length(times, values)?;
     require_finite(times)?;
@@ -67,7 +69,7 @@ pub fn trend(times: &[f64], values: &[f64]) -> Result<Trend, StatsError> {
     })
 }
 
-/// Slopes between all pairs at different times, ascending.
+/// Returns the slopes between all pairs of readings at different times, in ascending order.
 fn sorted_slopes(series: &[(f64, f64)]) -> Vec<f64> {
     let mut slopes = Vec::with_capacity(series.len() * (series.len() - 1) / 2);
     for (i, (t, y)) in series.iter().enumerate() {
@@ -78,7 +80,8 @@ fn sorted_slopes(series: &[(f64, f64)]) -> Vec<f64> {
     slopes
 }
 
-/// The slopes cut by as many at each end as Kendall's S leaves out.
+/// Returns the interval of the slope: the sorted slopes, with the number of entries cut from each end
+/// that follows from the deviation of Kendall's S (Sen 1968).
 fn slope_interval(slopes: &[f64], sd: f64) -> Interval {
     let reach = normal_quantile((1.0 + CONFIDENCE) / 2.0) * sd;
     let last = slopes.len() - 1;
@@ -87,7 +90,7 @@ fn slope_interval(slopes: &[f64], sd: f64) -> Interval {
     Interval { lo: slopes[cut], hi: slopes[last - cut], confidence: CONFIDENCE }
 }
 
-/// Kendall's S: later readings that are higher, less later readings that are lower.
+/// Returns Kendall's S: the number of pairs that rise with time minus the number that fall.
 fn kendall_score(series: &[(f64, f64)]) -> f64 {
     let mut score = 0i64;
     for (i, (t, y)) in series.iter().enumerate() {
@@ -100,7 +103,7 @@ fn kendall_score(series: &[(f64, f64)]) -> f64 {
     score as f64
 }
 
-/// Variance of S for independent readings, less what tied values take from it.
+/// Returns the variance of S for independent readings, corrected for tied values (Kendall 1955).
 fn kendall_variance(series: &[(f64, f64)]) -> f64 {
     let part = |n: f64| n * (n - 1.0) * (2.0 * n + 5.0);
     let mut values: Vec<f64> = series.iter().map(|(_, y)| *y).collect();
@@ -109,7 +112,7 @@ fn kendall_variance(series: &[(f64, f64)]) -> f64 {
     (part(series.len() as f64) - tied) / 18.0
 }
 
-/// Two-sided p of a score, with continuity correction.
+/// Returns the two-sided p of a score, with continuity correction.
 fn kendall_p(score: f64, sd: f64) -> f64 {
     if sd == 0.0 {
         return 1.0;
@@ -117,18 +120,20 @@ fn kendall_p(score: f64, sd: f64) -> f64 {
     (2.0 * normal_upper_tail((score.abs() - 1.0).max(0.0) / sd)).min(1.0)
 }
 
-/// How many times autocorrelation inflates the variance of S, at least 1.
+/// Returns the factor by which autocorrelation inflates the variance of S, at least 1 (Hamed and Rao
+/// 1998).
 fn inflation(series: &[(f64, f64)], slope: f64) -> f64 {
-    // What rounding leaves of a series without noise is no noise: it would seem to last, and hide any trend.
+    // The residuals of a series without noise are rounding errors. Those are autocorrelated and would
+    // hide any trend, so residuals are rounded first.
     let largest = series.iter().map(|(_, y)| y.abs()).fold(f64::MIN_POSITIVE, f64::max);
-    let grains = |rest: f64| (rest / largest * GRAINS).round();
-    let rest: Vec<f64> = series.iter().map(|(t, y)| grains(y - slope * t)).collect();
-    let ranks = ranks(&rest);
+    let rounded = |residual: f64| (residual / largest * RESOLUTION).round();
+    let residuals: Vec<f64> = series.iter().map(|(t, y)| rounded(y - slope * t)).collect();
+    let ranks = ranks(&residuals);
     let n = ranks.len() as f64;
     let bound = normal_quantile(0.95) / n.sqrt();
     let weight = |lag: f64| (n - lag) * (n - lag - 1.0) * (n - lag - 2.0);
     let mut sum = 0.0;
-    // Lags are taken up to the first that could be chance: farther ones add noise alone.
+    // Stop at the first lag that is not significant: longer lags add only noise.
     for lag in 1..series.len() / 3 {
         let raw = autocorrelation(&ranks, lag);
         if raw < bound {
@@ -140,20 +145,23 @@ fn inflation(series: &[(f64, f64)], slope: f64) -> f64 {
     counted.max(first_order(unbiased(autocorrelation(&ranks, 1), n), n))
 }
 
-/// The inflation of a first-order autoregressive series, at least 1 and at most `n`. The lags
-/// counted one by one are noisy, and too few of them lets chance pass for a trend: the larger of
-/// the two is taken.
+/// Returns the inflation of a first-order autoregressive series, at least 1 and at most `n` (Bayley
+/// and Hammersley 1946).
+///
+/// The sum over lags is noisy. If it is too small by chance, noise passes for a trend. The caller
+/// therefore uses the larger of the two.
 fn first_order(correlation: f64, n: f64) -> f64 {
     let correlation = correlation.clamp(0.0, 1.0 - 1.0 / n);
     ((1.0 + correlation) / (1.0 - correlation)).min(n)
 }
 
-/// An autocorrelation with the bias of a detrended series of length `n` taken out, to first order.
+/// Corrects an autocorrelation for the bias of a detrended series of length `n`, to first order
+/// (Marriott and Pope 1954).
 fn unbiased(raw: f64, n: f64) -> f64 {
     ((raw + 2.0 / n) / (1.0 - 4.0 / n)).min(1.0)
 }
 
-/// The autocorrelation of `values` at `lag`; 0 if they do not vary.
+/// Returns the autocorrelation of `values` at `lag`, or 0 if they do not vary.
 fn autocorrelation(values: &[f64], lag: usize) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
@@ -162,7 +170,7 @@ fn autocorrelation(values: &[f64], lag: usize) -> f64 {
     if squares == 0.0 { 0.0 } else { products / squares }
 }
 
-/// Ranks from 1, ties sharing their mean.
+/// Returns the ranks, from 1. Ties get their mean rank.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
@@ -182,20 +190,20 @@ mod tests {
     use crate::rng::SplitMix64;
     use proptest::prelude::*;
 
-    /// A first-order autoregressive series about a line.
-    fn series(n: usize, slope: f64, memory: f64, rng: &mut SplitMix64) -> (Vec<f64>, Vec<f64>) {
-        let mut state = rng.normal() / (1.0 - memory * memory).sqrt();
+    /// A line plus a first-order autoregressive series with coefficient `rho`.
+    fn series(n: usize, slope: f64, rho: f64, rng: &mut SplitMix64) -> (Vec<f64>, Vec<f64>) {
+        let mut state = rng.normal() / (1.0 - rho * rho).sqrt();
         (0..n)
             .map(|i| {
-                state = memory * state + rng.normal();
+                state = rho * state + rng.normal();
                 (i as f64, slope * i as f64 + state)
             })
             .unzip()
     }
 
-    /// Reference: scipy `theilslopes` for the slope; S = 41 of 45 pairs and variance 125 by hand.
+    /// The slope is from scipy `theilslopes`. S = 41 of 45 pairs and variance 125 are computed by hand.
     #[test]
-    fn agrees_with_hand_and_reference() {
+    fn agrees_with_reference_values() {
         let times: Vec<f64> = (0..10).map(f64::from).collect();
         let values = [1.0, 2.1, 1.9, 3.5, 4.2, 4.0, 5.6, 6.1, 7.3, 7.9];
         let got = trend(&times, &values).unwrap();
@@ -203,8 +211,8 @@ mod tests {
         let sd = 125f64.sqrt();
         assert!((got.p - 2.0 * normal_upper_tail(40.0 / sd)).abs() < 1e-12, "{}", got.p);
         assert!((got.slope - 26.0 / 35.0).abs() < 1e-9, "{}", got.slope);
-        // 45 slopes less 1.96 times the root of 125, halved: the 11th from each end. Rounding to
-        // the nearest instead, scipy takes the 12th, 0.7 and 6/7.
+        // (45 slopes - 1.96 * sqrt(125)) / 2, rounded down, gives the 11th from each end. scipy
+        // rounds to the nearest and takes the 12th: 0.7 and 6/7.
         assert!((got.interval.lo - 2.0 / 3.0).abs() < 1e-9, "{:?}", got.interval);
         assert!((got.interval.hi - 0.9).abs() < 1e-9, "{:?}", got.interval);
     }
@@ -212,40 +220,40 @@ mod tests {
     #[test]
     fn ties_reduce_the_variance() {
         let tied: Vec<(f64, f64)> = (0..10).map(|i| (f64::from(i), f64::from(i / 2))).collect();
-        // Five pairs: 5 * 2 * 1 * 9 = 90 taken from 2250, over 18.
+        // Five tied pairs subtract 5 * 2 * 1 * 9 = 90 from 2250; the divisor is 18.
         assert!((kendall_variance(&tied) - 120.0).abs() < 1e-12);
         let flat = trend(&[0., 1., 2., 3., 4., 5., 6., 7., 8., 9.], &[3.0; 10]).unwrap();
         assert_eq!((flat.slope, flat.p), (0.0, 1.0));
     }
 
     #[test]
-    fn autocorrelation_is_no_trend() {
-        for (memory, n, most) in [(0.0, 40, 10), (0.5, 60, 14), (0.8, 120, 18)] {
+    fn autocorrelated_noise_is_not_reported_as_a_trend() {
+        for (rho, n, most) in [(0.0, 40, 10), (0.5, 60, 14), (0.8, 120, 18)] {
             let mut rng = SplitMix64::new(n as u64);
             let found = (0..400).filter(|_| {
-                let (times, values) = series(n, 0.0, memory, &mut rng);
+                let (times, values) = series(n, 0.0, rho, &mut rng);
                 trend(&times, &values).unwrap().p < 0.01
             });
             let found = found.count();
-            assert!(found <= most, "memory {memory}, n = {n}: {found} of 400");
+            assert!(found <= most, "rho {rho}, n = {n}: {found} of 400");
         }
     }
 
     #[test]
-    fn intervals_hold_the_slope() {
-        for (memory, least) in [(0.0, 368), (0.5, 360), (0.8, 350)] {
+    fn intervals_cover_the_slope() {
+        for (rho, least) in [(0.0, 368), (0.5, 360), (0.8, 350)] {
             let mut rng = SplitMix64::new(77);
-            let held = (0..400).filter(|_| {
-                let (times, values) = series(80, 0.05, memory, &mut rng);
+            let covered = (0..400).filter(|_| {
+                let (times, values) = series(80, 0.05, rho, &mut rng);
                 trend(&times, &values).unwrap().interval.contains(0.05)
             });
-            let held = held.count();
-            assert!(held >= least, "memory {memory}: {held} of 400");
+            let covered = covered.count();
+            assert!(covered >= least, "rho {rho}: {covered} of 400");
         }
     }
 
     #[test]
-    fn refuses_what_has_no_trend() {
+    fn rejects_series_without_a_trend_to_estimate() {
         assert!(trend(&[1.0; 9], &[1.0; 9]).is_err());
         assert!(trend(&[1.0; 12], &[1.0; 12]).is_err());
         assert!(trend(&[1.0; 12], &[1.0; 11]).is_err());

@@ -1,4 +1,4 @@
-//! Profiles are built here, what repeats is stored once.
+//! Builds profiles. Strings, modules, functions, frames and stacks are interned.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use super::{
     StackId, StackNode, StackSample, StringId, Thread, ThreadId, WaitSample, WeightKind,
 };
 
-/// Builds a [`Profile`], interning what repeats.
+/// Builds a [`Profile`] with interned tables.
 #[derive(Debug)]
 pub struct ProfileBuilder {
     profile: Profile,
@@ -19,7 +19,7 @@ pub struct ProfileBuilder {
     threads: HashMap<(u32, u32), ThreadId>,
 }
 
-/// Returns the id of `value`, adding it to `table` where it is new.
+/// Returns the id of `value`. Appends it to `table` if it is new.
 fn intern<T: Clone + Eq + std::hash::Hash, I: Copy>(
     table: &mut Vec<T>,
     known: &mut HashMap<T, I>,
@@ -33,7 +33,7 @@ fn intern<T: Clone + Eq + std::hash::Hash, I: Copy>(
 }
 
 impl ProfileBuilder {
-    /// An empty profile of the given kind of weight.
+    /// Creates a builder for a profile with the given kind of weight.
     pub fn new(weight: WeightKind) -> Self {
         Self {
             profile: Profile {
@@ -58,7 +58,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// Interns text.
+    /// Interns a string.
     pub fn string(&mut self, text: &str) -> StringId {
         if let Some(&id) = self.strings.get(text) {
             return id;
@@ -82,17 +82,17 @@ impl ProfileBuilder {
         intern(&mut self.profile.frames, &mut self.frames, frame, FrameId)
     }
 
-    /// Interns a stack given from root to leaf; none where it is empty.
+    /// Interns a stack, given from root to leaf. `None` if it is empty.
     pub fn stack(&mut self, from_root: impl IntoIterator<Item = FrameId>) -> Option<StackId> {
         from_root.into_iter().fold(None, |parent, frame| Some(self.child(parent, frame)))
     }
 
-    /// Interns the stack that is `frame` called from `parent`.
+    /// Interns the stack that has `frame` as its leaf and `parent` as the caller.
     pub fn child(&mut self, parent: Option<StackId>, frame: FrameId) -> StackId {
         intern(&mut self.profile.stacks, &mut self.stacks, StackNode { parent, frame }, StackId)
     }
 
-    /// Registers a thread; a later name replaces an earlier one.
+    /// Registers a thread. If it is known, a name that is not empty replaces the earlier one.
     pub fn thread(&mut self, pid: u32, tid: u32, name: &str) -> ThreadId {
         let threads = &mut self.profile.threads;
         let id = *self.threads.entry((pid, tid)).or_insert_with(|| {
@@ -115,8 +115,7 @@ impl ProfileBuilder {
         self.profile.waits.push(wait);
     }
 
-    /// Adds all that `other` holds: another run of the same target. Shares of the joined profile are
-    /// those of both runs together; the provenance is joined too.
+    /// Adds the profile of another run of the same target, including its provenance. Shares of the result are those of both runs together.
     pub fn absorb(&mut self, other: &Profile) {
         let stacks = self.absorb_tables(other);
         let threads: Vec<ThreadId> = other
@@ -141,14 +140,14 @@ impl ProfileBuilder {
         self.profile.provenance.absorb(&other.provenance);
     }
 
-    /// Interns all stacks of another profile, and what they refer to: its stacks' ids here, in their order.
+    /// Interns all stacks of another profile with their frames and functions. Returns the new id of each stack, in the order of `other`.
     fn absorb_tables(&mut self, other: &Profile) -> Vec<StackId> {
-        let kept = self.absorb_stacks(other, |_| true);
-        kept.into_iter().map(|id| id.expect("all are wanted")).collect()
+        let ids = self.absorb_stacks(other, |_| true);
+        ids.into_iter().map(|id| id.expect("all stacks are wanted")).collect()
     }
 
-    /// Interns the stacks of another profile that are wanted, and what they refer to: for each of its stacks the id here, none for what is
-    /// not wanted. The parents of what is wanted must be wanted.
+    /// Interns the stacks of another profile for which `wanted` returns `true`, with their frames and functions. If a stack is wanted, its
+    /// parents must be wanted too. Returns the new id of each stack in the order of `other`, or `None` for those that are not wanted.
     pub fn absorb_stacks(
         &mut self,
         other: &Profile,
@@ -157,18 +156,18 @@ impl ProfileBuilder {
         let mut frames: Vec<Option<FrameId>> = vec![None; other.frames.len()];
         let mut stacks: Vec<Option<StackId>> = Vec::with_capacity(other.stacks.len());
         for (id, node) in (0..).map(StackId).zip(&other.stacks) {
-            let here = wanted(id).then(|| {
+            let new_id = wanted(id).then(|| {
                 let frame = &mut frames[node.frame.index()];
-                let frame = *frame.get_or_insert_with(|| self.frame_of(other, node.frame));
+                let frame = *frame.get_or_insert_with(|| self.absorb_frame(other, node.frame));
                 self.child(node.parent.and_then(|id| stacks[id.index()]), frame)
             });
-            stacks.push(here);
+            stacks.push(new_id);
         }
         stacks
     }
 
     /// Interns a frame of another profile.
-    fn frame_of(&mut self, other: &Profile, id: FrameId) -> FrameId {
+    fn absorb_frame(&mut self, other: &Profile, id: FrameId) -> FrameId {
         let frame = other.frame(id);
         let function = other.function(frame.function);
         let module = function.module.map(|id| &other.modules[id.index()]);
@@ -184,12 +183,12 @@ impl ProfileBuilder {
         self.frame(Frame { function, file, ..*frame })
     }
 
-    /// The provenance, to be filled in.
+    /// Returns the provenance, to be filled in.
     pub fn provenance(&mut self) -> &mut Provenance {
         &mut self.profile.provenance
     }
 
-    /// The finished profile, its samples in order of time.
+    /// Returns the profile, with samples and waits in order of time.
     pub fn finish(mut self) -> Profile {
         self.profile.samples.sort_by_key(|sample| sample.time_ns);
         self.profile.waits.sort_by_key(|wait| wait.time_ns);
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_one_target_are_joined() {
+    fn profiles_of_two_runs_are_combined() {
         let run = |names: [&str; 2]| {
             let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
             let frames = names.map(|name| frame(&mut builder, name));
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_survives_the_disk() {
+    fn profiles_survive_serialisation() {
         let mut builder = ProfileBuilder::new(WeightKind::WallNs);
         let main = frame(&mut builder, "main \u{1F980} \"quoted\"");
         let thread = builder.thread(1, 2, "worker");

@@ -1,4 +1,4 @@
-//! Where a cost is: sampled stacks, interned, with the record of how they were obtained.
+//! Profiles: sampled stacks in interned tables, with their provenance.
 
 mod builder;
 mod provenance;
@@ -17,7 +17,7 @@ macro_rules! id {
         pub struct $name(pub u32);
 
         impl $name {
-            /// The position in the table that this id refers to.
+            /// Returns the index into the table.
             pub fn index(self) -> usize {
                 self.0 as usize
             }
@@ -26,35 +26,35 @@ macro_rules! id {
 }
 
 id!(
-    /// Position in [`Profile::strings`].
+    /// Index into [`Profile::strings`].
     StringId
 );
 id!(
-    /// Position in [`Profile::modules`].
+    /// Index into [`Profile::modules`].
     ModuleId
 );
 id!(
-    /// Position in [`Profile::functions`].
+    /// Index into [`Profile::functions`].
     FunctionId
 );
 id!(
-    /// Position in [`Profile::frames`].
+    /// Index into [`Profile::frames`].
     FrameId
 );
 id!(
-    /// Position in [`Profile::stacks`].
+    /// Index into [`Profile::stacks`].
     StackId
 );
 id!(
-    /// Position in [`Profile::threads`].
+    /// Index into [`Profile::threads`].
     ThreadId
 );
 
-/// What the weights of a profile count.
+/// The unit of the weights of a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightKind {
-    /// Nanoseconds on a CPU.
+    /// Nanoseconds of CPU time.
     CpuNs,
     /// Nanoseconds of wall-clock time.
     WallNs,
@@ -66,107 +66,107 @@ pub enum WeightKind {
     Calls,
 }
 
-/// Which world a function belongs to.
+/// The kind of code of a function.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum FunctionKind {
-    /// Machine code of the target, with a symbol.
+    /// Machine code with a symbol.
     Native,
-    /// The operating system's kernel.
+    /// Code of the kernel.
     Kernel,
     /// A Python function.
     Python,
-    /// Machine code without a symbol: named `module+0xoffset`.
+    /// Machine code without a symbol. Its name is `module+0xoffset`.
     Unsymbolised,
 }
 
-/// A file that code was loaded from.
+/// A mapped executable file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Module {
     /// Path as the target saw it, or a name in brackets (`[kernel]`, `[vdso]`).
     pub path: StringId,
-    /// GNU build id in lower-case hexadecimal, where the file has one.
+    /// GNU build id in lower-case hexadecimal. Null if the file has none.
     pub build_id: Option<String>,
 }
 
-/// A function, as symbolised.
+/// A function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Function {
     /// Demangled name.
     pub name: StringId,
-    /// Where its code was loaded from.
+    /// Module of the code. Null if it is unknown.
     pub module: Option<ModuleId>,
-    /// Source file, as the debug information names it.
+    /// Source file as in the debug information. Null if it is unknown.
     pub file: Option<StringId>,
-    /// Line of its declaration (1-based), where known.
+    /// Line of the declaration, from 1. Null if it is unknown.
     pub line: Option<u32>,
-    /// Which world it belongs to.
+    /// Kind of code.
     pub kind: FunctionKind,
 }
 
-/// One place in a function: what a stack is made of.
+/// One frame of a stack: a position in a function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
-    /// The function that is executing.
+    /// The function.
     pub function: FunctionId,
-    /// Source line being executed (1-based), where known.
+    /// Source line that is executing, from 1. Null if it is unknown.
     pub line: Option<u32>,
-    /// Source file of that line; differs from the function's where code was included or inlined.
+    /// Source file of that line. It differs from the file of the function if code was included or inlined. Null if it is unknown.
     pub file: Option<StringId>,
     /// Offset of the instruction from the start of its module, in bytes.
     pub address: u64,
-    /// True where the function was inlined into its caller (the next frame towards the root).
+    /// Whether the function was inlined into its caller, the next frame towards the root.
     pub inlined: bool,
 }
 
-/// A stack as a path in a tree: this frame, called from `parent`.
+/// A node in the tree of stacks. A stack is the path from a node to the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct StackNode {
-    /// The caller, or none at the root.
+    /// The caller. Null at the root.
     pub parent: Option<StackId>,
     /// The frame at this node.
     pub frame: FrameId,
 }
 
-/// A thread that was seen.
+/// A thread of the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Thread {
-    /// Process id in the recorder's namespace.
+    /// Process id in the namespace of the recorder.
     pub pid: u32,
-    /// Thread id in the recorder's namespace.
+    /// Thread id in the namespace of the recorder.
     pub tid: u32,
     /// Last known name.
     pub name: String,
 }
 
-/// One sample of one thread's stack.
+/// One sample of the stack of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StackSample {
-    /// CLOCK_MONOTONIC, ns.
+    /// Time of the sample in ns of CLOCK_MONOTONIC.
     pub time_ns: u64,
-    /// The thread that was sampled.
+    /// The sampled thread.
     pub thread: ThreadId,
-    /// The leaf of its stack; none where no frame could be had.
+    /// The stack, given by its leaf. Null if the stack could not be read.
     pub stack: Option<StackId>,
-    /// In the unit of the profile's [`WeightKind`].
+    /// Weight in the unit of the profile.
     pub weight: u64,
 }
 
-/// What a thread waited for.
+/// The reason why a thread waited.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum WaitCause {
-    /// Its turn with the Python interpreter: the global interpreter lock.
+    /// The Python interpreter: its global interpreter lock.
     Interpreter,
-    /// Another thread: a lock, a condition, a semaphore, its end.
+    /// Another thread: a lock, a condition, a semaphore or a join.
     Synchronisation,
-    /// Time to pass.
+    /// A sleep.
     Sleep,
-    /// Events of file descriptors: poll, select, epoll.
+    /// Events of file descriptors: poll, select or epoll.
     Events,
     /// A file, a pipe or a socket.
     Io,
@@ -174,47 +174,47 @@ pub enum WaitCause {
     Child,
 }
 
-/// Waiting time of one thread, by the stack that it waited in. Long waits and a random choice of the short ones, each with the time
-/// that it stands for, so that sums are unbiased.
+/// A sample of the waiting time of a thread. All long waits and a random sample of the short ones are recorded. The weights make sums
+/// unbiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitSample {
-    /// CLOCK_MONOTONIC of its end, ns.
+    /// End of the wait in ns of CLOCK_MONOTONIC.
     pub time_ns: u64,
-    /// The thread that waited.
+    /// The waiting thread.
     pub thread: ThreadId,
-    /// The leaf of its stack; none where no frame could be had.
+    /// The stack, given by its leaf. Null if the stack could not be read.
     pub stack: Option<StackId>,
-    /// Nanoseconds of waiting that this sample stands for.
+    /// Waiting time that the sample represents, in ns.
     pub weight_ns: u64,
-    /// What for.
+    /// Reason of the wait.
     pub cause: WaitCause,
 }
 
-/// Where a cost is. All tables are indexed by their id types; frames run from leaf to root.
+/// Sampled stacks with their tables. Ids are indices into these tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Profile {
     /// Format name and version.
     pub schema: String,
-    /// What the weights count.
+    /// Unit of the weights.
     pub weight: WeightKind,
-    /// Interned text.
+    /// Interned strings.
     pub strings: Vec<String>,
-    /// Files that code was loaded from.
+    /// Modules.
     pub modules: Vec<Module>,
     /// Functions.
     pub functions: Vec<Function>,
-    /// Places in functions.
+    /// Frames.
     pub frames: Vec<Frame>,
-    /// Stacks, as a tree; a parent comes before its children.
+    /// Stacks as a tree. A parent comes before its children.
     pub stacks: Vec<StackNode>,
     /// Threads.
     pub threads: Vec<Thread>,
     /// Samples in order of time.
     pub samples: Vec<StackSample>,
-    /// Waits in order of time; only of threads that run Python.
+    /// Waits in order of time. Only threads that run Python have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<WaitSample>,
-    /// How it was obtained.
+    /// How the profile was recorded.
     pub provenance: Provenance,
 }
 
@@ -222,44 +222,44 @@ pub struct Profile {
 pub const PROFILE_SCHEMA: &str = "simprof.profile/1";
 
 impl Profile {
-    /// The text of an interned string.
+    /// Returns an interned string.
     pub fn string(&self, id: StringId) -> &str {
         &self.strings[id.index()]
     }
 
-    /// A function by its id.
+    /// Returns a function.
     pub fn function(&self, id: FunctionId) -> &Function {
         &self.functions[id.index()]
     }
 
-    /// The name of a function.
+    /// Returns the name of a function.
     pub fn function_name(&self, id: FunctionId) -> &str {
         self.string(self.function(id).name)
     }
 
-    /// The source file of a function, where known.
+    /// Returns the source file of a function. `None` if it is unknown.
     pub fn function_file(&self, id: FunctionId) -> Option<&str> {
         self.function(id).file.map(|file| self.string(file))
     }
 
-    /// The path of the module that a function was loaded from.
+    /// Returns the path of the module of a function. `None` if it is unknown.
     pub fn function_module(&self, id: FunctionId) -> Option<&str> {
         let module = self.function(id).module?;
         Some(self.string(self.modules[module.index()].path))
     }
 
-    /// A frame by its id.
+    /// Returns a frame.
     pub fn frame(&self, id: FrameId) -> &Frame {
         &self.frames[id.index()]
     }
 
-    /// The frames of a stack from leaf to root.
+    /// Returns the frames of a stack from leaf to root.
     pub fn frames_from_leaf(&self, stack: Option<StackId>) -> impl Iterator<Item = FrameId> + '_ {
         std::iter::successors(stack, |id| self.stacks[id.index()].parent)
             .map(|id| self.stacks[id.index()].frame)
     }
 
-    /// Sum of all weights, in the profile's unit.
+    /// Returns the sum of all weights, in the unit of the profile.
     pub fn total_weight(&self) -> u64 {
         self.samples.iter().map(|sample| sample.weight).sum()
     }

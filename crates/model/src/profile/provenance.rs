@@ -1,41 +1,40 @@
-//! How a profile was obtained, and what it lacks.
+//! Provenance: how a profile was recorded, and what is missing in it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Notice, NoticeId, add_notices};
 
-/// How the Python frames of a profile were obtained, and what they lack. All counts are of samples.
+/// How the Python frames of a profile were recorded, and what is missing in them. All counts are numbers of samples.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PythonProvenance {
-    /// The interpreters that were seen, such as `CPython 3.11.7`.
+    /// The interpreters, for example `CPython 3.11.7`.
     pub interpreters: Vec<String>,
-    /// Samples of processes that run Python, from the start of their sampling with Python frames on.
+    /// Samples of processes that run Python, counted from the time when their Python frames were recorded.
     pub samples: u64,
-    /// Of those, samples of threads that run no Python.
+    /// The part of `samples` from threads that do not run Python.
     pub native: u64,
-    /// Samples whose Python stack did not come.
+    /// Samples whose Python stack was lost.
     pub lost: u64,
-    /// Samples of which at least one Python frame could not be read.
+    /// Samples with at least one Python frame that could not be read.
     pub unreadable: u64,
-    /// Samples whose Python stack is deeper than what is kept of it; the innermost frames are there.
+    /// Samples whose Python stack is truncated because it is too deep. The innermost frames are present.
     pub cut: u64,
-    /// Samples whose Python and native frames do not fit together: the Python frames are there, with the native
-    /// ones beneath the innermost.
+    /// Samples whose Python and native frames could not be merged. The Python frames are present, with the native frames below the
+    /// innermost one.
     pub unmerged: u64,
-    /// Samples within the profiler's own library or its own texts in Python. They tell nothing of the program and are not
-    /// in the profile.
+    /// Samples in the preload library or in Python code of simprof. They are not part of the program and are excluded from the profile.
     #[serde(default)]
     pub own: u64,
 }
 
 impl PythonProvenance {
-    /// Share of the samples whose Python stack is lost or torn, 0 to 1.
+    /// Returns the share of samples whose Python stack is lost or has unreadable frames, 0 to 1.
     pub fn lost_share(&self) -> f64 {
         (self.lost + self.unreadable) as f64 / self.samples.max(1) as f64
     }
 
-    /// Joins the record of another run of the same target.
+    /// Adds the provenance of another run of the same target.
     pub fn absorb(&mut self, other: &PythonProvenance) {
         add_new(&mut self.interpreters, &other.interpreters);
         self.samples += other.samples;
@@ -48,44 +47,44 @@ impl PythonProvenance {
     }
 }
 
-/// How a profile was obtained, and what it lacks.
+/// How a profile was recorded, and what is missing in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
-    /// The event really used, such as `cpu-clock:u`.
+    /// The event that was used, for example `cpu-clock:u`.
     pub event: String,
-    /// What was tried first and refused, each with its reason, in order.
+    /// The events that were tried before and are not available, in order, each with the reason.
     pub fallbacks: Vec<String>,
-    /// Rate asked for, samples per second of CPU time.
+    /// Requested sampling rate, in samples per second of CPU time.
     pub rate_hz: f64,
-    /// Samples per second of CPU time that came.
+    /// Achieved sampling rate, in samples per second of CPU time.
     pub achieved_hz: f64,
-    /// Samples recorded, those with a broken stack included.
+    /// Number of recorded samples, including those with a truncated stack.
     pub samples: u64,
-    /// Samples that the kernel dropped for want of room.
+    /// Number of samples that the kernel dropped because the buffer was full.
     pub lost: u64,
-    /// Samples whose stack could not be unwound to its root.
+    /// Number of samples whose stack is truncated: it could not be unwound to the root.
     pub truncated: u64,
-    /// Samples in which at least the leaf has no symbol.
+    /// Number of samples whose leaf has no symbol.
     pub unsymbolised: u64,
-    /// True where frames of the kernel were recorded.
+    /// Whether kernel frames were recorded.
     pub kernel: bool,
     /// Bytes of user stack copied per sample.
     pub stack_bytes: u32,
-    /// CPU time that the recorder itself used while the target ran, ns.
+    /// CPU time of the recorder while the target ran, in ns.
     pub recorder_cpu_ns: u64,
-    /// Wall time spent to unwind and symbolise after the target ended, ns.
+    /// Wall time for unwinding and symbolising after the target ended, in ns.
     pub symbolise_ns: u64,
-    /// CPU time that the target used (all its processes), ns.
+    /// CPU time of the target with all its processes, in ns.
     pub target_cpu_ns: u64,
-    /// How Python frames were obtained; none where no process ran Python.
+    /// How Python frames were recorded. Missing if no process ran Python.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<PythonProvenance>,
-    /// What a reader must know about the recording.
+    /// Notices about the recording.
     pub notices: Vec<Notice>,
 }
 
 impl Provenance {
-    /// Joins the record of another run of the same target.
+    /// Adds the provenance of another run of the same target.
     pub fn absorb(&mut self, other: &Provenance) {
         if self.event.is_empty() {
             self.clone_from(other);
@@ -117,7 +116,7 @@ impl Provenance {
     }
 }
 
-/// Adds the texts of `more` that `texts` does not hold yet.
+/// Appends the texts of `more` that `texts` does not contain yet.
 fn add_new(texts: &mut Vec<String>, more: &[String]) {
     for text in more {
         if !texts.contains(text) {

@@ -1,8 +1,9 @@
-//! The environment of a new image, without this library where it could not be loaded there.
+//! Builds the environment for a new image, without the profiler's libraries if the image could not load them.
 //!
-//! After a change of its user, its root or its file systems a process may not be able to open the library. The loader of what it
-//! executes would say so on its standard error, in the target's name; so the library is no longer asked for from there on. Nothing
-//! is allocated: the caller may be a child that shares its parent's memory, or has a copy of a locked allocator.
+//! After a change of its user, its root or its file systems a process may be unable to open the library. The
+//! loader of the new image would then print an error on the target's standard error. So the library is
+//! removed from `LD_PRELOAD`. Nothing is allocated, since the caller may be a child that shares its parent's
+//! memory, or that has a copy of a locked allocator.
 
 use core::ffi::{CStr, c_char};
 use core::mem::MaybeUninit;
@@ -11,30 +12,31 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::sys;
 
-/// Texts of an environment, ended by a null pointer.
+/// Strings of an environment, terminated by a null pointer.
 pub type Texts = *const *const c_char;
 
-/// Most variables, and longest text of `LD_PRELOAD`, that are dealt with; what has more stays as it is.
+/// Maximum number of variables, and of bytes in `LD_PRELOAD`. A larger environment is passed on unchanged.
 const VARIABLES: usize = 512;
 const TEXT_BYTES: usize = 512;
 const NAME: &[u8] = b"LD_PRELOAD=";
-/// Names of the profiler's libraries, where they are files.
+/// File names of the profiler's libraries.
 const OWN_NAMES: [&[u8]; 2] = [b"libsimprof_preload.so", b"libsimprof_heap.so"];
 
-/// Room for a changed environment, on the stack of who executes.
-pub struct Room {
+/// Storage for a changed environment, on the stack of the caller of `exec`.
+pub struct Buffer {
     variables: [*const c_char; VARIABLES],
     text: [u8; TEXT_BYTES],
 }
 
-/// The path that this library was loaded from; null before it is known.
+/// Path that this library was loaded from; null until known.
 static OWN_PATH: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
 
-/// To be called once, when the library is loaded.
+/// Records the path of this library. Must be called once, when the library is loaded.
 pub fn prepare() {
     let mut found = MaybeUninit::<sys::SharedObject>::uninit();
-    let address = (passable as *const ()).cast();
-    // SAFETY: `found` is a valid place for the answer; the path lives as long as the library, which is never unloaded.
+    let address = (for_new_image as *const ()).cast();
+    // SAFETY: `found` is valid for the result. The path lives as long as the library, which is never
+    // unloaded.
     unsafe {
         if sys::dladdr(address, found.as_mut_ptr()) != 0 {
             OWN_PATH.store(found.assume_init_ref().path.cast_mut(), Ordering::Release);
@@ -42,12 +44,12 @@ pub fn prepare() {
     }
 }
 
-/// What to hand on of an environment: itself where the library can be opened, or is not in it.
+/// Returns the environment to pass on: `environment` itself if the library can be opened or is not in it.
 ///
 /// # Safety
-/// `environment` must be null, or as the `exec` functions take it; the result is valid as long as it and `room` are.
-pub unsafe fn passable(environment: Texts, room: &mut MaybeUninit<Room>) -> Texts {
-    let _errno = sys::KeptErrno::new();
+/// `environment` must be null, or valid for the `exec` functions. The result is valid as long as it and `buffer` are.
+pub unsafe fn for_new_image(environment: Texts, buffer: &mut MaybeUninit<Buffer>) -> Texts {
+    let _errno = sys::ErrnoGuard::new();
     let path = OWN_PATH.load(Ordering::Acquire);
     if path.is_null() {
         return environment;
@@ -55,15 +57,15 @@ pub unsafe fn passable(environment: Texts, room: &mut MaybeUninit<Room>) -> Text
     // SAFETY: it is a C string, see `prepare`.
     let path = unsafe { CStr::from_ptr(path) };
     match is_out_of_reach(path) {
-        // SAFETY: as of this function.
-        true => unsafe { without(path, environment, room) },
+        // SAFETY: the caller's promise.
+        true => unsafe { without_libraries(path, environment, buffer) },
         false => environment,
     }
 }
 
-/// Whether a file surely cannot be opened by what this process executes.
+/// Returns whether the program that this process executes certainly cannot open a file.
 fn is_out_of_reach(path: &CStr) -> bool {
-    // SAFETY: the path is a C string; the descriptor is closed where there is one.
+    // SAFETY: the path is a C string; a descriptor that was opened is closed.
     unsafe {
         let fd = sys::open(path.as_ptr(), sys::O_CLOEXEC | sys::O_NOCTTY);
         if fd >= 0 {
@@ -71,18 +73,23 @@ fn is_out_of_reach(path: &CStr) -> bool {
             return false;
         }
     }
-    // Other errors are this process's own, such as too many open files.
+    // Other errors, such as too many open files, are specific to this process.
     matches!(sys::errno(), sys::ENOENT | sys::EACCES | sys::ENOTDIR | sys::EPERM | sys::ELOOP)
 }
 
-/// The environment without the profiler's libraries, of which this one has that path.
+/// Returns the environment without the profiler's libraries; `path` is this library's.
 ///
 /// # Safety
-/// As of [`passable`].
-unsafe fn without(path: &CStr, environment: Texts, room: &mut MaybeUninit<Room>) -> Texts {
-    let room = room.as_mut_ptr();
+/// As for [`for_new_image`].
+unsafe fn without_libraries(
+    path: &CStr,
+    environment: Texts,
+    buffer: &mut MaybeUninit<Buffer>,
+) -> Texts {
+    let buffer = buffer.as_mut_ptr();
     let (mut count, mut changed) = (0, false);
-    // SAFETY: the texts are read up to the null pointer that ends them, the room is written within its bounds.
+    // SAFETY: the strings are read up to the terminating null pointer; the buffer is written within its
+    // bounds.
     unsafe {
         if environment.is_null() {
             return environment;
@@ -95,11 +102,11 @@ unsafe fn without(path: &CStr, environment: Texts, room: &mut MaybeUninit<Room>)
             let kept =
                 match libraries(variable).filter(|all| entries(all).any(|e| is_ours(e, path))) {
                     None => variable,
-                    // There is room for one, and more than one is nothing that a loader looks at.
+                    // The buffer holds one variable. A loader only looks at the first one anyway.
                     Some(_) if changed => return environment,
                     Some(all) => {
                         changed = true;
-                        let text = (&raw mut (*room).text).cast::<u8>();
+                        let text = (&raw mut (*buffer).text).cast::<u8>();
                         match write_others(all, path, text) {
                             Some(true) => text.cast_const().cast(),
                             Some(false) => continue,
@@ -107,17 +114,17 @@ unsafe fn without(path: &CStr, environment: Texts, room: &mut MaybeUninit<Room>)
                         }
                     }
                 };
-            (&raw mut (*room).variables).cast::<*const c_char>().add(count).write(kept);
+            (&raw mut (*buffer).variables).cast::<*const c_char>().add(count).write(kept);
             count += 1;
             if variable.is_null() {
                 break;
             }
         }
-        (&raw const (*room).variables).cast()
+        (&raw const (*buffer).variables).cast()
     }
 }
 
-/// What `LD_PRELOAD` says, where a variable is that one.
+/// Returns the value of a variable if it is `LD_PRELOAD`.
 ///
 /// # Safety
 /// `variable` must be null or a C string.
@@ -125,29 +132,29 @@ unsafe fn libraries<'a>(variable: *const c_char) -> Option<&'a [u8]> {
     if variable.is_null() {
         return None;
     }
-    // SAFETY: as of this function.
+    // SAFETY: the caller's promise.
     unsafe { CStr::from_ptr(variable) }.to_bytes().strip_prefix(NAME)
 }
 
-/// The paths in it.
+/// Splits the value into paths.
 fn entries(libraries: &[u8]) -> impl Iterator<Item = &[u8]> {
     libraries.split(|byte| matches!(byte, b':' | b' ')).filter(|entry| !entry.is_empty())
 }
 
-/// Whether this is one of the profiler's libraries: this one, or, where the other is loaded too, that.
+/// Returns whether `entry` is one of the profiler's libraries: this one, or the other one by its file name.
 fn is_ours(entry: &[u8], path: &CStr) -> bool {
     let name = entry.rsplit(|&byte| byte == b'/').next();
     entry == path.to_bytes() || name.is_some_and(|name| OWN_NAMES.contains(&name))
 }
 
-/// Writes `LD_PRELOAD` with those libraries that are not the profiler's, as a C string; false where there are none, none where
-/// there is no room.
+/// Writes `LD_PRELOAD` with the libraries that are not the profiler's, as a C string. Returns false if there are none,
+/// and `None` if they do not fit.
 ///
 /// # Safety
-/// `text` has room for [`TEXT_BYTES`].
+/// `text` must be valid for [`TEXT_BYTES`].
 unsafe fn write_others(libraries: &[u8], path: &CStr, text: *mut u8) -> Option<bool> {
     let mut end = 0;
-    // SAFETY: within the room, as is looked at before.
+    // SAFETY: the length is checked before each write.
     unsafe {
         for entry in entries(libraries).filter(|entry| !is_ours(entry, path)) {
             let before: &[u8] = if end == 0 { NAME } else { b":" };
@@ -169,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_profilers_libraries_are_left_out() {
+    fn only_the_profilers_libraries_are_removed() {
         let table: [(&[&CStr], &[&CStr]); 8] = [
             (&[c"A=1", c"LD_PRELOAD=/l.so", c"B=2"], &[c"A=1", c"B=2"]),
             (&[c"LD_PRELOAD=/l.so:/a.so:/l.so: /b.so"], &[c"LD_PRELOAD=/a.so:/b.so"]),
@@ -192,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_stays_as_it_is() {
+    fn a_too_large_environment_stays_unchanged() {
         let mut many = vec![c"A=1"; VARIABLES + 1];
         many[3] = c"LD_PRELOAD=/l.so";
         assert_eq!(changed(&many), many);
@@ -202,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_for_another_reason_is_no_reason() {
+    fn only_errors_of_the_path_count() {
         assert!(is_out_of_reach(c"/no/such/library.so") && is_out_of_reach(c"/dev/null/l.so"));
         assert!(!is_out_of_reach(c"/dev/null"));
         let long = format!("/{}\0", "a".repeat(5000));
@@ -212,10 +219,10 @@ mod tests {
     fn changed(given: &[&CStr]) -> Vec<&'static CStr> {
         let mut texts: Vec<_> = given.iter().map(|text| text.as_ptr()).collect();
         texts.push(ptr::null());
-        let room = Box::leak(Box::new(MaybeUninit::uninit()));
-        // SAFETY: the texts end with a null pointer, and what is returned is in them or in the room.
+        let buffer = Box::leak(Box::new(MaybeUninit::uninit()));
+        // SAFETY: the strings end with a null pointer, and the result points to them or into the buffer.
         unsafe {
-            let changed = without(c"/l.so", texts.leak().as_ptr(), room);
+            let changed = without_libraries(c"/l.so", texts.leak().as_ptr(), buffer);
             let read = (0..).map(|at| *changed.add(at)).take_while(|text| !text.is_null());
             read.map(|text| CStr::from_ptr(text)).collect()
         }

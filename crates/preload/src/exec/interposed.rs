@@ -1,11 +1,11 @@
-//! The `exec` functions, as the target calls them.
+//! The `exec` functions that the target calls.
 
 use core::ffi::{c_char, c_int};
 use core::mem::MaybeUninit;
 
-use super::environment::{Texts, passable};
-use super::replacing;
-use crate::sys::Next;
+use super::environment::{Buffer, Texts, for_new_image};
+use super::with_signal_ignored;
+use crate::real_function::RealFunction;
 
 type Text = *const c_char;
 
@@ -22,18 +22,18 @@ macro_rules! exec {
             $(, $after: $last)*
         ) -> c_int {
             const NAME: &[u8] = concat!(stringify!($name), "\0").as_bytes();
-            static NEXT: Next = Next::new(match core::ffi::CStr::from_bytes_with_nul(NAME) {
+            static NEXT: RealFunction = RealFunction::new(match core::ffi::CStr::from_bytes_with_nul(NAME) {
                 Ok(name) => name,
-                Err(_) => panic!("the name has no zero within"),
+                Err(_) => panic!("the name contains no zero"),
             });
             type Function = unsafe extern "C" fn($($type,)* Texts $(, $last)*) -> c_int;
             // SAFETY: the C library's function of this name has this type.
-            let function: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };
-            let mut room = MaybeUninit::uninit();
-            // SAFETY: the target's own arguments; the room outlives the call.
+            let function: Option<Function> = unsafe { core::mem::transmute(NEXT.address()) };
+            let mut buffer = MaybeUninit::<Buffer>::uninit();
+            // SAFETY: the target's arguments; the buffer outlives the call.
             function.map_or(-1, |function| unsafe {
-                let $environment = passable($environment, &mut room);
-                replacing(|| function($($before,)* $environment $(, $after)*))
+                let $environment = for_new_image($environment, &mut buffer);
+                with_signal_ignored(|| function($($before,)* $environment $(, $after)*))
             })
         }
     )*};
@@ -46,21 +46,21 @@ exec! {
     execveat(fd: c_int, path: Text, arguments: Texts; environment, flags: c_int);
 }
 
-/// As the C library's, with the environment that the process has.
+/// Like the C library's, with the environment of this process.
 #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
 unsafe extern "C" fn execv(path: Text, arguments: Texts) -> c_int {
-    // SAFETY: the target's own arguments.
+    // SAFETY: the target's arguments.
     unsafe { execve(path, arguments, environ) }
 }
 
-/// As the C library's, with the environment that the process has.
+/// Like the C library's, with the environment of this process.
 #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
 unsafe extern "C" fn execvp(file: Text, arguments: Texts) -> c_int {
-    // SAFETY: the target's own arguments.
+    // SAFETY: the target's arguments.
     unsafe { execvpe(file, arguments, environ) }
 }
 
-/// `execle`, with its arguments as an array that ends with a null pointer, after which comes the environment.
+/// `execle`, with its arguments as an array that ends with a null pointer. The environment follows it.
 #[cfg(simprof_preloaded)]
 unsafe extern "C" fn execle_array(path: Text, arguments: Texts) -> c_int {
     // SAFETY: the target's arguments end with a null pointer and are followed by the environment.
@@ -73,15 +73,16 @@ unsafe extern "C" fn execle_array(path: Text, arguments: Texts) -> c_int {
     }
 }
 
-/// Functions with arguments of a variable number, which Rust cannot define: those that are in registers are
-/// stored before those on the stack, so that all are an array, which the function given is called with.
+/// Defines functions with a variable number of arguments, which Rust cannot define. They store the register
+/// arguments below those on the stack, so that all are one array, and call the given function with it.
 #[cfg(simprof_preloaded)]
 macro_rules! listed {
     ($($name:ident => $array:ident;)*) => {$(
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name() {
-            // The return address makes room for the last register's argument and comes back to its place.
+            // The slot of the return address is used for the last register's argument; the return address is
+            // put back at the end.
             #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
                 "pop rax",
@@ -99,7 +100,7 @@ macro_rules! listed {
                 "ret",
                 array = sym $array,
             );
-            // The arguments on the stack begin where the stack pointer is at the call.
+            // At the call, the stack pointer points to the first stack argument.
             #[cfg(target_arch = "aarch64")]
             core::arch::naked_asm!(
                 "stp x29, x30, [sp, #-80]!",

@@ -1,18 +1,19 @@
-//! Where stacks are unwound: places that threads take for the duration of one record, without waiting for each other.
+//! Buffers for unwinding. A thread takes one for the duration of one record and never waits for another
+//! thread.
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::system;
 use super::unwind::Trace;
 
-/// How many threads can be at it at once; a thread mostly gets the one that it had before.
+/// Number of threads that can unwind at the same time. A thread mostly gets the same buffer as before.
 const CONTEXTS: usize = 64;
-/// Contexts that are tried.
+/// Number of contexts that a thread tries.
 const TRIES: usize = 8;
 
 #[repr(C, align(64))]
 struct Context {
-    /// 1 while a thread has it.
+    /// 1 while a thread holds it.
     taken: AtomicU32,
     trace: Trace,
 }
@@ -20,7 +21,7 @@ struct Context {
 static CONTEXTS_PLACE: AtomicPtr<Context> = AtomicPtr::new(core::ptr::null_mut());
 const BYTES: usize = CONTEXTS * size_of::<Context>();
 
-/// Maps the contexts; false where there is no memory.
+/// Maps the contexts. Returns false if there is no memory.
 pub fn open() -> bool {
     let Some(memory) = system::map_private(BYTES) else { return false };
     system::wipe_on_fork(memory, BYTES);
@@ -28,7 +29,7 @@ pub fn open() -> bool {
     true
 }
 
-/// Frees and empties all: in a forked child, whose parent's threads are not there.
+/// Releases and empties all contexts: in a forked child, which does not have its parent's threads.
 pub fn clear() {
     let contexts = CONTEXTS_PLACE.load(Ordering::Acquire);
     if !contexts.is_null() {
@@ -36,7 +37,8 @@ pub fn clear() {
     }
 }
 
-/// Runs `work` with the context of the thread of this number, or with one beside it; none where all of them are taken.
+/// Calls `work` with the context for this thread number, or one close to it. `None` if all of these are
+/// taken.
 #[inline]
 pub fn with<T>(number: u32, work: impl FnOnce(&mut Trace) -> T) -> Option<T> {
     let contexts = CONTEXTS_PLACE.load(Ordering::Acquire);
@@ -44,12 +46,12 @@ pub fn with<T>(number: u32, work: impl FnOnce(&mut Trace) -> T) -> Option<T> {
         return None;
     }
     for probe in 0..TRIES {
-        // SAFETY: the contexts are mapped, never unmapped, and zero is valid for each of their fields.
+        // SAFETY: the contexts are mapped and never unmapped, and zero is valid for each of their fields.
         let context = unsafe { contexts.add((number as usize + probe) % CONTEXTS) };
-        // SAFETY: as above; only this field is used by several threads.
+        // SAFETY: as above; only this field is shared between threads.
         let taken = unsafe { &(*context).taken };
         if taken.swap(1, Ordering::Acquire) == 0 {
-            // SAFETY: this thread has the context until it gives it back.
+            // SAFETY: this thread holds the context until it releases it.
             let result = work(unsafe { &mut (*context).trace });
             taken.store(0, Ordering::Release);
             return Some(result);

@@ -1,33 +1,19 @@
-//! The functions that stand before the allocator's.
+//! The functions that replace the allocator's.
 //!
-//! The common case, an allocation or an end that is not recorded, is a few instructions of assembly: they compare and jump to
-//! the real function, which returns to the program. The others pass the registers that they found, for the stack to be
-//! unwound from there.
+//! The common case, an allocation or an end that is not recorded, takes a few instructions of assembly: they
+//! compare and jump to the real function, which returns to the program. In the other cases the hooks pass on
+//! the caller's registers, so that the stack can be unwound from there.
 
 use core::arch::naked_asm;
 
+use super::caller::Caller;
 use super::format::{Origin, flag};
-use super::live::{FILTER_PLACES, LIVE, may_be_recorded};
-use super::record::{ended, ended_at, recorder};
-use super::unwind::Registers;
-use super::{python, real, system, thread};
+use super::live::{FILTER, LIVE, may_be_recorded};
+use super::record::{end_event, end_event_at, recorder};
+use super::{python_allocator, real, system};
+use crate::own_work;
 
-/// What a hook found on its stack and in its registers: where it was called.
-#[repr(C)]
-pub struct Caller {
-    bx: usize,
-    bp: usize,
-    pc: usize,
-}
-
-impl Caller {
-    pub fn registers(&self) -> Registers {
-        let sp = (&raw const *self).addr() + size_of::<Caller>();
-        Registers { pc: self.pc, sp, bp: self.bp, bx: self.bx }
-    }
-}
-
-/// Saves the registers, calls the function with the place of them in `$register`, and returns what it returned.
+/// Saves the registers, calls the function with their address in `$register`, and returns its result.
 macro_rules! call {
     ($register:literal) => {
         concat!(
@@ -51,7 +37,7 @@ macro_rules! call {
     };
 }
 
-/// Subtracts a size from the thread's countdown and jumps to `2` where it does not reach.
+/// Subtracts a size from the thread's countdown. Jumps to `2` if the size reaches the next sampled byte.
 macro_rules! count_down {
     ($size:literal) => {
         concat!(
@@ -60,14 +46,14 @@ macro_rules! count_down {
             "sub r11, ",
             $size,
             "\n",
-            // Not below, nor equal: the next draw is beyond this allocation.
+            // Below or equal: this allocation contains the next sampled byte.
             "jbe 2f\n",
             "mov qword ptr fs:[rax], r11\n",
         )
     };
 }
 
-/// Jumps to `2` where the address may be of a recorded allocation.
+/// Jumps to `2` if the address may belong to a recorded allocation.
 macro_rules! filter {
     ($address:literal) => {
         concat!(
@@ -85,7 +71,7 @@ macro_rules! filter {
     };
 }
 
-/// Ends the common case: jumps to the real function, or to `2` where it is not yet known.
+/// Ends the common case: jumps to the real function, or to `2` if it is not resolved yet.
 macro_rules! leave {
     () => {
         concat!(
@@ -98,14 +84,14 @@ macro_rules! leave {
     };
 }
 
-/// A hook without a common case of its own.
+/// Defines a hook that has no common case.
 macro_rules! plain {
     ($name:ident, $register:literal, $call:ident) => {
-        #[doc = concat!("`", stringify!($name), "` of the C library.")]
+        #[doc = concat!("Replaces the C library's `", stringify!($name), "`.")]
         ///
         /// # Safety
         ///
-        /// As the function's own.
+        /// As for the function itself.
         #[unsafe(no_mangle)]
         #[unsafe(naked)]
         pub unsafe extern "C" fn $name() {
@@ -115,11 +101,11 @@ macro_rules! plain {
 }
 pub(super) use {call, count_down, filter, plain};
 
-/// `malloc` of the C library.
+/// Replaces the C library's `malloc`.
 ///
 /// # Safety
 ///
-/// As the function's own.
+/// As for the function itself.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn malloc(size: usize) -> usize {
@@ -129,25 +115,25 @@ pub unsafe extern "C" fn malloc(size: usize) -> usize {
     )
 }
 
-/// `free` of the C library.
+/// Replaces the C library's `free`.
 ///
 /// # Safety
 ///
-/// As the function's own.
+/// As for the function itself.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn free(address: usize) {
     naked_asm!(
         ".cfi_startproc", filter!("rdi"), leave!(), call!("rsi"),
-        filter = sym FILTER_PLACES, real = sym real::FREE, call = sym free_seen,
+        filter = sym FILTER, real = sym real::FREE, call = sym free_seen,
     )
 }
 
-/// `calloc` of the C library.
+/// Replaces the C library's `calloc`.
 ///
 /// # Safety
 ///
-/// As the function's own.
+/// As for the function itself.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn calloc(count: usize, size: usize) -> usize {
@@ -158,17 +144,17 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> usize {
     )
 }
 
-/// `realloc` of the C library.
+/// Replaces the C library's `realloc`.
 ///
 /// # Safety
 ///
-/// As the function's own.
+/// As for the function itself.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub unsafe extern "C" fn realloc(address: usize, size: usize) -> usize {
     naked_asm!(
         ".cfi_startproc", filter!("rdi"), count_down!("rsi"), leave!(), call!("rdx"),
-        filter = sym FILTER_PLACES, real = sym real::REALLOC, call = sym realloc_seen,
+        filter = sym FILTER, real = sym real::REALLOC, call = sym realloc_seen,
     )
 }
 
@@ -180,7 +166,7 @@ plain!(valloc, "rsi", valloc_seen);
 plain!(pvalloc, "rsi", pvalloc_seen);
 plain!(cfree, "rsi", free_seen);
 
-/// Makes an allocation and records it, if it is drawn and comes about.
+/// Makes an allocation, and records it if it is sampled and succeeds.
 #[inline]
 pub fn allocate(
     size: usize,
@@ -188,18 +174,18 @@ pub fn allocate(
     caller: &Caller,
     make: impl FnOnce() -> usize,
 ) -> usize {
-    if python::is_probe() || thread::is_own() {
+    if python_allocator::is_test_allocation() || own_work::is_active() {
         return make();
     }
-    let recorder = recorder().filter(|recorder| recorder.draws(size as u64));
+    let recorder = recorder().filter(|recorder| recorder.sample(size as u64));
     if recorder.is_some() {
-        python::settle();
+        python_allocator::check_hooks();
     }
     let address = make();
     if let Some(recorder) = recorder
         && address != 0
     {
-        recorder.allocated(address, size as u64, origin, 0, caller);
+        recorder.record_new(address, size as u64, origin, 0, caller);
     }
     address
 }
@@ -248,7 +234,7 @@ extern "C" fn posix_memalign_seen(
     allocate(size, Origin::Malloc, caller, || {
         // SAFETY: the program's call.
         result = unsafe { real::posix_memalign(to, align, size) };
-        // SAFETY: the function succeeded, and wrote the address to where the program said.
+        // SAFETY: the function succeeded, and wrote the address to where the program asked.
         if result == 0 { unsafe { *to } } else { 0 }
     });
     result
@@ -260,7 +246,7 @@ extern "C" fn free_seen(address: usize) {
     unsafe { real::free(address) };
 }
 
-/// Records the end of an allocation, if it was recorded.
+/// Records the end of an allocation if the allocation was recorded.
 pub fn forget(address: usize) {
     if address != 0
         && may_be_recorded(address)
@@ -268,16 +254,16 @@ pub fn forget(address: usize) {
     {
         LIVE.prefetch(address);
         recorder.prefetch();
-        // Reading the clock takes about as long as the memory.
+        // Reading the clock takes about as long as the memory accesses.
         let time_ns = system::now_ns();
         if let Some(allocation) = LIVE.remove(address) {
-            recorder.freed(ended_at(time_ns, address, allocation));
+            recorder.record_end(end_event_at(time_ns, address, allocation));
         }
     }
 }
 
 extern "C" fn realloc_seen(address: usize, size: usize, caller: &Caller) -> usize {
-    python::reached();
+    python_allocator::note_realloc_reached();
     // SAFETY: the program's call.
     let make = || unsafe { real::realloc(address, size) };
     reallocate(address, size, Origin::Malloc, caller, make)
@@ -290,14 +276,14 @@ extern "C" fn reallocarray_seen(
     caller: &Caller,
 ) -> usize {
     match count.checked_mul(size) {
-        // The C library's function calls `realloc`, which would be seen again.
+        // The C library's function calls `realloc`, which would be recorded twice.
         Some(bytes) => realloc_seen(address, bytes, caller),
         // SAFETY: the program's call.
         None => unsafe { real::reallocarray(address, count, size) },
     }
 }
 
-/// Makes an allocation of another one, and records what is to be recorded.
+/// Reallocates, and records the end of the old allocation and the new one as needed.
 pub fn reallocate(
     address: usize,
     size: usize,
@@ -306,21 +292,24 @@ pub fn reallocate(
     make: impl FnOnce() -> usize,
 ) -> usize {
     let Some(recorder) = recorder() else { return make() };
-    let draws = !thread::is_own() && recorder.draws(size as u64);
-    // It is taken out first: as soon as it is freed, another thread may have the address.
+    let is_sampled = !own_work::is_active() && recorder.sample(size as u64);
+    // It is removed first: once it is freed, another thread may get the address.
     let known = address != 0 && may_be_recorded(address);
     let before = if known { LIVE.remove(address) } else { None };
-    let end = before.map(|allocation| ended(address, allocation));
+    let end = before.map(|allocation| end_event(address, allocation));
     let made = make();
     match end {
-        // It failed, and what was there lives on. Where there is no room for it any more, it can only end.
+        // If it failed, the old allocation stays live. If the table no longer has space for it, its end is
+        // recorded.
         Some(end) if made == 0 && size != 0 && LIVE.insert(address, end.allocation) => {}
-        Some(end) if made != 0 && draws => recorder.replaced(end, made, size as u64, caller),
-        Some(end) if made != 0 => recorder.freed(end.of_realloc()),
-        Some(end) => recorder.freed(end),
-        None if made != 0 && draws => {
+        Some(end) if made != 0 && is_sampled => {
+            recorder.record_replacement(end, made, size as u64, caller)
+        }
+        Some(end) if made != 0 => recorder.record_end(end.as_realloc()),
+        Some(end) => recorder.record_end(end),
+        None if made != 0 && is_sampled => {
             let flags = if address == 0 { 0 } else { flag::REALLOC };
-            recorder.allocated(made, size as u64, origin, flags, caller);
+            recorder.record_new(made, size as u64, origin, flags, caller);
         }
         None => {}
     }

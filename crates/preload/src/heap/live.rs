@@ -1,62 +1,64 @@
-//! Which allocations are recorded and live: a filter that nearly always says no at once, and a table without locks.
+//! The live recorded allocations: a filter that rejects nearly all other addresses immediately, and a
+//! lock-free table.
 //!
-//! The allocator itself keeps order: an address is put in before the program has it, and taken out before it is given
-//! back, so that no two threads ever handle one address at once. A forked child finds all of this zeroed.
+//! The allocator itself guarantees the order. An address is inserted before the program receives it, and
+//! removed before it is given back, so no two threads ever handle the same address at once. A forked child
+//! finds everything zeroed.
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::format::Origin;
-use super::{draw, room, shared, system};
+use super::{byte_sampling, memory_limits, shared, system};
 
-/// Places of the filter: a power of two, known to the assembly of [`super::hooks`].
-pub const FILTER: usize = 1 << 16;
-/// A place of the filter that counts no more: all addresses there are looked up.
-const FULL: u8 = u8::MAX;
+/// Number of slots of the filter: a power of two that the assembly of [`super::hooks`] relies on.
+pub const FILTER_SLOTS: usize = 1 << 16;
+/// Value of a slot that has overflowed: it no longer counts, and all its addresses are looked up.
+const SATURATED: u8 = u8::MAX;
 
-/// How many live recorded addresses fall upon each place.
+/// A counting filter: each slot counts the live recorded addresses that map to it.
 #[repr(C, align(4096))]
-pub struct Filter([AtomicU8; FILTER]);
+pub struct Filter([AtomicU8; FILTER_SLOTS]);
 
-pub static FILTER_PLACES: Filter = Filter([const { AtomicU8::new(0) }; FILTER]);
+pub static FILTER: Filter = Filter([const { AtomicU8::new(0) }; FILTER_SLOTS]);
 
-/// The place of an address. Allocations beside each other share one, or have places beside each other, which spares the caches: at
-/// the end of an allocation its place is nearly all that this library reads. Wider places would let too many through that are
-/// beside a recorded one.
+/// Returns the slot of an address. Neighbouring allocations share a slot or have neighbouring slots, which is
+/// good for the caches: at the end of an allocation its slot is nearly all that the library reads. If more
+/// addresses shared a slot, too many neighbours of recorded allocations would pass.
 #[inline]
-fn place(address: usize) -> &'static AtomicU8 {
-    &FILTER_PLACES.0[((address >> 7) ^ (address >> 23)) & (FILTER - 1)]
+fn filter_slot(address: usize) -> &'static AtomicU8 {
+    &FILTER.0[((address >> 7) ^ (address >> 23)) & (FILTER_SLOTS - 1)]
 }
 
-/// Makes the filter let every address through, or none.
-pub fn set_filter(open: bool) {
-    for place in &FILTER_PLACES.0 {
-        place.store(if open { FULL } else { 0 }, Ordering::Relaxed);
+/// Makes the filter pass all addresses, or none.
+pub fn set_filter(pass_all: bool) {
+    for slot in &FILTER.0 {
+        slot.store(if pass_all { SATURATED } else { 0 }, Ordering::Relaxed);
     }
 }
 
-/// Whether forked children will find the filter zeroed.
+/// Asks the kernel to zero the filter in forked children. Returns whether it will.
 pub fn wipe_filter_on_fork() -> bool {
-    system::wipe_on_fork((&raw const FILTER_PLACES).cast_mut().cast(), FILTER)
+    system::wipe_on_fork((&raw const FILTER).cast_mut().cast(), FILTER_SLOTS)
 }
 
 fn add_to_filter(address: usize) {
-    let counted = |count| if count == FULL { None } else { Some(count + 1) };
-    let _ = place(address).fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
+    let counted = |count| if count == SATURATED { None } else { Some(count + 1) };
+    let _ = filter_slot(address).fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
 }
 
 fn take_from_filter(address: usize) {
-    let counted = |count| if count == FULL || count == 0 { None } else { Some(count - 1) };
-    let _ = place(address).fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
+    let counted = |count| if count == SATURATED || count == 0 { None } else { Some(count - 1) };
+    let _ = filter_slot(address).fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
 }
 
-/// Whether the address may be of a recorded allocation.
+/// Returns whether the address may belong to a recorded allocation.
 #[inline]
 pub fn may_be_recorded(address: usize) -> bool {
-    place(address).load(Ordering::Relaxed) != 0
+    filter_slot(address).load(Ordering::Relaxed) != 0
 }
 
-/// What is known of a live allocation.
+/// A live allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allocation {
     pub size: u64,
@@ -66,7 +68,8 @@ pub struct Allocation {
     pub stack: u64,
 }
 
-/// An allocation as it is kept: the origin in the highest bits of a size, which are never used.
+/// An allocation as the table stores it: the highest bits of the size, which are otherwise unused, hold the
+/// origin.
 #[derive(Clone, Copy)]
 struct Packed {
     size: u64,
@@ -77,7 +80,7 @@ struct Packed {
 const ORIGIN_SHIFT: u32 = 60;
 
 impl Packed {
-    fn of(allocation: Allocation) -> Packed {
+    fn new(allocation: Allocation) -> Packed {
         let Allocation { size, origin, made_ns, stack } = allocation;
         Packed { size: size | (origin as u64) << ORIGIN_SHIFT, made_ns, stack }
     }
@@ -94,48 +97,49 @@ impl Packed {
     }
 }
 
-/// A place for an allocation, 0 in `address` where it is free. The rest belongs to whoever owns the address.
+/// A slot for an allocation; `address` is 0 if it is free. The rest belongs to the thread that handles the
+/// address.
 #[repr(C)]
 struct Entry {
     address: AtomicUsize,
     allocation: UnsafeCell<Packed>,
 }
 
-// SAFETY: `allocation` is only accessed by the thread that handles `address`, see the module.
+// SAFETY: only the thread that handles `address` accesses `allocation`, see the module documentation.
 unsafe impl Sync for Entry {}
 
-/// Entries of a group, one after the other: as many as the smallest allocations that begin in [`NEAR`] bytes.
+/// Entries per group: as many as the smallest allocations that begin in [`NEAR`] bytes.
 const GROUP: usize = 8;
-/// Bytes of the program's memory whose allocations are in one group, as a power of two.
+/// Binary logarithm of the bytes of the program's memory whose allocations share a group.
 const NEAR: u32 = 7;
-/// Bytes of the program's memory whose groups are beside each other, as a power of two: where an allocator gives the same few
-/// places again and again, the same few lines of the table serve.
+/// Binary logarithm of the bytes of the program's memory whose groups are neighbours. An allocator that returns the
+/// same few addresses again and again then uses the same few cache lines of the table.
 const PAGE: u32 = 12;
-/// Groups of the levels. Each is mapped when a group of the one before is full. What is never touched takes no memory: of a
-/// large level, twice as much as the pages with recorded allocations.
+/// Number of groups per level. Each level is mapped when a group of the previous one is full. Untouched pages
+/// use no memory. A large level uses twice as much memory as the pages that contain recorded allocations.
 const LEVELS: [usize; 4] = [1 << 10, 1 << 15, 1 << 20, 1 << 25];
-/// The level that takes what finds no room in its group of the last one, anywhere; or the deepest, where it is not as deep.
-const REFUGE: usize = 1;
-/// Of the memory that the process may still map, a level takes at most one part in so many.
+/// The level that takes allocations whose group is full in the last level; the deepest level, if that is less.
+const OVERFLOW: usize = 1;
+/// A level uses at most this fraction (one over) of the memory that the process may still map.
 const SHARE: usize = 8;
 
-/// The group of an address, of any number of groups.
+/// Returns the group number of an address, for any number of groups.
 #[inline]
 fn near(address: usize) -> usize {
     const WITHIN: usize = (1 << (PAGE - NEAR)) - 1;
-    let page = draw::mix((address >> PAGE) as u64) as usize & !WITHIN;
+    let page = byte_sampling::mix((address >> PAGE) as u64) as usize & !WITHIN;
     page | address >> NEAR & WITHIN
 }
 
-/// A table of tables: each level holds more than all before it.
+/// A table in levels. Each level is larger than all before it.
 pub struct Table {
     levels: [AtomicPtr<Entry>; LEVELS.len()],
     /// The deepest level in use: new allocations go there.
     deepest: AtomicUsize,
-    /// Whether a level was not to be had: there are no more from then on.
+    /// Whether a level could not be mapped: no more are tried.
     is_closed: AtomicBool,
-    /// Whether any allocation had to be put elsewhere than into its own group.
-    has_refugees: AtomicBool,
+    /// Whether any allocation was put into another group than its own.
+    has_overflowed: AtomicBool,
 }
 
 pub static LIVE: Table = Table::new();
@@ -146,18 +150,18 @@ impl Table {
             levels: [const { AtomicPtr::new(core::ptr::null_mut()) }; LEVELS.len()],
             deepest: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
-            has_refugees: AtomicBool::new(false),
+            has_overflowed: AtomicBool::new(false),
         }
     }
 
-    /// Puts an allocation in; false where there is no room, and the allocation stays unknown.
+    /// Inserts an allocation. Returns false if the table is full; then the allocation is not known.
     pub fn insert(&self, address: usize, allocation: Allocation) -> bool {
         let mut level = self.deepest.load(Ordering::Acquire);
         let mut inserted = self.insert_in(level, near(address), address, allocation);
         while !inserted {
             let next = self.deepen(level);
             if next == level {
-                inserted = self.insert_anywhere(address, allocation);
+                inserted = self.insert_overflow(address, allocation);
                 break;
             }
             level = next;
@@ -169,42 +173,42 @@ impl Table {
         inserted
     }
 
-    /// Where its own group has no room and there is no further level.
+    /// Inserts an allocation whose group is full when there is no further level.
     #[cold]
-    fn insert_anywhere(&self, address: usize, allocation: Allocation) -> bool {
-        self.has_refugees.store(true, Ordering::Release);
-        let mut refuges = self.refuges(address);
-        refuges.any(|(level, group)| self.insert_in(level, group, address, allocation))
+    fn insert_overflow(&self, address: usize, allocation: Allocation) -> bool {
+        self.has_overflowed.store(true, Ordering::Release);
+        let mut groups = self.overflow_groups(address);
+        groups.any(|(level, group)| self.insert_in(level, group, address, allocation))
     }
 
-    /// Has what will be needed of the table for this address brought near.
+    /// Prefetches the parts of the table that this address needs.
     #[inline]
     pub fn prefetch(&self, address: usize) {
         let level = self.deepest.load(Ordering::Acquire);
         let entries = self.levels[level].load(Ordering::Acquire);
-        let place = entries.wrapping_add((near(address) & (LEVELS[level] - 1)) * GROUP);
-        system::prefetch(place);
-        system::prefetch(place.wrapping_add(2));
+        let entry = entries.wrapping_add((near(address) & (LEVELS[level] - 1)) * GROUP);
+        system::prefetch(entry);
+        system::prefetch(entry.wrapping_add(2));
     }
 
-    /// What is known of an address.
+    /// Returns the allocation at an address.
     pub fn get(&self, address: usize) -> Option<Allocation> {
         let entry = self.search(address)?;
-        // SAFETY: this thread handles the address, and the entry is of it.
+        // SAFETY: this thread handles the address, and the entry is the address's.
         Some(unsafe { *entry.allocation.get() }.unpacked())
     }
 
-    /// Takes an allocation out; none where the address is not known.
+    /// Removes an allocation and returns it. `None` if the address is not known.
     pub fn remove(&self, address: usize) -> Option<Allocation> {
         let entry = self.search(address)?;
-        // SAFETY: this thread handles the address, and the entry is of it.
+        // SAFETY: this thread handles the address, and the entry is the address's.
         let allocation = unsafe { *entry.allocation.get() }.unpacked();
         entry.address.store(0, Ordering::Release);
         take_from_filter(address);
         Some(allocation)
     }
 
-    /// Forgets everything: in a forked child, whose parent's threads are not there.
+    /// Empties the table: in a forked child, which does not have its parent's threads.
     pub fn clear(&self) {
         for level in 0..LEVELS.len() {
             let entries = self.levels[level].load(Ordering::Relaxed);
@@ -213,10 +217,10 @@ impl Table {
             }
         }
         self.deepest.store(0, Ordering::Relaxed);
-        self.has_refugees.store(false, Ordering::Relaxed);
+        self.has_overflowed.store(false, Ordering::Relaxed);
     }
 
-    /// Puts an allocation into a group, where there is room.
+    /// Inserts an allocation into a group. Returns false if the group is full.
     fn insert_in(
         &self,
         level: usize,
@@ -231,54 +235,54 @@ impl Table {
             let take =
                 || entry.address.compare_exchange(0, address, Ordering::Acquire, Ordering::Relaxed);
             if free && take().is_ok() {
-                // SAFETY: the entry became this address's, which this thread handles.
-                unsafe { *entry.allocation.get() = Packed::of(allocation) };
+                // SAFETY: the entry is now this address's, which this thread handles.
+                unsafe { *entry.allocation.get() = Packed::new(allocation) };
                 return true;
             }
         }
         false
     }
 
-    /// The entry of an address.
+    /// Finds the entry of an address.
     fn search(&self, address: usize) -> Option<&Entry> {
         let is_it = |entry: &&Entry| entry.address.load(Ordering::Acquire) == address;
         let deepest = self.deepest.load(Ordering::Acquire);
         let group = near(address);
         let found =
             (0..=deepest).rev().find_map(|level| self.group(level, group).iter().find(is_it));
-        if found.is_some() || !self.has_refugees.load(Ordering::Acquire) {
+        if found.is_some() || !self.has_overflowed.load(Ordering::Acquire) {
             return found;
         }
-        let mut refuges = self.refuges(address);
-        refuges.find_map(|(level, group)| self.group(level, group).iter().find(is_it))
+        let mut groups = self.overflow_groups(address);
+        groups.find_map(|(level, group)| self.group(level, group).iter().find(is_it))
     }
 
-    /// Notes that the page of a group is in use, and tells of it the first time.
+    /// Marks the page of a group as used, and counts it the first time.
     #[inline]
     fn touch(&self, level: usize, number: usize, group: &[Entry]) {
         let Some(first) = group.first() else { return };
         let page = (number & (LEVELS[level] - 1)) * GROUP * size_of::<Entry>() / system::PAGE;
         let pages =
             self.levels[level].load(Ordering::Acquire).wrapping_byte_add(entry_bytes(level));
-        // SAFETY: the group was found, so its level is mapped, with a bit for each page after the entries.
+        // SAFETY: the group exists, so its level is mapped, with a bit for each page after the entries.
         let word = unsafe { &*pages.cast::<AtomicU64>().add(page / 64) };
         let bit = 1 << (page % 64);
         let is_known = word.load(Ordering::Relaxed) & bit != 0;
         if !is_known && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            // A page that is read before it is written costs a second fault, and all processors' attention.
+            // A page that is read before it is written costs a second page fault and a TLB shootdown.
             let _ = first.address.compare_exchange(0, 0, Ordering::Relaxed, Ordering::Relaxed);
-            shared::touched(system::PAGE);
+            shared::add_own_bytes(system::PAGE);
         }
     }
 
-    /// Groups that anything may be in, with their level.
-    fn refuges(&self, address: usize) -> impl Iterator<Item = (usize, usize)> {
-        let first = draw::mix(address as u64) as usize;
-        let level = REFUGE.min(self.deepest.load(Ordering::Acquire));
+    /// Returns the groups, with their level, that take allocations whose own group is full.
+    fn overflow_groups(&self, address: usize) -> impl Iterator<Item = (usize, usize)> {
+        let first = byte_sampling::mix(address as u64) as usize;
+        let level = OVERFLOW.min(self.deepest.load(Ordering::Acquire));
         (0..4).map(move |attempt| (level, first ^ attempt))
     }
 
-    /// A group of a level, by a number whose low bits tell it; empty where the level is not mapped.
+    /// Returns a group of a level. Only the low bits of `number` count. Empty if the level cannot be mapped.
     #[inline]
     fn group(&self, level: usize, number: usize) -> &[Entry] {
         let mut entries = self.levels[level].load(Ordering::Acquire);
@@ -289,12 +293,12 @@ impl Table {
             return &[];
         }
         let group = number & (LEVELS[level] - 1);
-        // SAFETY: the level is mapped, never unmapped, and has this group; entries are shared by atomics and as the
-        // module says.
+        // SAFETY: the level is mapped, is never unmapped, and has this group. Entries are shared as the
+        // module documentation describes.
         unsafe { core::slice::from_raw_parts(entries.add(group * GROUP), GROUP) }
     }
 
-    /// Takes the next level into use, where there is one; the level to be used.
+    /// Starts to use the next level, if there is one. Returns the level to use.
     fn deepen(&self, level: usize) -> usize {
         let next = level + 1;
         if next == LEVELS.len() || self.map(next).is_null() {
@@ -304,13 +308,14 @@ impl Table {
         next
     }
 
-    /// Whether a level leaves the program most of what it may map. The first is small, and nothing is recorded without it.
+    /// Returns whether the process can map a level and still has most of its remaining memory. The first
+    /// level is small, and nothing can be recorded without it.
     fn is_affordable(&self, level: usize) -> bool {
         !self.is_closed.load(Ordering::Relaxed)
-            && (level == 0 || bytes(level) <= room::left() / SHARE)
+            && (level == 0 || bytes(level) <= memory_limits::mappable_bytes() / SHARE)
     }
 
-    /// Maps a level unless it is mapped: null where there is no memory.
+    /// Maps a level unless it is mapped. Returns null if there is no memory.
     #[cold]
     fn map(&self, level: usize) -> *mut Entry {
         let known = self.levels[level].load(Ordering::Acquire);
@@ -324,14 +329,14 @@ impl Table {
             return core::ptr::null_mut();
         };
         system::wipe_on_fork(mapped, bytes(level));
-        system::take_small_pages(mapped, bytes(level));
+        system::disable_huge_pages(mapped, bytes(level));
         let (null, acquire) = (core::ptr::null_mut(), Ordering::Acquire);
         let exchanged =
             self.levels[level].compare_exchange(null, mapped.cast(), Ordering::AcqRel, acquire);
         match exchanged {
             Ok(_) => mapped.cast(),
             Err(others) => {
-                // SAFETY: it was mapped here and nobody else knows it.
+                // SAFETY: it was mapped above and no other code knows its address.
                 unsafe { system::unmap(mapped, bytes(level)) };
                 others
             }
@@ -339,7 +344,7 @@ impl Table {
     }
 }
 
-/// Of a level: its entries, and a bit for each of their pages that is in use.
+/// Size of a level: its entries, and a bit for each of their pages that is in use.
 const fn bytes(level: usize) -> usize {
     let words = (entry_bytes(level) / system::PAGE).div_ceil(64);
     (entry_bytes(level) + words * 8).next_multiple_of(system::PAGE)
@@ -355,10 +360,10 @@ mod tests {
 
     use super::*;
 
-    /// Pages full of the smallest allocations, more than fit into the first levels: each is found, and what is beside another is
-    /// not taken for it.
+    /// Pages full of the smallest allocations, more than fit into the first levels: each is found, and not
+    /// mistaken for its neighbour.
     #[test]
-    fn dense_pages_have_room() {
+    fn dense_pages_fit() {
         let table = Table::new();
         let addresses = || (0..300_000usize).map(|at| 0x7f00_0000_0000 + at * 16);
         let allocation =
@@ -366,7 +371,7 @@ mod tests {
         for address in addresses() {
             assert!(table.insert(address, allocation(address as u64)));
         }
-        assert!(!table.has_refugees.load(Ordering::Relaxed), "they fit where they belong");
+        assert!(!table.has_overflowed.load(Ordering::Relaxed), "each fits into its own group");
         for address in addresses().rev() {
             assert_eq!(table.remove(address), Some(allocation(address as u64)));
             assert_eq!(table.get(address + 8), None);
@@ -374,9 +379,9 @@ mod tests {
         table.clear();
     }
 
-    /// The pages that are noted are those that the kernel has given.
+    /// The pages that are marked are those that the kernel made resident.
     #[test]
-    fn what_is_touched_is_known() {
+    fn touched_pages_are_counted() {
         let table = Table::new();
         let allocation = Allocation { size: 1, origin: Origin::Malloc, made_ns: 1, stack: 1 };
         for at in 0..40usize {
@@ -385,12 +390,12 @@ mod tests {
         assert_eq!(table.deepest.load(Ordering::Relaxed), 0);
         let entries = table.levels[0].load(Ordering::Relaxed);
         let mut resident = vec![0u8; entry_bytes(0) / system::PAGE];
-        // SAFETY: the range is mapped, and there is room for a byte for each of its pages.
+        // SAFETY: the range is mapped, and the vector has a byte for each of its pages.
         let status =
             unsafe { libc::mincore(entries.cast(), entry_bytes(0), resident.as_mut_ptr()) };
         assert_eq!(status, 0);
         let given: u32 = resident.iter().map(|page| u32::from(page & 1)).sum();
-        // SAFETY: these follow the entries.
+        // SAFETY: the bits follow the entries.
         let words = unsafe {
             core::slice::from_raw_parts(
                 entries.byte_add(entry_bytes(0)).cast::<u64>(),
@@ -403,19 +408,19 @@ mod tests {
         table.clear();
     }
 
-    /// What finds no room in its group is found elsewhere.
+    /// Allocations whose group is full are found in the overflow groups.
     #[test]
-    fn refugees_are_found() {
+    fn overflowed_allocations_are_found() {
         let table = Table::new();
         table.deepest.store(LEVELS.len() - 1, Ordering::Relaxed);
-        // No two allocations are this close: a group is soon full.
+        // No two real allocations are this close, so a group fills up quickly.
         let addresses = || (1..=60usize).map(|at| 0x1000 + at);
         let allocation =
             |size| Allocation { size, origin: Origin::Map, made_ns: size, stack: size };
         for address in addresses() {
             assert!(table.insert(address, allocation(address as u64)), "{address:x}");
         }
-        assert!(table.has_refugees.load(Ordering::Relaxed));
+        assert!(table.has_overflowed.load(Ordering::Relaxed));
         for address in addresses() {
             assert_eq!(table.remove(address), Some(allocation(address as u64)));
             assert_eq!(table.remove(address), None);
@@ -423,13 +428,13 @@ mod tests {
         table.clear();
     }
 
-    /// Against a map of the standard library, with more allocations than the first level holds.
+    /// Compares with a map of the standard library, with more allocations than the first level holds.
     #[test]
-    fn the_table_gives_back_what_was_put_in() {
+    fn the_table_returns_what_was_inserted() {
         let table = Table::new();
         let (mut known, mut random) = (HashMap::new(), 5);
         for round in 0..3_000_000u64 {
-            let address = (draw::next(&mut random) as usize % (1 << 20) + 1) * 32;
+            let address = (byte_sampling::next(&mut random) as usize % (1 << 20) + 1) * 32;
             if let Some(expected) = known.remove(&address) {
                 assert_eq!(table.get(address), Some(expected));
                 assert_eq!(table.remove(address), Some(expected));

@@ -1,45 +1,55 @@
-//! The library that records allocations: a second shared library, made of the same crate.
+//! The library that records allocations: a second shared library, built from the same crate.
 //!
-//! | module | what |
+//! | module | content |
 //! | --- | --- |
 //! | [`mod@format`] | the memory that it shares with the profiler |
-//! | `hooks` | the functions that stand before the allocator's, and `real` those |
-//! | `draw`, `live` | which allocations are recorded, and which of them are live |
+//! | `hooks`, `real`, `caller` | the functions that replace the allocator's, the real ones, and the caller's registers |
+//! | `byte_sampling`, `live` | which allocations are recorded, and which of them are live |
 //! | `record` | the records of allocations and of their ends |
-//! | `unwind`, `modules`, `nodes`, `unload` | native stacks: unwound, named by file, kept as a tree |
-//! | `maps`, `python`, `program` | what else allocates: the program by mapping, Python, the program's own allocator |
-//! | `shared`, `contexts`, `thread`, `start` | what belongs to all processes, to one, to a thread; how it begins |
-//! | `room` | how much memory the program leaves to the library |
-//! | `later` | an interpreter that is loaded later |
+//! | `unwind`, `modules`, `nodes`, `unload` | native stacks: unwinding, files, the tree of stacks, unloaded code |
+//! | `mmap_hooks`, `mappings` | memory that the program maps itself |
+//! | `python`, `python_allocator`, `late_interpreter` | the Python interpreter, and the hooks of its allocators |
+//! | `custom_allocator` | a program's own allocator, reported through the probe |
+//! | `shared`, `image` | the shared memory, and this process image's slot in it |
+//! | `contexts`, `thread`, `start` | buffers for unwinding, the state of a thread, the start of the library |
+//! | `memory_limits` | how much memory the process may still map |
 
 pub mod format;
 
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
-mod contexts;
+mod byte_sampling;
+#[cfg(simprof_heap)]
+mod caller;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
-mod draw;
+mod contexts;
+#[cfg(simprof_heap)]
+mod custom_allocator;
 #[cfg(simprof_heap)]
 mod hooks;
 #[cfg(simprof_heap)]
-mod later;
+mod image;
+#[cfg(simprof_heap)]
+mod late_interpreter;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod live;
 #[cfg(simprof_heap)]
-mod maps;
+mod mappings;
+#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+mod memory_limits;
+#[cfg(simprof_heap)]
+mod mmap_hooks;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod modules;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod nodes;
 #[cfg(simprof_heap)]
-mod program;
-#[cfg(simprof_heap)]
 mod python;
+#[cfg(simprof_heap)]
+mod python_allocator;
 #[cfg(simprof_heap)]
 mod real;
 #[cfg(simprof_heap)]
 mod record;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
-mod room;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod shared;
 #[cfg(simprof_heap)]
@@ -52,20 +62,3 @@ mod thread;
 mod unload;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod unwind;
-
-#[cfg(simprof_heap)]
-pub(crate) use thread::own_work;
-
-/// The other library's way to [`own_work`].
-#[cfg(simprof_heap)]
-#[unsafe(no_mangle)]
-extern "C" fn simprof_heap_own(change: i32) {
-    own_work(change);
-}
-
-/// In a forked child: what is there of its parent, and is not told by zeroed memory.
-#[cfg(simprof_heap)]
-fn forget_parent() {
-    maps::forked();
-    python::forked();
-}

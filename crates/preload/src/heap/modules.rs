@@ -1,4 +1,4 @@
-//! The files that code was loaded from: found by address, told to the profiler once.
+//! The files that code was loaded from: found by address, and registered once in the shared memory.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
@@ -7,12 +7,12 @@ use super::format::{self, Module};
 use super::shared::{self, Shared};
 use super::system;
 
-/// What is known of the module at an address.
+/// The module at an address.
 #[derive(Clone, Copy)]
-pub struct Found {
-    /// Number among the shared modules; 0: it found no room.
+pub struct ModuleInfo {
+    /// Number in the shared memory; 0: the table was full.
     pub number: u32,
-    /// What is added to addresses of the file to find them in memory.
+    /// Load bias: the difference between an address in memory and in the file.
     pub bias: usize,
     /// The mapped `.eh_frame_hdr`.
     pub header: *const u8,
@@ -43,10 +43,10 @@ type FindObject = unsafe extern "C" fn(*mut c_void, *mut Object) -> c_int;
 /// glibc's `_dl_find_object`, which takes no lock; null before 2.35.
 pub static FIND_OBJECT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-/// How many modules of this process are remembered.
+/// Number of modules of this process that are cached.
 const KNOWN: usize = 1024;
 
-/// A module that was told of. `end` is set last, and 0 where the place is free.
+/// A registered module. `end` is written last, and is 0 if the entry is free.
 struct Known {
     start: AtomicUsize,
     end: AtomicUsize,
@@ -58,21 +58,21 @@ static KNOWN_MODULES: [Known; KNOWN] = [const {
 }; KNOWN];
 static KNOWN_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// The module in which `pc` is; none for code that is in no file.
-pub fn find(pc: usize, scratch: &mut [u8]) -> Option<Found> {
+/// Returns the module that contains `pc`. `None` for code that is in no file.
+pub fn find(pc: usize, scratch: &mut [u8]) -> Option<ModuleInfo> {
     let loaded = loaded(pc)?;
     let number = known(&loaded).unwrap_or_else(|| {
-        let (number, is_named) = tell(&loaded, scratch);
-        // Where the maps cannot be read now, they may be later.
+        let (number, is_named) = register(&loaded, scratch);
+        // If `/proc/self/maps` cannot be read now, it may be readable later.
         if is_named {
             remember(&loaded, number);
         }
         number
     });
-    Some(Found { number, bias: loaded.bias, header: loaded.header })
+    Some(ModuleInfo { number, bias: loaded.bias, header: loaded.header })
 }
 
-/// Forgets where modules are: after one was unloaded.
+/// Empties the cache, after a module was unloaded.
 pub fn clear() {
     let count = KNOWN_COUNT.swap(0, Ordering::Relaxed).min(KNOWN);
     for known in &KNOWN_MODULES[..count] {
@@ -80,7 +80,7 @@ pub fn clear() {
     }
 }
 
-/// Whether both addresses are in one module.
+/// Returns whether both addresses are in the same module.
 pub fn is_same(one: usize, other: usize) -> bool {
     loaded(one).is_some_and(|module| (module.start..module.end).contains(&other))
 }
@@ -94,19 +94,19 @@ fn loaded(pc: usize) -> Option<Loaded> {
     let find = unsafe { core::mem::transmute::<*mut c_void, FindObject>(find) };
     let mut object = core::mem::MaybeUninit::<Object>::uninit();
     let address = core::ptr::without_provenance_mut(pc);
-    // SAFETY: `object` is a place for the answer.
+    // SAFETY: `object` is valid for the result.
     if unsafe { find(address, object.as_mut_ptr()) } != 0 {
         return None;
     }
-    // SAFETY: it was found, so all is filled in.
+    // SAFETY: the function succeeded, so all fields are written.
     let object = unsafe { object.assume_init() };
-    // SAFETY: the link map is of a loaded module.
+    // SAFETY: the link map is that of a loaded module.
     let bias = unsafe { *object.link_map };
     let (start, end, header) = (object.start.addr(), object.end.addr(), object.header);
     (!header.is_null()).then_some(Loaded { start, end, bias, header })
 }
 
-/// `struct dl_phdr_info`, as far as it is used.
+/// The beginning of `struct dl_phdr_info`.
 #[repr(C)]
 struct Listed {
     bias: usize,
@@ -139,37 +139,37 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// As [`loaded`], by the list of modules: it takes the loader's lock for a short time.
+/// Like [`loaded`], by the loader's list of modules. It takes the loader's lock for a short time.
 fn iterate(pc: usize) -> Option<Loaded> {
     unsafe extern "C" fn visit(listed: *const Listed, _: usize, data: *mut c_void) -> c_int {
-        // SAFETY: `data` is what is passed below.
+        // SAFETY: `data` is the address that is passed below.
         let (pc, found) = unsafe { &mut *data.cast::<(usize, Option<Loaded>)>() };
         // SAFETY: the loader's description of a loaded module.
         *found = unsafe { (*listed).containing(*pc) };
         found.is_some().into()
     }
     let mut search = (pc, None);
-    // SAFETY: the function is called with the place of `search`, which lives.
+    // SAFETY: the function is called with the address of `search`, which lives until it returns.
     unsafe { dl_iterate_phdr(visit, (&raw mut search).cast()) };
     search.1
 }
 
 impl Listed {
-    /// The module, if `pc` is in it.
+    /// Returns the module if it contains `pc`.
     unsafe fn containing(&self, pc: usize) -> Option<Loaded> {
-        // SAFETY: the caller's: the segments are in memory.
+        // SAFETY: the caller's promise: the segments are in memory.
         let segments = unsafe { core::slice::from_raw_parts(self.segments, self.count.into()) };
-        let of = |kind| segments.iter().filter(move |segment| segment.kind == kind);
+        let by_kind = |kind| segments.iter().filter(move |segment| segment.kind == kind);
         let begin = |segment: &Segment| self.bias.wrapping_add(segment.address);
-        let start = of(PT_LOAD).map(begin).min()? & !(system::PAGE - 1);
-        let end = of(PT_LOAD).map(|segment| begin(segment) + segment.bytes).max()?;
-        let header = begin(of(PT_GNU_EH_FRAME).next()?);
+        let start = by_kind(PT_LOAD).map(begin).min()? & !(system::PAGE - 1);
+        let end = by_kind(PT_LOAD).map(|segment| begin(segment) + segment.bytes).max()?;
+        let header = begin(by_kind(PT_GNU_EH_FRAME).next()?);
         let header = core::ptr::with_exposed_provenance(header);
         (start..end).contains(&pc).then_some(Loaded { start, end, bias: self.bias, header })
     }
 }
 
-/// The number that this process knows the module by.
+/// Returns the cached number of a module.
 fn known(loaded: &Loaded) -> Option<u32> {
     let count = KNOWN_COUNT.load(Ordering::Acquire).min(KNOWN);
     let same = |known: &&Known| {
@@ -191,14 +191,15 @@ fn remember(loaded: &Loaded, number: u32) {
     }
 }
 
-/// Tells the profiler of a module, unless it was told: its number, or 0 where there is no room, and whether its path is known.
-fn tell(loaded: &Loaded, scratch: &mut [u8]) -> (u32, bool) {
+/// Registers a module unless it is registered. Returns its number, or 0 if the table is full, and whether its path
+/// is known.
+fn register(loaded: &Loaded, scratch: &mut [u8]) -> (u32, bool) {
     let path = path_of(loaded.start, scratch);
-    let number = shared::get().map_or(0, |shared| tell_of(shared, path, build_id_of(loaded)));
+    let number = shared::get().map_or(0, |shared| register_in(shared, path, build_id_of(loaded)));
     (number, !path.is_empty())
 }
 
-fn tell_of(shared: Shared, path: &[u8], build_id: &[u8]) -> u32 {
+fn register_in(shared: Shared, path: &[u8], build_id: &[u8]) -> u32 {
     let count = shared.header().modules.load(Ordering::Acquire).min(format::MODULES as u64 - 1);
     let same = |&number: &u32| is_module(shared.module(number), path, build_id);
     if let Some(number) = (1..=count as u32).find(same) {
@@ -212,37 +213,40 @@ fn tell_of(shared: Shared, path: &[u8], build_id: &[u8]) -> u32 {
     let module = shared.module(number as u32);
     module.process.store(shared::image(), Ordering::Relaxed);
     let path_bytes = path.len().min(module.path.len());
-    for (place, &byte) in module.path.iter().zip(path) {
-        place.store(byte, Ordering::Relaxed);
+    for (target, &byte) in module.path.iter().zip(path) {
+        target.store(byte, Ordering::Relaxed);
     }
     module.path_bytes.store(path_bytes as u32, Ordering::Relaxed);
-    for (place, &byte) in module.build_id.iter().zip(build_id) {
-        place.store(byte, Ordering::Relaxed);
+    for (target, &byte) in module.build_id.iter().zip(build_id) {
+        target.store(byte, Ordering::Relaxed);
     }
     let build_id_bytes = build_id.len().min(module.build_id.len());
     module.build_id_bytes.store(build_id_bytes as u32, Ordering::Relaxed);
-    module.whole.store(1, Ordering::Release);
+    module.written.store(1, Ordering::Release);
     number as u32
 }
 
 fn is_module(module: &Module, path: &[u8], build_id: &[u8]) -> bool {
-    let same = |places: &[core::sync::atomic::AtomicU8], count: u32, bytes: &[u8]| {
-        count as usize == bytes.len().min(places.len())
-            && places.iter().zip(bytes).all(|(place, &byte)| place.load(Ordering::Relaxed) == byte)
+    let same = |stored: &[core::sync::atomic::AtomicU8], count: u32, bytes: &[u8]| {
+        count as usize == bytes.len().min(stored.len())
+            && stored
+                .iter()
+                .zip(bytes)
+                .all(|(stored, &byte)| stored.load(Ordering::Relaxed) == byte)
     };
-    module.whole.load(Ordering::Acquire) == 1
+    module.written.load(Ordering::Acquire) == 1
         && same(&module.path, module.path_bytes.load(Ordering::Relaxed), path)
         && same(&module.build_id, module.build_id_bytes.load(Ordering::Relaxed), build_id)
 }
 
-/// Path of the file that is mapped at `start`, as the kernel tells it; empty where it does not.
+/// Returns the path of the file that is mapped at `start`, as the kernel reports it. Empty if there is none.
 fn path_of(start: usize, scratch: &mut [u8]) -> &[u8] {
     let line = find_line(|range| range.start == start, scratch);
     let path = path_in(scratch, line);
     &scratch[path]
 }
 
-/// Whether the memory at this address is of no file, and may be accessed.
+/// Returns whether the memory at this address belongs to no file and is accessible.
 #[cfg(simprof_heap)]
 pub fn is_anonymous(address: usize) -> bool {
     let mut scratch = [0; 4096];
@@ -250,17 +254,17 @@ pub fn is_anonymous(address: usize) -> bool {
     is_line_anonymous(&scratch[line])
 }
 
-/// As [`is_anonymous`], of a line of the maps.
+/// Like [`is_anonymous`], for a line of `/proc/self/maps`.
 fn is_line_anonymous(line: &[u8]) -> bool {
     let Some(rights) = line.split(|&byte| byte == b' ').nth(1) else { return false };
     let path = &line[path_in(line, 0..line.len())];
-    // Memory that has a name given by the program, and shared memory.
+    // SharedMemory that the program has named, and shared memory.
     let is_named = [&b"[anon"[..], b"/dev/zero"].into_iter().any(|name| path.starts_with(name));
     !rights.starts_with(b"---") && (path.is_empty() || is_named)
 }
 
-/// Where in `scratch` the line is of the first mapping whose range is accepted; empty where there is none. What does not fit is
-/// cut.
+/// Returns where in `scratch` the line of the first mapping is whose range `is_it` accepts. Empty if there is
+/// none. A line that does not fit is cut.
 fn find_line(
     is_it: impl Fn(core::ops::Range<usize>) -> bool,
     scratch: &mut [u8],
@@ -295,7 +299,7 @@ fn find_line_in(
     }
 }
 
-/// The range that a line begins with.
+/// Parses the range at the beginning of a line.
 fn range_of(line: &[u8]) -> core::ops::Range<usize> {
     let mut values = [0usize; 2];
     let mut at = 0;
@@ -309,7 +313,7 @@ fn range_of(line: &[u8]) -> core::ops::Range<usize> {
     values[0]..values[1]
 }
 
-/// The sixth field of a line: range, rights, offset, device, inode, path.
+/// Returns the sixth field of a line: range, rights, offset, device, inode, path.
 fn path_in(line: &[u8], range: core::ops::Range<usize>) -> core::ops::Range<usize> {
     let mut at = range.start;
     for _ in 0..5 {
@@ -323,18 +327,18 @@ fn path_in(line: &[u8], range: core::ops::Range<usize>) -> core::ops::Range<usiz
     at..range.end
 }
 
-/// The build id in the notes of a loaded module; empty where there is none.
+/// Returns the build id in the notes of a loaded module. Empty if it has none.
 fn build_id_of(loaded: &Loaded) -> &'static [u8] {
-    let place = core::ptr::with_exposed_provenance::<u8>(loaded.start);
-    // SAFETY: the module is mapped from here; the first page of its file is what is mapped, in what linkers make. It is
-    // only read as such where it begins like one.
+    let first = core::ptr::with_exposed_provenance::<u8>(loaded.start);
+    // SAFETY: the module is mapped from here on. Linkers make the first page of the file the first page that is
+    // mapped; it is only read as an ELF header if it begins like one.
     unsafe {
-        if loaded.end - loaded.start < system::PAGE || place.cast::<[u8; 4]>().read() != *b"\x7fELF"
+        if loaded.end - loaded.start < system::PAGE || first.cast::<[u8; 4]>().read() != *b"\x7fELF"
         {
             return &[];
         }
-        let segments = place.add(place.add(32).cast::<usize>().read()).cast::<Segment>();
-        let count = place.add(56).cast::<u16>().read();
+        let segments = first.add(first.add(32).cast::<usize>().read()).cast::<Segment>();
+        let count = first.add(56).cast::<u16>().read();
         let segments = core::slice::from_raw_parts(segments, count.into());
         let notes = segments.iter().filter(|segment| segment.kind == PT_NOTE);
         notes.map(|segment| notes_of(loaded, segment)).find_map(build_id_in).unwrap_or(&[])
@@ -346,11 +350,11 @@ unsafe fn notes_of(loaded: &Loaded, segment: &Segment) -> &'static [u8] {
     if begin < loaded.start || begin.saturating_add(segment.bytes) > loaded.end {
         return &[];
     }
-    // SAFETY: the segment is a part of what is mapped.
+    // SAFETY: the segment is within the mapped range.
     unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(begin), segment.bytes) }
 }
 
-/// Notes have two lengths, a kind, a name and contents, padded to 4 bytes.
+/// Finds the build id. A note has two lengths, a kind, a name and contents, padded to 4 bytes.
 fn build_id_in(mut notes: &'static [u8]) -> Option<&'static [u8]> {
     const BUILD_ID: u32 = 3;
     loop {
@@ -370,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_maps_are_read() {
+    fn lines_of_proc_maps_are_parsed() {
         let table: [(&[u8], &[u8], bool); 7] = [
             (b"7f00-7f10 rw-p 00000000 00:00 0 ", b"", true),
             (b"7f00-7f10 rw-p 00000000 00:00 0", b"", true),
@@ -396,7 +400,7 @@ mod tests {
     #[test]
     fn the_line_of_an_address_is_found() {
         let mut scratch = [0; 4096];
-        let own = (lines_of_the_maps_are_read as *const ()).addr();
+        let own = (lines_of_proc_maps_are_parsed as *const ()).addr();
         let line = find_line(|range| range.contains(&own), &mut scratch);
         let path = path_in(&scratch, line);
         let program = std::env::current_exe().expect("a path");

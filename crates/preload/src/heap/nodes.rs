@@ -1,24 +1,25 @@
-//! Native stacks as a tree in shared memory: each distinct frame called from a distinct stack is there once.
+//! Native stacks as a tree in shared memory: one node for each distinct frame called from a distinct stack.
 
 use core::sync::atomic::Ordering;
 
-use super::draw;
+use super::byte_sampling;
 use super::format::{Header, NODES, Node};
 use super::shared;
-use crate::{recent, table};
+use crate::{lookup_cache, table};
 
-/// A frame, and the node that it was called from: parent, module, address.
+/// A frame and the node that it was called from: parent, module, address.
 type Called = (u32, u32, u64);
 
-/// Nodes that were found lately, for one thread at a time.
-pub type Recent = recent::Recent<Called, 512>;
+/// Cache of recently found nodes, used by one thread at a time.
+pub type Recent = lookup_cache::LookupCache<Called, 512>;
 
-/// The node of this frame called from `parent`; none where there is no room.
+/// Returns the node of this frame called from `parent`. `None` if the table is full.
 #[inline]
 pub fn intern(recent: &mut Recent, parent: u32, module: u32, address: u64) -> Option<u32> {
-    let key = draw::mix(address ^ u64::from(parent) << 40 ^ u64::from(module) << 20) as usize
+    let key = byte_sampling::mix(address ^ u64::from(parent) << 40 ^ u64::from(module) << 20)
+        as usize
         ^ (parent as usize).wrapping_mul(0x9e37_79b1);
-    // Neighbours in the table have neighbouring hashes.
+    // Neighbours in the table have neighbouring hashes in the cache.
     let hash = key as u64 >> 7;
     recent.get(hash, &(parent, module, address), || look_up(key, parent, module, address))
 }
@@ -30,15 +31,15 @@ fn look_up(key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
         key as u64,
         |node| is_same(shared.node(node), parent, module, address),
         || {
-            let node = make(shared.header())?;
+            let node = reserve(shared.header())?;
             write(shared.node(node), parent, module, address);
             Some(node)
         },
     )
 }
 
-/// The next node that is not in use.
-fn make(header: &Header) -> Option<u32> {
+/// Reserves the next unused node.
+fn reserve(header: &Header) -> Option<u32> {
     let last = header.nodes.load(Ordering::Relaxed) + 1 >= NODES as u64;
     if last {
         return None;

@@ -1,53 +1,54 @@
-//! The functions that the library stands before: those of the allocator that the program would have without it.
+//! The real functions that the library's hooks call: those of the allocator that the program would otherwise
+//! use.
 
 use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::system::{RTLD_NEXT, dlsym};
 use super::thread;
-use crate::own::Own;
+use crate::own_work::OwnWork;
 
-/// A function's address; null before it was looked up. The assembly of [`super::hooks`] jumps to it.
-pub type Place = AtomicPtr<c_void>;
+/// Address of a function; null until it is resolved. The assembly of [`super::hooks`] jumps to it.
+pub type Address = AtomicPtr<c_void>;
 
-/// Declares places and looks all of them up.
+/// Declares the addresses, the functions that call them, and one that resolves all.
 macro_rules! functions {
-    ($($place:ident $name:literal $call:ident ($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+    ($($address:ident $name:literal $call:ident ($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         $(
-            pub static $place: Place = AtomicPtr::new(core::ptr::null_mut());
+            pub static $address: Address = AtomicPtr::new(core::ptr::null_mut());
 
-            /// The real function.
+            /// Calls the real function.
             ///
             /// # Safety
             ///
-            /// As the function's own.
+            /// As for the function itself.
             #[inline]
             pub unsafe fn $call($($argument: $type),*) -> $result {
                 type Function = unsafe extern "C" fn($($type),*) -> $result;
-                let mut place = $place.load(Ordering::Relaxed);
-                if place.is_null() {
-                    place = look_up(&$place, $name);
+                let mut address = $address.load(Ordering::Relaxed);
+                if address.is_null() {
+                    address = resolve(&$address, $name);
                 }
-                if place.is_null() {
+                if address.is_null() {
                     return <$result>::FAILED;
                 }
-                // SAFETY: the symbol of this name has this type; the rest is the caller's care.
-                unsafe { core::mem::transmute::<*mut c_void, Function>(place)($($argument),*) }
+                // SAFETY: the symbol of this name has this type; the rest is the caller's promise.
+                unsafe { core::mem::transmute::<*mut c_void, Function>(address)($($argument),*) }
             }
         )*
 
-        /// Looks all up that is not yet known.
-        pub fn look_up_all() {
+        /// Resolves all functions that are not resolved yet.
+        pub fn resolve_all() {
             $(
-                if $place.load(Ordering::Relaxed).is_null() {
-                    look_up(&$place, $name);
+                if $address.load(Ordering::Relaxed).is_null() {
+                    resolve(&$address, $name);
                 }
             )*
         }
     };
 }
 
-/// What a function returns that is not there.
+/// The result of a function that does not exist.
 trait Failed {
     const FAILED: Self;
 }
@@ -83,34 +84,34 @@ functions! {
     DLCLOSE c"dlclose" dlclose(handle: *mut c_void) -> i32;
 }
 
-/// The real `pthread_key_create`; null where there is none.
+/// Returns the real `pthread_key_create`; null if there is none.
 pub fn key_create() -> *mut c_void {
-    let place = KEY_CREATE.load(Ordering::Relaxed);
-    if place.is_null() { look_up(&KEY_CREATE, c"pthread_key_create") } else { place }
+    let address = KEY_CREATE.load(Ordering::Relaxed);
+    if address.is_null() { resolve(&KEY_CREATE, c"pthread_key_create") } else { address }
 }
 
-static KEY_CREATE: Place = AtomicPtr::new(core::ptr::null_mut());
+static KEY_CREATE: Address = AtomicPtr::new(core::ptr::null_mut());
 
-/// The thread that looks a function up, by its pointer; 0 where none does.
-static LOOKING: AtomicUsize = AtomicUsize::new(0);
+/// Thread pointer of the thread that is resolving a function; 0 if there is none.
+static RESOLVING: AtomicUsize = AtomicUsize::new(0);
 
-/// Null where there is none, and while the thread looks another one up: before glibc 2.34, `dlsym` first allocates a place for a
-/// message, and has another where it gets none.
+/// Resolves a function. Returns null if it does not exist, and while this thread is resolving another one: before
+/// glibc 2.34, `dlsym` first allocates a buffer for an error message, and copes if it gets none.
 #[cold]
-fn look_up(place: &Place, name: &CStr) -> *mut c_void {
+fn resolve(address: &Address, name: &CStr) -> *mut c_void {
     let own = thread::pointer();
-    // Two threads that begin at once overwrite each other's: it then takes one more call until this holds.
-    let before = LOOKING.swap(own, Ordering::Relaxed);
+    // Two threads that start at once overwrite each other's value. The check then takes effect one call later.
+    let before = RESOLVING.swap(own, Ordering::Relaxed);
     if before == own {
         return core::ptr::null_mut();
     }
-    // What is not found leaves a message, for which the C library allocates.
-    let _own = Own::begin();
+    // If the symbol is not found, the C library allocates an error message.
+    let _own_work = OwnWork::begin();
     // SAFETY: the name is a C string.
     let found = unsafe { dlsym(RTLD_NEXT, name.as_ptr()) };
-    LOOKING.store(0, Ordering::Relaxed);
+    RESOLVING.store(0, Ordering::Relaxed);
     if !found.is_null() {
-        place.store(found, Ordering::Relaxed);
+        address.store(found, Ordering::Relaxed);
     }
     found
 }

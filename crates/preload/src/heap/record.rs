@@ -2,17 +2,17 @@
 
 use core::sync::atomic::Ordering;
 
+use super::caller::Caller;
 use super::format::{Kind, LANES, Lane, Origin, RECORDS, WAIT_NS, flag, stamp};
-use super::hooks::Caller;
 use super::live::{self, Allocation, LIVE};
-use super::shared::{self, Shared};
+use super::shared::Shared;
 use super::thread::{self, Thread};
-use super::{contexts, draw, python, start, system, unload};
+use super::{byte_sampling, contexts, image, python, start, system, unload};
 
-/// The threads' numbers begin here, so that 0 stands for none.
+/// Thread numbers start here, since 0 stands for none.
 const FIRST: u32 = 1;
 
-/// One thread's right to record.
+/// Permission to record events of one thread.
 #[derive(Clone, Copy)]
 pub struct Recorder {
     shared: Shared,
@@ -21,7 +21,7 @@ pub struct Recorder {
     number: u32,
 }
 
-/// What a record says.
+/// Content of a record.
 #[derive(Clone, Copy)]
 pub struct Event {
     pub kind: Kind,
@@ -32,24 +32,25 @@ pub struct Event {
 }
 
 impl Event {
-    /// The same with these flags too.
-    fn with(self, flags: u64) -> Self {
+    /// Adds flags.
+    fn with_flags(self, flags: u64) -> Self {
         Self { flags: self.flags | flags, ..self }
     }
 
-    /// As an end that `realloc` brought about without the other half's being drawn.
-    pub fn of_realloc(self) -> Self {
-        self.with(flag::REALLOC)
+    /// Marks an end as part of a `realloc` whose other half was not sampled.
+    pub fn as_realloc(self) -> Self {
+        self.with_flags(flag::REALLOC)
     }
 }
 
-/// The recorder of this thread; none where nothing is recorded: then the thread does not ask again.
+/// Returns the recorder of this thread. `None` if nothing is recorded; if that is final, the thread's
+/// countdown is set so that it does not ask again.
 #[inline]
 pub fn recorder() -> Option<Recorder> {
     let thread = thread::current();
-    let begun = if start::is_on() || start::start() { shared::begin() } else { None };
-    let Some((shared, image)) = begun else {
-        if start::is_off() || shared::is_over() {
+    let current = if start::is_on() || start::start() { image::current() } else { None };
+    let Some((shared, image)) = current else {
+        if start::is_off() || image::is_finished() {
             // SAFETY: it is this thread's storage.
             unsafe { (*thread).countdown = u64::MAX };
         }
@@ -60,16 +61,17 @@ pub fn recorder() -> Option<Recorder> {
     if number != 0 && known == image + 1 {
         return Some(Recorder { shared, image, thread, number });
     }
-    Some(Recorder { shared, image, thread, number: introduce(shared, image, thread) })
+    Some(Recorder { shared, image, thread, number: register_thread(shared, image, thread) })
 }
 
-/// Gives a thread that is new, or new in this process image, its number.
+/// Assigns a number to a thread that is new, or new in this process image.
 #[cold]
-fn introduce(shared: Shared, image: u32, thread: *mut Thread) -> u32 {
+fn register_thread(shared: Shared, image: u32, thread: *mut Thread) -> u32 {
     let number = shared.header().threads.fetch_add(1, Ordering::Relaxed) as u32 + FIRST;
     // SAFETY: it is this thread's storage.
     unsafe {
-        (*thread).random = draw::mix(shared.header().seed ^ draw::mix(number.into()));
+        (*thread).random =
+            byte_sampling::mix(shared.header().seed ^ byte_sampling::mix(number.into()));
         (*thread).id = system::thread_id();
         (*thread).image = image + 1;
         (*thread).number = number;
@@ -78,14 +80,14 @@ fn introduce(shared: Shared, image: u32, thread: *mut Thread) -> u32 {
 }
 
 impl Recorder {
-    /// Whether every allocation is recorded.
+    /// Returns whether every allocation is recorded.
     pub fn is_exact(self) -> bool {
         self.shared.is_exact()
     }
 
-    /// Whether an allocation that is not smaller than the thread's countdown is to be recorded.
+    /// Returns whether an allocation of `size` bytes is recorded, and advances the thread's countdown.
     #[inline]
-    pub fn draws(self, size: u64) -> bool {
+    pub fn sample(self, size: u64) -> bool {
         if self.shared.is_exact() {
             return true;
         }
@@ -93,72 +95,96 @@ impl Recorder {
         let thread = unsafe { &mut *self.thread };
         let interval = self.shared.header().interval;
         if thread.countdown == 0 {
-            thread.countdown = draw::distance(interval, draw::next(&mut thread.random));
+            thread.countdown =
+                byte_sampling::distance(interval, byte_sampling::next(&mut thread.random));
         }
         if size < thread.countdown {
             thread.countdown -= size;
             return false;
         }
-        thread.countdown = draw::distance(interval, draw::next(&mut thread.random));
+        thread.countdown =
+            byte_sampling::distance(interval, byte_sampling::next(&mut thread.random));
         true
     }
 
-    /// Records an allocation that was made, before the program has it.
-    pub fn allocated(self, address: usize, size: u64, origin: Origin, flags: u64, caller: &Caller) {
-        if let Some(made) = self.remembered(address, size, origin, caller)
-            && !self.recorded(made.with(flags))
+    /// Records an allocation before the program receives it.
+    pub fn record_new(
+        self,
+        address: usize,
+        size: u64,
+        origin: Origin,
+        flags: u64,
+        caller: &Caller,
+    ) {
+        if let Some(made) = self.insert_live(address, size, origin, caller)
+            && !self.record_allocation(made.with_flags(flags))
         {
             LIVE.remove(address);
         }
     }
 
-    /// Records an end, which [`ended`] made before it happened.
-    pub fn freed(self, end: Event) {
-        // One that is lost is counted, and there is nothing else to be done about it.
+    /// Records an end, which [`end_event`] made before it happened.
+    pub fn record_end(self, end: Event) {
+        // A lost record is counted. Nothing else can be done about it.
         let _ = self.append([end], RECORDS);
     }
 
-    /// Records that a recorded allocation became another one. `end` was made by [`ended`] before that.
-    pub fn replaced(self, end: Event, address: usize, size: u64, caller: &Caller) {
-        match self.remembered(address, size, end.allocation.origin, caller) {
-            Some(made) if !self.exchanged(end, made) => _ = LIVE.remove(address),
+    /// Records that a recorded allocation was replaced by another one. [`end_event`] made `end` before that.
+    pub fn record_replacement(self, end: Event, address: usize, size: u64, caller: &Caller) {
+        match self.insert_live(address, size, end.allocation.origin, caller) {
+            Some(made) if !self.record_exchange(end, made) => _ = LIVE.remove(address),
             Some(_) => {}
-            None => self.freed(end),
+            None => self.record_end(end),
         }
     }
 
-    /// Records an end and an allocation as one operation; false where both are lost, and the allocation is to be forgotten.
+    /// Records an end and an allocation as one operation. Returns false if both records are lost; the
+    /// allocation must then be forgotten.
     #[must_use]
-    pub fn exchanged(self, end: Event, made: Event) -> bool {
-        self.append([end, made].map(|half| half.with(flag::REALLOC)), RECORDS)
+    pub fn record_exchange(self, end: Event, made: Event) -> bool {
+        self.append([end, made].map(|half| half.with_flags(flag::REALLOC)), RECORDS)
     }
 
-    /// Records an allocation that is remembered; false where it is lost, and to be forgotten.
+    /// Records an allocation that was inserted into the table. Returns false if the record is lost; the
+    /// allocation must then be forgotten.
     #[must_use]
-    pub fn recorded(self, made: Event) -> bool {
-        self.append([made], self.room_for_allocations())
+    pub fn record_allocation(self, made: Event) -> bool {
+        self.append([made], self.limit_for_allocations())
     }
 
-    /// Sampled mode loses allocations rather than ends, which would leave what does not live.
-    fn room_for_allocations(self) -> u64 {
+    /// Returns how full a lane may be for allocations. Sampled mode prefers to lose allocations: a lost end
+    /// would leave an allocation live forever.
+    fn limit_for_allocations(self) -> u64 {
         if self.shared.is_exact() { RECORDS } else { RECORDS / 4 * 3 }
     }
 
-    /// What the record of an allocation says that was made just now.
-    pub fn made(self, address: usize, size: u64, origin: Origin, caller: &Caller) -> Event {
+    /// Returns the event of an allocation that was just made.
+    pub fn allocation_event(
+        self,
+        address: usize,
+        size: u64,
+        origin: Origin,
+        caller: &Caller,
+    ) -> Event {
         let (stack, flags) = self.stack(origin, caller);
         let time_ns = system::now_ns();
         let allocation = Allocation { size, origin, made_ns: time_ns, stack };
         Event { kind: Kind::Alloc, flags, address, time_ns, allocation }
     }
 
-    /// What the record of a part of an allocation says, which lives on after the rest ended at this time.
-    pub fn remade(self, time_ns: u64, address: usize, size: u64, whole: Allocation) -> Event {
-        let allocation = Allocation { size, ..whole };
-        Event { kind: Kind::Alloc, flags: flag::REST, address, time_ns, allocation }
+    /// Returns the event of the part of an allocation that stays live after the rest ended at this time.
+    pub fn remainder_event(
+        self,
+        time_ns: u64,
+        address: usize,
+        size: u64,
+        original: Allocation,
+    ) -> Event {
+        let allocation = Allocation { size, ..original };
+        Event { kind: Kind::Alloc, flags: flag::REMAINDER, address, time_ns, allocation }
     }
 
-    /// Has the place of the thread's next record brought near.
+    /// Prefetches the slot of the thread's next record.
     #[inline]
     pub fn prefetch(self) {
         let lane = self.lane();
@@ -166,24 +192,25 @@ impl Recorder {
         system::prefetch(self.shared.record(lane, next));
     }
 
-    /// The thread's lane.
+    /// Returns the index of the thread's lane.
     #[inline]
     fn lane(self) -> usize {
         (self.number - FIRST) as usize % LANES
     }
 
-    /// As [`Recorder::made`], put into [`LIVE`]; none where there is no room there, so that its end would not be seen.
-    fn remembered(
+    /// Like [`Recorder::allocation_event`], and inserts the allocation into [`LIVE`]. `None` if the table is
+    /// full, so that the end would not be recorded.
+    fn insert_live(
         self,
         address: usize,
         size: u64,
         origin: Origin,
         caller: &Caller,
     ) -> Option<Event> {
-        // They come while the stack is unwound.
+        // The memory arrives while the stack is unwound.
         LIVE.prefetch(address);
         self.prefetch();
-        let made = self.made(address, size, origin, caller);
+        let made = self.allocation_event(address, size, origin, caller);
         if !LIVE.insert(address, made.allocation) {
             self.shared.header().live_full.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -191,9 +218,9 @@ impl Recorder {
         Some(made)
     }
 
-    /// Draws again for a part of a recorded allocation of `size` bytes that lives on: whether one of the draws that hit the
-    /// allocation was in the part.
-    pub fn draws_part(self, size: u64, part: core::ops::Range<u64>) -> bool {
+    /// Samples the part of a recorded allocation of `size` bytes that stays live, on the condition that the whole
+    /// allocation was sampled: returns whether one of the sampled bytes is in the part.
+    pub fn sample_part(self, size: u64, part: core::ops::Range<u64>) -> bool {
         const TRIES: u32 = 1 << 12;
         if self.shared.is_exact() {
             return true;
@@ -202,31 +229,31 @@ impl Recorder {
         // SAFETY: it is this thread's storage.
         let random = unsafe { &mut (*self.thread).random };
         for _ in 0..TRIES {
-            let mut drawn = draw::distance(interval, draw::next(random));
-            if drawn > size {
-                // It is known that the allocation was hit.
+            let mut position = byte_sampling::distance(interval, byte_sampling::next(random));
+            if position > size {
+                // The allocation is known to have been sampled, so try again.
                 continue;
             }
-            while drawn <= part.start {
-                drawn += draw::distance(interval, draw::next(random));
+            while position <= part.start {
+                position += byte_sampling::distance(interval, byte_sampling::next(random));
             }
-            return drawn <= part.end;
+            return position <= part.end;
         }
         true
     }
 
-    /// The stack that the thread is in, as in [`super::format::Record::stack`], and its flags.
+    /// Records the thread's stack. Returns [`super::format::Record::stack`] and flags.
     fn stack(self, origin: Origin, caller: &Caller) -> (u64, u64) {
         let header = self.shared.header();
-        // Python's allocator has its lock, and no handler calls it.
-        let of_python = origin == Origin::Python;
+        // Python's allocator runs with the interpreter's lock held, and no signal handler calls it.
+        let is_python = origin == Origin::Python;
         if header.without_native != 0 {
-            return python::stack(of_python);
+            return python::stack(is_python);
         }
         let generation = u64::from(self.image) << 32 | unload::generation();
         let registers = caller.registers();
         let recorded = contexts::with(self.number, |trace| trace.record(registers, generation));
-        let is_call = of_python || recorded.is_some_and(|stack| stack.is_of_calls);
+        let is_call = is_python || recorded.is_some_and(|stack| stack.is_of_calls);
         let (python, python_flags) = python::stack(is_call);
         match recorded {
             Some(stack) => {
@@ -242,27 +269,28 @@ impl Recorder {
         }
     }
 
-    /// Writes records beside each other, where the ring then has no more than `limit`; false where they are lost.
+    /// Writes records next to each other, if the lane then contains at most `limit` records. Returns false if
+    /// they are lost.
     #[must_use]
     fn append<const N: usize>(self, events: [Event; N], limit: u64) -> bool {
         let lane = self.lane();
-        let Some(first) = self.room(lane, N as u64, limit) else { return false };
-        // The last first: a reader, who takes them in order, sees all or none.
+        let Some(first) = self.reserve(lane, N as u64, limit) else { return false };
+        // The last one first: a reader, which reads in order, then sees all or none.
         for (at, event) in events.iter().enumerate().rev() {
             self.write(lane, first + at as u64, event);
         }
         true
     }
 
-    /// Takes positions in a lane; none where there is no room.
+    /// Reserves positions in a lane and returns the first. `None` if the lane is full.
     #[inline]
-    fn room(self, lane: usize, count: u64, limit: u64) -> Option<u64> {
+    fn reserve(self, lane: usize, count: u64, limit: u64) -> Option<u64> {
         let lane = self.shared.lane(lane);
         loop {
             let next = lane.next.load(Ordering::Relaxed);
             let taken = lane.taken.0.load(Ordering::Acquire);
             if (next + count).saturating_sub(taken) > limit {
-                if !self.waits(lane, count, taken) {
+                if !self.wait_for_reader(lane, count, taken) {
                     return None;
                 }
                 continue;
@@ -274,9 +302,10 @@ impl Recorder {
         }
     }
 
-    /// The lane is full: waits until the reader has taken more than `taken`, in exact mode. False where these records are lost.
+    /// The lane is full: in exact mode, waits until the reader has taken more than `taken`. Returns false if the
+    /// records are lost.
     #[cold]
-    fn waits(self, lane: &Lane, count: u64, taken: u64) -> bool {
+    fn wait_for_reader(self, lane: &Lane, count: u64, taken: u64) -> bool {
         let header = self.shared.header();
         let begin = system::now_ns();
         while self.shared.is_exact() && header.abandoned.load(Ordering::Relaxed) == 0 {
@@ -311,12 +340,12 @@ impl Recorder {
     }
 }
 
-/// What the record of an end says that is about to happen.
-pub fn ended(address: usize, allocation: Allocation) -> Event {
-    ended_at(system::now_ns(), address, allocation)
+/// Returns the event of an end that is about to happen.
+pub fn end_event(address: usize, allocation: Allocation) -> Event {
+    end_event_at(system::now_ns(), address, allocation)
 }
 
-/// As [`ended`], with the time.
-pub fn ended_at(time_ns: u64, address: usize, allocation: Allocation) -> Event {
+/// Like [`end_event`], with the time.
+pub fn end_event_at(time_ns: u64, address: usize, allocation: Allocation) -> Event {
     Event { kind: Kind::Free, flags: 0, address, time_ns, allocation }
 }

@@ -1,15 +1,24 @@
-//! What the heap library asks of Linux: by system calls of its own, since the C library's functions may be the ones it interposes.
+//! Linux interfaces of the heap library. It makes system calls directly, since the C library's functions may
+//! be the ones that it interposes.
 //!
-//! None of them touches `errno`.
+//! None of these functions changes `errno`.
 
 use core::arch::asm;
-use core::ffi::c_char;
+use core::ffi::{c_char, c_int, c_void};
 
+use crate::sys::SharedObject;
+#[cfg(simprof_heap)]
 pub use crate::sys::now_ns;
 #[cfg(simprof_heap)]
 pub use crate::sys::{RTLD_DEFAULT, RTLD_NEXT, dlsym};
 
 unsafe extern "C" {
+    pub fn dladdr1(
+        address: *const c_void,
+        found: *mut SharedObject,
+        more: *mut *mut c_void,
+        what: c_int,
+    ) -> c_int;
     pub fn dlerror() -> *mut c_char;
     static environ: *const *const c_char;
 }
@@ -21,7 +30,7 @@ pub const PROT_READ_WRITE: usize = 3;
 pub const MAP_SHARED: usize = 1;
 pub const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
 pub const MAP_NORESERVE: usize = 0x4000;
-/// Memory that a forked child finds zeroed.
+/// Advice for `madvise`: a forked child finds this memory zeroed.
 pub const MADV_WIPEONFORK: usize = 18;
 const O_RDWR_CLOEXEC: usize = 0o2_000_002;
 const O_RDONLY_CLOEXEC: usize = 0o2_000_000;
@@ -44,17 +53,18 @@ mod number {
     pub const PRLIMIT64: usize = 302;
 }
 
-/// A system call of up to six arguments: its result, or the error's number negated.
+/// Makes a system call with up to six arguments. Returns its result, or the negated error number.
 ///
 /// # Safety
 ///
-/// As the call's own.
+/// As for the system call.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;
-    // SAFETY: the kernel changes rax, rcx and r11 only; what it does to memory is the caller's care.
+    // SAFETY: the kernel changes rax, rcx and r11 only. Its effects on memory are the caller's
+    // responsibility.
     unsafe {
         asm!(
             "syscall",
@@ -67,118 +77,120 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
     result
 }
 
-/// Brings the cache line of this address near, while other work goes on. Any address will do.
+/// Prefetches the cache line of this address. Any address is allowed.
 #[inline]
-pub fn prefetch<T>(place: *const T) {
-    // SAFETY: it reads nothing as far as the program can see.
+pub fn prefetch<T>(address: *const T) {
+    // SAFETY: a prefetch has no architectural effect.
     unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place.cast())
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast())
     };
 }
 
-/// Anonymous private memory, zeroed; none where the system gives none.
+/// Maps anonymous private memory, zeroed. `None` if the system has none.
 pub fn map_private(bytes: usize) -> Option<*mut u8> {
     let flags = MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE;
-    // SAFETY: a new mapping at a place of the kernel's choice touches nothing that exists.
-    let place = unsafe { call(number::MMAP, [0, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) };
-    (place > 0).then(|| core::ptr::with_exposed_provenance_mut(place as usize))
+    // SAFETY: a new mapping at an address that the kernel chooses affects nothing that exists.
+    let address = unsafe { call(number::MMAP, [0, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) };
+    (address > 0).then(|| core::ptr::with_exposed_provenance_mut(address as usize))
 }
 
-/// Maps the first `bytes` of a file of exactly this `length`, shared and writable.
+/// Maps the first `bytes` of a file, shared and writable. `None` unless the file has exactly this `length`.
 ///
 /// # Safety
 ///
-/// `path` ends with a zero.
+/// `path` must end with a zero.
 pub unsafe fn map_file(path: *const c_char, length: usize, bytes: usize) -> Option<*mut u8> {
     const SEEK_END: usize = 2;
-    // SAFETY: the caller's.
+    // SAFETY: the caller's promise.
     let fd = unsafe { call(number::OPENAT, [AT_FDCWD, path.addr(), O_RDWR_CLOEXEC, 0, 0, 0]) };
     if fd < 0 {
         return None;
     }
     let fd = fd as usize;
-    // SAFETY: it asks for a length; the descriptor's position is its own, since it was opened here.
+    // SAFETY: this only returns the length. The descriptor was opened above, so no one else uses its
+    // position.
     let end = unsafe { call(number::LSEEK, [fd, 0, SEEK_END, 0, 0, 0]) };
-    let place = match end == length as isize {
+    let address = match end == length as isize {
         // SAFETY: as in `map_private`.
         true => unsafe { call(number::MMAP, [0, bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0]) },
         false => -1,
     };
     close(fd);
-    (place > 0).then(|| core::ptr::with_exposed_provenance_mut(place as usize))
+    (address > 0).then(|| core::ptr::with_exposed_provenance_mut(address as usize))
 }
 
-/// Unmaps what `map_private` or `map_file` gave.
+/// Unmaps memory of `map_private` or `map_file`.
 ///
 /// # Safety
 ///
-/// Nobody uses it.
-pub unsafe fn unmap(place: *mut u8, bytes: usize) {
-    // SAFETY: the caller's.
-    unsafe { call(number::MUNMAP, [place.addr(), bytes, 0, 0, 0, 0]) };
+/// The memory must not be in use.
+pub unsafe fn unmap(address: *mut u8, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { call(number::MUNMAP, [address.addr(), bytes, 0, 0, 0, 0]) };
 }
 
-/// Whether forked children will find this memory zeroed: pages of `map_private`, or of zeroed statics.
-pub fn wipe_on_fork(place: *mut u8, bytes: usize) -> bool {
+/// Asks the kernel to zero pages of `map_private`, or of zeroed statics, in forked children. Returns whether it will.
+pub fn wipe_on_fork(address: *mut u8, bytes: usize) -> bool {
     // SAFETY: the advice changes nothing in this process.
-    unsafe { call(number::MADVISE, [place.addr(), bytes, MADV_WIPEONFORK, 0, 0, 0]) == 0 }
+    unsafe { call(number::MADVISE, [address.addr(), bytes, MADV_WIPEONFORK, 0, 0, 0]) == 0 }
 }
 
-/// Has each page of this memory taken when it is touched, and not many at once.
-pub fn take_small_pages(place: *mut u8, bytes: usize) {
+/// Disables huge pages for this memory, so that touching it makes only a small page resident.
+pub fn disable_huge_pages(address: *mut u8, bytes: usize) {
     const MADV_NOHUGEPAGE: usize = 15;
-    // SAFETY: the advice changes nothing of what is there.
-    unsafe { call(number::MADVISE, [place.addr(), bytes, MADV_NOHUGEPAGE, 0, 0, 0]) };
+    // SAFETY: the advice does not change the content.
+    unsafe { call(number::MADVISE, [address.addr(), bytes, MADV_NOHUGEPAGE, 0, 0, 0]) };
 }
 
-/// Zeroes pages of `map_private`, and gives them back.
-pub fn wipe(place: *mut u8, bytes: usize) {
+/// Zeroes pages of `map_private` and releases them.
+pub fn wipe(address: *mut u8, bytes: usize) {
     const MADV_DONTNEED: usize = 4;
-    // SAFETY: the pages are the library's own, of atomics.
-    unsafe { call(number::MADVISE, [place.addr(), bytes, MADV_DONTNEED, 0, 0, 0]) };
+    // SAFETY: the pages are the library's own and contain atomics.
+    unsafe { call(number::MADVISE, [address.addr(), bytes, MADV_DONTNEED, 0, 0, 0]) };
 }
 
-/// Opens a file to be read.
+/// Opens a file for reading.
 pub fn open(path: &core::ffi::CStr) -> Option<usize> {
     let arguments = [AT_FDCWD, path.as_ptr().addr(), O_RDONLY_CLOEXEC, 0, 0, 0];
     // SAFETY: the path is a C string.
     usize::try_from(unsafe { call(number::OPENAT, arguments) }).ok()
 }
 
-/// Inode of the file at a path; 0 where there is none.
+/// Returns the inode of the file at a path; 0 if it does not exist.
 pub fn inode(path: &core::ffi::CStr) -> u64 {
-    // `struct stat`: the device, the inode, and more.
+    // The beginning of `struct stat` is the device and the inode.
     let mut status = [0_u64; 18];
     let arguments = [AT_FDCWD, path.as_ptr().addr(), status.as_mut_ptr().addr(), 0, 0, 0];
-    // SAFETY: the path is a C string, and `status` has room for the answer.
+    // SAFETY: the path is a C string, and `status` is large enough for the result.
     let result = unsafe { call(number::NEWFSTATAT, arguments) };
     if result == 0 { status[1] } else { 0 }
 }
 
-/// Reads; 0 at the end and after an error.
+/// Reads from a file. Returns the number of bytes; 0 at the end or after an error.
 pub fn read(fd: usize, to: &mut [u8]) -> usize {
     let arguments = [fd, to.as_mut_ptr().addr(), to.len(), 0, 0, 0];
     // SAFETY: the kernel writes into `to`.
     usize::try_from(unsafe { call(number::READ, arguments) }).unwrap_or(0)
 }
 
-/// Closes what `open` gave.
+/// Closes a descriptor of `open`.
 pub fn close(fd: usize) {
-    // SAFETY: the descriptor was opened by this library and is used by nobody else.
+    // SAFETY: the descriptor was opened by this library and is not used elsewhere.
     unsafe { call(number::CLOSE, [fd, 0, 0, 0, 0, 0]) };
 }
 
-/// Whether 8 bytes at this address can be read, without reading them here. It costs a system call.
+/// Returns whether 8 bytes at this address can be read, without reading them here. It costs a system call.
 ///
-/// The kernel copies the new set of signals before it looks at the way to apply it, which is none.
+/// The kernel copies the new signal mask before it examines the requested way to apply it, which is invalid.
 pub fn is_readable(address: usize) -> bool {
-    const NO_WAY: usize = 0x7fff_ffff;
-    // Of address 0 the kernel would take it that there is no set, and look at nothing.
-    // SAFETY: the call fails either way, and changes nothing.
-    address != 0 && unsafe { call(number::RT_SIGPROCMASK, [NO_WAY, address, 0, 8, 0, 0]) != EFAULT }
+    const INVALID: usize = 0x7fff_ffff;
+    // A null address means "no mask": the kernel would read nothing.
+    // SAFETY: the call fails in any case, and changes nothing.
+    address != 0
+        && unsafe { call(number::RT_SIGPROCMASK, [INVALID, address, 0, 8, 0, 0]) != EFAULT }
 }
 
-/// No signal interrupts the thread until this is dropped, but for those that its own instructions raise.
+/// Blocks all signals of the thread until this is dropped, except those that its own instructions raise.
 pub struct BlockedSignals {
     before: u64,
 }
@@ -195,22 +207,22 @@ impl Drop for BlockedSignals {
     }
 }
 
-/// Sets which signals the thread does not take; which those were.
+/// Sets the thread's signal mask and returns the previous one.
 fn set_mask(mask: u64) -> u64 {
     const SIG_SETMASK: usize = 2;
     let mut before = 0u64;
     let arguments =
         [SIG_SETMASK, (&raw const mask).addr(), (&raw mut before).addr(), size_of::<u64>(), 0, 0];
-    // SAFETY: both places live during the call, and are as large as the kernel's sets.
+    // SAFETY: both masks live during the call, and have the size of the kernel's.
     unsafe { call(number::RT_SIGPROCMASK, arguments) };
     before
 }
 
-/// The limit of a resource of this process; `usize::MAX` where there is none.
+/// Returns the soft limit of a resource of this process; `usize::MAX` if there is none.
 pub fn limit(resource: usize) -> usize {
     let mut limits = [usize::MAX; 2];
     let arguments = [0, resource, 0, limits.as_mut_ptr().addr(), 0, 0];
-    // SAFETY: nothing is set, and there is room for the soft and the hard limit.
+    // SAFETY: nothing is set, and the array has space for the soft and the hard limit.
     unsafe { call(number::PRLIMIT64, arguments) };
     limits[0]
 }
@@ -218,27 +230,28 @@ pub fn limit(resource: usize) -> usize {
 /// Sleeps.
 pub fn sleep_ns(time_ns: u64) {
     let time = [0, time_ns as i64];
-    // SAFETY: the place lives during the call.
+    // SAFETY: the time lives during the call.
     unsafe { call(number::NANOSLEEP, [time.as_ptr().addr(), 0, 0, 0, 0, 0]) };
 }
 
-/// This process.
+/// Returns the id of this process.
 pub fn process_id() -> u32 {
-    // SAFETY: it has no preconditions.
+    // SAFETY: getpid has no preconditions.
     unsafe { call(number::GETPID, [0; 6]) as u32 }
 }
 
-/// This thread.
+/// Returns the id of this thread.
 pub fn thread_id() -> u32 {
-    // SAFETY: it has no preconditions.
+    // SAFETY: gettid has no preconditions.
     unsafe { call(number::GETTID, [0; 6]) as u32 }
 }
 
-/// Value of an environment variable; none too before the C library knows the environment ([`has_environment`]).
+/// Returns the value of an environment variable. `None` also before the C library has set up the environment
+/// ([`has_environment`]).
 pub fn variable(name: &core::ffi::CStr) -> Option<*const c_char> {
     let name = name.to_bytes();
-    // SAFETY: the environment is an array of C strings that ends with a null. As with any getenv, the program must not
-    // change it in another thread meanwhile; it is read when the program begins.
+    // SAFETY: the environment is an array of C strings that ends with a null pointer. As with any getenv, the
+    // program must not change it in another thread meanwhile; it is only read when the program starts.
     unsafe {
         let mut entry = environ;
         while !entry.is_null() && !(*entry).is_null() {
@@ -253,8 +266,8 @@ pub fn variable(name: &core::ffi::CStr) -> Option<*const c_char> {
     None
 }
 
-/// Whether the C library knows the environment yet.
+/// Returns whether the C library has set up the environment.
 pub fn has_environment() -> bool {
-    // SAFETY: a word that the C library sets once, before any code of the program runs.
+    // SAFETY: reads a word that the C library sets once, before any code of the program runs.
     unsafe { !(&raw const environ).read_volatile().is_null() }
 }

@@ -1,4 +1,5 @@
-//! Code that is unloaded: what is remembered of code addresses must be forgotten, since other code may be there next.
+//! Unloading of code. Everything cached about code addresses must be forgotten, since other code may be
+//! loaded there next.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -13,11 +14,11 @@ pub fn generation() -> u64 {
     GENERATION.load(Ordering::Acquire).into()
 }
 
-/// `dlclose` of the C library.
+/// Replaces the C library's `dlclose`.
 ///
 /// # Safety
 ///
-/// As the function's own.
+/// As for the function itself.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dlclose(handle: *mut c_void) -> i32 {
     // SAFETY: the program's call.

@@ -1,33 +1,35 @@
-//! Where things are in the interpreter's objects, by version.
+//! Layouts of the interpreter's objects, by version.
 //!
-//! Up to 3.12 by tables taken from the interpreter's headers, which do not change within a minor version. From
-//! 3.13 on the interpreter describes itself at the beginning of `_PyRuntime` (`_Py_DebugOffsets`); what the
-//! description lacks is in the table here, and what both have must agree in a build with the GIL.
+//! Up to 3.12 they come from tables that were taken from the interpreter's headers and do not change within a
+//! minor version. From 3.13 on the interpreter describes itself at the beginning of `_PyRuntime`
+//! (`_Py_DebugOffsets`). What the description does not contain is in the table here. What both contain must
+//! agree in a build with the GIL.
 
 use crate::format::reason;
 
-/// How an interpreter keeps the frames of a thread.
+/// How an interpreter stores the frames of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chain {
-    /// Frame objects on the heap, each linked after it is complete, from `PyThreadState.frame` (to 3.10).
+    /// Frame objects on the heap, from `PyThreadState.frame` on. Each is complete before it is linked (up to
+    /// 3.10).
     Objects,
-    /// Frames on the thread's data stack and in generators, from `PyThreadState.cframe->current_frame`, with a
-    /// mark of entry (3.11).
+    /// Frames on the thread's data stack and in generators, from `PyThreadState.cframe->current_frame` on,
+    /// with a flag for entry frames (3.11).
     Marked,
-    /// As before, with a frame on the native stack before each entry (3.12).
+    /// As before, with a shim frame on the native stack before each entry (3.12).
     Shims,
-    /// As before, from `PyThreadState.current_frame` (from 3.13 on).
+    /// As before, from `PyThreadState.current_frame` on (3.13 and later).
     Direct,
 }
 
-/// Offsets, bytes.
+/// Offsets in the interpreter's objects, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// How frames are kept.
+    /// How frames are stored.
     pub chain: Chain,
     /// `ob_type` of an object.
     pub object_type: usize,
-    /// `ob_size` of `bytes`, and where its bytes begin.
+    /// `ob_size` of `bytes`, and the offset of its content.
     pub bytes: (usize, usize),
     /// `PyThreadState`.
     pub thread: Thread,
@@ -35,7 +37,7 @@ pub struct Layout {
     pub frame: Frame,
     /// `PyCodeObject`.
     pub code: Code,
-    /// `PyGenObject`: where the frame is within it, and where its state is (0 before 3.11).
+    /// `PyGenObject`: offsets of the frame and of the state in it (0 before 3.11).
     pub generator: (usize, usize),
     /// `PyASCIIObject` and `PyCompactUnicodeObject`.
     pub text: Text,
@@ -46,11 +48,11 @@ pub struct Layout {
 pub struct Thread {
     /// `frame`, `cframe` or `current_frame`.
     pub frame: usize,
-    /// `cframe->current_frame`, where there is a `cframe`.
+    /// `cframe->current_frame`, if there is a `cframe`.
     pub current: usize,
     /// `thread_id`.
     pub id: usize,
-    /// `datastack_chunk` and, after it, `datastack_top`.
+    /// `datastack_chunk`, which `datastack_top` follows.
     pub chunk: usize,
 }
 
@@ -67,9 +69,9 @@ pub struct Frame {
     pub owner: usize,
     /// `is_entry` (3.11 only).
     pub entry: usize,
-    /// Bytes before the locals, as counted by the interpreter for the size of a frame.
+    /// Bytes before the locals, as the interpreter counts them in the size of a frame.
     pub specials: usize,
-    /// Bytes that are read of a frame: all fields named here lie within.
+    /// Bytes that are read of a frame. All fields named here lie within.
     pub bytes: usize,
     /// `tlbc_index` (free-threaded builds from 3.14 on).
     pub bytecode: Option<usize>,
@@ -86,7 +88,7 @@ pub struct Code {
     pub name: usize,
     /// `co_linetable`, before 3.10 `co_lnotab`.
     pub table: usize,
-    /// `co_nlocalsplus` and `co_stacksize` (3.11), or `co_framesize` twice.
+    /// `co_nlocalsplus` and `co_stacksize` (3.11), later `co_framesize` twice.
     pub frame_size: (usize, usize),
     /// `co_code_adaptive`.
     pub instructions: usize,
@@ -94,18 +96,18 @@ pub struct Code {
     pub bytecodes: usize,
 }
 
-/// Sizes and offsets of texts.
+/// Sizes and offsets of strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text {
     /// `length`.
     pub length: usize,
     /// `state`.
     pub state: usize,
-    /// First bit of `kind` in the state; `compact` and `ascii` follow after it.
+    /// First bit of `kind` in the state; `compact` and `ascii` follow it.
     pub kind_bit: u32,
-    /// Size of `PyASCIIObject`: where ASCII characters begin.
+    /// Size of `PyASCIIObject`, which ASCII characters follow.
     pub ascii: usize,
-    /// Size of `PyCompactUnicodeObject`: where others begin.
+    /// Size of `PyCompactUnicodeObject`, which other characters follow.
     pub compact: usize,
 }
 
@@ -188,9 +190,9 @@ const V3_13: Layout = Layout {
 const V3_14: Layout =
     Layout { frame: Frame { owner: 74, specials: 80, bytes: 80, ..V3_13.frame }, ..V3_13 };
 
-/// The layout of `version`, whose `_PyRuntime` is at `runtime`, or why it cannot be read; and whether it is a
-/// free-threaded build.
-pub fn of(version: u32, runtime: *const u8) -> (Result<Layout, u32>, bool) {
+/// Returns the layout of `version`, whose `_PyRuntime` is at `runtime`, or the reason why it cannot be read; and whether
+/// it is a free-threaded build.
+pub fn for_interpreter(version: u32, runtime: *const u8) -> (Result<Layout, u32>, bool) {
     match table(version) {
         None => (Err(reason::VERSION), false),
         Some(table) if table.chain == Chain::Direct => described(version, table, runtime),
@@ -198,7 +200,7 @@ pub fn of(version: u32, runtime: *const u8) -> (Result<Layout, u32>, bool) {
     }
 }
 
-/// The table of a version.
+/// Returns the table of a version. `None` if the library does not know the version.
 pub fn table(version: u32) -> Option<Layout> {
     match version >> 16 {
         0x0309 => Some(V3_9),
@@ -211,12 +213,12 @@ pub fn table(version: u32) -> Option<Layout> {
     }
 }
 
-/// What the interpreter says of itself, checked against the table.
+/// Reads the interpreter's description of itself and checks it against the table.
 fn described(version: u32, table: Layout, runtime: *const u8) -> (Result<Layout, u32>, bool) {
     if runtime.is_null() {
         return (Err(reason::LAYOUT), false);
     }
-    let places = if version >> 16 == 0x030d { PLACES_3_13 } else { PLACES_3_14 };
+    let fields = if version >> 16 == 0x030d { FIELDS_3_13 } else { FIELDS_3_14 };
     let word = |index: usize| {
         // SAFETY: `_PyRuntime` begins with the description, which is longer than any index in the tables.
         unsafe { runtime.cast::<usize>().add(index).read_volatile() }
@@ -228,19 +230,19 @@ fn described(version: u32, table: Layout, runtime: *const u8) -> (Result<Layout,
         return (Err(reason::FREE_THREADED), true);
     }
     let mut layout = table;
-    for (index, field) in places {
+    for (index, field) in fields {
         *field(&mut layout) = word(*index);
     }
-    // What the table alone tells depends on these.
+    // Values that only the table has depend on these.
     let agrees = layout.frame == table.frame && layout.text == table.text;
     (if agrees { Ok(layout) } else { Err(reason::LAYOUT) }, false)
 }
 
-/// A word of the description, and what of the layout it tells.
-type Place = (usize, fn(&mut Layout) -> &mut usize);
+/// Index of a word of the description, and the field of the layout that it gives.
+type Field = (usize, fn(&mut Layout) -> &mut usize);
 
 /// Words of the description of 3.13.
-const PLACES_3_13: &[Place] = &[
+const FIELDS_3_13: &[Field] = &[
     (23, |layout| &mut layout.thread.frame),
     (24, |layout| &mut layout.thread.id),
     (26, |layout| &mut layout.thread.chunk),
@@ -263,7 +265,7 @@ const PLACES_3_13: &[Place] = &[
 ];
 
 /// Words of the description of 3.14.
-const PLACES_3_14: &[Place] = &[
+const FIELDS_3_14: &[Field] = &[
     (26, |layout| &mut layout.thread.frame),
     (27, |layout| &mut layout.thread.id),
     (29, |layout| &mut layout.thread.chunk),

@@ -1,84 +1,91 @@
-//! Reading the Python stack of the current thread, at any instant.
+//! Reads the Python stack of the current thread, at any instant.
 //!
-//! The thread may have been interrupted in the middle of pushing or popping a frame, of starting or of ending.
-//! What can be followed without a check, and why:
+//! The thread may have been interrupted while it pushes or pops a frame, starts or ends. What can be followed
+//! without a check, and why:
 //!
-//! - The thread state: it is the thread's own, and the interpreter clears its slot before it frees it. While
-//!   the interpreter is being finalised it may free those of other threads, so then everything is checked.
-//! - Up to 3.10, all frames: a frame object is complete before it is linked and unlinked before it is freed.
-//! - From 3.11 on, frames in the data stack: its chunks are mapped as long as they are linked from the thread state.
-//! - All that is called "outer": the callers of a frame that is proven to be live were complete before it was
-//!   called, do not change while it runs, and hold references to their code objects.
+//! - The thread state: it is the thread's own, and the interpreter clears its slot before freeing it. While
+//!   the interpreter is finalised it may free those of other threads, so then everything is checked.
+//! - Up to 3.10, all frames: a frame object is complete before it is linked, and unlinked before it is freed.
+//! - From 3.11 on, frames in the data stack: its chunks are mapped as long as they are linked from the thread
+//!   state.
+//! - All outer frames of a frame that is proven to be live: they were complete before it was called, do not
+//!   change while it runs, and hold references to their code objects.
 //!
-//! From 3.11 on the innermost frame is not known to be live: the slot that names it may be memory of the native
-//! stack that is not yet written, and the fields of a frame are written in any order. So it is read with checks
-//! that cannot fault (a system call that looks at memory), and proven: frames in the data stack lie end to end,
-//! so a frame whose caller ends where it begins, both with a code object, is live; so is the frame of a
-//! generator that says that it is running. As long as nothing is proven, each pointer is checked.
+//! From 3.11 on the innermost frame is not known to be live. The slot that names it may be memory of the
+//! native stack that is not written yet, and the fields of a frame are written in any order. So it is read
+//! with checks that cannot fault (a system call that tests memory), and then proven. Frames in the data stack
+//! are contiguous: a frame whose caller ends where it begins, both with a code object, is live. So is the
+//! frame of a generator whose state is running. As long as nothing is proven, each pointer is checked.
 //!
-//! All that is of interrupts. Where the interpreter called what runs now, such as an allocator, it has linked its innermost
-//! frame and left nothing half written: then a frame on the data stack needs no proof ([`Moment::Call`]).
+//! All this applies to interrupts. If the interpreter called the current code, such as an allocator, it has
+//! linked its innermost frame and no frame is half written: then a frame on the data stack needs no proof
+//! ([`Moment::Call`]).
 
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 
-use super::stack::DataStack;
-use crate::codes::{self, Head, Owner};
+use super::data_stack::DataStack;
+use super::interpreter::{Interpreter, interpreter};
+use super::layout::{Chain, Layout};
+use super::thread_state::{self, ThreadState};
+use crate::codes::{self, CodeIdentity, Owner};
 use crate::format::{ENTRY, MAX_FRAMES, flag};
-use crate::memory::{self, Memory};
-use crate::python::layout::{Chain, Layout};
-use crate::python::{Interpreter, interpreter, state};
-use crate::recent;
-use crate::scratch::Room;
+use crate::lookup_cache::PythonCache;
+use crate::scratch::Buffer;
+use crate::shared_memory::{self, SharedMemory};
 use crate::tree::{self, Frame};
 use crate::{process, scratch, sys};
 
 /// A recorded stack.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stack {
-    /// Node of the innermost frame; 0: none.
+    /// Node of the leaf frame; 0: none.
     pub node: u32,
     /// See [`crate::format::flag`].
     pub flags: u32,
 }
 
-/// Most frames that are read with a check each: at a few system calls each, the bound of the work.
+/// Maximum number of frames that are read with checks. Each costs a few system calls, so this bounds the
+/// work.
 const CHECKED_FRAMES: usize = 64;
 
-/// `owner` of the frame of a generator, a coroutine or an asynchronous generator.
+/// Value of `owner` for the frame of a generator, a coroutine or an asynchronous generator.
 const OWNED_BY_GENERATOR: u8 = 1;
-/// The first `owner` of frames that are not Python's: those before entries on the native stack, and sentinels.
+/// Smallest value of `owner` for frames that are not Python's: shims on the native stack, and sentinels.
 const OWNED_BY_NATIVE: u8 = 3;
 
-/// Where in the program a stack is recorded.
+/// The kind of program location at which a stack is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Anywhere: also in a signal handler that interrupted anything, with or without the GIL.
+    /// Anywhere, also in a signal handler that interrupted any code, with or without the GIL.
     Any,
-    /// In a function that the interpreter called, by others or itself, so that no frame is half written.
-    #[cfg_attr(not(simprof_heap), allow(dead_code, reason = "of allocations alone"))]
+    /// In a function that the interpreter called directly or indirectly, so that no frame is half written.
+    #[cfg_attr(not(simprof_heap), allow(dead_code, reason = "only used for allocations"))]
     Call,
 }
 
-/// Records the Python stack of this thread as nodes of the shared memory. It neither allocates nor locks, and keeps `errno`.
+/// Records the Python stack of this thread as nodes in the shared memory. Does not allocate or lock, and
+/// preserves `errno`.
 pub fn record_stack(moment: Moment) -> Stack {
-    let _errno = sys::KeptErrno::new();
-    let none = Stack { node: 0, flags: flag::NO_PYTHON };
-    let (Some(memory), Some(interpreter)) = (memory::memory(), interpreter()) else { return none };
-    let (Ok(layout), Some(process)) = (&interpreter.layout, process::current()) else {
-        return none;
+    let _errno = sys::ErrnoGuard::new();
+    let no_python = Stack { node: 0, flags: flag::NO_PYTHON };
+    let (Some(memory), Some(interpreter)) = (shared_memory::memory(), interpreter()) else {
+        return no_python;
     };
-    let Some(state) = state::own(interpreter, layout) else { return none };
+    let (Ok(layout), Some(process)) = (&interpreter.layout, process::current()) else {
+        return no_python;
+    };
+    let Some(state) = thread_state::current(interpreter, layout) else { return no_python };
     let owner = Owner { process, version: interpreter.version, layout };
     let full = Stack { node: 0, flags: flag::FULL };
-    scratch::with(|Room { frames, recent }| {
-        let recent = recent.of(process);
-        let stack = DataStack::of(layout, state);
+    scratch::with(|Buffer { frames, recent }| {
+        let recent = recent.for_process(process);
+        let stack = DataStack::for_thread(layout, state);
         let trusted = layout.chain == Chain::Objects && !state.checked;
         let mut walk =
             Walk { memory, interpreter, layout, owner, state, stack, inner: Inner::None, trusted };
         if moment == Moment::Call {
-            walk.trust_call();
+            walk.trust_innermost();
         }
         let (count, flags) = walk.collect(frames, recent);
         intern(memory, recent, &frames[..count], flags)
@@ -86,8 +93,8 @@ pub fn record_stack(moment: Moment) -> Stack {
     .unwrap_or(full)
 }
 
-/// Nodes for `frames`, which are innermost first.
-fn intern(memory: Memory, recent: &mut recent::Python, frames: &[Frame], flags: u32) -> Stack {
+/// Interns `frames`, which are ordered from the leaf to the root.
+fn intern(memory: SharedMemory, recent: &mut PythonCache, frames: &[Frame], flags: u32) -> Stack {
     let mut parent = 0;
     for (depth, &frame) in frames.iter().rev().enumerate() {
         match recent.node(depth, parent, frame, || tree::node(memory, parent, frame)) {
@@ -101,60 +108,56 @@ fn intern(memory: Memory, recent: &mut recent::Python, frames: &[Frame], flags: 
     Stack { node: parent, flags }
 }
 
-/// A frame of the interpreter, as read.
+/// The fields of a frame of the interpreter.
 #[derive(Debug, Clone, Copy)]
-struct Raw {
+struct RawFrame {
     address: usize,
     previous: usize,
     code: usize,
-    /// Address of the instruction; before 3.11 the offset.
+    /// Address of the instruction; before 3.11 its offset.
     instruction: usize,
     owner: u8,
     is_entry: bool,
 }
 
-/// Why a walk ended before the root.
+/// Why a walk stopped before the root.
 enum Stop {
     Unreadable,
     Full,
 }
 
-/// A frame inside the one that is read, while nothing is proven.
+/// The previously read frame, while no frame is proven to be live.
 enum Inner {
-    /// None.
+    /// There is none.
     None,
-    /// One on the data stack, at this address.
+    /// A frame on the data stack, at this address.
     Frame(usize),
-    /// That of a generator that is just yielding.
+    /// The frame of a generator that is about to yield.
     Yielding,
 }
 
 struct Walk<'a> {
-    memory: Memory,
+    memory: SharedMemory,
     interpreter: &'a Interpreter,
     layout: &'a Layout,
     owner: Owner<'a>,
-    state: state::State,
+    state: ThreadState,
     stack: DataStack,
-    /// What was read before, as far as it matters.
+    /// The previously read frame.
     inner: Inner,
-    /// Whether what is read next is known to be live.
+    /// Whether the next frame is known to be live.
     trusted: bool,
 }
 
 impl Walk<'_> {
-    /// Reads the stack into `frames`; how many there are, and flags.
-    fn collect(
-        &mut self,
-        frames: &mut scratch::Frames,
-        recent: &mut recent::Python,
-    ) -> (usize, u32) {
+    /// Reads the stack into `frames`. Returns the number of frames, and flags.
+    fn collect(&mut self, frames: &mut scratch::Frames, recent: &mut PythonCache) -> (usize, u32) {
         let Some(mut address) = self.innermost() else { return unreadable(frames, 0) };
         let mut count = 0;
-        // Frames on the native stack are not counted, but there are no more of them than of others.
+        // Frames on the native stack are not counted, but there are at most as many of them as of others.
         for step in 0..2 * MAX_FRAMES {
             if address == 0 {
-                // Each frame is one, but not certainly all of them, and in this order.
+                // Each frame is one, but perhaps not all were read, or not in order.
                 if !self.trusted && count > 1 && !self.state.checked {
                     return unreadable(frames, count);
                 }
@@ -184,32 +187,33 @@ impl Walk<'_> {
         (count, flag::CUT)
     }
 
-    /// At a call of the interpreter's: its innermost frame is whole, as its callers are. Only one on the data stack is taken for such; others
-    /// are few, and checked, should something have put a frame there that the interpreter does not know.
-    fn trust_call(&mut self) {
+    /// Trusts the innermost frame at a call made by the interpreter, where it is complete. Only a frame on the data
+    /// stack is trusted. Others are rare, and are checked in case a foreign frame was put there.
+    fn trust_innermost(&mut self) {
         let is_live = |&address: &usize| address != 0 && self.is_on_stack(address);
         self.trusted |= !self.state.checked && self.innermost().as_ref().is_some_and(is_live);
     }
 
-    /// Address of the innermost frame, or 0.
+    /// Returns the address of the innermost frame, or 0.
     fn innermost(&self) -> Option<usize> {
         let slot = self.state.address + self.layout.thread.frame;
         let frame = self.word(slot, !self.state.checked)?;
         match self.layout.chain {
             Chain::Objects | Chain::Direct => Some(frame),
-            // The structure is on the native stack of this thread, or within the thread state: mapped in any
-            // case, but perhaps not yet written.
+            // The structure is on this thread's native stack or within the thread state. It is mapped in any
+            // case, but perhaps not written yet.
             Chain::Marked | Chain::Shims => {
                 self.word(frame + self.layout.thread.current, !self.state.checked)
             }
         }
     }
 
-    /// Reads the frame at `address`; the address of the next one outwards, and the frame, where it is Python's.
+    /// Reads the frame at `address`. Returns the address of the next outer frame, and the frame if it is
+    /// Python's.
     fn step(
         &mut self,
         address: usize,
-        recent: &mut recent::Python,
+        recent: &mut PythonCache,
     ) -> Result<(usize, Option<Frame>), Stop> {
         let raw = self.raw(address).ok_or(Stop::Unreadable)?;
         if raw.owner >= OWNED_BY_NATIVE {
@@ -227,9 +231,9 @@ impl Walk<'_> {
         Ok((raw.previous, Some(Frame { code, instruction: self.instruction(&raw), flags })))
     }
 
-    /// Whether a frame whose fields are whole, of `size` bytes, proves that its callers are live. None where it
-    /// cannot be live itself.
-    fn proves(&mut self, raw: &Raw, size: usize) -> Option<bool> {
+    /// Returns whether a frame with consistent fields, of `size` bytes, proves that its callers are live.
+    /// `None` if it cannot be live itself.
+    fn proves(&mut self, raw: &RawFrame, size: usize) -> Option<bool> {
         if self.state.checked {
             return Some(false);
         }
@@ -248,10 +252,10 @@ impl Walk<'_> {
         Some(proves)
     }
 
-    /// As [`Walk::proves`], of the frame of a generator: it is live where the generator says that it runs. One
-    /// that is just yielding says so no longer while it is the innermost still; then its caller is the one that
-    /// runs.
-    fn generator_proves(&mut self, raw: &Raw) -> Option<bool> {
+    /// Like [`Walk::proves`], for the frame of a generator: it is live if the generator's state is running.
+    /// The state of one that is about to yield is already different while its frame is still the innermost;
+    /// then its caller is the running frame.
+    fn generator_proves(&mut self, raw: &RawFrame) -> Option<bool> {
         const RUNNING: i8 = 0;
         let state = self.generator_state(raw.address)?;
         if state < RUNNING && raw.previous != 0 && matches!(self.inner, Inner::None) {
@@ -261,7 +265,7 @@ impl Walk<'_> {
         (state == RUNNING).then_some(true)
     }
 
-    /// The state of the generator, coroutine or asynchronous generator that `frame` is within.
+    /// Returns the state of the generator, coroutine or asynchronous generator that contains `frame`.
     fn generator_state(&self, frame: usize) -> Option<i8> {
         let (within, state) = self.layout.generator;
         let mut copy = [0_u8; 96];
@@ -269,14 +273,14 @@ impl Walk<'_> {
             return None;
         }
         let kind =
-            copy[self.layout.object_type..][..8].try_into().expect("it is cut to this length");
+            copy[self.layout.object_type..][..8].try_into().expect("the slice has this length");
         let is_generator =
             self.interpreter.api.generator_types.contains(&usize::from_ne_bytes(kind));
         is_generator.then_some(copy[state] as i8)
     }
 
-    /// Whether the interpreter's native function was called for a frame.
-    fn is_entry(&self, raw: &Raw) -> Option<bool> {
+    /// Returns whether the interpreter's native evaluation function was called for this frame.
+    fn is_entry(&self, raw: &RawFrame) -> Option<bool> {
         match self.layout.chain {
             Chain::Objects => Some(true),
             Chain::Marked => Some(raw.is_entry),
@@ -285,26 +289,26 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether a frame may be on the data stack at `address`.
+    /// Returns whether a frame at `address` may be on the data stack.
     #[inline]
     fn is_on_stack(&self, address: usize) -> bool {
         self.stack.contains(address, self.layout.frame.bytes)
     }
 
-    /// Offset of the instruction that a frame executes, or `u32::MAX`.
-    fn instruction(&self, raw: &Raw) -> u32 {
+    /// Returns the offset of the instruction that a frame executes, or `u32::MAX`.
+    fn instruction(&self, raw: &RawFrame) -> u32 {
         let offset = match (self.layout.chain, self.owner.version >> 16) {
             (Chain::Objects, 0x030a) => i64::from(raw.instruction as u32 as i32) * 2,
             (Chain::Objects, _) => i64::from(raw.instruction as u32 as i32),
             _ => raw.instruction.wrapping_sub(raw.code + self.layout.code.instructions) as i64,
         };
-        // Before its first instruction it is at -1 or -2.
+        // Before the first instruction it is -1 or -2.
         u32::try_from(offset).unwrap_or(u32::MAX)
     }
 
     /// Reads a frame's fields.
     #[inline(always)]
-    fn raw(&self, address: usize) -> Option<Raw> {
+    fn raw(&self, address: usize) -> Option<RawFrame> {
         let frame = &self.layout.frame;
         let mut copy = MaybeUninit::<[u8; 112]>::uninit();
         let base = if self.trusted || self.is_on_stack(address) {
@@ -313,14 +317,14 @@ impl Walk<'_> {
             address.is_multiple_of(8).then_some(())?;
             checked(address, frame.bytes, &mut copy)?
         };
-        // SAFETY: `base` is either of `copy`, or of a frame that is live or within the data stack, as the
-        // opening of this module says; all fields lie within `frame.bytes`.
+        // SAFETY: `base` is the address of `copy`, or of a frame that is live or within the data stack, as
+        // the module documentation explains. All fields lie within `frame.bytes`.
         let (word, half, byte) =
             unsafe { (reader::<usize>(base), reader::<u32>(base), reader::<u8>(base)) };
-        Some(Raw {
+        Some(RawFrame {
             address,
             previous: word(frame.previous),
-            // The lowest bits are marks of the interpreter from 3.14 on; objects are aligned.
+            // From 3.14 on the interpreter uses the lowest bits as tags. Objects are aligned.
             code: word(frame.code) & !7,
             instruction: match self.layout.chain {
                 Chain::Objects => half(frame.instruction) as usize,
@@ -331,8 +335,8 @@ impl Walk<'_> {
         })
     }
 
-    /// What identifies the code object at `address`, and the size of its frames, bytes.
-    fn head(&self, address: usize) -> Option<(Head, usize)> {
+    /// Reads the identity of the code object at `address`, and the size of its frames, bytes.
+    fn head(&self, address: usize) -> Option<(CodeIdentity, usize)> {
         let code = &self.layout.code;
         let mut copy = MaybeUninit::<[u8; 160]>::uninit();
         if address == 0 {
@@ -340,17 +344,17 @@ impl Walk<'_> {
         }
         let base =
             if self.trusted { address } else { checked(address, code.table + 8, &mut copy)? };
-        // SAFETY: `base` is either of `copy`, or of a code object to which a live frame holds a reference.
+        // SAFETY: `base` is the address of `copy`, or of a code object that a live frame references.
         let (word, half) = unsafe { (reader::<usize>(base), reader::<u32>(base)) };
         if word(self.layout.object_type) != self.interpreter.api.code_type {
             return None;
         }
         let identity = [word(code.name), word(code.file), word(code.table)];
-        let head = Head { address, identity, first_line: half(code.first_line) };
+        let head = CodeIdentity { address, identity, first_line: half(code.first_line) };
         Some((head, self.frame_size(half(code.frame_size.0), half(code.frame_size.1))))
     }
 
-    /// Size of the frames of a code object, bytes, from its two fields.
+    /// Computes the size of a code object's frames, bytes, from its two fields.
     fn frame_size(&self, first: u32, second: u32) -> usize {
         match self.layout.chain {
             Chain::Objects => 0,
@@ -362,7 +366,7 @@ impl Walk<'_> {
     fn word(&self, address: usize, trusted: bool) -> Option<usize> {
         let mut copy = [0_u8; 8];
         if trusted {
-            // SAFETY: see the opening of this module.
+            // SAFETY: see the module documentation.
             return Some(unsafe {
                 core::ptr::with_exposed_provenance::<usize>(address).read_volatile()
             });
@@ -371,7 +375,8 @@ impl Walk<'_> {
     }
 }
 
-/// Copies bytes from where there may be none: the address of the copy. Apart, so that it takes no time where nothing is checked.
+/// Copies bytes that may be unmapped, and returns the address of the copy. A function of its own, so that it
+/// costs nothing when no check is needed.
 #[cold]
 #[inline(never)]
 fn checked<const N: usize>(
@@ -383,14 +388,14 @@ fn checked<const N: usize>(
     sys::copy_checked(address, &mut copy[..bytes]).then(|| copy.as_ptr().expose_provenance())
 }
 
-/// Reads values at offsets from `base`.
+/// Returns a function that reads values at offsets from `base`.
 ///
 /// # Safety
 ///
-/// As long as the result is used, values can be read at the offsets that it is used with.
+/// As long as the result is used, values must be readable at the offsets it is called with.
 unsafe fn reader<T: Copy>(base: usize) -> impl Fn(usize) -> T {
-    // SAFETY: the caller's promise. Another thread may change what is not this thread's, which is then a value
-    // of before or after.
+    // SAFETY: the caller's promise. Another thread may change memory that is not this thread's; the value is
+    // then the old or the new one.
     move |offset| unsafe { core::ptr::with_exposed_provenance::<T>(base + offset).read_volatile() }
 }
 

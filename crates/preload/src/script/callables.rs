@@ -1,4 +1,4 @@
-//! Python functions that mark steps: a fraction of what a call through ctypes costs.
+//! Python functions that mark steps. They cost a fraction of a call through ctypes.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -6,13 +6,12 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Object, function};
 use crate::marks::{self, Kind};
-use crate::python::{Interpreter, interpreter};
+use crate::python::interpreter::{Interpreter, Object, interpreter};
 
-/// A function with one argument.
+/// Flag of a function with one argument.
 const METH_O: c_int = 0x8;
-/// A function with any number of arguments, given as an array.
+/// Flag of a function with any number of arguments, passed as an array.
 const METH_FASTCALL: c_int = 0x80;
 
 /// `PyMethodDef`.
@@ -53,7 +52,7 @@ const fn arguments(name: &CStr, function: Arguments) -> Method {
     Method { name: name.as_ptr(), function, flags: METH_FASTCALL, doc: ptr::null() }
 }
 
-/// What is used of the interpreter by the functions.
+/// The parts of the interpreter's C interface that the functions use.
 struct Api {
     as_u64: unsafe extern "C" fn(*mut Object) -> u64,
     error: unsafe extern "C" fn() -> *mut Object,
@@ -61,29 +60,29 @@ struct Api {
     none: *mut Object,
 }
 
-struct Found(UnsafeCell<MaybeUninit<Api>>);
+struct ApiCell(UnsafeCell<MaybeUninit<Api>>);
 
-// SAFETY: written once, before READY is set with release ordering; it holds addresses of what is never unloaded.
-unsafe impl Sync for Found {}
+// SAFETY: written once, before READY is set with release ordering. It holds addresses that are never unloaded.
+unsafe impl Sync for ApiCell {}
 
-static FOUND: Found = Found(UnsafeCell::new(MaybeUninit::uninit()));
-static WRITING: AtomicBool = AtomicBool::new(false);
+static API: ApiCell = ApiCell(UnsafeCell::new(MaybeUninit::uninit()));
+static CLAIMED: AtomicBool = AtomicBool::new(false);
 static READY: AtomicBool = AtomicBool::new(false);
 
 fn api() -> Option<&'static Api> {
     // SAFETY: it is never written again once READY is set.
-    READY.load(Ordering::Acquire).then(|| unsafe { (*FOUND.0.get()).assume_init_ref() })
+    READY.load(Ordering::Acquire).then(|| unsafe { (*API.0.get()).assume_init_ref() })
 }
 
-/// Finds what the functions use; whether all of it is there.
+/// Resolves the symbols that the functions use. Returns whether all exist.
 fn prepare(interpreter: &Interpreter) -> bool {
     if api().is_some() {
         return true;
     }
     let Some(found) = find(interpreter) else { return false };
-    if !WRITING.swap(true, Ordering::AcqRel) {
-        // SAFETY: only one thread ever comes here, and nobody reads before READY.
-        unsafe { (*FOUND.0.get()).write(found) };
+    if !CLAIMED.swap(true, Ordering::AcqRel) {
+        // SAFETY: only one thread ever gets here, and none reads before READY.
+        unsafe { (*API.0.get()).write(found) };
         READY.store(true, Ordering::Release);
     }
     api().is_some()
@@ -94,37 +93,37 @@ fn find(interpreter: &Interpreter) -> Option<Api> {
     // SAFETY: functions of these names have had these types in all versions.
     unsafe {
         Some(Api {
-            as_u64: function(interpreter, c"PyLong_AsUnsignedLongLong")?,
-            error: function(interpreter, c"PyErr_Occurred")?,
-            retain: function(interpreter, c"Py_IncRef")?,
+            as_u64: interpreter.function(c"PyLong_AsUnsignedLongLong")?,
+            error: interpreter.function(c"PyErr_Occurred")?,
+            retain: interpreter.function(c"Py_IncRef")?,
             none: (!none.is_null()).then_some(none)?,
         })
     }
 }
 
-/// A Python function, owned by whom it was made for.
+/// A Python function. The receiver owns a reference to it.
 pub struct Callable {
     pub name: &'static CStr,
-    /// The object; null where it could not be made.
+    /// The object; null if it could not be made.
     pub object: *mut Object,
 }
 
-/// The functions, to be made one by one.
+/// Iterator that makes the functions one by one.
 pub struct Callables {
     make: Option<unsafe extern "C" fn(*const Method, *mut Object, *mut Object) -> *mut Object>,
     next: usize,
 }
 
 impl Callables {
-    /// Makes all functions. The interpreter's lock must be held as long as the iterator is used.
+    /// Makes all functions. The interpreter's lock must be held while the iterator is used.
     pub fn all(interpreter: &Interpreter) -> Callables {
         Callables::from(interpreter, 0)
     }
 
-    /// As [`Callables::all`], from a position on.
+    /// Like [`Callables::all`], starting at a position.
     fn from(interpreter: &Interpreter, next: usize) -> Callables {
         // SAFETY: the function has had this type in all versions.
-        let make = unsafe { function(interpreter, c"PyCFunction_NewEx") };
+        let make = unsafe { interpreter.function(c"PyCFunction_NewEx") };
         Callables { make: make.filter(|_| prepare(interpreter)), next }
     }
 }
@@ -136,7 +135,7 @@ impl Iterator for Callables {
         let method = METHODS.0.get(self.next)?;
         self.next += 1;
         let make = self.make?;
-        // SAFETY: the definition is a constant that lives for ever; its name is a C string.
+        // SAFETY: the definition is a constant; its name is a C string.
         unsafe {
             let object = make(method, ptr::null_mut(), ptr::null_mut());
             Some(Callable { name: CStr::from_ptr(method.name), object })
@@ -145,7 +144,7 @@ impl Iterator for Callables {
 }
 
 unsafe extern "C" fn mark_begin(_: *mut Object, index: *mut Object) -> *mut Object {
-    // SAFETY: the interpreter calls this with its lock held and an object.
+    // SAFETY: the interpreter calls this with its lock held and a valid object.
     unsafe { marked(index, |index| marks::mark(Kind::Begin, index, 0)) }
 }
 
@@ -159,7 +158,7 @@ unsafe extern "C" fn mark_boundary(_: *mut Object, index: *mut Object) -> *mut O
     unsafe { marked(index, |index| marks::mark(Kind::Boundary, index, 0)) }
 }
 
-/// The index and the population.
+/// Marks the end of a step. The arguments are its index and the population.
 unsafe extern "C" fn mark_end_with_population(
     _: *mut Object,
     arguments: *const *mut Object,
@@ -167,23 +166,24 @@ unsafe extern "C" fn mark_end_with_population(
 ) -> *mut Object {
     let Some(api) = api() else { return ptr::null_mut() };
     if count < 2 {
-        // SAFETY: None lives for ever.
+        // SAFETY: None is never freed.
         return unsafe { none(api) };
     }
-    // SAFETY: the interpreter calls this with its lock held and as many objects as it says.
+    // SAFETY: the interpreter calls this with its lock held and `count` valid objects.
     unsafe {
         let Some(population) = number(api, *arguments.add(1)) else { return ptr::null_mut() };
         marked(*arguments, |index| marks::mark(Kind::EndWithPopulation, index, population))
     }
 }
 
-/// Passes a number on and returns None; null, with an exception set, where it is no number.
+/// Passes the index to `mark` and returns None. Returns null, with an exception set, if `index` is not a
+/// number.
 ///
 /// # Safety
-/// The interpreter's lock must be held, and `index` be an object.
+/// The interpreter's lock must be held, and `index` must be an object.
 unsafe fn marked(index: *mut Object, mark: impl FnOnce(u64)) -> *mut Object {
     let Some(api) = api() else { return ptr::null_mut() };
-    // SAFETY: as of this function.
+    // SAFETY: the caller's promise.
     unsafe {
         let Some(index) = number(api, index) else { return ptr::null_mut() };
         mark(index);
@@ -191,10 +191,12 @@ unsafe fn marked(index: *mut Object, mark: impl FnOnce(u64)) -> *mut Object {
     }
 }
 
+/// Converts a Python number. `None`, with an exception set, if it is not one.
+///
 /// # Safety
-/// As of [`marked`].
+/// As for [`marked`].
 unsafe fn number(api: &Api, object: *mut Object) -> Option<u64> {
-    // SAFETY: as of this function.
+    // SAFETY: the caller's promise.
     unsafe {
         let number = (api.as_u64)(object);
         let failed = number == u64::MAX && !(api.error)().is_null();
@@ -202,16 +204,19 @@ unsafe fn number(api: &Api, object: *mut Object) -> Option<u64> {
     }
 }
 
+/// Returns a new reference to None.
+///
 /// # Safety
 /// The interpreter's lock must be held.
 unsafe fn none(api: &Api) -> *mut Object {
-    // SAFETY: None lives for ever.
+    // SAFETY: None is never freed.
     unsafe { (api.retain)(api.none) };
     api.none
 }
 
-/// Makes the Python function of a position (see the list of them); null where there is none, or no interpreter, or marks are not
-/// recorded. For the Python module `simprof_probe`, which calls it with the interpreter's lock held.
+/// Makes the Python function at a position in the list. Returns null if there is none, if there is no
+/// interpreter, or if marks are not recorded. The Python module `simprof_probe` calls it with the
+/// interpreter's lock held.
 #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
 pub extern "C" fn simprof_python_function(position: u32) -> *mut Object {
     let interpreter = interpreter().filter(|_| marks::is_recorded());

@@ -1,16 +1,18 @@
 //! Runs the profiler's script in the target: once per process image, before the first line of the program.
 //!
-//! Nothing of the program, its arguments, its environment or its folders is touched for it. The interpreter is asked to
-//! call a function of this library when it next runs Python code in its main thread (`Py_AddPendingCall`). It is
-//! asked from within functions of the C library that it calls itself:
+//! This changes nothing in the program, its arguments, its environment or its folders. The interpreter is
+//! asked to call a function of this library when it next runs Python code in its main thread
+//! (`Py_AddPendingCall`). The request is made in functions of the C library that the interpreter itself
+//! calls:
 //!
-//! - `isatty`, which it calls for its standard streams. They are made at the very end of its initialisation, whatever its options
-//!   (`-c`, `-m`, `-S`, `-I`, zip files, embedding), and nothing of the program has run by then. Where the interpreter runs Python
-//!   code before it is done with its initialisation, the function asks to be called again; that is often, so it is not begun any
-//!   earlier.
-//! - every function that calls [`try_schedule`]: where the interpreter is initialised, or the process has no standard streams.
+//! - `isatty`, which it calls for its standard streams. They are created at the very end of its
+//!   initialisation, whatever its options (`-c`, `-m`, `-S`, `-I`, zip files, embedding), and nothing of the
+//!   program has run by then. If the interpreter runs Python code before its initialisation is complete, the
+//!   function asks to be called again. That happens often, so the request is not made any earlier.
+//! - every function that calls [`try_schedule`], in case the interpreter is already initialised or the
+//!   process has no standard streams.
 //!
-//! A forked child has what the script did; one that executes a program anew runs the script anew.
+//! A forked child keeps the effects of the script. A process that executes a program runs the script again.
 
 mod callables;
 
@@ -19,14 +21,12 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::format::{SCRIPT_BYTES, feature};
-use crate::memory;
-use crate::python::{Interpreter, interpreter};
+use crate::python::interpreter::{Interpreter, Object, interpreter};
+use crate::real_function::RealFunction;
+use crate::shared_memory;
 use crate::sys;
 
 pub use callables::Callables;
-
-/// An object of the interpreter.
-pub type Object = c_void;
 
 /// Values of [`STATE`].
 const WAITING: u32 = 0;
@@ -36,20 +36,20 @@ const DONE: u32 = 3;
 
 static STATE: AtomicU32 = AtomicU32::new(WAITING);
 
-/// The file that the script's code seems to come from.
+/// File name of the script's code.
 const FILE_NAME: &CStr = c"<simprof>";
 
-/// Whether the library has work of its own done in the interpreter: what happens in it meanwhile is not the program's.
+/// Returns whether the library is running its own work in the interpreter, which is not the program's.
 #[inline]
-pub fn is_at_work() -> bool {
+pub fn is_running() -> bool {
     match STATE.load(Ordering::Relaxed) {
         SCHEDULED => !interpreter().is_some_and(is_initialised),
         state => state == RUNNING,
     }
 }
 
-/// Has the script run as soon as it can, if it has not yet. Cheap; for any thread, with or without the interpreter's lock, but
-/// not in a signal handler.
+/// Schedules the script if that is possible and has not been done. Cheap. May be called in any thread, with
+/// or without the interpreter's lock, but not in a signal handler.
 #[inline]
 pub fn try_schedule() {
     if STATE.load(Ordering::Relaxed) == WAITING
@@ -64,56 +64,58 @@ fn is_initialised(interpreter: &Interpreter) -> bool {
     unsafe { (interpreter.api.is_initialized)() != 0 }
 }
 
-/// Whether one of the standard streams is open, so that `isatty` will be called.
+/// Returns whether one of the standard streams is open, so that `isatty` will be called.
 fn has_streams() -> bool {
     const F_GETFD: c_int = 1;
-    let _errno = sys::KeptErrno::new();
-    // SAFETY: the command only looks.
+    let _errno = sys::ErrnoGuard::new();
+    // SAFETY: the command changes nothing.
     (0..=2).any(|fd| unsafe { sys::fcntl(fd, F_GETFD) } >= 0)
 }
 
 #[cold]
 fn schedule() {
     let Some(interpreter) = interpreter() else { return };
-    if !memory::header().is_some_and(|header| header.features & feature::SCRIPT != 0) {
+    if !shared_memory::header().is_some_and(|header| header.features & feature::SCRIPT != 0) {
         STATE.store(DONE, Ordering::Relaxed);
         return;
     }
-    // Before there is a thread state, pending calls cannot be added.
+    // Pending calls cannot be added before there is a thread state.
     // SAFETY: it may be called at any time in any thread.
     if unsafe { (interpreter.api.this_thread_state)() }.is_null() {
         return;
     }
     let order = Ordering::Relaxed;
     if STATE.compare_exchange(WAITING, SCHEDULED, order, order).is_ok() {
-        let _errno = sys::KeptErrno::new();
-        ask(interpreter);
+        let _errno = sys::ErrnoGuard::new();
+        add_pending_call(interpreter);
     }
 }
 
-/// Asks the interpreter to call [`run`]; where it has no room, the next occasion is waited for.
-fn ask(interpreter: &Interpreter) {
+/// Asks the interpreter to call [`run`]. If its queue is full, the next opportunity is used.
+fn add_pending_call(interpreter: &Interpreter) {
     type AddPendingCall =
         unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void) -> c_int, *mut c_void) -> c_int;
     // SAFETY: the function has had this type in all versions.
-    let add = unsafe { function::<AddPendingCall>(interpreter, c"Py_AddPendingCall") };
-    // SAFETY: there is a thread state, so there is an interpreter; the function is never unloaded.
-    let asked = add.is_some_and(|add| unsafe { add(run, ptr::null_mut()) } == 0);
-    if !asked {
+    let add = unsafe { interpreter.function::<AddPendingCall>(c"Py_AddPendingCall") };
+    // SAFETY: there is a thread state, so there is an interpreter; `run` is never unloaded.
+    let added = add.is_some_and(|add| unsafe { add(run, ptr::null_mut()) } == 0);
+    if !added {
         STATE.store(WAITING, Ordering::Relaxed);
     }
 }
 
-/// What the interpreter calls, in its main thread, with its lock held.
+/// Runs the script. The interpreter calls this in its main thread, with its lock held.
 unsafe extern "C" fn run(_: *mut c_void) -> c_int {
-    let (Some(interpreter), Some(memory)) = (interpreter(), memory::memory()) else { return 0 };
+    let (Some(interpreter), Some(memory)) = (interpreter(), shared_memory::memory()) else {
+        return 0;
+    };
     if !is_initialised(interpreter) {
-        ask(interpreter);
+        add_pending_call(interpreter);
         return 0;
     }
     STATE.store(RUNNING, Ordering::Relaxed);
     let script = memory.script();
-    // The memory is all zeros behind the script, which ends it.
+    // The memory after the script is zero, which terminates it.
     if script.len() < SCRIPT_BYTES {
         execute(interpreter, script.as_ptr().cast());
     }
@@ -121,12 +123,13 @@ unsafe extern "C" fn run(_: *mut c_void) -> c_int {
     0
 }
 
-/// Runs a text among names of its own. Where it raises, the target learns nothing of that: what a script has to tell it writes
-/// to the folder that it was given.
+/// Runs source text in a namespace of its own. If it raises an exception, the target does not notice: a
+/// script writes its results to the folder that it was given.
 fn execute(interpreter: &Interpreter, text: *const c_char) {
-    let _own = crate::own::Own::begin();
+    let _own_work = crate::own_work::OwnWork::begin();
     let Some(api) = Api::find(interpreter) else { return };
-    // SAFETY: the lock is held, the text ends with a zero, and what the functions return is checked and released.
+    // SAFETY: the lock is held, the text ends with a zero, and the results of the functions are checked and
+    // released.
     unsafe {
         let names = (api.new_dictionary)();
         let result =
@@ -142,7 +145,7 @@ fn execute(interpreter: &Interpreter, text: *const c_char) {
     }
 }
 
-/// What is used of the interpreter to run a text.
+/// The parts of the interpreter's C interface that run the script.
 struct Api {
     new_dictionary: unsafe extern "C" fn() -> *mut Object,
     set_item: unsafe extern "C" fn(*mut Object, *const c_char, *mut Object) -> c_int,
@@ -165,22 +168,22 @@ impl Api {
         // SAFETY: functions of these names have had these types in all versions.
         unsafe {
             Some(Api {
-                new_dictionary: function(interpreter, c"PyDict_New")?,
-                set_item: function(interpreter, c"PyDict_SetItemString")?,
-                new_text: function(interpreter, c"PyUnicode_FromString")?,
-                builtins: function(interpreter, c"PyEval_GetBuiltins")?,
-                compile: function(interpreter, c"Py_CompileStringExFlags")?,
-                evaluate: function(interpreter, c"PyEval_EvalCode")?,
-                release: function(interpreter, c"Py_DecRef")?,
-                clear_error: function(interpreter, c"PyErr_Clear")?,
+                new_dictionary: interpreter.function(c"PyDict_New")?,
+                set_item: interpreter.function(c"PyDict_SetItemString")?,
+                new_text: interpreter.function(c"PyUnicode_FromString")?,
+                builtins: interpreter.function(c"PyEval_GetBuiltins")?,
+                compile: interpreter.function(c"Py_CompileStringExFlags")?,
+                evaluate: interpreter.function(c"PyEval_EvalCode")?,
+                release: interpreter.function(c"Py_DecRef")?,
+                clear_error: interpreter.function(c"PyErr_Clear")?,
             })
         }
     }
 
-    /// Compiles and runs a text; null where that raised.
+    /// Compiles and runs source text. Returns null if it raised an exception.
     ///
     /// # Safety
-    /// The interpreter's lock must be held, `text` be a C string and `names` a dictionary.
+    /// The interpreter's lock must be held, `text` must be a C string and `names` a dictionary.
     unsafe fn run(
         &self,
         interpreter: &Interpreter,
@@ -189,13 +192,13 @@ impl Api {
     ) -> *mut Object {
         /// `Py_file_input`.
         const FILE_INPUT: c_int = 257;
-        // SAFETY: as of this function; the builtins are borrowed, the others released here.
+        // SAFETY: the caller's promise. The builtins are borrowed, the other objects released here.
         unsafe {
             (self.set_item)(names, c"__builtins__".as_ptr(), (self.builtins)());
             let own_name = (self.new_text)(FILE_NAME.as_ptr());
-            self.give(names, c"__name__", own_name);
+            self.add_owned(names, c"__name__", own_name);
             for callable in Callables::all(interpreter) {
-                self.give(names, callable.name, callable.object);
+                self.add_owned(names, callable.name, callable.object);
             }
             let code = (self.compile)(text, FILE_NAME.as_ptr(), FILE_INPUT, ptr::null_mut(), -1);
             if code.is_null() {
@@ -207,13 +210,13 @@ impl Api {
         }
     }
 
-    /// Puts an object that is owned here, if it is one, among the names.
+    /// Adds an owned object, if it is not null, to the names.
     ///
     /// # Safety
-    /// As of [`Api::run`].
-    unsafe fn give(&self, names: *mut Object, name: &CStr, object: *mut Object) {
+    /// As for [`Api::run`].
+    unsafe fn add_owned(&self, names: *mut Object, name: &CStr, object: *mut Object) {
         if !object.is_null() {
-            // SAFETY: as of this function.
+            // SAFETY: the caller's promise.
             unsafe {
                 (self.set_item)(names, name.as_ptr(), object);
                 (self.release)(object);
@@ -222,30 +225,19 @@ impl Api {
     }
 }
 
-/// A function of the interpreter.
-///
-/// # Safety
-/// `F` must be the type of the function of that name.
-unsafe fn function<F: Copy>(interpreter: &Interpreter, name: &CStr) -> Option<F> {
-    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-    let address = interpreter.symbol(name);
-    // SAFETY: the caller names a function's type, whose values are addresses.
-    (!address.is_null()).then(|| unsafe { core::mem::transmute_copy::<*mut c_void, F>(&address) })
-}
-
-/// `isatty`, which every interpreter calls at the end of its initialisation.
+/// Replaces the C library's `isatty`, which every interpreter calls at the end of its initialisation.
 #[cfg(simprof_preloaded)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn isatty(fd: c_int) -> c_int {
-    static NEXT: sys::Next = sys::Next::new(c"isatty");
+    static NEXT: RealFunction = RealFunction::new(c"isatty");
     type Function = unsafe extern "C" fn(c_int) -> c_int;
-    // It is also called for each file that is opened, long before.
+    // It is also called for each file that is opened, long before that.
     match fd {
         0..=2 if STATE.load(Ordering::Relaxed) == WAITING => schedule(),
         _ => try_schedule(),
     }
     // SAFETY: the C library's function of this name has this type.
-    let next: Option<Function> = unsafe { core::mem::transmute(NEXT.get()) };
+    let next: Option<Function> = unsafe { core::mem::transmute(NEXT.address()) };
     // SAFETY: as above.
     next.map_or(0, |next| unsafe { next(fd) })
 }

@@ -1,4 +1,4 @@
-//! Which functions are interposed, what a thread waits for in each, and where the real ones are.
+//! The interposed functions: the cause of waiting in each, and the addresses of the real functions.
 
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::null_mut;
@@ -8,29 +8,29 @@ use crate::format::Cause;
 
 use super::trampoline::interpose;
 
-/// How the arguments of a call tell its cause.
+/// How to determine the cause of a wait from the call.
 #[derive(Clone, Copy)]
 pub(super) enum Reason {
-    /// They do not: it is always this one.
+    /// The cause is always the same.
     Always(Cause),
-    /// A condition variable: the interpreter's own are those of its lock.
+    /// A condition variable. The interpreter's own ones belong to its lock.
     Condition,
-    /// Sleeps where the first argument and the sets (second to fourth) are nothing, else awaits events.
+    /// A sleep if the first argument and the sets (second to fourth) are zero, otherwise a wait for events.
     Select,
-    /// Sleeps where the second argument, the number of descriptors, is 0, else awaits events.
+    /// A sleep if the second argument, the number of descriptors, is 0, otherwise a wait for events.
     Poll,
-    /// Takes a lock of a file where the second argument says so, else does not wait.
+    /// A wait for a file lock if the second argument says so, otherwise no wait.
     Control,
 }
 
-/// How much of a call's time can be work of the kernel on the thread's behalf, rather than waiting.
+/// How much of a call's time may be the kernel's work for the thread rather than waiting.
 #[derive(Clone, Copy)]
 pub(super) enum Work {
-    /// None to speak of.
+    /// Negligible.
     Nothing,
-    /// It grows with the number of bytes, which is the argument at this position.
+    /// Proportional to the number of bytes, which is the argument at this position.
     Bytes(usize),
-    /// Not known beforehand.
+    /// Unknown in advance.
     Unknown,
 }
 
@@ -47,7 +47,8 @@ const EVENTS: Reason = Reason::Always(Cause::Events);
 const IO: Reason = Reason::Always(Cause::Io);
 const CHILD: Reason = Reason::Always(Cause::Child);
 
-// All have at most six arguments, none of them a floating-point number: that is what the trampoline hands on.
+// All have at most six arguments, none of them a floating-point number: that is what the trampoline passes
+// on.
 interpose! {
     pthread_cond_wait: Reason::Condition, Work::Nothing;
     pthread_cond_timedwait: Reason::Condition, Work::Nothing;
@@ -124,21 +125,21 @@ interpose! {
     system: CHILD, Work::Unknown;
 }
 
-/// The real functions, null before they were looked for.
+/// The real functions; null until they are resolved.
 static REAL: [AtomicPtr<c_void>; FUNCTIONS.len()] =
     [const { AtomicPtr::new(null_mut()) }; FUNCTIONS.len()];
 
-/// The position of a function among [`FUNCTIONS`], as the trampolines hand it on.
+/// Index of `read` in [`FUNCTIONS`], as the trampolines pass it.
 pub(super) const READ: usize = Index::read as usize;
 
-/// Looks for all real functions, so that later calls, from signal handlers too, need not.
+/// Resolves all real functions, so that later calls, also from signal handlers, need not.
 pub(super) fn resolve_all() {
     for position in 0..FUNCTIONS.len() {
         real(position);
     }
 }
 
-/// The real function: the next one after the interposed.
+/// Returns the real function: the next definition after the interposed one.
 pub(super) fn real(position: usize) -> *mut c_void {
     let known = REAL[position].load(Ordering::Relaxed);
     if !known.is_null() {
@@ -150,11 +151,12 @@ pub(super) fn real(position: usize) -> *mut c_void {
     found
 }
 
-/// Condition variables can be waited for in two forms, of which the older, without a version asked for, may come first.
+/// Resolves a symbol. Condition variables have two versions of their functions; without a version, the older
+/// one may be found.
 fn next(name: &CStr) -> *mut c_void {
     const RTLD_NEXT: *mut c_void = -1_isize as *mut c_void;
     if matches!(name.to_bytes(), b"pthread_cond_wait" | b"pthread_cond_timedwait") {
-        // SAFETY: both texts end with a zero, and the handle is one of those that the function knows.
+        // SAFETY: both strings end with a zero, and the handle is a special value that the function knows.
         let found = unsafe { dlvsym(RTLD_NEXT, name.as_ptr(), c"GLIBC_2.3.2".as_ptr()) };
         if !found.is_null() {
             return found;
@@ -164,10 +166,10 @@ fn next(name: &CStr) -> *mut c_void {
     unsafe { dlsym(RTLD_NEXT, name.as_ptr()) }
 }
 
-/// Stands for a function that this C library does not have, and that nobody can have linked with.
+/// Stands for a function that this C library does not have. No program can have been linked to it.
 extern "C" fn unavailable() -> isize {
     const ENOSYS: i32 = 38;
-    // SAFETY: the address is of this thread's error number.
+    // SAFETY: the address is that of this thread's errno.
     unsafe { *__errno_location() = ENOSYS };
     -1
 }

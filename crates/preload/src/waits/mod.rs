@@ -1,17 +1,20 @@
-//! Where threads wait: the C library's blocking functions, interposed and timed in processes that run Python.
+//! Records the waits of threads: the C library's blocking functions are interposed and timed in processes
+//! that run Python.
 //!
-//! Elsewhere each of them is a few instructions and a jump to the real one. Where waits are asked for ([`begin`]), a call is timed by two
-//! readings of the clock, which need no system call. A short one is forgotten; of the others some are recorded ([`sampling`]), with
-//! the Python stack of the wait: the thread is still in the call. Calls within a call (of a signal handler, say) are part of it.
+//! In other processes an interposed function costs a few instructions and a jump to the real one. If waits
+//! are recorded ([`begin`]), a call is timed by two readings of the clock, which need no system call. Short
+//! calls are dropped. Some of the others are recorded ([`sampling`]) with the Python stack of the wait, while
+//! the thread is still in the call. Calls within a call (for example in a signal handler) belong to the outer
+//! one.
 //!
-//! Results and error numbers are those of the real functions, and so is what a cancelled thread or a `longjmp` does.
+//! Results and error numbers are those of the real functions. Cancelled threads and `longjmp` work as usual.
 
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
 mod calls;
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
 mod functions;
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
-mod module;
+mod module_range;
 mod sampling;
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
 mod trampoline;
@@ -19,10 +22,14 @@ mod trampoline;
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
 pub use calls::{begin, prepare};
 
-/// Nothing is interposed on this machine.
+/// Nothing is interposed on this architecture.
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
 pub fn prepare() {}
 
-/// Nothing is interposed on this machine: no wait is recorded.
+/// Nothing is interposed on this architecture: no wait is recorded.
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
-pub fn begin(_memory: crate::memory::Memory, _interpreter: &crate::python::Interpreter) {}
+pub fn begin(
+    _memory: crate::shared_memory::SharedMemory,
+    _interpreter: &crate::python::interpreter::Interpreter,
+) {
+}

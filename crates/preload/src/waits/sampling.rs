@@ -1,23 +1,25 @@
-//! Which waits of a thread are recorded, and for how much waiting each stands.
+//! Samples waits: decides which waits of a thread are recorded, and how much waiting time each represents.
 //!
-//! A wait of a period or more is recorded as long as it was. Shorter ones are laid end to end and sampled at points that are
-//! exponentially far apart, by one period on average: each point stands for a period. So the expectation of what is recorded is what was waited,
-//! and the standard deviation of the short waits' sum S is the root of S times the period.
+//! A wait of at least one period is recorded with its duration. Shorter waits are laid end to end and sampled
+//! at points with exponentially distributed distances, whose mean is one period. Each point represents a
+//! period. So the expected sum of recorded time is the time waited, and if S is the sum of the short waits,
+//! the standard deviation is the square root of S times the period.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// How far a thread is on the way to its next point; all zeros when it starts.
+/// A thread's progress to its next sampling point; all zeros when it starts.
 ///
-/// Only the thread itself uses it. A signal handler that waits in the middle of [`weigh`] makes one point come earlier or later.
+/// Only the thread itself uses it. A signal handler that waits in the middle of [`weigh`] moves one point.
 #[derive(Clone, Copy)]
 pub struct Progress<'a> {
-    /// Waiting until the next point, ns.
+    /// Waiting time until the next point, ns.
     pub left_ns: &'a AtomicU64,
-    /// State of the random numbers; 0 before the first.
+    /// State of the random number generator; 0 before the first number.
     pub random: &'a AtomicU64,
 }
 
-/// How much waiting is to be recorded for a wait of `waited_ns`, ns; 0 where nothing is. `seed` begins a thread's random numbers.
+/// Returns the waiting time that the record of a wait of `waited_ns` represents, ns; 0 if it is not recorded.
+/// `seed` initialises a thread's random numbers.
 pub fn weigh(
     progress: Progress<'_>,
     waited_ns: u64,
@@ -44,7 +46,7 @@ pub fn weigh(
     weight_ns
 }
 
-/// A state that is not 0 and no longer resembles the seed.
+/// Returns an initial state that is not 0 and does not resemble the seed.
 fn begin(seed: u64) -> u64 {
     let mut state = seed | 1;
     for _ in 0..16 {
@@ -53,7 +55,7 @@ fn begin(seed: u64) -> u64 {
     state
 }
 
-/// The next 64 random bits: xorshift64* (Vigna 2016).
+/// Returns the next 64 random bits: xorshift64* (Vigna 2016).
 fn uniform(state: &mut u64) -> u64 {
     *state ^= *state >> 12;
     *state ^= *state << 25;
@@ -61,13 +63,13 @@ fn uniform(state: &mut u64) -> u64 {
     state.wrapping_mul(0x2545_F491_4F6C_DD1D)
 }
 
-/// An exponentially distributed number of this mean, at least 1, by comparing uniform ones alone (von Neumann 1951): without a
-/// library there is no logarithm.
+/// Returns an exponentially distributed number of this mean, at least 1. It only compares uniform numbers
+/// (von Neumann 1951), since there is no logarithm without a library.
 fn exponential(state: &mut u64, mean: u64) -> u64 {
     let mut whole = 0;
     loop {
         let first = uniform(state);
-        if falls_for_odd(state, first) {
+        if has_odd_decreasing_run(state, first) {
             let part = (u128::from(first) * u128::from(mean)) >> 64;
             return (whole + part as u64).max(1);
         }
@@ -75,8 +77,8 @@ fn exponential(state: &mut u64, mean: u64) -> u64 {
     }
 }
 
-/// Whether the run of falling numbers that `first` begins has an odd length.
-fn falls_for_odd(state: &mut u64, first: u64) -> bool {
+/// Returns whether the run of decreasing numbers that starts with `first` has an odd length.
+fn has_odd_decreasing_run(state: &mut u64, first: u64) -> bool {
     let (mut last, mut odd) = (first, true);
     loop {
         let next = uniform(state);
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn long_waits_are_told_exactly() {
+    fn long_waits_are_recorded_exactly() {
         let waits = [PERIOD_NS, 7 * PERIOD_NS + 3, u64::MAX];
         assert_eq!(weights(waits, 1), waits);
     }
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_points_are_exponentially_far_apart() {
+    fn the_distances_of_points_are_exponential() {
         let mut state = begin(5);
         let count = 100_000;
         let values: Vec<f64> = (0..count)

@@ -1,4 +1,4 @@
-//! What an ELF file tells a profiler about itself.
+//! Inspects an ELF file for everything that a profiler needs: symbols, line tables, unwind tables.
 
 use std::path::Path;
 
@@ -7,35 +7,35 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use crate::program::loader;
 use crate::sample;
 
-/// What is in the file.
+/// What an ELF file contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binary {
-    /// Functions, with names and types.
+    /// Whether it has debug information.
     pub has_debug_info: bool,
-    /// Lines of machine code.
+    /// Whether it has line tables.
     pub has_lines: bool,
-    /// Its debug information is installed as a file of its own.
+    /// Whether its debug information is installed as a separate file.
     pub has_debug_file: bool,
-    /// Names of functions: the full symbol table, or only that of what is exported.
+    /// Which function symbols it has.
     pub symbols: Symbols,
-    /// How to walk the stack.
+    /// Whether it has unwind tables.
     pub has_unwind_tables: bool,
-    /// Needs no loader.
+    /// Whether it is linked statically.
     pub is_static: bool,
 }
 
-/// Which names of functions there are.
+/// The function symbols of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbols {
-    /// The full table.
+    /// The full symbol table.
     All,
-    /// Those that are exported only: it is stripped.
+    /// Only exported symbols: the file is stripped.
     Exported,
-    /// None.
+    /// No symbols.
     None,
 }
 
-/// Looks into a file; none where it is no ELF file.
+/// Inspects a file; `None` if it is not an ELF file.
 pub fn inspect(data: &[u8], path: &Path) -> Option<Binary> {
     let file = object::File::parse(data).ok()?;
     if file.format() != object::BinaryFormat::Elf {

@@ -1,4 +1,4 @@
-//! What this machine and a target allow, each lack with its consequence and its mend.
+//! Checks what can be recorded on this machine and of a target. Each missing capability has a consequence and a fix.
 
 mod binary;
 mod python;
@@ -7,41 +7,41 @@ mod target;
 
 use std::path::Path;
 
-/// What is asked about.
+/// What to check.
 #[derive(Debug, Clone, Copy)]
 pub struct Inquiry<'a> {
     /// The target's program, as a command names it.
     pub program: Option<&'a str>,
     /// The target's working directory.
     pub directory: Option<&'a Path>,
-    /// Folder that results are to be written to, or will be made in.
+    /// Folder for the results. It need not exist.
     pub output: &'a Path,
 }
 
-/// How well something works.
+/// How well a capability works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// As well as it can.
+    /// It works.
     Available,
-    /// With a lack that figures show.
+    /// It works, but results are less complete or less accurate.
     Degraded,
-    /// Not at all.
+    /// It does not work.
     Missing,
 }
 
-/// One thing that recording can or cannot do here.
+/// Something that recording needs, and how well it works here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
-    /// What, in a few words.
+    /// A short name.
     pub name: String,
-    /// How well.
+    /// How well it works.
     pub state: State,
-    /// What was found.
+    /// What the check found.
     pub detail: String,
-    /// What a lack means for the results; empty where nothing lacks.
+    /// What this means for results; empty if it is available.
     pub consequence: String,
-    /// What would mend it; empty where nothing lacks, or nothing can.
-    pub mend: String,
+    /// How to fix it; empty if it is available or cannot be fixed.
+    pub fix: String,
 }
 
 impl Capability {
@@ -49,12 +49,12 @@ impl Capability {
         Self::new(name, State::Available, detail, "", "")
     }
 
-    fn degraded(name: &str, detail: impl Into<String>, consequence: &str, mend: &str) -> Self {
-        Self::new(name, State::Degraded, detail, consequence, mend)
+    fn degraded(name: &str, detail: impl Into<String>, consequence: &str, fix: &str) -> Self {
+        Self::new(name, State::Degraded, detail, consequence, fix)
     }
 
-    fn missing(name: &str, detail: impl Into<String>, consequence: &str, mend: &str) -> Self {
-        Self::new(name, State::Missing, detail, consequence, mend)
+    fn missing(name: &str, detail: impl Into<String>, consequence: &str, fix: &str) -> Self {
+        Self::new(name, State::Missing, detail, consequence, fix)
     }
 
     fn new(
@@ -62,15 +62,16 @@ impl Capability {
         state: State,
         detail: impl Into<String>,
         consequence: &str,
-        mend: &str,
+        fix: &str,
     ) -> Self {
-        let (name, consequence, mend) = (name.to_owned(), consequence.to_owned(), mend.to_owned());
-        Self { name, state, detail: detail.into(), consequence, mend }
+        let (name, consequence, fix) = (name.to_owned(), consequence.to_owned(), fix.to_owned());
+        Self { name, state, detail: detail.into(), consequence, fix }
     }
 }
 
-/// Looks at everything that recording needs. Opens a perf event on this process for a moment;
-/// changes nothing.
+/// Checks everything that recording needs.
+///
+/// It opens perf events on this process and closes them at once. It changes nothing.
 pub fn capabilities(inquiry: &Inquiry<'_>) -> Vec<Capability> {
     let mut found = vec![
         system::sampling(),
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_lack_has_a_consequence_and_no_name_comes_twice() {
+    fn missing_capabilities_have_a_consequence_and_names_are_unique() {
         let output = Path::new("/tmp/not/yet/made");
         let inquiry = Inquiry { program: Some("sh"), directory: None, output };
         let found = capabilities(&inquiry);
@@ -105,8 +106,8 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), found.len());
         for capability in &found {
-            let lacks = capability.state != State::Available;
-            assert_eq!(lacks, !capability.consequence.is_empty(), "{capability:?}");
+            let is_limited = capability.state != State::Available;
+            assert_eq!(is_limited, !capability.consequence.is_empty(), "{capability:?}");
             assert!(!capability.detail.is_empty(), "{capability:?}");
         }
     }

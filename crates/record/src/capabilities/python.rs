@@ -1,4 +1,4 @@
-//! What following a Python program needs.
+//! Checks whether Python frames can be recorded.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,26 +9,25 @@ use simprof_preload::supported::{CPYTHON, PYTHON_FRAMES_LINUX, is_supported_cpyt
 use super::Capability;
 use crate::{program, sample};
 
-/// What is told of.
+/// Name of the capability.
 pub const FRAMES: &str = "Python frames";
-/// What a lack means.
-const CONSEQUENCE: &str =
-    "stacks are those of the interpreter: time cannot be told by Python function or line";
+/// The consequence if it is missing.
+const CONSEQUENCE: &str = "stacks contain only functions of the interpreter, so no time is shown by Python function or line";
 
-/// The interpreter that a script's first line names, where that is Python.
-pub fn of_script(data: &[u8]) -> Option<String> {
+/// Returns the Python interpreter that a script's first line names; `None` if it names none.
+pub fn script_interpreter(data: &[u8]) -> Option<String> {
     let line = data.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
     let name = line.split_whitespace().find(|word| is_interpreter(Path::new(word)))?;
     Some(name.to_owned())
 }
 
-/// The file that an interpreter's name stands for.
+/// Returns the path of an interpreter by its name.
 pub fn find(name: &str) -> Option<PathBuf> {
     program::resolve(name, None, &Default::default()).ok()
 }
 
-/// Whether a program is Python, by its name without its version.
+/// Returns whether a program is Python, by its name without its version.
 pub fn is_interpreter(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     ["python", "pypy"].iter().any(|known| {
@@ -38,49 +37,53 @@ pub fn is_interpreter(path: &Path) -> bool {
     })
 }
 
-/// Whether Python frames can be had of an interpreter; that is not told where it cannot be found.
+/// Checks whether Python frames of an interpreter can be recorded. If the interpreter is not found, checks only the system.
 pub fn frames(interpreter: Option<&Path>) -> Capability {
-    let lack = interpreter.and_then(lack_of_program).or_else(lack_of_system);
-    if let Some((detail, mend)) = lack {
-        return Capability::missing(FRAMES, detail, CONSEQUENCE, &mend);
+    let problem = interpreter.and_then(interpreter_problem).or_else(system_problem);
+    if let Some((detail, fix)) = problem {
+        return Capability::missing(FRAMES, detail, CONSEQUENCE, &fix);
     }
     let Some(path) = interpreter.and_then(|path| path.canonicalize().ok()) else {
-        return Capability::available(FRAMES, "the interpreter is found when it runs");
+        let detail = format!("recorded if the interpreter turns out to be {CPYTHON}");
+        return Capability::available(FRAMES, detail);
     };
     let detail = match version(&path) {
-        Some(minor) => format!("CPython 3.{minor}, with each sample and each wait"),
-        None => format!("{}, if it is {CPYTHON}", path.display()),
+        Some(minor) => format!("recorded with each sample and each wait of CPython 3.{minor}"),
+        None => format!("recorded if {} is {CPYTHON}", path.display()),
     };
     Capability::available(FRAMES, detail)
 }
 
-/// What an interpreter lacks, and what would mend it.
-fn lack_of_program(path: &Path) -> Option<(String, String)> {
+/// Returns what prevents recording frames of an interpreter, and the fix; `None` if nothing does.
+fn interpreter_problem(path: &Path) -> Option<(String, String)> {
     let path = path.canonicalize().ok()?;
     let shown = path.display();
     if path.file_name()?.to_string_lossy().starts_with("pypy") {
         return Some((format!("{shown} is PyPy"), use_supported()));
     }
     if let Some(minor) = version(&path).filter(|&minor| !is_supported_cpython(minor)) {
-        let detail = format!("CPython 3.{minor} is not a version that simprof knows");
+        let detail = format!("simprof does not support CPython 3.{minor}");
         return Some((detail, use_supported()));
     }
     if fs::metadata(&path).ok()?.mode() & (libc::S_ISUID | libc::S_ISGID) != 0 {
-        let detail = format!("{shown} changes its user, so that nothing can be loaded into it");
-        return Some((detail, "run a copy of it without that right".to_owned()));
+        let detail = format!(
+            "{shown} is set-user-id or set-group-id, so simprof's library cannot be loaded into it"
+        );
+        return Some((detail, "run a copy of it without that mode bit".to_owned()));
     }
     let data = fs::read(&path).ok()?;
     match program::loader(&data) {
-        // Scripts that look for an interpreter.
+        // It is a script that starts the interpreter.
         _ if !data.starts_with(b"\x7fELF") => None,
         None => {
-            let detail =
-                format!("{shown} is linked statically, so that nothing can be loaded into it");
+            let detail = format!(
+                "{shown} is linked statically, so simprof's library cannot be loaded into it"
+            );
             Some((detail, "use an interpreter that is linked dynamically".to_owned()))
         }
         Some(loader) if loader.contains("ld-musl") => {
             let detail = format!(
-                "{shown} uses the musl C library, which simprof's library cannot be loaded beside"
+                "{shown} uses the musl C library, and simprof's library needs the GNU C library"
             );
             Some((detail, "use an interpreter built for the GNU C library".to_owned()))
         }
@@ -88,11 +91,12 @@ fn lack_of_program(path: &Path) -> Option<(String, String)> {
     }
 }
 
-/// What the system lacks.
-fn lack_of_system() -> Option<(String, String)> {
+/// Returns what prevents the system from recording Python frames, and the fix; `None` if nothing does.
+fn system_problem() -> Option<(String, String)> {
     let error = sample::probe_signalling().err()?;
-    let fix =
-        format!("use {PYTHON_FRAMES_LINUX}, and get the right to sample (see sampled stacks)");
+    let fix = format!(
+        "use {PYTHON_FRAMES_LINUX}, and allow sampling of stacks (see the row `sampled stacks`)"
+    );
     Some((error, fix))
 }
 
@@ -100,7 +104,7 @@ fn use_supported() -> String {
     format!("run the target with {CPYTHON}")
 }
 
-/// The minor version that the name of the file states.
+/// Returns the minor version in the file's name.
 fn version(path: &Path) -> Option<u32> {
     let name = path.file_name()?.to_str()?;
     let digits = name.strip_prefix("python3.")?;
@@ -113,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn python_is_known_by_its_name() {
+    fn python_is_recognised_by_its_name() {
         for (name, expected) in [
             ("/x/python", true),
             ("/x/python3.12", true),
@@ -126,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_of_a_script_names_it() {
+    fn the_interpreter_of_a_script_is_found() {
         let table = [
             ("#!/usr/bin/env python3\nx", Some("python3")),
             ("#!/usr/bin/env -S python3.12 -u\n", Some("python3.12")),
@@ -135,14 +139,14 @@ mod tests {
             ("python3", None),
         ];
         for (text, expected) in table {
-            assert_eq!(of_script(text.as_bytes()).as_deref(), expected, "{text}");
+            assert_eq!(script_interpreter(text.as_bytes()).as_deref(), expected, "{text}");
         }
     }
 
     #[test]
-    fn versions_that_are_not_followed_are_told() {
-        let place = tempfile::tempdir().expect("a folder");
-        for (name, is_followed) in [
+    fn unsupported_interpreters_are_reported() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, is_supported) in [
             ("python3.8", false),
             ("python3.9", true),
             ("python3.13t", true),
@@ -150,11 +154,11 @@ mod tests {
             ("python3.15", false),
             ("pypy3", false),
         ] {
-            let path = place.path().join(name);
+            let path = folder.path().join(name);
             fs::write(&path, "").expect("written");
-            assert_eq!(lack_of_program(&path).is_none(), is_followed, "{name}");
+            assert_eq!(interpreter_problem(&path).is_none(), is_supported, "{name}");
         }
-        let found = frames(Some(&place.path().join("python3.8")));
+        let found = frames(Some(&folder.path().join("python3.8")));
         assert!(found.state == State::Missing && found.detail.contains("3.8"), "{found:?}");
     }
 }

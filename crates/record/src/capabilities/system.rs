@@ -1,4 +1,4 @@
-//! What the machine and its kernel allow.
+//! Checks what can be recorded on the machine and its kernel.
 
 use std::ffi::CString;
 use std::fs;
@@ -9,10 +9,10 @@ use super::Capability;
 use crate::machine::{affinity_cores, is_root, limits, line, load_average, number};
 use crate::sample;
 
-/// Results of one run stay well below this, bytes.
-const ROOM_BYTES: u64 = 1 << 30;
+/// Free disk space that suffices for the results of any run, bytes.
+const ENOUGH_BYTES: u64 = 1 << 30;
 
-/// Memory that ring buffers want per core, bytes: the kernel's default, beyond the ulimit.
+/// Memory of the ring buffers per core, KiB: the kernel's default allowance beyond the ulimit.
 const RING_KIB: u64 = 516;
 
 pub fn sampling() -> Capability {
@@ -26,23 +26,24 @@ pub fn sampling() -> Capability {
         return Capability::missing(
             name,
             refused.join("; "),
-            "no stacks: nothing can be said about functions and lines",
-            "set kernel.perf_event_paranoid to 2 or less, or grant CAP_PERFMON; in a container, \
-             allow perf_event_open",
+            "no stacks are sampled, so there are no results by function and line",
+            "set the sysctl kernel.perf_event_paranoid to 2 or less, or grant CAP_PERFMON; in a \
+             container, allow the system call perf_event_open",
         );
     };
     if refused.is_empty() {
-        return Capability::available(name, format!("by {}", best.event));
+        return Capability::available(name, format!("by the event {}", best.event));
     }
-    let detail = format!("by {}; refused: {}", best.event, refused.join("; "));
+    let detail = format!("by the event {}; not available: {}", best.event, refused.join("; "));
     if best.event.starts_with("cycles") {
         return Capability::available(name, detail);
     }
     Capability::degraded(
         name,
         detail,
-        "samples come by a timer of the kernel: code that runs with interrupts off is seen late",
-        "run on a machine whose hardware counters can be used",
+        "a kernel timer takes the samples: kernel code that runs with interrupts disabled is \
+         sampled late, at the line that enables them",
+        "run on a machine that offers hardware counters; most virtual machines do not",
     )
 }
 
@@ -58,17 +59,17 @@ pub fn kernel_frames() -> Capability {
         return Capability::missing(
             name,
             detail,
-            "time in the kernel is not seen: system calls look free",
-            "set kernel.perf_event_paranoid to 1, or grant CAP_PERFMON",
+            "time in the kernel is not sampled, so system calls seem to take no time",
+            "set the sysctl kernel.perf_event_paranoid to 1, or grant CAP_PERFMON",
         );
     }
-    // 0 shows addresses to all who have the capability to see them, 1 to root, 2 to nobody.
+    // 0 shows addresses to processes that may read them, 1 to root only, 2 to no process.
     if hidden >= 2 || hidden == 1 && !is_root() {
         return Capability::degraded(
             name,
             detail,
-            "time in the kernel is counted, but its functions have no names",
-            "set kernel.kptr_restrict to 0",
+            "time in the kernel is sampled, but kernel functions have no names",
+            "set the sysctl kernel.kptr_restrict to 0",
         );
     }
     Capability::available(name, detail)
@@ -79,21 +80,21 @@ pub fn locked_memory() -> Capability {
     let per_core: u64 = number("/proc/sys/kernel/perf_event_mlock_kb").unwrap_or(RING_KIB);
     // SAFETY: zero is a valid value of both fields.
     let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
-    // SAFETY: `limit` is a valid place for the answer.
+    // SAFETY: `limit` is a valid `rlimit` to write to.
     unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
     let own = match limit.rlim_cur {
         libc::RLIM_INFINITY => "no limit".to_owned(),
         bytes => format!("{} KiB", bytes / 1024),
     };
-    let detail = format!("{per_core} KiB per core and {own} for this user");
+    let detail = format!("{per_core} KiB per core, and for this user {own}");
     if is_root() || per_core >= RING_KIB || limit.rlim_cur >= (8 << 20) {
         return Capability::available(name, detail);
     }
     Capability::degraded(
         name,
         detail,
-        "smaller buffers for samples: more are lost where many come at once",
-        "raise kernel.perf_event_mlock_kb or ulimit -l",
+        "the buffers for samples are smaller, so more samples are lost when many come at once",
+        "raise the sysctl kernel.perf_event_mlock_kb, or `ulimit -l`",
     )
 }
 
@@ -104,7 +105,7 @@ pub fn storage_io() -> Capability {
         Err(error) => Capability::missing(
             name,
             format!("/proc/PID/io: {error}"),
-            "bytes read and written are not told",
+            "bytes read from and written to storage are not recorded",
             "use a kernel with CONFIG_TASK_IO_ACCOUNTING",
         ),
     }
@@ -117,8 +118,8 @@ pub fn proportional_set() -> Capability {
         Err(error) => Capability::degraded(
             name,
             format!("/proc/PID/smaps_rollup: {error}"),
-            "pages that processes share are counted in each of them",
-            "use a kernel of version 4.14 or later with CONFIG_PROC_PAGE_MONITOR",
+            "memory that several processes share is counted in each of them",
+            "use Linux 4.14 or later with CONFIG_PROC_PAGE_MONITOR",
         ),
     }
 }
@@ -126,10 +127,10 @@ pub fn proportional_set() -> Capability {
 pub fn probes() -> Capability {
     let name = "probes on functions";
     match line("/sys/bus/event_source/devices/uprobe/type") {
-        Some(_) if is_root() => Capability::available(name, "uprobe events, as root"),
+        Some(_) if is_root() => Capability::available(name, "uprobe events are available as root"),
         Some(_) => Capability::missing(
             name,
-            "uprobe events need more rights",
+            "this user may not use uprobe events",
             "calls of functions cannot be counted exactly",
             "run as root, or grant CAP_PERFMON and CAP_SYS_PTRACE",
         ),
@@ -150,15 +151,15 @@ pub fn cores() -> Capability {
     match limits.cpus.filter(|cpus| *cpus < f64::from(cores)) {
         Some(cpus) => Capability::degraded(
             name,
-            format!("{detail}, limited to {cpus:.2} by a control group"),
-            "threads are stopped where they use more, which shows as pauses",
+            format!("{detail}, but a control group limits CPU time to {cpus:.2} cores"),
+            "threads that use more are stopped, which shows as pauses in timings",
             "lift the CPU quota of the container",
         ),
         None if cores == 1 => Capability::degraded(
             name,
             detail,
-            "the recorder and the target share the only core",
-            "use a machine, or a mask, of at least two cores",
+            "simprof and the target share one core, so timings are too long",
+            "use a machine, or a CPU affinity mask, with at least two cores",
         ),
         None => Capability::available(name, detail),
     }
@@ -172,13 +173,13 @@ fn procfs_cores() -> Option<u32> {
 pub fn governor() -> Capability {
     let name = "frequency governor";
     match line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").as_deref() {
-        None => Capability::available(name, "the kernel controls none here"),
+        None => Capability::available(name, "the kernel does not control the frequency"),
         Some("performance") => Capability::available(name, "performance"),
         Some(other) => Capability::degraded(
             name,
             other,
-            "the speed of a core changes with its load, so that timings spread",
-            "cpupower frequency-set -g performance",
+            "the speed of a core changes with its load, so timings vary more",
+            "run `cpupower frequency-set -g performance` as root",
         ),
     }
 }
@@ -193,7 +194,7 @@ pub fn load() -> Capability {
     if load <= cores / 2.0 {
         return Capability::available(name, detail);
     }
-    Capability::degraded(name, detail, "timings spread, and are too long", "end what else runs")
+    Capability::degraded(name, detail, "timings vary more and are too long", "stop other programs")
 }
 
 pub fn clock_source() -> Capability {
@@ -203,42 +204,42 @@ pub fn clock_source() -> Capability {
         Some("hpet" | "acpi_pm" | "jiffies" | "xen" | "refined-jiffies") => Capability::degraded(
             name,
             source.unwrap_or_default(),
-            "reading the time is a system call, so that marks cost much more than 100 ns",
-            "boot with clocksource=tsc where the hardware allows it",
+            "reading the time needs a system call, so each step mark takes much more than 100 ns",
+            "boot with `clocksource=tsc` if the hardware allows it",
         ),
         Some(other) => Capability::available(name, other),
-        None => Capability::available(name, "not told by the kernel"),
+        None => Capability::available(name, "the kernel does not report it"),
     }
 }
 
 pub fn disk(output: &Path) -> Capability {
     let name = "disk space for results";
-    let place = output.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-    let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
-    let Some(bytes) = free_bytes(place) else {
+    let folder = output.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Some(bytes) = free_bytes(folder) else {
         return Capability::degraded(
             name,
-            format!("the free space of {} cannot be read", place.display()),
-            "a full disk would show only when it is",
+            format!("the free space of {} cannot be read", folder.display()),
+            "it is unknown whether the results fit",
             "",
         );
     };
     let detail =
-        format!("{:.1} GiB free at {}", bytes as f64 / f64::from(1 << 30), place.display());
-    if !is_writable(place) {
+        format!("{:.1} GiB free in {}", bytes as f64 / f64::from(1 << 30), folder.display());
+    if !is_writable(folder) {
         return Capability::missing(
             name,
-            format!("{} cannot be written", place.display()),
-            "no results can be kept",
+            format!("this user cannot write to {}", folder.display()),
+            "no results can be written",
             "choose another folder with --output-dir",
         );
     }
-    if bytes < ROOM_BYTES {
+    if bytes < ENOUGH_BYTES {
         return Capability::degraded(
             name,
             detail,
-            "logs and profiles may be cut",
-            "free some space, or choose another folder with --output-dir",
+            "logs and profiles may be truncated",
+            "delete files there, or choose another folder with --output-dir",
         );
     }
     Capability::available(name, detail)
@@ -246,15 +247,15 @@ pub fn disk(output: &Path) -> Capability {
 
 fn is_writable(path: &Path) -> bool {
     let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return false };
-    // SAFETY: `name` is a C string.
+    // SAFETY: `name` is a valid C string.
     unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK, libc::AT_EACCESS) == 0 }
 }
 
 fn free_bytes(path: &Path) -> Option<u64> {
     let name = CString::new(path.as_os_str().as_bytes()).ok()?;
     // SAFETY: zero is a valid value of every field.
-    let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `name` is a C string and `room` a valid place for the answer.
-    let status = unsafe { libc::statvfs(name.as_ptr(), &raw mut room) };
-    (status == 0).then(|| room.f_bavail.saturating_mul(room.f_frsize))
+    let mut disk: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` is a valid C string and `disk` a valid `statvfs` to write to.
+    let status = unsafe { libc::statvfs(name.as_ptr(), &raw mut disk) };
+    (status == 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -1,4 +1,4 @@
-//! What a target's program allows.
+//! Checks what can be recorded of a target's program.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ pub fn target(program: &str, directory: Option<&Path>) -> Vec<Capability> {
     }
     match binary::inspect(&data, &path) {
         Some(binary) => native(&path, &binary),
-        None => vec![unreadable(&path, "it is neither an ELF file nor a script")],
+        None => vec![unreadable(&path, "the file is neither an ELF program nor a script")],
     }
 }
 
@@ -38,20 +38,20 @@ fn unreadable(path: &Path, reason: &str) -> Capability {
     Capability::degraded(
         PROGRAM,
         format!("{}: {reason}", path.display()),
-        "what its functions and lines allow cannot be told before it runs",
+        "it is unknown before the run whether its functions and lines can be named",
         "",
     )
 }
 
-/// A script is what its interpreter makes of it.
+/// Checks a script by its interpreter.
 fn script(path: &Path, interpreter: &str, data: &[u8]) -> Vec<Capability> {
     let detail = format!("{} is a script for {interpreter}", path.display());
-    if let Some(name) = python::of_script(data) {
+    if let Some(name) = python::script_interpreter(data) {
         let program = Capability::available(PROGRAM, detail);
         return vec![program, python::frames(python::find(&name).as_deref())];
     }
     if python::is_interpreter(path) {
-        // Of a tool that chooses among several versions.
+        // A tool that starts one of several versions.
         return vec![Capability::available(PROGRAM, detail), python::frames(Some(path))];
     }
     vec![other_script(detail)]
@@ -61,19 +61,19 @@ fn other_script(detail: String) -> Capability {
     Capability::degraded(
         PROGRAM,
         detail,
-        "stacks are those of the interpreter and of the programs that it starts",
-        "name the program that the script starts, where it only prepares it",
+        "stacks contain functions of the interpreter and of the programs that the script starts",
+        "if the script only prepares and starts another program, profile that program instead",
     )
 }
 
 fn native(path: &Path, binary: &Binary) -> Vec<Capability> {
-    let kind = if binary.is_static { "a static" } else { "an" };
+    let kind = if binary.is_static { "a statically linked" } else { "an" };
     let mut detail = format!("{} is {kind} ELF program", path.display());
     if python::is_interpreter(path) {
         return vec![Capability::available(PROGRAM, detail), python::frames(Some(path))];
     }
     if binary.has_debug_file {
-        detail.push_str(" with a file of debug information");
+        detail.push_str(" with a separate debug file");
     }
     let program = Capability::available(PROGRAM, detail);
     vec![program, symbols(binary), lines(binary), unwinding(binary)]
@@ -83,19 +83,19 @@ fn symbols(binary: &Binary) -> Capability {
     match binary.symbols {
         Symbols::All => Capability::available(SYMBOLS, "it has a symbol table"),
         _ if binary.has_debug_info || binary.has_debug_file => {
-            Capability::available(SYMBOLS, "from its debug information")
+            Capability::available(SYMBOLS, "it has debug information")
         }
         Symbols::Exported => Capability::degraded(
             SYMBOLS,
-            "it is stripped: only exported functions have names",
+            "it is stripped: only its exported functions have names",
             "most functions appear as module+0xoffset",
-            "build it without stripping (Rust: strip = false; C: without -s)",
+            "build it without stripping (Rust: `strip = false`; C: without `-s`)",
         ),
         Symbols::None => Capability::missing(
             SYMBOLS,
-            "it is stripped of all names",
+            "it is stripped: its functions have no names",
             "functions appear as module+0xoffset",
-            "build it without stripping (Rust: strip = false; C: without -s)",
+            "build it without stripping (Rust: `strip = false`; C: without `-s`)",
         ),
     }
 }
@@ -105,13 +105,13 @@ fn lines(binary: &Binary) -> Capability {
         return Capability::available(LINES, "it has line tables");
     }
     if binary.has_debug_file {
-        return Capability::available(LINES, "in a file of their own");
+        return Capability::available(LINES, "its separate debug file has line tables");
     }
     Capability::missing(
         LINES,
         "it has no line tables",
-        "time cannot be told by source line, and inlined functions are not seen",
-        "build it with debug information (Rust: debug = \"limited\"; C: -g)",
+        "time is not shown by source line, and inlined functions are missing from stacks",
+        "build it with debug information (Rust: `debug = \"limited\"`; C: `-g`)",
     )
 }
 
@@ -122,8 +122,8 @@ fn unwinding(binary: &Binary) -> Capability {
     Capability::degraded(
         UNWINDING,
         "it has no unwind tables",
-        "stacks are whole only where its functions keep frame pointers, which cannot be told",
-        "build it with -fasynchronous-unwind-tables or -fno-omit-frame-pointer",
+        "stacks are truncated unless all its functions keep frame pointers",
+        "build it with `-fasynchronous-unwind-tables` or `-fno-omit-frame-pointer`",
     )
 }
 
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn this_program_has_all() {
+    fn this_program_has_all_capabilities() {
         let own = std::env::current_exe().expect("this program has a path");
         let found = target(own.to_str().expect("text"), None);
         for name in [PROGRAM, SYMBOLS, LINES, UNWINDING] {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stripped_program_lacks_names_and_lines() {
+    fn a_stripped_program_has_no_names_and_lines() {
         let binary = Binary {
             has_debug_info: false,
             has_lines: false,
@@ -163,17 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn scripts_and_what_is_missing_are_told() {
-        let place = tempfile::tempdir().expect("a folder");
-        let path = place.path().join("tool");
+    fn scripts_and_missing_programs_are_reported() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tool");
         fs::write(&path, "#!/bin/sh\n").expect("written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(&path, mode).expect("set");
-        let found = target("./tool", Some(place.path()));
+        let found = target("./tool", Some(folder.path()));
         assert_eq!(state(&found, PROGRAM), Some(State::Degraded));
         assert!(found[0].consequence.contains("interpreter"));
         fs::write(&path, "#!/usr/bin/env python3\n").expect("written");
-        let found = target("./tool", Some(place.path()));
+        let found = target("./tool", Some(folder.path()));
         assert_eq!(state(&found, PROGRAM), Some(State::Available));
         assert!(state(&found, python::FRAMES).is_some(), "{found:?}");
         assert_eq!(state(&target("no-such-program", None), PROGRAM), Some(State::Missing));

@@ -1,4 +1,4 @@
-//! Ends everything that descends from this process, and waits for it.
+//! Ends all descendants of this process and reaps them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::tree;
 
-/// How long a process that cannot be killed (for want of permission, or because it hangs in the
-/// kernel) holds up the rest.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for a process that cannot be killed, because permission is missing or because
+/// it hangs in the kernel.
+const UNKILLABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Rounds in which new processes may appear while the others are being stopped.
+/// Most rounds of looking for new processes while the others are being stopped.
 const STOP_ROUNDS: usize = 20;
 
-/// Sends SIGKILL to all that descends from this process. They are stopped first, since a process
-/// that runs may fork while it is being looked for.
+/// Sends SIGKILL to all descendants of this process. It stops them first, since a running process
+/// may fork while the search is going on.
 pub fn kill_descendants() {
     let mut stopped = std::collections::BTreeSet::new();
     for _ in 0..STOP_ROUNDS {
@@ -30,14 +30,15 @@ pub fn kill_descendants() {
     stopped.iter().for_each(|&pid| signal(pid, libc::SIGKILL));
 }
 
-/// Waits until nothing descends from this process: what does not end within `grace` is killed.
-/// Returns what had to be killed, and what could not be, by id and name.
+/// Waits until this process has no descendants. Kills those that do not end within `grace`.
+///
+/// Returns the killed processes and those that could not be killed, each with id and name.
 pub fn end_descendants(grace: Duration, mut wait: impl FnMut(Duration)) -> [Vec<(u32, String)>; 2] {
     let begin = Instant::now();
     let mut killed = BTreeMap::new();
     while !reap() {
         let waited = begin.elapsed();
-        if waited > grace + PATIENCE {
+        if waited > grace + UNKILLABLE_TIMEOUT {
             break;
         }
         if waited >= grace {
@@ -54,10 +55,10 @@ pub fn end_descendants(grace: Duration, mut wait: impl FnMut(Duration)) -> [Vec<
     [killed.into_iter().collect(), stuck]
 }
 
-/// Waits for every child that has ended. True where none is left.
+/// Reaps every child that has ended. Returns true if no child is left.
 fn reap() -> bool {
     loop {
-        // SAFETY: no status is asked for.
+        // SAFETY: a null status pointer is allowed: no status is written.
         match unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } {
             0 => return false,
             -1 if io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) => return true,
@@ -67,7 +68,8 @@ fn reap() -> bool {
 }
 
 fn signal(pid: u32, signal: libc::c_int) {
-    // SAFETY: no memory is involved. A process that has gone, or may not be signalled, is seen by
-    // who waits for it.
+    // An error means that the process has gone or may not be signalled. The caller finds out when
+    // it waits for the process.
+    // SAFETY: the call takes no pointers.
     unsafe { libc::kill(pid as libc::pid_t, signal) };
 }

@@ -7,28 +7,30 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::protocol::{Channel, News, Order, Stage, Target};
+use super::protocol::{Channel, Event, Order, Stage, Target};
 use crate::{Guardian, RecordError, program, tree};
 
-/// How long a guardian may take to end all that it guards.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a guardian may take to end the target and its descendants.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A guardian that was started. Dropping it ends the target and waits for the guardian.
+/// A running guardian. Dropping the handle ends the target and waits for the guardian.
 #[derive(Debug)]
 pub struct Handle {
     process: Child,
     exe: PathBuf,
     channel: Option<Channel>,
-    /// Target's process id, once there is one.
+    /// The target's process id; 0 until the target was forked.
     pid: u32,
-    /// `NAME=value` in the environment of all that the target starts.
+    /// `NAME=value` in the environment of the target and of everything that it starts.
     mark: String,
 }
 
 impl Handle {
-    /// Starts a guardian that writes the target's output to `stdout` and `stderr`, and lets it
-    /// fork the target. `mark` is a variable of the target's environment, as `NAME=value`, that
-    /// no other target has.
+    /// Starts a guardian and orders it to fork the target, whose output goes to `stdout` and
+    /// `stderr`.
+    ///
+    /// `mark` is a variable of the target's environment, as `NAME=value`, that no other target
+    /// has.
     pub fn start(
         guardian: &Guardian,
         [stdout, stderr]: [OwnedFd; 2],
@@ -55,17 +57,17 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Its own process id.
+    /// Returns the guardian's process id.
     pub fn guardian_pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// The target's process id; 0 before there is one.
+    /// Returns the target's process id; 0 until the target was forked.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Sends an order; that the guardian has gone shows when news are read.
+    /// Sends an order. If the guardian has gone, this succeeds: reading its messages then fails.
     pub fn order(&mut self, order: &Order) -> io::Result<()> {
         let channel = self.channel.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         match channel.send(order) {
@@ -74,24 +76,24 @@ impl Handle {
         }
     }
 
-    /// Waits at most `timeout` for news.
-    pub fn news(&mut self, timeout: Duration) -> Result<Option<News>, RecordError> {
+    /// Waits at most `timeout` for a message. Returns `None` if none came.
+    pub fn receive(&mut self, timeout: Duration) -> Result<Option<Event>, RecordError> {
         let lost = match self.pid {
             0 => RecordError::NotAGuardian { exe: self.exe.clone() },
             pid => RecordError::GuardianLost { pid },
         };
         let Some(channel) = self.channel.as_mut() else { return Err(lost) };
-        let news = channel.receive(timeout).map_err(|_| lost)?;
-        if let Some(News::Ready { pid }) = news {
+        let event = channel.receive(timeout).map_err(|_| lost)?;
+        if let Some(Event::Ready { pid }) = event {
             self.pid = pid;
         }
-        Ok(news)
+        Ok(event)
     }
 
-    /// Waits for its end; none where a process that cannot be killed holds it up, which it then
-    /// goes on waiting for by itself.
+    /// Waits for the guardian's end. Returns `None` if a process that cannot be killed delays it;
+    /// the guardian then goes on waiting for that process.
     fn wait(&mut self) -> Option<ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + END_TIMEOUT;
         loop {
             if let Ok(Some(status)) = self.process.try_wait() {
                 return Some(status);
@@ -103,7 +105,7 @@ impl Handle {
         }
     }
 
-    /// Ends what a guardian that was itself killed could not end.
+    /// Kills the processes that are left of the target after its guardian was killed.
     pub fn end_orphans(&self) {
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
@@ -112,7 +114,7 @@ impl Handle {
                 return;
             }
             for pid in left {
-                // SAFETY: no memory is involved.
+                // SAFETY: the call takes no pointers.
                 unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -122,10 +124,10 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The guardian ends everything when the socket closes, and then itself.
+        // When the socket closes, the guardian ends the target and exits.
         self.channel = None;
         if self.pid == 0 {
-            // It never said that it is a guardian; if it is, its child dies with it.
+            // The process never answered as a guardian. If it is one, its child dies with it.
             let _ = self.process.kill();
         }
         if !self.wait().is_some_and(|status| status.success()) {
@@ -134,11 +136,18 @@ impl Drop for Handle {
     }
 }
 
-/// The error that a refusal stands for.
-pub fn refusal(stage: Stage, errno: i32, program: &Path, directory: Option<&Path>) -> RecordError {
+/// Turns a failed start, as the guardian reports it, into an error.
+pub fn start_error(
+    stage: Stage,
+    errno: i32,
+    program: &Path,
+    directory: Option<&Path>,
+) -> RecordError {
     let source = io::Error::from_raw_os_error(errno);
     match stage {
-        Stage::Fork => RecordError::System { what: "no process for the target", source },
+        Stage::Fork => {
+            RecordError::System { what: "the target's process cannot be created", source }
+        }
         Stage::Directory => {
             RecordError::Directory { path: directory.unwrap_or(Path::new(".")).to_owned(), source }
         }

@@ -1,4 +1,4 @@
-//! What the recorder and its guardian tell each other: JSON, one message a line, over a socket.
+//! The messages between the recorder and its guardian: JSON, one message per line, over a socket.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -9,49 +9,49 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// From the recorder.
+/// A message from the recorder.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Fork the target, which waits before its exec.
     Prepare(Target),
-    /// Let it exec.
+    /// Let the target exec.
     Go,
-    /// End it and all that descends from it.
+    /// Kill the target and all its descendants.
     Kill,
-    /// Its last figures were read: let its remains go.
+    /// The recorder has read the last figures of the main process: reap it.
     Release,
 }
 
-/// What to run.
+/// The program to run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Target {
     /// The executable file's path, as bytes.
     pub program: Vec<u8>,
     /// The arguments, the first being the name.
     pub argv: Vec<String>,
-    /// Working directory as bytes; the recorder's own where there is none.
+    /// Working directory as bytes; `None` for the recorder's own.
     pub directory: Option<Vec<u8>>,
     /// Variables of the recorder's environment that the target does not get.
     pub without: Vec<String>,
-    /// Variables that it gets, replacing those of the recorder's environment.
+    /// Variables that the target gets; they replace those of the recorder's environment.
     pub environment: BTreeMap<String, String>,
-    /// Its soft limit of open files, where that is not to be the recorder's own.
+    /// The target's soft limit of open files; `None` for the recorder's own.
     pub open_files: Option<u64>,
 }
 
-/// From the guardian.
+/// A message from the guardian.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum News {
+pub enum Event {
     /// The target waits before its exec.
     Ready {
         /// Its process id.
         pid: u32,
     },
-    /// The target could not be made or run; nothing is left of it.
+    /// The target could not be created or run. No process of it is left.
     Refused {
-        /// What was tried.
+        /// The step that failed.
         stage: Stage,
-        /// The kernel's reason.
+        /// The error number.
         errno: i32,
     },
     /// The target runs.
@@ -59,40 +59,40 @@ pub enum News {
         /// CLOCK_MONOTONIC just before its exec, ns.
         time_ns: u64,
     },
-    /// The target's main process has ended and is kept as a zombie until the order to release it.
+    /// The target's main process has ended. It stays a zombie until [`Order::Release`].
     Ended {
         /// CLOCK_MONOTONIC, ns.
         time_ns: u64,
     },
-    /// Nothing is left; the guardian exits.
-    Done(Remains),
+    /// No process is left. The guardian exits.
+    Done(FinalReport),
 }
 
-/// What was being tried when the target could not be run.
+/// The steps of starting the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
-    /// To make a process.
+    /// Creating the process.
     Fork,
-    /// To enter the working directory.
+    /// Entering the working directory.
     Directory,
-    /// To run the program.
+    /// Executing the program.
     Exec,
 }
 
-/// What came of a target.
+/// How a target ended and what its processes used.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Remains {
-    /// As `wait` gives it.
+pub struct FinalReport {
+    /// The main process's status, as `wait` returns it.
     pub wait_status: i32,
-    /// User time of all processes that were waited for, ns.
+    /// User time of all reaped processes, ns.
     pub user_ns: u64,
-    /// System time of all processes that were waited for, ns.
+    /// System time of all reaped processes, ns.
     pub system_ns: u64,
     /// Largest resident set of any one process, bytes.
     pub peak_rss_bytes: u64,
-    /// Processes that outlived the main one and were ended: id and name.
+    /// Processes that outlived the main one and were killed: id and name.
     pub leftovers: Vec<(u32, String)>,
-    /// Processes that could not be ended: id and name.
+    /// Processes that could not be killed: id and name.
     pub stuck: Vec<(u32, String)>,
 }
 
@@ -104,25 +104,27 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Speaks over `stream`.
+    /// Creates a channel over `stream`.
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, received: Vec::new() }
     }
 
-    /// To be polled for reading.
+    /// Returns the descriptor to poll for reading.
     pub fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
 
-    /// Sends a message. Messages are far smaller than the socket's buffer, except the first.
+    /// Sends a message. All messages except the first are far smaller than the socket's buffer.
     pub fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         self.stream.write_all(&line)
     }
 
-    /// Waits at most `timeout` for a message. None where none came; an error of the kind
-    /// `UnexpectedEof` where the other side has gone.
+    /// Waits at most `timeout` for a message. Returns `None` if none came.
+    ///
+    /// # Errors
+    /// Returns an error of the kind `UnexpectedEof` if the other side has gone.
     pub fn receive<T: DeserializeOwned>(&mut self, timeout: Duration) -> io::Result<Option<T>> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -137,7 +139,7 @@ impl Channel {
         }
     }
 
-    /// Reads what is there; call it when the socket is readable.
+    /// Reads the available bytes. Call it when the socket is readable.
     pub fn fill(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16384];
         match self.stream.read(&mut chunk) {
@@ -147,7 +149,7 @@ impl Channel {
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            // A peer that went with unread messages resets the connection: it has gone as well.
+            // A peer that exits with unread messages resets the connection.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
@@ -155,7 +157,7 @@ impl Channel {
         }
     }
 
-    /// The next message that has been received whole.
+    /// Returns the next complete message, or `None` if there is none.
     pub fn take<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let Some(end) = self.received.iter().position(|&byte| byte == b'\n') else {
             return Ok(None);
@@ -166,8 +168,8 @@ impl Channel {
     }
 }
 
-/// Waits until one of `fds` is readable (or closed by its other side), at most `timeout`; says
-/// which are. A signal ends the waiting early. Negative descriptors are ignored.
+/// Waits at most `timeout` until one of `fds` is readable, or closed by its other side. Returns
+/// which ones are. A signal ends the wait early. Negative descriptors are ignored.
 pub fn poll_readable<const N: usize>(
     fds: &[RawFd; N],
     timeout: Option<Duration>,
@@ -192,19 +194,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_arrive_whole_and_in_order() {
+    fn messages_arrive_complete_and_in_order() {
         let (near, far) = UnixStream::pair().expect("sockets");
         let (mut near, mut far) = (Channel::new(near), Channel::new(far));
-        near.send(&News::Ready { pid: 7 }).expect("sent");
-        near.send(&News::Started { time_ns: 9 }).expect("sent");
+        near.send(&Event::Ready { pid: 7 }).expect("sent");
+        near.send(&Event::Started { time_ns: 9 }).expect("sent");
         let wait = Duration::from_secs(10);
-        let first = far.receive::<News>(wait).expect("received");
-        assert!(matches!(first, Some(News::Ready { pid: 7 })));
-        let second = far.receive::<News>(wait).expect("received");
-        assert!(matches!(second, Some(News::Started { time_ns: 9 })));
-        assert!(far.receive::<News>(Duration::ZERO).expect("nothing").is_none());
+        let first = far.receive::<Event>(wait).expect("received");
+        assert!(matches!(first, Some(Event::Ready { pid: 7 })));
+        let second = far.receive::<Event>(wait).expect("received");
+        assert!(matches!(second, Some(Event::Started { time_ns: 9 })));
+        assert!(far.receive::<Event>(Duration::ZERO).expect("nothing").is_none());
         drop(near);
-        let end = far.receive::<News>(wait).expect_err("closed");
+        let end = far.receive::<Event>(wait).expect_err("closed");
         assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

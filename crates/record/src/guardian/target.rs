@@ -9,25 +9,25 @@ use std::ptr;
 use super::protocol::{Stage, Target};
 use crate::clock;
 
-/// A process that was forked and waits before its exec.
-pub struct Waiting {
+/// A forked process that waits before its exec.
+pub struct Paused {
     /// Its process id.
     pub pid: libc::pid_t,
-    /// A byte written here lets it go on.
+    /// A byte written here lets the process go on.
     go: OwnedFd,
-    /// Where it tells of its exec.
-    news: OwnedFd,
+    /// Reads the result of its exec.
+    result: OwnedFd,
 }
 
-/// How an exec went.
+/// The result of an exec.
 pub enum Exec {
-    /// It ran, from this moment on (CLOCK_MONOTONIC, ns).
+    /// The program runs since this time, CLOCK_MONOTONIC ns.
     Ran(u64),
-    /// It could not.
+    /// The program could not be run: the step that failed, and the error number.
     Refused(Stage, i32),
 }
 
-/// All that the new process needs, made before the fork since nothing may be allocated after.
+/// The arguments of the system calls in the child, prepared before the fork because the child must not allocate.
 struct Prepared {
     program: CString,
     argv: Vec<CString>,
@@ -36,45 +36,45 @@ struct Prepared {
     open_files: Option<libc::rlimit>,
 }
 
-impl Waiting {
-    /// Forks. Only for a process with one thread.
-    pub fn fork(target: &Target) -> io::Result<Waiting> {
+impl Paused {
+    /// Forks. The calling process must have only one thread.
+    pub fn fork(target: &Target) -> io::Result<Paused> {
         let prepared = Prepared::new(target)?;
         let argv = pointers(&prepared.argv);
         let environment = pointers(&prepared.environment);
         let (go_reader, go) = pipe()?;
-        let (news, news_writer) = pipe()?;
+        let (result, result_writer) = pipe()?;
         // SAFETY: getpid has no preconditions.
         let guardian = unsafe { libc::getpid() };
-        // SAFETY: this process has one thread, and the child only makes system calls.
+        // SAFETY: this process has one thread, so the child inherits no held lock; it only makes system calls.
         let pid = unsafe { libc::fork() };
         match pid {
             -1 => Err(io::Error::last_os_error()),
             0 => {
-                let fds = [go_reader.as_raw_fd(), news_writer.as_raw_fd()];
-                // SAFETY: this is the forked child; the arrays end with a null pointer.
+                let fds = [go_reader.as_raw_fd(), result_writer.as_raw_fd()];
+                // SAFETY: this is the forked child; both arrays end with a null pointer.
                 unsafe { become_target(&prepared, &argv, &environment, fds, guardian) }
             }
-            pid => Ok(Waiting { pid, go, news }),
+            pid => Ok(Paused { pid, go, result }),
         }
     }
 
-    /// Lets it exec.
+    /// Lets the process exec.
     pub fn go(&self) {
-        // SAFETY: one byte is written from a valid place. It fails only where the process has been
-        // killed, which is seen elsewhere.
+        // This fails only if the process was killed. `exec_result` reports that.
+        // SAFETY: the pointer is to an array of one byte, and one byte is read from it.
         unsafe { libc::write(self.go.as_raw_fd(), [0u8].as_ptr().cast(), 1) };
     }
 
-    /// Readable when the exec has succeeded or failed, or the process has died.
-    pub fn news_fd(&self) -> RawFd {
-        self.news.as_raw_fd()
+    /// Returns a descriptor that is readable when the exec has succeeded or failed, or the process has died.
+    pub fn exec_fd(&self) -> RawFd {
+        self.result.as_raw_fd()
     }
 
-    /// How the exec went; none where the process died before it. Waits until that is known.
-    pub fn outcome(self) -> Option<Exec> {
+    /// Waits for the result of the exec. Returns `None` if the process died before it.
+    pub fn exec_result(self) -> Option<Exec> {
         let mut text = Vec::new();
-        io::Read::read_to_end(&mut std::fs::File::from(self.news), &mut text).ok()?;
+        io::Read::read_to_end(&mut std::fs::File::from(self.result), &mut text).ok()?;
         let mut numbers = text.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok());
         let time_ns = u64::from_ne_bytes(numbers.next()?);
         let Some(failure) = numbers.next().map(u64::from_ne_bytes) else {
@@ -112,10 +112,10 @@ impl Prepared {
     }
 }
 
-/// The limit of open files with its soft part changed.
+/// Returns the limit of open files with the soft limit `soft`, at most the hard limit.
 fn open_files(soft: u64) -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer.
+    // SAFETY: `limit` is a valid `rlimit` to write to.
     let status = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     (status == 0).then(|| libc::rlimit { rlim_cur: soft.min(limit.rlim_max), ..limit })
 }
@@ -126,36 +126,37 @@ fn variable(mut name: OsString, value: OsString) -> io::Result<CString> {
     Ok(CString::new(name.into_vec())?)
 }
 
-/// As `execve` wants them: ended by a null pointer.
+/// Returns pointers to the strings, ended by a null pointer, as `execve` takes them.
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
-/// A pipe whose ends are closed on exec: reader, writer.
+/// Creates a pipe whose ends are closed on exec. Returns the reader and the writer.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [-1; 2];
-    // SAFETY: `fds` has room for two descriptors.
+    // SAFETY: `fds` is an array of two descriptors.
     if unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: both were just opened and belong to nobody else.
+    // SAFETY: both were just opened, and nothing else owns them.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
-/// In the forked child: takes on a clean state, waits for the word, and becomes the target.
+/// Runs in the forked child: resets inherited state, waits for the byte on `go`, and executes the
+/// target.
 ///
 /// # Safety
-/// Only in a forked child; `argv` and `environment` end with a null pointer.
+/// The caller must be a forked child. `argv` and `environment` must end with a null pointer.
 unsafe fn become_target(
     prepared: &Prepared,
     argv: &[*const libc::c_char],
     environment: &[*const libc::c_char],
-    [go, news]: [RawFd; 2],
+    [go, result]: [RawFd; 2],
     guardian: libc::pid_t,
 ) -> ! {
-    // SAFETY: system calls on valid arguments; nothing is allocated and no lock is taken.
+    // SAFETY: these are system calls on valid arguments; nothing is allocated and no lock is taken.
     unsafe {
-        // A session of its own, so that a target that signals its group does not hit the guardian.
+        // A new session, so that a target that signals its process group does not hit the guardian.
         libc::setsid();
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         if libc::getppid() != guardian {
@@ -169,26 +170,26 @@ unsafe fn become_target(
         if libc::read(go, (&raw mut byte).cast(), 1) != 1 {
             libc::_exit(127);
         }
-        tell(news, clock::now_ns());
+        report(result, clock::now_ns());
         let entered = prepared.directory.as_ref().is_none_or(|to| libc::chdir(to.as_ptr()) == 0);
         if entered {
             libc::execve(prepared.program.as_ptr(), argv.as_ptr(), environment.as_ptr());
         }
-        tell(news, (u64::from(entered) << 32) | u64::from(errno()));
+        report(result, (u64::from(entered) << 32) | u64::from(errno()));
         libc::_exit(127)
     }
 }
 
-/// Default dispositions and an empty mask, whatever was inherited.
+/// Sets all signals to their default dispositions and unblocks them.
 ///
 /// # Safety
-/// Only in a forked child.
+/// The caller must be a forked child.
 unsafe fn restore_signals() {
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: it fails harmlessly for the signals that cannot be changed.
+        // SAFETY: no handler is installed. For signals that cannot be changed the call only fails.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    // SAFETY: `mask` is initialised by sigemptyset before it is used.
+    // SAFETY: sigemptyset initialises `mask` before it is used.
     unsafe {
         let mut mask = std::mem::zeroed();
         libc::sigemptyset(&raw mut mask);
@@ -196,11 +197,11 @@ unsafe fn restore_signals() {
     }
 }
 
-/// Writes eight bytes; what cannot be written cannot be told.
-fn tell(news: RawFd, value: u64) {
+/// Writes eight bytes. An error is ignored: there is no other way to report it.
+fn report(result: RawFd, value: u64) {
     let bytes = value.to_ne_bytes();
-    // SAFETY: `bytes` is eight bytes long.
-    unsafe { libc::write(news, bytes.as_ptr().cast(), bytes.len()) };
+    // SAFETY: `bytes` is an array of `bytes.len()` bytes.
+    unsafe { libc::write(result, bytes.as_ptr().cast(), bytes.len()) };
 }
 
 fn errno() -> u32 {

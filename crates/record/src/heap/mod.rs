@@ -1,49 +1,49 @@
 //! Records allocations: where they are made, how long they live, how much is alive.
 //!
-//! A library within the target ([`simprof_preload::heap`]) tells of allocations and their ends by shared memory; a thread of the recorder
-//! reads and adds up what it tells while the target runs, so that a target that is killed loses nothing; [`symbolise`] names
-//! the stacks when it has ended.
+//! A preload library within the target ([`simprof_preload::heap`]) writes allocations and frees to shared memory. A thread
+//! of the recorder reads and sums them while the target runs, so that nothing is lost if the target is killed.
+//! [`symbolise`] names the stacks after the target has ended.
 //!
-//! | module | what |
+//! | module | content |
 //! | --- | --- |
-//! | `memory`, `lanes` | what is shared: mapped, and read |
-//! | `loadable`, `refusal` | what the target is given, and which targets cannot be recorded |
-//! | `drain` | the thread: brings events, steps and ends of processes into order |
-//! | `tally`, `site`, `sum`, `ticks`, `series` | sums of events |
-//! | `images`, `feed` | process images, and step marks on their way |
-//! | `absent` | processes that the library was not loaded into |
-//! | `profile` | names, and the account of how it was obtained |
+//! | `heap_memory`, `rings` | the shared memory and the reader of its ring buffers |
+//! | `injection`, `refusal` | the library and memory given to the target; targets that cannot be recorded |
+//! | `drain` | the thread, which puts events, step marks and ends of processes in order |
+//! | `tally`, `site`, `estimate`, `tick_series`, `timeline` | sums of events |
+//! | `images`, `step_marks` | process images; step marks on their way to the thread |
+//! | `load_check` | processes into which the library was not loaded |
+//! | `profile` | the heap profile: symbolised stacks, provenance and notices |
 
-mod absent;
 mod drain;
-mod feed;
+mod estimate;
+mod heap_memory;
 mod images;
-mod lanes;
-mod loadable;
-mod memory;
+mod injection;
+mod load_check;
 mod profile;
 mod refusal;
-mod series;
+mod rings;
 mod site;
-mod sum;
+mod step_marks;
 mod tally;
 #[cfg(test)]
 mod tests;
-mod ticks;
+mod tick_series;
+mod timeline;
 
 pub use profile::{HeapRecording, symbolise};
 pub use refusal::{HeapRefusal, check};
 
 pub(crate) use drain::Recorder;
-pub(crate) use loadable::variable;
+pub(crate) use injection::variable;
 pub(crate) use refusal::check_path;
 
-/// How to record allocations.
+/// The settings of recording allocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeapSampling {
-    /// Mean distance between two draws in the stream of allocated bytes; 1 records every allocation.
+    /// Mean distance between two sampled bytes in the stream of allocated bytes; 1 records every allocation.
     pub interval_bytes: u64,
-    /// Where the draws begin.
+    /// Seed of the random distances between samples.
     pub seed: u64,
 }
 

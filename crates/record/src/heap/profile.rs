@@ -1,4 +1,4 @@
-//! Turns what was recorded into a heap profile: names, and the account of how it was obtained.
+//! Turns a recording of allocations into a heap profile: symbolises stacks, and adds provenance and notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use simprof_model::{
 
 use super::HeapSampling;
 use super::drain::Drained;
-use super::images::{self, Image, OwnMemory};
-use super::loadable::Loadable;
-use super::memory::{HeapField, Memory, NativeNode};
+use super::heap_memory::{HeapField, HeapMemory, NativeNode};
+use super::images::{self, Image, LibraryMemory};
+use super::injection::HeapInjection;
 use crate::preload::Tree;
 use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_notices};
 
-/// What was recorded of one run, not symbolised yet.
+/// The recorded allocations of one run, not symbolised yet.
 #[derive(Debug)]
 pub struct HeapRecording {
     drained: Drained,
@@ -28,42 +28,43 @@ pub struct HeapRecording {
 }
 
 impl HeapRecording {
-    /// Copies what is needed of the shared memory.
-    pub(super) fn new(drained: Drained, loadable: &Loadable, sampling: HeapSampling) -> Self {
-        let memory = &loadable.memory;
-        let stacks = drained.tallied.sites.iter().map(|(stack, _)| *stack as u32);
+    /// Copies the nodes of all recorded stacks out of the shared memory.
+    pub(super) fn new(drained: Drained, injection: &HeapInjection, sampling: HeapSampling) -> Self {
+        let memory = &injection.memory;
+        let stacks = drained.totals.sites.iter().map(|(stack, _)| *stack as u32);
         Self {
-            nodes: chains(memory, stacks),
-            tree: Tree::read(&loadable.python.memory),
-            directory: loadable.directory.clone(),
-            touched_bytes: memory.touched_bytes() + loadable.python.memory.touched_bytes(),
-            provenance: provenance(&drained, loadable, sampling),
+            nodes: stack_nodes(memory, stacks),
+            tree: Tree::read(&injection.python.memory),
+            directory: injection.directory.clone(),
+            touched_bytes: memory.touched_bytes() + injection.python.memory.touched_bytes(),
+            provenance: provenance(&drained, injection, sampling),
             drained,
         }
     }
 
-    /// Adds what the rest of the recording tells.
-    pub(crate) fn observed(&mut self, timeline: &Timeline, cpu_ns: u64, wall_ns: u64) {
-        let own = Own { shared_bytes: self.touched_bytes, private: &self.drained.own };
-        let coverage = coverage(&self.drained.tallied.series, timeline, own);
+    /// Adds figures of the rest of the recording to the provenance.
+    pub(crate) fn add_observed(&mut self, timeline: &Timeline, cpu_ns: u64, wall_ns: u64) {
+        let own =
+            OwnMemory { shared_bytes: self.touched_bytes, private: &self.drained.library_memory };
+        let coverage = coverage(&self.drained.totals.timeline, timeline, own);
         let provenance = &mut self.provenance;
         provenance.coverage = coverage;
         (provenance.target_cpu_ns, provenance.target_wall_ns) = (cpu_ns, wall_ns);
     }
 
-    /// Records of allocations and their ends.
+    /// Returns the number of records of allocations and frees.
     pub fn records(&self) -> u64 {
         self.provenance.records
     }
 }
 
-/// Names the stacks of a recording.
+/// Symbolises the stacks of a recording.
 pub fn symbolise(recording: HeapRecording) -> HeapProfile {
     let HeapRecording { drained, nodes, tree, directory, mut provenance, .. } = recording;
-    let tallied = drained.tallied;
-    let mut told = ToldStacks::new(drained.modules);
-    let native = native_stacks(&nodes, &mut told);
-    let wanted: Vec<ToldStack> = tallied
+    let totals = drained.totals;
+    let mut unnamed = ToldStacks::new(drained.modules);
+    let native = native_stacks(&nodes, &mut unnamed);
+    let wanted: Vec<ToldStack> = totals
         .sites
         .iter()
         .map(|(stack, _)| ToldStack {
@@ -73,9 +74,9 @@ pub fn symbolise(recording: HeapRecording) -> HeapProfile {
             python_cut: false,
         })
         .collect();
-    let (tables, named) = told.name(&wanted, tree, &directory);
+    let (tables, named) = unnamed.name(&wanted, tree, &directory);
     provenance.unsymbolised = named.iter().filter(|named| !named.named).count() as u64;
-    let mut sites: Vec<_> = tallied.sites.into_iter().map(|(_, site)| site).collect();
+    let mut sites: Vec<_> = totals.sites.into_iter().map(|(_, site)| site).collect();
     for (site, named) in sites.iter_mut().zip(&named) {
         site.stack = named.stack;
     }
@@ -83,18 +84,21 @@ pub fn symbolise(recording: HeapRecording) -> HeapProfile {
         schema: HEAP_SCHEMA.to_owned(),
         tables,
         sites,
-        ticks: tallied.ticks,
-        steps: tallied.steps,
-        series: tallied.series,
-        sizes: tallied.sizes,
-        peak_ns: tallied.peak_ns,
-        peak_step: tallied.peak_step,
+        ticks: totals.ticks,
+        steps: totals.steps,
+        series: totals.timeline,
+        sizes: totals.sizes,
+        peak_ns: totals.peak_ns,
+        peak_step: totals.peak_step,
         provenance,
     }
 }
 
-/// The nodes of these stacks and of all their callers.
-fn chains(memory: &Memory, leaves: impl Iterator<Item = u32>) -> BTreeMap<u32, NativeNode> {
+/// Returns the nodes of these stacks, including all callers.
+fn stack_nodes(
+    memory: &HeapMemory,
+    leaves: impl Iterator<Item = u32>,
+) -> BTreeMap<u32, NativeNode> {
     let mut nodes = BTreeMap::new();
     let count = memory.node_count();
     for leaf in leaves {
@@ -108,70 +112,80 @@ fn chains(memory: &Memory, leaves: impl Iterator<Item = u32>) -> BTreeMap<u32, N
     nodes
 }
 
-/// The stacks that nodes stand for. Callers have smaller numbers, so they come first.
+/// Builds a native stack for each node. Callers have smaller numbers, so they come first.
 fn native_stacks(
     nodes: &BTreeMap<u32, NativeNode>,
-    told: &mut ToldStacks,
+    unnamed: &mut ToldStacks,
 ) -> BTreeMap<u32, NativeStack> {
     let mut stacks: BTreeMap<u32, NativeStack> = BTreeMap::new();
     for (&number, node) in nodes {
         let parent = stacks.get(&node.parent).copied();
-        if let Some(stack) = told.child(parent, node.module, node.address) {
+        if let Some(stack) = unnamed.child(parent, node.module, node.address) {
             stacks.insert(number, stack);
         }
     }
     stacks
 }
 
-/// Memory of the profiler's own within the target.
+/// The profiler's own memory within the target.
 #[derive(Debug, Clone, Copy)]
-struct Own<'a> {
-    /// Shared with the profiler.
+struct OwnMemory<'a> {
+    /// Shared memory, bytes.
     shared_bytes: u64,
-    /// Each process's own, in order of time.
-    private: &'a [OwnMemory],
+    /// Private memory of the libraries, in order of time.
+    private: &'a [LibraryMemory],
 }
 
-impl Own<'_> {
-    /// What of it is in resident sets before this time.
-    fn until(&self, time_ns: u64) -> u64 {
+impl OwnMemory<'_> {
+    /// Returns how many bytes of it may be in resident sets at this time.
+    fn bytes_at(&self, time_ns: u64) -> u64 {
         let last =
             self.private[..self.private.partition_point(|own| own.time_ns <= time_ns)].last();
         self.shared_bytes.saturating_add(last.map_or(0, |own| own.bytes))
     }
 }
 
-/// How much of the resident set's growth was alive in the heap, about the moment at which the set was largest: since the reading before,
-/// for what is freed is told before the kernel has taken it back, and until the one after, for a reading is not of one instant.
-fn coverage(series: &[HeapInterval], timeline: &Timeline, own: Own<'_>) -> Option<HeapCoverage> {
-    // The first of equals: a process that has ended keeps its last reading.
+/// Compares the growth of the resident set with the live bytes of the heap, at the sample with the largest growth.
+///
+/// Live bytes are the largest between the sample before and the sample after. Memory is recorded as freed before the kernel
+/// takes it back, and a sample of all processes takes some time.
+fn coverage(
+    series: &[HeapInterval],
+    timeline: &Timeline,
+    own: OwnMemory<'_>,
+) -> Option<HeapCoverage> {
+    // The first of equal samples: the last usage of an ended process is repeated.
     let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_growth_bytes)?;
     let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
     let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
-    let rss_growth_bytes = largest.rss_growth_bytes.saturating_sub(own.until(until_ns));
+    let rss_growth_bytes = largest.rss_growth_bytes.saturating_sub(own.bytes_at(until_ns));
     if rss_growth_bytes < HeapCoverage::NOTABLE_GROWTH {
         return None;
     }
-    // What is shared with the profiler is of a file.
+    // Shared memory counts as file-backed.
     let rss_file_growth_bytes =
         largest.rss_file_growth_bytes.saturating_sub(own.shared_bytes).min(rss_growth_bytes);
     let before = timeline.samples.iter().rev().find(|sample| sample.time_ns < largest.time_ns);
     let since_ns = before.map_or(0, |sample| sample.time_ns);
     let at = |time_ns| series.partition_point(|interval| interval.end_ns < time_ns);
     let last = at(until_ns).min(series.len().checked_sub(1)?);
-    let about = &series[at(since_ns).min(last)..=last];
-    let live_bytes = about.iter().map(|interval| interval.live_bytes_max).max()?;
+    let around = &series[at(since_ns).min(last)..=last];
+    let live_bytes = around.iter().map(|interval| interval.live_bytes_max).max()?;
     Some(HeapCoverage { rss_growth_bytes, rss_file_growth_bytes, live_bytes })
 }
 
-fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) -> HeapProvenance {
+fn provenance(
+    drained: &Drained,
+    injection: &HeapInjection,
+    sampling: HeapSampling,
+) -> HeapProvenance {
     let versions: BTreeSet<u32> = drained.images.iter().map(|image| image.python).collect();
     let interpreters = versions.into_iter().filter(|version| *version != 0);
     HeapProvenance {
         interval_bytes: sampling.interval_bytes.max(1),
         records: drained.records,
         lost: drained.lost.saturating_add(drained.torn),
-        stacks_cut: drained.tallied.stacks_cut,
+        stacks_cut: drained.totals.stacks_cut,
         unsymbolised: 0,
         stacks_joined: 0,
         processes: drained.images.len() as u64,
@@ -182,22 +196,22 @@ fn provenance(drained: &Drained, loadable: &Loadable, sampling: HeapSampling) ->
         target_cpu_ns: 0,
         target_wall_ns: 0,
         coverage: None,
-        notices: notices(drained, loadable),
+        notices: notices(drained, injection),
     }
 }
 
-/// Returns what a reader must know about the recording.
-fn notices(drained: &Drained, loadable: &Loadable) -> Vec<Notice> {
+/// Returns the notices about the recording.
+fn notices(drained: &Drained, injection: &HeapInjection) -> Vec<Notice> {
     let mut notices = refusals(&drained.images);
     notices.extend(drained.unrecorded.notice());
     if drained.images.is_empty() {
         notices.push(Notice::new(NoticeId::HeapNothingRecorded, NOTHING_RECORDED));
     }
-    if loadable.memory.header(HeapField::Abandoned) != 0 {
+    if injection.memory.header(HeapField::Abandoned) != 0 {
         notices.push(Notice::new(NoticeId::HeapRecordingStopped, STOPPED));
     }
-    notices.extend(losses(drained, &loadable.memory));
-    notices.extend(unsampled_notices(&loadable.python.memory));
+    notices.extend(losses(drained, &injection.memory));
+    notices.extend(unsampled_notices(&injection.python.memory));
     notices
 }
 
@@ -207,7 +221,7 @@ const STOPPED: &str = "Recording stopped before the target ended, because its re
     --memory-interval.";
 
 /// Returns a notice for each kind of loss, with its count.
-fn losses(drained: &Drained, memory: &Memory) -> Vec<Notice> {
+fn losses(drained: &Drained, memory: &HeapMemory) -> Vec<Notice> {
     let header = |field| memory.header(field);
     let table = [
         (
@@ -273,7 +287,7 @@ mod tests {
     use simprof_model::ResourceSample;
 
     #[test]
-    fn coverage_is_of_the_growth_at_its_largest() {
+    fn coverage_is_taken_at_the_largest_growth() {
         let sample = |time_ns, rss_growth_bytes| ResourceSample {
             time_ns,
             rss_growth_bytes,
@@ -289,37 +303,41 @@ mod tests {
             ..HeapInterval::default()
         };
         let series = [5, 8, 15, 25, 35].map(|end_ns| interval(end_ns, end_ns));
-        // What was taken in the end is not in a set that was largest before.
+        // Memory that the library took after the peak is not in the resident set at the peak.
         let private = [(0, 3), (12, 1), (21, 50)]
-            .map(|(time_ns, mib)| OwnMemory { time_ns, bytes: mib << 20 });
-        let own = Own { shared_bytes: 3 << 20, private: &private };
+            .map(|(time_ns, mib)| LibraryMemory { time_ns, bytes: mib << 20 });
+        let own = OwnMemory { shared_bytes: 3 << 20, private: &private };
         let live_mib = |rss: &[u64], own| {
-            let found = coverage(&series, &timeline(rss), own).expect("it grew");
-            assert_eq!(found.rss_growth_bytes, 96 << 20);
-            found.live_bytes >> 20
+            let result = coverage(&series, &timeline(rss), own).expect("it grew");
+            assert_eq!(result.rss_growth_bytes, 96 << 20);
+            result.live_bytes >> 20
         };
         assert_eq!(
             live_mib(&[0, 100, 40, 40], own),
             25,
-            "the interval that the next reading is in counts"
+            "the interval of the next sample is included"
         );
-        assert_eq!(live_mib(&[0, 100, 100, 100], own), 25, "the first of equal readings counts");
-        let at_first = Own { private: &private[..2], ..own };
+        assert_eq!(live_mib(&[0, 100, 100, 100], own), 25, "the first of equal samples is used");
+        let at_first = OwnMemory { private: &private[..2], ..own };
         assert_eq!(
             live_mib(&[0, 10, 10, 100], at_first),
             35,
-            "what is after the last reading counts"
+            "intervals after the last sample are included"
         );
         let mut with_files = timeline(&[0, 130]);
         with_files.samples[1].rss_file_growth_bytes = 47 << 20;
-        let found = coverage(&series, &with_files, at_first).expect("it grew");
-        assert_eq!(found.rss_growth_bytes, 126 << 20);
-        assert_eq!(found.rss_file_growth_bytes, 44 << 20, "what is the library's is not counted");
+        let result = coverage(&series, &with_files, at_first).expect("it grew");
+        assert_eq!(result.rss_growth_bytes, 126 << 20);
+        assert_eq!(
+            result.rss_file_growth_bytes,
+            44 << 20,
+            "the library's shared memory is not counted"
+        );
         assert_eq!(coverage(&series, &timeline(&[0, 20, 10]), own), None);
         assert_eq!(
             coverage(&series, &timeline(&[0, 10, 10, 80]), own),
             None,
-            "it grew by what is not its own"
+            "it grew only by the profiler's memory"
         );
         assert_eq!(coverage(&[], &Timeline::default(), own), None);
     }

@@ -1,4 +1,4 @@
-//! Targets whose allocations cannot be recorded, known before they are started.
+//! Checks before a run whether the allocations of a target can be recorded.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use simprof_preload::HEAP_LIBRARY;
 
 use crate::{RecordError, program};
 
-/// Parts of the names of libraries that replace the allocator with one that checks.
+/// The sanitizers that replace the allocator: prefix of the library's name, and a symbol of it.
 const SANITIZERS: [(&str, &str); 5] = [
     ("libasan", "__asan_init"),
     ("libtsan", "__tsan_init"),
@@ -20,51 +20,53 @@ const SANITIZERS: [(&str, &str); 5] = [
     ("liblsan", "__lsan_init"),
     ("libhwasan", "__hwasan_init"),
 ];
-/// What this program, and so the library, is built for.
-const OWN: Architecture =
+/// The architecture of this program and of the preload library.
+const ARCHITECTURE: Architecture =
     if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
-/// How many interpreters of interpreters are followed.
-const DEEPEST: usize = 4;
+/// How many times an interpreter may itself be a script with an interpreter.
+const MAX_INTERPRETERS: usize = 4;
 
-/// Why the allocations of a target cannot be recorded, and what would mend it.
+/// Why the allocations of a target cannot be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeapRefusal {
-    /// It has no loader that would load the library.
+    /// It is statically linked, so no loader loads the library.
     Static,
-    /// A sanitizer is part of it.
+    /// It is built with a sanitizer.
     Sanitizer,
-    /// It runs with other rights than its user, and the loader then loads nothing that is asked for.
+    /// It runs with other rights than its user, so the loader ignores LD_PRELOAD.
     Privileged,
     /// Its C library is musl.
     Musl,
-    /// It is a program of another machine, or of 32 bits.
+    /// It is built for another architecture, or for 32 bits.
     Foreign,
-    /// There is no library for this machine yet.
+    /// There is no preload library for this architecture yet.
     Machine,
 }
 
 impl HeapRefusal {
-    /// Why, as the end of a sentence.
+    /// Returns the reason, as a clause.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Static => "it is linked statically, so that no library can be loaded into it",
-            Self::Sanitizer => {
-                "a sanitizer is part of it, which replaces the allocator by one of its own"
+            Self::Static => {
+                "it is linked statically, so simprof's library cannot be loaded into it"
             }
+            Self::Sanitizer => "it is built with a sanitizer, which replaces the allocator",
             Self::Privileged => {
-                "it runs with other rights than its user (set-user-id, set-group-id or capabilities), and is loaded without \
-                 any library but its own"
+                "it runs with other rights than its user (set-user-id, set-group-id or capabilities), so the loader does not \
+                 load simprof's library into it"
             }
             Self::Musl => {
-                "it uses the musl C library, which simprof's library cannot be loaded beside"
+                "it uses the musl C library, and simprof's library needs the GNU C library"
             }
-            Self::Foreign => "it is not a 64-bit program of this machine",
-            Self::Machine => "this is not an x86-64 machine, the only kind that it is done on",
+            Self::Foreign => "it is not a 64-bit program for this machine",
+            Self::Machine => {
+                "allocations can be recorded on x86-64 only, and this is not an x86-64 machine"
+            }
         }
     }
 
-    /// What would mend it, as a clause.
-    pub fn mend(self) -> &'static str {
+    /// Returns the fix, as a clause.
+    pub fn fix(self) -> &'static str {
         match self {
             Self::Static => {
                 "link it dynamically (C: without `-static`; Rust: a `-gnu` target without `crt-static`)"
@@ -73,15 +75,15 @@ impl HeapRefusal {
             Self::Privileged => "run a copy of it without those rights",
             Self::Musl => "build it for the GNU C library",
             Self::Foreign => "build it for this machine",
-            Self::Machine => "profile its memory on one",
+            Self::Machine => "profile its memory on an x86-64 machine",
         }
     }
 }
 
-/// Whether the allocations of a command can be recorded; without a word where only its run will tell.
+/// Checks whether the allocations of a command can be recorded. Succeeds if that is unknown before the run.
 ///
 /// # Errors
-/// [`RecordError::HeapRefused`] where they cannot; what [`resolve`](crate::resolve) refuses.
+/// Returns [`RecordError::HeapRefused`] if they cannot be recorded, and the errors of [`resolve`](crate::resolve).
 pub fn check(
     program: &str,
     directory: Option<&Path>,
@@ -90,16 +92,16 @@ pub fn check(
     check_path(&program::resolve(program, directory, environment)?)
 }
 
-/// As [`check`], of the file that a command names.
+/// Checks, as [`check`], the file that a command names.
 pub(crate) fn check_path(path: &Path) -> Result<(), RecordError> {
     check_with(HEAP_LIBRARY, path)
 }
 
-/// As [`check_path`], where this is the library of the machine: empty where there is none.
+/// Checks, as [`check_path`], with this preload library; it is empty if there is none for this architecture.
 fn check_with(library: &[u8], path: &Path) -> Result<(), RecordError> {
     let found = match library.is_empty() {
         true => Some((path.to_owned(), HeapRefusal::Machine)),
-        false => refusal(path, DEEPEST),
+        false => refusal(path, MAX_INTERPRETERS),
     };
     match found {
         Some((path, refusal)) => Err(RecordError::HeapRefused { path, refusal }),
@@ -107,6 +109,7 @@ fn check_with(library: &[u8], path: &Path) -> Result<(), RecordError> {
     }
 }
 
+/// Returns the reason against recording a program, with the path of the program or of a script's interpreter.
 fn refusal(path: &Path, depth: usize) -> Option<(PathBuf, HeapRefusal)> {
     let data = fs::read(path).ok()?;
     if let Some(interpreter) = program::script_interpreter(&data) {
@@ -115,16 +118,16 @@ fn refusal(path: &Path, depth: usize) -> Option<(PathBuf, HeapRefusal)> {
     let found = if is_privileged(path) {
         Some(HeapRefusal::Privileged)
     } else if data.starts_with(b"\x7fELF") {
-        of_binary(&data)
+        binary_refusal(&data)
     } else {
         None
     };
     Some((path.to_owned(), found?))
 }
 
-fn of_binary(data: &[u8]) -> Option<HeapRefusal> {
+fn binary_refusal(data: &[u8]) -> Option<HeapRefusal> {
     let Ok(file) = ElfFile64::<Endianness>::parse(data) else { return Some(HeapRefusal::Foreign) };
-    if file.architecture() != OWN {
+    if file.architecture() != ARCHITECTURE {
         return Some(HeapRefusal::Foreign);
     }
     match program::loader(data) {
@@ -144,7 +147,7 @@ fn has_sanitizer(file: &ElfFile64<'_>) -> bool {
         })
 }
 
-/// Names of the libraries that a file asks for.
+/// Returns the names of the libraries that a file needs.
 fn needed(file: &ElfFile64<'_>) -> Vec<String> {
     let Ok(table) = file.elf_dynamic_table() else { return Vec::new() };
     let names = table
@@ -154,10 +157,10 @@ fn needed(file: &ElfFile64<'_>) -> Vec<String> {
     names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
-/// Whether the kernel gives it other rights than its user has.
+/// Returns whether the kernel runs it with other rights than its user's.
 fn is_privileged(path: &Path) -> bool {
     let Ok(metadata) = fs::metadata(path) else { return false };
-    // SAFETY: these have no preconditions.
+    // SAFETY: both calls have no preconditions.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
     let mode = metadata.mode();
     let other_user = mode & libc::S_ISUID != 0 && metadata.uid() != user;
@@ -169,7 +172,7 @@ fn has_capabilities(path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
     let Ok(name) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
     let attribute = c"security.capability";
-    // SAFETY: both names are C strings; without room, only the length is told.
+    // SAFETY: both names are valid C strings. With a size of 0, the call writes nothing and returns the length.
     let length =
         unsafe { libc::getxattr(name.as_ptr(), attribute.as_ptr(), std::ptr::null_mut(), 0) };
     length > 0
@@ -180,13 +183,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_there_is_no_library_every_target_is_refused_with_the_reason() {
+    fn without_a_library_every_target_is_refused() {
         let path = std::env::current_exe().expect("this program has a path");
         let error = check_with(&[], &path).expect_err("nothing can be loaded");
         let text = error.to_string();
         assert!(text.contains(&*path.to_string_lossy()), "{text}");
         assert!(text.contains("not an x86-64 machine"), "{text}");
         let (machine, works) = (cfg!(target_arch = "x86_64"), check_path(&path).is_ok());
-        assert_eq!(works, machine, "of this machine");
+        assert_eq!(works, machine, "this program can be recorded if the architecture is x86-64");
     }
 }

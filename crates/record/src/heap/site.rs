@@ -1,16 +1,16 @@
-//! What is known of one stack of one process image, and of one stack of all images that have ended.
+//! Allocations by site. A site is one stack and one kind of allocator, in one process image or in all ended images.
 
 use simprof_model::{HeapAmounts, HeapOrigin, HeapSite};
 use simprof_preload::heap::format::Origin;
 
-use super::lanes::Event;
-use super::sum::{Share, Sum};
-use super::ticks::Course;
+use super::estimate::{Sum, Weighted};
+use super::rings::HeapEvent;
+use super::tick_series::LiveHistory;
 
-/// A number that grows with each new peak of what is alive.
-pub type Epoch = u64;
+/// The number of the peak so far: it grows by one with each new peak of live bytes.
+pub type PeakNumber = u64;
 
-/// What one stack of one process image allocated.
+/// A site of one process image.
 #[derive(Debug, Clone)]
 pub struct Site {
     /// See [`simprof_preload::heap::format::Record::stack`].
@@ -18,13 +18,12 @@ pub struct Site {
     pub origin: Origin,
     pub counts: Counts,
     pub live: Sum,
-    /// Allocations that were recorded less ends that were.
+    /// Number of recorded allocations minus the number of recorded ends.
     live_records: i64,
-    /// What was alive in the epoch `at_peak_epoch`, before its first change since.
+    /// Live amount at the peak with the number `at_peak_number`. Set at the first change after that peak.
     at_peak: Sum,
-    at_peak_epoch: Epoch,
-    /// Live bytes at ticks.
-    pub course: Course,
+    at_peak_number: PeakNumber,
+    pub history: LiveHistory,
     /// Whether it changed since the last tick.
     pub is_dirty: bool,
 }
@@ -41,20 +40,20 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// An allocation that is a new one.
-    pub fn allocate(&mut self, event: &Event, share: Share) {
-        self.allocated.add(share);
+    /// Counts a new allocation.
+    pub fn allocate(&mut self, event: &HeapEvent, weighted: Weighted) {
+        self.allocated.add(weighted);
         self.records += 1;
         self.largest = self.largest.max(event.size);
         if event.is_reallocation() {
-            self.reallocations += share.count();
+            self.reallocations += weighted.count();
         }
     }
 
-    fn absorb(&mut self, other: &Counts) {
-        self.allocated.absorb(other.allocated);
-        self.temporary.absorb(other.temporary);
-        self.short_lived.absorb(other.short_lived);
+    fn merge(&mut self, other: &Counts) {
+        self.allocated.merge(other.allocated);
+        self.temporary.merge(other.temporary);
+        self.short_lived.merge(other.short_lived);
         self.reallocations += other.reallocations;
         self.largest = self.largest.max(other.largest);
         self.records += other.records;
@@ -70,55 +69,55 @@ impl Site {
             live: Sum::default(),
             live_records: 0,
             at_peak: Sum::default(),
-            at_peak_epoch: 0,
-            course: Course::default(),
+            at_peak_number: 0,
+            history: LiveHistory::default(),
             is_dirty: false,
         }
     }
 
-    /// An allocation, in the epoch before it.
-    pub fn allocate(&mut self, share: Share, epoch: Epoch) {
-        self.keep_peak(epoch);
-        self.live.add(share);
+    /// Counts an allocation as live. `peak` is the number of the last peak before it.
+    pub fn allocate(&mut self, weighted: Weighted, peak: PeakNumber) {
+        self.keep_peak(peak);
+        self.live.add(weighted);
         self.live_records += 1;
     }
 
-    /// The end of an allocation.
-    pub fn free(&mut self, share: Share, epoch: Epoch) {
-        self.keep_peak(epoch);
+    /// Counts the end of an allocation. `peak` is the number of the last peak before it.
+    pub fn free(&mut self, weighted: Weighted, peak: PeakNumber) {
+        self.keep_peak(peak);
         self.live_records -= 1;
         if self.live_records == 0 {
-            // Sums of fractions leave dust.
+            // Removes rounding errors.
             self.live = Sum::default();
         } else {
-            self.live.remove(share);
+            self.live.remove(weighted);
         }
     }
 
-    /// What was alive at the last peak, whose epoch this is.
-    fn peak(&self, epoch: Epoch) -> Sum {
-        if self.at_peak_epoch == epoch { self.at_peak } else { self.live }
+    /// Returns the live amount at the last peak, which has the number `peak`.
+    fn live_at_peak(&self, peak: PeakNumber) -> Sum {
+        if self.at_peak_number == peak { self.at_peak } else { self.live }
     }
 
-    /// Remembers what is alive before the first change since the last peak: that, and not what comes after, was alive then.
-    fn keep_peak(&mut self, epoch: Epoch) {
-        if self.at_peak_epoch != epoch {
+    /// Keeps the live amount at the last peak, before the first change since.
+    fn keep_peak(&mut self, peak: PeakNumber) {
+        if self.at_peak_number != peak {
             self.at_peak = self.live;
-            self.at_peak_epoch = epoch;
+            self.at_peak_number = peak;
         }
     }
 }
 
-/// What one stack of all images that have ended allocated.
+/// A site of all process images that have ended.
 #[derive(Debug, Clone)]
 pub struct EndedSite {
     origin: Origin,
     counts: Counts,
-    /// What was alive when its image ended.
-    left: Sum,
+    /// Live amount when the images ended.
+    live_at_end: Sum,
     at_peak: Sum,
-    at_peak_epoch: Epoch,
-    pub courses: Vec<Course>,
+    at_peak_number: PeakNumber,
+    pub histories: Vec<LiveHistory>,
 }
 
 impl EndedSite {
@@ -126,35 +125,35 @@ impl EndedSite {
         Self {
             origin,
             counts: Counts::default(),
-            left: Sum::default(),
+            live_at_end: Sum::default(),
             at_peak: Sum::default(),
-            at_peak_epoch: 0,
-            courses: Vec::new(),
+            at_peak_number: 0,
+            histories: Vec::new(),
         }
     }
 
-    /// Takes in a site whose image ends in this epoch.
-    pub fn absorb(&mut self, site: Site, epoch: Epoch) {
-        self.counts.absorb(&site.counts);
-        self.left.absorb(site.live);
-        if self.at_peak_epoch != epoch {
-            // There is a new peak since the last image ended, at which none of what had ended was alive.
+    /// Merges the site of an image that ends. `peak` is the number of the last peak before that end.
+    pub fn merge(&mut self, site: Site, peak: PeakNumber) {
+        self.counts.merge(&site.counts);
+        self.live_at_end.merge(site.live);
+        if self.at_peak_number != peak {
+            // The peak is newer than the images merged so far: they had ended, so nothing of theirs was alive.
             self.at_peak = Sum::default();
-            self.at_peak_epoch = epoch;
+            self.at_peak_number = peak;
         }
-        self.at_peak.absorb(site.peak(epoch));
-        if !site.course.is_empty() {
-            self.courses.push(site.course);
+        self.at_peak.merge(site.live_at_peak(peak));
+        if !site.history.is_empty() {
+            self.histories.push(site.history);
         }
     }
 
-    /// The site as it is kept, when the last epoch is this and live bytes took this course; its stack is still to be found.
-    pub fn finish(&self, epoch: Epoch, live_at_ticks: Vec<u64>) -> HeapSite {
-        let peak = if self.at_peak_epoch == epoch { self.at_peak } else { Sum::default() };
+    /// Returns the site for the profile, without its stack. `peak` is the number of the run's last peak.
+    pub fn finish(&self, peak: PeakNumber, live_at_ticks: Vec<u64>) -> HeapSite {
+        let peak = if self.at_peak_number == peak { self.at_peak } else { Sum::default() };
         let amounts = HeapAmounts {
             allocated: self.counts.allocated.amount(),
             peak: peak.amount(),
-            live: self.left.amount(),
+            live: self.live_at_end.amount(),
             temporary: self.counts.temporary.amount(),
             short_lived: self.counts.short_lived.amount(),
             reallocations: self.counts.reallocations.round() as u64,

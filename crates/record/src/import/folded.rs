@@ -1,25 +1,25 @@
-//! Folded stacks: a line for each stack, `root;caller;leaf weight`.
+//! Reads folded stacks: one line per stack, `root;caller;leaf weight`.
 
 use simprof_model::{FrameId, WeightKind};
 
-use super::sampled::{Stacks, Told};
+use super::sampled::{ImportedFrame, Stacks};
 use super::{Imported, Malformed, Unit};
 
-/// Whether the first line that says something is a stack and a weight.
+/// Returns whether the first line that is neither empty nor a comment is a stack and a weight.
 pub(super) fn recognises(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     lines(&text).next().is_some_and(|(_, line)| stack_and_weight(line).is_some())
 }
 
-/// Reads all lines; weights are numbers of samples, or whatever the writer counted.
+/// Reads all lines. Weights are numbers of samples, or of anything else that the writer counted.
 pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
     let text = String::from_utf8_lossy(bytes);
     let mut stacks = Stacks::new(WeightKind::WallNs);
     let thread = stacks.builder.thread(0, 0, "");
     for (number, line) in lines(&text) {
         let (stack, weight) = stack_and_weight(line)
-            .ok_or_else(|| format!("line {number} is no stack with a weight behind it"))?;
-        let frame = |text| Told::from_text(text).frame(&mut stacks.builder);
+            .ok_or_else(|| format!("line {number} is not a stack followed by a weight"))?;
+        let frame = |text| ImportedFrame::from_text(text).frame(&mut stacks.builder);
         let frames: Vec<FrameId> = stack.split(';').map(frame).collect();
         let stack = stacks.builder.stack(frames);
         stacks.sample(thread, stack, weight)?;
@@ -27,10 +27,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
     Ok(Imported::Stacks(Box::new(stacks.finish()), Unit::Samples))
 }
 
-/// Lines with their numbers; those that are empty or comments are left out.
+/// Returns the lines with their numbers, without empty lines and comments.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let said = |line: &&str| !line.trim().is_empty() && !line.starts_with("# ");
-    (1..).zip(text.lines()).filter(move |(_, line)| said(line))
+    let has_content = |line: &&str| !line.trim().is_empty() && !line.starts_with("# ");
+    (1..).zip(text.lines()).filter(move |(_, line)| has_content(line))
 }
 
 fn stack_and_weight(line: &str) -> Option<(&str, u64)> {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named() {
+    fn errors_name_the_line() {
         assert!(read(b"a;b 3\nc;d\n").expect_err("no weight").contains("line 2"));
         let huge = format!("a {}\nb 1\n", u64::MAX);
         assert!(read(huge.as_bytes()).expect_err("too much").contains("64 bits"));

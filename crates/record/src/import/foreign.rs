@@ -1,23 +1,29 @@
-//! What a file is that cannot be read as a profile, and what could be done with it.
+//! Descriptions of files that are not profiles, with what to do about each.
 
-/// Beginnings of files that people have at hand, what these are, and the mend.
+/// First bytes of common kinds of files, with a description and the fix.
 const KNOWN: [(&[u8], &str); 6] = [
-    (b"PERFILE2", "data of perf: `perf script` and a stack collapser make folded stacks of it"),
-    (b"2ELIFREP", "data of perf: `perf script` and a stack collapser make folded stacks of it"),
+    (
+        b"PERFILE2",
+        "data of perf: convert it to folded stacks with `perf script` and a stack collapser",
+    ),
+    (
+        b"2ELIFREP",
+        "data of perf: convert it to folded stacks with `perf script` and a stack collapser",
+    ),
     (
         b"\x1f\x8b",
-        "a gzip file: where it is a profile of pprof, write it as folded stacks; else unpack it first",
+        "a gzip file: if it is a pprof profile, convert it to folded stacks; otherwise unpack it first",
     ),
     (b"\x7fELF", "a program: profile it with `simprof run -- PROGRAM`"),
-    (b"{", "JSON of another kind: of JSON, only speedscope's is read"),
-    (b"[", "JSON of another kind: of JSON, only speedscope's is read"),
+    (b"{", "JSON of another kind: the only JSON format that simprof can read is speedscope's"),
+    (b"[", "JSON of another kind: the only JSON format that simprof can read is speedscope's"),
 ];
 
-/// What the bytes seem to be, in words.
+/// Describes the content of the bytes.
 pub(super) fn describe(bytes: &[u8]) -> &'static str {
     if bytes.is_empty() {
-        return "empty: did the program that should write it end early?";
+        return "empty: check whether the program that writes it ended early";
     }
     let known = KNOWN.iter().find(|(beginning, _)| bytes.starts_with(beginning));
-    known.map_or("nothing that is known", |&(_, description)| description)
+    known.map_or("an unknown kind of file", |&(_, description)| description)
 }

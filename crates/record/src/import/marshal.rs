@@ -1,22 +1,22 @@
-//! The serialisation of Python's module `marshal`, versions 0 to 5 and that of Python 2, as far as profiles use it.
+//! Reads the serialisation of Python's module `marshal`, versions 0 to 5 and that of Python 2, as far as profiles use it.
 //!
-//! Only what a profile holds is kept: numbers, text, tuples, lists, dictionaries, and of code its name.
-//! Values that a file shares are shared here too, so that memory stays a multiple of the file's size; nesting is
-//! bounded, also that which references make.
+//! It keeps only what profiles contain: numbers, text, tuples, lists, dictionaries, and the names of code objects.
+//! Values that a file shares by references are shared in memory too, so that memory stays a multiple of the file's
+//! size. The depth of nesting is bounded, including nesting through references.
 
 use std::rc::Rc;
 
-/// Levels of nesting that are followed; a profile has four, and two for each function within a function of code.
-const DEEPEST: usize = 50;
+/// Most levels of nesting. A profile has four, and two more for each level of nested functions in a code object.
+const MAX_DEPTH: usize = 50;
 
-/// Set on the type of a value that later ones refer to.
+/// Set in the type byte of a value that later references may refer to.
 const SHARED: u8 = 0x80;
 
-/// A value, as far as profiles hold such.
+/// A value, as far as profiles contain it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
-    /// What no profile holds but in code: None, a truth value, a set, a complex number.
-    Nothing,
+    /// A value that profiles contain only within code objects: None, a boolean, a set, a complex number.
+    Ignored,
     Int(i64),
     Float(f64),
     Text(Rc<str>),
@@ -24,44 +24,53 @@ pub(super) enum Value {
     Table(Rc<[(Value, Value)]>),
 }
 
-/// How code is written, which only the version of Python tells: the number of integers before its values, and of
-/// the values before the file's and behind the first line.
+/// The layout of a code object, which depends on the version of Python and is not marked in the file.
 #[derive(Debug, Clone, Copy)]
 struct CodeLayout {
+    /// Number of integers before the values.
     integers: usize,
+    /// Number of values before the file's name.
     before_file: usize,
+    /// Number of names after the file's name.
     names: usize,
-    behind_line: usize,
+    /// Number of values after the first line.
+    after_line: usize,
 }
 
-/// Of Python 3.11 and later; of 3.8 to 3.10; of 3.0 to 3.7; of 2.
+/// The layouts of Python 3.11 and later, of 3.8 to 3.10, of 3.0 to 3.7, and of 2.
 const CODE_LAYOUTS: [CodeLayout; 4] = [
-    CodeLayout { integers: 5, before_file: 5, names: 2, behind_line: 2 },
-    CodeLayout { integers: 6, before_file: 6, names: 1, behind_line: 1 },
-    CodeLayout { integers: 5, before_file: 6, names: 1, behind_line: 1 },
-    CodeLayout { integers: 4, before_file: 6, names: 1, behind_line: 1 },
+    CodeLayout { integers: 5, before_file: 5, names: 2, after_line: 2 },
+    CodeLayout { integers: 6, before_file: 6, names: 1, after_line: 1 },
+    CodeLayout { integers: 5, before_file: 6, names: 1, after_line: 1 },
+    CodeLayout { integers: 4, before_file: 6, names: 1, after_line: 1 },
 ];
 
-/// Reads the first value; what follows it is left alone, as Python does.
+/// Reads the first value and ignores the rest, as Python does. Tries each layout of code objects if there are any.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, String> {
     let mut first = None;
     for code in CODE_LAYOUTS {
-        let mut reader =
-            Reader { bytes, at: 0, shared: Vec::new(), interned: Vec::new(), code, met: false };
+        let mut reader = Reader {
+            bytes,
+            at: 0,
+            shared: Vec::new(),
+            interned: Vec::new(),
+            code,
+            has_code: false,
+        };
         let reason = match reader.object(0) {
             Ok(Some(value)) => return Ok(value.value),
-            Ok(None) => "it holds nothing".to_owned(),
+            Ok(None) => "it contains no value".to_owned(),
             Err(reason) => format!("{reason}, at byte {} of {}", reader.at, bytes.len()),
         };
         let reason = first.get_or_insert(reason);
-        if !reader.met {
+        if !reader.has_code {
             return Err(reason.clone());
         }
     }
-    Err(first.expect("there are layouts, and each failed"))
+    Err(first.expect("each layout that fails sets it"))
 }
 
-/// A value with the levels below it.
+/// A value with the number of levels below it.
 #[derive(Clone)]
 struct Measured {
     value: Value,
@@ -71,13 +80,13 @@ struct Measured {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Values by the numbers that references use; none while they are being read.
+    /// Values by the numbers that references use; `None` while a value is being read.
     shared: Vec<Option<Measured>>,
-    /// Python 2's interned text, which has references of its own.
+    /// Python 2's interned text, which has a separate kind of references.
     interned: Vec<Rc<str>>,
     code: CodeLayout,
-    /// Whether there was any code.
-    met: bool,
+    /// Whether a code object was read.
+    has_code: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -89,27 +98,27 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        Ok(self.take(N)?.try_into().expect("as many were taken"))
+        Ok(self.take(N)?.try_into().expect("take returns N bytes"))
     }
 
     fn byte(&mut self) -> Result<usize, String> {
         Ok(usize::from(self.array::<1>()?[0]))
     }
 
-    /// A 32-bit length or position; they are signed, and never negative in what Python writes.
+    /// Reads a 32-bit length or position. They are signed, but Python never writes a negative one.
     fn size(&mut self) -> Result<usize, String> {
         let size = i32::from_le_bytes(self.array()?);
         usize::try_from(size).map_err(|_| "a length is negative".to_owned())
     }
 
-    /// The next value; none for the mark that ends a dictionary.
+    /// Reads the next value; `None` for the mark that ends a dictionary.
     fn object(&mut self, level: usize) -> Result<Option<Measured>, String> {
-        if level > DEEPEST {
+        if level > MAX_DEPTH {
             return Err("values are nested deeper than in any profile".to_owned());
         }
         let code = self.array::<1>()?[0];
         let kind = code & !SHARED;
-        // References count values in the order in which they begin; those that are unique are not counted.
+        // Values are numbered in the order in which they begin. Singletons and references have no numbers.
         let counted =
             code & SHARED != 0 && !matches!(kind, b'0' | b'N' | b'F' | b'T' | b'.' | b'r');
         let number = counted.then_some(self.shared.len());
@@ -117,7 +126,7 @@ impl<'a> Reader<'a> {
             self.shared.push(None);
         }
         let Some(read) = self.value(kind, level)? else { return Ok(None) };
-        if read.height + level > DEEPEST {
+        if read.height + level > MAX_DEPTH {
             return Err("values are nested deeper than in any profile".to_owned());
         }
         if let Some(number) = number {
@@ -129,7 +138,7 @@ impl<'a> Reader<'a> {
     fn value(&mut self, kind: u8, level: usize) -> Result<Option<Measured>, String> {
         let value = match kind {
             b'0' => return Ok(None),
-            b'N' | b'F' | b'T' | b'.' => Value::Nothing,
+            b'N' | b'F' | b'T' | b'.' => Value::Ignored,
             b'i' => Value::Int(i32::from_le_bytes(self.array()?).into()),
             b'I' => Value::Int(i64::from_le_bytes(self.array()?)),
             b'l' => Value::Int(self.long()?),
@@ -146,7 +155,7 @@ impl<'a> Reader<'a> {
             b'R' => {
                 let position = self.size()?;
                 let text = self.interned.get(position);
-                Value::Text(text.ok_or("a reference to text leads nowhere")?.clone())
+                Value::Text(text.ok_or("a reference to text is not valid")?.clone())
             }
             b'r' => return self.reference().map(Some),
             b')' => {
@@ -161,15 +170,17 @@ impl<'a> Reader<'a> {
             b'c' => return self.compiled(level).map(Some),
             b'y' => {
                 self.take(16)?;
-                Value::Nothing
+                Value::Ignored
             }
             b'<' | b'>' => {
                 let size = self.size()?;
                 let (_, height) = self.values(size, level)?;
-                return Ok(Some(Measured { value: Value::Nothing, height }));
+                return Ok(Some(Measured { value: Value::Ignored, height }));
             }
             other => {
-                return Err(format!("it holds a value of type {other:#04x}, which no profile has"));
+                return Err(format!(
+                    "it contains a value of type {other:#04x}, which no profile has"
+                ));
             }
         };
         Ok(Some(Measured { value, height: 0 }))
@@ -177,7 +188,7 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self, kind: u8, size: usize) -> Result<Value, String> {
         let bytes = self.take(size)?;
-        // Text of version 0 and ASCII may be anything where the file is not what it says.
+        // In a damaged file, even text that is marked as ASCII may contain any bytes.
         let text: Rc<str> = String::from_utf8_lossy(bytes).into();
         if kind == b't' {
             self.interned.push(text.clone());
@@ -185,7 +196,7 @@ impl<'a> Reader<'a> {
         Ok(Value::Text(text))
     }
 
-    /// An integer as digits of 15 bits, their number having the sign.
+    /// Reads an integer of 15-bit digits. The sign is that of the number of digits.
     fn long(&mut self) -> Result<i64, String> {
         let count = i32::from_le_bytes(self.array()?);
         let mut sum: i64 = 0;
@@ -198,7 +209,7 @@ impl<'a> Reader<'a> {
         Ok(if count < 0 { -sum } else { sum })
     }
 
-    /// A number as text, as versions 0 and 1 have it.
+    /// Reads a float that is written as text, as in versions 0 and 1.
     fn written_float(&mut self) -> Result<f64, String> {
         let size = self.byte()?;
         let text = std::str::from_utf8(self.take(size)?).ok();
@@ -208,7 +219,7 @@ impl<'a> Reader<'a> {
     fn reference(&mut self) -> Result<Measured, String> {
         let position = self.size()?;
         let value = self.shared.get(position).cloned().flatten();
-        value.ok_or("a reference leads nowhere".to_owned())
+        value.ok_or("a reference is not valid".to_owned())
     }
 
     fn sequence(&mut self, size: usize, level: usize) -> Result<Measured, String> {
@@ -216,9 +227,9 @@ impl<'a> Reader<'a> {
         Ok(Measured { value: Value::Sequence(values.into()), height })
     }
 
-    /// So many values, and the levels below what holds them.
+    /// Reads `size` values. Returns them and the number of levels below their container.
     fn values(&mut self, size: usize, level: usize) -> Result<(Vec<Value>, usize), String> {
-        // Room is made for what came, never for what a size promises.
+        // Never allocate for the size alone: a damaged file may have any size.
         let mut values = Vec::with_capacity(size.min(8));
         let mut height = 0;
         for _ in 0..size {
@@ -229,15 +240,15 @@ impl<'a> Reader<'a> {
         Ok((values, height))
     }
 
-    /// Code, of which the name is kept.
+    /// Reads a code object and keeps its name.
     fn compiled(&mut self, level: usize) -> Result<Measured, String> {
-        self.met = true;
+        self.has_code = true;
         let layout = self.code;
         self.take(4 * layout.integers)?;
         self.values(layout.before_file, level)?;
         let (named, _) = self.values(1 + layout.names, level)?;
         let _first_line: [u8; 4] = self.array()?;
-        self.values(layout.behind_line, level)?;
+        self.values(layout.after_line, level)?;
         match &named[..] {
             [Value::Text(_), name @ Value::Text(_), ..] => {
                 Ok(Measured { value: name.clone(), height: 0 })
@@ -271,11 +282,11 @@ mod tests {
         Value::Sequence(values.into())
     }
 
-    /// What CPython's `marshal.dumps` makes of these values, by version.
+    /// The bytes are output of CPython's `marshal.dumps`.
     #[test]
-    fn every_kind_of_value() {
+    fn every_kind_of_value_is_read() {
         for (bytes, expected) in [
-            (&b"N"[..], Value::Nothing),
+            (&b"N"[..], Value::Ignored),
             (b"i\xfe\xff\xff\xff", Value::Int(-2)),
             (b"I\x00\x00\x00\x00\x01\x00\x00\x00", Value::Int(1 << 32)),
             (b"l\x03\x00\x00\x00\x00\x00\x00\x00\x04\x00", Value::Int(1 << 32)),
@@ -296,41 +307,41 @@ mod tests {
                 b"\xa9\x03\xda\x01x\xfa\x01yr\x01\x00\x00\x00",
                 sequence(&[text("x"), text("y"), text("x")]),
             ),
-            (b"[\x01\x00\x00\x00F", sequence(&[Value::Nothing])),
-            (b"{i\x01\x00\x00\x00N0", Value::Table([(Value::Int(1), Value::Nothing)].into())),
+            (b"[\x01\x00\x00\x00F", sequence(&[Value::Ignored])),
+            (b"{i\x01\x00\x00\x00N0", Value::Table([(Value::Int(1), Value::Ignored)].into())),
         ] {
             assert_eq!(read(bytes), Ok(expected), "{bytes:?}");
         }
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn invalid_values_are_rejected() {
         for (bytes, words) in [
             (&b""[..], "ends within"),
-            (b"0", "holds nothing"),
+            (b"0", "contains no value"),
             (b"i\x01", "ends within"),
             (b"(\xff\xff\xff\x7fN", "ends within"),
             (b"(\xff\xff\xff\xff", "negative"),
             (b"l\x7f\xff\xff\x7f", "ends within"),
             (b"l\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00", "larger"),
             (b"f\x01x", "cannot be read"),
-            (b"r\x00\x00\x00\x00", "leads nowhere"),
-            (b"R\x00\x00\x00\x00", "leads nowhere"),
-            // A list that holds itself.
-            (b"\xdb\x01\x00\x00\x00r\x00\x00\x00\x00", "leads nowhere"),
+            (b"r\x00\x00\x00\x00", "reference"),
+            (b"R\x00\x00\x00\x00", "reference to text"),
+            // A list that contains itself.
+            (b"\xdb\x01\x00\x00\x00r\x00\x00\x00\x00", "reference"),
             (b"c", "ends within"),
             (b"?", "0x3f"),
             (b"{N0", "ends early"),
             (&b"\xa9\x01".repeat(5000), "deeper"),
         ] {
-            let reason = read(bytes).expect_err("refused");
+            let reason = read(bytes).expect_err("it is not valid");
             assert!(reason.contains(words), "{words}: {reason}");
         }
     }
 
     /// `compile("f", "a.py", "eval")` of Python 3.11, 3.9, 3.6 and 2.7.
     #[test]
-    fn code_is_its_name() {
+    fn code_objects_are_reduced_to_their_names() {
         let names = b")\x01z\x01f";
         for (integers, empty, name) in [
             (5, 2, &b"z\x08<module>z\x08<module>"[..]),
@@ -350,16 +361,16 @@ mod tests {
                 if integers == 5 && empty == 2 { b"s\x00\x00\x00\x00" } else { b"" },
             ]
             .concat();
-            // In a tuple, so that what is misread does not go unnoticed.
+            // Within a tuple, so that a wrong length of the code object shows.
             let bytes = [b")\x02", &code[..], b"z\x03end"].concat();
             let expected = sequence(&[text("<module>"), text("end")]);
             assert_eq!(read(&bytes), Ok(expected), "{integers} {empty}");
         }
     }
 
-    /// Each tuple holds the one before: flat in the file, deep in memory.
+    /// Each tuple refers to the one before: flat in the file, deep in memory.
     #[test]
-    fn references_cannot_nest_deeper_either() {
+    fn nesting_by_references_is_bounded() {
         let mut bytes = b"[\x80\x00\x00\x00\xa9\x00".to_vec();
         for number in 0_u32..127 {
             bytes.extend(b"\xa9\x02N\x72");
@@ -368,9 +379,9 @@ mod tests {
         assert!(read(&bytes).expect_err("deep").contains("deeper"));
     }
 
-    /// Each tuple holds the one before twice: 2^15 leaves, were they copied.
+    /// Each tuple refers twice to the one before: copies would have 2^15 leaves.
     #[test]
-    fn what_is_shared_is_not_copied() {
+    fn shared_values_are_not_copied() {
         let mut bytes = b"[\x0e\x00\x00\x00\xa9\x00".to_vec();
         for number in 0_u32..13 {
             bytes.extend(b"\xa9\x02r");
@@ -387,9 +398,9 @@ mod tests {
     }
 
     proptest! {
-        /// Types and small numbers, so that most go on for a while.
+        /// Mostly type bytes and small numbers, so that inputs stay valid for a while.
         #[test]
-        fn no_values_make_it_panic(bytes in prop::collection::vec(
+        fn random_values_do_not_panic(bytes in prop::collection::vec(
             prop_oneof![
                 4 => prop::sample::select(b"0NFT.iIlgfystuaAzZRr)([{<>c".to_vec()),
                 2 => prop::sample::select(b"\xa9\xfb\xdb\xda\xe9\xa8".to_vec()),

@@ -1,7 +1,7 @@
-//! Profiles that other programs wrote: a table of formats, each a file of this folder.
+//! Imports profiles that other programs wrote. Each format is a file of this folder and a row of [`FORMATS`].
 //!
-//! A format is told by what a file holds, never by its name. Every reader is bounded: whatever the bytes, the
-//! memory that it takes is a small multiple of their number.
+//! A format is recognised by the content of a file, never by its name. Every reader is bounded: for any input, the
+//! memory that it takes is a small multiple of the input's size.
 
 mod folded;
 mod foreign;
@@ -14,40 +14,40 @@ use simprof_model::{CallProfile, Profile};
 
 use crate::RecordError;
 
-/// A profile that was read.
+/// An imported profile.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Imported {
     /// Every call of a program, counted and timed.
     Calls(CallProfile),
-    /// Stacks of a program. The kind of their weights is nominal where the unit is [`Unit::Samples`].
+    /// Stacks of a program. If the unit is [`Unit::Samples`], the kind of their weights has no meaning.
     Stacks(Box<Profile>, Unit),
 }
 
-/// What the weights of imported stacks are.
+/// The unit of the weights of imported stacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Nanoseconds.
     Nanoseconds,
     /// Bytes.
     Bytes,
-    /// Numbers of samples, or what the file does not tell.
+    /// Numbers of samples, or a unit that the file does not name.
     Samples,
 }
 
-/// One format that can be read.
+/// A format that can be read.
 pub struct Format {
     /// Its name.
     pub name: &'static str,
-    /// What it is and who writes it, in a few words.
+    /// A few words about what it is and which programs write it.
     pub description: &'static str,
     recognises: fn(&[u8]) -> bool,
     read: fn(&[u8]) -> Result<Imported, Malformed>,
 }
 
-/// What is wrong with a file of a known format: where, in words, and what.
+/// The problem with a file of a known format, and its position.
 type Malformed = String;
 
-/// All formats, tried in this order. A new one is a file and a row here.
+/// All formats, in the order in which they are tried. To add one, add a file and a row.
 pub const FORMATS: [Format; 3] = [
     Format {
         name: "pstats",
@@ -69,15 +69,15 @@ pub const FORMATS: [Format; 3] = [
     },
 ];
 
-/// Reads a profile of any format of [`FORMATS`]. Returns the format's name with it.
+/// Reads a profile of any of the [`FORMATS`]. Returns the format's name and the profile.
 ///
 /// # Errors
-/// [`RecordError::ProfileFormat`] where no format has such a beginning, [`RecordError::ProfileMalformed`] where
-/// one has and the rest does not follow it.
+/// Returns [`RecordError::ProfileFormat`] if no format recognises the bytes, and [`RecordError::ProfileMalformed`] if
+/// one does but cannot read them.
 pub fn import(bytes: &[u8]) -> Result<(&'static str, Imported), RecordError> {
     const TABLE: &[Format] = &FORMATS;
     let Some(format) = TABLE.iter().find(|format| (format.recognises)(bytes)) else {
-        return Err(RecordError::ProfileFormat { found: foreign::describe(bytes) });
+        return Err(RecordError::ProfileFormat { content: foreign::describe(bytes) });
     };
     let read = (format.read)(bytes);
     let malformed = |reason| RecordError::ProfileMalformed { format: format.name, reason };
@@ -91,14 +91,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_profile_is_named_with_its_mend() {
+    fn other_files_are_described_with_a_fix() {
         for (bytes, words) in [
             (&b""[..], "empty"),
             (b"PERFILE2\x68\0\0\0", "perf script"),
             (b"\x1f\x8b\x08\0\0\0", "gzip"),
             (b"\x7fELF\x02", "program"),
-            (b"\xe3\0\0\0\0", "nothing that is known"),
-            (b"hello\nworld\n", "nothing that is known"),
+            (b"\xe3\0\0\0\0", "unknown kind"),
+            (b"hello\nworld\n", "unknown kind"),
             (b"{\"traceEvents\": []}", "JSON"),
         ] {
             let error = import(bytes).expect_err("no profile").to_string();
@@ -108,12 +108,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn random_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = import(&bytes);
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[{}\\[\\]\":,;a-z0-9. \\n]{0,200}") {
+        fn random_text_does_not_panic(text in "[{}\\[\\]\":,;a-z0-9. \\n]{0,200}") {
             let _ = import(text.as_bytes());
         }
     }

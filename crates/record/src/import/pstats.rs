@@ -1,8 +1,9 @@
-//! Call profiles as Python's `cProfile` and `profile` dump them for `pstats`.
+//! Reads call profiles as Python's `cProfile` and `profile` dump them for `pstats`.
 //!
-//! A dictionary of `(file, line, name)` to `(primitive calls, calls, self, cumulative, callers)`, the last one of
-//! the same keys to `(calls, primitive calls, self, cumulative)` by `cProfile` and to a number of calls by `profile`.
-//! `profile` has code in place of the name of what it was asked to run, and no file for functions written in C.
+//! A dump is a dictionary from `(file, line, name)` to `(primitive calls, calls, self, cumulative, callers)`. The
+//! callers are a dictionary with the same keys. Its values are `(calls, primitive calls, self, cumulative)` in dumps of
+//! `cProfile`, and numbers of calls in dumps of `profile`. `profile` also writes a code object in place of the name of
+//! the statement that it ran, and no file for functions written in C.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -12,13 +13,13 @@ use simprof_model::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller
 use super::marshal::{self, Value};
 use super::{Imported, Malformed};
 
-/// A caller takes at least this many bytes of a file: two references of five.
-const SHORTEST_CALLER: usize = 10;
+/// The least bytes of a file that a caller takes: two references of five bytes.
+const MIN_CALLER_BYTES: usize = 10;
 
-/// Longer text, of which no path or name is, is cut, so that a table of it cannot grow without bounds.
-const LONGEST_TEXT: usize = 1024;
+/// Longer text is cut, so that the table of strings is bounded. Real paths and names are shorter.
+const MAX_TEXT_BYTES: usize = 1024;
 
-/// Whether it begins as a dictionary whose first key is a tuple, or as an empty one.
+/// Returns whether the bytes begin with a dictionary that is empty or whose first key is a tuple.
 pub(super) fn recognises(bytes: &[u8]) -> bool {
     matches!(bytes, [first, key, ..] if first & 0x7f == b'{' && matches!(key & 0x7f, b'(' | b')' | b'0'))
 }
@@ -26,12 +27,14 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 /// Reads a dump.
 pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
     let Value::Table(entries) = marshal::read(bytes)? else {
-        return Err("it is no dictionary of functions".to_owned());
+        return Err("it is not a dictionary of functions".to_owned());
     };
     if entries.is_empty() {
-        return Err("it holds no function: nothing ran while the profiler was on".to_owned());
+        return Err(
+            "it contains no function: nothing ran while the profiler was enabled".to_owned()
+        );
     }
-    let mut reader = Reader::new(bytes.len() / SHORTEST_CALLER);
+    let mut reader = Reader::new(bytes.len() / MIN_CALLER_BYTES);
     for (key, value) in entries.iter() {
         reader.function(key, value)?;
     }
@@ -47,7 +50,7 @@ struct Reader {
     profile: CallProfile,
     strings: HashMap<Rc<str>, StringId>,
     functions: HashMap<Key, CalledId>,
-    /// Callers that the size of the file leaves room for: one table of callers may be shared by all functions.
+    /// How many more callers are allowed for the size of the file: all functions may share one table of callers.
     callers_left: usize,
 }
 
@@ -63,7 +66,7 @@ impl Reader {
         let position =
             u32::try_from(self.profile.functions.len()).map_err(|_| "it is too large")?;
         if self.functions.insert((file, line, name), CalledId(position)).is_some() {
-            return Err("it has a function twice".to_owned());
+            return Err("it contains a function twice".to_owned());
         }
         self.profile.functions.push(CalledFunction {
             file,
@@ -78,14 +81,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Callers that are no function of the profile stand for its outside and are left out.
+    /// Adds the callers of a function. Skips callers that are not in the profile: they stand for code outside of it.
     fn callers(&mut self, index: usize, value: &Value) -> Result<(), Malformed> {
         let [.., callers] = fields::<5>(value)?;
         let Value::Table(entries) = callers else {
-            return Err("the callers of a function are no dictionary".to_owned());
+            return Err("the callers of a function are not a dictionary".to_owned());
         };
         let left = self.callers_left.checked_sub(entries.len());
-        self.callers_left = left.ok_or("it names more callers than it has room for")?;
+        self.callers_left = left.ok_or("it contains more callers than its size allows")?;
         let mut callers = Vec::new();
         for (key, value) in entries.iter() {
             let key = self.key(key)?;
@@ -102,7 +105,7 @@ impl Reader {
         let [Value::Text(file), Value::Int(line), Value::Text(name)] = fields::<3>(key)? else {
             return Err("a function is not named by file, line and name".to_owned());
         };
-        // Code that was made at run time may have any line.
+        // Code that was created at run time may have any line.
         let line = u32::try_from(*line).unwrap_or(0);
         let built_in: Rc<str> = BUILT_IN_FILE.into();
         let file = if file.is_empty() && line == 0 { &built_in } else { file };
@@ -114,7 +117,8 @@ impl Reader {
             return id;
         }
         let strings = &mut self.profile.strings;
-        let id = StringId(u32::try_from(strings.len()).expect("a string takes bytes of a file"));
+        let id =
+            StringId(u32::try_from(strings.len()).expect("each string takes bytes of the file"));
         strings.push(shortened(text));
         self.strings.insert(text.clone(), id);
         id
@@ -122,16 +126,16 @@ impl Reader {
 }
 
 fn shortened(text: &str) -> String {
-    if text.len() <= LONGEST_TEXT {
+    if text.len() <= MAX_TEXT_BYTES {
         return text.to_owned();
     }
-    let end = (0..=LONGEST_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    let end = (0..=MAX_TEXT_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     format!("{}…", &text[..end])
 }
 
 fn fields<const N: usize>(value: &Value) -> Result<&[Value; N], Malformed> {
     let fields = if let Value::Sequence(values) = value { values.first_chunk() } else { None };
-    fields.ok_or_else(|| format!("an entry has not the {N} fields of a profile"))
+    fields.ok_or_else(|| format!("an entry does not have the {N} fields of a profile"))
 }
 
 fn caller(function: CalledId, value: &Value) -> Result<Caller, Malformed> {
@@ -152,15 +156,15 @@ fn caller(function: CalledId, value: &Value) -> Result<Caller, Malformed> {
 
 fn count(value: &Value) -> Result<u64, Malformed> {
     let count = if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None };
-    count.ok_or_else(|| "a number of calls is none".to_owned())
+    count.ok_or_else(|| "a number of calls is not a number".to_owned())
 }
 
-/// A time; below 0 where the tracer took more off for itself than there was.
+/// Parses a time, s. It is negative if the tracer subtracted more for its own cost than it measured.
 fn seconds(value: &Value) -> Result<f64, Malformed> {
     match value {
         Value::Float(seconds) if seconds.is_finite() => Ok(*seconds),
         Value::Int(seconds) => Ok(*seconds as f64),
-        _ => Err("a time is no number".to_owned()),
+        _ => Err("a time is not a number".to_owned()),
     }
 }
 
@@ -195,14 +199,18 @@ mod tests {
         let timed = b")\x04i\x04\x00\x00\x00i\x02\x00\x00\x00f\x030.1f\x030.2";
         let timed = functions(&dump(&[&key[..], timed].concat()));
         let caller = &timed[0].callers[0];
-        assert_eq!((caller.calls, caller.primitive_calls), (4, 2), "calls come first there");
+        assert_eq!((caller.calls, caller.primitive_calls), (4, 2), "calls come first here");
         assert_eq!((caller.self_s, caller.cumulative_s), (Some(0.1), Some(0.2)));
         let root = b")\x03z\x07profilei\x00\x00\x00\x00z\x08profileri\x01\x00\x00\x00";
-        assert_eq!(functions(&dump(root))[0].callers, [], "the profiler itself is outside");
+        assert_eq!(
+            functions(&dump(root))[0].callers,
+            [],
+            "the profiler itself is not in the profile"
+        );
     }
 
     #[test]
-    fn what_is_no_dump_is_refused() {
+    fn invalid_dumps_are_rejected() {
         for (bytes, words) in [
             (&b"{0"[..], "no function"),
             (b"{)\x000", "ends early"),
@@ -212,7 +220,7 @@ mod tests {
             (b"{)\x03z\x01mi\x01\x00\x00\x00z\x01f)\x05NNNNN0", "number of calls"),
             (&dump(b"i\x01\x00\x00\x00N"), "3 fields"),
         ] {
-            let reason = read(bytes).expect_err("refused");
+            let reason = read(bytes).expect_err("it is not valid");
             assert!(reason.contains(words), "{words}: {reason}");
         }
         let nan = dump(b"").iter().position(|&byte| byte == b'f').expect("a time");
@@ -221,9 +229,9 @@ mod tests {
         assert!(read(&bytes).is_err());
     }
 
-    /// One table of callers that all functions refer to: quadratic, were it followed.
+    /// All functions refer to one table of callers: following every reference would be quadratic.
     #[test]
-    fn shared_callers_cannot_grow_without_bounds() {
+    fn shared_callers_are_bounded() {
         let number = |n: u32| [&b"i"[..], &n.to_le_bytes()].concat();
         let key = |n: u32| [&b")\x03z\x01m"[..], &number(n), b"z\x01f"].concat();
         let mut bytes = b"{".to_vec();
@@ -245,12 +253,12 @@ mod tests {
     fn long_text_is_cut_at_a_character() {
         let text = "é".repeat(5000);
         let cut = shortened(&text);
-        assert!(cut.len() <= LONGEST_TEXT + 3 && cut.ends_with("é…"), "{}", cut.len());
+        assert!(cut.len() <= MAX_TEXT_BYTES + 3 && cut.ends_with("é…"), "{}", cut.len());
         assert_eq!(shortened("short"), "short");
     }
 
     proptest! {
-        /// A good file with bytes changed, or cut off: no panic, and no more entries than there are bytes for.
+        /// A valid file with changed bytes, or cut off, does not panic and yields no more entries than bytes.
         #[test]
         fn damaged_dumps_are_bounded(
             changes in prop::collection::vec((0_usize..120, any::<u8>()), 0..4),

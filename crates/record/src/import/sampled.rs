@@ -1,4 +1,4 @@
-//! What readers of sampled stacks share: what a frame is, from what others wrote of it.
+//! The builder and the frame parser that all readers of sampled stacks share.
 
 use simprof_model::{
     Frame, FrameId, Function, FunctionKind, Profile, ProfileBuilder, StackId, StackSample,
@@ -7,7 +7,7 @@ use simprof_model::{
 
 use super::Malformed;
 
-/// A profile that is being read; the sum of its weights stays within 64 bits.
+/// Builds a profile and checks that the sum of its weights fits in 64 bits.
 pub(super) struct Stacks {
     pub(super) builder: ProfileBuilder,
     total: u64,
@@ -25,7 +25,7 @@ impl Stacks {
         weight: u64,
     ) -> Result<(), Malformed> {
         let total = self.total.checked_add(weight);
-        self.total = total.ok_or("its weights sum to more than 64 bits can hold")?;
+        self.total = total.ok_or("the sum of its weights does not fit in 64 bits")?;
         self.builder.sample(StackSample { time_ns: 0, thread, stack, weight });
         Ok(())
     }
@@ -35,31 +35,36 @@ impl Stacks {
     }
 }
 
-/// What a file tells of one frame.
+/// A frame as a file describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told<'a> {
+pub(super) struct ImportedFrame<'a> {
     pub(super) name: &'a str,
     pub(super) file: Option<&'a str>,
-    /// Of the code that was executing, or of the function: formats do not say which.
+    /// Line of the executing code or of the function: the formats do not specify which.
     pub(super) line: Option<u32>,
 }
 
-impl<'a> Told<'a> {
-    /// From `name (file:line)`, as recorders of Python write, or from a name alone.
+impl<'a> ImportedFrame<'a> {
+    /// Parses `name (file:line)`, as profilers of Python write it, or a name alone.
     pub(super) fn from_text(text: &'a str) -> Self {
-        let name = Told { name: text, file: None, line: None };
-        let Some((before, place)) = text.strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("))
+        let name = ImportedFrame { name: text, file: None, line: None };
+        let Some((before, location)) =
+            text.strip_suffix(')').and_then(|rest| rest.rsplit_once(" ("))
         else {
             return name;
         };
-        match place.rsplit_once(':').map(|(file, line)| (file, line.parse())) {
-            Some((file, Ok(line))) => Told { name: before, file: Some(file), line: Some(line) },
-            _ if is_python(place) => Told { name: before, file: Some(place), line: None },
+        match location.rsplit_once(':').map(|(file, line)| (file, line.parse())) {
+            Some((file, Ok(line))) => {
+                ImportedFrame { name: before, file: Some(file), line: Some(line) }
+            }
+            _ if is_python(location) => {
+                ImportedFrame { name: before, file: Some(location), line: None }
+            }
             _ => name,
         }
     }
 
-    /// Which world it is of, and the name without the mark that tells it.
+    /// Returns the kind of function, and its name without the suffix that marks the kind.
     fn kind(&self) -> (FunctionKind, &'a str) {
         if self.file.is_some_and(is_python) {
             return (FunctionKind::Python, self.name);
@@ -74,7 +79,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// The frame of a profile.
+    /// Adds the frame to a profile.
     pub(super) fn frame(&self, builder: &mut ProfileBuilder) -> FrameId {
         let (kind, name) = self.kind();
         let (name, file) = (builder.string(name), self.file.map(|file| builder.string(file)));
@@ -92,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_as_others_write_them() {
+    fn frames_of_other_profilers_are_parsed() {
         for (text, name, file, line, kind) in [
             ("main", "main", None, None, FunctionKind::Native),
             (
@@ -116,9 +121,9 @@ mod tests {
             ("g_[i]", "g", None, None, FunctionKind::Native),
             ("[unknown]", "[unknown]", None, None, FunctionKind::Unsymbolised),
         ] {
-            let told = Told::from_text(text);
-            assert_eq!((told.file, told.line), (file, line), "{text}");
-            assert_eq!(told.kind(), (kind, name), "{text}");
+            let frame = ImportedFrame::from_text(text);
+            assert_eq!((frame.file, frame.line), (file, line), "{text}");
+            assert_eq!(frame.kind(), (kind, name), "{text}");
         }
     }
 }

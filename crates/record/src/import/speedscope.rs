@@ -1,13 +1,13 @@
-//! The JSON of speedscope.app: sampled and evented profiles, one for each thread.
+//! Reads the JSON of speedscope.app: sampled and evented profiles, one per thread.
 
 use serde::Deserialize;
 use simprof_model::{FrameId, StackId, ThreadId, WeightKind};
 
-use super::sampled::{Stacks, Told};
+use super::sampled::{ImportedFrame, Stacks};
 use super::{Imported, Malformed, Unit};
 
-/// Every file of this format names its schema.
-const MARK: &[u8] = b"www.speedscope.app/file-format-schema.json";
+/// The name of the schema, which every file of this format contains.
+const SCHEMA: &[u8] = b"www.speedscope.app/file-format-schema.json";
 
 #[derive(Deserialize)]
 struct File {
@@ -51,38 +51,38 @@ enum Content {
 
 #[derive(Deserialize)]
 struct Event {
-    /// `O` where a frame opens, `C` where it closes.
+    /// `O` if the frame opens, `C` if it closes.
     #[serde(rename = "type")]
     kind: char,
     frame: usize,
     at: f64,
 }
 
-/// Whether it is JSON that names the schema.
+/// Returns whether the bytes are JSON that names the schema.
 pub(super) fn recognises(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"{")
-        && bytes.windows(MARK.len()).any(|window| window == MARK)
+        && bytes.windows(SCHEMA.len()).any(|window| window == SCHEMA)
 }
 
-/// Reads all profiles of the file as threads of one.
+/// Reads all profiles of the file as threads of one profile.
 pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
     let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let name = file.profiles.first().map_or("none", |entry| entry.unit.as_str());
-    let scale = Scale::named(name)?;
+    let scale = Scale::parse(name)?;
     let mut stacks = Stacks::new(scale.kind);
     let frames = file
         .shared
         .frames
         .iter()
         .map(|entry| {
-            let told = Told { name: &entry.name, file: entry.file.as_deref(), line: entry.line };
-            told.frame(&mut stacks.builder)
+            let FrameEntry { name, file, line } = entry;
+            ImportedFrame { name, file: file.as_deref(), line: *line }.frame(&mut stacks.builder)
         })
         .collect();
     let mut reader = Reader { stacks, frames, factor: scale.factor };
     for (number, entry) in (0..).zip(&file.profiles) {
         if entry.unit != name {
-            return Err(format!("its profiles have different units: {name} and {}", entry.unit));
+            return Err(format!("its profiles have different units, {name} and {}", entry.unit));
         }
         let thread = reader.stacks.builder.thread(0, number, &entry.name);
         reader.content(thread, &entry.content)?;
@@ -90,7 +90,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
     Ok(Imported::Stacks(Box::new(reader.stacks.finish()), scale.unit))
 }
 
-/// What a unit of the format is here.
+/// How weights of a unit are converted.
 struct Scale {
     unit: Unit,
     kind: WeightKind,
@@ -98,7 +98,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn named(name: &str) -> Result<Self, Malformed> {
+    fn parse(name: &str) -> Result<Self, Malformed> {
         let time = |factor| (Unit::Nanoseconds, WeightKind::WallNs, factor);
         let (unit, kind, factor) = match name {
             "nanoseconds" => time(1.0),
@@ -107,7 +107,7 @@ impl Scale {
             "seconds" => time(1e9),
             "bytes" => (Unit::Bytes, WeightKind::Bytes, 1.0),
             "none" => (Unit::Samples, WeightKind::WallNs, 1.0),
-            other => return Err(format!("its unit {other:?} is not known")),
+            other => return Err(format!("its unit {other:?} is unknown")),
         };
         Ok(Self { unit, kind, factor })
     }
@@ -138,7 +138,7 @@ impl Reader {
         }
     }
 
-    /// Time between events belongs to the stack that is open.
+    /// Gives the time between two events to the stack that is open.
     fn events(&mut self, thread: ThreadId, events: &[Event]) -> Result<(), Malformed> {
         let mut open: Vec<(usize, StackId)> = Vec::new();
         let mut last = events.first().map_or(0.0, |event| event.at);
@@ -164,7 +164,7 @@ impl Reader {
 
     fn frame(&self, position: usize) -> Result<FrameId, Malformed> {
         let frame = self.frames.get(position).copied();
-        frame.ok_or_else(|| format!("it has no frame {position}"))
+        frame.ok_or_else(|| format!("a sample refers to frame {position}, which does not exist"))
     }
 
     fn sample(
@@ -175,7 +175,7 @@ impl Reader {
     ) -> Result<(), Malformed> {
         let scaled = (weight * self.factor).round();
         if !(0.0..1.8e19).contains(&scaled) {
-            return Err(format!("a weight of {weight} cannot be"));
+            return Err(format!("a weight of {weight} is not possible"));
         }
         self.stacks.sample(thread, stack, scaled as u64)
     }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn errors_name_the_problem() {
         for (profiles, words) in [
             (r#"{"type": "sampled", "unit": "none", "samples": [[7]], "weights": [1]}"#, "frame 7"),
             (r#"{"type": "sampled", "unit": "none", "samples": [[]], "weights": []}"#, "0 weights"),

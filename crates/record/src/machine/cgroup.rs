@@ -1,4 +1,4 @@
-//! Limits that control groups, of version 1 or 2, set on this process.
+//! Limits of control groups, of version 1 or 2, that apply to this process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,30 +6,30 @@ use std::path::{Path, PathBuf};
 use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
 
-/// What is limited, where anything is.
+/// Limits; `None` for what is not limited.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Limits {
-    /// CPU time per time: cores.
+    /// CPU time per wall time, in cores.
     pub cpus: Option<f64>,
     /// Memory, bytes.
     pub memory_bytes: Option<u64>,
 }
 
-/// The limits of this process: the tightest of its groups and of all groups above them.
+/// Returns the limits of this process: the tightest ones of its groups and all their ancestors.
 pub fn limits() -> Limits {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mounts = MountInfos::from_file("/proc/self/mountinfo").map(|infos| infos.0);
-    limits_of(&groups, &mounts.unwrap_or_default())
+    parse_limits(&groups, &mounts.unwrap_or_default())
 }
 
-fn limits_of(groups: &str, mounts: &[MountInfo]) -> Limits {
+fn parse_limits(groups: &str, mounts: &[MountInfo]) -> Limits {
     let mut limits = Limits::default();
     for line in groups.lines() {
         // Such as `4:cpu,cpuacct:/path`, or `0::/path` in version 2.
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
         let controllers: Vec<&str> = controllers.split(',').collect();
-        for mount in mounts.iter().filter(|mount| holds(mount, &controllers)) {
+        for mount in mounts.iter().filter(|mount| has_controller(mount, &controllers)) {
             for folder in folders(mount, path) {
                 tighten(&mut limits.cpus, cpus(&folder));
                 tighten(&mut limits.memory_bytes, memory_bytes(&folder));
@@ -39,8 +39,8 @@ fn limits_of(groups: &str, mounts: &[MountInfo]) -> Limits {
     limits
 }
 
-/// Whether the groups of these controllers are mounted here; version 2 has the empty controller.
-fn holds(mount: &MountInfo, controllers: &[&str]) -> bool {
+/// Returns whether the groups of these controllers are mounted here. Version 2 has one controller with an empty name.
+fn has_controller(mount: &MountInfo, controllers: &[&str]) -> bool {
     match mount.fs_type.as_str() {
         "cgroup2" => controllers == [""],
         "cgroup" => controllers.iter().any(|name| mount.super_options.contains_key(*name)),
@@ -48,7 +48,7 @@ fn holds(mount: &MountInfo, controllers: &[&str]) -> bool {
     }
 }
 
-/// The folder of a group and of all above it, as far as they can be seen.
+/// Returns the folders of a group and its ancestors, as far as they are visible.
 fn folders(mount: &MountInfo, group: &str) -> Vec<PathBuf> {
     let below = group.strip_prefix(mount.root.trim_end_matches('/')).unwrap_or("");
     let folder = mount.mount_point.join(below.trim_start_matches('/'));
@@ -65,11 +65,11 @@ fn cpus(folder: &Path) -> Option<f64> {
         }
         None => (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?),
     };
-    share(&quota, &period)
+    quota_cores(&quota, &period)
 }
 
-/// Cores from a quota and a period in µs; none where the quota is `max` or -1.
-fn share(quota: &str, period: &str) -> Option<f64> {
+/// Parses a quota and a period, µs, as a number of cores; `None` if the quota is `max` or -1.
+fn quota_cores(quota: &str, period: &str) -> Option<f64> {
     let (quota, period): (f64, f64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }
@@ -77,7 +77,7 @@ fn share(quota: &str, period: &str) -> Option<f64> {
 fn memory_bytes(folder: &Path) -> Option<u64> {
     let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
     let text = read("memory.max").or_else(|| read("memory.limit_in_bytes"))?;
-    // Version 1 says "no limit" with a number near 2^63.
+    // Version 1 writes a number near 2^63 if there is no limit.
     text.trim().parse().ok().filter(|bytes| *bytes < 1 << 60)
 }
 
@@ -99,45 +99,45 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_limit_of_version_2_counts() {
-        let place = tempfile::tempdir().expect("a folder");
-        let inner = place.path().join("outer/inner");
+    fn the_tightest_limit_of_version_2_applies() {
+        let base = tempfile::tempdir().expect("a folder");
+        let inner = base.path().join("outer/inner");
         fs::create_dir_all(&inner).expect("made");
         fs::write(inner.join("cpu.max"), "max 100000\n").expect("written");
         fs::write(inner.join("memory.max"), "max\n").expect("written");
-        fs::write(place.path().join("outer/cpu.max"), "150000 100000\n").expect("written");
-        fs::write(place.path().join("outer/memory.max"), "1048576\n").expect("written");
-        let mounts = [mount(place.path(), "cgroup2", "/", "rw")];
+        fs::write(base.path().join("outer/cpu.max"), "150000 100000\n").expect("written");
+        fs::write(base.path().join("outer/memory.max"), "1048576\n").expect("written");
+        let mounts = [mount(base.path(), "cgroup2", "/", "rw")];
         let expected = Limits { cpus: Some(1.5), memory_bytes: Some(1 << 20) };
-        assert_eq!(limits_of("0::/outer/inner\n", &mounts), expected);
-        assert_eq!(limits_of("0::/\n", &mounts), Limits::default());
+        assert_eq!(parse_limits("0::/outer/inner\n", &mounts), expected);
+        assert_eq!(parse_limits("0::/\n", &mounts), Limits::default());
     }
 
     #[test]
     fn limits_of_version_1_are_found_by_their_controllers() {
-        let place = tempfile::tempdir().expect("a folder");
+        let base = tempfile::tempdir().expect("a folder");
         for (folder, name, text) in [
             ("cpu", "cpu.cfs_quota_us", "50000"),
             ("cpu", "cpu.cfs_period_us", "100000"),
             ("memory", "memory.limit_in_bytes", "9223372036854771712"),
         ] {
-            fs::create_dir_all(place.path().join(folder)).expect("made");
-            fs::write(place.path().join(folder).join(name), text).expect("written");
+            fs::create_dir_all(base.path().join(folder)).expect("made");
+            fs::write(base.path().join(folder).join(name), text).expect("written");
         }
-        // In a container the group's own folder is what is mounted.
+        // In a container, the group's own folder is mounted as the root.
         let mounts = [
-            mount(&place.path().join("cpu"), "cgroup", "/box", "rw,cpu,cpuacct"),
-            mount(&place.path().join("memory"), "cgroup", "/", "rw,memory"),
+            mount(&base.path().join("cpu"), "cgroup", "/box", "rw,cpu,cpuacct"),
+            mount(&base.path().join("memory"), "cgroup", "/", "rw,memory"),
         ];
         let groups = "4:memory:/box\n3:cpu,cpuacct:/box\n";
         let expected = Limits { cpus: Some(0.5), memory_bytes: None };
-        assert_eq!(limits_of(groups, &mounts), expected);
+        assert_eq!(parse_limits(groups, &mounts), expected);
     }
 
     #[test]
-    fn nonsense_limits_nothing() {
-        assert_eq!(limits_of("x\n0:\n\n", &[]), Limits::default());
-        assert_eq!(share("-1", "100000"), None);
-        assert_eq!(share("1", "0"), None);
+    fn invalid_text_is_no_limit() {
+        assert_eq!(parse_limits("x\n0:\n\n", &[]), Limits::default());
+        assert_eq!(quota_cores("-1", "100000"), None);
+        assert_eq!(quota_cores("1", "0"), None);
     }
 }

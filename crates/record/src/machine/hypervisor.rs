@@ -1,10 +1,10 @@
-//! Which hypervisor a virtual machine runs on.
+//! The hypervisor of a virtual machine.
 
 use procfs::CpuInfo;
 
 use super::line;
 
-/// Names by the signature that a processor's CPUID instruction gives in a virtual machine.
+/// Names by the signature that the CPUID instruction returns in a virtual machine.
 const SIGNATURES: [(&str, &str); 10] = [
     ("KVMKVMKVM", "KVM"),
     ("Linux KVM Hv", "KVM"),
@@ -18,7 +18,7 @@ const SIGNATURES: [(&str, &str); 10] = [
     ("prl hyperv", "Parallels"),
 ];
 
-/// Names by what the firmware says of the machine's maker or product.
+/// Names by the machine's maker or product, as the firmware states it.
 const MAKERS: [(&str, &str); 9] = [
     ("Amazon EC2", "Amazon EC2"),
     ("Google Compute", "Google Compute Engine"),
@@ -31,14 +31,14 @@ const MAKERS: [(&str, &str); 9] = [
     ("Parallels", "Parallels"),
 ];
 
-/// The hypervisor's name; none on hardware itself, as far as can be told.
+/// Returns the hypervisor's name; `None` if no hypervisor is found.
 pub fn name(cpuinfo: Option<&CpuInfo>) -> Option<String> {
     let flagged = cpuinfo
         .and_then(|info| info.get_field(0, "flags"))
         .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
     let virtual_kind = line("/sys/hypervisor/type");
     if cfg!(target_arch = "x86_64") && !flagged && virtual_kind.is_none() {
-        // The firmware of some real machines names the makers of hypervisors.
+        // The firmware of some physical machines contains the names of hypervisors' makers.
         return None;
     }
     signature()
@@ -59,11 +59,11 @@ fn named(text: &str, names: &[(&str, &str)]) -> Option<String> {
     names.iter().find(|(part, _)| text.contains(part)).map(|(_, name)| (*name).to_owned())
 }
 
-/// The hypervisor's signature, of leaf 0x4000_0000.
+/// Returns the hypervisor's signature, from CPUID leaf 0x4000_0000.
 #[cfg(target_arch = "x86_64")]
 fn signature() -> Option<String> {
     #[allow(unused_unsafe, reason = "it is safe in later versions of the standard library")]
-    // SAFETY: every processor of this architecture has the instruction.
+    // SAFETY: every processor of this architecture has the CPUID instruction.
     let leaf = unsafe { std::arch::x86_64::__cpuid(0x4000_0000) };
     let bytes: Vec<u8> =
         [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_found_in_what_the_machine_says() {
+    fn names_are_found_in_signatures_and_firmware_texts() {
         assert_eq!(named("KVMKVMKVM\0\0\0", &SIGNATURES).as_deref(), Some("KVM"));
         assert_eq!(named("VMware, Inc.", &MAKERS).as_deref(), Some("VMware"));
         assert_eq!(named("Dell Inc.", &MAKERS), None);

@@ -1,4 +1,4 @@
-//! The machine that a recording is made on, and what makes its timings doubtful.
+//! The machine that a recording is made on, and notices about whatever makes its timings unreliable.
 
 mod cgroup;
 mod hypervisor;
@@ -10,10 +10,10 @@ use simprof_model::{Machine, Notice, NoticeId};
 
 pub(crate) use cgroup::{Limits, limits};
 
-/// Above this share of the cores, other programs' load disturbs timings.
-const LOAD_SHARE: f64 = 0.5;
+/// From this load per core on, other programs disturb timings.
+const BUSY_LOAD_PER_CORE: f64 = 0.5;
 
-/// Looks at the machine. What cannot be read is left empty.
+/// Describes the machine. Fields that cannot be read are empty.
 pub fn machine() -> Machine {
     let cpuinfo = CpuInfo::current().ok();
     let limits = limits();
@@ -38,7 +38,7 @@ pub fn machine() -> Machine {
     Machine { notices, ..facts }
 }
 
-/// Processes that run or wait for a core or the disk, averaged over about a minute.
+/// Returns the number of processes that run or wait for a core or the disk, averaged over about a minute.
 pub fn load_average() -> Option<f64> {
     line("/proc/loadavg")?.split(' ').next()?.parse().ok()
 }
@@ -47,7 +47,7 @@ fn notices(machine: &Machine, limits: &Limits, affinity: u32, on_battery: bool) 
     let mut notices = Vec::new();
     let mut add = |id, text: String| notices.push(Notice::new(id, text));
     let cores = f64::from(machine.cores);
-    if let Some(load) = machine.load.filter(|load| *load > LOAD_SHARE * cores) {
+    if let Some(load) = machine.load.filter(|load| *load > BUSY_LOAD_PER_CORE * cores) {
         let text =
             format!("Other programs load the machine: load average {load:.1} on {cores} cores.");
         add(NoticeId::MachineBusy, text);
@@ -75,16 +75,16 @@ fn notices(machine: &Machine, limits: &Limits, affinity: u32, on_battery: bool) 
     notices
 }
 
-/// Whole cores of CPU time that there are for this process.
+/// Returns the number of whole cores whose CPU time this process may use.
 fn usable_cores(affinity: u32, quota: Option<f64>) -> u32 {
     quota.map_or(affinity, |cpus| affinity.min(cpus as u32)).max(1)
 }
 
-/// Cores that this process may run on.
+/// Returns the number of cores that this process may run on.
 pub(crate) fn affinity_cores() -> u32 {
-    // Room for 8,192 cores, eight times what the C library's own type has.
+    // Enough for 8,192 cores, eight times as many as the C library's own type.
     let mut mask = [0u64; 128];
-    // SAFETY: `mask` is as long as is told. The raw call returns how many bytes it has filled.
+    // SAFETY: the length passed is that of `mask`. The raw call returns how many bytes it has filled.
     let length = unsafe {
         libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&mask), mask.as_mut_ptr())
     };
@@ -110,7 +110,7 @@ fn os_name() -> Option<String> {
     Some(value.trim_matches(['"', '\'']).to_owned())
 }
 
-/// True where there is a battery and no other supply is connected.
+/// Returns whether a battery discharges and no other supply is connected.
 fn on_battery() -> bool {
     let supplies = fs::read_dir("/sys/class/power_supply").into_iter().flatten().flatten();
     let (mut discharging, mut connected) = (false, false);
@@ -128,7 +128,7 @@ pub(crate) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// The first line of a file, where it can be read and is not empty.
+/// Returns the first line of a file; `None` if it cannot be read or is empty.
 pub(crate) fn line(path: &str) -> Option<String> {
     let text = fs::read(path).ok()?;
     let text = String::from_utf8_lossy(&text);
@@ -136,7 +136,7 @@ pub(crate) fn line(path: &str) -> Option<String> {
     (!line.is_empty()).then(|| line.to_owned())
 }
 
-/// The number in a file.
+/// Returns the number in a file.
 pub(crate) fn number<T: std::str::FromStr>(path: &str) -> Option<T> {
     line(path)?.parse().ok()
 }
@@ -146,16 +146,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_described() {
+    fn all_facts_of_this_machine_are_found() {
         let machine = machine();
         assert!(!machine.cpu.is_empty() && !machine.kernel.is_empty());
         assert!(machine.memory_bytes > 1 << 24);
-        assert_eq!(machine.cores, fallback_cores(), "the standard library counts the same");
+        assert_eq!(machine.cores, fallback_cores(), "the standard library counts the same number");
         assert!(machine.load.is_some());
     }
 
     #[test]
-    fn cores_are_those_of_the_mask_and_the_quota() {
+    fn usable_cores_are_limited_by_affinity_and_quota() {
         assert_eq!(usable_cores(8, None), 8);
         assert_eq!(usable_cores(8, Some(2.5)), 2);
         assert_eq!(usable_cores(2, Some(64.0)), 2);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_disturbs_is_told() {
+    fn disturbances_make_notices() {
         let calm = Machine { cores: 4, load: Some(1.9), memory_bytes: 100, ..Machine::default() };
         let none = Limits::default();
         assert!(notices(&calm, &none, 4, false).is_empty());

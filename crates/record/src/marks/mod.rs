@@ -1,4 +1,4 @@
-//! Step marks that a target makes with `simprof-probe`: reading them, and what they mean.
+//! Reads the step marks that a target makes with `simprof-probe`, and pairs them to steps.
 
 mod ring;
 mod steps;
@@ -7,10 +7,10 @@ use std::io;
 
 pub use ring::Mark;
 use ring::Ring;
-pub use steps::Marked;
+pub use steps::MarkedSteps;
 use steps::Pairing;
 
-/// Marks of one run.
+/// The step marks of one run.
 pub struct Marks {
     ring: Ring,
     pairing: Pairing,
@@ -22,18 +22,18 @@ impl Marks {
         Ok(Marks { ring: Ring::create()?, pairing: Pairing::default() })
     }
 
-    /// Path by which a process of the same user can open the memory while this one lives.
+    /// Returns the path by which a process of the same user can open the memory while this process lives.
     pub fn path(&self) -> String {
         self.ring.path()
     }
 
-    /// Reads what has come. The memory holds 32,768 marks, so that marks are only lost where more
-    /// come between two calls.
+    /// Reads all new marks. The memory has space for 32,768 marks; marks are lost if more come
+    /// between two calls.
     pub fn drain(&mut self) {
         self.drain_with(|_| {});
     }
 
-    /// As [`Marks::drain`]; shows each mark to `pass`.
+    /// Reads all new marks, as [`Marks::drain`], and calls `pass` with each of them.
     pub fn drain_with(&mut self, mut pass: impl FnMut(Mark)) {
         let pairing = &mut self.pairing;
         self.ring.drain(|mark| {
@@ -42,8 +42,8 @@ impl Marks {
         });
     }
 
-    /// All steps, when the target has ended.
-    pub fn finish(mut self) -> Marked {
+    /// Returns all steps. Call it when the target has ended.
+    pub fn finish(mut self) -> MarkedSteps {
         self.drain();
         let lost = self.ring.lost();
         self.pairing.finish(lost)

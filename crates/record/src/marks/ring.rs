@@ -1,4 +1,4 @@
-//! The reader's side of the memory that a target writes its marks to.
+//! The reader of the ring buffer that a target writes its marks to.
 
 use std::fs::File;
 use std::io;
@@ -11,11 +11,11 @@ use simprof_probe::format::{
     RECORDS_OFFSET, SEQUENCE_SHIFT, is_free_for, sequence, unstamp,
 };
 
-/// One mark.
+/// A step mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     pub kind: Kind,
-    /// Thread id, its lower 22 bits (which is all of it, on Linux).
+    /// The lower 22 bits of the thread id, which on Linux are all of it.
     pub thread: u32,
     /// CLOCK_MONOTONIC, ns.
     pub time_ns: u64,
@@ -23,43 +23,45 @@ pub struct Mark {
     pub population: u64,
 }
 
-/// The shared memory, mapped.
+/// The ring buffer, mapped into this process.
 #[derive(Debug)]
 pub struct Ring {
     memory: NonNull<u8>,
     file: File,
-    /// Position to be read next.
+    /// The next position to read.
     read: u64,
-    /// Positions before it whose writer had not finished.
+    /// Earlier positions whose writers had not finished.
     unfinished: Vec<u64>,
     lost: u64,
 }
 
-// SAFETY: the mapping belongs to this value alone; other processes' accesses are atomic, as ours.
+// SAFETY: this value owns the mapping, and all accesses, here and in other processes, are atomic.
 unsafe impl Send for Ring {}
 
-/// What there is at a position.
-enum Found {
-    Whole(Mark),
+/// The state of the slot of a position.
+enum Slot {
+    Complete(Mark),
     Unfinished,
     Overwritten,
 }
 
 impl Ring {
-    /// Creates memory of the format, all of it allocated so that no writer is ever killed for
-    /// want of a page, and sealed so that nobody can cut it.
+    /// Creates an empty ring buffer.
+    ///
+    /// All its pages are allocated, so that no writer is killed because a page cannot be
+    /// allocated. Its size is sealed, so that no process can truncate it.
     pub fn create() -> io::Result<Ring> {
         let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // SAFETY: the name is a C string.
+        // SAFETY: the name is a valid C string.
         let fd = unsafe { libc::memfd_create(c"simprof-marks".as_ptr(), flags) };
         check(fd)?;
-        // SAFETY: it was just opened and belongs to nobody else.
+        // SAFETY: the descriptor was just opened, and nothing else owns it.
         let file = unsafe { File::from_raw_fd(fd) };
         file.set_len(FILE_BYTES as u64)?;
-        // SAFETY: no memory of this process is involved.
+        // SAFETY: the call takes no pointers.
         check(unsafe { libc::fallocate(fd, 0, 0, FILE_BYTES as libc::off_t) })?;
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
-        // SAFETY: as above.
+        // SAFETY: the call takes no pointers.
         check(unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, seals) })?;
         let memory = map(&file)?;
         let ring = Ring { memory, file, read: 0, unfinished: Vec::new(), lost: 0 };
@@ -68,73 +70,77 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Path by which another process can open it.
+    /// Returns the path by which another process can open the memory.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 
-    /// Passes all marks that are whole, each once; those of one thread in their order.
+    /// Calls `pass` with every complete mark, each once, and those of a thread in order.
     pub fn drain(&mut self, mut pass: impl FnMut(Mark)) {
         let next = self.word(NEXT_OFFSET).load(Ordering::Acquire);
         for position in std::mem::take(&mut self.unfinished) {
-            self.look(position, next, &mut pass);
+            self.take(position, next, &mut pass);
         }
         let oldest = next.saturating_sub(RECORDS);
         if self.read < oldest {
             self.lost = self.lost.saturating_add(oldest - self.read);
             self.read = oldest;
         }
-        // What a target wrote into its memory is not trusted to go forward only.
+        // The target writes `next`, so it may be any value, also a smaller one than before.
         while self.read < next {
-            self.look(self.read, next, &mut pass);
+            self.take(self.read, next, &mut pass);
             self.read += 1;
         }
     }
 
-    /// Marks that were overwritten or never finished, when the last has been drained.
+    /// Returns how many marks were overwritten or never finished. Call it after the last `drain`.
     pub fn lost(&self) -> u64 {
         self.lost.saturating_add(self.unfinished.len() as u64)
     }
 
-    fn look(&mut self, position: u64, next: u64, pass: &mut impl FnMut(Mark)) {
-        match self.at(position) {
-            Found::Whole(mark) => pass(mark),
-            Found::Unfinished if next.saturating_sub(position) <= RECORDS => {
+    /// Passes on, counts, or remembers the mark at `position`.
+    fn take(&mut self, position: u64, next: u64, pass: &mut impl FnMut(Mark)) {
+        match self.read_slot(position) {
+            Slot::Complete(mark) => pass(mark),
+            Slot::Unfinished if next.saturating_sub(position) <= RECORDS => {
                 self.unfinished.push(position);
             }
-            Found::Unfinished | Found::Overwritten => self.lost = self.lost.saturating_add(1),
+            Slot::Unfinished | Slot::Overwritten => self.lost = self.lost.saturating_add(1),
         }
     }
 
-    fn at(&self, position: u64) -> Found {
+    fn read_slot(&self, position: u64) -> Slot {
         let offset = HEADER_BYTES + (position % RECORDS) as usize * RECORD_BYTES;
         let stamp = self.word(offset).load(Ordering::Acquire);
         if stamp == BUSY || is_free_for(stamp, position) {
-            return Found::Unfinished;
+            return Slot::Unfinished;
         }
         if stamp >> SEQUENCE_SHIFT != sequence(position) {
-            return Found::Overwritten;
+            return Slot::Overwritten;
         }
-        let Some((_, kind, thread)) = unstamp(stamp) else { return Found::Overwritten };
+        let Some((_, kind, thread)) = unstamp(stamp) else { return Slot::Overwritten };
         let field = |number: usize| self.word(offset + 8 * number).load(Ordering::Relaxed);
         let mark = Mark { kind, thread, time_ns: field(1), index: field(2), population: field(3) };
-        // The fields must have been read before the stamp is looked at again.
+        // The fields must be read before the stamp is read again.
         fence(Ordering::Acquire);
-        let still = self.word(offset).load(Ordering::Relaxed) == stamp;
-        if still { Found::Whole(mark) } else { Found::Overwritten }
+        let is_unchanged = self.word(offset).load(Ordering::Relaxed) == stamp;
+        if is_unchanged { Slot::Complete(mark) } else { Slot::Overwritten }
     }
 
     fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset + 8 <= FILE_BYTES && offset.is_multiple_of(8), "a word of the memory");
-        // SAFETY: within the mapping, which lives as long as `self`, and aligned; every access of
-        // any process to it is atomic.
+        assert!(
+            offset + 8 <= FILE_BYTES && offset.is_multiple_of(8),
+            "an aligned word within the memory"
+        );
+        // SAFETY: the word is aligned and within the mapping, which lives as long as `self`. All
+        // processes access it atomically.
         unsafe { &*self.memory.as_ptr().add(offset).cast::<AtomicU64>() }
     }
 }
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: it was mapped in `create`, and no reference to it outlives `self`.
+        // SAFETY: `create` mapped these bytes, and no reference to them outlives `self`.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), FILE_BYTES) };
     }
 }
@@ -142,7 +148,7 @@ impl Drop for Ring {
 fn map(file: &File) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let fd = file.as_raw_fd();
-    // SAFETY: a new mapping of a file of that length.
+    // SAFETY: this creates a new mapping; it replaces none.
     let memory =
         unsafe { libc::mmap(ptr::null_mut(), FILE_BYTES, protection, libc::MAP_SHARED, fd, 0) };
     if memory == libc::MAP_FAILED {
@@ -161,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes as a probe does, up to the stamp; returns what would be the stamp.
+    /// Writes a mark as the probe does, except for its stamp. Returns the stamp's offset and value.
     fn begin(ring: &Ring, index: u64) -> (usize, u64) {
         let position = ring.word(NEXT_OFFSET).fetch_add(1, Ordering::Relaxed);
         let offset = HEADER_BYTES + (position % RECORDS) as usize * RECORD_BYTES;
@@ -193,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_overwritten_is_counted() {
+    fn overwritten_marks_are_counted() {
         let mut ring = Ring::create().expect("memory");
         (0..RECORDS + 5).for_each(|index| write(&ring, index));
         let indices = drained(&mut ring);
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_is_slow_is_waited_for_and_one_that_dies_is_counted() {
+    fn slow_writers_are_awaited_and_unfinished_marks_counted() {
         let mut ring = Ring::create().expect("memory");
         let (offset, stamp) = begin(&ring, 0);
         begin(&ring, 1);
@@ -215,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_in_the_memory_is_lost_marks_at_most() {
+    fn invalid_memory_yields_no_marks() {
         let mut ring = Ring::create().expect("memory");
         ring.word(NEXT_OFFSET).store(u64::MAX, Ordering::Relaxed);
         (0..RECORDS as usize).for_each(|record| {

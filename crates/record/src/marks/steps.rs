@@ -1,4 +1,4 @@
-//! Pairs marks to steps.
+//! Pairs step marks to steps.
 
 use std::collections::HashMap;
 
@@ -7,42 +7,42 @@ use simprof_probe::format::Kind;
 
 use super::ring::Mark;
 
-/// Most steps kept, which bounds the memory to 400 MB; what comes after is counted as lost.
-const STEPS: usize = 1 << 23;
+/// Most steps that are kept, which bounds the memory to 400 MB. Later ones are counted as lost.
+const MAX_STEPS: usize = 1 << 23;
 
-/// Steps that one thread may have open at the same time; the oldest is given up beyond.
-const OPEN: usize = 256;
+/// Most open steps of one thread. If more begin, the oldest is dropped.
+const MAX_OPEN: usize = 256;
 
-/// What the marks of a run came to.
+/// The steps that the marks of a run make.
 #[derive(Debug, Default)]
-pub struct Marked {
+pub struct MarkedSteps {
     pub steps: Steps,
-    /// Marks without a counterpart.
+    /// Number of marks without a counterpart.
     pub unmatched: u64,
-    /// What is wrong with them, one sentence each.
     pub notices: Vec<Notice>,
 }
 
-/// Steps so far, and those that are open.
+/// The finished steps so far, and the open ones.
 #[derive(Debug, Default)]
 pub struct Pairing {
     steps: Vec<Step>,
     open: HashMap<u32, Vec<Open>>,
     unmatched: u64,
-    /// Steps that found no room.
+    /// Number of steps dropped because there were too many.
     dropped: u64,
 }
 
+/// A step that has not ended.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     index: u64,
     begin_ns: u64,
-    /// Began with a boundary, so that the next boundary ends it.
+    /// Whether a boundary mark began it, so that the next boundary mark ends it.
     by_boundary: bool,
 }
 
 impl Pairing {
-    /// The next mark of its thread.
+    /// Adds a mark. The marks of a thread must come in order.
     pub fn add(&mut self, mark: Mark) {
         match mark.kind {
             Kind::Begin => self.begin(&mark, false),
@@ -57,14 +57,14 @@ impl Pairing {
 
     fn begin(&mut self, mark: &Mark, by_boundary: bool) {
         let open = self.open.entry(mark.thread).or_default();
-        if open.len() == OPEN {
+        if open.len() == MAX_OPEN {
             open.remove(0);
             self.unmatched += 1;
         }
         open.push(Open { index: mark.index, begin_ns: mark.time_ns, by_boundary });
     }
 
-    /// Ends the step of that index which this thread began last.
+    /// Ends the step with the mark's index that this thread began last.
     fn end(&mut self, mark: &Mark, population: Option<u64>) {
         let open = self.open.entry(mark.thread).or_default();
         match open.iter().rposition(|open| open.index == mark.index) {
@@ -85,7 +85,7 @@ impl Pairing {
     }
 
     fn close(&mut self, open: Open, end_ns: u64, population: Option<u64>) {
-        if self.steps.len() == STEPS {
+        if self.steps.len() == MAX_STEPS {
             self.dropped += 1;
             return;
         }
@@ -93,9 +93,9 @@ impl Pairing {
         self.steps.push(Step { index, begin_ns, end_ns, population });
     }
 
-    /// The steps in order of time, and what is wrong with them. A step that a boundary began and
-    /// nothing ended is no fault: it is the last.
-    pub fn finish(mut self, lost: u64) -> Marked {
+    /// Returns the steps in order of time. An open step that a boundary mark began is no error: it
+    /// is the last one.
+    pub fn finish(mut self, lost: u64) -> MarkedSteps {
         let open = self.open.values().flatten().filter(|open| !open.by_boundary).count() as u64;
         let unmatched = self.unmatched + open;
         let dropped = self.dropped;
@@ -115,7 +115,7 @@ impl Pairing {
             (
                 dropped,
                 NoticeId::StepsDropped,
-                format!("{dropped} steps after the first {STEPS} are ignored."),
+                format!("{dropped} steps after the first {MAX_STEPS} are ignored."),
             ),
         ];
         let notices = notices.into_iter().filter(|(count, ..)| *count > 0);
@@ -123,7 +123,7 @@ impl Pairing {
         self.steps.sort_by_key(|step| (step.begin_ns, step.end_ns));
         let source = if self.steps.is_empty() { "" } else { "marks" }.to_owned();
         let lost = lost.saturating_add(self.dropped);
-        Marked { steps: Steps { steps: self.steps, lost, source }, unmatched, notices }
+        MarkedSteps { steps: Steps { steps: self.steps, lost, source }, unmatched, notices }
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_counterpart_is_counted_and_left_out() {
+    fn unmatched_marks_are_counted_and_ignored() {
         let marks =
             [(Kind::End, 1, 1), (Kind::Begin, 1, 2), (Kind::Begin, 1, 3), (Kind::End, 1, 3)];
         let (steps, notices) = paired(&marks);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_inside_a_step_is_its_own() {
+    fn nested_steps_are_separate() {
         let marks =
             [(Kind::Begin, 1, 1), (Kind::Begin, 1, 1), (Kind::End, 1, 1), (Kind::End, 1, 1)];
         assert_eq!(paired(&marks).0, [(1, 0, 3), (1, 1, 2)]);

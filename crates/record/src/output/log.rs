@@ -1,4 +1,4 @@
-//! One log file.
+//! A log file for the target's output.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,19 +10,19 @@ use simprof_model::{Notice, NoticeId};
 use super::{TAIL_BYTES, text};
 use crate::RecordError;
 
-/// With less room than this on its file system a log may be cut, bytes.
-const ROOM_BYTES: u64 = 1 << 20;
+/// With less free space than this on its file system, a log may be truncated, bytes.
+const MIN_FREE_BYTES: u64 = 1 << 20;
 
-/// A file that output goes to, emptied at first. Two of the same path share one end.
+/// A file that output is appended to. Two logs of the same path do not overwrite each other.
 pub struct Log {
     path: PathBuf,
     file: File,
-    /// Bytes that could not be written, and why the first could not.
+    /// Number of bytes that could not be written, and the first error.
     lost: Option<(u64, io::Error)>,
 }
 
 impl Log {
-    /// Creates or empties the file. A device or a pipe is taken as it is.
+    /// Creates or truncates the file. A device or a pipe is opened as it is.
     pub fn create(path: &Path) -> Result<Log, RecordError> {
         let failed = |source| RecordError::Log { path: path.to_owned(), source };
         let file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
@@ -32,12 +32,12 @@ impl Log {
         Ok(Log { path: path.to_owned(), file, lost: None })
     }
 
-    /// The same open file once more, for the target.
+    /// Returns another descriptor of the file, for the target.
     pub fn descriptor(&self) -> Result<OwnedFd, RecordError> {
         self.copy().map(OwnedFd::from)
     }
 
-    /// The same log once more, for a thread that writes it.
+    /// Returns another handle of the log, for the thread that writes it.
     pub fn reopened(&self) -> Result<Log, RecordError> {
         Ok(Log { path: self.path.clone(), file: self.copy()?, lost: None })
     }
@@ -47,8 +47,8 @@ impl Log {
         self.file.try_clone().map_err(failed)
     }
 
-    /// Appends; after the first failure what comes is counted and dropped, so that a full disk
-    /// does not stop the target.
+    /// Appends bytes. After the first error, further bytes are counted and dropped, so that a full
+    /// disk does not stop the target.
     pub fn write(&mut self, bytes: &[u8]) {
         if let Some((lost, _)) = &mut self.lost {
             *lost += bytes.len() as u64;
@@ -68,12 +68,12 @@ impl Log {
     /// Returns a notice if the file system is almost full: a target that writes here itself may have failed.
     pub fn disk_notice(&self) -> Option<Notice> {
         // SAFETY: zero is a valid value of every field.
-        let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
-        // SAFETY: `room` is a valid place for the answer.
-        let status = unsafe { libc::fstatvfs(self.file.as_raw_fd(), &raw mut room) };
+        let mut disk: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: `disk` is a valid `statvfs` to write to.
+        let status = unsafe { libc::fstatvfs(self.file.as_raw_fd(), &raw mut disk) };
         let regular = self.file.metadata().is_ok_and(|metadata| metadata.is_file());
-        let bytes = room.f_bavail.saturating_mul(room.f_frsize);
-        (regular && status == 0 && bytes < ROOM_BYTES).then(|| {
+        let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        (regular && status == 0 && bytes < MIN_FREE_BYTES).then(|| {
             let folder = self.path.parent().unwrap_or(&self.path).display();
             let text =
                 format!("The disk of {folder} is full: the target's output may be truncated.");
@@ -81,7 +81,7 @@ impl Log {
         })
     }
 
-    /// The end of what was written, where it can be read again.
+    /// Returns the end of the file; empty if it is a device or a pipe.
     pub fn tail(&self) -> String {
         self.read_tail().map(|bytes| text(&bytes)).unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! Where a target's output goes: straight into log files, or through pipes that are watched for
-//! the lines that mark steps.
+//! The target's output. It goes directly into log files or, if a step pattern is given, through
+//! pipes where each line is compared with the pattern.
 
 mod log;
 mod pattern;
@@ -18,7 +18,7 @@ use log::Log;
 pub use pattern::Match;
 use watcher::Watcher;
 
-/// How much of the end of each stream is kept for people, bytes.
+/// How much of the end of each stream is kept for messages, bytes.
 const TAIL_BYTES: usize = 8192;
 
 /// The output of one target while it runs.
@@ -28,25 +28,26 @@ pub struct Output {
     matches: Option<Receiver<Match>>,
 }
 
-/// What came of it.
+/// What is known about the output at the end.
 pub struct Written {
     /// The end of standard output and standard error.
     pub tails: [String; 2],
-    /// Steps, where a pattern was looked for.
+    /// Steps by the pattern; `None` if there is no pattern.
     pub steps: Option<Steps>,
-    /// What a reader must know about the output.
+    /// Notices about the output.
     pub notices: Vec<Notice>,
 }
 
 impl Output {
-    /// Creates the log files, which may be one, and returns what the target writes to. Only with
-    /// a pattern is the output read on its way.
+    /// Creates the log files and returns the descriptors for the target's standard output and
+    /// standard error. Both paths may be the same file. With a pattern, the descriptors are pipes.
     pub fn open(
         paths: [&Path; 2],
         pattern: Option<&Regex>,
     ) -> Result<(Output, [OwnedFd; 2]), RecordError> {
         let logs = [Log::create(paths[0])?, Log::create(paths[1])?];
-        let failed = |source| RecordError::System { what: "no pipe for the output", source };
+        let failed =
+            |source| RecordError::System { what: "the pipe for the output failed", source };
         let Some(pattern) = pattern else {
             let fds = [logs[0].descriptor()?, logs[1].descriptor()?];
             return Ok((Output { logs, watcher: None, matches: None }, fds));
@@ -61,12 +62,12 @@ impl Output {
         Ok((output, [first.1, second.1]))
     }
 
-    /// Where the lines that match the pattern can be heard of as they come; to be asked for once. None without a pattern.
+    /// Returns the receiver of the matching lines, on the first call only. `None` without a pattern.
     pub fn matches(&mut self) -> Option<Receiver<Match>> {
         self.matches.take()
     }
 
-    /// Call it when all that could write has ended.
+    /// Finishes the logs. Call it when all processes that could write have ended.
     pub fn finish(self) -> Written {
         let mut notices: Vec<Notice> = self.logs.iter().filter_map(Log::disk_notice).collect();
         notices.dedup();
@@ -80,15 +81,15 @@ impl Output {
     }
 }
 
-/// A pipe, reader first, with room for bursts where the system grants it.
+/// Creates a pipe: reader, writer. Enlarges its buffer for bursts if the system allows it.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
-    // SAFETY: no memory is involved; a refusal leaves the pipe at its size.
+    // SAFETY: the call takes no pointers. If it fails, the pipe keeps its size.
     unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
     Ok((reader.into(), writer.into()))
 }
 
-/// Bytes as text for people, without the rest of a character that was cut at the front.
+/// Decodes bytes as UTF-8 and removes a partial character at the start.
 fn text(bytes: &[u8]) -> String {
     let cut = bytes.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count();
     String::from_utf8_lossy(&bytes[cut..]).into_owned()

@@ -1,79 +1,79 @@
-//! Steps by the lines that a target writes.
+//! Steps from the lines of the target's output that match a pattern.
 
 use std::sync::mpsc::Sender;
 
 use regex::Regex;
 use simprof_model::{Notice, NoticeId, Step, Steps};
 
-/// Longest part of a line that the pattern is tried on, bytes; the rest is skipped.
-const LINE_BYTES: usize = 4096;
+/// The pattern is compared with this much of a line, bytes; the rest is ignored.
+const MAX_LINE_BYTES: usize = 4096;
 
-/// Most matches kept; what comes after is counted as lost.
-const MATCHES: usize = 1 << 22;
+/// Most matches that are kept. Later ones are counted as lost.
+const MAX_MATCHES: usize = 1 << 22;
 
-/// The lines of one stream.
+/// Splits one stream into lines.
 #[derive(Debug, Default)]
 pub struct Lines {
     line: Vec<u8>,
 }
 
 impl Lines {
-    /// Splits what came at line feeds and carriage returns (which progress displays use), and
-    /// passes each line that is whole, at most its first 4,096 bytes.
-    pub fn feed(&mut self, mut bytes: &[u8], mut whole: impl FnMut(&str)) {
+    /// Splits new bytes at line feeds and carriage returns, which progress displays use. Calls
+    /// `pass` with each complete line, of which at most [`MAX_LINE_BYTES`] are kept.
+    pub fn feed(&mut self, mut bytes: &[u8], mut pass: impl FnMut(&str)) {
         while let Some(end) = bytes.iter().position(|&byte| matches!(byte, b'\n' | b'\r')) {
             self.keep(&bytes[..end]);
-            self.end(&mut whole);
+            self.end(&mut pass);
             bytes = &bytes[end + 1..];
         }
         self.keep(bytes);
     }
 
-    /// Passes what is left when the stream ends.
-    pub fn end(&mut self, mut whole: impl FnMut(&str)) {
+    /// Ends the current line, if it is not empty, and calls `pass` with it.
+    pub fn end(&mut self, mut pass: impl FnMut(&str)) {
         if !self.line.is_empty() {
-            whole(&String::from_utf8_lossy(&self.line));
+            pass(&String::from_utf8_lossy(&self.line));
             self.line.clear();
         }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let room = LINE_BYTES - self.line.len();
-        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let space = MAX_LINE_BYTES - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(space)]);
     }
 }
 
-/// A line that matched, at the time at which it was read.
+/// A line that matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Match {
-    /// CLOCK_MONOTONIC, ns.
+    /// When it was read, CLOCK_MONOTONIC, ns.
     pub time_ns: u64,
-    /// Number of the step that it begins.
+    /// Index of the step that it begins.
     pub index: u64,
 }
 
-/// Collects the lines that match.
+/// Collects the lines that match the pattern.
 #[derive(Debug)]
 pub struct Marker {
     pattern: Regex,
     matches: Vec<Match>,
-    /// Who is told of each match at once, if anybody listens.
+    /// Gets each match at once. Its receiver may be closed.
     listener: Sender<Match>,
     lost: u64,
-    /// Matches that came in one read with the match before.
+    /// Matches that came in the same read as the previous one.
     crowded: usize,
 }
 
 impl Marker {
-    /// Looks for `pattern`; its first group, where it is a number, is the step's index.
+    /// Creates a marker. The pattern's first group is the step's index if it matches a number.
     pub fn new(pattern: Regex, listener: Sender<Match>) -> Self {
         Self { pattern, matches: Vec::new(), listener, lost: 0, crowded: 0 }
     }
 
-    /// A line that arrived at `time_ns`.
+    /// Adds a line that was read at `time_ns`.
     pub fn line(&mut self, line: &str, time_ns: u64) {
         let Some(found) = self.pattern.captures(line) else { return };
-        if self.matches.len() == MATCHES {
+        if self.matches.len() == MAX_MATCHES {
             self.lost += 1;
             return;
         }
@@ -82,13 +82,13 @@ impl Marker {
         self.crowded +=
             usize::from(self.matches.last().is_some_and(|last| last.time_ns == time_ns));
         let found = Match { time_ns, index };
-        // Nobody need listen.
+        // An error only means that the receiver is closed.
         let _ = self.listener.send(found);
         self.matches.push(found);
     }
 
-    /// The steps: each match begins one, which lasts until the next. The last match only ends the
-    /// step before, since when its own ends is not known.
+    /// Returns the steps. Each step lasts from one match to the next. The last match only ends a
+    /// step, since it is unknown when a step that it begins would end.
     pub fn steps(&self) -> Steps {
         let step = |pair: &[Match]| {
             let Match { index, time_ns } = pair[0];
@@ -131,39 +131,40 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_whole_however_they_arrive() {
+    fn lines_are_complete_for_any_chunks() {
         assert_eq!(lines(&[b"on", b"e\r\ntwo\rthr", b"ee"]), ["one", "two", "three"]);
         assert_eq!(lines(&[b"\xff\xfe\n\0"]), ["\u{fffd}\u{fffd}", "\0"]);
         assert_eq!(lines(&[]), Vec::<String>::new());
     }
 
     #[test]
-    fn an_endless_line_is_cut() {
+    fn long_lines_are_truncated() {
         let long = vec![b'x'; 3000];
         let seen = lines(&[&long, &long, &long, b"\nnext"]);
-        assert_eq!(seen.iter().map(String::len).collect::<Vec<_>>(), [LINE_BYTES, 4]);
+        assert_eq!(seen.iter().map(String::len).collect::<Vec<_>>(), [MAX_LINE_BYTES, 4]);
     }
 
     fn marker(lines: &[(&str, u64)]) -> Marker {
-        listened(lines).0
+        marker_and_sent(lines).0
     }
 
-    fn listened(lines: &[(&str, u64)]) -> (Marker, Vec<Match>) {
-        let (sender, heard) = std::sync::mpsc::channel();
+    /// Returns the marker after these lines, and what it sent to its listener.
+    fn marker_and_sent(lines: &[(&str, u64)]) -> (Marker, Vec<Match>) {
+        let (sender, sent) = std::sync::mpsc::channel();
         let mut marker = Marker::new(Regex::new(r"^step ?(\w*)").expect("a pattern"), sender);
         lines.iter().for_each(|(line, time)| marker.line(line, *time));
-        (marker, heard.try_iter().collect())
+        (marker, sent.try_iter().collect())
     }
 
     #[test]
-    fn who_listens_is_told_of_every_match() {
-        let (_, heard) = listened(&[("step 7", 10), ("else", 15), ("step", 20)]);
+    fn every_match_is_sent_to_the_listener() {
+        let (_, sent) = marker_and_sent(&[("step 7", 10), ("else", 15), ("step", 20)]);
         let expected = [(10, 7), (20, 8)].map(|(time_ns, index)| Match { time_ns, index });
-        assert_eq!(heard, expected);
+        assert_eq!(sent, expected);
     }
 
     #[test]
-    fn a_match_begins_a_step_and_ends_the_one_before() {
+    fn a_match_begins_a_step_and_ends_the_previous_one() {
         let marker =
             marker(&[("step 7", 10), ("else", 15), ("step", 20), ("step x", 20), ("step 3", 50)]);
         let steps = marker.steps();
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_is_held_back_is_told() {
+    fn buffered_or_unmatched_output_makes_a_notice() {
         let together: Vec<_> = (0..10).map(|_| ("step", 5)).collect();
         let buffered = marker(&together).notice().expect("a notice");
         assert_eq!(buffered.id, NoticeId::StepOutputBuffered);

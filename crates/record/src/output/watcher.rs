@@ -1,4 +1,4 @@
-//! A thread that copies a target's output into its logs and times the lines that mark steps.
+//! A thread that copies a target's output to its logs and records when lines match the step pattern.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,24 +16,24 @@ use super::{TAIL_BYTES, text};
 use crate::clock;
 use crate::guardian::protocol::poll_readable;
 
-/// The running thread.
+/// A handle of the running thread.
 pub struct Watcher {
-    thread: JoinHandle<Seen>,
-    /// Closed to end the thread even where something still holds the pipes open.
+    thread: JoinHandle<Watched>,
+    /// Closing it ends the thread, even if some process still has the pipes open.
     stop: OwnedFd,
 }
 
-/// What the thread has seen.
+/// The result of the thread.
 #[derive(Default)]
-pub struct Seen {
+pub struct Watched {
     pub tails: [String; 2],
     pub steps: Steps,
     pub notices: Vec<Notice>,
 }
 
-/// One of the two outputs.
+/// Standard output or standard error.
 struct Stream {
-    /// None when it has ended.
+    /// `None` after the end of the stream.
     pipe: Option<File>,
     log: Log,
     lines: Lines,
@@ -41,7 +41,7 @@ struct Stream {
 }
 
 impl Watcher {
-    /// `listener` is told of each line that matches.
+    /// Starts the thread. It sends each match to `listener`.
     pub fn start(
         pipes: [OwnedFd; 2],
         logs: [Log; 2],
@@ -59,20 +59,20 @@ impl Watcher {
         Ok(Watcher { thread, stop: stop.into() })
     }
 
-    /// Waits until all that was written has been copied.
-    pub fn finish(self) -> Seen {
+    /// Waits until all output has been copied.
+    pub fn finish(self) -> Watched {
         drop(self.stop);
-        self.thread.join().unwrap_or_else(|_| Seen {
+        self.thread.join().unwrap_or_else(|_| Watched {
             notices: vec![Notice::new(
                 NoticeId::OutputReaderFailed,
                 "The thread that reads the target's output failed.",
             )],
-            ..Seen::default()
+            ..Watched::default()
         })
     }
 }
 
-fn watch(mut streams: [Stream; 2], mut marker: Marker, stop: &OwnedFd) -> Seen {
+fn watch(mut streams: [Stream; 2], mut marker: Marker, stop: &OwnedFd) -> Watched {
     let mut chunk = vec![0; 1 << 16];
     let mut stopping = false;
     while streams.iter().any(|stream| stream.pipe.is_some()) {
@@ -88,17 +88,17 @@ fn watch(mut streams: [Stream; 2], mut marker: Marker, stop: &OwnedFd) -> Seen {
         }
         stopping |= ready[2];
     }
-    conclude(streams, marker)
+    finish(streams, marker)
 }
 
-fn conclude(mut streams: [Stream; 2], mut marker: Marker) -> Seen {
+fn finish(mut streams: [Stream; 2], mut marker: Marker) -> Watched {
     let now_ns = clock::now_ns();
     for stream in &mut streams {
         stream.lines.end(|line| marker.line(line, now_ns));
     }
     let losses = streams.iter().filter_map(|stream| stream.log.loss_notice());
     let notices = losses.chain(marker.notice()).collect();
-    Seen { tails: streams.map(|stream| text(stream.recent())), steps: marker.steps(), notices }
+    Watched { tails: streams.map(|stream| text(stream.recent())), steps: marker.steps(), notices }
 }
 
 impl Stream {
@@ -110,7 +110,7 @@ impl Stream {
         self.pipe.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
-    /// Reads once; the lines in it get the time of the read.
+    /// Reads once. All lines that end in this read get its time.
     fn read(&mut self, chunk: &mut [u8], marker: &mut Marker) {
         let Some(pipe) = &mut self.pipe else { return };
         let bytes = match pipe.read(chunk) {

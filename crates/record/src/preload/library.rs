@@ -1,11 +1,11 @@
-//! The libraries as files that every process of a target can load, whatever user it becomes.
+//! The preload libraries as files that every process of a target can load, even after it changed its user.
 //!
-//! What a process cannot read of `LD_PRELOAD` the loader complains of, in the target's name. A process may change its user
-//! before it starts others, and those cannot open a descriptor of this process. So the library is a file that everybody may
-//! read, in a folder of its own among the temporary ones, which is removed at the end. Where none of these will do (no room,
-//! nothing may be executed there, private ones only) it is a file in memory.
+//! If a process cannot read a file of `LD_PRELOAD`, the loader prints an error on the target's standard error. A process
+//! may change its user before it starts others, and those cannot open a descriptor of this process. The library is
+//! therefore a file that every user may read, in a new temporary folder that is removed at the end. If no temporary folder
+//! is usable (it is full, mounted without execution, or private), the library is a file in memory.
 //!
-//! The folder is locked for as long as it is in use, so that the next run can tell, and remove, what a killed one left.
+//! The folder is locked while it is in use, so that the next run can recognise and remove the folder of a killed run.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -19,18 +19,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use simprof_preload::{HEAP_LIBRARY, LIBRARY};
 
-/// A library that is to become a file.
+/// The content of a preload library, and its names as a file.
 #[derive(Debug)]
 pub struct Image {
     /// Name of the file in a folder.
     file_name: &'static str,
-    /// Name of the file in memory, as the maps of a process show it.
+    /// Name of the file in memory, as /proc/PID/maps shows it.
     memory_name: &'static CStr,
     content: &'static [u8],
 }
 
 impl Image {
-    /// Whether the kernel calls a mapped file as it calls this library, of this or another run, removed or not.
+    /// Returns whether `path`, as /proc/PID/maps shows it, is this library, of this or another run, removed or not.
     pub fn is_mapped_as(&self, path: &str) -> bool {
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -39,67 +39,67 @@ impl Image {
     }
 }
 
-/// The library that tells of Python.
+/// The library that records Python frames and waits.
 pub const PRELOAD: Image =
     Image { file_name: "libsimprof_preload.so", memory_name: c"simprof-preload", content: LIBRARY };
-/// The library that tells of allocations.
+/// The library that records allocations.
 pub const HEAP: Image = Image {
     file_name: "libsimprof_heap.so",
     memory_name: c"simprof-heap-library",
     content: HEAP_LIBRARY,
 };
-/// What the kernel calls [`PRELOAD`] where it is mapped from memory.
+/// Path of [`PRELOAD`] in /proc/PID/maps if it is a file in memory.
 const MEMORY_PATH: &str = "/memfd:simprof-preload";
-/// How names of the folders begin.
+/// Prefix of the names of the temporary folders.
 const FOLDER_PREFIX: &str = "simprof-preload-";
-/// Where folders are made, after the one that the environment names.
+/// Where temporary folders are created, after the one that the environment names.
 const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
-/// How many names of a folder are tried.
+/// How many names for a folder are tried.
 const ATTEMPTS: u32 = 16;
 
-/// A library, there for as long as the value lives.
+/// A library as a file that exists as long as the value.
 #[derive(Debug)]
 pub enum Library {
-    /// In a folder.
+    /// A file in a temporary folder.
     File(Folder),
-    /// In memory.
+    /// A file in memory.
     Memory(OwnedFd),
 }
 
-/// A folder with nothing but the library in it; removed with the value.
+/// A folder that contains only the library. Dropping the value removes it.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
     file_name: &'static str,
-    /// Of the folder: locked.
+    /// The folder itself, opened and locked.
     _lock: File,
 }
 
 impl Library {
-    /// Makes the file.
+    /// Creates the file.
     ///
     /// # Errors
-    /// Where not even memory can be had.
+    /// Returns an error if not even a file in memory can be created.
     pub fn create(image: &Image) -> io::Result<Self> {
         let temporary = std::env::temp_dir();
         let bases = || [temporary.as_path()].into_iter().chain(TEMPORARY.map(Path::new));
-        // These folders may have many files, and a process makes many runs.
+        // Once per process: these folders may have many files, and a process records many runs.
         static SWEPT: Once = Once::new();
         SWEPT.call_once(|| bases().for_each(sweep));
-        Self::create_beneath(image, bases())
+        Self::create_below(image, bases())
     }
 
-    /// As [`Library::create`], beneath the first of the folders that will do.
-    fn create_beneath<'a>(
+    /// Creates the file below the first usable folder, or in memory if there is none.
+    fn create_below<'a>(
         image: &Image,
         bases: impl IntoIterator<Item = &'a Path>,
     ) -> io::Result<Self> {
         let usable = bases.into_iter().filter_map(open_to_all);
         let made = usable.filter_map(|base| Folder::create(image, &base).ok()).next();
-        made.map_or_else(|| memory(image).map(Self::Memory), |folder| Ok(Self::File(folder)))
+        made.map_or_else(|| in_memory(image).map(Self::Memory), |folder| Ok(Self::File(folder)))
     }
 
-    /// Path by which a process opens it.
+    /// Returns the path by which a process opens it.
     pub fn path(&self) -> String {
         match self {
             Self::File(folder) => folder.file().to_string_lossy().into_owned(),
@@ -108,13 +108,13 @@ impl Library {
     }
 }
 
-/// Whether the kernel calls a mapped file so that is [`PRELOAD`], of this or another run.
+/// Returns whether `path`, as /proc/PID/maps shows it, is [`PRELOAD`], of this or another run.
 pub fn is_mapped_from(path: &str) -> bool {
     is_file(&PRELOAD, path) || path == MEMORY_PATH
 }
 
-/// Whether a file of that path is a library of this or another run.
-pub fn is_ours(path: &str) -> bool {
+/// Returns whether a path is one of the preload libraries, of this or another run.
+pub fn is_simprofs(path: &str) -> bool {
     [PRELOAD, HEAP].iter().any(|image| is_file(image, path))
 }
 
@@ -131,21 +131,21 @@ impl Folder {
         let mut writer = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&file)?;
         writer.write_all(image.content)?;
         drop(writer);
-        // Whatever this process's mask takes away.
+        // Set the modes explicitly, since the umask may have removed bits.
         fs::set_permissions(&folder.path, Permissions::from_mode(0o755))?;
         fs::set_permissions(&file, Permissions::from_mode(0o755))?;
         try_to_execute(&file, image.content.len())?;
         Ok(folder)
     }
 
-    /// A new folder that is surely locked, and surely there.
+    /// Creates a folder and locks it.
     fn create_empty(image: &Image, base: &Path) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         for _ in 0..ATTEMPTS {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = base.join(format!("{FOLDER_PREFIX}{}-{count}", std::process::id()));
             match DirBuilder::new().mode(0o755).create(&path) {
-                // In another process namespace another process has this number, or it once had it.
+                // Left by an earlier process with the same id, or made by one in another process namespace.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 result => result?,
             }
@@ -163,16 +163,16 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed the next run tries to.
+        // If this fails, the next run removes the folder.
         let _ = fs::remove_file(self.file());
         let _ = fs::remove_dir(&self.path);
     }
 }
 
-/// A new folder, locked; none where another run, which took it for a dead one's, was faster.
+/// Opens and locks a new folder. Returns `None` if another run has already removed it as left over.
 fn locked(path: &Path) -> Option<File> {
     let folder = File::open(path).ok()?;
-    // Where a file system knows no locks, none are needed: nobody can take them to remove the folder.
+    // If the file system has no locks, no run can remove the folder, since that needs a lock.
     if matches!(folder.try_lock_shared(), Err(fs::TryLockError::WouldBlock)) {
         return None;
     }
@@ -180,21 +180,22 @@ fn locked(path: &Path) -> Option<File> {
     fs::metadata(path).is_ok_and(|there| there.ino() == inode).then_some(folder)
 }
 
-/// Removes what runs of this user left that were killed.
+/// Removes the folders that killed runs of this user left.
 fn sweep(base: &Path) {
-    let is_ours = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(FOLDER_PREFIX));
+    let has_prefix =
+        |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(FOLDER_PREFIX));
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        if is_ours(&entry.file_name()) {
-            // It may be another user's, or in use.
-            let _ = remove_dead(&entry.path());
+        if has_prefix(&entry.file_name()) {
+            // This fails if the folder is another user's or in use.
+            let _ = remove_unused(&entry.path());
         }
     }
 }
 
-fn remove_dead(path: &Path) -> io::Result<()> {
+fn remove_unused(path: &Path) -> io::Result<()> {
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // SAFETY: it has no preconditions.
+    // SAFETY: geteuid has no preconditions.
     if folder.metadata()?.uid() != unsafe { libc::geteuid() } {
         return Ok(());
     }
@@ -205,8 +206,8 @@ fn remove_dead(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// The real path of a folder in which all users can open what they know the name of, and nobody can move what is another's. The loader
-/// must take it for one path.
+/// Returns the real path of a folder if all users can open files in it by name, and no user can rename those of another one.
+/// Returns `None` otherwise, or if the path contains characters that separate paths in `LD_PRELOAD`.
 fn open_to_all(base: &Path) -> Option<PathBuf> {
     let real = fs::canonicalize(base).ok()?;
     let text = real.to_str()?;
@@ -215,16 +216,16 @@ fn open_to_all(base: &Path) -> Option<PathBuf> {
     }
     let mode = |path: &Path| fs::metadata(path).map_or(0, |folder| folder.mode());
     let is_reachable = real.ancestors().all(|folder| mode(folder) & 0o001 != 0);
-    let is_anybodys = mode(&real) & 0o022 != 0 && mode(&real) & 0o1000 == 0;
-    (is_reachable && !is_anybodys).then_some(real)
+    let is_unprotected = mode(&real) & 0o022 != 0 && mode(&real) & 0o1000 == 0;
+    (is_reachable && !is_unprotected).then_some(real)
 }
 
-/// Maps the file as the loader does: some file systems are mounted so that nothing in them is executed.
+/// Maps the file as the loader does, since the file system may be mounted without execution.
 fn try_to_execute(path: &Path, length: usize) -> io::Result<()> {
     let file = File::open(path)?;
     let protection = libc::PROT_READ | libc::PROT_EXEC;
     let fd = file.as_raw_fd();
-    // SAFETY: a new mapping, which nothing looks at.
+    // SAFETY: this creates a new mapping, replaces none, and unmaps it unused.
     unsafe {
         let mapped = libc::mmap(ptr::null_mut(), length, protection, libc::MAP_PRIVATE, fd, 0);
         if mapped == libc::MAP_FAILED {
@@ -235,11 +236,11 @@ fn try_to_execute(path: &Path, length: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// A library as a file that exists in memory only, and may be executed.
-fn memory(image: &Image) -> io::Result<OwnedFd> {
+/// Creates a library as an executable file in memory.
+fn in_memory(image: &Image) -> io::Result<OwnedFd> {
     let name = image.memory_name;
     let fd = match super::memory_file(name, libc::MFD_CLOEXEC | libc::MFD_EXEC) {
-        // Kernels before 6.3 do not know the flag; there, every such file may be executed.
+        // Kernels before 6.3 do not have the flag. There, every file in memory may be executed.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             super::memory_file(name, libc::MFD_CLOEXEC)?
         }
@@ -254,10 +255,10 @@ fn memory(image: &Image) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
 
-    /// A folder that everybody can go through, in one that everybody can.
+    /// Creates a folder with this mode in /tmp, which every user can enter.
     fn base(mode: u32) -> tempfile::TempDir {
         let base = tempfile::tempdir_in("/tmp").expect("a folder");
-        fs::set_permissions(base.path(), Permissions::from_mode(mode)).expect("ours");
+        fs::set_permissions(base.path(), Permissions::from_mode(mode)).expect("the folder is ours");
         base
     }
 
@@ -267,10 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn everybody_can_read_it_as_long_as_it_is_needed() {
+    fn every_user_can_read_it_until_it_is_dropped() {
         let base = base(0o755);
         let libraries =
-            [(); 2].map(|()| Library::create_beneath(&PRELOAD, [base.path()]).expect("it is made"));
+            [(); 2].map(|()| Library::create_below(&PRELOAD, [base.path()]).expect("it is made"));
         assert_ne!(libraries[0].path(), libraries[1].path());
         for library in &libraries {
             let path = library.path();
@@ -285,12 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_removed_and_nothing_else() {
+    fn only_folders_of_killed_runs_are_removed() {
         let base = base(0o755);
         let used = Folder::create(&PRELOAD, base.path()).expect("made");
         let dead = Folder::create(&HEAP, base.path()).expect("made");
         let dead_path = dead.path.clone();
-        // A killed process removes nothing, but holds no lock either.
+        // A killed process leaves its folder, without a lock.
         let Folder { _lock, .. } = &dead;
         _lock.unlock().expect("it was locked");
         std::mem::forget(dead);
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_cannot_be_a_file_for_all_it_is_in_memory() {
+    fn it_is_in_memory_if_no_folder_is_usable() {
         let private = base(0o700);
         let (inner, shared) = (private.path().join("inner"), base(0o777));
         let spaced = shared.path().join("a b");
@@ -314,7 +315,7 @@ mod tests {
         }
         let missing = private.path().join("missing");
         for base in [private.path(), &inner, &spaced, shared.path(), &missing, Path::new("/proc")] {
-            let library = Library::create_beneath(&PRELOAD, [base]).expect("there is memory");
+            let library = Library::create_below(&PRELOAD, [base]).expect("there is memory");
             let Library::Memory(_) = &library else { panic!("{base:?}: {library:?}") };
             assert_eq!(fs::read(library.path()).expect("readable"), LIBRARY);
         }

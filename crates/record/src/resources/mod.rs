@@ -1,9 +1,11 @@
-//! A thread that samples what the target's processes use while they run.
+//! A thread that samples the resource usage of the target's processes.
 //!
-//! The first sample is taken at the target's exec, the last when its main process has ended and
-//! its remains are still there: totals are then exact, and memory (which the kernel has already
-//! taken back) is what was last seen. The proportional set costs time that grows with the target's
-//! memory; it is read as often as keeps that below 0.1 % of a core, at most at each sample.
+//! The first sample is taken at the target's exec. The last one is taken when its main process has
+//! ended but is still a zombie: totals are then exact. The kernel has already freed its memory, so
+//! the last sample repeats the memory usage of the one before.
+//!
+//! Reading the proportional set takes time that grows with the target's memory. It is read with at
+//! most every sample, and rarely enough to cost less than 0.1 % of a core.
 
 mod cores;
 mod file;
@@ -20,19 +22,19 @@ use simprof_model::{Notice, NoticeId, ResourceSample, Timeline};
 use crate::clock;
 use tracker::Tracker;
 
-/// More samples than this are thinned to half, at twice the interval: an hour at 20 Hz.
-const SAMPLES: usize = 72_000;
+/// Most samples: an hour at 20 Hz. Beyond that, every second one is dropped and the interval doubles.
+const MAX_SAMPLES: usize = 72_000;
 
 /// Shortest interval, which bounds the cost.
-const INTERVAL_MIN: Duration = Duration::from_millis(1);
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The running thread.
+/// A handle of the running thread.
 pub struct Sampler {
     thread: JoinHandle<Sampled>,
     orders: Sender<Order>,
 }
 
-/// What the thread has sampled.
+/// The result of the thread.
 #[derive(Debug, Default)]
 pub struct Sampled {
     /// Resources over time.
@@ -47,23 +49,23 @@ enum Order {
 }
 
 impl Sampler {
-    /// Gets ready to watch all that descends from `guardian`, of which `target` is the first.
+    /// Starts the thread for all descendants of `guardian`. `target` is the first of them.
     pub fn prepare(guardian: u32, target: u32, interval: Duration) -> io::Result<Sampler> {
         let (orders, received) = mpsc::channel();
-        let interval = interval.max(INTERVAL_MIN);
+        let interval = interval.max(MIN_INTERVAL);
         let thread = thread::Builder::new()
             .name("resources".to_owned())
             .spawn(move || run(guardian, target, interval, &received))?;
         Ok(Sampler { thread, orders })
     }
 
-    /// The target has begun.
+    /// Starts sampling. Call it at the target's exec.
     pub fn begin(&self) {
-        // A thread that has failed is noticed at the end.
+        // If the thread has failed, `finish` reports it.
         let _ = self.orders.send(Order::Begin);
     }
 
-    /// The target has ended; its remains must still be there.
+    /// Takes the last sample and ends the thread. The target's main process must have ended but not been reaped.
     pub fn finish(self) -> Sampled {
         let _ = self.orders.send(Order::Finish);
         self.thread.join().unwrap_or_else(|_| {
@@ -87,7 +89,7 @@ fn run(guardian: u32, target: u32, interval: Duration, orders: &Receiver<Order>)
             orders.recv_timeout(next.saturating_duration_since(Instant::now()))
         {
             series.push(tracker.sample(false));
-            // A sample that came late does not make the next ones come in a row.
+            // After a late sample, the following ones are not taken in quick succession to catch up.
             next = (next + series.interval).max(Instant::now());
         }
         series.push(tracker.sample(true));
@@ -98,7 +100,7 @@ fn run(guardian: u32, target: u32, interval: Duration, orders: &Receiver<Order>)
     Sampled { timeline, cpu_ns: clock::thread_cpu_ns() }
 }
 
-/// Samples of bounded number.
+/// A bounded number of samples.
 struct Series {
     interval: Duration,
     samples: Vec<ResourceSample>,
@@ -107,14 +109,14 @@ struct Series {
 impl Series {
     fn push(&mut self, sample: ResourceSample) {
         self.samples.push(sample);
-        if self.samples.len() > SAMPLES {
+        if self.samples.len() > MAX_SAMPLES {
             self.thin();
         }
     }
 
     /// Keeps the first sample and every second after it.
     fn thin(&mut self) {
-        let mut thinned = Vec::with_capacity(SAMPLES);
+        let mut thinned = Vec::with_capacity(MAX_SAMPLES);
         let mut samples = std::mem::take(&mut self.samples).into_iter();
         thinned.extend(samples.next());
         while let Some(odd) = samples.next() {
@@ -128,7 +130,7 @@ impl Series {
     }
 }
 
-/// The later of two neighbours, for the time of both.
+/// Merges two neighbours: the later one, with the mean of shares and the last known proportional set.
 fn merged(earlier: &ResourceSample, mut later: ResourceSample) -> ResourceSample {
     for (share, before) in later.core_busy.iter_mut().zip(&earlier.core_busy) {
         *share = (*share + before) / 2.0;
@@ -142,17 +144,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_series_is_thinned_and_keeps_its_ends() {
+    fn a_long_series_is_thinned_and_keeps_its_first_and_last_sample() {
         let mut series = Series { interval: Duration::from_millis(50), samples: Vec::new() };
-        for time_ns in 0..=SAMPLES as u64 {
+        for time_ns in 0..=MAX_SAMPLES as u64 {
             let core_busy = vec![(time_ns % 2) as f32];
             series.push(ResourceSample { time_ns, core_busy, ..ResourceSample::default() });
         }
         assert_eq!(series.interval, Duration::from_millis(100));
-        assert_eq!(series.samples.len(), SAMPLES / 2 + 1);
+        assert_eq!(series.samples.len(), MAX_SAMPLES / 2 + 1);
         assert_eq!(series.samples[0].time_ns, 0);
         assert_eq!(series.samples[1].time_ns, 2);
         assert_eq!(series.samples[1].core_busy, [0.5]);
-        assert_eq!(series.samples[SAMPLES / 2].time_ns, SAMPLES as u64);
+        assert_eq!(series.samples[MAX_SAMPLES / 2].time_ns, MAX_SAMPLES as u64);
     }
 }

@@ -1,4 +1,4 @@
-//! One process of the target, read again and again.
+//! The resource usage of one process of the target.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -6,23 +6,23 @@ use std::io;
 use procfs::FromRead;
 use procfs::process::Stat;
 
-use super::file::{ProcFile, Room, field, numbers};
+use super::file::{OpenFileLimit, ProcFile, field, numbers};
 use crate::{clock, tree};
 
-/// `PF_FORKNOEXEC` of the kernel's flags of a process: it was forked, and has not executed a program since.
+/// The kernel's `PF_FORKNOEXEC`: the process was forked and has not executed a program since.
 const FORKED: u32 = 0x40;
 
-/// What every read needs.
+/// The buffer and the limit that all reads share.
 #[derive(Debug)]
 pub struct Scratch {
     pub buffer: Vec<u8>,
-    pub room: Room,
+    pub limit: OpenFileLimit,
 }
 
-/// What one process has used, without its children.
+/// The resource usage of one process, without its children.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Usage {
-    /// User and system time of all its threads, those that have ended included, ns.
+    /// User and system time of all its threads, including ended ones, ns.
     pub cpu_ns: u64,
     pub minor_faults: u64,
     pub major_faults: u64,
@@ -30,20 +30,20 @@ pub struct Usage {
     pub involuntary_switches: u64,
     pub read_bytes: u64,
     pub written_bytes: u64,
-    /// What its children had used that have ended and were waited for.
+    /// Usage of its reaped children.
     pub waited: Waited,
-    /// Now, or at last while it lived, bytes.
+    /// Resident set, or the last known one if the process has ended, bytes.
     pub rss_bytes: u64,
-    /// Of it, pages of mapped files and shared memory.
+    /// Part of the resident set that is mapped files and shared memory, bytes.
     pub rss_file_bytes: u64,
-    /// What both have grown by since the process began.
+    /// Growth of both since the process began, bytes.
     pub rss_growth_bytes: u64,
     pub rss_file_growth_bytes: u64,
     pub threads: u32,
     pub is_zombie: bool,
 }
 
-/// What the kernel adds to a parent when it waits for a child, children's children included.
+/// Usage of reaped children, including their reaped children. The kernel adds it to the parent.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Waited {
     pub cpu_ns: u64,
@@ -61,14 +61,14 @@ pub struct Process {
     rollup: ProcFile,
     clock: Option<libc::clockid_t>,
     threads: HashMap<u32, Thread>,
-    /// Switches of threads that have ended: voluntary, involuntary.
+    /// Voluntary and involuntary context switches of ended threads.
     ended_switches: (u64, u64),
-    /// The smallest resident set, and the smallest part of it that is of files: what it grows from. None before it was read.
-    least: Option<(u64, u64)>,
-    /// At the last look.
+    /// The smallest resident set and file-backed part of it so far, from which growth is measured.
+    rss_min: Option<(u64, u64)>,
+    /// Usage at the last update.
     pub usage: Usage,
-    /// Whether the kernel tells of its storage I/O.
-    pub tells_io: bool,
+    /// Whether the kernel reports its storage I/O.
+    pub reports_io: bool,
 }
 
 /// One thread.
@@ -85,8 +85,8 @@ pub struct Thread {
 }
 
 impl Process {
-    pub fn new(pid: u32, room: &Room) -> Self {
-        let file = |name: &str| ProcFile::new(format!("/proc/{pid}/{name}"), room);
+    pub fn new(pid: u32, limit: &OpenFileLimit) -> Self {
+        let file = |name: &str| ProcFile::new(format!("/proc/{pid}/{name}"), limit);
         Self {
             pid,
             stat: file("stat"),
@@ -96,19 +96,22 @@ impl Process {
             clock: process_clock(pid),
             threads: HashMap::new(),
             ended_switches: (0, 0),
-            least: None,
+            rss_min: None,
             usage: Usage::default(),
-            tells_io: true,
+            reports_io: true,
         }
     }
 
-    /// Reads all but storage I/O, threads and children. An error where the process has gone.
+    /// Reads all usage except storage I/O, threads and children.
+    ///
+    /// # Errors
+    /// Returns an error if the process has gone.
     pub fn update(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
         let stat = Stat::from_read(self.stat.read(buffer)?).map_err(io::Error::other)?;
         let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
         let usage = &mut self.usage;
         usage.is_zombie = matches!(stat.state, 'Z' | 'X');
-        // The clock counts ns where ticks count 10 ms; it can be read until the zombie is reaped.
+        // The clock has a resolution of 1 ns instead of 10 ms. It can be read until the zombie is reaped.
         let exact = self.clock.and_then(clock::read_ns);
         let cpu_ns = exact.unwrap_or((stat.utime + stat.stime) * tick_ns);
         usage.cpu_ns = usage.cpu_ns.max(cpu_ns);
@@ -126,9 +129,9 @@ impl Process {
         Ok(())
     }
 
-    /// Reads its storage I/O.
+    /// Reads the storage I/O.
     pub fn update_io(&mut self, buffer: &mut Vec<u8>) {
-        if !self.tells_io {
+        if !self.reports_io {
             return;
         }
         match self.io.read(buffer) {
@@ -137,13 +140,14 @@ impl Process {
                 self.usage.read_bytes = bytes("read_bytes:");
                 self.usage.written_bytes = bytes("write_bytes:");
             }
-            Err(error) => self.tells_io = error.kind() != io::ErrorKind::PermissionDenied,
+            Err(error) => self.reports_io = error.kind() != io::ErrorKind::PermissionDenied,
         }
     }
 
-    /// Reads its threads: their CPU time, switches and, with `names`, names. Returns its children;
-    /// threads that have ended are added to `ended`. Which threads there are is looked at with
-    /// `names`, and where their number has changed.
+    /// Reads the threads' CPU time and context switches, and their names if `names` is set. Lists
+    /// the threads again if `names` is set or if their number has changed.
+    ///
+    /// Adds threads that have ended to `ended`. Returns the process's children.
     pub fn update_threads(
         &mut self,
         names: bool,
@@ -151,7 +155,7 @@ impl Process {
         ended: &mut Vec<(u32, Thread)>,
     ) -> Vec<u32> {
         if names || self.usage.threads as usize != self.threads.len() {
-            self.list_threads(&scratch.room, ended);
+            self.list_threads(&scratch.limit, ended);
         }
         let pid = self.pid;
         let mut children = Vec::new();
@@ -166,7 +170,7 @@ impl Process {
         children
     }
 
-    fn list_threads(&mut self, room: &Room, ended: &mut Vec<(u32, Thread)>) {
+    fn list_threads(&mut self, limit: &OpenFileLimit, ended: &mut Vec<(u32, Thread)>) {
         let pid = self.pid;
         let live: HashSet<u32> = tree::numbers(&format!("/proc/{pid}/task")).collect();
         for (tid, thread) in self.threads.extract_if(|tid, _| !live.contains(tid)) {
@@ -175,22 +179,22 @@ impl Process {
             ended.push((tid, thread));
         }
         for tid in live {
-            self.threads.entry(tid).or_insert_with(|| Thread::new(pid, tid, room));
+            self.threads.entry(tid).or_insert_with(|| Thread::new(pid, tid, limit));
         }
     }
 
     fn sum_switches(&mut self) {
-        let sum = |of: fn(&Thread) -> u64| self.threads.values().map(of).sum::<u64>();
+        let sum = |switches: fn(&Thread) -> u64| self.threads.values().map(switches).sum::<u64>();
         self.usage.voluntary_switches = self.ended_switches.0 + sum(|thread| thread.switches.0);
         self.usage.involuntary_switches = self.ended_switches.1 + sum(|thread| thread.switches.1);
     }
 
-    /// All threads that are known, by id.
+    /// Returns all known threads with their ids.
     pub fn into_threads(self) -> impl Iterator<Item = (u32, Thread)> {
         self.threads.into_iter()
     }
 
-    /// How many threads are known.
+    /// Returns the number of known threads.
     pub fn thread_count(&self) -> usize {
         self.threads.len()
     }
@@ -198,34 +202,34 @@ impl Process {
     fn update_resident(&mut self, stat: &Stat, buffer: &mut Vec<u8>) {
         let bytes = stat.rss * procfs::page_size();
         let file_bytes = self.rss_file_bytes(buffer).min(bytes);
-        // A forked process has its parent's memory, until it executes another program.
-        let begin = if stat.flags & FORKED == 0 { (0, 0) } else { (bytes, file_bytes) };
-        let (least, least_file) = self.least.unwrap_or(begin);
-        let least = (least.min(bytes), least_file.min(file_bytes));
-        self.least = Some(least);
+        // A forked process has its parent's memory until it executes another program.
+        let initial = if stat.flags & FORKED == 0 { (0, 0) } else { (bytes, file_bytes) };
+        let (min, file_min) = self.rss_min.unwrap_or(initial);
+        let (min, file_min) = (min.min(bytes), file_min.min(file_bytes));
+        self.rss_min = Some((min, file_min));
         let usage = &mut self.usage;
         (usage.rss_bytes, usage.rss_file_bytes) = (bytes, file_bytes);
         (usage.rss_growth_bytes, usage.rss_file_growth_bytes) =
-            (bytes - least.0, file_bytes - least.1);
+            (bytes - min, file_bytes - file_min);
     }
 
-    /// Resident pages of files and shared memory, bytes.
+    /// Reads the resident size of mapped files and shared memory, bytes.
     fn rss_file_bytes(&mut self, buffer: &mut Vec<u8>) -> u64 {
-        // Pages: the program's size, its resident set, and what of that is of files.
+        // In pages: virtual size, resident set, and its file-backed part.
         let pages = self.statm.read(buffer).map(numbers).unwrap_or_default();
         pages.get(2).map_or(0, |&pages| u64::from(pages) * procfs::page_size())
     }
 
-    /// Proportional set, bytes; none where the kernel does not tell. Walks the page tables, which
-    /// takes about a millisecond for each 100 MB.
+    /// Reads the proportional set, bytes; `None` if the kernel does not report it. The kernel walks
+    /// the page tables for it, which takes about 1 ms per 100 MB.
     pub fn pss_bytes(&mut self, buffer: &mut Vec<u8>) -> Option<u64> {
         field(self.rollup.read(buffer).ok()?, "Pss:").map(|kib| kib * 1024)
     }
 }
 
 impl Thread {
-    fn new(pid: u32, tid: u32, room: &Room) -> Self {
-        let file = |name: &str| ProcFile::new(format!("/proc/{pid}/task/{tid}/{name}"), room);
+    fn new(pid: u32, tid: u32, limit: &OpenFileLimit) -> Self {
+        let file = |name: &str| ProcFile::new(format!("/proc/{pid}/task/{tid}/{name}"), limit);
         Self {
             schedstat: file("schedstat"),
             status: file("status"),
@@ -260,10 +264,10 @@ impl Thread {
     }
 }
 
-/// The clock of another process's CPU time.
+/// Returns the clock of another process's CPU time.
 fn process_clock(pid: u32) -> Option<libc::clockid_t> {
     let mut clock = 0;
-    // SAFETY: `clock` is a valid place for the answer.
+    // SAFETY: `clock` is a valid integer to write to.
     let status = unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &raw mut clock) };
     (status == 0).then_some(clock)
 }

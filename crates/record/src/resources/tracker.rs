@@ -1,4 +1,4 @@
-//! All processes of the target together.
+//! The resource usage of all processes of the target.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -6,28 +6,28 @@ use std::time::{Duration, Instant};
 use simprof_model::{Notice, NoticeId, ResourceSample, ThreadCpu, Timeline};
 
 use super::cores::Cores;
-use super::file::{ProcFile, Room, numbers};
+use super::file::{OpenFileLimit, ProcFile, numbers};
 use super::process::{Process, Scratch, Thread, Usage, Waited};
 use crate::{clock, tree};
 
-/// With more threads than this, threads are read at every tenth sample only.
-const THREADS_CHEAP: usize = 48;
+/// With more threads than this, threads are read only with every tenth sample.
+const MANY_THREADS: usize = 48;
 
-/// Reading the proportional set may take one part in so many of the time.
+/// Reading the proportional set may take 1 / PSS_SHARE of the time.
 const PSS_SHARE: u32 = 1000;
 
 /// Most threads whose CPU time is kept after their end.
-const ENDED_THREADS_KEPT: usize = 4096;
+const MAX_ENDED_THREADS: usize = 4096;
 
-/// Watches everything that descends from the guardian.
+/// Reads the usage of all descendants of the guardian.
 pub struct Tracker {
     guardian: Process,
-    /// The guardian has one thread.
+    /// Lists the children of the guardian's only thread.
     guardian_children: ProcFile,
-    /// Storage I/O of the guardian before the target ran, which is not the target's.
+    /// Bytes that the guardian itself had read and written before the target ran.
     guardian_io: (u64, u64),
     processes: BTreeMap<u32, Process>,
-    /// What those had used that have vanished, as far as it was seen.
+    /// Last known usage of processes that have gone.
     vanished: Usage,
     ended_threads: Vec<ThreadCpu>,
     ended_threads_dropped: u64,
@@ -40,46 +40,46 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Before the target runs.
+    /// Creates a tracker. Call it before the target runs.
     pub fn new(guardian: u32, target: u32) -> Self {
-        let room = Room::new();
+        let limit = OpenFileLimit::new();
         let mut tracker = Self {
-            guardian: Process::new(guardian, &room),
+            guardian: Process::new(guardian, &limit),
             guardian_children: ProcFile::new(
                 format!("/proc/{guardian}/task/{guardian}/children"),
-                &room,
+                &limit,
             ),
             guardian_io: (0, 0),
-            processes: BTreeMap::from([(target, Process::new(target, &room))]),
+            processes: BTreeMap::from([(target, Process::new(target, &limit))]),
             vanished: Usage::default(),
             ended_threads: Vec::new(),
             ended_threads_dropped: 0,
-            cores: Cores::new(&room),
-            scratch: Scratch { buffer: Vec::new(), room },
+            cores: Cores::new(&limit),
+            scratch: Scratch { buffer: Vec::new(), limit },
             count: 0,
             pss_next: Instant::now(),
             lists_children: std::fs::exists("/proc/thread-self/children").unwrap_or(false),
             last: ResourceSample::default(),
         };
-        // A guardian that has gone is noticed by who speaks with it.
+        // If the guardian has gone, the main thread notices it.
         tracker.guardian.update_io(&mut tracker.scratch.buffer);
         let usage = &tracker.guardian.usage;
         tracker.guardian_io = (usage.read_bytes, usage.written_bytes);
         tracker
     }
 
-    /// Looks at everything once. `thorough` looks at threads however many there are.
+    /// Reads everything once. `thorough` reads the threads even if there are many.
     pub fn sample(&mut self, thorough: bool) -> ResourceSample {
         let time_ns = clock::now_ns();
         let threads: usize = self.processes.values().map(Process::thread_count).sum();
         let tenth = self.count.is_multiple_of(10);
-        // Before the processes, so that what one hands on to it while being reaped is not missed.
+        // Read the guardian before the processes. A process that is reaped in between then counts at its last known usage.
         let _ = self.guardian.update(&mut self.scratch.buffer);
         if thorough || tenth {
             self.guardian.update_io(&mut self.scratch.buffer);
         }
         self.update_processes();
-        if thorough || tenth || threads <= THREADS_CHEAP {
+        if thorough || tenth || threads <= MANY_THREADS {
             self.update_threads(thorough || tenth);
         }
         self.count += 1;
@@ -93,16 +93,16 @@ impl Tracker {
 
     fn update_processes(&mut self) {
         let buffer = &mut self.scratch.buffer;
-        let gone: Vec<u32> = self
+        let vanished: Vec<u32> = self
             .processes
             .values_mut()
             .filter_map(|process| {
-                let gone = process.update(buffer).is_err();
+                let has_vanished = process.update(buffer).is_err();
                 process.update_io(buffer);
-                gone.then_some(process.pid)
+                has_vanished.then_some(process.pid)
             })
             .collect();
-        for pid in gone {
+        for pid in vanished {
             if let Some(process) = self.processes.remove(&pid) {
                 add(&mut self.vanished, &process.usage);
                 for (tid, thread) in process.into_threads() {
@@ -120,7 +120,8 @@ impl Tracker {
             if !seen.insert(pid) {
                 continue;
             }
-            let Some(mut process) = self.processes.remove(&pid).or_else(|| self.meet(pid)) else {
+            let Some(mut process) = self.processes.remove(&pid).or_else(|| self.new_process(pid))
+            else {
                 continue;
             };
             let mut ended = Vec::new();
@@ -130,7 +131,7 @@ impl Tracker {
         }
     }
 
-    /// Children of the guardian, and all that cannot be found through their parents.
+    /// Returns the guardian's children. If the kernel lists no children, returns all its descendants, but only if `all` is set.
     fn orphans(&mut self, all: bool) -> Vec<u32> {
         match (self.lists_children, all) {
             (true, _) => {
@@ -142,23 +143,26 @@ impl Tracker {
         }
     }
 
-    /// A process that is new here.
-    fn meet(&mut self, pid: u32) -> Option<Process> {
-        let mut process = Process::new(pid, &self.scratch.room);
+    /// Opens a process that is not known yet; `None` if it has already gone.
+    fn new_process(&mut self, pid: u32) -> Option<Process> {
+        let mut process = Process::new(pid, &self.scratch.limit);
         process.update(&mut self.scratch.buffer).ok().map(|()| process)
     }
 
     fn keep(&mut self, pid: u32, tid: u32, thread: &Thread) {
-        if self.ended_threads.len() < ENDED_THREADS_KEPT {
+        if self.ended_threads.len() < MAX_ENDED_THREADS {
             self.ended_threads.push(thread_cpu(pid, tid, thread));
         } else {
             self.ended_threads_dropped += 1;
         }
     }
 
-    /// Sums over the processes. What has ended is known twice, and never too high: the kernel adds
-    /// it to a parent that waits for it (exact even for those that were never seen), and it was
-    /// seen here (also where no parent waited). The larger counts.
+    /// Sums the usage of all processes.
+    ///
+    /// The usage of ended processes is known in two ways, and neither is too high. The kernel adds
+    /// it to the parent that reaps the process; that is exact even for processes that were never
+    /// sampled. And the tracker keeps their last known usage, also if no parent reaped them. The
+    /// larger one counts.
     fn totals(&self) -> ResourceSample {
         let mut own = Usage::default();
         let mut waited = self.guardian.usage.waited;
@@ -166,25 +170,26 @@ impl Tracker {
             add(&mut own, &process.usage);
             add_waited(&mut waited, &process.usage.waited);
         }
-        let (gone, last) = (&self.vanished, &self.last);
-        let total =
-            |own: u64, waited: u64, gone: u64, last: u64| (own + waited.max(gone)).max(last);
+        let (vanished, last) = (&self.vanished, &self.last);
+        let total = |own: u64, waited: u64, vanished: u64, last: u64| {
+            (own + waited.max(vanished)).max(last)
+        };
         ResourceSample {
-            cpu_ns: total(own.cpu_ns, waited.cpu_ns, gone.cpu_ns, last.cpu_ns),
+            cpu_ns: total(own.cpu_ns, waited.cpu_ns, vanished.cpu_ns, last.cpu_ns),
             minor_faults: total(
                 own.minor_faults,
                 waited.minor_faults,
-                gone.minor_faults,
+                vanished.minor_faults,
                 last.minor_faults,
             ),
             major_faults: total(
                 own.major_faults,
                 waited.major_faults,
-                gone.major_faults,
+                vanished.major_faults,
                 last.major_faults,
             ),
-            voluntary_switches: own.voluntary_switches + gone.voluntary_switches,
-            involuntary_switches: own.involuntary_switches + gone.involuntary_switches,
+            voluntary_switches: own.voluntary_switches + vanished.voluntary_switches,
+            involuntary_switches: own.involuntary_switches + vanished.involuntary_switches,
             rss_bytes: own.rss_bytes,
             rss_file_bytes: own.rss_file_bytes,
             rss_growth_bytes: own.rss_growth_bytes,
@@ -202,15 +207,15 @@ impl Tracker {
         }
     }
 
-    /// Storage I/O of all; the kernel's figure of a process includes the children that it waited for.
+    /// Sums the storage I/O of all processes. The kernel's count of a process includes its reaped children.
     fn io(&self, bytes: fn(&Usage) -> u64, before: u64, last: Option<u64>) -> Option<u64> {
         let live: u64 = self.processes.values().map(|process| bytes(&process.usage)).sum();
-        let handed_on = bytes(&self.guardian.usage).saturating_sub(before);
-        let known = self.processes.values().all(|process| process.tells_io);
-        known.then(|| (live + handed_on).max(last.unwrap_or(0)))
+        let reaped = bytes(&self.guardian.usage).saturating_sub(before);
+        let known = self.processes.values().all(|process| process.reports_io);
+        known.then(|| (live + reaped).max(last.unwrap_or(0)))
     }
 
-    /// Proportional set of all processes, where it is time to read it again.
+    /// Reads the proportional set of all processes, or returns `None` if it is too early to read it again.
     fn pss_bytes(&mut self) -> Option<u64> {
         let begin = Instant::now();
         if begin < self.pss_next {
@@ -226,9 +231,9 @@ impl Tracker {
         sum
     }
 
-    /// What is known of threads at the end, and of anything that could not be read.
+    /// Adds the threads, and notices about everything that could not be read.
     pub fn finish(mut self, timeline: &mut Timeline) {
-        if self.processes.values().any(|process| !process.tells_io) {
+        if self.processes.values().any(|process| !process.reports_io) {
             let text = "The kernel does not report the target's storage I/O.";
             timeline.notices.push(Notice::new(NoticeId::IoNotReported, text));
         }

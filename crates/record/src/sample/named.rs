@@ -14,7 +14,7 @@ use super::profile::{Stacks, build_id, symbolised_frames};
 use super::python::{Mixed, Told};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
-use crate::preload::{Tree, is_ours};
+use crate::preload::{Tree, is_simprofs};
 
 /// What the kernel calls the libraries that the profiler loads where they are in memory, up to their names.
 const OWN: &str = "/memfd:simprof-";
@@ -58,7 +58,7 @@ impl OpenedModules {
     }
 
     fn opened_as(&mut self, pid: u32, path: String, told_id: &[u8]) -> Option<ModuleIndex> {
-        if path.starts_with(OWN) || is_ours(path.strip_suffix(" (deleted)").unwrap_or(&path)) {
+        if path.starts_with(OWN) || is_simprofs(path.strip_suffix(" (deleted)").unwrap_or(&path)) {
             return None;
         }
         let (range, identity) = mapped(pid, &path).unwrap_or_else(|| (0..0, by_path(&path)));

@@ -16,7 +16,7 @@ use super::profile::{Circumstances, Samples};
 use super::python::{self, Attached, Listener, Output};
 use super::ring::{Ring, page_size};
 use super::{Refusal, SampleError, Sampling};
-use crate::preload::Loadable;
+use crate::preload::Injection;
 
 /// Least room for samples, per CPU, where nothing forbids it.
 const SAMPLE_BYTES: usize = 512 << 10;
@@ -65,7 +65,7 @@ impl Sampler {
     pub(crate) fn open_with(
         pid: u32,
         sampling: &Sampling,
-        loadable: Option<&Arc<Loadable>>,
+        loadable: Option<&Arc<Injection>>,
     ) -> Result<Self, SampleError> {
         check(sampling)?;
         let opened = ladder::climb(pid, sampling)?;

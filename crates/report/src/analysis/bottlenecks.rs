@@ -1,37 +1,35 @@
-//! The few functions that a person should look at first.
+//! The functions to look at first.
 
 use serde::Serialize;
 
 use super::functions::{FunctionCost, sort_by_charged, sort_by_self, sort_by_total};
 use super::origin::Origin;
 
-/// Share of all weight from which a function that does nothing itself is only the way to the work.
+/// Total share from which a function may be a mere passage to the work, such as `main`.
 const PASSAGE_TOTAL: f64 = 0.95;
-/// Share of all weight below which a function does nothing itself.
+/// Self share below which such a function is a passage.
 const PASSAGE_SELF: f64 = 0.01;
-/// Share of all weight from which a function that is not the author's is named beside the author's.
+/// Charged share from which a function that the author did not write is listed beside the author's own.
 const FOREIGN_SHARE: f64 = 0.01;
 
-/// Three short tables of the same profile.
+/// Three rankings of the functions of one profile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bottlenecks {
-    /// Where the processor was: any function, by falling self share.
+    /// Functions of any origin, by falling self share.
     pub by_self: Vec<FunctionCost>,
-    /// Which functions answer for it: those of the author with what libraries, the runtime and the
-    /// kernel did for them, by falling [`FunctionCost::charged_share`]. The one to show first.
+    /// The author's functions, charged with the libraries, the runtime and the kernel that worked for them, by falling
+    /// [`FunctionCost::charged_share`]. The one to show first.
     pub by_charged: Vec<FunctionCost>,
-    /// Which of the author's functions cost most with all they call, libraries and kernel included,
-    /// by falling total share.
+    /// The author's functions by falling total share: with all they call, libraries and kernel included.
     pub by_total: Vec<FunctionCost>,
 }
 
-/// The first `limit` functions of each table.
+/// Returns the first `limit` functions of each ranking.
 ///
-/// The tables by self share and by charged share hold every function that was executing, or that answers for others. The table by total share holds
-/// functions whose origin is [`Origin::Own`] (all functions where none is), without those that are
-/// only the way to the work: 95 % of the total or more, and less than 1 % by themselves, such as
-/// `main` and what starts it. Where the author has any, a function of somebody else's that answers for less than 1 %
-/// is not in the table by charged share: it is mostly the start and the end of the process.
+/// `by_self` and `by_charged` have every function with weight of that kind. If the profile has code of the author's,
+/// `by_charged` omits other functions with a charged share below 1 %: mostly the start and the end of the process.
+/// `by_total` has functions whose origin is [`Origin::Own`], or all functions if none is. It omits passages to the work,
+/// such as `main` and its callers: a total share of 95 % or more and a self share below 1 %.
 pub fn bottlenecks(costs: &[FunctionCost], limit: usize) -> Bottlenecks {
     let has_own = costs.iter().any(is_own_work);
     let is_shown =
@@ -78,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_the_work_and_libraries_are_not_bottlenecks_by_total() {
+    fn passages_and_libraries_are_not_bottlenecks_by_total() {
         let lib = "/home/me/.cargo/registry/src/kd-1/lib.rs";
         let nearest = format!("main > sim::run > sim::look > kd::nearest%{lib}");
         let profile = profile(&[(&nearest, 60), ("main > sim::run > sim::move", 38), ("main", 2)]);
@@ -89,13 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn a_single_function_that_works_is_listed() {
+    fn a_single_function_with_self_time_is_listed() {
         let found = bottlenecks(&functions(&profile(&[("main", 1)])), 10);
         assert_eq!(names(&found.by_total), ["main"]);
     }
 
     #[test]
-    fn without_own_code_the_rest_is_shown_and_limits_hold() {
+    fn without_own_code_all_functions_are_ranked_up_to_the_limit() {
         let profile = profile(&[("k:entry > k:a", 1), ("k:entry > k:b", 2), ("k:entry > k:c", 3)]);
         let found = bottlenecks(&functions(&profile), 2);
         assert_eq!(names(&found.by_total), ["c", "b"]);

@@ -1,37 +1,41 @@
-//! Which part of the simulation each sample belongs to.
+//! Components: the part of the simulation that each sample belongs to.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use simprof_model::{FunctionId, FunctionKind, Profile, StackId};
 
-use super::functions::UNKNOWN;
 use super::names;
 use super::origin::{Origin, origins};
 use super::patterns::Pattern;
+use super::placeholders::{KERNEL, UNKNOWN};
 use super::weights::{Once, by_stack, share};
 use crate::ReportError;
 
-/// Name of what no rule matches.
+/// The component of samples that no rule matches.
 pub const OTHER: &str = "other";
 
-/// Share of the author's code from which one crate or namespace is split into its modules.
+/// Share of the author's weight from which a single crate, namespace or package is split into its modules.
 const SPLIT_SHARE: f64 = 0.9;
 
-/// Named groups of functions, as the user wrote them.
+/// Named groups of functions, defined by the user's glob patterns.
 #[derive(Debug, Clone, Default)]
 pub struct ComponentRules {
     components: Vec<(String, Vec<Pattern>)>,
 }
 
 impl ComponentRules {
-    /// Rules from names and globs. A glob with `::` is held against function names; one with `/`
-    /// against names and paths of source file and module, whole or from after any `/`; any other
-    /// against names, those paths and their last parts. `*` matches anything. A name is also tried from
-    /// where its path begins, so that `sim::*` matches `<sim::Agent as Trait>::act`.
+    /// Builds rules from component names and their globs. `*` matches anything.
+    ///
+    /// - A glob with `::` is matched against function names.
+    /// - A glob with `/` is matched against names and against the paths of source file and module, from their beginning
+    ///   or from after any `/`.
+    /// - Any other glob is matched against names, those paths, and the last parts of the paths.
+    ///
+    /// A name is also tried from the beginning of its path, so that `sim::*` matches `<sim::Agent as Trait>::act`.
     ///
     /// # Errors
-    /// Where a glob is not valid.
+    /// Returns an error if a glob is not valid.
     pub fn new<N, P>(rules: impl IntoIterator<Item = (N, P)>) -> Result<Self, ReportError>
     where
         N: Into<String>,
@@ -46,12 +50,12 @@ impl ComponentRules {
         Ok(Self { components: rules.into_iter().map(read).collect::<Result<_, ReportError>>()? })
     }
 
-    /// True where there is no rule.
+    /// Whether there is no rule.
     pub fn is_empty(&self) -> bool {
         self.components.is_empty()
     }
 
-    /// The component of a function by itself: the first in the order given that matches.
+    /// Returns the component of a function: the first rule that matches, in the order given.
     pub fn component_of(&self, profile: &Profile, id: FunctionId) -> Option<&str> {
         Some(self.components[self.position(profile, id)?].0.as_str())
     }
@@ -63,36 +67,35 @@ impl ComponentRules {
     }
 }
 
-/// What one component costs. Shares are 0 to 1 of all weight of the profile.
+/// The cost of one component. Shares are fractions of all weight of the profile, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComponentShare {
-    /// Name, as in the rules or as found.
+    /// Name, from the rules or derived from the function names.
     pub name: String,
-    /// Weight of the samples that belong to it: its own code and what that called outside of any
-    /// other component. These sum to all weight.
+    /// Weight of the samples that belong to it: its own functions and what they called outside any other component.
+    /// Over all components these sum to all weight.
     pub weight: u64,
-    /// `weight` of all weight.
+    /// `weight` as a fraction of all weight.
     pub share: f64,
-    /// Weight of samples that were executing one of its own functions.
+    /// Weight of samples whose leaf is one of its functions.
     pub self_weight: u64,
-    /// `self_weight` of all weight.
+    /// `self_weight` as a fraction of all weight.
     pub self_share: f64,
     /// Weight of samples with one of its functions anywhere on the stack. These overlap.
     pub total_weight: u64,
-    /// `total_weight` of all weight.
+    /// `total_weight` as a fraction of all weight.
     pub total_share: f64,
 }
 
-/// The cost of each component, by falling share; what belongs to none comes last.
+/// Returns the cost of each component, by falling share; [`OTHER`] and [`UNKNOWN`] come last.
 ///
-/// With rules, a sample belongs to the component of the frame nearest the leaf that any rule
-/// matches, and to [`OTHER`] where none does; a component without cost is listed with zero.
+/// With rules, a sample belongs to the component of the frame nearest the leaf that any rule matches, or to [`OTHER`] if
+/// none does. Components without cost are listed with zero.
 ///
-/// Without rules, a sample belongs to the crate, top-level namespace or Python package of the frame
-/// nearest the leaf that the simulation's author wrote ([`Origin::Own`]; C functions go by module
-/// file). Where one of these has 90 % or more of the author's weight, it is split by its second level:
-/// `sim::spatial`, or the source file in C. Samples without such a frame belong to their leaf: the
-/// library, the runtime, `[kernel]` or [`UNKNOWN`].
+/// Without rules, a sample belongs to the crate, top-level namespace or Python package of the frame nearest the leaf that
+/// the author wrote ([`Origin::Own`]); for C it is the module file. If one of these has 90 % or more of the author's
+/// weight, it is split by its second level: `sim::spatial`, or the source file in C. Samples without such a frame belong
+/// to their leaf: the library, the runtime, `[kernel]` or [`UNKNOWN`].
 pub fn components(profile: &Profile, rules: &ComponentRules) -> Vec<ComponentShare> {
     if rules.is_empty() { default_components(profile) } else { ruled_components(profile, rules) }
 }
@@ -108,7 +111,7 @@ fn ruled_components(profile: &Profile, rules: &ComponentRules) -> Vec<ComponentS
     shares
 }
 
-/// The component of every function as [`components`] without rules has it, by position in the profile's table.
+/// Returns the component of every function under the default rules of [`components`], indexed as the profile's table.
 pub fn default_component_names(profile: &Profile) -> Vec<String> {
     let labels = split_labels(profile);
     labels.leaf.iter().map(|&label| labels.names[label].clone()).collect()
@@ -120,7 +123,7 @@ fn default_components(profile: &Profile) -> Vec<ComponentShare> {
     shares
 }
 
-/// The labels of the first level, with the second level of the one that has nearly all.
+/// Returns the first-level components, with the dominant one split into its second level.
 fn split_labels(profile: &Profile) -> Labels {
     let first = default_labels(profile, |_| false);
     let shares = first.shares(profile);
@@ -133,12 +136,12 @@ fn split_labels(profile: &Profile) -> Labels {
     }
 }
 
-/// For every function the component that it claims and the one that it is by itself.
+/// Component labels of every function, as indices into `names`.
 struct Labels {
     names: Vec<String>,
-    /// Component that a function claims for a sample it is part of.
+    /// By function: the component that it claims samples for. `None` if it claims no samples, as libraries do.
     claims: Vec<Option<usize>>,
-    /// Component of a function that claims none, where it is the leaf.
+    /// By function: its component if it is the leaf of a sample that no function claims.
     leaf: Vec<usize>,
     /// Component of samples without a stack.
     none: usize,
@@ -171,7 +174,7 @@ fn default_labels(profile: &Profile, is_split: impl Fn(&str) -> bool) -> Labels 
 fn first_level(profile: &Profile, id: FunctionId, origin: Origin) -> String {
     let module = || profile.function_module(id).map_or(UNKNOWN, names::file_name).to_owned();
     match origin {
-        Origin::Kernel => "[kernel]".to_owned(),
+        Origin::Kernel => KERNEL.to_owned(),
         Origin::Unknown => python_package(profile, id).unwrap_or_else(module),
         Origin::Own | Origin::Library | Origin::Runtime => python_package(profile, id)
             .unwrap_or_else(|| match segments(profile, id).as_slice() {
@@ -181,7 +184,7 @@ fn first_level(profile: &Profile, id: FunctionId, origin: Origin) -> String {
     }
 }
 
-/// The package of a Python function, and of native code that was installed as part of one.
+/// Returns the package of a Python function, or of native code that was installed as part of a package.
 fn python_package(profile: &Profile, id: FunctionId) -> Option<String> {
     if profile.function(id).kind == FunctionKind::Python {
         let module = names::python_module(profile.function_name(id), profile.function_file(id));
@@ -194,8 +197,8 @@ fn python_package(profile: &Profile, id: FunctionId) -> Option<String> {
     Some(package.to_owned())
 }
 
-/// `sim::spatial` for what is in a module of the crate, `sim.spatial` for one of the Python package, `sim.Model` for the classes of a
-/// script that has no modules, `sim/agents.c` for C; `first` for the rest.
+/// Returns the second-level component: `sim::spatial` (Rust module), `sim.spatial` (Python module), `sim.Model` (class of
+/// a Python script without modules) or `sim/agents.c` (C source file); `first` if there is no second level.
 fn second_level(profile: &Profile, id: FunctionId, first: String) -> String {
     if profile.function(id).kind == FunctionKind::Python {
         return python_second_level(profile, id).unwrap_or(first);
@@ -227,7 +230,7 @@ fn is_module_name(segment: &str) -> bool {
     segment.starts_with(|c: char| c.is_lowercase() || c == '_')
 }
 
-/// The path of a native function: crates and modules, or namespaces.
+/// Returns the path of a native function: crate and modules, or namespaces.
 fn segments(profile: &Profile, id: FunctionId) -> Vec<String> {
     names::path(profile.function_name(id)).into_iter().map(str::to_owned).collect()
 }
@@ -261,7 +264,7 @@ impl Labels {
         self.sorted(&sums, profile.total_weight())
     }
 
-    /// Components claimed by the frames of a stack, from the leaf.
+    /// Returns the components that the frames of a stack claim, from the leaf.
     fn claimed(&self, profile: &Profile, stack: Option<StackId>) -> Vec<usize> {
         profile
             .frames_from_leaf(stack)
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_matching_frame_nearest_the_leaf_takes_the_sample() {
+    fn a_sample_belongs_to_the_matching_frame_nearest_the_leaf() {
         let rules = ComponentRules::new([
             ("agents", vec!["sim::agents::*"]),
             ("spatial", vec!["sim::spatial::*", "kd::*"]),
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn crates_are_components_where_there_are_no_rules() {
+    fn without_rules_crates_are_components() {
         let registry = "/home/me/.cargo/registry/src/kd-1/lib.rs";
         let kd = format!("main > sim::run > grid::nearby > kd::nearest%{registry}");
         let start = "__start_thread%/rustc/1/library/std/src/rt.rs > core::spin%/rustc/1/library/core/src/hint.rs";
@@ -358,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_crate_is_split_by_module_and_a_c_program_by_file() {
+    fn a_dominant_crate_is_split_by_module_and_a_c_program_by_file() {
         for (samples, expected) in [
             (
                 vec![
@@ -408,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_package_is_split_by_module_and_a_script_by_class() {
+    fn a_dominant_package_is_split_by_module_and_a_script_by_class() {
         for (samples, expected) in [
             (
                 vec![

@@ -1,4 +1,4 @@
-//! From a function that only wraps a call to the one that does the work.
+//! Follows wrapper functions to the function that does the work.
 
 use std::collections::BTreeMap;
 
@@ -9,44 +9,44 @@ use super::origin::{Origin, origin};
 use super::select::FunctionSet;
 use super::weights::{Groups, Once, StackWeight, by_stack_within, share};
 
-/// Own share of its total below which a function may be a wrapper.
+/// Self time over total time below which a function may be a wrapper.
 const WRAPPER_SELF: f64 = 0.05;
-/// Share of its total from which one callee is what a wrapper wraps.
+/// Share of a wrapper's total from which one callee is the wrapped function.
 const WRAPPED_SHARE: f64 = 0.9;
-/// Steps after which following ends.
+/// Maximum length of a chain.
 const MAX_STEPS: usize = 64;
 
-/// One function on the way from a wrapper to the work.
+/// One function of a chain from a wrapper to the work.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FollowStep {
     /// Demangled name.
     pub name: String,
-    /// Source file of its definition.
-    pub file: Option<String>,
-    /// First line of its definition, where known.
-    pub line: Option<u32>,
-    /// Whose code it is.
+    /// Who wrote it.
     pub origin: Origin,
-    /// Share of all weight of the profile with it on the stack, 0 to 1.
+    /// Its total time as a fraction of all weight of the profile, 0 to 1.
     pub total_share: f64,
-    /// Share of its own total in which it was executing itself, 0 to 1.
+    /// Its self time as a fraction of its total time, 0 to 1.
     pub self_of_total: f64,
-    /// Share of the total of the function before it in the chain, 0 to 1; 1 for the first.
+    /// Its part of the total time of the function before it in the chain, 0 to 1; 1 for the first.
     pub of_caller: f64,
-    /// Entries of the profile's table that make it up.
+    /// Its entries in the profile's table.
     #[serde(skip)]
     pub ids: Vec<FunctionId>,
 }
 
-/// The chain from a function to where its time is spent, the function itself first.
+/// Returns the chain from a function to where its time is spent; the function itself is the first step.
 ///
-/// A function that is executing in less than 5 % of its total, and of whose total one callee
-/// (inlined or called, not itself) takes 90 % or more, is followed to that callee, and so on. The last
-/// step does work of its own, or spreads it. Empty where the profile has no sample of `function`; of
-/// several functions of the set, the one with the largest total is followed. Samples without the function
-/// do not count: a callee that others call too is judged by the calls that come from here. From a Python function only Python
-/// functions are followed, through whatever native code lies between; what native code does for one of them is its own. What the
-/// kernel does is not followed into, and a chain that ends in a language's own library ends before it.
+/// A function is a wrapper if less than 5 % of its total is self time and one callee (inlined or called, not itself)
+/// takes 90 % or more of its total. The chain then goes on to that callee. The last step does the work, or spreads it over
+/// several callees.
+///
+/// - Only samples with `function` on the stack count, so that a callee which others call too is judged by the calls from
+///   here. If the set has several functions, the one with the largest total is followed.
+/// - From a Python function only Python functions are followed, across native frames between them. Native code counts as
+///   self time of the Python function that runs it.
+/// - The chain does not enter the kernel, and does not end in the language's own library.
+///
+/// The chain is empty if no sample has `function`.
 pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowStep> {
     let groups = Groups::new(profile);
     let stacks = by_stack_within(profile, function);
@@ -65,7 +65,7 @@ pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowS
             .filter(|&(callee, _)| chain.len() < MAX_STEPS && !in_kernel(callee));
         if let Some((callee, share)) = wrapped {
             of_caller = share;
-            next = Some((callee, Links::of(&stacks, groups.len(), callee)));
+            next = Some((callee, Links::of_group(&stacks, groups.len(), callee)));
         }
     }
     while chain.len() > 1 && chain.last().is_some_and(|step| step.origin == Origin::Runtime) {
@@ -78,7 +78,7 @@ pub fn follow_wrappers(profile: &Profile, function: &FunctionSet) -> Vec<FollowS
 struct Stacks(Vec<(Vec<usize>, u64)>);
 
 impl Stacks {
-    /// All frames, or for Python functions the Python frames alone.
+    /// Takes all frames, or only the Python frames if all functions of `from` are Python's.
     fn new(
         profile: &Profile,
         groups: &Groups,
@@ -91,23 +91,23 @@ impl Stacks {
         let frames = |entry: StackWeight| {
             let functions =
                 profile.frames_from_leaf(entry.stack).map(|id| profile.frame(id).function);
-            (functions.filter(is_kept).map(|id| groups.of(id)).collect(), entry.weight)
+            (functions.filter(is_kept).map(|id| groups.group_of(id)).collect(), entry.weight)
         };
         Stacks(stacks.into_iter().map(frames).collect())
     }
 }
 
-/// What the samples of one function say about it.
+/// Weights of one function, and of its calls.
 #[derive(Debug, Default)]
 struct Links {
     total: u64,
     executing: u64,
-    /// Weight of samples in which it calls another, each sample once per callee.
+    /// Weight of samples in which it calls another function, each sample once per callee.
     callees: BTreeMap<usize, u64>,
 }
 
 impl Links {
-    fn of(stacks: &Stacks, groups: usize, group: usize) -> Links {
+    fn of_group(stacks: &Stacks, groups: usize, group: usize) -> Links {
         let mut links = Links::default();
         let mut once = Once::new(groups);
         for (stack, weight) in &stacks.0 {
@@ -131,7 +131,7 @@ impl Links {
         links
     }
 
-    /// The callee that this function only wraps, with its share of the total; none of those visited.
+    /// Returns the callee that this function wraps, with its share of the total, unless it was visited already.
     fn wrapped(&self, visited: &[usize]) -> Option<(usize, f64)> {
         let new = self.callees.iter().filter(|(callee, _)| !visited.contains(callee));
         let (&callee, &weight) = new.max_by_key(|&(_, weight)| weight)?;
@@ -142,12 +142,12 @@ impl Links {
 }
 
 fn heaviest(groups: &Groups, stacks: &Stacks, functions: &FunctionSet) -> Option<(usize, Links)> {
-    let mut candidates: Vec<usize> = functions.ids().map(|id| groups.of(id)).collect();
+    let mut candidates: Vec<usize> = functions.ids().map(|id| groups.group_of(id)).collect();
     candidates.sort_unstable();
     candidates.dedup();
     candidates
         .into_iter()
-        .map(|group| (group, Links::of(stacks, groups.len(), group)))
+        .map(|group| (group, Links::of_group(stacks, groups.len(), group)))
         .max_by_key(|(_, links)| links.total)
         .filter(|(_, links)| links.total > 0)
 }
@@ -164,8 +164,6 @@ fn step(
     let ids = groups.members(group).to_vec();
     FollowStep {
         name: profile.function_name(id).to_owned(),
-        file: profile.function_file(id).map(str::to_owned),
-        line: ids.iter().filter_map(|&id| profile.function(id).line).min(),
         origin: origin(profile, id),
         total_share: share(links.total, whole),
         self_of_total: share(links.executing, links.total),
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn python_wrappers_lead_through_native_code() {
+    fn python_wrappers_are_followed_across_native_frames() {
         let call = "_PyObject_Call~/opt/lib/libpython3.9.so";
         let wrapper = "p:util.timed.<locals>.wrapper%/w/util.py";
         let step =
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_of_the_caller_and_of_all() {
+    fn shares_are_relative_to_the_caller_and_to_all_weight() {
         let profile = profile(&[("main > f > g", 45), ("main > f", 2), ("main", 53)]);
         let set = FunctionSet::matching(&profile, "f").expect("valid");
         let steps = follow_wrappers(&profile, &set);

@@ -1,4 +1,4 @@
-//! What each function costs: by itself and with all that it calls.
+//! The cost of each function: self, total and charged.
 
 use std::cmp::Ordering;
 
@@ -6,57 +6,55 @@ use serde::Serialize;
 use simprof_model::{FunctionId, FunctionKind, Profile};
 
 use super::origin::{Origin, origins};
+use super::placeholders::UNKNOWN;
 use super::weights::{Groups, Once, by_stack, share};
 
-/// Name that stands for samples without a stack.
-pub const UNKNOWN: &str = "[unknown]";
-
-/// The cost of one function. Weights are in the unit of the profile, shares are 0 to 1 of all
-/// samples of the profile.
+/// The cost of one function. Weights are in the profile's unit; shares are fractions of all weight, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FunctionCost {
     /// Demangled name, or [`UNKNOWN`].
     pub name: String,
-    /// Path of the module that it was loaded from.
+    /// Path of its module.
     pub module: Option<String>,
     /// Source file of its definition.
     pub file: Option<String>,
-    /// First line of its definition, where known.
+    /// First line of its definition, if known.
     pub line: Option<u32>,
-    /// Which world it belongs to.
+    /// Native, Python, kernel or unsymbolised.
     pub kind: FunctionKind,
-    /// Whose code it is.
+    /// Who wrote it.
     pub origin: Origin,
-    /// Weight of samples in which it was executing.
+    /// Weight of samples with it as the leaf.
     pub self_weight: u64,
     /// Weight of samples with it anywhere on the stack, each sample once.
     pub total_weight: u64,
-    /// Weight of samples that it answers for: it is the function nearest the leaf that the author of
-    /// the simulation wrote, or the leaf where there is none. What libraries, the runtime and the kernel
-    /// do is thus charged to who called them. Like `self_weight`, these sum to all weight.
+    /// Weight of samples that are charged to it. A sample is charged to the function nearest the leaf that the author of
+    /// the simulation wrote, or to the leaf if there is none: libraries, the runtime and the kernel count with their
+    /// callers. Like `self_weight`, these sum to all weight.
     pub charged_weight: u64,
-    /// Share of all weight in which it was executing.
+    /// `self_weight` as a fraction of all weight.
     pub self_share: f64,
-    /// Share of all weight with it on the stack.
+    /// `total_weight` as a fraction of all weight.
     pub total_share: f64,
-    /// Share of all weight that it answers for.
+    /// `charged_weight` as a fraction of all weight.
     pub charged_share: f64,
-    /// Number of samples in which it was executing.
+    /// Number of samples with it as the leaf.
     pub samples_self: u64,
     /// Number of samples with it on the stack.
     pub samples_total: u64,
-    /// Number of samples that it answers for.
+    /// Number of samples that are charged to it.
     pub samples_charged: u64,
-    /// Exact number of calls; none from samples, which cannot tell.
+    /// Exact number of calls; `None` from samples, which do not count calls.
     pub calls: Option<u64>,
-    /// Entries of the profile's table that make it up; empty for [`UNKNOWN`].
+    /// Its entries in the profile's table; empty for [`UNKNOWN`].
     #[serde(skip)]
     pub ids: Vec<FunctionId>,
 }
 
-/// The cost of every function that a sample saw, by falling total, then falling self weight, then
-/// name. Functions of one name, module and file are one. The self shares of a profile with weight
-/// sum to 1. Time: samples plus distinct stacks times their depth.
+/// Returns the cost of every function that has samples, by falling total weight, then falling self weight, then name.
+///
+/// Functions with the same name, module and file are one. The self shares of a profile with weight sum to 1. The cost is
+/// linear in the samples plus the frames of all distinct stacks.
 pub fn functions(profile: &Profile) -> Vec<FunctionCost> {
     let groups = Groups::new(profile);
     let origins = origins(profile);
@@ -76,7 +74,7 @@ pub fn functions(profile: &Profile) -> Vec<FunctionCost> {
     costs
 }
 
-/// By falling total weight, then falling self weight, then name.
+/// Sorts by falling total weight, then falling self weight, then name.
 pub fn sort_by_total(costs: &mut [FunctionCost]) {
     costs.sort_by(|a, b| {
         let by_weight = (b.total_weight, b.self_weight).cmp(&(a.total_weight, a.self_weight));
@@ -84,7 +82,7 @@ pub fn sort_by_total(costs: &mut [FunctionCost]) {
     });
 }
 
-/// By falling self weight, then falling total weight, then name.
+/// Sorts by falling self weight, then falling total weight, then name.
 pub fn sort_by_self(costs: &mut [FunctionCost]) {
     costs.sort_by(|a, b| {
         let by_weight = (b.self_weight, b.total_weight).cmp(&(a.self_weight, a.total_weight));
@@ -92,7 +90,7 @@ pub fn sort_by_self(costs: &mut [FunctionCost]) {
     });
 }
 
-/// By falling weight that they answer for, then falling self weight, then name.
+/// Sorts by falling charged weight, then falling self weight, then name.
 pub fn sort_by_charged(costs: &mut [FunctionCost]) {
     costs.sort_by(|a, b| {
         let by_weight = (b.charged_weight, b.self_weight).cmp(&(a.charged_weight, a.self_weight));
@@ -114,14 +112,14 @@ struct Tally {
     samples_charged: u64,
 }
 
-/// One tally per group, and a last one for samples without a stack.
+/// Returns one tally per group, and a last one for samples without a stack.
 fn tally(profile: &Profile, groups: &Groups, is_own: impl Fn(usize) -> bool) -> Vec<Tally> {
     let unknown = groups.len();
     let mut tallies = vec![Tally::default(); unknown + 1];
     let mut once = Once::new(unknown + 1);
     for entry in by_stack(profile) {
         once.next_round();
-        let on_stack = || groups.of_stack(profile, entry.stack);
+        let on_stack = || groups.on_stack(profile, entry.stack);
         let leaf = on_stack().next().unwrap_or(unknown);
         tallies[leaf].self_weight += entry.weight;
         tallies[leaf].samples_self += entry.samples;
@@ -240,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_do_is_charged_to_the_author_who_called_them() {
+    fn libraries_and_kernel_are_charged_to_the_authors_function_that_called_them() {
         let lib = "x%/home/me/.cargo/registry/src/x/lib.rs";
         let costs = functions(&profile(&[
             (&format!("main > f > {lib} > k:read"), 5),
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_by_weight_then_name() {
+    fn functions_are_sorted_by_weight_then_name() {
         let mut costs = functions(&profile(&[("m > b", 3), ("m > a", 3), ("m > a > c", 5)]));
         assert_eq!(costs.iter().map(|c| &*c.name).collect::<String>(), "macb");
         sort_by_self(&mut costs);
@@ -266,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_are_sound(
+        fn shares_sum_to_one_and_totals_match_a_naive_count(
             samples in prop::collection::vec((prop::collection::vec(0_u8..6, 0..8), 1_u64..1000), 1..40)
         ) {
             let text: Vec<(String, u64)> = samples

@@ -1,138 +1,126 @@
-//! Which source lines the cost is on, and what they call.
+//! The cost of source lines, and what they call.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use simprof_model::{Frame, FrameId, FunctionId, FunctionKind, Profile, StackId, StringId};
 
-use super::origin::{Origin, origin, origins};
-use super::python::{StackWait, ThreadTime, World, Worlds, of_interpreter, waits_by_stack};
+use super::origin::{Origin, origins};
+use super::python::{
+    CodeKind, CodeKinds, StackWait, ThreadTime, interpreter_functions, waits_by_stack,
+};
 use super::select::FunctionSet;
 use super::weights::{Groups, StackWeight, by_stack, by_stack_within, is_within, share};
 
-/// The lines of one function, or of a set of functions that a person named together. Shares are
-/// 0 to 1 of all weight of the profile.
+/// The lines of one function, or of several that one pattern selected. Shares are fractions of all weight of the profile,
+/// 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FunctionLines {
-    /// Demangled name of the one with the most samples.
+    /// Demangled name of the function with the most weight.
     pub function: String,
     /// Its source file.
     pub file: Option<String>,
-    /// First line of its definition, where known.
+    /// First line of its definition, if known.
     pub line: Option<u32>,
     /// Weight of samples with any of the functions on the stack.
     pub total_weight: u64,
-    /// `total_weight` of all weight.
+    /// `total_weight` as a fraction of all weight.
     pub total_share: f64,
-    /// Weight of samples that were executing one of the functions itself; for Python, native code that it runs too.
+    /// Weight of samples with one of the functions as the leaf. For Python it includes native code that the function runs.
     pub self_weight: u64,
-    /// `self_weight` of all weight.
+    /// `self_weight` as a fraction of all weight.
     pub self_share: f64,
     /// Number of samples with any of the functions on the stack.
     pub samples: u64,
-    /// What threads did with any of the functions on the stack; none for native functions.
+    /// CPU time and waiting with any of the functions on the stack; `None` for native functions.
     pub time: Option<ThreadTime>,
-    /// By falling total weight, waiting included.
+    /// The lines by falling total weight; for Python by CPU time plus waiting.
     pub lines: Vec<LineCost>,
 }
 
 /// The cost of one line of a function.
 ///
-/// A line of Python calls Python functions, through whatever native code lies between. Native code that runs for it without a further
-/// Python frame is its own.
+/// The callees of a Python line are the next Python functions towards the leaf, across native frames. Native code that
+/// runs without a further Python frame counts as the line's own.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LineCost {
     /// Source file of the line.
     pub file: Option<String>,
-    /// Line, 1-based; none where the debug information does not tell.
+    /// Line, 1-based; `None` if the debug information has no line.
     pub line: Option<u32>,
-    /// Weight of samples that were executing this line of the function.
+    /// Weight of samples whose leaf is this line.
     pub self_weight: u64,
-    /// `self_weight` of all weight.
+    /// `self_weight` as a fraction of all weight.
     pub self_share: f64,
-    /// Weight of samples that were executing this line or code inlined into it; for a line of Python, native code that
-    /// it runs too.
+    /// Weight of samples whose leaf is this line or code inlined into it; for a Python line, also native code that it
+    /// runs.
     pub local_weight: u64,
-    /// `local_weight` of all weight.
+    /// `local_weight` as a fraction of all weight.
     pub local_share: f64,
-    /// Weight of samples with this line on the stack, calls included, each sample once.
+    /// Weight of samples with this line on the stack, each sample once.
     pub total_weight: u64,
-    /// `total_weight` of all weight.
+    /// `total_weight` as a fraction of all weight.
     pub total_share: f64,
     /// Number of samples with this line on the stack.
     pub samples: u64,
-    /// What the line calls, inlined or not, by falling weight.
+    /// Functions that the line calls, inlined or not, by falling weight.
     pub callees: Vec<CalleeCost>,
-    /// What threads did with this line on the stack, calls included; none for native functions.
+    /// CPU time and waiting with this line on the stack; `None` for native functions.
     pub time: Option<ThreadTime>,
-    /// Native functions that a line of Python runs itself, the interpreter's among them, by falling weight. What the C library does
-    /// counts with its callers.
+    /// Native functions that a Python line runs, including the interpreter's, by falling weight. C library functions count
+    /// with their callers.
     pub natives: Vec<CalleeCost>,
 }
 
-/// What one function costs beneath one line.
+/// The cost of one function that a line calls.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CalleeCost {
     /// Demangled name.
     pub name: String,
     /// Source file of its definition.
     pub file: Option<String>,
-    /// True where it was inlined into the line.
+    /// Whether it was inlined into the line.
     pub inlined: bool,
     /// Weight of samples in which the line calls it.
     pub weight: u64,
-    /// `weight` of all weight of the profile.
+    /// `weight` as a fraction of all weight of the profile.
     pub share: f64,
 }
 
-/// A line of the program with what was executing on it.
+/// A line of the author's code, charged with the libraries that it calls.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HotLine {
     /// Function that the line belongs to.
     pub function: String,
     /// Source file of the line.
     pub file: Option<String>,
-    /// Line, 1-based, where known.
+    /// Line, 1-based, if known.
     pub line: Option<u32>,
-    /// Whose code it is.
-    pub origin: Origin,
-    /// Whether it is a part of an interpreter, as [`of_interpreter`] has it.
+    /// Whether it is part of a Python interpreter, see [`interpreter_functions`].
     pub interpreter: bool,
-    /// Weight of samples.
+    /// Weight of the samples that are charged to it.
     pub weight: u64,
-    /// `weight` of all weight, 0 to 1.
+    /// `weight` as a fraction of all weight, 0 to 1.
     pub share: f64,
-    /// Number of samples.
-    pub samples: u64,
-    /// What threads did there; none for native functions. It holds waiting for [`Whose::Own`] alone.
+    /// CPU time and waiting that are charged to it; `None` for native functions.
     pub time: Option<ThreadTime>,
 }
 
-/// Which frame of a sample a hot line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// The frame that was executing.
-    Executing,
-    /// The frame nearest the leaf that is the author's own code, so that time in libraries shows on the
-    /// line that called them; where there is none, the frame nearest the leaf that is no part of an interpreter, or else the
-    /// executing one.
-    Own,
-}
-
-/// The cost of each line of the given functions; none where no sample and no wait has one of them. A line under
-/// recursion counts a sample once. Only samples with a function of `within` on the stack count: the
-/// caller on whose behalf the functions are looked at, or the functions themselves.
+/// Returns the cost of each line of the given functions, or `None` if no sample and no wait has one of them on its stack.
+///
+/// A sample counts once for a line, also under recursion. Only samples with a function of `within` on the stack count: the
+/// caller whose callees are examined, or the functions themselves.
 pub fn function_lines(
     profile: &Profile,
     functions: &FunctionSet,
     within: &FunctionSet,
 ) -> Option<FunctionLines> {
     let groups = Groups::new(profile);
-    let worlds = Worlds::new(profile);
+    let kinds = CodeKinds::new(profile);
     let whole = profile.total_weight();
     let mut sums = LineSums::default();
     for entry in by_stack_within(profile, within) {
-        sums.add(profile, &groups, &worlds, functions, entry);
+        sums.add(profile, &groups, &kinds, functions, entry);
     }
     for wait in waits_by_stack(profile) {
         if is_within(profile, wait.stack, within) {
@@ -151,7 +139,7 @@ pub fn function_lines(
     Some(FunctionLines {
         function: profile.function_name(heaviest).to_owned(),
         file: profile.function_file(heaviest).map(str::to_owned),
-        line: groups.members(groups.of(heaviest)).iter().filter_map(|&id| line_of(id)).min(),
+        line: groups.members(groups.group_of(heaviest)).iter().filter_map(|&id| line_of(id)).min(),
         total_weight: sums.total,
         total_share: share(sums.total, whole),
         self_weight: sums.executing,
@@ -162,46 +150,51 @@ pub fn function_lines(
     })
 }
 
-/// The first `limit` lines of the whole program by falling weight.
-pub fn hot_lines(profile: &Profile, whose: Whose, limit: usize) -> Vec<HotLine> {
-    let (origins, worlds, groups) = (origins(profile), Worlds::new(profile), Groups::new(profile));
-    let interpreter = of_interpreter(profile);
-    let place_of = |stack: Option<StackId>| {
-        let is_part = |id: &FrameId| interpreter[profile.frame(*id).function.index()];
-        let own = |id: &FrameId| origins[profile.frame(*id).function.index()] == Origin::Own;
-        let leaf = profile.frames_from_leaf(stack).next();
-        let chosen = match whose {
-            Whose::Executing => leaf,
-            Whose::Own => profile
-                .frames_from_leaf(stack)
-                .find(own)
-                .or_else(|| profile.frames_from_leaf(stack).find(|id| !is_part(id)))
-                .or(leaf),
-        };
+/// Returns the first `limit` lines of the whole program by falling weight.
+///
+/// A sample is charged to the frame nearest the leaf that the author wrote, so that time in libraries shows on the line
+/// that called them. If there is none, it is charged to the frame nearest the leaf that is not part of an interpreter, or
+/// else to the leaf.
+pub fn hot_lines(profile: &Profile, limit: usize) -> Vec<HotLine> {
+    let (origins, kinds, groups) =
+        (origins(profile), CodeKinds::new(profile), Groups::new(profile));
+    let interpreter = interpreter_functions(profile);
+    let charged_line = |stack: Option<StackId>| {
+        let frames = || profile.frames_from_leaf(stack);
+        let function = |id: &FrameId| profile.frame(*id).function.index();
+        let chosen = frames()
+            .find(|id| origins[function(id)] == Origin::Own)
+            .or_else(|| frames().find(|id| !interpreter[function(id)]))
+            .or_else(|| frames().next());
         let frame = profile.frame(chosen?);
-        Some((groups.of(frame.function), LineKey::of(profile, frame)))
+        Some((groups.group_of(frame.function), LineKey::of_frame(profile, frame)))
     };
     let mut sums: BTreeMap<(usize, LineKey), HotSum> = BTreeMap::new();
     for entry in by_stack(profile) {
-        let Some(place) = place_of(entry.stack) else { continue };
-        let sum = sums.entry(place).or_default();
+        let Some(line) = charged_line(entry.stack) else { continue };
+        let sum = sums.entry(line).or_default();
         sum.weight += entry.weight;
-        sum.samples += entry.samples;
-        sum.time.add_cpu(worlds.decide(profile, entry.stack).world, entry.weight);
+        sum.time.add_cpu(kinds.classify(profile, entry.stack).kind, entry.weight);
     }
-    if whose == Whose::Own {
-        for wait in waits_by_stack(profile) {
-            if let Some(sum) = place_of(wait.stack).and_then(|place| sums.get_mut(&place)) {
-                sum.time.add_wait(wait.cause, wait.weight_ns);
-            }
+    for wait in waits_by_stack(profile) {
+        if let Some(sum) = charged_line(wait.stack).and_then(|line| sums.get_mut(&line)) {
+            sum.time.add_wait(wait.cause, wait.weight_ns);
         }
     }
     let whole = profile.total_weight();
-    let is_part = |group: usize| interpreter[groups.first(group).index()];
-    let parts: Vec<bool> = sums.keys().map(|&(group, _)| is_part(group)).collect();
-    let mut lines: Vec<HotLine> =
-        sums.into_iter().map(|(place, sum)| sum.line(profile, &groups, place, whole)).collect();
-    lines.iter_mut().zip(parts).for_each(|(line, is_part)| line.interpreter = is_part);
+    let line = |((group, key), sum): ((usize, LineKey), HotSum)| {
+        let id = groups.first(group);
+        HotLine {
+            function: profile.function_name(id).to_owned(),
+            file: key.file_name(profile),
+            line: key.line,
+            interpreter: interpreter[id.index()],
+            weight: sum.weight,
+            share: share(sum.weight, whole),
+            time: is_python(profile, id).then_some(sum.time),
+        }
+    };
+    let mut lines: Vec<HotLine> = sums.into_iter().map(line).collect();
     lines.sort_by(|a, b| {
         (b.weight, &a.file, a.line, &a.function).cmp(&(a.weight, &b.file, b.line, &b.function))
     });
@@ -209,35 +202,11 @@ pub fn hot_lines(profile: &Profile, whose: Whose, limit: usize) -> Vec<HotLine> 
     lines
 }
 
-/// What is known of a hot line.
+/// What is charged to a hot line.
 #[derive(Debug, Default)]
 struct HotSum {
     weight: u64,
-    samples: u64,
     time: ThreadTime,
-}
-
-impl HotSum {
-    fn line(
-        self,
-        profile: &Profile,
-        groups: &Groups,
-        (group, key): (usize, LineKey),
-        whole: u64,
-    ) -> HotLine {
-        let id = groups.first(group);
-        HotLine {
-            function: profile.function_name(id).to_owned(),
-            file: key.file_name(profile),
-            line: key.line,
-            origin: origin(profile, id),
-            interpreter: false,
-            weight: self.weight,
-            share: share(self.weight, whole),
-            samples: self.samples,
-            time: is_python(profile, id).then_some(self.time),
-        }
-    }
 }
 
 /// A line of a source file.
@@ -248,7 +217,7 @@ struct LineKey {
 }
 
 impl LineKey {
-    fn of(profile: &Profile, frame: &Frame) -> Self {
+    fn of_frame(profile: &Profile, frame: &Frame) -> Self {
         let file = frame.file.or(profile.function(frame.function).file);
         Self { file, line: frame.line }
     }
@@ -258,7 +227,7 @@ impl LineKey {
     }
 }
 
-/// Who is called from a line: the function, and whether it is inlined there.
+/// A callee of a line: the group of the function, and whether it is inlined there.
 type Callee = (usize, bool);
 
 #[derive(Debug, Default)]
@@ -267,7 +236,7 @@ struct LineSums {
     executing: u64,
     samples: u64,
     time: ThreadTime,
-    /// Weights and waits of each function that was met.
+    /// Weight plus waiting of each function of the set.
     functions: BTreeMap<FunctionId, u64>,
     lines: BTreeMap<LineKey, LineSum>,
 }
@@ -284,26 +253,26 @@ struct LineSum {
     natives: BTreeMap<usize, u64>,
 }
 
-/// A stack's weight and where it was executing.
+/// A stack's weight and the code that it was executing.
 struct Executing {
     entry: StackWeight,
-    world: World,
-    /// Group of the native function that tells, where it is one.
+    kind: CodeKind,
+    /// Group of the native function that was executing; `None` if that was Python.
     native: Option<usize>,
 }
 
 impl Executing {
-    fn new(profile: &Profile, groups: &Groups, worlds: &Worlds, entry: StackWeight) -> Self {
-        let decision = worlds.decide(profile, entry.stack);
-        let native = decision.function.filter(|&id| !is_python(profile, id));
-        Self { entry, world: decision.world, native: native.map(|id| groups.of(id)) }
+    fn new(profile: &Profile, groups: &Groups, kinds: &CodeKinds, entry: StackWeight) -> Self {
+        let executing = kinds.classify(profile, entry.stack);
+        let native = executing.function.filter(|&id| !is_python(profile, id));
+        Self { entry, kind: executing.kind, native: native.map(|id| groups.group_of(id)) }
     }
 }
 
-/// What lies beneath a frame, towards the leaf.
+/// The frames between a frame and the leaf.
 #[derive(Debug, Clone, Copy)]
 struct Beneath {
-    /// Who is called directly, or for Python the next Python function.
+    /// The direct callee, or for Python the next Python function.
     callee: Option<Callee>,
     is_leaf: bool,
     is_local: bool,
@@ -314,20 +283,20 @@ impl LineSums {
         &mut self,
         profile: &Profile,
         groups: &Groups,
-        worlds: &Worlds,
+        kinds: &CodeKinds,
         set: &FunctionSet,
         entry: StackWeight,
     ) {
-        let executing = Executing::new(profile, groups, worlds, entry);
+        let executing = Executing::new(profile, groups, kinds, entry);
         let mut seen = Seen::default();
         let (mut callee, mut python_callee) = (None, None);
         let mut is_inlined = true;
         for (depth, id) in profile.frames_from_leaf(entry.stack).enumerate() {
             let frame = profile.frame(id);
-            let itself = Some((groups.of(frame.function), frame.inlined));
+            let itself = Some((groups.group_of(frame.function), frame.inlined));
             let is_python = is_python(profile, frame.function);
             if set.contains(frame.function) {
-                let key = LineKey::of(profile, frame);
+                let key = LineKey::of_frame(profile, frame);
                 let is_leaf = depth == 0;
                 let beneath = if is_python {
                     Beneath { callee: python_callee, is_leaf, is_local: python_callee.is_none() }
@@ -348,7 +317,7 @@ impl LineSums {
         if !seen.functions.is_empty() {
             self.total += entry.weight;
             self.samples += entry.samples;
-            self.time.add_cpu(executing.world, entry.weight);
+            self.time.add_cpu(executing.kind, entry.weight);
         }
     }
 
@@ -367,7 +336,7 @@ impl LineSums {
             sum.samples += entry.samples;
             sum.local += if beneath.is_local { entry.weight } else { 0 };
             sum.is_python = is_python;
-            sum.time.add_cpu(executing.world, entry.weight);
+            sum.time.add_cpu(executing.kind, entry.weight);
             if let Some(native) = executing.native.filter(|_| is_python && beneath.is_local) {
                 *sum.natives.entry(native).or_default() += entry.weight;
             }
@@ -386,7 +355,7 @@ impl LineSums {
             if !set.contains(frame.function) {
                 continue;
             }
-            let key = LineKey::of(profile, frame);
+            let key = LineKey::of_frame(profile, frame);
             if first(&mut seen.lines, key) {
                 let sum = self.lines.entry(key).or_default();
                 sum.is_python = is_python(profile, frame.function);
@@ -406,7 +375,7 @@ fn is_python(profile: &Profile, id: FunctionId) -> bool {
     profile.function(id).kind == FunctionKind::Python
 }
 
-/// What the stack at hand has met already; short, for stacks are.
+/// What the current stack has met already. Vectors suffice, since stacks are short.
 #[derive(Debug, Default)]
 struct Seen {
     functions: Vec<FunctionId>,
@@ -414,7 +383,7 @@ struct Seen {
     callees: Vec<(LineKey, Callee)>,
 }
 
-/// True where `value` is new, which it is not from then on.
+/// Adds `value` to `seen`; whether it is new.
 fn first<T: PartialEq>(seen: &mut Vec<T>, value: T) -> bool {
     let is_new = !seen.contains(&value);
     if is_new {
@@ -445,7 +414,7 @@ impl LineSum {
     }
 }
 
-/// By falling weight.
+/// Returns callees by falling weight.
 fn callees(
     profile: &Profile,
     groups: &Groups,
@@ -486,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_have_own_inlined_and_called_cost() {
+    fn lines_have_self_inlined_and_callee_cost() {
         let found = lines(
             &[
                 ("main@1 > f@10", 1),
@@ -512,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn closures_show_among_the_lines_of_their_function() {
+    fn lines_of_closures_are_listed_with_their_function() {
         let found =
             lines(&[("s::f@10 > core::map@1 > s::f::{closure#0}@12", 3), ("s::f@9", 1)], "f");
         assert_eq!(summary(&found), [(12, 3, 3, 3), (10, 0, 0, 3), (9, 1, 1, 1)]);
@@ -520,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_python_calls_python_and_runs_native_code() {
+    fn a_python_line_has_python_callees_and_native_functions() {
         let lib = "/opt/lib/libpython3.9.so.1.0";
         let call = format!("_PyFunction_Vectorcall~{lib}");
         let profile = Sketch::new()
@@ -543,19 +512,19 @@ mod tests {
         assert_eq!(names(&found.lines[1].natives), [("sort".to_owned(), 3)]);
         assert_eq!(names(&found.lines[2].natives), [("add".to_owned(), 4), ("dot".to_owned(), 1)]);
         let time = found.lines[1].time.clone().expect("Python");
-        assert_eq!((time.interpreter_ns, time.native_ns, time.lock_ns()), (4, 5, 7));
+        assert_eq!((time.interpreter_ns, time.native_ns, time.gil_ns()), (4, 5, 7));
         let time = found.time.expect("Python");
-        assert_eq!((time.cpu_ns(), time.lock_ns(), time.waiting_ns()), (14, 7, 100));
+        assert_eq!((time.cpu_ns(), time.gil_ns(), time.waiting_ns()), (14, 7, 100));
     }
 
     #[test]
-    fn a_native_line_has_no_time_of_threads() {
+    fn a_native_line_has_no_thread_time() {
         let found = lines(&[("main > f@1", 1)], "f");
         assert_eq!((found.time, &found.lines[0].time), (None, &None));
     }
 
     #[test]
-    fn unknown_lines_are_kept() {
+    fn lines_without_number_are_kept() {
         assert_eq!(summary(&lines(&[("f", 2)], "f")), [(0, 2, 2, 2)]);
         let profile = profile(&[]);
         let none = FunctionSet::from_ids(&profile, &[]);
@@ -563,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_an_interpreter_come_where_there_is_nothing_else() {
+    fn the_interpreter_is_charged_if_the_stack_has_nothing_else() {
         let lib = "/opt/lib/libpython3.11.so.1.0";
         let standard = "p:json.load%/opt/lib/python3.11/json/__init__.py@7";
         let profile = Sketch::new()
@@ -571,27 +540,20 @@ mod tests {
             .sample(&format!("eval~{lib}@1 > {standard} > eval~{lib}@1"), 3)
             .sample(&format!("eval~{lib}@1"), 2)
             .finish();
-        let lines = hot_lines(&profile, Whose::Own, 9);
+        let lines = hot_lines(&profile, 9);
         let found: Vec<_> =
             lines.iter().map(|line| (&*line.function, line.weight, line.interpreter)).collect();
         assert_eq!(found, [("sim.f", 5, false), ("json.load", 3, false), ("eval", 2, true)]);
     }
 
     #[test]
-    fn hot_lines_by_executing_or_own_frame() {
+    fn hot_lines_are_the_authors() {
         let core = "core::add%/rustc/1/library/core/src/a.rs@7";
         let inlined = format!("main@1 > f@11 > +{core}");
         let profile = profile(&[(&inlined, 4), ("main@1 > f@11", 1), ("main@1 > g@3", 2), ("", 9)]);
-        let summary = |whose| -> Vec<(String, u32, u64)> {
-            hot_lines(&profile, whose, 2)
-                .into_iter()
-                .map(|l| (l.function, l.line.expect("known"), l.weight))
-                .collect()
-        };
-        assert_eq!(
-            summary(Whose::Executing),
-            [("core::add".to_owned(), 7, 4), ("g".to_owned(), 3, 2)]
-        );
-        assert_eq!(summary(Whose::Own), [("f".to_owned(), 11, 5), ("g".to_owned(), 3, 2)]);
+        let lines = hot_lines(&profile, 2).into_iter();
+        let found: Vec<_> =
+            lines.map(|line| (line.function, line.line.expect("known"), line.weight)).collect();
+        assert_eq!(found, [("f".to_owned(), 11, 5), ("g".to_owned(), 3, 2)]);
     }
 }

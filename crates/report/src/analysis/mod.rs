@@ -1,4 +1,4 @@
-//! Figures drawn from profiles, steps and timelines, as pure functions.
+//! Costs of functions, lines and components, and findings about steps, threads and memory: pure functions of the data.
 
 mod bottlenecks;
 mod components;
@@ -9,8 +9,8 @@ mod lines;
 mod names;
 mod origin;
 mod patterns;
+mod placeholders;
 mod python;
-mod resources;
 mod select;
 mod steps;
 mod weights;
@@ -18,24 +18,21 @@ mod weights;
 pub use bottlenecks::{Bottlenecks, bottlenecks};
 pub use components::{ComponentRules, ComponentShare, OTHER, components, default_component_names};
 pub use follow::{FollowStep, follow_wrappers};
-pub use functions::{
-    FunctionCost, UNKNOWN, functions, sort_by_charged, sort_by_self, sort_by_total,
-};
+pub use functions::{FunctionCost, functions, sort_by_charged, sort_by_self, sort_by_total};
 pub use heap::{
-    Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, bytes_interval, charged_to_target, churn,
-    count_interval, drawn_interval, heap_lines, heap_lines_with_callees, leak_suspects,
-    without_small_stacks,
+    Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, TooLittleData, bytes_interval,
+    charged_to_target, churn, count_interval, heap_lines, heap_lines_with_callees, leak_suspects,
+    sum_interval, without_small_stacks,
 };
-pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, Whose, function_lines, hot_lines};
+pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, function_lines, hot_lines};
 pub use origin::{Origin, origin};
-pub use python::{ThreadTime, Waiting, of_interpreter, runs_python, thread_time, waiting};
-pub use resources::{ResourceUse, resource_use};
+pub use placeholders::UNKNOWN;
+pub use python::{ThreadTime, Waiting, interpreter_functions, runs_python, thread_time, waiting};
 pub use select::FunctionSet;
-pub use steps::{
-    Latency, StepSummary, WithinSteps, latency, step_summary, warm_up_steps, within_steps,
-};
+pub use steps::{StepSummary, WithinSteps, step_summary, within_steps};
 
 pub(crate) use names::python_module;
 pub(crate) use origin::{origin_of_file, origins};
+pub(crate) use placeholders::{BUILT_IN, GENERATED, UNKNOWN_FILE, UNNAMED};
 use python::interpreter_modules;
 pub(crate) use weights::{Groups, by_stack, share};

@@ -1,6 +1,6 @@
-//! What a demangled name says about where a function belongs.
+//! Parses demangled function names into paths, modules and enclosing functions.
 
-/// Roots of names that belong to a language's own library.
+/// First path segments of functions in a language's own library.
 const LANGUAGE_ROOTS: [&str; 9] = [
     "std",
     "core",
@@ -13,17 +13,17 @@ const LANGUAGE_ROOTS: [&str; 9] = [
     "proc_macro",
 ];
 
-/// True where `root` is the first segment of the path of a language's own library.
+/// Whether `root` is the first path segment of a language's own library.
 pub(crate) fn is_language_root(root: &str) -> bool {
     LANGUAGE_ROOTS.contains(&root)
 }
 
-/// The path that a Rust or C++ function belongs to, without generic arguments, parameters, return
-/// type and thunk prefixes: `<sim::grid::Grid<T> as core::clone::Clone>::clone` is `sim`, `grid`,
-/// `Grid`; `void ns::work<int>(int)` is `ns`, `work`.
+/// Returns the path of a Rust or C++ function, without generic arguments, parameters, return type and thunk prefixes:
+/// `<sim::grid::Grid<T> as core::clone::Clone>::clone` is `sim`, `grid`, `Grid`; `void ns::work<int>(int)` is `ns`,
+/// `work`.
 ///
-/// Of an implementation `<Type as Trait>` the type is taken, or the trait where the type has no
-/// path or one of the language's library. A name without `::` is one segment.
+/// For an implementation `<Type as Trait>` it is the path of the type, or that of the trait if the type has no path or is
+/// from the language's library. A name without `::` is one segment.
 pub(crate) fn path(name: &str) -> Vec<&str> {
     let name = without_thunk(name);
     let Some(inner) = qualified_self(name) else { return plain_path(name) };
@@ -40,14 +40,14 @@ pub(crate) fn path(name: &str) -> Vec<&str> {
     }
 }
 
-/// The name from where its path begins, generics and all: what a pattern such as `sim::*` is held
-/// against besides the whole name.
+/// Returns the name from the beginning of its path, with generics: patterns such as `sim::*` are matched against it as
+/// well as against the whole name.
 pub(crate) fn from_path(name: &str) -> &str {
     let name = without_sigils(without_thunk(name).trim_start_matches('<'));
     &name[path_begin(name)..]
 }
 
-/// The name of the function that a closure or lambda was written in; the name itself for others.
+/// Returns the name of the function that encloses a closure or lambda; for other functions the name itself.
 pub(crate) fn enclosing(name: &str) -> &str {
     let end = ["::{closure", "::{{closure", "::{lambda", "::'lambda", ".<locals>."]
         .iter()
@@ -56,9 +56,9 @@ pub(crate) fn enclosing(name: &str) -> &str {
     &name[..end.unwrap_or(name.len())]
 }
 
-/// The module in the name of a Python function: as many of its first parts as are the last ones of its file's path, `sim.model` of
-/// `sim.model.Model.step` in `/w/sim/model.py` and in `/w/sim/model/__init__.py`. Where the file tells nothing, what stands before
-/// the last part that can be a class or a function.
+/// Returns the module in the name of a Python function: its longest prefix that the file's path ends with. For
+/// `sim.model.Model.step` in `/w/sim/model.py` or `/w/sim/model/__init__.py` it is `sim.model`. If no prefix matches the
+/// path, it is the part before the first capitalised part, or before the last part.
 pub(crate) fn python_module<'a>(name: &'a str, file: Option<&str>) -> &'a str {
     let path = file.map(python_path).unwrap_or_default();
     let is_of_path = |module: &&str| {
@@ -69,7 +69,7 @@ pub(crate) fn python_module<'a>(name: &'a str, file: Option<&str>) -> &'a str {
     longest.unwrap_or_else(|| python_module_by_name(name))
 }
 
-/// The parts of a source path that a module's name can be made of.
+/// Returns the parts of a source path that a module name can consist of.
 fn python_path(file: &str) -> Vec<&str> {
     let frozen = file.strip_prefix("<frozen ").and_then(|file| file.strip_suffix('>'));
     let file = frozen.unwrap_or(file);
@@ -88,7 +88,7 @@ fn python_module_by_name(name: &str) -> &str {
     }
 }
 
-/// The last part of a path, or the path itself.
+/// Returns the last part of a path, or the path itself if that is empty.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
 }
@@ -111,15 +111,16 @@ fn without_sigils(mut name: &str) -> &str {
     name
 }
 
-/// What stands between the angle brackets that a name begins with.
+/// Returns the text within the angle brackets that a name begins with.
 fn qualified_self(name: &str) -> Option<&str> {
     let inner = name.strip_prefix('<')?;
-    let end = outside(inner).find(|&(_, depth, byte)| depth < 0 && byte == b'>')?.0;
+    let end = bracket_depths(inner).find(|&(_, depth, byte)| depth < 0 && byte == b'>')?.0;
     Some(&inner[..end])
 }
 
-/// Bytes of `text` with their positions and the depth of brackets after them; an arrow is no bracket.
-fn outside(text: &str) -> impl Iterator<Item = (usize, i32, u8)> + '_ {
+/// Iterates over the bytes of `text` with their positions and the bracket depth after each. The `>` of an arrow `->` is
+/// not a bracket.
+fn bracket_depths(text: &str) -> impl Iterator<Item = (usize, i32, u8)> + '_ {
     let bytes = text.as_bytes();
     let mut depth = 0;
     bytes.iter().enumerate().map(move |(at, &byte)| {
@@ -134,7 +135,7 @@ fn outside(text: &str) -> impl Iterator<Item = (usize, i32, u8)> + '_ {
 }
 
 fn split_once_outside<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
-    let at = outside(text)
+    let at = bracket_depths(text)
         .find(|&(at, depth, _)| {
             depth == 0 && text.as_bytes()[at..].starts_with(separator.as_bytes())
         })?
@@ -142,19 +143,19 @@ fn split_once_outside<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'
     Some((&text[..at], &text[at + separator.len()..]))
 }
 
-/// Where the path begins in a name that may open with a return type.
+/// Returns where the path begins in a name that may start with a return type.
 fn path_begin(name: &str) -> usize {
     let head = head_end(name);
-    outside(&name[..head])
+    bracket_depths(&name[..head])
         .filter(|&(_, depth, byte)| depth == 0 && byte == b' ')
         .map(|(at, ..)| at + 1)
         .last()
         .unwrap_or(0)
 }
 
-/// Where parameters, an `operator` or an ` as ` end what can be a path.
+/// Returns where the path ends: at the parameters, at `operator` or at ` as `.
 fn head_end(name: &str) -> usize {
-    let parameters = outside(name)
+    let parameters = bracket_depths(name)
         .find(|&(at, depth, byte)| {
             byte == b'(' && depth == 1 && !name[at..].starts_with("(anonymous namespace)")
         })
@@ -180,7 +181,7 @@ fn plain_path(name: &str) -> Vec<&str> {
     segments
 }
 
-/// `Grid<T>` is `Grid`, and `sim[1f2e]` (a crate with its hash) is `sim`.
+/// Removes generic arguments and crate hashes: `Grid<T>` becomes `Grid`, `sim[1f2e]` becomes `sim`.
 fn without_arguments(segment: &str) -> &str {
     let end = segment.find(['<', '[']).unwrap_or(segment.len());
     segment[..end].trim_end_matches("::")
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_meet_the_path_of_an_implementation() {
+    fn patterns_are_matched_from_the_path_of_an_implementation() {
         assert_eq!(from_path("<sim::Agent as X>::act"), "sim::Agent as X>::act");
         assert_eq!(from_path("<&mut sim::Agent>::act"), "sim::Agent>::act");
         assert_eq!(from_path("void ns::work<int>(int)"), "ns::work<int>(int)");

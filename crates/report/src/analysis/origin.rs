@@ -1,15 +1,18 @@
-//! Whose code a function is: the author's, a library's, the language runtime's or the kernel's.
+//! The origin of a function: the author's code, a library, the language runtime or the kernel.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use simprof_model::{Function, FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
 
-/// Whose code a function is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+/// Who wrote a function.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// The author of the simulation wrote it.
+    /// The author of the simulation.
     Own,
     /// A library that the simulation uses.
     Library,
@@ -17,11 +20,11 @@ pub enum Origin {
     Runtime,
     /// The operating system.
     Kernel,
-    /// No symbol, or no stack at all.
+    /// Unknown: the function has no symbol, or the sample no stack.
     Unknown,
 }
 
-/// Parts of source paths that tell a language's own library, or what simprof put into the program.
+/// Parts of the source paths of a language's own library, and of code that simprof adds to the program.
 const RUNTIME_SOURCES: [&str; 14] = [
     "/rustc/",
     "/rust/deps/",
@@ -39,7 +42,7 @@ const RUNTIME_SOURCES: [&str; 14] = [
     "simprof_probe.h",
 ];
 
-/// Parts of source paths that tell a library fetched from a registry, or code that such a library generated.
+/// Parts of the source paths of libraries fetched from a registry, and of code that such libraries generate.
 const LIBRARY_SOURCES: [&str; 8] = [
     "/.cargo/registry/",
     "/.cargo/git/",
@@ -51,10 +54,10 @@ const LIBRARY_SOURCES: [&str; 8] = [
     "<decorator-gen",
 ];
 
-/// Parts of names of Python functions that the language's own library generates, in a file of no name.
+/// Parts of the names of Python functions that the language's own library generates, in code without a file.
 const RUNTIME_GENERATED: [&str; 2] = ["__create_fn__", "namedtuple_"];
 
-/// Beginnings of the file names of modules that are a runtime.
+/// Prefixes of the file names of modules that belong to the runtime.
 const RUNTIME_MODULES: [&str; 12] = [
     "[",
     "ld-linux",
@@ -70,18 +73,22 @@ const RUNTIME_MODULES: [&str; 12] = [
     "python3",
 ];
 
-/// Programs that only start the one that is looked at.
+/// Programs that only start the profiled program.
 pub(super) const LAUNCHERS: [&str; 7] = ["bash", "busybox", "dash", "env", "ksh", "sh", "zsh"];
 
-/// Functions of the C library that may be linked into the program itself.
+/// Functions of the C library that may be linked into the program statically.
 const RUNTIME_FUNCTIONS: [&str; 9] =
     ["memcpy", "memmove", "memset", "memcmp", "bcmp", "malloc", "free", "calloc", "realloc"];
 
-/// Whose code a function is, by the first of these that decides: its kind; its module (system
-/// folders and known runtimes); its source file (registries and the toolchain's folders are not the
-/// author's, any other file is); its name (`std::`, `core::`, `memcpy`, names with two underscores).
-/// What nothing tells apart counts as the author's, so that a program without debug information
-/// still has findings.
+/// Returns the origin of a function. The first of these that identifies it decides:
+///
+/// 1. its kind,
+/// 2. its module: system folders and known runtimes,
+/// 3. its source file: files of registries and toolchains are not the author's, all others are,
+/// 4. its name: `std::`, `core::`, `memcpy`, names with two leading underscores.
+///
+/// A function that none of these identifies counts as the author's, so that a program without debug information still
+/// has findings.
 pub fn origin(profile: &Profile, id: FunctionId) -> Origin {
     let function = profile.function(id);
     match function.kind {
@@ -92,7 +99,7 @@ pub fn origin(profile: &Profile, id: FunctionId) -> Origin {
     }
 }
 
-/// [`origin`] of every function, by position in the table.
+/// Returns the [`origin`] of every function, indexed as the profile's table.
 pub(crate) fn origins(profile: &Profile) -> Vec<Origin> {
     (0..profile.functions.len())
         .map(|index| {
@@ -108,45 +115,51 @@ fn python(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
         return Origin::Runtime;
     }
     match profile.function_file(id) {
-        Some(TYPED) if is_starter(profile, id) || !is_authors(profile, id) => Origin::Runtime,
+        Some(STRING_SOURCE)
+            if starts_multiprocessing(profile, id) || !is_called_by_author(profile, id) =>
+        {
+            Origin::Runtime
+        }
         _ => by_file(profile, id).unwrap_or(Origin::Own),
     }
 }
 
-/// The file of code that is no file's: the text of `python -c`, and what programs and the standard library make up as they run.
-const TYPED: &str = "<string>";
+/// The file name of Python code that has no file: the argument of `python -c`, and text that programs and the standard
+/// library compile at run time.
+const STRING_SOURCE: &str = "<string>";
 
-/// Whether code of no file is ever called by the author's, or by nothing else of Python.
-fn is_authors(profile: &Profile, id: FunctionId) -> bool {
-    let of = |stack: StackId| {
+/// Whether a function without a file is ever called by the author's code, or by no other Python code.
+fn is_called_by_author(profile: &Profile, id: FunctionId) -> bool {
+    let node_of = |stack: StackId| {
         let node = profile.stacks[stack.index()];
         (profile.frame(node.frame).function, node.parent)
     };
     let is_outside = |&function: &FunctionId| {
         let is_python = profile.function(function).kind == FunctionKind::Python;
-        is_python && profile.function_file(function) != Some(TYPED)
+        is_python && profile.function_file(function) != Some(STRING_SOURCE)
     };
     let stacks = u32::try_from(profile.stacks.len()).expect("ids of stacks have 32 bits");
-    let mut callers = (0..stacks).map(|stack| of(StackId(stack))).filter(|&(own, _)| own == id);
-    let is_called_so = |parent: Option<StackId>| {
-        let callers = std::iter::successors(parent, |&stack| of(stack).1).map(|stack| of(stack).0);
+    let mut nodes = (0..stacks).map(|stack| node_of(StackId(stack))).filter(|&(own, _)| own == id);
+    let has_author_above = |parent: Option<StackId>| {
+        let callers =
+            std::iter::successors(parent, |&stack| node_of(stack).1).map(|stack| node_of(stack).0);
         let caller = callers.into_iter().find(is_outside);
         caller.is_none_or(|caller| by_file(profile, caller).is_none_or(|by| by == Origin::Own))
     };
-    profile.stacks.is_empty() || callers.any(|(_, parent)| is_called_so(parent))
+    profile.stacks.is_empty() || nodes.any(|(_, parent)| has_author_above(parent))
 }
 
-/// Ends of the files whose functions `multiprocessing` has its processes begin with, by a text that it makes up.
-const STARTED: [&str; 4] = [
+/// Ends of the paths of the files whose functions a process of `multiprocessing` calls first, from code in a string.
+const MULTIPROCESSING_FILES: [&str; 4] = [
     "/multiprocessing/spawn.py",
     "/multiprocessing/forkserver.py",
     "/multiprocessing/resource_tracker.py",
     "/multiprocessing/semaphore_tracker.py",
 ];
 
-/// Whether code of no file begins a process of `multiprocessing`'s: it calls what such begin with, and of others the
-/// runtime's alone.
-fn is_starter(profile: &Profile, id: FunctionId) -> bool {
+/// Whether a function without a file starts a process of `multiprocessing`: it calls one of
+/// [`MULTIPROCESSING_FILES`], and otherwise only the runtime.
+fn starts_multiprocessing(profile: &Profile, id: FunctionId) -> bool {
     let function_of = |stack: StackId| profile.frame(profile.stacks[stack.index()].frame).function;
     let parent_of = |stack: StackId| profile.stacks[stack.index()].parent;
     let is_python = |id: FunctionId| profile.function(id).kind == FunctionKind::Python;
@@ -160,7 +173,7 @@ fn is_starter(profile: &Profile, id: FunctionId) -> bool {
     let mut starts = false;
     for function in called.filter(is_called).map(function_of) {
         let file = profile.function_file(function).unwrap_or_default();
-        starts |= STARTED.iter().any(|end| file.ends_with(end));
+        starts |= MULTIPROCESSING_FILES.iter().any(|end| file.ends_with(end));
         if by_file(profile, function) != Some(Origin::Runtime) {
             return false;
         }
@@ -194,12 +207,12 @@ fn by_file(profile: &Profile, id: FunctionId) -> Option<Origin> {
     profile.function_file(id).map(origin_of_file)
 }
 
-/// Whose code a source file is.
+/// Returns the origin of a source file.
 pub(crate) fn origin_of_file(file: &str) -> Origin {
-    let holds = |parts: &[&str]| parts.iter().any(|part| file.contains(part));
-    if holds(&LIBRARY_SOURCES) {
+    let contains = |parts: &[&str]| parts.iter().any(|part| file.contains(part));
+    if contains(&LIBRARY_SOURCES) {
         Origin::Library
-    } else if holds(&RUNTIME_SOURCES) {
+    } else if contains(&RUNTIME_SOURCES) {
         Origin::Runtime
     } else {
         Origin::Own
@@ -274,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_no_file_is_that_of_its_caller() {
+    fn code_without_a_file_has_the_origin_of_its_caller() {
         let site = "p:site.addpackage%/opt/lib/python3.11/site.py";
         let typed = "p:<string>.<module>%<string>";
         for (stack, expected) in [
@@ -292,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_multiprocessing_begins_its_processes_with_is_the_runtimes() {
+    fn code_that_starts_multiprocessing_is_runtime() {
         let typed = "p:<string>.<module>%<string>";
         let spawn = "p:spawn_main%/opt/lib/python3.11/multiprocessing/spawn.py";
         let import = "p:_find_and_load%<frozen importlib._bootstrap>";
@@ -319,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn python_code_is_told_by_where_it_lies() {
+    fn the_path_decides_the_origin_of_python_code() {
         let lib = "/opt/py/lib/python3.11";
         for (name, file, expected) in [
             ("sim.model.Model.step", "/home/me/sim/model.py".to_owned(), Origin::Own),

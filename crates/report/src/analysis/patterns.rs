@@ -1,4 +1,4 @@
-//! Globs over functions: `*::spatial::*`, `sim.spatial.*`, `src/spatial/*`, `libsqlite3*`.
+//! Globs that select functions: `*::spatial::*`, `sim.spatial.*`, `src/spatial/*`, `libsqlite3*`.
 
 use globset::{Glob, GlobBuilder, GlobMatcher};
 use simprof_model::{FunctionId, Profile};
@@ -6,18 +6,21 @@ use simprof_model::{FunctionId, Profile};
 use super::names;
 use crate::ReportError;
 
-/// One glob. `*` matches anything, `/` and `::` included.
+/// One glob. `*` matches anything, including `/` and `::`.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
     whole: GlobMatcher,
-    /// The same after any folder, for a pattern over paths.
+    /// The same glob after any folder, for patterns with `/`.
     below_folder: Option<GlobMatcher>,
     names_only: bool,
 }
 
 impl Pattern {
-    /// Reads a pattern. One with `::` is over names alone; one with `/` is over paths too, whole or
-    /// from after any `/`; any other is over names, paths, and the last parts of paths.
+    /// Parses a pattern. With `::` it is matched against names only; with `/` also against paths, from their beginning or
+    /// from after any `/`; otherwise against names, paths, and the last parts of paths.
+    ///
+    /// # Errors
+    /// Returns an error if the glob is not valid.
     pub(crate) fn new(text: &str) -> Result<Self, ReportError> {
         let below = text.contains('/').then(|| glob(&format!("*/{text}"), text)).transpose()?;
         Ok(Self {
@@ -27,14 +30,14 @@ impl Pattern {
         })
     }
 
-    /// True where the function's name, its source file or its module matches.
+    /// Whether the function's name, its source file or its module matches.
     pub(crate) fn matches(&self, profile: &Profile, id: FunctionId) -> bool {
         let paths = [profile.function_file(id), profile.function_module(id)];
         self.matches_name(profile.function_name(id))
             || !self.names_only && paths.into_iter().flatten().any(|path| self.matches_path(path))
     }
 
-    /// True where a name matches, whole or from where its path begins.
+    /// Whether a name matches, from its beginning or from the beginning of its path.
     pub(crate) fn matches_name(&self, name: &str) -> bool {
         self.whole.is_match(name) || self.whole.is_match(names::from_path(name))
     }
@@ -48,6 +51,7 @@ impl Pattern {
     }
 }
 
+/// Compiles `pattern`; an error names the pattern as the user wrote it, `shown`.
 fn glob(pattern: &str, shown: &str) -> Result<Glob, ReportError> {
     GlobBuilder::new(pattern)
         .literal_separator(false)
@@ -89,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pattern_is_named() {
-        let error = Pattern::new("a[").expect_err("not closed");
+    fn the_error_names_the_invalid_pattern() {
+        let error = Pattern::new("a[").expect_err("the bracket is not closed");
         assert!(error.to_string().contains("\"a[\""), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Where the time of threads that run Python goes: the interpreter, native code, the interpreter's lock, waiting.
+//! How threads that run Python spend their time: in the interpreter, in native code, waiting for the GIL, other waiting.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::names;
 use super::origin::{LAUNCHERS, Origin, origins};
 use super::weights::{Groups, by_stack, share};
 
-/// Beginnings of the file names of modules that only ever work for their callers.
+/// Prefixes of the file names of modules whose time counts with their callers.
 const HELPERS: [&str; 9] = [
     "libc.",
     "libc-",
@@ -22,53 +22,53 @@ const HELPERS: [&str; 9] = [
     "libsimprof",
 ];
 
-/// Beginnings of the file names of dynamic loaders.
+/// Prefixes of the file names of dynamic loaders.
 const LOADERS: [&str; 2] = ["ld-linux", "ld-musl"];
 
-/// Beginnings of names of functions that only the interpreter's own module has.
-const OF_INTERPRETER: [&str; 4] = ["_PyEval_", "PyEval_", "Py_RunMain", "Py_BytesMain"];
+/// Prefixes of functions that only the interpreter's own module has.
+const INTERPRETER_FUNCTIONS: [&str; 4] = ["_PyEval_", "PyEval_", "Py_RunMain", "Py_BytesMain"];
 
-/// What threads did with their time, ns. CPU time is sampled; waiting is wall time.
+/// How threads spent their time, ns. CPU time is sampled; waiting is wall time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ThreadTime {
-    /// CPU time in the interpreter: bytecode, and functions of its own module.
+    /// CPU time in the interpreter: bytecode, and functions of the interpreter's module.
     pub interpreter_ns: u64,
     /// CPU time in other native code.
     pub native_ns: u64,
-    /// Waiting, by cause; [`WaitCause::Interpreter`] is waiting for the interpreter's lock.
+    /// Waiting, by cause; [`WaitCause::Interpreter`] is waiting for the interpreter's lock (GIL).
     pub waits_ns: BTreeMap<WaitCause, u64>,
 }
 
 impl ThreadTime {
-    /// All of it.
+    /// Returns CPU time plus waiting.
     pub fn total_ns(&self) -> u64 {
         self.cpu_ns() + self.waits_ns.values().sum::<u64>()
     }
 
-    /// What was on a CPU.
+    /// Returns the time on a CPU.
     pub fn cpu_ns(&self) -> u64 {
         self.interpreter_ns + self.native_ns
     }
 
-    /// Waiting for the interpreter's lock.
-    pub fn lock_ns(&self) -> u64 {
+    /// Returns the time spent waiting for the GIL.
+    pub fn gil_ns(&self) -> u64 {
         self.waits_ns.get(&WaitCause::Interpreter).copied().unwrap_or(0)
     }
 
-    /// Waiting for anything else.
+    /// Returns the time spent waiting for anything but the GIL.
     pub fn waiting_ns(&self) -> u64 {
-        self.waits_ns.values().sum::<u64>() - self.lock_ns()
+        self.waits_ns.values().sum::<u64>() - self.gil_ns()
     }
 
-    /// `part` of the total, 0 to 1.
+    /// Returns `part_ns` as a fraction of the total, 0 to 1.
     pub fn share(&self, part_ns: u64) -> f64 {
         share(part_ns, self.total_ns())
     }
 
-    pub(crate) fn add_cpu(&mut self, world: World, weight: u64) {
-        match world {
-            World::Interpreter => self.interpreter_ns += weight,
-            World::Native => self.native_ns += weight,
+    pub(crate) fn add_cpu(&mut self, kind: CodeKind, weight: u64) {
+        match kind {
+            CodeKind::Interpreter => self.interpreter_ns += weight,
+            CodeKind::Native => self.native_ns += weight,
         }
     }
 
@@ -77,31 +77,32 @@ impl ThreadTime {
     }
 }
 
-/// Waiting of one Python function for one cause.
+/// Waiting at one line for one cause.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Waiting {
-    /// The author's function nearest to the wait, or the innermost where none is the author's; [`super::UNKNOWN`] without a stack.
+    /// The author's function nearest the leaf, or the leaf if no function is the author's; [`super::UNKNOWN`] without a
+    /// stack.
     pub function: String,
     /// Source file of the line.
     pub file: Option<String>,
-    /// The line of it that waits, or that calls what waits.
+    /// The line of the function that waits, directly or in a callee.
     pub line: Option<u32>,
-    /// What for.
+    /// What the thread waits for.
     pub cause: WaitCause,
-    /// How long, ns.
+    /// Duration, ns.
     pub weight_ns: u64,
 }
 
-/// True where a process of the profile runs Python.
+/// Whether a process of the profile runs Python.
 pub fn runs_python(profile: &Profile) -> bool {
     profile.provenance.python.is_some()
         || !profile.waits.is_empty()
         || profile.functions.iter().any(|function| function.kind == FunctionKind::Python)
 }
 
-/// Which functions are parts of a Python interpreter itself, by position in the profile's table: those of its module, and
-/// what starts it and loads what it needs. All false where nothing runs Python.
-pub fn of_interpreter(profile: &Profile) -> Vec<bool> {
+/// Returns which functions are part of a Python interpreter, indexed as the profile's table: functions of its module, of
+/// the dynamic loader and of the programs that start it. All are false if nothing runs Python.
+pub fn interpreter_functions(profile: &Profile) -> Vec<bool> {
     let is_python = runs_python(profile);
     let interpreters = interpreter_modules(profile);
     let is_part = |function: &simprof_model::Function| {
@@ -118,15 +119,15 @@ pub fn of_interpreter(profile: &Profile) -> Vec<bool> {
     profile.functions.iter().map(is_part).collect()
 }
 
-/// What all threads did with their time; none where nothing runs Python.
+/// Returns the time of all threads together, or `None` if nothing runs Python.
 pub fn thread_time(profile: &Profile) -> Option<ThreadTime> {
     if !runs_python(profile) {
         return None;
     }
-    let worlds = Worlds::new(profile);
+    let kinds = CodeKinds::new(profile);
     let mut time = ThreadTime::default();
     for entry in by_stack(profile) {
-        time.add_cpu(worlds.decide(profile, entry.stack).world, entry.weight);
+        time.add_cpu(kinds.classify(profile, entry.stack).kind, entry.weight);
     }
     for wait in waits_by_stack(profile) {
         time.add_wait(wait.cause, wait.weight_ns);
@@ -134,7 +135,7 @@ pub fn thread_time(profile: &Profile) -> Option<ThreadTime> {
     Some(time)
 }
 
-/// The lines that wait, by falling time.
+/// Returns the first `limit` lines that wait, by falling time.
 pub fn waiting(profile: &Profile, limit: usize) -> Vec<Waiting> {
     let (groups, origins) = (Groups::new(profile), origins(profile));
     let mut sums: BTreeMap<_, u64> = BTreeMap::new();
@@ -143,20 +144,22 @@ pub fn waiting(profile: &Profile, limit: usize) -> Vec<Waiting> {
             .frames_from_leaf(wait.stack)
             .find(|&frame| origins[profile.frame(frame).function.index()] == Origin::Own);
         let frame = own.or_else(|| profile.frames_from_leaf(wait.stack).next());
-        let place = frame.map(|frame| profile.frame(frame)).map(|frame| {
+        let location = frame.map(|frame| profile.frame(frame)).map(|frame| {
             let file = frame.file.or(profile.function(frame.function).file);
-            (groups.of(frame.function), file, frame.line)
+            (groups.group_of(frame.function), file, frame.line)
         });
-        *sums.entry((place, wait.cause)).or_default() += wait.weight_ns;
+        *sums.entry((location, wait.cause)).or_default() += wait.weight_ns;
     }
     let mut found: Vec<Waiting> = sums
         .into_iter()
-        .map(|((place, cause), weight_ns)| Waiting {
-            function: place
+        .map(|((location, cause), weight_ns)| Waiting {
+            function: location
                 .map_or(super::UNKNOWN, |(group, ..)| profile.function_name(groups.first(group)))
                 .to_owned(),
-            file: place.and_then(|(_, file, _)| file).map(|file| profile.string(file).to_owned()),
-            line: place.and_then(|(.., line)| line),
+            file: location
+                .and_then(|(_, file, _)| file)
+                .map(|file| profile.string(file).to_owned()),
+            line: location.and_then(|(.., line)| line),
             cause,
             weight_ns,
         })
@@ -181,7 +184,7 @@ pub(crate) struct StackWait {
     pub(crate) weight_ns: u64,
 }
 
-/// The waits of a profile, summed by stack and cause.
+/// Returns the waits of a profile, summed by stack and cause.
 pub(crate) fn waits_by_stack(profile: &Profile) -> Vec<StackWait> {
     let mut sums: BTreeMap<(Option<StackId>, WaitCause), u64> = BTreeMap::new();
     for wait in &profile.waits {
@@ -192,56 +195,56 @@ pub(crate) fn waits_by_stack(profile: &Profile) -> Vec<StackWait> {
         .collect()
 }
 
-/// Where a sample was executing.
+/// The kind of code that a sample was executing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum World {
-    /// In the interpreter.
+pub(crate) enum CodeKind {
+    /// The Python interpreter.
     Interpreter,
-    /// In other native code.
+    /// Other native code.
     Native,
 }
 
-/// Where a sample was executing, and the function that tells.
+/// The code that a sample was executing.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Decision {
-    pub(crate) world: World,
-    /// None where the stack has nothing but helpers.
+pub(crate) struct ExecutingCode {
+    pub(crate) kind: CodeKind,
+    /// The function that decided the kind; `None` if the stack has only kernel and helper frames.
     pub(crate) function: Option<FunctionId>,
 }
 
-/// What each function of a profile says about where a sample was executing.
+/// The kind of code of every function of a profile.
 #[derive(Debug)]
-pub(crate) struct Worlds {
-    /// By position in the table of functions; none for the kernel and for libraries that only help: they count with
-    /// their callers.
-    of: Vec<Option<World>>,
+pub(crate) struct CodeKinds {
+    /// Indexed as the profile's table. `None` for the kernel and for helper libraries, which count with their callers.
+    by_function: Vec<Option<CodeKind>>,
 }
 
-impl Worlds {
+impl CodeKinds {
     pub(crate) fn new(profile: &Profile) -> Self {
         let interpreters = interpreter_modules(profile);
-        let world = |function: &simprof_model::Function| {
+        let kind = |function: &simprof_model::Function| {
             let module = function.module.map(|id| profile.string(profile.modules[id.index()].path));
             match (function.kind, function.module, module.map(names::file_name)) {
-                (FunctionKind::Python, ..) => Some(World::Interpreter),
+                (FunctionKind::Python, ..) => Some(CodeKind::Interpreter),
                 (FunctionKind::Kernel, ..) => None,
-                (_, Some(id), _) if interpreters[id.index()] => Some(World::Interpreter),
+                (_, Some(id), _) if interpreters[id.index()] => Some(CodeKind::Interpreter),
                 (.., Some(name)) if is_helper(name) => None,
-                _ => Some(World::Native),
+                _ => Some(CodeKind::Native),
             }
         };
-        Self { of: profile.functions.iter().map(world).collect() }
+        Self { by_function: profile.functions.iter().map(kind).collect() }
     }
 
-    /// By the frame nearest the leaf that does not only help; the function is the one that it was inlined into.
-    pub(crate) fn decide(&self, profile: &Profile, stack: Option<StackId>) -> Decision {
+    /// Classifies a stack by the frame nearest the leaf that is neither kernel nor helper. If that frame is inlined, the
+    /// function is the one that it was inlined into.
+    pub(crate) fn classify(&self, profile: &Profile, stack: Option<StackId>) -> ExecutingCode {
+        let kind_of = |id: FunctionId| self.by_function[id.index()];
         let frames = profile.frames_from_leaf(stack).map(|id| profile.frame(id));
-        let mut telling =
-            frames.skip_while(|frame| self.of[frame.function.index()].is_none()).peekable();
-        let first = telling.peek().map(|frame| frame.function);
-        let world = first.and_then(|id| self.of[id.index()]).unwrap_or(World::Native);
-        let function = telling.find(|frame| !frame.inlined).map(|frame| frame.function);
-        Decision { world, function: function.or(first) }
+        let mut deciding = frames.skip_while(|frame| kind_of(frame.function).is_none()).peekable();
+        let first = deciding.peek().map(|frame| frame.function);
+        let kind = first.and_then(kind_of).unwrap_or(CodeKind::Native);
+        let function = deciding.find(|frame| !frame.inlined).map(|frame| frame.function);
+        ExecutingCode { kind, function: function.or(first) }
     }
 }
 
@@ -249,7 +252,8 @@ fn is_helper(file_name: &str) -> bool {
     file_name.starts_with('[') || HELPERS.iter().any(|prefix| file_name.starts_with(prefix))
 }
 
-/// By name of the file, or because it holds functions that only an interpreter has.
+/// Returns which modules are Python interpreters, by their file name or because they have functions that only an
+/// interpreter has.
 pub(crate) fn interpreter_modules(profile: &Profile) -> Vec<bool> {
     let named = |path: &str| {
         let name = names::file_name(path);
@@ -261,15 +265,15 @@ pub(crate) fn interpreter_modules(profile: &Profile) -> Vec<bool> {
         profile.modules.iter().map(|module| named(profile.string(module.path))).collect();
     for function in profile.functions.iter().filter(|f| f.kind == FunctionKind::Native) {
         let name = profile.string(function.name);
-        if let Some(module) = function.module.filter(|_| is_of_interpreter(name)) {
+        if let Some(module) = function.module.filter(|_| is_interpreter_function(name)) {
             found[module.index()] = true;
         }
     }
     found
 }
 
-fn is_of_interpreter(name: &str) -> bool {
-    OF_INTERPRETER.iter().any(|prefix| name.starts_with(prefix))
+fn is_interpreter_function(name: &str) -> bool {
+    INTERPRETER_FUNCTIONS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -284,43 +288,43 @@ mod tests {
     fn helpers_count_with_their_callers() {
         let numpy = "dot~/opt/lib/python3.11/site-packages/numpy/_core.so";
         for (stack, expected) in [
-            ("p:sim.step".to_owned(), (World::Interpreter, "sim.step")),
-            (format!("p:sim.step > list_sort~{LIB}"), (World::Interpreter, "list_sort")),
+            ("p:sim.step".to_owned(), (CodeKind::Interpreter, "sim.step")),
+            (format!("p:sim.step > list_sort~{LIB}"), (CodeKind::Interpreter, "list_sort")),
             (
                 format!("p:sim.step > list_sort~{LIB} > memmove~{LIBC}"),
-                (World::Interpreter, "list_sort"),
+                (CodeKind::Interpreter, "list_sort"),
             ),
             (
                 format!("p:sim.step > {numpy} > memcpy~{LIBC} > k:page_fault"),
-                (World::Native, "dot"),
+                (CodeKind::Native, "dot"),
             ),
-            (format!("p:sim.step > pow~{LIBC}"), (World::Interpreter, "sim.step")),
-            (format!("main~/usr/bin/python3.12 > clone~{LIBC}"), (World::Interpreter, "main")),
+            (format!("p:sim.step > pow~{LIBC}"), (CodeKind::Interpreter, "sim.step")),
+            (format!("main~/usr/bin/python3.12 > clone~{LIBC}"), (CodeKind::Interpreter, "main")),
             (
                 "main~/opt/game > _PyEval_Vector~/opt/game".into(),
-                (World::Interpreter, "_PyEval_Vector"),
+                (CodeKind::Interpreter, "_PyEval_Vector"),
             ),
-            (format!("p:sim.step > sort~{LIB} > +Py_TYPE~{LIB}"), (World::Interpreter, "sort")),
-            (format!("p:sim.step > +Py_TYPE~{LIB}"), (World::Interpreter, "sim.step")),
-            ("work~/opt/pythonic.so".into(), (World::Native, "work")),
-            (format!("clone~{LIBC}"), (World::Native, "")),
-            (String::new(), (World::Native, "")),
+            (format!("p:sim.step > sort~{LIB} > +Py_TYPE~{LIB}"), (CodeKind::Interpreter, "sort")),
+            (format!("p:sim.step > +Py_TYPE~{LIB}"), (CodeKind::Interpreter, "sim.step")),
+            ("work~/opt/pythonic.so".into(), (CodeKind::Native, "work")),
+            (format!("clone~{LIBC}"), (CodeKind::Native, "")),
+            (String::new(), (CodeKind::Native, "")),
         ] {
             let profile = Sketch::new().sample(&stack, 1).finish();
-            let decision = Worlds::new(&profile).decide(&profile, profile.samples[0].stack);
-            let name = decision.function.map_or("", |id| profile.function_name(id));
-            assert_eq!((decision.world, name), expected, "{stack}");
+            let code = CodeKinds::new(&profile).classify(&profile, profile.samples[0].stack);
+            let name = code.function.map_or("", |id| profile.function_name(id));
+            assert_eq!((code.kind, name), expected, "{stack}");
         }
     }
 
     #[test]
-    fn parts_of_the_interpreter_are_told_from_what_it_runs() {
+    fn the_interpreter_is_told_apart_from_what_it_runs() {
         let numpy = "dot~/opt/lib/python3.11/site-packages/numpy/_core.so";
         let start = format!("execute~/bin/bash > __libc_start_main~{LIBC} > Py_RunMain~{LIB}");
         let parts = |stack: &str| {
             let profile = Sketch::new().sample(stack, 1).finish();
             let names = profile.functions.iter().map(|f| profile.string(f.name).to_owned());
-            names.zip(of_interpreter(&profile)).collect::<Vec<_>>()
+            names.zip(interpreter_functions(&profile)).collect::<Vec<_>>()
         };
         let named = |name: &str, is_part| (name.to_owned(), is_part);
         let mut found = parts(&format!("{start} > p:sim.step > list_sort~{LIB} > {numpy}"));
@@ -346,13 +350,13 @@ mod tests {
             .finish();
         let time = thread_time(&profile).expect("it runs Python");
         assert_eq!((time.interpreter_ns, time.native_ns, time.total_ns()), (30, 20, 100));
-        assert_eq!((time.lock_ns(), time.waiting_ns()), (40, 10));
-        assert_eq!(time.share(time.lock_ns()), 0.4);
+        assert_eq!((time.gil_ns(), time.waiting_ns()), (40, 10));
+        assert_eq!(time.share(time.gil_ns()), 0.4);
         assert_eq!(thread_time(&Sketch::new().sample("main", 1).finish()), None);
     }
 
     #[test]
-    fn waits_are_the_authors_lines() {
+    fn waits_are_charged_to_the_authors_lines() {
         let library = "p:queue.get%/opt/lib/python3.11/queue.py@171";
         let profile = Sketch::new()
             .wait(&format!("p:sim.work@5 > {library}"), WaitCause::Synchronisation, 5)

@@ -1,4 +1,4 @@
-//! Which functions a person means by a name or a pattern.
+//! Selects functions by name or pattern.
 
 use simprof_model::{FunctionId, Profile};
 
@@ -9,12 +9,12 @@ use crate::ReportError;
 /// A set of functions of one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionSet {
-    /// By position in the profile's table.
+    /// Indexed as the profile's table.
     contains: Vec<bool>,
 }
 
 impl FunctionSet {
-    /// The functions with these ids; ids that the profile does not have are left out.
+    /// Returns the functions with these ids; ids that the profile does not have are ignored.
     pub fn from_ids(profile: &Profile, ids: &[FunctionId]) -> Self {
         let mut contains = vec![false; profile.functions.len()];
         for id in ids {
@@ -25,12 +25,15 @@ impl FunctionSet {
         Self { contains }
     }
 
-    /// The functions that `text` names, with the closures written in them. Tried in turn, the first
-    /// that finds something decides: the whole name; the end of a path (`Grid::nearby`, `nearby`); a
-    /// glob over names, source files and modules as in the rules of components.
+    /// Returns the functions that `text` names, with their closures. The first of these interpretations that selects a
+    /// function is used:
+    ///
+    /// 1. a whole name,
+    /// 2. the end of a path (`Grid::nearby`, `nearby`),
+    /// 3. a glob over names, source files and modules, as in component rules.
     ///
     /// # Errors
-    /// Where nothing has that name and it is no valid glob.
+    /// Returns an error if no function has that name and `text` is not a valid glob.
     pub fn matching(profile: &Profile, text: &str) -> Result<Self, ReportError> {
         let enclosing = |id| names::enclosing(profile.function_name(id));
         let whole = Self::where_true(profile, |id| {
@@ -49,17 +52,17 @@ impl FunctionSet {
         }))
     }
 
-    /// True where no function is in it.
+    /// Whether it has no function.
     pub fn is_empty(&self) -> bool {
         !self.contains.contains(&true)
     }
 
-    /// True where the function is in it.
+    /// Whether the function is in it.
     pub fn contains(&self, id: FunctionId) -> bool {
         self.contains[id.index()]
     }
 
-    /// The functions in it, in order of the profile's table.
+    /// Iterates over its functions, in the order of the profile's table.
     pub fn ids(&self) -> impl Iterator<Item = FunctionId> + '_ {
         self.contains
             .iter()
@@ -89,7 +92,7 @@ mod tests {
     use crate::testing::profile;
 
     #[test]
-    fn names_ends_and_globs_in_turn() {
+    fn names_are_tried_before_path_ends_and_globs() {
         let profile = profile(&[(
             "main > sim::step > sim::step::{closure#0} > <sim::Grid as sim::Index>::nearby > old::step2",
             1,
@@ -112,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_another_profile_are_left_out() {
+    fn ids_of_another_profile_are_ignored() {
         let profile = profile(&[("main", 1)]);
         let set = FunctionSet::from_ids(&profile, &[FunctionId(0), FunctionId(7)]);
         assert_eq!(set.ids().collect::<Vec<_>>(), [FunctionId(0)]);

@@ -1,52 +1,48 @@
-//! Costs of functions and components of a traced program.
+//! The analysis of a call profile: costs of functions and components.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{CallProfile, CalledFunction, CalledId, Caller, Notice};
+use simprof_model::{CallProfile, CalledId, Caller, Notice};
 
 use super::advice::{self, Advice};
-use super::charge::charge;
-use super::modules::{Modules, is_generated};
+use super::facts::Facts;
+use super::modules::Modules;
 use super::notices::notices;
-use super::stand_in::StandIn;
-use super::tracing::{Tracing, calls_made};
+use super::tracing::Tracing;
 use crate::analysis::Origin;
 
 /// Format name and version of [`CallAnalysis`].
 pub const CALLS_SCHEMA: &str = "simprof.calls/1";
 
-/// From this share of all time on, with what it called, code of the author's is what was profiled.
-const AUTHORED: f64 = 0.05;
-
-/// What the calls of a traced program say. Times are the tracer's, its own part included; shares are 0 to 1 of
-/// `total_s`.
+/// The analysis of a call profile. Times are the tracer's and include its own overhead; shares are fractions of `total_s`,
+/// 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallAnalysis {
     /// Format name and version.
     pub schema: String,
     /// Format of the file that it was read from.
     pub format: String,
-    /// Time of all functions without what they called, s: all that was traced.
+    /// Sum of the self times of all functions, s.
     pub total_s: f64,
     /// Number of all calls.
     pub calls: u64,
-    /// Of these, calls of functions that were not on the stack yet.
+    /// Calls of functions that were not on the stack yet.
     pub primitive_calls: u64,
-    /// Every function, by falling time in itself.
+    /// Every function, by falling self time.
     pub functions: Vec<CallCost>,
-    /// Packages, by falling share.
+    /// Components, by falling share.
     pub components: Vec<CallComponent>,
-    /// What the figures suggest, by falling bound of what it could gain.
+    /// Advice, by falling upper bound of its gain.
     pub advice: Vec<Advice>,
-    /// What of the times may be the tracer's own.
+    /// Upper bounds of the tracer's own time.
     pub tracing: Tracing,
     /// What a reader must know, one sentence each.
     pub notices: Vec<Notice>,
 }
 
-/// What one function costs.
+/// The cost of one function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallCost {
     /// Module and name, as in `sim.model.step`; the name alone for functions written in C.
@@ -55,49 +51,49 @@ pub struct CallCost {
     pub module: String,
     /// Source file as the program named it; `~` for functions written in C.
     pub file: String,
-    /// First line of its definition; 0 where there is none.
+    /// First line of its definition; 0 for functions written in C.
     pub line: u32,
-    /// Whose code it is: `own`, `library`, `runtime`.
-    pub origin: String,
-    /// The component that it is of.
+    /// Who wrote it.
+    pub origin: Origin,
+    /// Its component.
     pub component: String,
-    /// All calls.
+    /// Number of calls.
     pub calls: u64,
     /// Calls made while no other call of it was on the stack.
     pub primitive_calls: u64,
-    /// Time in it without what it called, s.
+    /// Self time: without its callees, s.
     pub self_s: f64,
-    /// Time with it on the stack, s; a recursion is counted once.
+    /// Time with it on the stack, s; recursive calls count once.
     pub cumulative_s: f64,
-    /// Time that it answers for, s: in it and in the libraries and built-in functions that it called, shared out
-    /// among their callers. Sums to all time.
+    /// Time charged to it, s: its self time plus the time of libraries and built-in functions, divided among their
+    /// callers. Sums to all time.
     pub charged_s: f64,
-    /// `self_s` of all time.
+    /// `self_s` as a fraction of all time.
     pub self_share: f64,
-    /// `cumulative_s` of all time.
+    /// `cumulative_s` as a fraction of all time.
     pub cumulative_share: f64,
-    /// `charged_s` of all time.
+    /// `charged_s` as a fraction of all time.
     pub charged_share: f64,
-    /// Up to this of `self_s` is the tracer's own, s, estimated by the cheapest calls; none where it cannot be told.
+    /// Upper bound of the tracer's time within `self_s`, s, estimated from the cheapest calls; `None` if it is unknown.
     pub tracing_s: Option<f64>,
-    /// Who called it, by falling number of calls; its `function` is a position in `functions`.
+    /// Its callers, by falling number of calls; their `function` is an index of `functions`.
     pub callers: Vec<Caller>,
 }
 
-/// What one component costs.
+/// The cost of one component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallComponent {
     /// Package, module or `[built-in]`.
     pub name: String,
-    /// Its functions that were called.
+    /// Number of its functions that were called.
     pub functions: usize,
-    /// Share of all time that its functions answer for, with the libraries that they called. Sums to 1.
+    /// Share of all time charged to its functions, including the libraries that they called. Sums to 1.
     pub share: f64,
-    /// Share of all time in its functions. Sums to 1.
+    /// Self time of its functions as a share of all time. Sums to 1.
     pub self_share: f64,
 }
 
-/// What the calls say. `format` is the name of the file's format; see [`Modules`] for the names of modules.
+/// Analyses a call profile. `format` is the name of the file's format; `modules` names its modules.
 pub fn analyse(profile: &CallProfile, format: &str, modules: &Modules<'_>) -> CallAnalysis {
     let facts = Facts::new(profile, modules);
     CallAnalysis {
@@ -114,82 +110,38 @@ pub fn analyse(profile: &CallProfile, format: &str, modules: &Modules<'_>) -> Ca
     }
 }
 
-/// A profile with all that is derived from it by position in its table.
-pub(super) struct Facts<'a> {
-    pub(super) profile: &'a CallProfile,
-    pub(super) total_s: f64,
-    pub(super) names: Vec<String>,
-    modules: Vec<String>,
-    pub(super) tracing: Tracing,
-    /// Time of each function with that of the functions written in C that it called, s.
-    pub(super) with_built_in_s: Vec<f64>,
-    origins: Vec<Origin>,
-    components: Vec<String>,
-    charged_s: Vec<f64>,
-    calls_made: Vec<u64>,
-}
-
-impl<'a> Facts<'a> {
-    pub(super) fn new(profile: &'a CallProfile, modules: &Modules<'_>) -> Self {
-        let modules: Vec<String> =
-            profile.functions.iter().map(|f| modules.name(profile.file(f))).collect();
-        let functions = profile.functions.iter().zip(&modules);
-        let names: Vec<String> = functions.map(|(f, module)| name(profile, f, module)).collect();
-        let is_python: Vec<bool> =
-            profile.functions.iter().map(|function| !profile.is_built_in(function)).collect();
-        let mut stand_in = StandIn::new(profile, &names);
-        let origins = stand_in.origins();
-        let authors = authors(profile, &origins);
-        let charged_s = charge(profile, &authors);
-        Self {
-            total_s: charged_s.iter().sum(),
-            tracing: Tracing::new(profile),
-            with_built_in_s: charge(profile, &is_python),
-            components: components(profile, &mut stand_in, &charged_s, &authors),
-            calls_made: calls_made(profile),
-            profile,
-            names,
-            modules,
-            origins,
-            charged_s,
-        }
-    }
-
-    /// Of all time, 0 to 1.
-    pub(super) fn share(&self, time_s: f64) -> f64 {
-        if self.total_s > 0.0 { (time_s / self.total_s).clamp(0.0, 1.0) } else { 0.0 }
-    }
-
-    /// Costs by falling time in the function, then with callees, then by name.
+impl Facts<'_> {
+    /// Returns the costs by falling self time, then cumulative time, then name.
     fn costs(&self) -> Vec<CallCost> {
         let functions = &self.profile.functions;
         let mut order: Vec<usize> = (0..functions.len()).collect();
         order.sort_by(|&a, &b| {
-            let of = |at: usize| (&self.names[at], functions[at].line);
+            let name = |at: usize| (&self.names[at], functions[at].line);
             let (x, y) = (&functions[a], &functions[b]);
             let by_time = y.self_s.total_cmp(&x.self_s);
-            by_time.then(y.cumulative_s.total_cmp(&x.cumulative_s)).then_with(|| of(a).cmp(&of(b)))
+            let by_time = by_time.then(y.cumulative_s.total_cmp(&x.cumulative_s));
+            by_time.then_with(|| name(a).cmp(&name(b)))
         });
-        let mut places = vec![CalledId(0); order.len()];
-        for (place, &at) in (0..).map(CalledId).zip(&order) {
-            places[at] = place;
+        let mut new_ids = vec![CalledId(0); order.len()];
+        for (id, &at) in (0..).map(CalledId).zip(&order) {
+            new_ids[at] = id;
         }
-        order.iter().map(|&at| self.cost(at, &places)).collect()
+        order.iter().map(|&at| self.cost(at, &new_ids)).collect()
     }
 
-    /// `places` are the positions of functions among the costs.
-    fn cost(&self, at: usize, places: &[CalledId]) -> CallCost {
+    /// Returns the cost of one function. `new_ids` are the indices of functions in the sorted costs.
+    fn cost(&self, at: usize, new_ids: &[CalledId]) -> CallCost {
         let function = &self.profile.functions[at];
         let callers = function.callers.iter();
-        let callers =
-            callers.map(|c| Caller { function: places[c.function.index()], ..c.clone() }).collect();
+        let new_id = |caller: &Caller| new_ids[caller.function.index()];
+        let callers = callers.map(|c| Caller { function: new_id(c), ..c.clone() }).collect();
         CallCost {
             name: self.names[at].clone(),
             module: self.modules[at].clone(),
             callers,
             file: self.profile.file(function).to_owned(),
             line: function.line,
-            origin: word(self.origins[at]).to_owned(),
+            origin: self.origins[at],
             component: self.components[at].clone(),
             calls: function.calls,
             primitive_calls: function.primitive_calls,
@@ -203,6 +155,7 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Returns the components by falling share.
     fn components(&self) -> Vec<CallComponent> {
         let mut sums: BTreeMap<&str, (usize, f64, f64)> = BTreeMap::new();
         for (at, function) in self.profile.functions.iter().enumerate() {
@@ -228,62 +181,6 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Component of code that has no file, made at run time by a library as a rule.
-const GENERATED: &str = "[generated]";
-
-/// Who answers for time: the author's functions. Where what they called is next to nothing, the program is an
-/// installed one, and its libraries answer; where there are none, whatever is not the runtime.
-fn authors(profile: &CallProfile, origins: &[Origin]) -> Vec<bool> {
-    let of = |origin: Origin, generated: bool| -> Vec<bool> {
-        let functions = profile.functions.iter().zip(origins);
-        let is_generated = |function| is_generated(profile.file(function));
-        functions.map(|(f, &of)| of == origin && (generated || !is_generated(f))).collect()
-    };
-    let total_s = profile.total_s();
-    let matters = |set: &Vec<bool>| {
-        let members = profile.functions.iter().zip(set).filter(|(_, is_in)| **is_in);
-        members.map(|(function, _)| function.cumulative_s).fold(0.0, f64::max) >= AUTHORED * total_s
-    };
-    let candidates = [of(Origin::Own, false), of(Origin::Library, false)];
-    candidates.into_iter().find(matters).unwrap_or_else(|| of(Origin::Own, true))
-}
-
-fn components(
-    profile: &CallProfile,
-    stand_in: &mut StandIn,
-    charged_s: &[f64],
-    authors: &[bool],
-) -> Vec<String> {
-    let mut components = stand_in.components(charged_s);
-    for ((component, function), &author) in
-        components.iter_mut().zip(&profile.functions).zip(authors)
-    {
-        if is_generated(profile.file(function)) && !author {
-            GENERATED.clone_into(component);
-        }
-    }
-    components
-}
-
-/// Module and name of a function.
-pub(super) fn name(profile: &CallProfile, function: &CalledFunction, module: &str) -> String {
-    let name = profile.name(function);
-    if profile.is_built_in(function) || module.is_empty() {
-        return name.to_owned();
-    }
-    format!("{module}.{name}")
-}
-
-fn word(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Own => "own",
-        Origin::Library => "library",
-        Origin::Runtime => "runtime",
-        Origin::Kernel => "kernel",
-        Origin::Unknown => "unknown",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,14 +190,14 @@ mod tests {
         analyse(profile, "pstats", &Modules::new(profile, &|_| false))
     }
 
-    /// Name, share that it answers for, of each component.
+    /// Returns the name and charged share of each component.
     fn shares(profile: &CallProfile) -> Vec<(String, f64)> {
         let components = analysis(profile).components;
         components.into_iter().map(|c| (c.name, (c.share * 100.0).round())).collect()
     }
 
     #[test]
-    fn somebody_always_answers() {
+    fn all_time_is_charged_to_some_component() {
         for (file, component) in [
             ("/w/run.py", "run"),
             ("/p/lib/python3.11/site-packages/pip/main.py", "pip"),
@@ -316,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_are_sorted_and_components_hold_what_they_called() {
+    fn costs_are_sorted_and_components_include_what_they_called() {
         let json = "/p/lib/python3.11/json/encoder.py:encode";
         let profile = Calls::new()
             .function("sim/model.py:run", 1, 1.0, 9.0, &[])
@@ -331,18 +228,18 @@ mod tests {
             )
             .finish();
         let found = analysis(&profile);
-        let rows: Vec<(&str, &str, &str, f64, f64)> = found
+        let rows: Vec<(&str, Origin, &str, f64, f64)> = found
             .functions
             .iter()
-            .map(|f| (&*f.name, &*f.origin, &*f.component, f.self_s, f.charged_s))
+            .map(|f| (&*f.name, f.origin, &*f.component, f.self_s, f.charged_s))
             .collect();
         assert_eq!(
             rows,
             [
-                ("<method 'x' of 'y' objects>", "runtime", "[built-in]", 5.0, 0.0),
-                ("json.encoder.encode", "runtime", "json", 2.0, 0.0),
-                ("sim.model.run", "own", "sim.model", 1.0, 3.0),
-                ("sim.log.write", "own", "sim.log", 1.0, 6.0),
+                ("<method 'x' of 'y' objects>", Origin::Runtime, "[built-in]", 5.0, 0.0),
+                ("json.encoder.encode", Origin::Runtime, "json", 2.0, 0.0),
+                ("sim.model.run", Origin::Own, "sim.model", 1.0, 3.0),
+                ("sim.log.write", Origin::Own, "sim.log", 1.0, 6.0),
             ]
         );
         let components: Vec<(&str, f64, f64)> = found

@@ -1,43 +1,44 @@
-//! Who answers for the time of functions that do not answer for it themselves, such as those written in C.
+//! Charges the time of functions such as those written in C to their callers.
 
 use simprof_model::{CallProfile, CalledFunction, CalledId, Caller};
 
-/// Ways that lead round in circles are given up after so many steps.
+/// Maximum number of steps up the call graph, which may have cycles.
 const MAX_STEPS: usize = 200;
 
-/// Of all time, what may be left on its way.
+/// Share of all time that may remain uncharged.
 const NEGLIGIBLE: f64 = 1e-9;
 
-/// Time that each function answers for, s: its own, and that of functions below it which do not answer for
-/// theirs. Sums to all time, of which none is negative.
+/// Returns the time charged to each function, s: its self time plus the time of its callees for which `keeps` is false.
+/// `keeps` says for each function whether it keeps the time that reaches it or passes it to its callers. The result sums
+/// to all time; negative self times count as 0.
 ///
-/// One step up is exact where the tracer timed each caller by itself. Beyond, a function's time is shared among its
-/// callers as their calls of it took: what gprof does (Graham, Kessler and McKusick 1982), and as wrong where
-/// one caller's calls are of another kind. What was called from outside stays where it is.
-pub(super) fn charge(profile: &CallProfile, answers: &[bool]) -> Vec<f64> {
+/// The first step up is exact if the tracer timed each caller separately. Further up, a function's time is divided among
+/// its callers in proportion to the time of their calls, like gprof (Graham, Kessler and McKusick 1982). That is wrong if
+/// the calls of one caller differ in kind. A function's time from calls outside the profile stays with it.
+pub(super) fn charge(profile: &CallProfile, keeps: &[bool]) -> Vec<f64> {
     let split = |time: Time| -> Vec<Split> {
         (0..).map(CalledId).zip(&profile.functions).map(|(id, f)| Split::new(id, f, time)).collect()
     };
-    let mut settled = vec![0.0; answers.len()];
+    let mut settled = vec![0.0; keeps.len()];
     let own: Vec<f64> = profile.functions.iter().map(|f| f.self_s.max(0.0)).collect();
     let all: f64 = own.iter().sum();
-    let mut moving = step(&own, answers, &split(Time::OfItself), &mut settled);
+    let mut moving = step(&own, keeps, &split(Time::SelfTime), &mut settled);
     let further = split(Time::Cumulative);
     for _ in 0..MAX_STEPS {
         if moving.iter().sum::<f64>() <= all * NEGLIGIBLE {
             break;
         }
-        moving = step(&moving, answers, &further, &mut settled);
+        moving = step(&moving, keeps, &further, &mut settled);
     }
     settled.iter().zip(moving).map(|(settled, left)| settled + left).collect()
 }
 
-/// Settles the time that has come to who answers for it, and hands on the rest.
-fn step(times: &[f64], answers: &[bool], splits: &[Split], settled: &mut [f64]) -> Vec<f64> {
+/// Settles the time of functions that keep it, and returns the rest, moved one step up.
+fn step(times: &[f64], keeps: &[bool], splits: &[Split], settled: &mut [f64]) -> Vec<f64> {
     let mut next = vec![0.0; times.len()];
     for (index, &time) in times.iter().enumerate().filter(|(_, time)| **time > 0.0) {
         let split = &splits[index];
-        if answers[index] || split.callers.is_empty() {
+        if keeps[index] || split.callers.is_empty() {
             settled[index] += time;
             continue;
         }
@@ -49,23 +50,24 @@ fn step(times: &[f64], answers: &[bool], splits: &[Split], settled: &mut [f64]) 
     next
 }
 
+/// The time by which a function's time is divided among its callers.
 #[derive(Debug, Clone, Copy)]
 enum Time {
-    OfItself,
+    SelfTime,
     Cumulative,
 }
 
-/// How the time of one function is shared among those who called it; shares and `outside` sum to 1.
+/// How the time of one function is divided among its callers. The shares and `outside` sum to 1.
 struct Split {
     callers: Vec<(usize, f64)>,
     outside: f64,
 }
 
 impl Split {
-    /// By the times of the calls, or by their number where these are not told or nothing.
+    /// Divides by the times of the calls, or by their number if the times are missing or zero.
     fn new(id: CalledId, function: &CalledFunction, time: Time) -> Self {
         let by_time = match time {
-            Time::OfItself => Self::by(id, function, function.self_s, |caller| caller.self_s),
+            Time::SelfTime => Self::by(id, function, function.self_s, |caller| caller.self_s),
             Time::Cumulative => {
                 Self::by(id, function, function.cumulative_s, |caller| caller.cumulative_s)
             }
@@ -74,7 +76,7 @@ impl Split {
         by_time.or_else(by_calls).unwrap_or(Self { callers: Vec::new(), outside: 1.0 })
     }
 
-    /// Calls of a function by itself say nothing of who answers for it.
+    /// Divides by `weight`, or returns `None` if no caller has a weight. Recursive calls are ignored.
     fn by(
         id: CalledId,
         function: &CalledFunction,
@@ -90,7 +92,7 @@ impl Split {
         let of_callers: f64 = weights.iter().map(|(_, weight)| weight).sum();
         let by_others = weights.into_iter().filter(|&(caller, _)| caller != id.index());
         let by_others: Vec<(usize, f64)> = by_others.filter(|&(_, weight)| weight > 0.0).collect();
-        // Sums of times are not exact: a billionth of the whole is no call from outside.
+        // Rounding errors of sums are not calls from outside.
         let outside = (whole - of_callers).max(0.0);
         let outside = if outside > whole * 1e-9 { outside } else { 0.0 };
         let sum = by_others.iter().map(|(_, weight)| weight).sum::<f64>() + outside;
@@ -108,7 +110,7 @@ mod tests {
     use crate::testing::calls::{Calls, call};
 
     #[test]
-    fn time_goes_up_to_who_answers() {
+    fn time_is_charged_to_callers_that_keep_it() {
         // own1 and own2 call lib, lib calls c; own2's calls of lib are three times as expensive.
         let profile = Calls::new()
             .function("own1", 1, 1.0, 3.0, &[])
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_from_outside_stay() {
+    fn time_of_calls_from_outside_stays() {
         let profile = Calls::new()
             .function("own", 1, 0.0, 1.0, &[])
             .function("lib", 4, 4.0, 4.0, &[call("own", 1, 1.0, 1.0)])
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_serve_where_there_are_no_times() {
+    fn calls_without_times_are_divided_by_count() {
         let mut profile = Calls::new()
             .function("a", 1, 0.0, 1.0, &[])
             .function("b", 1, 0.0, 3.0, &[])
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_end() {
+    fn cycles_terminate() {
         let profile = Calls::new()
             .function("own", 1, 0.0, 4.0, &[])
             .function("a", 10, 2.0, 4.0, &[call("own", 1, 1.0, 4.0), call("b", 9, 1.0, 2.0)])
@@ -157,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_time_is_lost_or_made(
+        fn total_time_is_preserved(
             times in prop::collection::vec((-0.1_f64..5.0, any::<bool>()), 1..8),
             edges in prop::collection::vec((0_usize..8, 0_usize..8, 0_u64..9, -0.1_f64..3.0, -0.1_f64..9.0), 0..30),
         ) {
@@ -171,8 +173,8 @@ mod tests {
                     .collect();
                 calls = calls.function(&names[callee], 9, self_s, self_s * 2.0, &callers);
             }
-            let answers: Vec<bool> = times.iter().map(|time| time.1).collect();
-            let charged = charge(&calls.finish(), &answers);
+            let keeps: Vec<bool> = times.iter().map(|time| time.1).collect();
+            let charged = charge(&calls.finish(), &keeps);
             let all: f64 = times.iter().map(|time| time.0.max(0.0)).sum();
             prop_assert!((charged.iter().sum::<f64>() - all).abs() <= 1e-9 * all.max(1.0));
             prop_assert!(charged.iter().all(|&time| time >= 0.0));

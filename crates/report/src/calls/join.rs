@@ -1,4 +1,4 @@
-//! Exact calls beside sampled times, function by function, and where the tracer's times mislead.
+//! Joins exact call counts with sampled times by function, and finds functions whose traced times are distorted.
 
 use std::collections::HashMap;
 
@@ -7,59 +7,61 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{CallProfile, CalledFunction, FunctionId, FunctionKind, Profile};
 use simprof_stats::binomial_interval;
 
-use super::analysis::name;
 use super::charge::charge;
+use super::facts::qualified_name;
 use super::modules::{Modules, slashes};
 use crate::analysis::{Origin, by_stack, origin_of_file, origins};
 
-/// Shares that differ by more than this are distorted, where chance does not explain it.
+/// Ratio of traced to sampled share from which a function is distorted, if chance does not explain it.
 const DISTORTION: f64 = 1.5;
 
-/// Share by either, below which a function is not worth a word.
+/// Functions with a smaller share, both traced and sampled, are not judged.
 const NOTABLE: f64 = 0.01;
 
-/// How sure all distortions of a profile together are.
+/// Confidence that all functions reported as distorted are.
 const CONFIDENCE: f64 = 0.95;
 
-/// One traced function beside its samples. The time of functions written in C is that of the Python function which
-/// called them, on both sides; shares are 0 to 1 of all time in Python functions so counted.
+/// One traced function beside its samples. On both sides the time of functions written in C counts for the Python function
+/// that called them. Shares are fractions of all time in Python functions, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Joined {
-    /// Its name as sampled, with module and class; by module and name alone where no sample saw it.
+    /// Name as sampled, with module and class; module and name if it has no samples.
     pub function: String,
     /// Source file as the traced program named it.
     pub file: String,
     /// First line of its definition.
     pub line: u32,
-    /// All calls, exactly.
+    /// Exact number of calls.
     pub calls: u64,
     /// Calls made while no other call of it was on the stack.
     pub primitive_calls: u64,
-    /// Share of the traced time in it and the functions written in C that it called.
+    /// Share of the traced time in it and in the functions written in C that it called.
     pub traced_share: f64,
-    /// Share of the sampled weight in it and the native functions beneath it.
+    /// Share of the sampled weight in it and in the native functions that it called.
     pub sampled_share: f64,
     /// 95 % interval of `sampled_share`, by the number of samples.
     pub sampled_interval: [f64; 2],
     /// Samples in which it was the innermost Python function.
     pub samples: u64,
-    /// `traced_share` by `sampled_share`; none where no sample saw it.
+    /// `traced_share / sampled_share`; `None` if it has no samples.
     pub distortion: Option<f64>,
-    /// Whether the shares differ by more than 1.5 times, and by more than chance explains: of all functions of a
-    /// profile together, one is called distorted by mistake in one profile of twenty. Functions of the language's own library are not
-    /// judged, since most of what they do is to start the interpreter, nor those of less than 1 % by both.
+    /// Whether the shares differ by more than 1.5 times and by more than chance explains: one profile in twenty has a
+    /// function that is wrongly marked. Functions of the language's own library are not judged, since they mostly start
+    /// the interpreter; nor are functions with both shares below 1 %.
     pub distorted: bool,
-    /// Entries of the sampled profile's table that it is; empty where no sample saw it.
+    /// Its entries in the sampled profile's table; empty if it has no samples.
     #[serde(skip)]
     pub ids: Vec<FunctionId>,
 }
 
-/// Every traced Python function beside its samples, by the larger of its shares. A function is the same where its
-/// first line and the last part of its name are, and its file: one path may be the end of the other, as where the
-/// program was started by a relative path. Where that leaves a choice, nothing is joined.
+/// Returns every traced Python function beside its samples, by falling share (the larger of the two).
 ///
-/// Both profiles should be of the same work. The tracer's clock is the wall clock by default and the sampler's that
-/// of the CPU: a program that waits differs for that alone.
+/// Functions match if their first line, the last part of their name and their file are equal. Of the files, one path may be
+/// the end of the other, as when the program was started by a relative path. If several files match, the function is not
+/// joined.
+///
+/// Both profiles should be of the same work. By default the tracer measures wall time and the sampler CPU time, so waiting
+/// alone makes a difference.
 pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
     let is_python: Vec<bool> = traced.functions.iter().map(|f| !traced.is_built_in(f)).collect();
     let times = charge(traced, &is_python);
@@ -69,12 +71,14 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
     let modules = Modules::new(traced, &|_| false);
     let join_one = |(function, &time_s): (&CalledFunction, &f64)| {
         let ids = index.find(traced, function);
-        let own = ids.iter().fold(Tally::default(), |sum, id| sum.plus(tallies.of[id.index()]));
+        let own =
+            ids.iter().fold(Tally::default(), |sum, id| sum.plus(tallies.by_function[id.index()]));
         let shown = ids.first().map(|&id| sampled.function_name(id).to_owned());
         let share = if all_s > 0.0 { time_s / all_s } else { 0.0 };
         Joined {
-            function: shown
-                .unwrap_or_else(|| name(traced, function, &modules.name(traced.file(function)))),
+            function: shown.unwrap_or_else(|| {
+                qualified_name(traced, function, &modules.name(traced.file(function)))
+            }),
             file: traced.file(function).to_owned(),
             line: function.line,
             calls: function.calls,
@@ -91,14 +95,14 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
     let pairs = traced.functions.iter().zip(&times);
     let python = pairs.zip(&is_python).filter(|(_, is_python)| **is_python).map(|(pair, _)| pair);
     let mut joined: Vec<Joined> = python.map(join_one).collect();
-    let of_each = 1.0 - (1.0 - CONFIDENCE) / joined.len().max(1) as f64;
+    let each = 1.0 - (1.0 - CONFIDENCE) / joined.len().max(1) as f64;
     let origins = origins(sampled);
     let is_runtime = |row: &Joined| match row.ids.first() {
         Some(id) => origins[id.index()] == Origin::Runtime,
         None => origin_of_file(&row.file) == Origin::Runtime,
     };
     for row in &mut joined {
-        judge(row, tallies.all.samples, of_each, is_runtime(row));
+        judge(row, tallies.all.samples, each, is_runtime(row));
     }
     let larger = |row: &Joined| row.traced_share.max(row.sampled_share);
     joined
@@ -106,7 +110,7 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
     joined
 }
 
-/// Tells a distortion from chance (Bonferroni 1936 over all functions).
+/// Decides whether a function is distorted (with the correction of Bonferroni 1936 over all functions).
 fn judge(row: &mut Joined, samples: u64, confidence: f64, is_runtime: bool) {
     if row.sampled_share > 0.0 {
         row.distortion = Some(row.traced_share / row.sampled_share);
@@ -123,7 +127,7 @@ fn judge(row: &mut Joined, samples: u64, confidence: f64, is_runtime: bool) {
 
 fn interval(samples: u64, of: u64, confidence: f64) -> [f64; 2] {
     let interval = binomial_interval(samples, of, confidence);
-    let interval = interval.expect("a part is no more than the whole, and the confidence is one");
+    let interval = interval.expect("samples are at most all samples, and the confidence is valid");
     [interval.lo, interval.hi]
 }
 
@@ -139,22 +143,23 @@ impl Tally {
     }
 }
 
-/// Weight of each function as the innermost Python function of a stack, and of all of them.
+/// Weight of each function as the innermost Python function of a stack, and the sum.
 struct Tallies {
-    of: Vec<Tally>,
+    by_function: Vec<Tally>,
     all: Tally,
 }
 
 fn tally(profile: &Profile) -> Tallies {
-    let mut tallies =
-        Tallies { of: vec![Tally::default(); profile.functions.len()], all: Tally::default() };
+    let by_function = vec![Tally::default(); profile.functions.len()];
+    let mut tallies = Tallies { by_function, all: Tally::default() };
     for entry in by_stack(profile) {
         let mut functions =
             profile.frames_from_leaf(entry.stack).map(|frame| profile.frame(frame).function);
         let is_python = |id: &FunctionId| profile.function(*id).kind == FunctionKind::Python;
         if let Some(innermost) = functions.find(is_python) {
             let more = Tally { weight: entry.weight, samples: entry.samples };
-            tallies.of[innermost.index()] = tallies.of[innermost.index()].plus(more);
+            let tally = &mut tallies.by_function[innermost.index()];
+            *tally = tally.plus(more);
             tallies.all = tallies.all.plus(more);
         }
     }
@@ -200,7 +205,7 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Whether `end` is the end of a path, by whole names.
+/// Whether `path` ends with `end`, by whole names.
 fn is_end(end: &str, path: &str) -> bool {
     let end = end.trim_start_matches("./");
     !end.is_empty() && path.strip_suffix(end).is_some_and(|rest| rest.ends_with('/'))
@@ -213,7 +218,7 @@ mod tests {
     use super::*;
     use crate::testing::calls::{Calls, call};
 
-    /// Samples of stacks of `file:line:name`, or of a native function by its name alone.
+    /// Returns a profile with stacks of `file:line:name` for Python functions, or `name` for native ones.
     fn sampled(stacks: &[(&str, u64)]) -> Profile {
         let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
         let thread = builder.thread(1, 1, "");
@@ -251,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn built_in_time_is_its_callers_on_both_sides() {
+    fn built_in_time_counts_for_the_caller_on_both_sides() {
         let sampled = sampled(&[
             ("_start > /w/sim.py:1:sim.main > /w/sim.py:3:sim.heavy > dgemm > kernel", 800),
             ("_start > /w/sim.py:1:sim.main > /w/sim.py:2:sim.tiny", 190),
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_language_and_trifles_are_not_judged() {
+    fn the_standard_library_and_small_functions_are_not_judged() {
         let traced = Calls::new()
             .function("/opt/lib/python3.11/json/decoder.py:decode", 9, 5.0, 5.0, &[])
             .function("sim.py:heavy", 10, 4.95, 4.95, &[])
@@ -292,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_is_no_distortion() {
+    fn differences_by_chance_are_not_distortions() {
         let few = sampled(&[("sim.py:3:heavy", 3), ("sim.py:2:tiny", 1)]);
         assert!(join(&traced(), &few).iter().all(|row| !row.distorted));
         let none = join(&traced(), &sampled(&[]));
@@ -301,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_no_sample_saw_may_be_distorted() {
+    fn a_function_without_samples_may_be_distorted() {
         let joined = join(&traced(), &sampled(&[("sim.py:3:heavy", 1000)]));
         let tiny = joined.iter().find(|row| row.function == "sim.tiny").expect("it was traced");
         assert!(tiny.distorted && tiny.distortion.is_none(), "{tiny:?}");
@@ -309,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_either_is_neither() {
+    fn ambiguous_files_are_not_joined() {
         let sampled = sampled(&[
             ("/a/sim.py:3:a.heavy", 5),
             ("/b/sim.py:3:b.heavy", 5),

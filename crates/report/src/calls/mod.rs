@@ -1,14 +1,16 @@
-//! What a traced program's calls say: costs of functions and components, advice, and the tracer's own part in it.
+//! Analyses the call profile of a traced program: costs of functions and components, advice, and the tracer's overhead.
 //!
-//! A tracer counts exactly and distorts times, a sampler times well and cannot count: [`join`] sets both side by side.
+//! A tracer counts calls exactly and distorts times; a sampler measures times well and does not count calls. [`join`]
+//! puts both side by side.
 
 mod advice;
 mod analysis;
+mod as_profile;
 mod charge;
+mod facts;
 mod join;
 mod modules;
 mod notices;
-mod stand_in;
 mod text;
 mod tracing;
 

@@ -1,21 +1,22 @@
-//! The dotted name of the Python module that a source file is.
+//! Names Python modules by their source files.
 
 use std::collections::HashSet;
 
 use simprof_model::{BUILT_IN_FILE, CallProfile};
 
-/// What a package's folder holds.
+/// The file that makes a folder a package.
 const PACKAGE_FILE: &str = "/__init__.py";
 
-/// Names modules by their files. A folder is a package where the profile has code of its `__init__.py`, or where
-/// whoever looks at the disk says so.
+/// Names modules by their files. A folder is a package if the profile has code of its `__init__.py`, or if `is_package`
+/// returns true for it.
 pub struct Modules<'a> {
     seen: HashSet<&'a str>,
     is_package: &'a dyn Fn(&str) -> bool,
 }
 
 impl<'a> Modules<'a> {
-    /// For the files of a profile. `is_package` is asked for folders; the one for profiles made elsewhere says no.
+    /// Creates the names for the files of a profile. `is_package` returns whether a folder on this machine is a package;
+    /// for profiles of other machines it must return false.
     pub fn new(profile: &'a CallProfile, is_package: &'a dyn Fn(&str) -> bool) -> Self {
         let files = profile.functions.iter().map(|function| profile.file(function));
         Self {
@@ -24,9 +25,13 @@ impl<'a> Modules<'a> {
         }
     }
 
-    /// The module of a file: `sim.model` for `/home/me/sim/model.py` where `sim` is a package, `numpy.linalg` for
-    /// `.../site-packages/numpy/linalg/__init__.py`, `json.decoder` for the standard library's, what stands in the
-    /// brackets of `<frozen posixpath>`; other names in brackets and `~` as they are.
+    /// Returns the module of a file:
+    ///
+    /// - `sim.model` for `/home/me/sim/model.py`, if `sim` is a package,
+    /// - `numpy.linalg` for `.../site-packages/numpy/linalg/__init__.py`,
+    /// - `json.decoder` for a file of the standard library,
+    /// - `posixpath` for `<frozen posixpath>`,
+    /// - other names in angle brackets, and `~`, unchanged.
     pub fn name(&self, file: &str) -> String {
         if let Some(frozen) = file.strip_prefix("<frozen ").and_then(|rest| rest.strip_suffix('>'))
         {
@@ -40,8 +45,8 @@ impl<'a> Modules<'a> {
         dotted(path)
     }
 
-    /// Where the name of a module begins in the path of its file: behind the innermost folder that is no package,
-    /// or, of a relative path, at its first folder, which Python was started beside.
+    /// Returns where the module name begins in the path of its file: after the innermost folder that is not a package. A
+    /// relative path starts in the folder that Python was started in, so that the name begins at its first folder.
     fn root(&self, file: &str) -> usize {
         if !file.starts_with('/') && !file.contains(':') {
             return file.find(|c| c != '.' && c != '/').unwrap_or(0);
@@ -52,21 +57,21 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// Whether code has no file but was made at run time, by a library as a rule: `<string>`, `<attrs generated ...>`.
-/// What a person types has such names too, and is the author's.
+/// Whether code has no file because it was generated at run time, usually by a library: `<string>`,
+/// `<attrs generated ...>`. Interactive input also has a name in angle brackets, but is the author's.
 pub(super) fn is_generated(file: &str) -> bool {
-    let by_a_person = ["<stdin>", "<ipython-input"].iter().any(|name| file.starts_with(name));
-    file.starts_with('<') && !file.starts_with("<frozen ") && !by_a_person
+    let is_interactive = ["<stdin>", "<ipython-input"].iter().any(|name| file.starts_with(name));
+    file.starts_with('<') && !file.starts_with("<frozen ") && !is_interactive
 }
 
-/// The path with slashes, where it is one of Windows.
+/// Returns the path with slashes instead of backslashes if it is a Windows path.
 pub(super) fn slashes(file: &str) -> String {
     let is_drive =
         matches!(file.as_bytes(), [letter, b':', b'\\', ..] if letter.is_ascii_alphabetic());
     if is_drive { file.replace('\\', "/") } else { file.to_owned() }
 }
 
-/// The path below a folder of installed packages or of the standard library.
+/// Returns the path below a folder of installed packages or of the standard library.
 fn library_path(file: &str) -> Option<&str> {
     let packages = ["/site-packages/", "/dist-packages/"]
         .iter()

@@ -1,4 +1,4 @@
-//! What a reader must know before believing the figures of a call profile.
+//! Notices about a call profile: what a reader must know before relying on its times.
 
 use simprof_model::{CallProfile, CalledFunction, Notice, NoticeId};
 
@@ -36,15 +36,15 @@ pub(super) fn notices(profile: &CallProfile, tracing: &Tracing) -> Vec<Notice> {
     notices
 }
 
-/// Time under functions that were only called from outside, beyond the time in all functions, s.
+/// Returns the cumulative time of functions that were only called from outside, minus the self time of all functions, s.
 fn missing_s(profile: &CallProfile) -> f64 {
     let is_outer = |function: &&CalledFunction| {
         let by_others = function.callers.iter().fold(0_u64, |sum, c| sum.saturating_add(c.calls));
-        // Where it is recursive too, the calls from outside hold those from within.
+        // If it is also recursive, its calls from outside include the recursive ones.
         function.calls.saturating_sub(by_others) >= function.primitive_calls.max(1)
     };
-    let under: f64 = profile.functions.iter().filter(is_outer).map(|f| f.cumulative_s).sum();
-    (under - profile.total_s()).max(0.0)
+    let cumulative: f64 = profile.functions.iter().filter(is_outer).map(|f| f.cumulative_s).sum();
+    (cumulative - profile.total_s()).max(0.0)
 }
 
 /// Describes how much of the times may be the tracer's own cost.

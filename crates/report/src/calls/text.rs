@@ -1,4 +1,4 @@
-//! What calls say, as text for a terminal.
+//! Formats the analysis of a call profile as text for a terminal.
 
 use super::analysis::{CallAnalysis, CallCost};
 use crate::columns::{columns, one_line};
@@ -6,7 +6,7 @@ use crate::format::{count, duration_ns, ratio, share};
 use crate::markdown::Align::{Left, Right};
 use crate::stacks::more;
 
-/// The analysis for a person to read; at most `top` rows of each table. `title` names the file.
+/// Formats the analysis as text for a terminal, with at most `top` rows per table. `title` names the file.
 pub fn describe(analysis: &CallAnalysis, title: &str, top: usize) -> String {
     let mut by_cumulative: Vec<&CallCost> = analysis.functions.iter().collect();
     by_cumulative.sort_by(|a, b| b.cumulative_s.total_cmp(&a.cumulative_s));
@@ -14,8 +14,8 @@ pub fn describe(analysis: &CallAnalysis, title: &str, top: usize) -> String {
     [
         head(analysis, title),
         advice(analysis),
-        section("Functions by time in themselves", &functions(&by_self, top)),
-        section("Functions by time with what they call", &functions(&by_cumulative, top)),
+        section("Functions by self time", &functions(&by_self, top)),
+        section("Functions by total time", &functions(&by_cumulative, top)),
         section("Components", &components(analysis, top)),
         section("Read this first", &notices(analysis)),
     ]
@@ -50,18 +50,18 @@ fn advice(analysis: &CallAnalysis) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let headings = [("gain at most", Right), ("faster", Right), ("because", Left)];
-    section("What the figures suggest", &columns(&headings, &rows))
+    let headings = [("gain at most", Right), ("speed-up", Right), ("finding", Left)];
+    section("Advice", &columns(&headings, &rows))
 }
 
 fn functions(order: &[&CallCost], top: usize) -> String {
     let rows: Vec<Vec<String>> = order.iter().take(top).map(|cost| row(cost)).collect();
     let headings = [
         ("calls", Right),
-        ("itself", Right),
+        ("self", Right),
         ("share", Right),
         ("per call", Right),
-        ("with callees", Right),
+        ("total", Right),
         ("share", Right),
         ("per call", Right),
         ("function", Left),
@@ -82,11 +82,11 @@ fn row(cost: &CallCost) -> Vec<String> {
         duration_ns(cost.cumulative_s * 1e9),
         share(cost.cumulative_share),
         each(cost.cumulative_s, cost.primitive_calls),
-        place(cost),
+        location(cost),
     ]
 }
 
-/// As `pstats` writes them: all calls, and before what is recursive, with the primitive ones behind a slash.
+/// Formats calls like `pstats`: all calls, followed by `/` and the primitive calls if the function is recursive.
 fn calls(cost: &CallCost) -> String {
     if cost.calls == cost.primitive_calls {
         return cost.calls.to_string();
@@ -94,7 +94,7 @@ fn calls(cost: &CallCost) -> String {
     format!("{}/{}", cost.calls, cost.primitive_calls)
 }
 
-fn place(cost: &CallCost) -> String {
+fn location(cost: &CallCost) -> String {
     if cost.line == 0 {
         cost.name.clone()
     } else {
@@ -113,7 +113,7 @@ fn components(analysis: &CallAnalysis, top: usize) -> String {
         })
         .collect();
     let headings =
-        [("with libraries", Right), ("itself", Right), ("functions", Right), ("component", Left)];
+        [("with libraries", Right), ("self", Right), ("functions", Right), ("component", Left)];
     columns(&headings, &rows) + &more(analysis.components.len(), top)
 }
 
@@ -128,7 +128,7 @@ mod tests {
     use crate::testing::calls::{Calls, call};
 
     #[test]
-    fn tables_for_a_terminal() {
+    fn the_text_has_advice_tables_and_notices() {
         let profile = Calls::new()
             .function("main", 1, 0.25, 1.5, &[])
             .function(

@@ -1,33 +1,33 @@
-//! What of a traced profile may be the tracer itself, as far as the profile tells.
+//! Estimates the tracer's own time in a call profile, from the profile alone.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{CallProfile, CalledFunction};
 
-/// The mean of fewer calls says too little.
-const ENOUGH_CALLS: u64 = 1000;
+/// Minimum number of calls for a mean.
+const CALLS_MIN: u64 = 1000;
 
-/// What of the times may be the tracer's own, estimated from above. A tracer takes about the same for each call,
-/// part of it within the time of the function called and part within that of its caller. As far as that is so, no call
-/// can be cheaper than that part: the cheapest function bounds it. From below a profile alone cannot bound it.
+/// Upper bounds of the tracer's own time.
 ///
-/// It is no strict bound: an interpreter may also run slower between calls while it is traced (CPython 3.11 does, 1.4
-/// to 2 times), which no figure of the profile shows.
+/// A tracer takes about the same time for each call, partly within the called function and partly within its caller. No
+/// call can be cheaper than that, so the cheapest function is an upper bound. A profile alone gives no lower bound.
+///
+/// The bounds are not strict: an interpreter may also run slower between calls while it is traced (CPython 3.11 does, 1.4
+/// to 2 times), which the profile does not show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tracing {
-    /// Within the time of a Python function, up to this for each call of it, ns; none where no function has 1000
-    /// calls.
+    /// Maximum tracer time per call within a Python function, ns; `None` if no function has 1000 calls.
     pub python_ns: Option<f64>,
-    /// Likewise for functions written in C.
+    /// Maximum tracer time per call within a function written in C, ns.
     pub built_in_ns: Option<f64>,
-    /// Within the time of a caller, up to this for each call that it makes, ns.
+    /// Maximum tracer time per call within the caller, ns.
     pub caller_ns: Option<f64>,
-    /// Of all time, up to this share is the tracer's; none where it cannot be told.
+    /// Maximum tracer time as a share of all time; `None` if it is unknown.
     pub share: Option<f64>,
 }
 
 impl Tracing {
-    /// The bounds that the cheapest calls of a profile set.
+    /// Estimates the bounds from the cheapest calls of a profile.
     pub(super) fn new(profile: &CallProfile) -> Self {
         let made = calls_made(profile);
         let consistent = consistent(profile);
@@ -53,7 +53,7 @@ impl Tracing {
         tracing
     }
 
-    /// Up to this of a function's time in itself is the tracer's, s.
+    /// Returns the maximum tracer time within a function's self time, s.
     pub(super) fn within(
         &self,
         profile: &CallProfile,
@@ -65,14 +65,14 @@ impl Tracing {
         Some((ns * 1e-9).min(function.self_s.max(0.0)))
     }
 
-    /// Bound for each call of a function of this kind; of the other kind where this one has too few calls.
+    /// Returns the bound per call of a function of this kind, or of the other kind if this one has too few calls.
     pub(super) fn per_call(&self, built_in: bool) -> Option<f64> {
         let (python, c) = (self.python_ns, self.built_in_ns);
         if built_in { c.or(python) } else { python.or(c) }
     }
 }
 
-/// Number of calls that each function made.
+/// Returns the number of calls that each function made.
 pub(super) fn calls_made(profile: &CallProfile) -> Vec<u64> {
     let mut made = vec![0_u64; profile.functions.len()];
     for caller in profile.functions.iter().flat_map(|function| &function.callers) {
@@ -82,8 +82,8 @@ pub(super) fn calls_made(profile: &CallProfile) -> Vec<u64> {
     made
 }
 
-/// Whether what a function called took no longer than the function with it. Where several have one file, line and
-/// name, the tracer keeps the time of one and the calls by all, and that one seems to call for next to nothing.
+/// Returns for each function whether its callees took no longer than it did. If several functions have the same file, line
+/// and name, the tracer keeps the time of one and the calls of all, so that calling seems to take almost no time.
 fn consistent(profile: &CallProfile) -> Vec<bool> {
     let mut below_s = vec![0.0; profile.functions.len()];
     for caller in profile.functions.iter().flat_map(|function| &function.callers) {
@@ -98,9 +98,9 @@ fn consistent(profile: &CallProfile) -> Vec<bool> {
         .collect()
 }
 
-/// The smallest time per call in ns, over those with enough calls.
+/// Returns the smallest time per call among those with enough calls, ns.
 fn smallest(costs: impl Iterator<Item = (f64, u64)>) -> Option<f64> {
-    let enough = costs.filter(|&(_, calls)| calls >= ENOUGH_CALLS);
+    let enough = costs.filter(|&(_, calls)| calls >= CALLS_MIN);
     enough.map(|(time_s, calls)| time_s.max(0.0) * 1e9 / calls as f64).min_by(f64::total_cmp)
 }
 
@@ -110,7 +110,7 @@ mod tests {
     use crate::testing::calls::{Calls, call};
 
     #[test]
-    fn the_cheapest_calls_bound_the_tracer() {
+    fn the_cheapest_calls_bound_the_tracers_time() {
         let profile = Calls::new()
             .function("main", 1, 0.001, 0.0115, &[])
             .function("cheap", 10_000, 0.0005, 0.0005, &[call("main", 10_000, 0.0005, 0.0005)])
@@ -120,16 +120,16 @@ mod tests {
         assert_eq!(tracing.python_ns.map(f64::round), Some(50.0));
         assert_eq!(tracing.built_in_ns, None);
         assert_eq!(tracing.caller_ns.map(f64::round), Some(91.0), "11,000 calls in 1 ms");
-        // All of main and cheap, and 1000 calls of 50 ns of dear.
+        // All of main and cheap, and 50 ns for each of the 1000 calls of dear.
         let share = (0.001 + 0.0005 + 0.00005) / 0.0115;
         assert!((tracing.share.expect("known") - share).abs() < 1e-9, "{tracing:?}");
         let dear = tracing.within(&profile, &profile.functions[2], 0).expect("known");
         assert!((dear - 0.00005).abs() < 1e-12);
     }
 
-    /// Two functions `run` of one line, of which the tracer kept the shorter.
+    /// Two functions `run` share a line, and the tracer kept the shorter one.
     #[test]
-    fn a_caller_that_is_several_bounds_nothing() {
+    fn a_caller_that_is_several_functions_is_not_a_bound() {
         let profile = Calls::new()
             .function("main", 1, 0.001, 0.1, &[])
             .function("run", 1, 1e-6, 1.1e-5, &[call("main", 1, 1e-6, 1.1e-5)])
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn few_calls_tell_nothing() {
+    fn too_few_calls_give_no_bound() {
         let profile = Calls::new().function("main", 1, 1.0, 1.0, &[]).finish();
         assert_eq!(Tracing::new(&profile), Tracing::default());
     }

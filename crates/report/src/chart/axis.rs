@@ -1,8 +1,8 @@
-//! Scales from figures to places, with ticks at round figures.
+//! Axes: scales from values to positions, with ticks at round values.
 
 use super::Unit;
 
-/// Most ticks of a linear axis.
+/// Maximum number of ticks of a linear axis.
 const MAX_TICKS: f64 = 6.0;
 
 /// A mark on an axis.
@@ -12,12 +12,12 @@ pub(super) struct Tick {
     pub(super) label: String,
 }
 
-/// A scale from figures to places on one side of a chart.
+/// A scale from values to positions along one side of a chart.
 #[derive(Debug, Clone)]
 pub(super) struct Axis {
     low: f64,
     high: f64,
-    /// Places of `low` and `high`.
+    /// Positions of `low` and `high`.
     from: f64,
     to: f64,
     is_log: bool,
@@ -25,7 +25,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// A linear axis from 0 to a round figure at or above `largest`.
+    /// Creates a linear axis from 0 to a round value at or above `largest`.
     pub(super) fn from_zero(largest: f64, unit: Unit, from: f64, to: f64) -> Self {
         let largest = if largest.is_finite() && largest > 0.0 { largest } else { 1.0 };
         let step = round_step(largest / MAX_TICKS, unit);
@@ -33,7 +33,7 @@ impl Axis {
         Self::linear(0.0, high, step, unit, from, to)
     }
 
-    /// A linear axis of exactly `low` to `high`, with round ticks between.
+    /// Creates a linear axis of exactly `low` to `high`, with round ticks between.
     pub(super) fn exact(low: f64, high: f64, unit: Unit, from: f64, to: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         Self::linear(low, high, round_step((high - low) / MAX_TICKS, unit), unit, from, to)
@@ -49,8 +49,8 @@ impl Axis {
         Self { low, high, from, to, is_log: false, ticks }
     }
 
-    /// A logarithmic axis around positive figures. Ticks stand at 1, 2 and 5 times powers of ten, and
-    /// at fewer of these where they would crowd.
+    /// Creates a logarithmic axis around positive values. Ticks are at 1, 2 and 5 times powers of ten, or at fewer of
+    /// these if they would be too close together.
     pub(super) fn log(values: impl Iterator<Item = f64>, unit: Unit, from: f64, to: f64) -> Self {
         let (mut low, mut high) = values
             .filter(|value| value.is_finite() && *value > 0.0)
@@ -64,8 +64,8 @@ impl Axis {
         Self { low, high, from, to, is_log: true, ticks }
     }
 
-    /// The place of a figure, which is within the axis; figures outside are moved to its ends.
-    pub(super) fn place(&self, value: f64) -> f64 {
+    /// Returns the position of a value; values outside the axis are clamped to its ends.
+    pub(super) fn position(&self, value: f64) -> f64 {
         let part = if self.is_log {
             (value.max(f64::MIN_POSITIVE) / self.low).ln() / (self.high / self.low).ln()
         } else {
@@ -75,7 +75,7 @@ impl Axis {
     }
 }
 
-/// Nothing has no unit.
+/// Returns the label of a tick; zero has no unit.
 fn label(value: f64, step: f64, unit: Unit) -> String {
     if value.abs() < step * 1e-6 { "0".to_owned() } else { unit.show(value) }
 }
@@ -101,7 +101,7 @@ fn log_ticks(low: f64, high: f64, unit: Unit) -> Vec<Tick> {
         .collect()
 }
 
-/// The least round step that is not below `least`.
+/// Returns the smallest round step at or above `least`.
 fn round_step(least: f64, unit: Unit) -> f64 {
     match unit {
         Unit::Bytes => {
@@ -169,11 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn places_stay_on_the_chart() {
+    fn positions_stay_on_the_chart() {
         let axis = Axis::from_zero(10.0, Unit::Count, 100.0, 0.0);
-        assert_eq!((axis.place(0.0), axis.place(5.0), axis.place(99.0)), (100.0, 50.0, 0.0));
+        assert_eq!(
+            (axis.position(0.0), axis.position(5.0), axis.position(99.0)),
+            (100.0, 50.0, 0.0)
+        );
         let axis = Axis::log([1.0, 100.0].into_iter(), Unit::Count, 0.0, 100.0);
-        assert!((axis.place(10.0) - 50.0).abs() < 1e-9);
-        assert_eq!(axis.place(0.0), 0.0);
+        assert!((axis.position(10.0) - 50.0).abs() < 1e-9);
+        assert_eq!(axis.position(0.0), 0.0);
     }
 }

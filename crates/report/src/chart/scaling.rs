@@ -1,4 +1,4 @@
-//! Cost against size on logarithmic axes: every replicate, and the law fitted to them.
+//! The scaling chart: cost against size on logarithmic axes, with every replicate and the fitted law.
 
 use super::Unit;
 use super::axis::Axis;
@@ -10,51 +10,51 @@ const AREA: Area = Area { left: 92.0, top: 64.0, right: 736.0, bottom: 384.0 };
 /// Height of a row of the legend.
 const LEGEND_ROW: f64 = 18.0;
 
-/// A law as it is drawn.
+/// The curve of a scaling law.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LawCurve {
-    /// For the legend, such as `n^1.92 [1.85, 1.99]`.
+    /// Text in the legend, such as `n^1.92 [1.85, 1.99]`.
     pub label: String,
-    /// The law at rising sizes.
+    /// Points of the law at ascending sizes.
     pub curve: Vec<(f64, f64)>,
-    /// Its interval at rising sizes: size, low, high; empty for none.
+    /// Its interval at ascending sizes: size, low, high; empty if it has none.
     pub band: Vec<(f64, f64, f64)>,
-    /// Size from which on the curve is beyond what was measured, and drawn dashed.
+    /// Size beyond which the curve is an extrapolation, and dashed.
     pub extrapolated_from: Option<f64>,
 }
 
 /// One configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScalingSeries {
-    /// For the legend.
+    /// Name in the legend.
     pub name: String,
-    /// For each size the figure of every replicate.
+    /// For each size the values of all replicates.
     pub points: Vec<(f64, Vec<f64>)>,
-    /// What was fitted to them.
+    /// The law fitted to the points.
     pub law: Option<LawCurve>,
 }
 
 /// A chart of cost against size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScalingChart {
-    /// Above the chart.
+    /// Text above the chart.
     pub title: String,
-    /// Beneath the title: what the points are, and how many.
+    /// Text beneath the title: what the points are, and how many.
     pub subtitle: String,
     /// Name of the parameter.
     pub x_label: String,
-    /// Of the parameter.
+    /// Unit of the parameter.
     pub x_unit: Unit,
     /// Name of the metric.
     pub y_label: String,
-    /// Of the metric.
+    /// Unit of the metric.
     pub y_unit: Unit,
     /// The configurations; colours repeat beyond seven.
     pub series: Vec<ScalingSeries>,
 }
 
-/// Draws a scaling chart as SVG. Figures that are not above zero cannot stand on logarithmic axes:
-/// they are left out, and their number is told.
+/// Draws a scaling chart as SVG. Values that are not above zero do not fit on logarithmic axes; they are omitted, and the
+/// subtitle gives their number.
 pub fn scaling_chart(chart: &ScalingChart) -> String {
     let rows = chart.series.len().max(1) as f64;
     let height = HEIGHT + (rows - 1.0) * LEGEND_ROW;
@@ -73,21 +73,21 @@ pub fn scaling_chart(chart: &ScalingChart) -> String {
     }
     if chart.series.iter().all(|series| xs(series).next().is_none()) {
         let middle = f64::midpoint(AREA.left, AREA.right);
-        svg.text(middle, 220.0, "nothing was measured", 14.0, FAINT, Anchor::Middle);
+        svg.text(middle, 220.0, "no measurements", 14.0, FAINT, Anchor::Middle);
     }
     svg.finish()
 }
 
 fn subtitle(chart: &ScalingChart) -> String {
-    let left_out: usize = chart
+    let omitted: usize = chart
         .series
         .iter()
         .flat_map(|series| &series.points)
         .map(|(size, figures)| figures.iter().filter(|figure| !is_shown(*size, **figure)).count())
         .sum();
-    match left_out {
+    match omitted {
         0 => chart.subtitle.clone(),
-        n => format!("{} ({n} not above zero left out)", chart.subtitle),
+        n => format!("{} ({n} omitted: not above zero)", chart.subtitle),
     }
 }
 
@@ -108,7 +108,7 @@ fn xs(series: &ScalingSeries) -> impl Iterator<Item = f64> + '_ {
     shown(series).map(|point| point.0).chain(law)
 }
 
-/// The band is left out: it may be so wide that it would flatten everything else.
+/// Values that the y axis must cover. The band is not among them: it may be so wide that it flattens everything else.
 fn ys(series: &ScalingSeries) -> impl Iterator<Item = f64> + '_ {
     let law = series.law.iter().flat_map(|law| law.curve.iter().map(|point| point.1));
     shown(series).map(|point| point.1).chain(law)
@@ -116,22 +116,22 @@ fn ys(series: &ScalingSeries) -> impl Iterator<Item = f64> + '_ {
 
 fn draw_law(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color: &str) {
     let Some(law) = &series.law else { return };
-    let highs = law.band.iter().map(|&(size, _, high)| (x.place(size), y.place(high)));
-    let lows = law.band.iter().rev().map(|&(size, low, _)| (x.place(size), y.place(low)));
+    let highs = law.band.iter().map(|&(size, _, high)| (x.position(size), y.position(high)));
+    let lows = law.band.iter().rev().map(|&(size, low, _)| (x.position(size), y.position(low)));
     svg.polygon(&highs.chain(lows).collect::<Vec<_>>(), color, 0.14);
     let end = law.extrapolated_from.unwrap_or(f64::INFINITY);
     let split = law.curve.partition_point(|point| point.0 <= end);
-    let place = |&(size, figure): &(f64, f64)| (x.place(size), y.place(figure));
-    let within: Vec<_> = law.curve[..split].iter().map(place).collect();
-    let beyond: Vec<_> = law.curve[split.saturating_sub(1)..].iter().map(place).collect();
+    let position = |&(size, figure): &(f64, f64)| (x.position(size), y.position(figure));
+    let within: Vec<_> = law.curve[..split].iter().map(position).collect();
+    let beyond: Vec<_> = law.curve[split.saturating_sub(1)..].iter().map(position).collect();
     svg.path(&within, color, 1.8, false);
     svg.path(&beyond, color, 1.8, true);
 }
 
-/// Every replicate faint, and their median.
+/// Draws every replicate faintly, and the median of each size.
 fn draw_points(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color: &str) {
     for (size, figure) in shown(series) {
-        svg.circle((x.place(size), y.place(figure)), 3.0, color, 0.45);
+        svg.circle((x.position(size), y.position(figure)), 3.0, color, 0.45);
     }
     for (size, figures) in &series.points {
         let mut figures: Vec<f64> =
@@ -140,8 +140,8 @@ fn draw_points(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color:
         if figures.len() > 1 {
             let middle =
                 f64::midpoint(figures[(figures.len() - 1) / 2], figures[figures.len() / 2]);
-            let (place, height) = (x.place(*size), y.place(middle));
-            svg.line((place - 7.0, height), (place + 7.0, height), color, 2.2);
+            let (x, y) = (x.position(*size), y.position(middle));
+            svg.line((x - 7.0, y), (x + 7.0, y), color, 2.2);
         }
     }
 }
@@ -213,15 +213,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shown_is_counted() {
+    fn values_not_above_zero_are_omitted_and_counted() {
         let mut chart = chart();
         chart.series.truncate(1);
         chart.series[0].law = None;
         chart.series[0].points = vec![(10.0, vec![0.0, 5.0, f64::NAN]), (0.0, vec![1.0])];
         let svg = scaling_chart(&chart);
-        assert!(svg.contains("(3 not above zero left out)"), "{svg}");
+        assert!(svg.contains("(3 omitted: not above zero)"), "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         chart.series.clear();
-        assert!(scaling_chart(&chart).contains("nothing was measured"));
+        assert!(scaling_chart(&chart).contains("no measurements"));
     }
 }

@@ -1,21 +1,21 @@
-//! A writer of the few SVG shapes that charts are made of.
+//! Writes the SVG shapes that charts consist of.
 
 use std::fmt::Write;
 
 use super::axis::Axis;
 
-/// Colours that are told apart by people with any kind of colour vision (Okabe and Ito 2008), the
-/// yellow left out for want of contrast.
+/// Colours that people with any kind of colour vision can distinguish (Okabe and Ito 2008), without yellow, which has too
+/// little contrast.
 pub(super) const COLORS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555"];
 /// Text and axes.
 pub(super) const INK: &str = "#222222";
-/// Lesser text.
+/// Secondary text.
 pub(super) const FAINT: &str = "#666666";
 /// Grid lines.
 pub(super) const GRID: &str = "#e4e4e4";
 
-/// Where text begins from its place.
+/// Alignment of text to its position.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Anchor {
     Start,
@@ -23,7 +23,7 @@ pub(super) enum Anchor {
     End,
 }
 
-/// A rectangle of the chart that holds data.
+/// A rectangle of the chart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Area {
     pub(super) left: f64,
@@ -41,7 +41,7 @@ pub(super) struct Svg {
 }
 
 impl Svg {
-    /// A white page with a title, which is also what screen readers say.
+    /// Creates a white page with a title, which screen readers read too.
     pub(super) fn new(width: f64, height: f64, title: &str, subtitle: &str) -> Self {
         let mut svg = Self { body: String::new(), width, height };
         svg.push(&format!("<title>{}</title>\n", escaped(title)));
@@ -84,7 +84,7 @@ impl Svg {
         ));
     }
 
-    /// Text from the bottom up, centred at a place.
+    /// Adds text that runs upwards, centred at a position.
     pub(super) fn upright_text(&mut self, x: f64, y: f64, text: &str) {
         self.push(&format!(
             "<text transform=\"translate({x:.1} {y:.1}) rotate(-90)\" font-size=\"12\" fill=\"{INK}\" \
@@ -110,7 +110,7 @@ impl Svg {
         ));
     }
 
-    /// A line through points; dashed where asked.
+    /// Adds a line through points.
     pub(super) fn path(&mut self, points: &[(f64, f64)], color: &str, width: f64, is_dashed: bool) {
         if points.len() < 2 {
             return;
@@ -123,7 +123,7 @@ impl Svg {
         ));
     }
 
-    /// The area that points enclose.
+    /// Adds the area that points enclose.
     pub(super) fn polygon(&mut self, points: &[(f64, f64)], color: &str, opacity: f64) {
         if points.len() < 3 {
             return;
@@ -141,10 +141,10 @@ impl Svg {
         ));
     }
 
-    /// Grid lines and labels of a vertical axis, at the left of an area.
+    /// Adds a vertical axis with grid lines at the left of an area.
     pub(super) fn y_axis(&mut self, area: Area, axis: &Axis, title: &str) {
         for tick in &axis.ticks {
-            let y = axis.place(tick.value);
+            let y = axis.position(tick.value);
             self.line((area.left, y), (area.right, y), GRID, 1.0);
             self.text(area.left - 8.0, y + 4.0, &tick.label, 11.0, INK, Anchor::End);
         }
@@ -152,10 +152,10 @@ impl Svg {
         self.upright_text(18.0, f64::midpoint(area.top, area.bottom), title);
     }
 
-    /// Marks and labels of a horizontal axis, at the foot of an area.
+    /// Adds a horizontal axis at the bottom of an area.
     pub(super) fn x_axis(&mut self, area: Area, axis: &Axis, title: &str) {
         for tick in &axis.ticks {
-            let x = axis.place(tick.value);
+            let x = axis.position(tick.value);
             self.line((x, area.bottom), (x, area.bottom + 5.0), INK, 1.0);
             self.text(x, area.bottom + 18.0, &tick.label, 11.0, INK, Anchor::Middle);
         }
@@ -177,7 +177,7 @@ fn pairs(points: &[(f64, f64)]) -> String {
     })
 }
 
-/// Text as XML holds it: markup escaped, and characters that XML does not allow as spaces.
+/// Returns text as XML: markup is escaped, and characters that XML does not allow become spaces.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

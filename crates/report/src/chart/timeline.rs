@@ -1,4 +1,4 @@
-//! Resources over time: processor, each core, and memory, with the steps marked.
+//! The chart of resources over time: CPU, each core, and memory, with the steps marked.
 
 use simprof_model::{ResourceSample, Steps, Timeline};
 
@@ -10,44 +10,44 @@ use crate::format;
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 92.0;
 const RIGHT: f64 = 876.0;
-/// Height of the panels of processor and memory.
+/// Height of the CPU panel and of the memory panel.
 const PANEL: f64 = 150.0;
-/// Most points of a line; more are joined to the mean of those that fall together.
+/// Maximum number of points of a line; adjacent samples are merged if there are more.
 const MAX_POINTS: usize = 800;
-/// Most steps that are marked one by one.
+/// Maximum number of steps that are marked individually.
 const MAX_MARKS: usize = 120;
-/// Most cores that have a row each.
+/// Maximum number of cores that are drawn.
 const MAX_CORES: usize = 64;
-/// Most shapes that show all cores.
+/// Maximum number of shapes for all cores.
 const MAX_CELLS: usize = 4000;
-/// Shades of how busy a core is.
+/// Number of shades of a core's load.
 const SHADES: f32 = 12.0;
 
-/// Draws what a target used over time as SVG. Time runs from the first sample; the set-up before
-/// the first step is shaded.
+/// Draws the resources that a target used over time as SVG. Time starts at the first sample; the set-up before the first
+/// step is shaded.
 pub fn timeline_chart(timeline: &Timeline, steps: &Steps, title: &str) -> String {
-    let samples = joined(&timeline.samples, MAX_POINTS);
+    let samples = merged(&timeline.samples, MAX_POINTS);
     let cores =
         samples.iter().map(|sample| sample.core_busy.len()).max().unwrap_or(0).min(MAX_CORES);
     let layout = Layout::new(cores);
     let mut svg = Svg::new(WIDTH, layout.height, title, &subtitle(timeline, steps));
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
         let middle = f64::midpoint(LEFT, RIGHT);
-        svg.text(middle, 140.0, "nothing was sampled", 14.0, FAINT, Anchor::Middle);
+        svg.text(middle, 140.0, "no samples", 14.0, FAINT, Anchor::Middle);
         return svg.finish();
     };
     let span = Span { begin_ns: first.time_ns, end_ns: last.time_ns.max(first.time_ns + 1) };
     draw_steps(&mut svg, &layout, span, steps);
-    draw_processor(&mut svg, layout.processor, span, &samples);
+    draw_cpu(&mut svg, layout.cpu, span, &samples);
     draw_cores(&mut svg, layout.cores, span, &samples, cores);
     draw_memory(&mut svg, layout.memory, span, &samples);
     svg.x_axis(layout.memory, &span.axis(), "time since the first sample");
     svg.finish()
 }
 
-/// Where the panels are.
+/// The panels of the chart.
 struct Layout {
-    processor: Area,
+    cpu: Area,
     cores: Area,
     memory: Area,
     height: f64,
@@ -57,11 +57,11 @@ impl Layout {
     fn new(cores: usize) -> Self {
         let panel =
             |top: f64, height: f64| Area { left: LEFT, top, right: RIGHT, bottom: top + height };
-        let processor = panel(88.0, PANEL);
+        let cpu = panel(88.0, PANEL);
         let rows = (cores as f64 * 14.0).clamp(0.0, 170.0);
-        let cores = panel(processor.bottom + 28.0, rows);
+        let cores = panel(cpu.bottom + 28.0, rows);
         let memory = panel(cores.bottom + if rows > 0.0 { 28.0 } else { 0.0 }, PANEL);
-        Self { processor, cores, memory, height: memory.bottom + 56.0 }
+        Self { cpu, cores, memory, height: memory.bottom + 56.0 }
     }
 }
 
@@ -78,8 +78,8 @@ impl Span {
         Axis::exact(0.0, wall_ns, Unit::DurationNs, LEFT, RIGHT)
     }
 
-    /// The place of a moment; one outside is moved to the edge.
-    fn place(self, time_ns: u64) -> f64 {
+    /// Returns the horizontal position of a time; times outside the span are clamped to its ends.
+    fn x(self, time_ns: u64) -> f64 {
         let since = time_ns.clamp(self.begin_ns, self.end_ns) - self.begin_ns;
         LEFT + (RIGHT - LEFT) * since as f64 / (self.end_ns - self.begin_ns) as f64
     }
@@ -99,30 +99,30 @@ fn subtitle(timeline: &Timeline, steps: &Steps) -> String {
     facts.join(", ")
 }
 
-/// Samples that stand closer than can be drawn, as one each: counts and time of the last, memory the
-/// largest, cores the mean.
-fn joined(samples: &[ResourceSample], most: usize) -> Vec<ResourceSample> {
-    let size = samples.len().div_ceil(most).max(1);
-    samples.chunks(size).filter_map(join).collect()
+/// Merges adjacent samples so that at most `count_max` remain.
+fn merged(samples: &[ResourceSample], count_max: usize) -> Vec<ResourceSample> {
+    let size = samples.len().div_ceil(count_max).max(1);
+    samples.chunks(size).filter_map(merge).collect()
 }
 
-fn join(chunk: &[ResourceSample]) -> Option<ResourceSample> {
-    let mut whole = chunk.last()?.clone();
-    whole.rss_bytes = chunk.iter().map(|sample| sample.rss_bytes).max()?;
-    for (core, busy) in whole.core_busy.iter_mut().enumerate() {
+/// Merges samples into one: counts and time of the last, the largest memory, and the mean load of each core.
+fn merge(chunk: &[ResourceSample]) -> Option<ResourceSample> {
+    let mut merged = chunk.last()?.clone();
+    merged.rss_bytes = chunk.iter().map(|sample| sample.rss_bytes).max()?;
+    for (core, busy) in merged.core_busy.iter_mut().enumerate() {
         let all = chunk.iter().map(|sample| sample.core_busy.get(core).copied().unwrap_or(0.0));
         *busy = all.sum::<f32>() / chunk.len() as f32;
     }
-    Some(whole)
+    Some(merged)
 }
 
-/// The set-up as a shade, steps as marks above the first panel, or their whole span where they are many.
+/// Shades the set-up, and draws the steps as marks above the first panel, or their whole span if they are many.
 fn draw_steps(svg: &mut Svg, layout: &Layout, span: Span, steps: &Steps) {
     let (Some(first), Some(last)) = (steps.first_begin_ns(), steps.last_end_ns()) else { return };
-    let begin = span.place(first);
-    let top = layout.processor.top;
+    let begin = span.x(first);
+    let top = layout.cpu.top;
     if first > span.begin_ns {
-        for panel in [layout.processor, layout.memory] {
+        for panel in [layout.cpu, layout.memory] {
             svg.rect(Area { right: begin, ..panel }, "#8a8a8a", 0.12);
         }
         if begin - LEFT > 40.0 {
@@ -130,20 +130,20 @@ fn draw_steps(svg: &mut Svg, layout: &Layout, span: Span, steps: &Steps) {
         }
     }
     svg.text(LEFT - 8.0, top - 12.0, "steps", 11.0, INK, Anchor::End);
-    let marks = Area { left: begin, top: top - 20.0, right: span.place(last), bottom: top - 12.0 };
+    let marks = Area { left: begin, top: top - 20.0, right: span.x(last), bottom: top - 12.0 };
     if steps.steps.len() > MAX_MARKS {
         svg.rect(marks, COLORS[6], 0.45);
         return;
     }
     for (at, step) in steps.steps.iter().enumerate() {
-        let (left, right) = (span.place(step.begin_ns), span.place(step.end_ns));
+        let (left, right) = (span.x(step.begin_ns), span.x(step.end_ns));
         let opacity = if at % 2 == 0 { 0.65 } else { 0.3 };
         svg.rect(Area { left, right: right.max(left + 0.5), ..marks }, COLORS[6], opacity);
     }
 }
 
-/// CPU time per wall time between samples, in cores: 1 is one core busy.
-fn processor_use(samples: &[ResourceSample]) -> Vec<(u64, f64)> {
+/// Returns the CPU time per wall time between samples, in cores.
+fn cores_used(samples: &[ResourceSample]) -> Vec<(u64, f64)> {
     samples
         .windows(2)
         .filter_map(|pair| {
@@ -154,27 +154,27 @@ fn processor_use(samples: &[ResourceSample]) -> Vec<(u64, f64)> {
         .collect()
 }
 
-fn draw_processor(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample]) {
-    let used = processor_use(samples);
+fn draw_cpu(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample]) {
+    let used = cores_used(samples);
     let largest = used.iter().map(|point| point.1).fold(1.0, f64::max);
     let y = Axis::from_zero(largest, Unit::Share, area.bottom, area.top);
     svg.y_axis(area, &y, "target CPU (core = 100 %)");
     svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
     let points: Vec<(f64, f64)> =
-        used.iter().map(|&(time_ns, cores)| (span.place(time_ns), y.place(cores))).collect();
+        used.iter().map(|&(time_ns, cores)| (span.x(time_ns), y.position(cores))).collect();
     svg.path(&points, COLORS[0], 1.6, false);
 }
 
-/// A row for each core, the darker the busier.
+/// Draws a row for each core, darker if busier.
 fn draw_cores(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample], cores: usize) {
     if cores == 0 {
         return;
     }
-    let title = "each core of the machine, all programs: white is idle, dark is busy";
+    let title = "load of each core of the machine, all programs: white is idle, dark is busy";
     svg.text(area.left, area.top - 6.0, title, 11.0, FAINT, Anchor::Start);
     let height = (area.bottom - area.top) / cores as f64;
     let columns = (MAX_CELLS / cores).clamp(60, MAX_POINTS);
-    let samples = joined(samples, columns);
+    let samples = merged(samples, columns);
     for core in 0..cores {
         let top = area.top + core as f64 * height;
         let row = Area { top, bottom: top + height - 1.0, ..area };
@@ -187,7 +187,7 @@ fn draw_cores(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample],
     svg.line((area.left, area.top), (area.left, area.bottom), INK, 1.0);
 }
 
-/// How busy a core was, in steps of a shade, with the time until which it was.
+/// Returns the load of a core as a shade, with the time at which each sample ends.
 fn levels(samples: &[ResourceSample], core: usize) -> Vec<(u64, u8)> {
     let level = |sample: &ResourceSample| {
         let busy = sample.core_busy.get(core).copied().unwrap_or(0.0).clamp(0.0, 1.0);
@@ -196,13 +196,13 @@ fn levels(samples: &[ResourceSample], core: usize) -> Vec<(u64, u8)> {
     samples.iter().map(|sample| (sample.time_ns, level(sample))).collect()
 }
 
-/// One shape for each stretch of the same shade, and none for what is idle.
+/// Draws one shape for each stretch of equal shade, and none for idle time.
 fn draw_row(svg: &mut Svg, row: Area, span: Span, levels: &[(u64, u8)]) {
     let mut begin_ns = span.begin_ns;
     for stretch in levels.chunk_by(|a, b| a.1 == b.1) {
         let (end_ns, level) = stretch[stretch.len() - 1];
         if level > 0 {
-            let (left, right) = (span.place(begin_ns), span.place(end_ns));
+            let (left, right) = (span.x(begin_ns), span.x(end_ns));
             let opacity = f64::from(level) / f64::from(SHADES);
             svg.rect(Area { left, right, ..row }, COLORS[1], opacity);
         }
@@ -216,7 +216,7 @@ fn draw_memory(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample]
     svg.y_axis(area, &y, "resident memory");
     let line: Vec<(f64, f64)> = samples
         .iter()
-        .map(|sample| (span.place(sample.time_ns), y.place(sample.rss_bytes as f64)))
+        .map(|sample| (span.x(sample.time_ns), y.position(sample.rss_bytes as f64)))
         .collect();
     let mut below = line.clone();
     below.extend(line.last().map(|&(x, _)| (x, area.bottom)));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_was_sampled_is_drawn() {
+    fn all_panels_are_drawn() {
         let (timeline, steps) = timeline(200, 4);
         let svg = timeline_chart(&timeline, &steps, "A <run>");
         for part in
@@ -272,38 +272,35 @@ mod tests {
     }
 
     #[test]
-    fn odd_timelines_are_drawn_too() {
+    fn empty_and_short_timelines_are_drawn() {
         let (full, steps) = timeline(3, 0);
         let one = Timeline { samples: full.samples[..1].to_vec(), ..Timeline::default() };
         for timeline in [Timeline::default(), one, full] {
             let svg = timeline_chart(&timeline, &steps, "odd");
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }
-        assert!(
-            timeline_chart(&Timeline::default(), &Steps::default(), "")
-                .contains("nothing was sampled")
-        );
+        assert!(timeline_chart(&Timeline::default(), &Steps::default(), "").contains("no samples"));
     }
 
     #[test]
-    fn many_samples_are_joined_and_none_of_the_cost_is_lost() {
+    fn merged_samples_keep_total_cpu_time_and_peak_memory() {
         let (timeline, _) = timeline(10_000, 2);
-        let joined = joined(&timeline.samples, MAX_POINTS);
-        assert!(joined.len() <= MAX_POINTS);
-        assert_eq!(joined.last().map(|s| s.cpu_ns), timeline.samples.last().map(|s| s.cpu_ns));
-        assert_eq!(joined.iter().map(|s| s.rss_bytes).max(), timeline.peak_rss_bytes());
+        let merged = merged(&timeline.samples, MAX_POINTS);
+        assert!(merged.len() <= MAX_POINTS);
+        assert_eq!(merged.last().map(|s| s.cpu_ns), timeline.samples.last().map(|s| s.cpu_ns));
+        assert_eq!(merged.iter().map(|s| s.rss_bytes).max(), timeline.peak_rss_bytes());
     }
 
     #[test]
-    fn use_of_the_processor_is_in_cores() {
+    fn cpu_use_is_in_cores() {
         let sample =
             |time_ns, cpu_ns| ResourceSample { time_ns, cpu_ns, ..ResourceSample::default() };
-        let used = processor_use(&[sample(0, 0), sample(10, 25), sample(10, 30), sample(20, 20)]);
+        let used = cores_used(&[sample(0, 0), sample(10, 25), sample(10, 30), sample(20, 20)]);
         assert_eq!(used, [(10, 2.5), (20, 0.0)]);
     }
 
     #[test]
-    fn a_stretch_of_one_shade_is_one_shape() {
+    fn a_stretch_of_equal_shade_is_one_shape() {
         let sample = |time_ns, busy| ResourceSample {
             time_ns,
             core_busy: vec![busy],
@@ -316,7 +313,7 @@ mod tests {
         let mut svg = Svg::new(1.0, 1.0, "", "");
         let row = Area { left: LEFT, top: 0.0, right: RIGHT, bottom: 9.0 };
         draw_row(&mut svg, row, Span { begin_ns: 0, end_ns: 6 }, &levels);
-        // The page itself, the first sample (of no width), and two stretches.
+        // The page, the first sample, which has no width, and two stretches.
         assert_eq!(svg.finish().matches("<rect").count(), 4);
     }
 }

@@ -1,24 +1,25 @@
-//! The part of phase 1's report that counts calls.
+//! The section of phase 1's report on calls.
 
 use std::fmt::Write;
 
-use super::parts::place;
+use super::parts::location;
 use crate::format;
 use crate::markdown::{Align, Table, code, list};
 use crate::summary::{CallRow, CallsSummary};
 
-/// Functions shown in the table, and those where the tracer misleads; the summary has all.
+/// Functions in the table, besides those whose traced time is distorted; the JSON summary has all.
 const SHOWN: usize = 25;
 
-/// Calls and both shares of each function.
+/// Returns the section with the calls of each function, and its traced and sampled share.
 pub fn calls(summary: &CallsSummary) -> String {
     let mut text = format!(
-        "## Calls\n\nCounted in a run of its own under the interpreter's tracer, which made it {} as long as a sampled run: {} calls \
-         in {}. The table has Python functions, each with the functions written in C that it calls itself; shares are of \
-         the time in all of them. The two shares of a function are its time as the tracer has it and as samples \
-         have it; a ratio above 1.5 or below 1/1.5 that chance does not explain is marked !, where the function has 1 % by either and is not of Python's \
-         own library, and there the tracer is not to be believed. \
-         It measures wall time, samples CPU time: what waits differs for that alone.\n\n",
+        "## Calls\n\nCalls were counted in a separate run under the interpreter's tracer, which took {} as long as a sampled \
+         run: {} calls in {}.\n\n\
+         The table lists Python functions. A function's time includes the functions written in C that it calls directly, and \
+         shares are of the time in all Python functions. The traced share is the tracer's, the sampled share is from the \
+         samples. A ratio of the two above 1.5 or below 1/1.5 is marked `!` if chance does not explain it; the traced share \
+         is then wrong. Functions below 1 % in both shares and functions of Python's standard library are not marked. The \
+         tracer measures wall time and samples measure CPU time, so functions that wait differ for that reason alone.\n\n",
         format::ratio(summary.slowdown),
         format::count(summary.calls as f64),
         if summary.processes == 1 {
@@ -42,7 +43,7 @@ fn table(rows: &[CallRow]) -> Table {
         ("traced", Align::Right),
         ("ratio", Align::Right),
         ("function", Align::Left),
-        ("where", Align::Left),
+        ("location", Align::Left),
     ]);
     let shown = rows.iter().enumerate().filter(|(at, row)| *at < SHOWN || row.distorted);
     for (_, row) in shown {
@@ -55,7 +56,7 @@ fn table(rows: &[CallRow]) -> Table {
             row.traced_share.map_or("-".to_owned(), format::share),
             format!("{ratio}{mark}"),
             code(&row.function),
-            code(&place(Some(&row.file), Some(row.line))),
+            code(&location(Some(&row.file), Some(row.line))),
         ]);
     }
     table

@@ -1,4 +1,4 @@
-//! PHASE2_REPORT.md: why it is slow.
+//! PHASE2_REPORT.md: why the target is slow.
 
 use std::fmt::Write;
 
@@ -10,15 +10,15 @@ use crate::format;
 use crate::markdown::{Align, Table, escape, list};
 use crate::summary::{Arm, ComponentSummary, Law};
 
-/// The report of phase 2.
+/// Returns the report of phase 2.
 pub fn component_report(summary: &ComponentSummary, machine: &Machine) -> String {
     let title = "Phase 2, component: why it is slow";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     if let Some(in_situ) = &summary.in_situ {
         let _ = write!(
             text,
-            "## Components in the recorded run\n\nFrom {}. Without component benchmarks the spec says nothing of \
-             how a component grows by itself; `[[benchmark]]` in simprof.toml adds them.\n\n{}\n",
+            "## Components in the recorded run\n\nFrom {}. No component benchmark is configured, so how the cost of a single \
+             component grows was not measured. To measure it, add a `[[benchmark]]` to simprof.toml.\n\n{}\n",
             escape(&in_situ.source),
             components(&in_situ.components)
         );
@@ -26,16 +26,17 @@ pub fn component_report(summary: &ComponentSummary, machine: &Machine) -> String
     if !summary.laws.is_empty() {
         let _ = write!(text, "## How cost grows\n\n{}\n", law_table(&summary.laws));
         text.push_str(
-            "An exponent of 1 doubles the cost when the parameter doubles, 2 quadruples it. Forms are those that the \
-             data cannot tell apart, the best first. Each n is a fresh process.\n\n",
+            "If the parameter doubles, an exponent of 1 doubles the cost and an exponent of 2 quadruples it. `forms` lists \
+             the forms of the law that fit the data equally well, the best first. `n` is the number of fresh processes.\n\n",
         );
     }
     if !summary.arms.is_empty() {
         let _ = write!(text, "## Configurations side by side\n\n{}\n", arm_table(&summary.arms));
         text.push_str(
-            "Ratio is the arm's cost over the baseline's in pairs of fresh processes with the same seed (Hodges and \
-             Lehmann), with its exact signed-rank interval. A verdict needs the interval to clear the margin; `same` \
-             means that it lies within, and within 10 %.\n\n",
+            "`ratio` is the arm's cost divided by the baseline's, in pairs of fresh processes with the same seed \
+             (Hodges-Lehmann estimate with its exact signed-rank interval). The verdict is `faster` or `slower` if the whole \
+             interval is beyond the margin, `same` if it is within the margin and within 10 %, else `inconclusive`. An arm is \
+             `inert` if neither its cost nor its work differs from the baseline's.\n\n",
         );
     }
     controls(summary, &mut text);
@@ -44,18 +45,18 @@ pub fn component_report(summary: &ComponentSummary, machine: &Machine) -> String
     text.push_str(&measurements(&summary.head));
     if summary.in_situ.is_none() {
         text.push_str(
-            "Raw samples: `COMPONENT_profile.csv` beside this file, one line for each sample of each process.\n",
+            "Raw samples are in `COMPONENT_profile.csv` beside this file, one line per sample and process.\n",
         );
     }
     text
 }
 
-/// The table of laws; metrics of one process as a whole come after those that the target timed.
+/// Returns the table of laws.
 pub fn law_table(laws: &[Law]) -> Table {
     let mut table = Table::new(&[
-        ("what", Align::Left),
+        ("operation", Align::Left),
         ("metric", Align::Left),
-        ("over", Align::Left),
+        ("parameter", Align::Left),
         ("exponent (95 %)", Align::Right),
         ("forms", Align::Left),
         ("from", Align::Right),
@@ -70,7 +71,7 @@ pub fn law_table(laws: &[Law]) -> Table {
             })
         };
         table.row([
-            what(law),
+            operation(law),
             law.metric.clone(),
             law.parameter.clone(),
             exponent(law),
@@ -83,7 +84,7 @@ pub fn law_table(laws: &[Law]) -> Table {
     table
 }
 
-/// The best forms; where many are left, the data say little about the form.
+/// Returns the best forms; if there are more than three, the first two and the number of the others.
 fn forms(models: &[String]) -> String {
     match models {
         [first, second, rest @ ..] if rest.len() > 1 => {
@@ -93,7 +94,8 @@ fn forms(models: &[String]) -> String {
     }
 }
 
-fn what(law: &Law) -> String {
+/// Returns the operation and arm of a law: `spatial/nearby index=kdtree`.
+fn operation(law: &Law) -> String {
     let name = match (&law.component, &law.operation) {
         (Some(component), Some(operation)) => format!("{component}/{operation}"),
         _ => "run".to_owned(),
@@ -138,7 +140,7 @@ fn arm_table(arms: &[Arm]) -> Table {
             format!("{} {}", arm.parameter, arm.arm),
             arm.baseline.clone(),
             ratio,
-            format!("{}{inert}", arm.verdict),
+            format!("{}{inert}", arm.verdict.name()),
             arm.n.to_string(),
         ]);
     }
@@ -168,8 +170,9 @@ fn controls(summary: &ComponentSummary, text: &mut String) {
     }
     let _ = write!(
         text,
-        "## Control\n\n{table}\nThe baseline was run twice, interleaved like an arm. Verdicts above need to clear the \
-         margin: the larger of 3 % and twice the half-width of this interval.\n\n"
+        "## Control\n\n{table}\nThe baseline was also run as if it were an arm, interleaved in the same way, so that any \
+         difference is noise or bias. The verdicts above need a difference beyond the margin: 3 %, or twice the half-width \
+         of this interval if that is larger.\n\n"
     );
 }
 

@@ -1,32 +1,32 @@
-//! CROSS_REFERENCE.md: each top bottleneck, followed through the phases.
+//! CROSS_REFERENCE.md: each top bottleneck with the findings of all phases.
 
 use std::fmt::Write;
 
-use super::parts::{place, share_with_interval};
+use super::parts::{location, share_with_interval};
 use crate::format;
 use crate::markdown::{code, escape, list};
 use crate::summary::{Bottleneck, ComponentSummary, Law, LineSummary, MacroSummary, SystemSummary};
 
-/// How many bottlenecks are followed.
+/// Number of bottlenecks in the report.
 const FOLLOWED: usize = 5;
 
-/// The report that joins the phases; a phase that did not run is said to be missing.
+/// Returns the report that joins the phases. For a phase that did not run it says so.
 pub fn cross_reference_report(
     macro_: Option<&MacroSummary>,
     component: Option<&ComponentSummary>,
     line: Option<&LineSummary>,
     system: Option<&SystemSummary>,
 ) -> String {
-    let mut text = String::from("# From the bottleneck to its impact\n\n");
+    let mut text = String::from("# Bottlenecks through the phases\n\n");
     let Some(macro_) = macro_ else {
-        text.push_str("Phase 1 did not run, so there is no bottleneck to follow.\n");
+        text.push_str("Phase 1 did not run, so that no bottleneck is known.\n");
         return text;
     };
     if let Some(system) = system {
-        let _ = write!(text, "## The whole\n\n{}\n", whole(system));
+        let _ = write!(text, "## The whole program\n\n{}\n", whole(system));
     }
     if macro_.default.bottlenecks.is_empty() {
-        text.push_str("Phase 1 found no bottleneck: nothing was recorded.\n");
+        text.push_str("Phase 1 found no bottleneck: it recorded no samples.\n");
     }
     for bottleneck in macro_.default.bottlenecks.iter().take(FOLLOWED) {
         text.push_str(&follow(bottleneck, component, line, system));
@@ -44,9 +44,9 @@ fn follow(
     let mut phase = |number: u8, found: String| {
         let _ = writeln!(text, "- **Phase {number}**: {found}");
     };
-    phase(1, what(bottleneck));
-    phase(2, component.map_or_else(not_run, |component| why(bottleneck, component)));
-    phase(3, line.map_or_else(not_run, |line| place_of(bottleneck, line)));
+    phase(1, cost(bottleneck));
+    phase(2, component.map_or_else(not_run, |component| growth(bottleneck, component)));
+    phase(3, line.map_or_else(not_run, |line| hottest_lines(bottleneck, line)));
     phase(4, system.map_or_else(not_run, |_| bound(bottleneck)));
     text.push('\n');
     text
@@ -56,32 +56,32 @@ fn not_run() -> String {
     "did not run.".to_owned()
 }
 
-fn what(bottleneck: &Bottleneck) -> String {
+fn cost(bottleneck: &Bottleneck) -> String {
     let per_step = bottleneck
         .ms_per_step
-        .map_or_else(String::new, |ms| format!(", {} a step", format::duration_ns(ms * 1e6)));
+        .map_or_else(String::new, |ms| format!(" ({} per step)", format::duration_ns(ms * 1e6)));
     format!(
-        "{} of CPU time in it and the libraries that it calls{per_step}, {} with all that it calls; component {}; {}.",
+        "{} of CPU time in the function and the libraries that it calls{per_step}, {} including all callees; component {}; {}.",
         share_with_interval(bottleneck.share, bottleneck.interval),
         format::share(bottleneck.total_share),
         escape(&bottleneck.component),
-        code(&place(bottleneck.file.as_deref(), bottleneck.line))
+        code(&location(bottleneck.file.as_deref(), bottleneck.line))
     )
 }
 
-/// The steepest laws of its component, or its share in the recorded run.
-fn why(bottleneck: &Bottleneck, component: &ComponentSummary) -> String {
+/// Returns the steepest laws of its component, or the component's share in the recorded run.
+fn growth(bottleneck: &Bottleneck, component: &ComponentSummary) -> String {
     let of_component = |law: &&Law| law.component.as_deref() == Some(bottleneck.component.as_str());
     let mut laws: Vec<&Law> =
         component.laws.iter().filter(of_component).filter(|law| timed(law)).collect();
     laws.sort_by(|a, b| lower_end(b).total_cmp(&lower_end(a)));
-    let told: Vec<String> = laws.iter().take(2).filter_map(|law| tell(law)).collect();
+    let steepest = laws.iter().take(2).filter_map(|law| law_sentence(law));
     let winner = component
         .winners
         .iter()
         .find(|winner| winner.component == bottleneck.component && winner.speedup.is_some());
     let winner = winner.map(|winner| escape(&winner.statement));
-    let parts: Vec<String> = told.into_iter().chain(winner).collect();
+    let parts: Vec<String> = steepest.chain(winner).collect();
     if !parts.is_empty() {
         return format!("{}.", parts.join("; "));
     }
@@ -92,7 +92,7 @@ fn why(bottleneck: &Bottleneck, component: &ComponentSummary) -> String {
         || format!("no benchmark measures component {}.", escape(&bottleneck.component)),
         |cost| {
             format!(
-                "{} is {} of the recorded run; no benchmark varies it.",
+                "component {} takes {} of the recorded run; no benchmark measures how it grows.",
                 escape(&cost.name),
                 format::share(cost.share)
             )
@@ -104,15 +104,15 @@ fn timed(law: &Law) -> bool {
     law.exponent_interval.is_some()
         && law.metric.ends_with("_ns")
         && !law.metric.contains("_p9")
-        && law.models.first().is_none_or(|model| model != "constant")
+        && !law.is_constant()
 }
 
 fn lower_end(law: &Law) -> f64 {
     law.exponent_interval.map_or(f64::MIN, |interval| interval[0])
 }
 
-/// `observe grows as agents^1.92 (95 % interval 1.88 to 1.96)`.
-fn tell(law: &Law) -> Option<String> {
+/// Returns `observe: observe_ns grows as agents^1.92 (95 % interval 1.88 to 1.96)`.
+fn law_sentence(law: &Law) -> Option<String> {
     let ([low, high], exponent) = (law.exponent_interval?, law.exponent?);
     let arm = if law.arm.is_empty() { String::new() } else { format!(" ({})", law.arm) };
     let name = law.operation.as_deref().unwrap_or("the run");
@@ -122,13 +122,13 @@ fn tell(law: &Law) -> Option<String> {
     )))
 }
 
-fn place_of(bottleneck: &Bottleneck, line: &LineSummary) -> String {
+fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
     let found = line
         .functions
         .iter()
         .find(|function| function.asked == bottleneck.name || function.name == bottleneck.name);
     let Some(function) = found else {
-        return "not among the functions looked at.".to_owned();
+        return "not among the functions that phase 3 examined.".to_owned();
     };
     let lines: Vec<String> = function
         .lines
@@ -139,7 +139,7 @@ fn place_of(bottleneck: &Bottleneck, line: &LineSummary) -> String {
             let text = text.map_or_else(String::new, |text| format!(" {}", code(text)));
             format!(
                 "{} {}{text}",
-                code(&place(Some(&line.file), Some(line.line))),
+                code(&location(Some(&line.file), Some(line.line))),
                 format::share(line.cpu_share)
             )
         })
@@ -147,27 +147,29 @@ fn place_of(bottleneck: &Bottleneck, line: &LineSummary) -> String {
     let followed = if function.followed.is_empty() {
         String::new()
     } else {
-        format!("through {} to {}: ", function.followed.len(), code(&function.name))
+        let count = function.followed.len();
+        let end = if count == 1 { "" } else { "s" };
+        format!("{count} wrapper{end} followed to {}: ", code(&function.name))
     };
     if lines.is_empty() {
-        "no line information.".to_owned()
+        "the module has no line information.".to_owned()
     } else {
         format!("{followed}{}.", lines.join("; "))
     }
 }
 
-/// What is known of the whole, from phase 4.
+/// Returns the findings of phase 4.
 fn whole(system: &SystemSummary) -> String {
     let checks = system.readiness.iter().map(|check| format!("{}: {}", check.check, check.word));
     list(system.statements.iter().cloned().chain(checks))
 }
 
-/// What a bottleneck can matter to the whole at most (Amdahl 1967); of CPU time, for what a run gains in
-/// wall time depends on what waits and what runs beside it.
+/// Returns the upper bound of the gain (Amdahl 1967), in CPU time: the gain in wall time also depends on waiting and
+/// parallel work.
 fn bound(bottleneck: &Bottleneck) -> String {
     format!(
-        "if it cost nothing at all, a run would use at most {} less CPU time; that is a bound and not a prediction: \
-         measure a change before and after.",
+        "without this function a run would use at most {} less CPU time. That is an upper bound, not a prediction: measure \
+         before and after a change.",
         format::share(bottleneck.interval[1])
     )
 }

@@ -1,29 +1,31 @@
-//! PHASE3_REPORT.md: where it is slow.
+//! PHASE3_REPORT.md: the source lines where the target is slow.
 
 use std::fmt::Write;
 
 use simprof_model::Machine;
 
-use super::memory::memory_section;
-use super::parts::{measurements, opening, place, recording, share_with_interval, source, waits};
+use super::heap_section::memory_section;
+use super::parts::{
+    location, measurements, opening, recording, share_with_interval, source, waits,
+};
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
 use crate::summary::{FunctionLines, LineCost, LineSummary, TimeShares};
 
-/// Lines shown for one function.
+/// Lines in the table of one function.
 const SHOWN: usize = 12;
 
-/// The report of phase 3. `files` are those about memory, by name and what they show.
+/// Returns the report of phase 3. `files` are the files about memory: name and description.
 pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, String)]) -> String {
     let title = "Phase 3, line: where it is slow";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     if !summary.lines.is_empty() {
         let _ = write!(text, "## Hottest lines\n\n{}\n", line_table(&summary.lines, true));
         text.push_str(
-            "Over the whole program a line answers for itself and for the libraries that it calls, so that shares sum \
-             to 100 %, those of an interpreter itself among them, which are not shown; in the tables of single functions \
-             `with callees` counts all that it calls, and `here` the line alone: with what is inlined into it or, for \
-             Python, with the native functions that it runs.\n\n",
+            "In this table a line's share includes the libraries that it calls, but no other function of the program, so \
+             that the shares of all lines sum to 100 %. Lines of an interpreter are not shown. In the tables of single \
+             functions `with callees` includes everything that the line calls, and `self` is the line alone, including code \
+             inlined into it or, for Python, native functions that it runs.\n\n",
         );
     }
     if !summary.waits.is_empty() {
@@ -46,19 +48,19 @@ fn section(function: &FunctionLines) -> String {
     let mut text = format!("## {}\n\n", code(&function.name));
     let _ = write!(
         text,
-        "Chosen by {}; {} of CPU time",
-        escape(&function.chosen_by),
+        "{}; {} of CPU time",
+        function.chosen_by.describe(),
         share_with_interval(function.total_share, function.interval)
     );
     if let Some(share) = function.phase1_share {
-        let _ = write!(text, "; phase 1 saw {} in other runs", format::share(share));
+        let _ = write!(text, "; {} in the runs of phase 1", format::share(share));
     }
     text.push_str(".\n\n");
     if !function.followed.is_empty() {
         let chain: Vec<String> = function.followed.iter().map(|name| code(name)).collect();
         let _ = write!(
             text,
-            "{} only hands on the work; followed to {}.\n\n",
+            "{} only pass the work on; followed to {}.\n\n",
             chain.join(" → "),
             code(&function.name)
         );
@@ -66,14 +68,17 @@ fn section(function: &FunctionLines) -> String {
     if let Some(time) = &function.time {
         let _ = write!(
             text,
-            "Threads in it and in what it calls spend {} in one run, on a CPU or waiting: {}. The column `time` tells the same \
-             of each line, its callees included.\n\n",
+            "Threads in this function and its callees spend {} per run, on a CPU or waiting: {}. The column `time` shows the \
+             same for each line and its callees.\n\n",
             format::duration_ns(time.thread_s * 1e9),
             escape(&time.describe())
         );
     }
     if function.lines.is_empty() {
-        text.push_str("No line is known: the module has no line information. Compile with `-g` (C, C++), or `debug = \"limited\"` in the Cargo profile.\n\n");
+        text.push_str(
+            "The module has no line information. Compile with `-g` (C, C++) or with `debug = \"limited\"` in the Cargo \
+             profile (Rust).\n\n",
+        );
         return text;
     }
     let shown = &function.lines[..function.lines.len().min(SHOWN)];
@@ -95,7 +100,7 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     if ranked {
         columns.push(("function", Align::Left));
     } else {
-        columns.insert(1, ("here", Align::Right));
+        columns.insert(1, ("self", Align::Right));
         columns.push(("mostly in", Align::Left));
     }
     if allocates {
@@ -108,7 +113,7 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     for line in lines {
         let mut row = vec![
             share_with_interval(line.cpu_share, line.interval),
-            code(&place(Some(&line.file), Some(line.line))),
+            code(&location(Some(&line.file), Some(line.line))),
             source(line.text.as_deref()),
         ];
         if ranked {
@@ -122,14 +127,14 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
             row.push(allocated_by(line));
         }
         if timed {
-            row.push(line.time.as_ref().map(time_of).unwrap_or_default());
+            row.push(line.time.as_ref().map(thread_time).unwrap_or_default());
         }
         table.markdown_row(row);
     }
     table
 }
 
-/// `12 MiB, 4 MiB leaked`; nothing where it allocates nothing.
+/// Returns `12 MiB, 4 MiB leaked`, or nothing if the line allocates nothing.
 fn allocated_by(line: &LineCost) -> String {
     let bytes = |bytes: Option<u64>| {
         bytes.filter(|&bytes| bytes > 0).map(|bytes| format::bytes(bytes as f64))
@@ -140,8 +145,8 @@ fn allocated_by(line: &LineCost) -> String {
     }
 }
 
-/// `3.2 s: 62 % interpreter, 38 % native`.
-fn time_of(time: &TimeShares) -> String {
+/// Returns `3.2 s: 62 % interpreter, 38 % native`.
+fn thread_time(time: &TimeShares) -> String {
     escape(&format!("{}: {}", format::duration_ns(time.thread_s * 1e9), time.describe()))
 }
 
@@ -159,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_stands_beside_time_where_it_was_recorded() {
+    fn recorded_memory_stands_beside_time() {
         let lines = [line(3, Some(3 << 20), Some(1 << 10)), line(4, Some(512), Some(0))];
         let table = line_table(&lines, true).to_string();
         assert!(table.contains("3 MiB, 1 KiB leaked |"), "{table}");

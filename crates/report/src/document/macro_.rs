@@ -1,20 +1,20 @@
-//! PHASE1_REPORT.md: what is slow.
+//! PHASE1_REPORT.md: what part of the target is slow.
 
 use std::fmt::Write;
 
 use simprof_model::Machine;
 
-use super::parts::{measurements, ms, opening, place, recording, share_with_interval, waits};
+use super::parts::{location, measurements, ms, opening, recording, share_with_interval, waits};
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
 use crate::summary::{
     Bottleneck, CaseSummary, ComponentCost, MacroSummary, StepSummary, TimeShares, cause_name,
 };
 
-/// Functions shown in the table; the summary has all.
+/// Functions in the table; the JSON summary has all.
 const SHOWN: usize = 40;
 
-/// The report of phase 1.
+/// Returns the report of phase 1.
 pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
     let statements = &summary.default.statements;
     let mut text = opening("Phase 1, macro: what is slow", &summary.head, machine, statements);
@@ -27,9 +27,9 @@ pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
     text.push_str(&measurements(&summary.head));
     if summary.default.profile.is_some() {
         text.push_str(
-            "Files beside this one: `flamegraph.svg` (open in a browser), `profile.speedscope.json` \
-             (speedscope.app), `profile.folded`, `profile.json` (all samples), `steps.csv`, \
-             `phase1_summary.json`.\n",
+            "Other files in this folder: `flamegraph.svg` (open it in a browser), `profile.speedscope.json` (for \
+             speedscope.app), `profile.folded` (folded stacks), `profile.json` (all samples), `steps.csv` (all steps), \
+             `phase1_summary.json` (this report as data).\n",
         );
     }
     text
@@ -45,24 +45,25 @@ fn case(case: &CaseSummary) -> String {
         bottlenecks(&case.bottlenecks)
     );
     text.push_str(
-        "Share is time in the function and in the libraries and the kernel that it calls, but not in other functions \
-         of this program; over all functions it sums to 100 %.\n\n",
+        "`share` is the CPU time in the function and in the libraries and the kernel that it calls, but not in other \
+         functions of the program; over all functions it sums to 100 %. `self` is the time in the function alone, `with \
+         callees` includes everything that it calls.\n\n",
     );
     let _ = write!(text, "## Components\n\n{}\n", components(&case.components));
     if let Some(time) = &case.thread_time {
-        let _ = write!(text, "## What threads do\n\n{}\n", thread_table(time));
+        let _ = write!(text, "## How threads spend their time\n\n{}\n", thread_table(time));
         text.push_str(THREAD_TIME);
     }
     if !case.waits.is_empty() {
         let _ = write!(text, "## Where threads wait\n\n{}\n", waits(&case.waits));
         text.push_str(
-            "A wait stands on the line of this program nearest to it, for whatever it called to wait. Only threads that \
-             run Python are here.\n\n",
+            "A wait is listed at the line of the program that called the waiting function, directly or through libraries. \
+             Only waits of threads that run Python are recorded.\n\n",
         );
     }
     text.push_str(&steps(case));
     if !case.counters.is_empty() {
-        let _ = write!(text, "## Work done in one run\n\n{}\n", counters(case));
+        let _ = write!(text, "## Work done per run\n\n{}\n", counters(case));
     }
     text.push_str(&by_total_time(case));
     text.push_str(&case.calls.as_ref().map(super::calls::calls).unwrap_or_default());
@@ -73,9 +74,10 @@ fn case(case: &CaseSummary) -> String {
 fn steps(case: &CaseSummary) -> String {
     match &case.steps {
         Some(steps) => format!("## Steps\n\n{}\n", step_table(steps)),
-        None => "## Steps\n\nThe target marks no steps, so figures are shares and not per step. Mark them with the \
-                 simprof-probe crate, simprof_probe.h or the Python module simprof_probe, name a Python function: \
-                 `step = \"sim.model:Model.step\"`, or a pattern: `step = { output = \"^step (\\\\d+)\" }`.\n\n"
+        None => "## Steps\n\nThe target marks no steps, so that there are no times per step. To mark steps, use the \
+                 simprof-probe crate, simprof_probe.h or the Python module simprof_probe; or name a Python function in \
+                 simprof.toml, `step = \"sim.model:Model.step\"`, or a pattern of the output, \
+                 `step = { output = \"^step (\\\\d+)\" }`.\n\n"
             .to_owned(),
     }
 }
@@ -84,11 +86,10 @@ fn by_total_time(case: &CaseSummary) -> String {
     let mut text = format!("## Functions by total time\n\n{}\n", functions(case));
     if case.functions.iter().any(|function| function.interpreter) {
         text.push_str(
-            "The interpreter's own functions are not in the table; they are in `phase1_summary.json` and in the flame \
-             graph.\n\n",
+            "The table omits the interpreter's own functions; they are in `phase1_summary.json` and in the flame graph.\n\n",
         );
     }
-    let uncounted = if case.calls.is_none() { " Calls are not counted by sampling." } else { "" };
+    let uncounted = if case.calls.is_none() { " Sampling does not count calls." } else { "" };
     let _ = writeln!(
         text,
         "One run takes {} of wall time and {} of CPU time.{uncounted}\n",
@@ -98,17 +99,17 @@ fn by_total_time(case: &CaseSummary) -> String {
     text
 }
 
-/// What the table of threads' time means.
-const THREAD_TIME: &str = "Of the time of all threads that were seen, CPU time and waiting together. In the interpreter: bytecode, and \
-    the functions that the interpreter itself is made of. Native code: compiled modules and libraries, with what the C library \
-    does for them. Waiting by other threads than Python's is not seen. Time in which a thread is ready but other programs have the \
-    CPUs is in none of the parts, so on a busy machine they sum to less than the run takes.\n\n";
+/// The explanation of the table of thread time.
+const THREAD_TIME: &str = "Shares are of the CPU time and waiting of all threads together. `in the interpreter` is bytecode and the \
+    interpreter's own functions. `in native code` is compiled modules and libraries, including the C library functions that they \
+    call. Waiting is recorded only for threads that run Python. Time in which a thread is ready to run but has no CPU is not \
+    included, so that on a busy machine the times sum to less than the duration of the run.\n\n";
 
 fn thread_table(time: &TimeShares) -> Table {
     let mut table = Table::new(&[
-        ("", Align::Left),
+        ("time", Align::Left),
         ("share", Align::Right),
-        ("in one run", Align::Right),
+        ("per run", Align::Right),
         ("", Align::Left),
     ]);
     let mut row = |name: &str, share: f64| {
@@ -117,7 +118,7 @@ fn thread_table(time: &TimeShares) -> Table {
     };
     row("in the interpreter", time.interpreter_share);
     row("in native code", time.native_share);
-    row("waiting for the interpreter (GIL)", time.gil_share);
+    row("waiting for the interpreter's lock (GIL)", time.gil_share);
     for part in &time.causes {
         row(&format!("waiting: {}", cause_name(part.cause)), part.share);
     }
@@ -130,10 +131,10 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
         ("function", Align::Left),
         ("component", Align::Left),
         ("share (95 %)", Align::Right),
-        ("itself", Align::Right),
+        ("self", Align::Right),
         ("with callees", Align::Right),
         ("per step", Align::Right),
-        ("where", Align::Left),
+        ("location", Align::Left),
     ]);
     for found in found {
         table.markdown_row([
@@ -144,13 +145,13 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
             format::share(found.self_share),
             format::share(found.total_share),
             ms(found.ms_per_step),
-            code(&place(found.file.as_deref(), found.line)),
+            code(&location(found.file.as_deref(), found.line)),
         ]);
     }
     table
 }
 
-/// The table of component shares.
+/// Returns the table of component shares.
 pub fn components(costs: &[ComponentCost]) -> Table {
     let mut table = Table::new(&[
         ("component", Align::Left),
@@ -171,20 +172,20 @@ pub fn components(costs: &[ComponentCost]) -> Table {
 
 fn step_table(steps: &StepSummary) -> Table {
     let mut table = Table::new(&[("steps", Align::Left), ("", Align::Right)]);
-    let from =
-        if steps.source.is_empty() { String::new() } else { format!(" (by {})", steps.source) };
-    table.row(["seen".to_owned(), format!("{}{from}", steps.count)]);
+    let source =
+        if steps.source.is_empty() { String::new() } else { format!(" (from {})", steps.source) };
+    table.row(["recorded".to_owned(), format!("{}{source}", steps.count)]);
     table.row(["per second".to_owned(), format::count(steps.per_second)]);
-    for (name, figure) in [("p50", steps.p50_ms), ("p95", steps.p95_ms), ("p99", steps.p99_ms)] {
-        table.row([name.to_owned(), ms(Some(figure))]);
+    for (name, value) in [("p50", steps.p50_ms), ("p95", steps.p95_ms), ("p99", steps.p99_ms)] {
+        table.row([name.to_owned(), ms(Some(value))]);
     }
     table.row(["warm-up".to_owned(), format!("{} steps", steps.warm_up)]);
-    table.row(["set-up before the first".to_owned(), ms(Some(steps.set_up_ms))]);
+    table.row(["set-up before the first step".to_owned(), ms(Some(steps.set_up_ms))]);
     table
 }
 
 fn counters(case: &CaseSummary) -> Table {
-    let mut table = Table::new(&[("counter", Align::Left), ("in one run", Align::Right)]);
+    let mut table = Table::new(&[("counter", Align::Left), ("per run", Align::Right)]);
     for (name, &value) in &case.counters {
         table.row([name.clone(), format::count(value)]);
     }
@@ -198,7 +199,7 @@ fn functions(case: &CaseSummary) -> Table {
         ("per step", Align::Right),
         ("calls", Align::Right),
         ("function", Align::Left),
-        ("where", Align::Left),
+        ("location", Align::Left),
     ];
     if case.calls.is_none() {
         columns.retain(|(name, _)| *name != "calls");
@@ -207,13 +208,14 @@ fn functions(case: &CaseSummary) -> Table {
     for function in case.functions.iter().filter(|function| !function.interpreter).take(SHOWN) {
         let calls = function.calls.map_or_else(String::new, |calls| format::count(calls as f64));
         let calls = case.calls.is_some().then_some(calls);
-        let figures = [
+        let numbers = [
             format::share(function.total_share),
             format::share(function.self_share),
             ms(function.ms_per_step),
         ];
-        let names = [code(&function.name), code(&place(function.file.as_deref(), function.line))];
-        table.markdown_row(figures.into_iter().chain(calls).chain(names));
+        let names =
+            [code(&function.name), code(&location(function.file.as_deref(), function.line))];
+        table.markdown_row(numbers.into_iter().chain(calls).chain(names));
     }
     table
 }

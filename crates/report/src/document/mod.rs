@@ -1,11 +1,11 @@
-//! The reports that people read, as Markdown: each states its results first, then shows the figures.
+//! The Markdown reports of the phases. Each states its results first, then shows the tables.
 
 mod calls;
 mod component;
 mod cross_reference;
+mod heap_section;
 mod line;
 mod macro_;
-mod memory;
 mod parts;
 mod system;
 
@@ -13,5 +13,5 @@ pub use component::component_report;
 pub use cross_reference::cross_reference_report;
 pub use line::line_report;
 pub use macro_::macro_report;
-pub use memory::memory_section;
+
 pub use system::system_report;

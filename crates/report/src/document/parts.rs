@@ -1,4 +1,4 @@
-//! What the reports have in common.
+//! The parts that several reports share.
 
 use std::fmt::Write;
 
@@ -8,13 +8,13 @@ use crate::format;
 use crate::markdown::{Align, Table, code, escape, list};
 use crate::summary::{Bounds, Head, ProfileSummary, WaitingLine, cause_name};
 
-/// A source line for a column; empty where there is none.
+/// Formats a source line for a column; empty if there is none.
 pub fn source(text: Option<&str>) -> String {
     let text = format::quoted_line(text.unwrap_or_default());
     if text.is_empty() { String::new() } else { code(&text) }
 }
 
-/// Title, status, target, machine, results and notices.
+/// Returns the title, status, target, results, notices and machine.
 pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String]) -> String {
     let mut text = format!("# {title}\n\n");
     let _ = writeln!(
@@ -27,7 +27,7 @@ pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String
     text.push_str("## Results\n\n");
     if statements.is_empty() {
         text.push_str(
-            "Nothing was measured that a result could be drawn from; the reasons are below.\n",
+            "There are no results, because no measurement succeeded. The reasons are below.\n",
         );
     } else {
         text.push_str(&list(statements));
@@ -64,7 +64,7 @@ fn machine_line(machine: &Machine) -> String {
     text
 }
 
-/// Every planned measurement that did not end well; a sentence where all did.
+/// Returns the number of measurements by status, and a table of those that did not succeed.
 pub fn measurements(head: &Head) -> String {
     let mut text = String::from("## Measurements\n\n");
     let count =
@@ -94,7 +94,7 @@ pub fn measurements(head: &Head) -> String {
     text
 }
 
-/// How a profile was recorded and what it lacks.
+/// Returns how a profile was recorded, and what is missing from it.
 pub fn recording(profile: &ProfileSummary) -> String {
     let part = |count: u64| {
         format!("{count} ({})", format::share(count as f64 / profile.samples.max(1) as f64))
@@ -104,49 +104,50 @@ pub fn recording(profile: &ProfileSummary) -> String {
     table.row(["event", &format!("{}, {kernel}", profile.event)]);
     table.row([
         "rate",
-        &format!("{:.0} Hz asked, {:.0} Hz achieved", profile.rate_hz, profile.achieved_hz),
+        &format!("{:.0} Hz requested, {:.0} Hz achieved", profile.rate_hz, profile.achieved_hz),
     ]);
-    table.row(["samples", &format!("{} from {} runs", profile.samples, profile.runs)]);
-    table.row(["lost", &part(profile.lost)]);
-    table.row(["stack cut short", &part(profile.truncated)]);
-    table.row(["leaf without symbol", &part(profile.unsymbolised)]);
+    let end = if profile.runs == 1 { "" } else { "s" };
+    table.row(["samples", &format!("{} from {} run{end}", profile.samples, profile.runs)]);
+    table.row(["lost samples", &part(profile.lost)]);
+    table.row(["truncated stacks", &part(profile.truncated)]);
+    table.row(["leaves without symbol", &part(profile.unsymbolised)]);
     let own = format!("{} of the target's CPU time", format::share(profile.recorder_cpu_share));
-    table.row(["recorder's own CPU", &own]);
+    table.row(["CPU time of the recorder", &own]);
     if let Some(python) = &profile.python {
         python_rows(&mut table, python);
     }
     let mut text = format!("## Recording\n\n{table}\n");
     if !profile.fallbacks.is_empty() {
-        let _ = write!(text, "Tried first:\n\n{}\n", list(&profile.fallbacks));
+        let _ = write!(text, "Events that were tried first:\n\n{}\n", list(&profile.fallbacks));
     }
     text
 }
 
-/// How Python frames were obtained, and what they lack.
+/// Adds how Python frames were obtained, and what is missing from them.
 fn python_rows(table: &mut Table, python: &PythonProvenance) {
     let part = |count: u64| {
         format!("{count} ({})", format::share(count as f64 / python.samples.max(1) as f64))
     };
     let interpreters = match python.interpreters.as_slice() {
-        [] => "none that could be read".to_owned(),
+        [] => "no supported interpreter".to_owned(),
         known => known.join(", "),
     };
     table.row(["Python", &interpreters]);
-    table.row(["samples with Python frames asked for", &python.samples.to_string()]);
-    table.row(["of threads that run no Python", &part(python.native)]);
-    table.row(["Python stack lost", &part(python.lost)]);
-    table.row(["a Python frame unreadable", &part(python.unreadable)]);
-    table.row(["Python stack cut short", &part(python.cut)]);
-    table.row(["native frames unplaced", &part(python.unmerged)]);
-    table.row(["recorder's own work in the target, left out", &part(python.own)]);
+    table.row(["samples that requested Python frames", &python.samples.to_string()]);
+    table.row(["samples of threads without Python", &part(python.native)]);
+    table.row(["lost Python stacks", &part(python.lost)]);
+    table.row(["Python stacks with an unreadable frame", &part(python.unreadable)]);
+    table.row(["truncated Python stacks", &part(python.cut)]);
+    table.row(["Python stacks not merged with native frames", &part(python.unmerged)]);
+    table.row(["samples of the recorder itself, omitted", &part(python.own)]);
 }
 
-/// The lines where threads wait.
+/// Returns the table of lines where threads wait.
 pub fn waits(lines: &[WaitingLine]) -> Table {
     let mut table = Table::new(&[
-        ("share of threads' time", Align::Right),
-        ("in one run", Align::Right),
-        ("for", Align::Left),
+        ("share of thread time", Align::Right),
+        ("per run", Align::Right),
+        ("waits for", Align::Left),
         ("line", Align::Left),
         ("function", Align::Left),
     ]);
@@ -155,33 +156,33 @@ pub fn waits(lines: &[WaitingLine]) -> Table {
             format::share(line.share),
             format::duration_ns(line.wait_s * 1e9),
             escape(cause_name(line.cause)),
-            code(&place(line.file.as_deref(), line.line)),
+            code(&location(line.file.as_deref(), line.line)),
             code(&line.function),
         ]);
     }
     table
 }
 
-/// `61.2 % (59.8 to 62.5)`.
+/// Returns `61.2 % (59.8 to 62.5)`.
 pub fn share_with_interval(share: f64, interval: Bounds) -> String {
     let percent = |share: f64| format::share(share).replace(" %", "");
     format!("{} ({} to {})", format::share(share), percent(interval[0]), percent(interval[1]))
 }
 
-/// ms as a duration, or `-`.
+/// Formats milliseconds as a duration, or as `-` if there are none.
 pub fn ms(ms: Option<f64>) -> String {
     ms.map_or_else(|| "-".to_owned(), |ms| format::duration_ns(ms * 1e6))
 }
 
-/// `file.rs:12` with the last two parts of the path, or `-`.
-pub fn place(file: Option<&str>, line: Option<u32>) -> String {
+/// Returns `src/file.rs:12`, with the last two parts of the path, or `-` without a file.
+pub fn location(file: Option<&str>, line: Option<u32>) -> String {
     let Some(file) = file else { return "-".to_owned() };
     let short: Vec<&str> = file.rsplit('/').take(2).collect();
     let short: Vec<&str> = short.into_iter().rev().collect();
     line.map_or_else(|| short.join("/"), |line| format!("{}:{line}", short.join("/")))
 }
 
-/// A value of a metric in the unit that its name ends in.
+/// Formats a value of a metric, in the unit that the metric's name ends with.
 pub fn value(metric: &str, value: f64) -> String {
     let unit = metric.rsplit('_').next().unwrap_or_default();
     match unit {
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_shown_in_the_unit_of_their_name() {
+    fn values_have_the_unit_of_the_metrics_name() {
         for (metric, number, expected) in [
             ("nearby_ns", 3_420.0, "3.42 µs"),
             ("step_ms", 2.0, "2 ms"),
@@ -212,9 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_short() {
-        assert_eq!(place(Some("/a/b/src/lib.rs"), Some(3)), "src/lib.rs:3");
-        assert_eq!(place(Some("x.c"), None), "x.c");
-        assert_eq!(place(None, Some(1)), "-");
+    fn locations_are_short() {
+        assert_eq!(location(Some("/a/b/src/lib.rs"), Some(3)), "src/lib.rs:3");
+        assert_eq!(location(Some("x.c"), None), "x.c");
+        assert_eq!(location(None, Some(1)), "-");
     }
 }

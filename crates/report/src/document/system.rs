@@ -1,4 +1,4 @@
-//! PHASE4_REPORT.md: what it means for the whole.
+//! PHASE4_REPORT.md: scaling, resources and readiness of the whole program.
 
 use std::fmt::Write;
 
@@ -8,29 +8,30 @@ use super::component::law_table;
 use super::parts::{measurements, notice_list, opening, value};
 use crate::format;
 use crate::markdown::{Align, Table, escape};
-use crate::summary::{Check, Prediction, ReadinessVerdict, SystemSummary, TimelineSummary};
+use crate::summary::{Check, Prediction, SystemSummary, TIMELINE_PREFIX, TimelineSummary};
 
-/// The report of phase 4.
+/// Returns the report of phase 4.
 pub fn system_report(summary: &SystemSummary, machine: &Machine) -> String {
     let title = "Phase 4, system: the impact";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     let _ = write!(text, "## Readiness\n\n{}\n", readiness(&summary.readiness));
-    let swept = summary.head.measurements.iter().any(|entry| !entry.name.starts_with("timeline "));
+    let swept =
+        summary.head.measurements.iter().any(|entry| !entry.name.starts_with(TIMELINE_PREFIX));
     if summary.laws.is_empty() && swept {
         text.push_str(
-            "## How cost grows\n\nNo law could be fitted: it takes at least three different sizes above zero, as numbers, \
-             that ended well. The measured values are in the `scaling-` files beside this one.\n\n",
+            "## How cost grows\n\nNo law could be fitted: that needs successful runs at three or more sizes, given as numbers \
+             above zero. The measured values are in the `scaling-` files beside this one.\n\n",
         );
     } else if summary.laws.is_empty() {
         text.push_str(
-            "## How cost grows\n\nNot measured: no parameter is swept. Declare them in simprof.toml, with \
-             `{name}` in the command: `agents = { default = 50, sweep = [10, 25, 50, 100, 200] }`.\n\n",
+            "## How cost grows\n\nNot measured: no parameter is swept. To sweep one, declare it in simprof.toml, such as \
+             `agents = { default = 50, sweep = [10, 25, 50, 100, 200] }`, and write `{agents}` in the command.\n\n",
         );
     } else {
         let _ = write!(text, "## How cost grows\n\n{}\n", law_table(&summary.laws));
     }
     if !summary.predictions.is_empty() {
-        let _ = write!(text, "## Predictions, checked\n\n{}\n", predictions(&summary.predictions));
+        let _ = write!(text, "## Predictions\n\n{}\n", predictions(&summary.predictions));
     }
     for timeline in &summary.timelines {
         text.push_str(&timeline_section(timeline));
@@ -43,7 +44,7 @@ fn readiness(checks: &[Check]) -> Table {
     let mut table = Table::new(&[
         ("check", Align::Left),
         ("value (95 %)", Align::Right),
-        ("good is", Align::Right),
+        ("limit for good", Align::Right),
         ("verdict", Align::Left),
         ("evidence", Align::Left),
     ]);
@@ -63,13 +64,9 @@ fn readiness(checks: &[Check]) -> Table {
     table
 }
 
+/// Returns the verdict, with its word for the quantity if that differs.
 fn verdict(check: &Check) -> String {
-    let verdict = match check.verdict {
-        ReadinessVerdict::Good => "good",
-        ReadinessVerdict::Acceptable => "acceptable",
-        ReadinessVerdict::Poor => "poor",
-        ReadinessVerdict::NotMeasured => return "not measured".to_owned(),
-    };
+    let verdict = check.verdict.describe();
     if check.word == verdict { verdict.to_owned() } else { format!("{verdict} ({})", check.word) }
 }
 
@@ -89,7 +86,7 @@ fn predictions(predictions: &[Prediction]) -> Table {
             prediction.metric.clone(),
             format!("{} ({low} to {high})", shown(prediction.predicted)),
             prediction.measured.map_or_else(|| "-".to_owned(), shown),
-            prediction.verdict.clone(),
+            prediction.verdict.describe().to_owned(),
         ]);
     }
     table
@@ -104,7 +101,7 @@ fn timeline_section(timeline: &TimelineSummary) -> String {
     let cpu: Vec<f64> = timeline.points.iter().map(|point| point.cpu_cores).collect();
     let _ = write!(
         text,
-        "```\ncores used  {}  mean {:.2}\nmemory      {}  peak {}\n```\n\n",
+        "```text\ncores used  {}  mean {:.2}\nmemory      {}  peak {}\n```\n\n",
         format::sparkline(&thin(&cpu)),
         timeline.cpu_s / timeline.wall_s.max(f64::MIN_POSITIVE),
         format::sparkline(&thin(&rss)),
@@ -122,14 +119,16 @@ fn resource_table(timeline: &TimelineSummary) -> Table {
     table.row(["wall time".to_owned(), format::duration_ns(timeline.wall_s * 1e9)]);
     table.row(["CPU time".to_owned(), format::duration_ns(timeline.cpu_s * 1e9)]);
     let cores: Vec<String> = timeline.core_busy.iter().map(|&busy| format::share(busy)).collect();
-    table.row(["each core of the machine busy".to_owned(), cores.join(", ")]);
-    table.row(["most threads".to_owned(), timeline.threads.to_string()]);
+    table.row(["mean load of each core of the machine".to_owned(), cores.join(", ")]);
+    table.row(["maximum number of threads".to_owned(), timeline.threads.to_string()]);
     let [minor, major] = timeline.page_faults.map(|count| format::count(count as f64));
-    table.row(["page faults".to_owned(), format!("{minor} without I/O, {major} with")]);
-    let [asked, forced] = timeline.context_switches.map(|count| format::count(count as f64));
-    table.row(["context switches".to_owned(), format!("{asked} asked for, {forced} forced")]);
+    table.row(["page faults".to_owned(), format!("{minor} without I/O, {major} with I/O")]);
+    let switches = timeline.context_switches.map(|count| format::count(count as f64));
+    let [voluntary, involuntary] = switches;
+    let switches = format!("{voluntary} voluntary, {involuntary} involuntary");
+    table.row(["context switches".to_owned(), switches]);
     let io = timeline.io_bytes.map_or_else(
-        || "not told by the kernel".to_owned(),
+        || "not reported by the kernel".to_owned(),
         |bytes| {
             let [read, written] = bytes.map(|bytes| format::bytes(bytes as f64));
             format!("{read} read, {written} written")
@@ -137,12 +136,15 @@ fn resource_table(timeline: &TimelineSummary) -> Table {
     );
     table.row(["storage".to_owned(), io]);
     if let Some(growth) = &timeline.growth {
-        table.row(["memory growth".to_owned(), format!("{}: {}", growth.verdict, growth.evidence)]);
+        table.row([
+            "memory growth".to_owned(),
+            format!("{}: {}", growth.verdict.describe(), growth.evidence),
+        ]);
     }
     table
 }
 
-/// At most 60 values, each the largest of its stretch.
+/// Returns at most 60 values, each the largest of a stretch.
 fn thin(values: &[f64]) -> Vec<f64> {
     let stretch = values.len().div_ceil(60).max(1);
     values.chunks(stretch).map(|chunk| chunk.iter().copied().fold(f64::MIN, f64::max)).collect()

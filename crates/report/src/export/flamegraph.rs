@@ -1,4 +1,4 @@
-//! A flame graph, drawn by inferno.
+//! Flame graphs, drawn by inferno.
 
 use std::io::{self, Write};
 
@@ -10,15 +10,15 @@ use super::{folded, weight_name};
 use crate::analysis::{Origin, origins};
 use crate::format;
 
-/// Frames narrower than this are left out, percent.
+/// Frames narrower than this are omitted, percent.
 const MIN_WIDTH_PERCENT: f64 = 0.02;
 
-/// Writes an SVG that a browser can search and zoom; names are escaped.
+/// Writes an SVG file that can be searched and zoomed in a browser. Names are escaped.
 pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     write_titled(profile, title(profile), subtitle(profile), out)
 }
 
-/// As [`write`], under another title.
+/// Like [`write`], with another title and subtitle.
 pub(super) fn write_titled(
     profile: &Profile,
     title: String,
@@ -45,7 +45,7 @@ fn options(profile: &Profile) -> Options<'static> {
     options
 }
 
-/// Colours by whose code a function is, told in the subtitle.
+/// Returns the colour of each function, by its origin; the subtitle explains them.
 fn palette(profile: &Profile) -> PaletteMap {
     let mut palette = PaletteMap::default();
     let origins = origins(profile);
@@ -71,7 +71,7 @@ fn base_color(kind: FunctionKind, origin: Origin) -> [u8; 3] {
     }
 }
 
-/// A little lighter or darker by name, so that neighbours can be told apart.
+/// Varies a colour by name, so that neighbouring frames can be distinguished.
 fn shade(base: [u8; 3], name: &str) -> Color {
     let hash = name.bytes().fold(5381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
     let lighter = u8::try_from(hash % 30).expect("a remainder of 30 is small");
@@ -79,7 +79,7 @@ fn shade(base: [u8; 3], name: &str) -> Color {
     Color { r, g, b }
 }
 
-/// What is shown, of how much.
+/// Returns the total and its unit: `3 ms of CPU time`.
 fn title(profile: &Profile) -> String {
     let whole = profile.total_weight() as f64;
     let size = match profile.weight {
@@ -96,34 +96,35 @@ fn title(profile: &Profile) -> String {
     format!("{size} {what}")
 }
 
-/// How it was obtained, and what the colours mean.
+/// Returns how the profile was recorded, and what the colours mean.
 fn subtitle(profile: &Profile) -> String {
     let from = &profile.provenance;
-    let mut facts = vec![format!("{} samples", format::count(profile.samples.len() as f64))];
+    let end = if profile.samples.len() == 1 { "" } else { "s" };
+    let mut facts = vec![format!("{} sample{end}", format::count(profile.samples.len() as f64))];
     if !from.event.is_empty() {
         facts.insert(0, from.event.clone());
     }
     if from.achieved_hz > 0.0 {
         let [achieved, asked] = [from.achieved_hz, from.rate_hz].map(format::three_digits);
-        facts.push(format!("{achieved} Hz ({asked} Hz asked)"));
+        facts.push(format!("{achieved} Hz ({asked} Hz requested)"));
     }
     if from.lost > 0 {
-        facts.push(format!("{} lost", format::count(from.lost as f64)));
+        facts.push(format!("{} samples lost", format::count(from.lost as f64)));
     }
     format!("{} ({})", facts.join(", "), colors(profile))
 }
 
-/// What the colours mean.
+/// Returns what the colours mean.
 pub(super) fn colors(profile: &Profile) -> String {
-    let native = "orange: own code, yellow: libraries, green: runtime, blue: kernel";
+    let native = "orange: your code, yellow: libraries, green: runtime, blue: kernel";
     let python = match profile.functions.iter().any(|f| f.kind == FunctionKind::Python) {
-        true => "; Python in pink: own, light: libraries, violet: standard library",
+        true => "; Python: pink: your code, light pink: libraries, violet: standard library",
         false => "",
     };
     format!("{native}{python}")
 }
 
-/// The unit that figures of frames are shown in, and what a weight is multiplied by for it.
+/// Returns the unit of the values in frames, and the factor from weights to it.
 fn unit(kind: WeightKind) -> (String, f64) {
     match kind {
         WeightKind::CpuNs | WeightKind::WallNs => ("ms".to_owned(), 1e-6),
@@ -140,7 +141,7 @@ mod tests {
 
     fn svg(profile: &Profile) -> String {
         let mut out = Vec::new();
-        write(profile, &mut out).expect("memory does not refuse");
+        write(profile, &mut out).expect("writing to memory cannot fail");
         String::from_utf8(out).expect("text")
     }
 
@@ -160,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn python_has_colours_of_its_own() {
+    fn python_has_separate_colours() {
         let profile = Sketch::new()
             .sample("main > p:sim.step%/w/sim.py > p:json.dumps%/l/lib/python3.11/json.py", 1)
             .finish();
-        assert!(subtitle(&profile).contains("Python in pink"), "{}", subtitle(&profile));
+        assert!(subtitle(&profile).contains("Python: pink"), "{}", subtitle(&profile));
         let svg = svg(&profile);
         assert!(svg.contains("sim.step (sim.py)"), "{svg}");
         let native = Sketch::new().sample("main", 1).finish();
@@ -177,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn the_title_says_what_and_how() {
+    fn title_and_subtitle_have_unit_and_provenance() {
         let mut sketch = Sketch::new().sample("main > work", 3_000_000);
         let from = sketch.builder().provenance();
         from.event = "cpu-clock:u".into();
         (from.rate_hz, from.achieved_hz, from.lost) = (999.0, 987.3, 4);
         let profile = sketch.finish();
         assert_eq!(title(&profile), "3 ms of CPU time");
-        let expected = "cpu-clock:u, 1 samples, 987 Hz (999 Hz asked), 4 lost (";
+        let expected = "cpu-clock:u, 1 sample, 987 Hz (999 Hz requested), 4 samples lost (";
         assert!(subtitle(&profile).starts_with(expected), "{}", subtitle(&profile));
         assert!(svg(&profile).contains("3 ms of CPU time"));
     }

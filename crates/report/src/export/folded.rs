@@ -1,11 +1,11 @@
-//! Folded stacks: a line per stack, `root;caller;leaf weight`.
+//! Folded stacks: one line per stack, `root;caller;leaf weight`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use simprof_model::{Function, FunctionKind, Profile, StackId};
 
-use crate::analysis::{UNKNOWN, by_stack};
+use crate::analysis::{UNKNOWN, UNNAMED, by_stack};
 
 /// Writes the stacks of a profile, sorted, each with its weight in the profile's unit.
 pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
@@ -15,7 +15,7 @@ pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Stacks as text with their weights. Different stacks may read the same, and are one then.
+/// Returns the stacks as text, with their weights. Stacks with the same text are merged.
 pub(super) fn lines(profile: &Profile) -> BTreeMap<String, u64> {
     let names = names(profile);
     let mut lines = BTreeMap::new();
@@ -25,8 +25,8 @@ pub(super) fn lines(profile: &Profile) -> BTreeMap<String, u64> {
     lines
 }
 
-/// Names of all functions, by position in the profile's table. Those of Python have the name of their file behind them, by
-/// which they are told from native ones: `sim.model.Model.step (model.py)`.
+/// Returns the names of all functions, indexed as the profile's table. Python functions have their file appended, which
+/// distinguishes them from native ones: `sim.model.Model.step (model.py)`.
 pub(super) fn names(profile: &Profile) -> Vec<String> {
     let name = |function: &Function| {
         let name = profile.string(function.name);
@@ -51,9 +51,9 @@ fn folded_stack(profile: &Profile, names: &[String], stack: Option<StackId>) -> 
     frames.join(";")
 }
 
-/// A name as it may stand in a folded stack: `;` is `:`, control characters are spaces, and a number
-/// after a last space, which a reader would take for a weight, is joined by `_`.
-pub fn folded_name(name: &str) -> String {
+/// Returns a name that is safe in a folded stack: `;` becomes `:`, control characters become spaces, and a number after
+/// the last space, which a reader would take for the weight, is joined by `_`.
+pub(super) fn folded_name(name: &str) -> String {
     let plain: String = name
         .chars()
         .map(|character| match character {
@@ -70,8 +70,8 @@ pub fn folded_name(name: &str) -> String {
         plain.replace_range(at..=at, "_");
     }
     match plain.strip_prefix("# ") {
-        _ if plain.is_empty() => "[unnamed]".to_owned(),
-        // A line that begins so would be a comment.
+        _ if plain.is_empty() => UNNAMED.to_owned(),
+        // A line that begins with "# " is a comment.
         Some(rest) => format!("#_{rest}"),
         None => plain,
     }
@@ -90,7 +90,7 @@ mod tests {
 
     fn text(samples: &[(&str, u64)]) -> String {
         let mut out = Vec::new();
-        write(&profile(samples), &mut out).expect("memory does not refuse");
+        write(&profile(samples), &mut out).expect("writing to memory cannot fail");
         String::from_utf8(out).expect("text")
     }
 
@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn python_functions_have_their_file() {
+    fn python_functions_have_their_file_appended() {
         let found = text(&[("main > p:sim.model.Model.step%/w/sim/model.py > dot", 2)]);
         assert_eq!(found, "main;sim.model.Model.step (model.py);dot 2\n");
     }
 
     #[test]
-    fn names_cannot_break_a_line() {
+    fn names_are_made_safe_for_folded_stacks() {
         for (name, expected) in [
             ("plain", "plain"),
             ("[u8; 4]", "[u8: 4]"),
@@ -142,7 +142,7 @@ mod tests {
             }
             let profile = sketch.finish();
             let mut out = Vec::new();
-            write(&profile, &mut out).expect("memory does not refuse");
+            write(&profile, &mut out).expect("writing to memory cannot fail");
             let text = String::from_utf8(out).expect("text");
             let mut sum = 0;
             for line in text.lines() {

@@ -1,4 +1,4 @@
-//! Flame graphs of memory: of what was allocated, of what was alive at the peak, of what was left at the end.
+//! Flame graphs of memory: allocated, live at the peak, live at the end, and temporary.
 
 use std::io::Write;
 
@@ -8,16 +8,16 @@ use super::flamegraph;
 use crate::ReportError;
 use crate::format;
 
-/// What of a heap profile is shown.
+/// An amount of a heap profile that a flame graph shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeapView {
-    /// All that was allocated.
+    /// All memory that was allocated.
     Allocated,
-    /// What was alive when most was.
+    /// Memory that was live at the peak.
     Peak,
-    /// What was alive at the end.
+    /// Memory that was live at the end.
     Live,
-    /// What was freed in its own step.
+    /// Memory that was freed in the step that allocated it.
     Temporary,
 }
 
@@ -26,7 +26,7 @@ impl HeapView {
     pub const ALL: [HeapView; 4] =
         [HeapView::Allocated, HeapView::Peak, HeapView::Live, HeapView::Temporary];
 
-    /// The name of its flame graph's file.
+    /// Returns the name of its flame graph's file.
     pub fn file_name(self) -> &'static str {
         match self {
             HeapView::Allocated => "memory_allocated.svg",
@@ -36,18 +36,18 @@ impl HeapView {
         }
     }
 
-    /// What it shows, after an amount.
+    /// Returns its description, to follow an amount: `3 MiB never freed`.
     pub fn describe(self) -> &'static str {
         match self {
             HeapView::Allocated => "allocated",
-            HeapView::Peak => "alive at the peak",
+            HeapView::Peak => "live at the peak",
             HeapView::Live => "never freed",
             HeapView::Temporary => "freed in the step that allocated it",
         }
     }
 
-    /// That amount of a site.
-    pub fn of(self, site: &HeapSite) -> HeapAmount {
+    /// Returns the amount of a site that it shows.
+    pub fn amount(self, site: &HeapSite) -> HeapAmount {
         match self {
             HeapView::Allocated => site.amounts.allocated,
             HeapView::Peak => site.amounts.peak,
@@ -57,13 +57,13 @@ impl HeapView {
     }
 }
 
-/// One view of a heap profile as a profile of bytes, with a sample for each stack.
-pub fn heap_view(profile: &HeapProfile, view: HeapView) -> Profile {
+/// Returns one view of a heap profile as a profile of bytes, with one sample per stack.
+pub(crate) fn heap_view(profile: &HeapProfile, view: HeapView) -> Profile {
     let sample = |site: &HeapSite| StackSample {
         time_ns: 0,
         thread: ThreadId(0),
         stack: site.stack,
-        weight: view.of(site).bytes,
+        weight: view.amount(site).bytes,
     };
     let samples = profile.sites.iter().map(sample).filter(|sample| sample.weight > 0).collect();
     let threads = vec![Thread { pid: 0, tid: 0, name: "all threads".to_owned() }];
@@ -73,7 +73,7 @@ pub fn heap_view(profile: &HeapProfile, view: HeapView) -> Profile {
 /// Writes a flame graph of one view.
 ///
 /// # Errors
-/// [`ReportError::NoSamples`] where there is nothing to show, [`ReportError::Write`] where `out` refuses.
+/// Returns [`ReportError::NoSamples`] if the view has no memory, and [`ReportError::Write`] if `out` cannot be written.
 pub fn heap_flamegraph(
     profile: &HeapProfile,
     view: HeapView,
@@ -88,8 +88,12 @@ pub fn heap_flamegraph(
         0 | 1 => "every allocation".to_owned(),
         bytes => format!("sampled every {} on average", format::bytes(bytes as f64)),
     };
-    let subtitle =
-        format!("{how}, {} stacks ({})", shown.samples.len(), flamegraph::colors(&shown));
+    let subtitle = format!(
+        "{how}, {} stack{} ({})",
+        shown.samples.len(),
+        if shown.samples.len() == 1 { "" } else { "s" },
+        flamegraph::colors(&shown)
+    );
     flamegraph::write_titled(&shown, title, subtitle, out)
         .map_err(|source| ReportError::Write { export: "flamegraph", source })
 }
@@ -104,10 +108,10 @@ mod tests {
         let mut profile = heap(&[("main@1 > s::f@2 > malloc", 3 << 20), ("main@1 > malloc", 5)]);
         profile.sites[1].amounts.live = HeapAmount::default();
         let mut svg = Vec::new();
-        heap_flamegraph(&profile, HeapView::Live, &mut svg).expect("memory does not refuse");
+        heap_flamegraph(&profile, HeapView::Live, &mut svg).expect("writing to memory cannot fail");
         let svg = String::from_utf8(svg).expect("text");
         assert!(
-            svg.contains("3 MiB never freed") && svg.contains("every allocation, 1 stacks"),
+            svg.contains("3 MiB never freed") && svg.contains("every allocation, 1 stack ("),
             "{svg}"
         );
         let error = heap_flamegraph(&profile, HeapView::Temporary, &mut Vec::new());

@@ -1,4 +1,4 @@
-//! Files that other programs read: a table of exports, each a file of this folder.
+//! Exports: profiles as files that other programs read. Each format is a file of this folder.
 
 mod flamegraph;
 mod folded;
@@ -12,75 +12,45 @@ use simprof_model::{Profile, WeightKind};
 
 use crate::ReportError;
 
-pub use folded::folded_name;
-pub use heap::{HeapView, heap_flamegraph, heap_view};
+#[cfg(test)]
+pub(crate) use heap::heap_view;
+pub use heap::{HeapView, heap_flamegraph};
 pub use pprof::heap_pprof;
 
-/// One kind of file that a profile can be written as.
+/// One format that a profile can be written in.
 pub struct Export {
-    /// Name on the command line.
+    /// Name, as in error messages.
     pub name: &'static str,
-    /// File name that it has in a run's folder.
+    /// File name in a run's folder.
     pub file_name: &'static str,
-    /// What it is and who reads it, in a few words.
-    pub description: &'static str,
     write: fn(&Profile, &mut dyn Write) -> io::Result<()>,
 }
 
-/// All exports. A new one is a file and a row here.
+/// All exports. To add one, add a file and a row here.
 pub const EXPORTS: [Export; 3] = [
-    Export {
-        name: "flamegraph",
-        file_name: "flamegraph.svg",
-        description: "flame graph for a browser",
-        write: flamegraph::write,
-    },
-    Export {
-        name: "folded",
-        file_name: "profile.folded",
-        description: "folded stacks for flamegraph.pl and inferno",
-        write: folded::write,
-    },
-    Export {
-        name: "speedscope",
-        file_name: "profile.speedscope.json",
-        description: "for speedscope.app, one profile per thread",
-        write: speedscope::write,
-    },
+    Export { name: "flamegraph", file_name: "flamegraph.svg", write: flamegraph::write },
+    Export { name: "folded", file_name: "profile.folded", write: folded::write },
+    Export { name: "speedscope", file_name: "profile.speedscope.json", write: speedscope::write },
 ];
 
 impl Export {
-    /// The export with this name.
-    pub fn by_name(name: &str) -> Option<&'static Export> {
-        const TABLE: &[Export] = &EXPORTS;
-        TABLE.iter().find(|export| export.name == name)
-    }
-
-    /// Writes a profile.
+    /// Returns the contents of the file.
     ///
     /// # Errors
-    /// [`ReportError::NoSamples`] where the profile has no weight, [`ReportError::Write`] where `out`
-    /// refuses.
-    pub fn write(&self, profile: &Profile, out: &mut dyn Write) -> Result<(), ReportError> {
+    /// Returns [`ReportError::NoSamples`] if the profile has no weight, and [`ReportError::Write`] if the format cannot be
+    /// written.
+    pub fn to_bytes(&self, profile: &Profile) -> Result<Vec<u8>, ReportError> {
         if profile.total_weight() == 0 {
             return Err(ReportError::NoSamples);
         }
-        (self.write)(profile, out)
-            .map_err(|source| ReportError::Write { export: self.name, source })
-    }
-
-    /// A profile as this kind of file.
-    ///
-    /// # Errors
-    /// [`ReportError::NoSamples`] where the profile has no weight.
-    pub fn to_bytes(&self, profile: &Profile) -> Result<Vec<u8>, ReportError> {
         let mut bytes = Vec::new();
-        self.write(profile, &mut bytes)?;
+        (self.write)(profile, &mut bytes)
+            .map_err(|source| ReportError::Write { export: self.name, source })?;
         Ok(bytes)
     }
 }
 
-/// What the weights of a profile are called.
+/// Returns the name of the weights of a profile.
 fn weight_name(kind: WeightKind) -> &'static str {
     match kind {
         WeightKind::CpuNs => "CPU time",
@@ -99,18 +69,16 @@ mod tests {
     #[test]
     fn names_and_files_are_unique() {
         for (at, export) in EXPORTS.iter().enumerate() {
-            assert_eq!(Export::by_name(export.name).map(|e| e.file_name), Some(export.file_name));
             for other in &EXPORTS[at + 1..] {
                 assert!(export.name != other.name && export.file_name != other.file_name);
             }
         }
-        assert!(Export::by_name("xls").is_none());
     }
 
     #[test]
-    fn nothing_is_no_file() {
+    fn an_empty_profile_is_an_error() {
         for export in &EXPORTS {
-            let error = export.to_bytes(&profile(&[])).expect_err("nothing to show");
+            let error = export.to_bytes(&profile(&[])).expect_err("it has no samples");
             assert!(matches!(error, ReportError::NoSamples), "{}: {error}", export.name);
         }
     }

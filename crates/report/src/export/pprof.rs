@@ -1,7 +1,7 @@
-//! Heap profiles in the format of pprof: a gzipped protocol buffer (github.com/google/pprof, `proto/profile.proto`).
+//! Heap profiles in pprof's format: a gzipped protocol buffer (github.com/google/pprof, `proto/profile.proto`).
 //!
-//! Its messages are a handful of fields, written here field by field; a library for protocol buffers would bring a compiler of their
-//! descriptions, or more code than this.
+//! The messages have few fields and are encoded directly. A protocol buffer library would need a schema compiler, or more
+//! code than this.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -21,13 +21,13 @@ const TYPES: [(&str, &str); 6] = [
     ("peak_objects", "count"),
     ("peak_space", "bytes"),
 ];
-/// What a reader shows unless told otherwise.
+/// The value that a reader shows by default.
 const DEFAULT_TYPE: &str = "alloc_space";
 
-/// Writes a heap profile as `pprof` reads it: what was allocated, what was in use at the end, and what was at the peak.
+/// Writes a heap profile for `pprof`: memory allocated, in use at the end, and in use at the peak.
 ///
 /// # Errors
-/// [`ReportError::NoSamples`] where nothing was allocated, [`ReportError::Write`] where `out` refuses.
+/// Returns [`ReportError::NoSamples`] if nothing was allocated, and [`ReportError::Write`] if `out` cannot be written.
 pub fn heap_pprof(profile: &HeapProfile, out: &mut dyn Write) -> Result<(), ReportError> {
     if profile.sites.is_empty() {
         return Err(ReportError::NoSamples);
@@ -45,7 +45,7 @@ pub fn heap_pprof(profile: &HeapProfile, out: &mut dyn Write) -> Result<(), Repo
 struct Message(Vec<u8>);
 
 impl Message {
-    /// A number; zero is what a reader takes an absent one for.
+    /// Adds a number; zero is omitted, since a reader takes an absent number for zero.
     fn number(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.varint(u64::from(field) << 3);
@@ -53,14 +53,14 @@ impl Message {
         }
     }
 
-    /// Bytes, a text or another message.
+    /// Adds bytes, a string or another message.
     fn bytes(&mut self, field: u32, content: &[u8]) {
         self.varint(u64::from(field) << 3 | 2);
         self.varint(content.len() as u64);
         self.0.extend_from_slice(content);
     }
 
-    /// Numbers, packed.
+    /// Adds packed numbers.
     fn numbers(&mut self, field: u32, values: impl IntoIterator<Item = u64>) {
         let mut packed = Message::default();
         values.into_iter().for_each(|value| packed.varint(value));
@@ -81,7 +81,7 @@ struct Writer<'a> {
     profile: &'a HeapProfile,
     strings: Vec<String>,
     known_strings: HashMap<String, u64>,
-    /// Frames of one address, the innermost first; a location's id is its position plus 1.
+    /// Frames at one address, innermost first; the id of a location is its index plus 1.
     locations: Vec<Vec<FrameId>>,
     known_locations: HashMap<Vec<FrameId>, u64>,
 }
@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
         message.0
     }
 
-    /// The locations of a stack from the leaf: a frame that was inlined shares that of its caller.
+    /// Returns the locations of a stack from the leaf; an inlined frame shares the location of its caller.
     fn locations_of(&mut self, stack: Option<StackId>) -> Vec<u64> {
         let profile = self.profile;
         let mut ids = Vec::new();
@@ -193,7 +193,7 @@ impl<'a> Writer<'a> {
         message.number(1, at as u64 + 1);
         message.number(5, self.string(path));
         message.number(6, id.map_or(0, |id| self.string(id)));
-        // Functions, files, lines and inlined frames are known: no reader is to look for them.
+        // Functions, files, lines and inlined frames are in the file, so that a reader does not search for symbols.
         (7..=10).for_each(|field| message.number(field, 1));
         message.0
     }
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::testing::heap;
 
-    /// A field of a message as it is read back.
+    /// A decoded field of a message.
     #[derive(Debug, Clone, PartialEq)]
     enum Field {
         Number(u64),
@@ -270,7 +270,7 @@ mod tests {
                     bytes = rest;
                     Field::Bytes(content.to_vec())
                 }
-                wire => panic!("no such type is written: {wire}"),
+                wire => panic!("unexpected wire type {wire}"),
             };
             fields.push((tag >> 3, field));
         }
@@ -291,11 +291,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn a_written_profile_can_be_decoded() {
         let profile =
             heap(&[("main@1 > s::f@300 > +s::inner@4 > malloc", 1 << 33), ("main@1 > malloc", 5)]);
         let mut file = Vec::new();
-        heap_pprof(&profile, &mut file).expect("memory does not refuse");
+        heap_pprof(&profile, &mut file).expect("writing to memory cannot fail");
         let mut content = Vec::new();
         flate2::read::GzDecoder::new(&*file).read_to_end(&mut content).expect("gzip");
         let whole = fields(&content);
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(strings[0], "");
         let text = |at: &Field| match at {
             Field::Number(at) => strings[usize::try_from(*at).expect("small")].as_str(),
-            Field::Bytes(_) => panic!("a number refers to a text"),
+            Field::Bytes(_) => panic!("strings are referred to by number"),
         };
         let types: Vec<_> = messages(&whole, 1)
             .iter()

@@ -1,4 +1,4 @@
-//! The JSON of speedscope.app: one sampled profile per thread.
+//! The JSON format of speedscope.app: one sampled profile per thread.
 
 use std::io::{self, Write};
 
@@ -41,12 +41,12 @@ struct Sampled {
     unit: &'static str,
     start_value: u64,
     end_value: u64,
-    /// Positions in the shared frames, from root to leaf.
+    /// Indices of the shared frames, from root to leaf.
     samples: Vec<Vec<usize>>,
     weights: Vec<u64>,
 }
 
-/// Writes the samples in order of time; weights are in the profile's unit.
+/// Writes the samples in the order of time. Weights are in the profile's unit.
 pub(super) fn write(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     let groups = Groups::new(profile);
     let mut frames: Vec<FrameEntry> =
@@ -101,7 +101,7 @@ fn sampled(profile: &Profile, groups: &Groups, thread: ThreadId) -> Sampled {
 }
 
 fn from_root(profile: &Profile, groups: &Groups, sample: &StackSample) -> Vec<usize> {
-    let mut frames: Vec<usize> = groups.of_stack(profile, sample.stack).collect();
+    let mut frames: Vec<usize> = groups.on_stack(profile, sample.stack).collect();
     if frames.is_empty() {
         frames.push(groups.len());
     }
@@ -124,7 +124,7 @@ mod tests {
             .sample("main > k:read", 1)
             .finish();
         let mut out = Vec::new();
-        write(&profile, &mut out).expect("memory does not refuse");
+        write(&profile, &mut out).expect("writing to memory cannot fail");
         let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         let [main, worker] = [&value["profiles"][0], &value["profiles"][1]];
         assert_eq!(main["samples"], serde_json::json!([[0, 1], [0, 1]]));

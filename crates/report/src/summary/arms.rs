@@ -1,4 +1,4 @@
-//! Configurations side by side: each against the baseline at every size, and which one wins from where on.
+//! Compares arms with the baseline at every size, and determines the best arm and the sizes for which it is faster.
 
 use std::collections::BTreeMap;
 
@@ -12,95 +12,136 @@ use super::common::Bounds;
 /// Confidence of every interval.
 const CONFIDENCE: f64 = 0.95;
 
-/// Two costs are only called the same where their ratio surely differs from 1 by less than this. A noisy machine has a
-/// wide margin: it hides differences, which is no reason to say that there are none.
-const SAME_MOST: f64 = 0.1;
+/// Two costs are the same only if the whole interval of their ratio is within this of 1, even if the margin is wider. The
+/// wide margin of a noisy machine hides differences; that does not show that there are none.
+const SAME_MAX: f64 = 0.1;
 
-/// One arm against the baseline, at one point.
+/// The result of comparing an arm with the baseline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ArmVerdict {
+    /// The arm costs less.
+    Faster,
+    /// The arm costs more.
+    Slower,
+    /// Any difference is too small to matter.
+    Same,
+    /// The data do not decide.
+    Inconclusive,
+}
+
+impl ArmVerdict {
+    /// Returns the verdict in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            ArmVerdict::Faster => "faster",
+            ArmVerdict::Slower => "slower",
+            ArmVerdict::Same => "same",
+            ArmVerdict::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+impl From<Verdict> for ArmVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Faster => ArmVerdict::Faster,
+            Verdict::Slower => ArmVerdict::Slower,
+            Verdict::Same => ArmVerdict::Same,
+            Verdict::Inconclusive => ArmVerdict::Inconclusive,
+        }
+    }
+}
+
+/// One arm compared with the baseline at one point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Arm {
     /// Component.
     pub component: String,
     /// Operation.
     pub operation: String,
-    /// What is compared; the unit is the end of the name.
+    /// Metric that is compared; its name ends with its unit.
     pub metric: String,
-    /// The parameter that tells the arms apart.
+    /// Parameter that distinguishes the arms.
     pub parameter: String,
     /// Its value in the baseline.
     pub baseline: String,
     /// Its value in this arm.
     pub arm: String,
-    /// The other parameters that are swept: `entities=1000`.
+    /// Values of the swept parameters: `entities=1000`.
     pub at: String,
-    /// Cost of this arm over cost of the baseline; below 1 it is faster.
+    /// Cost of this arm divided by the cost of the baseline; below 1 it is faster.
     pub ratio: Option<f64>,
     /// 95 % interval of the ratio.
     pub interval: Option<Bounds>,
-    /// `faster`, `slower`, `same` or `inconclusive`.
-    pub verdict: String,
+    /// Result of the comparison.
+    pub verdict: ArmVerdict,
     /// Pairs of processes.
     pub n: usize,
-    /// Relative margin that the verdict stands on.
+    /// Relative margin of the verdict.
     pub margin: f64,
-    /// The smallest relative change that could have been seen.
+    /// Smallest relative change that could have been detected.
     pub smallest_visible: Option<f64>,
-    /// True where neither cost nor work done can be told from the baseline: the knob changes nothing here.
+    /// Whether the arm is inert: neither its cost nor its work differs from the baseline's at any point.
     pub inert: bool,
-    /// Whether both computed the same answer; absent where there is no digest.
+    /// Whether both computed the same answer; absent if they report no digest.
     pub same_answer: Option<bool>,
 }
 
-/// Replicates of one arm and its baseline at one point, and the size that the point has on the sweep.
+/// The measurements of an arm and of its baseline at one point.
 #[derive(Debug, Clone)]
-pub struct ArmPoint<'a> {
+pub(super) struct ArmPoint<'a> {
     /// The baseline's measurement.
     pub baseline: &'a Measurement,
     /// The arm's measurement.
     pub arm: &'a Measurement,
-    /// Swept parameters at this point.
+    /// Values of the swept parameters.
     pub at: String,
-    /// The swept parameter's value, where one is swept.
+    /// Name and value of the first swept parameter, if one is swept.
     pub size: Option<(String, f64)>,
 }
 
-/// Which arm is best, from which size on, and by how much.
+/// The best arm of an operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Winner {
     /// Component.
     pub component: String,
     /// Operation.
     pub operation: String,
-    /// What was compared.
+    /// Metric that was compared.
     pub metric: String,
-    /// The parameter that tells the arms apart.
+    /// Parameter that distinguishes the arms.
     pub parameter: String,
     /// The baseline.
     pub baseline: String,
-    /// The best arm; the baseline itself where nothing beats it.
+    /// The best arm; the baseline if no arm is faster.
     pub winner: String,
-    /// Where it wins: `entities >= 500`; empty for everywhere measured.
+    /// Sizes at which it is faster: `entities >= 500`; empty for all measured sizes.
     pub range: String,
-    /// Baseline's cost over the winner's, above 1; absent where the baseline wins.
+    /// The baseline's cost divided by the winner's, above 1; absent if the baseline is the winner.
     pub speedup: Option<f64>,
     /// 95 % interval of the speed-up.
     pub interval: Option<Bounds>,
     /// Blocks of processes.
     pub n: usize,
-    /// The answer in one sentence.
+    /// The result in one sentence.
     pub statement: String,
 }
 
 /// Compares every point's arm with its baseline.
 ///
-/// An arm is inert only where it cannot be told from the baseline at any point: a configuration that is
-/// as fast at one size is no knob that changes nothing.
-pub fn arms(points: &[ArmPoint<'_>], parameter: &str, metric: &str, margin: f64) -> Vec<Arm> {
+/// An arm is inert only if it is at every point: a configuration that is as fast at one size may differ at another.
+pub(super) fn arms(
+    points: &[ArmPoint<'_>],
+    parameter: &str,
+    metric: &str,
+    margin: f64,
+) -> Vec<Arm> {
     let mut arms: Vec<Arm> =
         points.iter().map(|point| arm(point, parameter, metric, margin)).collect();
-    let told: Vec<String> =
+    let not_inert: Vec<String> =
         arms.iter().filter(|arm| !arm.inert).map(|arm| arm.arm.clone()).collect();
-    arms.iter_mut().for_each(|arm| arm.inert &= !told.contains(&arm.arm));
+    arms.iter_mut().for_each(|arm| arm.inert &= !not_inert.contains(&arm.arm));
     arms
 }
 
@@ -109,7 +150,7 @@ fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm 
     let value = |measurement: &Measurement| {
         measurement.parameters.get(parameter).map_or_else(String::new, Value::to_string)
     };
-    let verdict = comparison.as_ref().map_or(Verdict::Inconclusive, verdict);
+    let verdict = comparison.as_ref().map_or(ArmVerdict::Inconclusive, verdict);
     Arm {
         component: point.arm.component.clone().unwrap_or_default(),
         operation: point.arm.operation.clone().unwrap_or_default(),
@@ -120,11 +161,11 @@ fn arm(point: &ArmPoint<'_>, parameter: &str, metric: &str, margin: f64) -> Arm 
         at: point.at.clone(),
         ratio: comparison.as_ref().map(|comparison| comparison.ratio),
         interval: comparison.as_ref().and_then(bounds),
-        verdict: verdict_name(verdict).to_owned(),
+        verdict,
         n: comparison.as_ref().map_or(0, |comparison| comparison.n),
         margin,
         smallest_visible: comparison.as_ref().and_then(|comparison| comparison.smallest_visible),
-        inert: verdict == Verdict::Same && same_work(point),
+        inert: verdict == ArmVerdict::Same && same_work(point),
         same_answer: same_answer(point),
     }
 }
@@ -133,27 +174,18 @@ fn bounds(comparison: &Comparison) -> Option<Bounds> {
     comparison.interval.map(|interval| [interval.lo, interval.hi])
 }
 
-/// The verdict of a comparison, where noise alone is not taken for equality.
-fn verdict(comparison: &Comparison) -> Verdict {
+/// Returns the verdict of a comparison; a wide interval within a wide margin is inconclusive.
+fn verdict(comparison: &Comparison) -> ArmVerdict {
     let within =
-        |bounds: [f64; 2]| bounds[0] * (1.0 + SAME_MOST) >= 1.0 && bounds[1] <= 1.0 + SAME_MOST;
+        |bounds: [f64; 2]| bounds[0] * (1.0 + SAME_MAX) >= 1.0 && bounds[1] <= 1.0 + SAME_MAX;
     match comparison.verdict {
-        Verdict::Same if !bounds(comparison).is_some_and(within) => Verdict::Inconclusive,
-        verdict => verdict,
+        Verdict::Same if !bounds(comparison).is_some_and(within) => ArmVerdict::Inconclusive,
+        verdict => verdict.into(),
     }
 }
 
-fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Faster => "faster",
-        Verdict::Slower => "slower",
-        Verdict::Same => "same",
-        Verdict::Inconclusive => "inconclusive",
-    }
-}
-
-/// Compares the processes that ran in the same block (with the same seed) on both sides.
-pub fn compare_measurements(
+/// Compares the processes of the same block, which have the same seed, on both sides.
+pub(super) fn compare_measurements(
     before: &Measurement,
     after: &Measurement,
     metric: &str,
@@ -176,18 +208,20 @@ fn by_seed(measurement: &Measurement, metric: &str) -> BTreeMap<u64, f64> {
         .collect()
 }
 
-/// Whether every counter, and every size that was measured, is equal in every pair of processes; without
-/// counters nothing is known.
+/// Whether every counter and every measured size of a structure is equal in every pair of processes. Without counters it
+/// is false.
 fn same_work(point: &ArmPoint<'_>) -> bool {
     let mut pairs = replicate_pairs(point).peekable();
     let same = |(a, b): (&Replicate, &Replicate)| {
-        !a.counters.is_empty() && a.counters == b.counters && sizes_of(a) == sizes_of(b)
+        !a.counters.is_empty()
+            && a.counters == b.counters
+            && structure_sizes(a) == structure_sizes(b)
     };
     pairs.peek().is_some() && pairs.all(same)
 }
 
-/// What a process measured that is no time and no figure of the process as a whole: bytes of a structure.
-fn sizes_of(replicate: &Replicate) -> BTreeMap<&str, &Vec<f64>> {
+/// Returns the metrics of a process that are sizes of structures, in bytes.
+fn structure_sizes(replicate: &Replicate) -> BTreeMap<&str, &Vec<f64>> {
     let is_size = |name: &str| name.ends_with("_bytes") && name != "peak_rss_bytes";
     let metrics = replicate.metrics.iter().filter(|(name, _)| is_size(name));
     metrics.map(|(name, metric)| (name.as_str(), &metric.samples)).collect()
@@ -209,11 +243,11 @@ fn replicate_pairs<'a>(
     })
 }
 
-/// For one operation, the arm with the largest gain over the range on which it is surely faster.
+/// Returns the best arm of an operation: the one that is faster at the most sizes, then the one with the largest gain.
 ///
-/// An arm wins from the smallest size on at which, and at all larger sizes, its interval clears the margin. Its gain is
-/// that of those sizes together: one log-ratio of geometric means per block of processes.
-pub fn winners(
+/// An arm is faster from the smallest size on at which, and at all larger sizes, its interval is beyond the margin. Its
+/// gain is that over all these sizes: one log-ratio of geometric means per block of processes.
+pub(super) fn winner(
     points: &[ArmPoint<'_>],
     parameter: &str,
     metric: &str,
@@ -238,7 +272,7 @@ pub fn winners(
     })
 }
 
-/// How much faster an arm is, and where.
+/// By how much an arm is faster, and at which sizes.
 struct Gain {
     arm: String,
     range: String,
@@ -258,8 +292,8 @@ fn gain(
     let mut of_arm: Vec<(&Arm, &ArmPoint<'_>)> =
         arms.iter().zip(points).filter(|(arm, _)| arm.arm == name).collect();
     of_arm.sort_by(|a, b| size(a.1).total_cmp(&size(b.1)));
-    let from =
-        of_arm.iter().rposition(|(arm, _)| arm.verdict != "faster").map_or(0, |last| last + 1);
+    let is_faster = |arm: &Arm| arm.verdict == ArmVerdict::Faster;
+    let from = of_arm.iter().rposition(|(arm, _)| !is_faster(arm)).map_or(0, |last| last + 1);
     let winning = &of_arm[from..];
     let start = winning.first()?.1;
     let blocks = blocks(&winning.iter().map(|(_, point)| *point).collect::<Vec<_>>(), metric);
@@ -282,7 +316,7 @@ fn size(point: &ArmPoint<'_>) -> f64 {
     point.size.as_ref().map_or(0.0, |size| size.1)
 }
 
-/// One block for each seed: the costs at all `points`, on both sides.
+/// Returns one block per seed: the costs at all `points`, on both sides.
 fn blocks(points: &[&ArmPoint<'_>], metric: &str) -> Vec<Block> {
     let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
     for point in points {
@@ -300,8 +334,8 @@ fn blocks(points: &[&ArmPoint<'_>], metric: &str) -> Vec<Block> {
 }
 
 fn won(first: &Arm, gain: Gain) -> Winner {
-    let place = if gain.range.is_empty() {
-        "at every size measured".to_owned()
+    let sizes = if gain.range.is_empty() {
+        "at every measured size".to_owned()
     } else {
         format!("for {}", gain.range)
     };
@@ -309,7 +343,7 @@ fn won(first: &Arm, gain: Gain) -> Winner {
         .interval
         .map_or_else(String::new, |[low, high]| format!(", 95 % interval {low:.2} to {high:.2}"));
     let statement = format!(
-        "{} {} wins over {} {place}: {} {:.2}x faster{interval} ({} blocks)",
+        "{} {} beats {} {sizes}: {} is {:.2}x faster{interval} ({} blocks)",
         first.parameter, gain.arm, first.baseline, first.operation, gain.speedup, gain.n
     );
     Winner {
@@ -328,24 +362,27 @@ fn won(first: &Arm, gain: Gain) -> Winner {
 }
 
 fn lost(first: &Arm, arms: &[Arm]) -> Winner {
-    let count = |verdict: &str| arms.iter().filter(|arm| arm.verdict == verdict).count();
-    let (slower, same) = (count("slower"), count("same"));
-    let what = if slower == arms.len() {
-        format!("{} {} is the fastest: every other is slower", first.parameter, first.baseline)
+    let count = |verdict| arms.iter().filter(|arm| arm.verdict == verdict).count();
+    let (slower, same) = (count(ArmVerdict::Slower), count(ArmVerdict::Same));
+    let result = if slower == arms.len() {
+        format!(
+            "{} {} is the fastest, all other values are slower",
+            first.parameter, first.baseline
+        )
     } else if same == arms.len() {
         format!("{} makes no difference beyond the margin", first.parameter)
     } else {
         format!(
-            "no {} is surely faster than {} at the largest size",
+            "no other {} is shown to be faster than {} at the largest size",
             first.parameter, first.baseline
         )
     };
     let statement = format!(
-        "{}: {what} ({slower} slower, {same} same, {} faster, {} inconclusive of {} comparisons)",
+        "{}: {result} (of {} comparisons {slower} slower, {same} same, {} faster, {} inconclusive)",
         first.operation,
-        count("faster"),
-        count("inconclusive"),
-        arms.len()
+        arms.len(),
+        count(ArmVerdict::Faster),
+        count(ArmVerdict::Inconclusive),
     );
     Winner {
         component: first.component.clone(),
@@ -395,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn the_winner_is_named_with_its_range_and_interval() {
+    fn the_winner_has_its_range_and_speed_up() {
         let (base, slow, fast) = (
             measurement("kdtree", 10.0, 1.0),
             measurement("hash", 12.0, 1.0),
@@ -403,31 +440,37 @@ mod tests {
         );
         let points =
             [point(&base, &slow, 100.0), point(&base, &fast, 500.0), point(&base, &fast, 2000.0)];
-        let winner = winners(&points, "index", "t_ns", 0.03).expect("points");
+        let winner = winner(&points, "index", "t_ns", 0.03).expect("there are points");
         assert_eq!((winner.winner.as_str(), winner.range.as_str()), ("hash", "n >= 500"));
         assert!((winner.speedup.expect("a gain") - 2.0).abs() < 1e-9);
         assert!(winner.statement.contains("2.00x faster"), "{}", winner.statement);
     }
 
     #[test]
-    fn a_knob_that_changes_nothing_is_inert() {
+    fn an_arm_with_the_same_cost_and_work_is_inert() {
         let (base, arm) = (measurement("a", 10.0, 1.0), measurement("b", 10.0, 1.0));
         let arms = arms(&[point(&base, &arm, 1.0)], "index", "t_ns", 0.03);
         assert!(arms[0].inert, "{arms:?}");
-        assert_eq!((arms[0].verdict.as_str(), arms[0].same_answer), ("same", Some(true)));
+        assert_eq!((arms[0].verdict, arms[0].same_answer), (ArmVerdict::Same, Some(true)));
     }
 
     #[test]
-    fn a_wide_margin_is_no_proof_of_equality() {
-        for (cost, verdict) in [(13.0, "inconclusive"), (10.5, "same"), (20.0, "slower")] {
+    fn a_wide_margin_does_not_prove_equality() {
+        let cases = [
+            (13.0, ArmVerdict::Inconclusive),
+            (10.5, ArmVerdict::Same),
+            (20.0, ArmVerdict::Slower),
+        ];
+        for (cost, verdict) in cases {
             let (base, arm) = (measurement("a", 10.0, 1.0), measurement("b", cost, 1.0));
             let arms = arms(&[point(&base, &arm, 1.0)], "index", "t_ns", 0.8);
-            assert_eq!((arms[0].verdict.as_str(), arms[0].inert), (verdict, verdict == "same"));
+            let inert = verdict == ArmVerdict::Same;
+            assert_eq!((arms[0].verdict, arms[0].inert), (verdict, inert));
         }
     }
 
     #[test]
-    fn as_fast_at_one_size_is_not_inert() {
+    fn an_arm_that_differs_at_one_size_is_not_inert() {
         let (base, same, slow) =
             (measurement("a", 10.0, 1.0), measurement("b", 10.0, 1.0), measurement("b", 20.0, 1.0));
         let points = [point(&base, &same, 1.0), point(&base, &slow, 2.0)];
@@ -435,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn another_size_of_structure_is_not_inert() {
+    fn an_arm_with_other_structure_sizes_is_not_inert() {
         let (base, mut arm) = (measurement("a", 10.0, 1.0), measurement("b", 10.0, 1.0));
         for replicate in &mut arm.replicates {
             replicate.metrics.insert("index_bytes".into(), Metric::single(8.0));
@@ -444,18 +487,19 @@ mod tests {
     }
 
     #[test]
-    fn a_knob_that_changes_the_work_is_not_inert() {
+    fn an_arm_with_other_work_is_not_inert() {
         let (base, arm) = (measurement("a", 10.0, 1.0), measurement("b", 10.0, 2.0));
         assert!(!arms(&[point(&base, &arm, 1.0)], "index", "t_ns", 0.03)[0].inert);
     }
 
     #[test]
-    fn too_few_pairs_claim_nothing() {
+    fn too_few_pairs_are_inconclusive() {
         let (mut base, mut arm) = (measurement("a", 10.0, 1.0), measurement("b", 5.0, 1.0));
         base.replicates.truncate(3);
         arm.replicates.truncate(3);
         let points = [point(&base, &arm, 1.0)];
-        assert_eq!(arms(&points, "index", "t_ns", 0.03)[0].verdict, "inconclusive");
-        assert_eq!(winners(&points, "index", "t_ns", 0.03).expect("points").winner, "a");
+        assert_eq!(arms(&points, "index", "t_ns", 0.03)[0].verdict, ArmVerdict::Inconclusive);
+        let winner = winner(&points, "index", "t_ns", 0.03).expect("there are points");
+        assert_eq!(winner.winner, "a");
     }
 }

@@ -1,4 +1,4 @@
-//! Exact calls, counted in a run of their own, beside what sampling says of the same functions.
+//! Exact call counts from a separate traced run, beside the sampled times of the same functions.
 
 use std::collections::HashMap;
 
@@ -10,87 +10,87 @@ use super::common::Bounds;
 use crate::calls::{Joined, join};
 use crate::format;
 
-/// Share of both below which a function is left out of the table, unless the two differ.
-const LEAST_SHARE: f64 = 0.001;
+/// Functions with smaller shares, both traced and sampled, are omitted unless they are distorted.
+const SHARE_MIN: f64 = 0.001;
 
-/// Distorted functions that are named in words.
+/// Maximum number of distorted functions that a statement names.
 const NAMED: usize = 3;
 
 /// A traced run.
 #[derive(Debug)]
 pub struct CallsInput<'a> {
-    /// What its processes counted, together.
+    /// The call counts of all its processes.
     pub profile: &'a CallProfile,
-    /// Processes that told their counts.
+    /// Processes that reported their counts.
     pub processes: usize,
-    /// Processes that ended before they could.
+    /// Processes that ended before they reported.
     pub lost: usize,
-    /// Processes that profiled themselves and were not counted for that.
+    /// Processes that were not counted because they profiled themselves.
     pub yielded: usize,
-    /// Whether the tracer's times are worth nothing.
+    /// Whether the tracer's times are unusable.
     pub untimed: bool,
-    /// Its wall time, ns.
+    /// Wall time of the run, ns.
     pub wall_ns: u64,
 }
 
-/// Calls of the default case.
+/// Call counts of the default case.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallsSummary {
-    /// Calls of all functions, those written in C among them.
+    /// Calls of all functions, including those written in C.
     pub calls: u64,
     /// Processes that were counted.
     pub processes: usize,
-    /// Processes that ended before they could tell their counts: their calls are missing.
+    /// Processes that ended before they reported their counts; their calls are missing.
     pub lost: usize,
-    /// Processes that profiled themselves, of whose calls none are counted.
+    /// Processes that profiled themselves; their calls are missing.
     #[serde(default)]
     pub yielded: usize,
     /// Wall time of the traced run, s.
     pub wall_s: f64,
-    /// Its wall time over that of a sampled run.
+    /// Wall time of the traced run divided by that of a sampled run.
     pub slowdown: f64,
-    /// Python functions, by the larger of their shares.
+    /// Python functions, by the larger of their two shares.
     pub functions: Vec<CallRow>,
-    /// What it means, one sentence each.
+    /// Findings, one sentence each.
     pub statements: Vec<String>,
 }
 
-/// One Python function, as traced and as sampled. Shares are of the time in Python functions, each with the functions
-/// written in C that it calls itself, 0 to 1.
+/// One Python function as traced and as sampled. Shares are fractions of the time in all Python functions, 0 to 1; the time
+/// of a function includes functions written in C that it calls directly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallRow {
-    /// Its name.
+    /// Name of the function.
     pub function: String,
-    /// Its source file.
+    /// Source file.
     pub file: String,
-    /// Its first line.
+    /// First line of its definition.
     pub line: u32,
-    /// All calls in one run, exactly; a generator or coroutine that goes on counts as called.
+    /// Exact number of calls in one run; a resumed generator or coroutine counts as a call.
     pub calls: u64,
     /// Calls made while no other call of it was on the stack.
     pub primitive_calls: u64,
-    /// Calls in one run over its steps, those outside of steps included; absent without steps.
+    /// Calls in one run divided by its steps, including calls outside of steps; absent without steps.
     pub calls_per_step: Option<f64>,
-    /// Its share by the tracer; absent where the tracer's times are worth nothing.
+    /// Traced share; absent if the tracer's times are unusable.
     pub traced_share: Option<f64>,
-    /// Its share by sampling.
+    /// Sampled share.
     pub sampled_share: f64,
     /// 95 % interval of `sampled_share`.
     pub sampled_interval: Bounds,
-    /// `traced_share` over `sampled_share`; absent where either is.
+    /// `traced_share` divided by `sampled_share`; absent if either is missing.
     pub distortion: Option<f64>,
-    /// Whether the shares differ by more than 1.5 times and by more than chance explains; of the functions of the program and its
-    /// libraries that have 1 % by either.
+    /// Whether the shares differ by more than 1.5 times and by more than chance explains. Functions of Python's standard
+    /// library, and functions with both shares below 1 %, are not judged.
     pub distorted: bool,
 }
 
-/// Calls by function of the sampled profile.
+/// Exact calls of the functions of a sampled profile.
 #[derive(Debug, Default)]
-pub struct CallCounts(HashMap<FunctionId, (usize, u64)>);
+pub(super) struct CallCounts(HashMap<FunctionId, (usize, u64)>);
 
 impl CallCounts {
-    /// Calls of a function that is made up of these entries of the profile's table; none where it was not traced.
-    pub fn of(&self, ids: &[FunctionId]) -> Option<u64> {
+    /// Returns the calls of the function with these entries in the profile's table, or `None` if it was not traced.
+    pub(super) fn calls(&self, ids: &[FunctionId]) -> Option<u64> {
         let mut rows: Vec<(usize, u64)> =
             ids.iter().filter_map(|id| self.0.get(id).copied()).collect();
         rows.sort_unstable();
@@ -99,9 +99,9 @@ impl CallCounts {
     }
 }
 
-/// Joins a traced run with what was sampled; `steps` is the number of steps in one run, `wall_s` the time of one that was
-/// sampled.
-pub fn calls_summary(
+/// Joins a traced run with a sampled profile. `steps` is the number of steps per run, `wall_s` the wall time of a sampled
+/// run.
+pub(super) fn calls_summary(
     input: &CallsInput<'_>,
     sampled: &Profile,
     steps: Option<f64>,
@@ -110,7 +110,7 @@ pub fn calls_summary(
     let joined = join(input.profile, sampled);
     let traced_s = input.wall_ns as f64 * 1e-9;
     let shown = |row: &&Joined| {
-        row.distorted && !input.untimed || row.traced_share.max(row.sampled_share) >= LEAST_SHARE
+        row.distorted && !input.untimed || row.traced_share.max(row.sampled_share) >= SHARE_MIN
     };
     let functions: Vec<CallRow> =
         joined.iter().filter(shown).map(|joined| row(joined, input.untimed, steps)).collect();
@@ -128,7 +128,7 @@ pub fn calls_summary(
     (summary, counts(&joined))
 }
 
-/// Every Python function that was traced, in the order of the summary, those of no weight among them.
+/// Returns every traced Python function, in the order of the summary, including those with small shares.
 pub fn call_rows(input: &CallsInput<'_>, sampled: &Profile) -> Vec<CallRow> {
     let joined = join(input.profile, sampled);
     joined.iter().map(|joined| row(joined, input.untimed, None)).collect()
@@ -160,25 +160,26 @@ fn statements(summary: &CallsSummary, untimed: bool) -> Vec<String> {
     let all = summary.lost + summary.yielded + summary.processes;
     let lost = (summary.lost > 0).then(|| {
         format!(
-            "{} of {all} processes ended before they told their calls (by a signal, or by replacing their program): the calls are too few.",
+            "{} of {all} processes ended before they reported their calls, by a signal or by replacing their program: their \
+             calls are missing.",
             summary.lost
         )
     });
     let yielded = (summary.yielded > 0).then(|| {
         format!(
-            "{} of {all} processes profiled themselves, and the interpreter takes one profiler only: their calls are missing.",
+            "{} of {all} processes profiled themselves, and an interpreter supports only one profiler: their calls are missing.",
             summary.yielded
         )
     });
     let untimed = untimed.then(|| {
-        "The program has several threads, whose times the tracer of this Python version cannot tell apart: calls are exact, \
-         and there are no traced times."
+        "The program has several threads, and the tracer of this Python version mixes up their times: call counts are exact, \
+         but there are no traced times."
             .to_owned()
     });
     lost.into_iter().chain(yielded).chain(untimed).chain(distortions(summary)).collect()
 }
 
-/// The warning that the tracer's times mislead, with the functions where they do so most.
+/// Returns the statement that traced times are distorted, with the most distorted functions.
 fn distortions(summary: &CallsSummary) -> Option<String> {
     let distorted: Vec<&CallRow> = summary.functions.iter().filter(|row| row.distorted).collect();
     if distorted.is_empty() {
@@ -186,21 +187,21 @@ fn distortions(summary: &CallsSummary) -> Option<String> {
     }
     let named = distorted.iter().take(NAMED).map(|row| {
         format!(
-            "{} {} by tracing and {} by sampling",
+            "{}: {} traced, {} sampled",
             row.function,
             format::share(row.traced_share.unwrap_or(0.0)),
             format::share(row.sampled_share)
         )
     });
     let more = distorted.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let number = match distorted.len() {
-        1 => "1 function has".to_owned(),
-        number => format!("{number} functions have"),
+        1 => "1 function differs".to_owned(),
+        number => format!("{number} functions differ"),
     };
     Some(format!(
-        "A tracer would mislead here: {number} another share of the time under it, by more than 1.5 times ({}{more}). It makes \
-         calls dear, and takes waiting for work.",
+        "Do not trust the traced times: the shares of {number} by more than 1.5 times from the sampled ones ({}{more}). \
+         Tracing adds time to each call, and counts waiting as work.",
         named.collect::<Vec<_>>().join("; ")
     ))
 }
@@ -226,37 +227,37 @@ mod tests {
     }
 
     #[test]
-    fn what_misleads_is_named_with_both_shares() {
+    fn distorted_functions_are_named_with_both_shares() {
         let mut summary = CallsSummary { processes: 2, ..CallsSummary::default() };
         summary.functions = vec![row("sim.tiny", 0.6, 0.2, true), row("sim.big", 0.4, 0.8, false)];
-        let said = statements(&summary, false);
-        let [one] = &said[..] else { panic!("{said:?}") };
-        assert!(one.contains("1 function has another share"), "{one}");
-        assert!(one.contains("sim.tiny 60 % by tracing and 20 % by sampling)"), "{one}");
+        let found = statements(&summary, false);
+        let [one] = &found[..] else { panic!("{found:?}") };
+        assert!(one.contains("the shares of 1 function differ"), "{one}");
+        assert!(one.contains("(sim.tiny: 60 % traced, 20 % sampled)"), "{one}");
         summary.functions = vec![row("sim.tiny", 0.6, 0.2, true); 5];
-        assert!(statements(&summary, false)[0].contains("5 functions have"));
-        assert!(statements(&summary, false)[0].contains(", and 2 more)"));
+        assert!(statements(&summary, false)[0].contains("5 functions differ"));
+        assert!(statements(&summary, false)[0].contains("; and 2 more)"));
     }
 
     #[test]
-    fn what_is_missing_is_said() {
+    fn missing_processes_and_times_are_reported() {
         let summary = CallsSummary { processes: 2, lost: 1, yielded: 2, ..CallsSummary::default() };
-        let said = statements(&summary, true);
-        assert!(said[0].starts_with("1 of 5 processes ended"), "{said:?}");
-        assert!(said[1].starts_with("2 of 5 processes profiled themselves"), "{said:?}");
-        assert!(said[2].contains("several threads"), "{said:?}");
+        let found = statements(&summary, true);
+        assert!(found[0].starts_with("1 of 5 processes ended"), "{found:?}");
+        assert!(found[1].starts_with("2 of 5 processes profiled themselves"), "{found:?}");
+        assert!(found[2].contains("several threads"), "{found:?}");
         assert_eq!(statements(&CallsSummary::default(), false), [""; 0]);
     }
 
     #[test]
-    fn rows_that_share_a_function_count_once() {
+    fn entries_of_one_row_count_once() {
         let counts = CallCounts(HashMap::from([
             (FunctionId(1), (0, 10)),
             (FunctionId(2), (0, 10)),
             (FunctionId(3), (1, 5)),
         ]));
-        assert_eq!(counts.of(&[FunctionId(1), FunctionId(2)]), Some(10));
-        assert_eq!(counts.of(&[FunctionId(1), FunctionId(3), FunctionId(9)]), Some(15));
-        assert_eq!(counts.of(&[FunctionId(9)]), None);
+        assert_eq!(counts.calls(&[FunctionId(1), FunctionId(2)]), Some(10));
+        assert_eq!(counts.calls(&[FunctionId(1), FunctionId(3), FunctionId(9)]), Some(15));
+        assert_eq!(counts.calls(&[FunctionId(9)]), None);
     }
 }

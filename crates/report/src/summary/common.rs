@@ -1,13 +1,13 @@
-//! What every summary has.
+//! The fields that all summaries have.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{Measurement, Notice, Phase, PhaseRecord, Run, Status};
 
-/// Ends of a 95 % interval: `[low, high]`.
+/// A 95 % interval: `[low, high]`.
 pub type Bounds = [f64; 2];
 
-/// What every summary begins with.
+/// The fields that every summary begins with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Head {
     /// Format name and version.
@@ -16,29 +16,29 @@ pub struct Head {
     pub status: Status,
     /// Name of the target.
     pub target: String,
-    /// argv of the target with the default parameters.
+    /// Argument vector of the target with the default parameters.
     pub command: Vec<String>,
     /// `quick` or `full`.
     pub mode: simprof_model::Mode,
-    /// Every planned measurement and how it ended.
+    /// Every planned measurement, with its status.
     pub measurements: Vec<Entry>,
     /// What a reader must know about the phase.
     pub notices: Vec<Notice>,
 }
 
-/// How one planned measurement ended.
+/// The status of one planned measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// Its name.
     pub name: String,
     /// How it ended.
     pub status: Status,
-    /// Why, where it is not ok.
+    /// Why it is not ok; absent if it is.
     pub reason: Option<String>,
 }
 
 impl Head {
-    /// The head of a phase's summary; its status is that of the measurements together.
+    /// Returns the head of a phase's summary. Its status combines those of the measurements.
     pub fn new(run: &Run, record: &PhaseRecord) -> Head {
         let phase: Phase = record.phase;
         Head {
@@ -55,7 +55,7 @@ impl Head {
     }
 }
 
-/// The entries of measurements, in their order.
+/// Returns the status of each measurement, in their order.
 pub fn entries(measurements: &[Measurement]) -> Vec<Entry> {
     measurements
         .iter()

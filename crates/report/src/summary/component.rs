@@ -1,11 +1,11 @@
-//! Phase 2: why it is slow.
+//! The summary of phase 2: component benchmarks.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{Measurement, Value};
 use simprof_stats::{Comparison, MARGIN_FLOOR, margin_from_control};
 
-use super::arms::{Arm, ArmPoint, Winner, arms, compare_measurements, winners};
+use super::arms::{Arm, ArmPoint, Winner, arms, compare_measurements, winner};
 use super::common::{Bounds, Head};
 use super::counters::{Counter, counters};
 use super::laws::{Law, laws};
@@ -14,58 +14,58 @@ use super::macro_::ComponentCost;
 /// phase2_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComponentSummary {
-    /// What every summary begins with.
+    /// Fields common to all summaries.
     #[serde(flatten)]
     pub head: Head,
-    /// How each metric grows.
+    /// The scaling law of each metric.
     pub laws: Vec<Law>,
-    /// Configurations side by side.
+    /// Arms compared with their baselines.
     pub arms: Vec<Arm>,
-    /// Which configuration wins, for each operation and knob.
+    /// The best arm for each operation and parameter.
     pub winners: Vec<Winner>,
-    /// The baseline against itself, for each operation that has arms: what the margins come from.
+    /// The baseline compared with itself, for each operation that has arms; the margins come from these.
     pub controls: Vec<Control>,
-    /// Distribution of times within a process, where a benchmark reports it.
+    /// Distribution of times within a process, if a benchmark reports it.
     pub latencies: Vec<LatencySummary>,
     /// Work done, by operation.
     pub counters: Vec<OperationCounters>,
-    /// Components that were asked to work and did none.
+    /// Components that did no work.
     pub idle: Vec<IdleComponent>,
-    /// Shares in the recorded run, where there are no component benchmarks.
+    /// Component shares of the recorded run; only without component benchmarks.
     pub in_situ: Option<InSitu>,
-    /// What it means, one sentence each.
+    /// Findings, one sentence each.
     pub statements: Vec<String>,
 }
 
-/// The baseline measured twice: a difference is noise or bias.
+/// The baseline measured twice: any difference is noise or bias.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Control {
     /// `component/operation`.
     pub operation: String,
-    /// What is compared.
+    /// Metric that is compared.
     pub metric: String,
-    /// Second over first; 1 but for noise.
+    /// Second measurement divided by the first; 1 without noise.
     pub ratio: f64,
     /// 95 % interval of the ratio.
     pub interval: Option<Bounds>,
-    /// Relative margin that verdicts on this operation need: the larger of 3 % and twice the interval's half-width.
+    /// Relative margin of the verdicts on this operation: 3 %, or twice the half-width of the interval if that is larger.
     pub margin: f64,
     /// Pairs of processes.
     pub n: usize,
-    /// True where the same program differs from itself by more than noise explains.
+    /// Whether the two differ by more than noise explains.
     pub biased: bool,
 }
 
 /// Component shares of the recorded run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InSitu {
-    /// Where they come from.
+    /// The recording that they come from.
     pub source: String,
-    /// By share.
+    /// The components by share.
     pub components: Vec<ComponentCost>,
 }
 
-/// Percentiles of one metric at one point, the median over processes.
+/// Percentiles of one metric at one point, each the median over processes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LatencySummary {
     /// The measurement.
@@ -85,7 +85,7 @@ pub struct LatencySummary {
 pub struct OperationCounters {
     /// `component/operation`.
     pub operation: String,
-    /// Counters.
+    /// Its counters.
     pub counters: Vec<Counter>,
 }
 
@@ -94,31 +94,31 @@ pub struct OperationCounters {
 pub struct IdleComponent {
     /// `component/operation`.
     pub operation: String,
-    /// The counters that are zero everywhere.
+    /// Its counters, which are all zero.
     pub counters: Vec<String>,
 }
 
-/// Figures of a whole process.
+/// Metrics of a whole process.
 const PROCESS_METRICS: [&str; 3] = ["wall_ms", "cpu_ms", "peak_rss_bytes"];
 
-/// What is needed of a benchmark to read its measurements.
+/// A benchmark: its parameters and its measurements.
 #[derive(Debug, Clone)]
 pub struct BenchmarkShape<'a> {
-    /// Parameters that are swept.
+    /// Swept parameters.
     pub sweeps: Vec<String>,
-    /// Parameters that tell arms apart; the first value of each is the baseline.
+    /// Parameters that distinguish arms, each with its value in the baseline.
     pub arms: Vec<(String, Value)>,
-    /// What arms are compared by.
+    /// Metric that arms are compared by.
     pub metric: String,
-    /// True where arms must compute the same answer.
+    /// Whether arms must compute the same answer.
     pub same_answer: bool,
-    /// The baseline measured once more, where there are arms.
+    /// The second measurement of the baseline, if there are arms.
     pub control: Option<&'a Measurement>,
-    /// Its measurements.
+    /// All measurements but the control.
     pub measurements: Vec<&'a Measurement>,
 }
 
-/// Reads the measurements of all benchmarks.
+/// Summarises the measurements of all benchmarks.
 pub fn component_summary(head: Head, benchmarks: &[BenchmarkShape<'_>]) -> ComponentSummary {
     let mut summary = ComponentSummary {
         head,
@@ -148,8 +148,8 @@ impl BenchmarkShape<'_> {
         name.split(' ').next().unwrap_or_default().to_owned()
     }
 
-    /// The laws of every arm in every swept parameter, of what the benchmark itself reports: figures of
-    /// its whole process are mostly those of starting it.
+    /// Returns the laws of every arm in every swept parameter. Metrics of the whole process are omitted unless arms are
+    /// compared by them: they mostly measure the start of the process.
     fn laws(&self) -> Vec<Law> {
         let mut found = Vec::new();
         for sweep in &self.sweeps {
@@ -163,7 +163,8 @@ impl BenchmarkShape<'_> {
         found
     }
 
-    /// Measurements that differ in `sweep` alone, by the arm that they share; groups of one size are left out.
+    /// Returns groups of measurements that differ only in `sweep`, with the arm that they share. Groups with a single
+    /// measurement are omitted.
     fn groups(&self, sweep: &str) -> Vec<(String, Vec<&Measurement>)> {
         let mut groups: Vec<(Vec<(String, Value)>, Vec<&Measurement>)> = Vec::new();
         for measurement in &self.measurements {
@@ -192,7 +193,7 @@ impl BenchmarkShape<'_> {
         parts.join(" ")
     }
 
-    /// Compares the arms of every knob, and names the winner of each.
+    /// Compares the arms of every parameter, and determines the winner of each.
     fn compare(&self, summary: &mut ComponentSummary) {
         let control = self.compare_control();
         let from_control = control.as_ref().and_then(|control| margin_from_control(control).ok());
@@ -213,11 +214,11 @@ impl BenchmarkShape<'_> {
                 compared.iter_mut().for_each(|arm| arm.same_answer = None);
             }
             summary.arms.extend(compared);
-            summary.winners.extend(winners(&points, parameter, &self.metric, margin));
+            summary.winners.extend(winner(&points, parameter, &self.metric, margin));
         }
     }
 
-    /// The control against the baseline: the same program twice.
+    /// Compares the control with the baseline: the same program twice.
     fn compare_control(&self) -> Option<Comparison> {
         let control = self.control?;
         let same = |candidate: &&&Measurement| candidate.parameters == control.parameters;
@@ -225,7 +226,7 @@ impl BenchmarkShape<'_> {
         compare_measurements(baseline, control, &self.metric, MARGIN_FLOOR)
     }
 
-    /// Every arm of a knob beside the baseline with the same other parameters.
+    /// Returns every arm of a parameter beside the baseline with the same other parameters.
     fn points(&self, parameter: &str, baseline: &Value) -> Vec<ArmPoint<'_>> {
         let is_baseline =
             |candidate: &Measurement| candidate.parameters.get(parameter) == Some(baseline);
@@ -235,27 +236,27 @@ impl BenchmarkShape<'_> {
             let beside = self.measurements.iter().find(|candidate| {
                 is_baseline(candidate) && without(candidate, parameter) == others
             })?;
-            Some(ArmPoint { baseline: beside, arm, at: self.place(arm), size: self.size(arm) })
+            Some(ArmPoint { baseline: beside, arm, at: self.point_name(arm), size: self.size(arm) })
         })
         .collect()
     }
 
-    /// The first swept parameter's value at this point.
+    /// Returns the first swept parameter with its value at this point.
     fn size(&self, measurement: &Measurement) -> Option<(String, f64)> {
         self.sweeps.iter().find_map(|sweep| {
             Some((sweep.clone(), measurement.parameters.get(sweep)?.as_number()?))
         })
     }
 
-    /// The swept parameters' values: `entities=1000 queries=100`.
-    fn place(&self, measurement: &Measurement) -> String {
+    /// Returns the values of the swept parameters: `entities=1000 queries=100`.
+    fn point_name(&self, measurement: &Measurement) -> String {
         let value =
             |sweep: &String| Some(format!("{sweep}={}", measurement.parameters.get(sweep)?));
         let parts: Vec<String> = self.sweeps.iter().filter_map(value).collect();
         parts.join(" ")
     }
 
-    /// Work done, and whether there was any.
+    /// Adds the work done to the summary, and the component to the idle ones if it did none.
     fn count(&self, summary: &mut ComponentSummary) {
         let counters = counters(self.measurements.iter().copied());
         let operation = self.operation();
@@ -282,7 +283,7 @@ fn without(
     others
 }
 
-/// Metrics that come as `NAME_p50_ns`, `NAME_p95_ns` and `NAME_p99_ns`.
+/// Returns the metrics that come as `NAME_p50_ns`, `NAME_p95_ns` and `NAME_p99_ns`.
 fn latencies(measurement: &Measurement) -> Vec<LatencySummary> {
     let value = |stem: &str, percentile: &str| {
         let medians = measurement.replicate_medians(&format!("{stem}_{percentile}_ns"));
@@ -308,13 +309,13 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
         summary.winners.iter().map(|winner| format!("{}: {}.", winner.component, winner.statement));
     let inert = summary.arms.iter().filter(|arm| arm.inert).map(|arm| {
         format!(
-            "{}/{}: {} {} is inert against {}{}: neither the time nor the work done differs at any size measured.",
+            "{}/{}: {} {} is inert compared with {}{}: neither the time nor the work differs at any measured size.",
             arm.component,
             arm.operation,
             arm.parameter,
             arm.arm,
             arm.baseline,
-            place(&arm.at)
+            at_point(&arm.at)
         )
     });
     let wrong = summary.arms.iter().filter(|arm| arm.same_answer == Some(false)).map(|arm| {
@@ -325,16 +326,16 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
             arm.parameter,
             arm.arm,
             arm.baseline,
-            place(&arm.at)
+            at_point(&arm.at)
         )
     });
     let idle = summary.idle.iter().map(|idle| {
-        format!("{} did no work: {} stayed at 0.", idle.operation, idle.counters.join(", "))
+        format!("{} did no work: {} remained 0.", idle.operation, idle.counters.join(", "))
     });
     let biased = summary.controls.iter().filter(|control| control.biased).map(|control| {
         format!(
-            "{}: the baseline differs from itself by {:.1} %: something on this machine favours one of two equal runs, \
-             so read its verdicts with care.",
+            "{}: two measurements of the baseline differ by {:.1} %. Something on this machine favours one of two equal \
+             runs, so that the verdicts on this operation are unreliable.",
             control.operation,
             (control.ratio - 1.0) * 100.0
         )
@@ -342,6 +343,6 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
     winners.chain(wrong).chain(inert).chain(idle).chain(biased).collect()
 }
 
-fn place(at: &str) -> String {
+fn at_point(at: &str) -> String {
     if at.is_empty() { String::new() } else { format!(" at {at}") }
 }

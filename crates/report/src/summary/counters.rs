@@ -1,4 +1,4 @@
-//! Work done: counters that travel with timings, and those that show that nothing was done.
+//! Work counters that processes report with their timings.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::Measurement;
 
-/// One counter over a set of measurements.
+/// One work counter over a set of measurements.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counter {
-    /// Its name.
+    /// Name of the counter.
     pub name: String,
     /// Smallest value that a process reported.
     pub least: f64,
     /// Largest value that a process reported.
     pub most: f64,
-    /// Processes that reported it.
+    /// Number of processes that reported it.
     pub n: usize,
 }
 
-/// All counters of `measurements`, by name.
+/// Returns all counters of `measurements`, by name.
 pub fn counters<'a>(measurements: impl IntoIterator<Item = &'a Measurement>) -> Vec<Counter> {
     let mut counters: BTreeMap<&str, Counter> = BTreeMap::new();
     for replicate in measurements.into_iter().flat_map(Measurement::ok_replicates) {

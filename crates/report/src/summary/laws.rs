@@ -1,30 +1,30 @@
-//! How costs grow: a law fitted to the replicates of all sizes of one parameter.
+//! Scaling laws: fitted to the replicates at all sizes of one parameter.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{Measurement, Value};
-use simprof_stats::scaling::{self, Adequacy, Point, ScalingFit};
+use simprof_stats::scaling::{self, Adequacy, Point, ScalingFit, Term};
 
 use super::common::Bounds;
 
-/// How one metric grows with one parameter.
+/// The scaling law of one metric in one parameter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Law {
-    /// Component, where it is a component benchmark.
+    /// Component, for a component benchmark.
     pub component: Option<String>,
     /// Operation of that component.
     pub operation: Option<String>,
-    /// Configuration that it holds for: `index=kdtree`; empty for the defaults.
+    /// Arm that it holds for: `index=kdtree`; empty for the defaults.
     pub arm: String,
-    /// What grows; the unit is the end of the name.
+    /// Metric that grows; its name ends with its unit.
     pub metric: String,
-    /// With what it grows.
+    /// Parameter that it grows with.
     pub parameter: String,
-    /// Power of the parameter; absent where the sizes do not suffice.
+    /// Exponent of the parameter; absent if there are too few sizes or their range is too narrow.
     pub exponent: Option<f64>,
     /// 95 % interval of the exponent.
     pub exponent_interval: Option<Bounds>,
-    /// Forms that the data cannot tell apart, the best first: `c + a n log n`.
+    /// Forms that fit the data equally well, the best first: `c + a n log n`.
     pub models: Vec<String>,
     /// The best form with its numbers.
     pub formula: String,
@@ -32,13 +32,20 @@ pub struct Law {
     pub sizes: Vec<f64>,
     /// Median of the metric at each size.
     pub medians: Vec<f64>,
-    /// Processes that it is fitted to.
+    /// Number of processes that it is fitted to.
     pub n: usize,
-    /// Why it is not to be read as a law, where so.
+    /// Why the data do not support a law; absent if they do.
     pub inadequate: Option<String>,
 }
 
-/// The costs of each size: `(size, one median per process)`, by size, sizes without data left out.
+impl Law {
+    /// Whether the best form does not grow.
+    pub fn is_constant(&self) -> bool {
+        self.models.first().is_some_and(|model| model == Term::Constant.name())
+    }
+}
+
+/// Returns the costs at each size, ascending: the size and one median per process. Sizes without data are omitted.
 pub fn sizes(measurements: &[&Measurement], parameter: &str, metric: &str) -> Vec<(f64, Vec<f64>)> {
     let mut points: Vec<(f64, Vec<f64>)> = measurements
         .iter()
@@ -52,9 +59,9 @@ pub fn sizes(measurements: &[&Measurement], parameter: &str, metric: &str) -> Ve
     points
 }
 
-/// The laws of every metric of `measurements` in `parameter`, with the fits that they come from.
+/// Returns the law of every metric of `measurements` in `parameter`, with its fit.
 ///
-/// Metrics that are not above zero everywhere, and those seen at fewer than three sizes, have none.
+/// Metrics with values that are not above zero, and metrics with fewer than three sizes, have no law.
 pub fn laws(measurements: &[&Measurement], parameter: &str, arm: &str) -> Vec<(Law, ScalingFit)> {
     let mut metrics: Vec<&str> =
         measurements.iter().flat_map(|measurement| measurement.metric_names()).collect();
@@ -90,7 +97,7 @@ fn law(
         sizes: points.iter().map(|point| point.0).collect(),
         medians: points.iter().map(|point| middle(&point.1)).collect(),
         n: fit.n_samples,
-        inadequate: inadequate(&fit.adequacy),
+        inadequate: (!adequate).then(|| fit.adequacy.to_string()),
     };
     Some((law, fit))
 }
@@ -99,15 +106,15 @@ fn middle(values: &[f64]) -> f64 {
     simprof_stats::median(values).unwrap_or(f64::NAN)
 }
 
-/// The form to report: the chosen one, but never a constant where the slope is surely not 0 (with few processes
-/// no form may gain enough over it).
+/// Returns the form to report: the chosen one, but not a constant if the slope differs from 0. With few processes, no
+/// growing form may fit sufficiently better than a constant.
 fn reported(fit: &ScalingFit) -> usize {
-    let constant = fit.chosen_law().term.name() == "constant";
-    let slopes = fit.slope.interval.is_some_and(|interval| !interval.contains(0.0));
-    if constant && slopes { 0 } else { fit.chosen }
+    let is_constant = fit.chosen_law().term == Term::Constant;
+    let has_slope = fit.slope.interval.is_some_and(|interval| !interval.contains(0.0));
+    if is_constant && has_slope { 0 } else { fit.chosen }
 }
 
-/// Names of the forms left standing, the one to report first.
+/// Returns the names of the forms that fit equally well, the reported one first.
 fn models(fit: &ScalingFit) -> Vec<String> {
     let first = reported(fit);
     let others = fit.indistinguishable.iter().copied().filter(|&index| index != first);
@@ -117,7 +124,7 @@ fn models(fit: &ScalingFit) -> Vec<String> {
         .collect()
 }
 
-/// The chosen form with its numbers and the parameter's name in place of n.
+/// Returns the reported form with its numbers: `a n^b (n = agents, a = 3.100, b = 1.92)`.
 fn formula(fit: &ScalingFit, parameter: &str) -> String {
     let law = &fit.models[reported(fit)].law;
     let term = law.term.name().to_owned();
@@ -142,18 +149,6 @@ impl std::fmt::Display for Short {
         } else {
             let decimals = 3 - (magnitude.max(1e-3).log10().floor() as i32).min(3);
             write!(f, "{:.*}", usize::try_from(decimals).unwrap_or(0), self.0)
-        }
-    }
-}
-
-fn inadequate(adequacy: &Adequacy) -> Option<String> {
-    match adequacy {
-        Adequacy::Adequate => None,
-        Adequacy::TooFewSizes { have, need } => {
-            Some(format!("{have} sizes were measured, {need} are needed"))
-        }
-        Adequacy::TooNarrow { have, need } => {
-            Some(format!("the sizes span {have:.1}x, {need:.0}x is needed"))
         }
     }
 }
@@ -197,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_square_is_found() {
+    fn a_quadratic_cost_has_exponent_2() {
         let law = fit(&[10, 20, 40, 80, 160], |n| 3.0 * n * n);
         let [low, high] = law.exponent_interval.expect("enough sizes");
         assert!(low <= 2.0 && 2.0 <= high, "{law:?}");

@@ -1,4 +1,4 @@
-//! Phase 3: where it is slow.
+//! The summary of phase 3: the cost of source lines.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,106 +6,134 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{HeapAmount, HeapProfile};
 
 use super::common::{Bounds, Head};
+use super::heap::{LeakSummary, MemorySummary};
 use super::macro_::ProfileSummary;
-use super::memory::{LeakSummary, MemorySummary};
 use super::python::{TimeShares, WaitingLine};
 use crate::analysis::{heap_lines, heap_lines_with_callees};
 
 /// phase3_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LineSummary {
-    /// What every summary begins with.
+    /// Fields common to all summaries.
     #[serde(flatten)]
     pub head: Head,
-    /// How it was recorded; absent where nothing was.
+    /// How the profile was recorded; absent if nothing was.
     pub profile: Option<ProfileSummary>,
-    /// The functions that were looked at, in order of choice.
+    /// The functions that were examined, in the order of choice.
     pub functions: Vec<FunctionLines>,
-    /// The hottest lines, by share: of the author's code over the whole program, each with the libraries
-    /// that it calls; or those of the functions that were asked for by name.
+    /// The hottest lines by share: of the author's code over the whole program, each including the libraries that it
+    /// calls; or, if functions were requested by name, of these functions.
     pub lines: Vec<LineCost>,
-    /// The lines where threads wait longest, at most 20; only of threads that run Python.
+    /// The lines with the longest waits, at most 20; only of threads that run Python.
     #[serde(default)]
     pub waits: Vec<WaitingLine>,
-    /// What memory is used for; absent where allocations were not recorded.
+    /// Allocated memory; absent if allocations were not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemorySummary>,
-    /// What it means, one sentence each.
+    /// Findings, one sentence each.
     pub statements: Vec<String>,
 }
 
-/// A function that was looked at.
+/// Why a function is examined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ChosenBy {
+    /// A bottleneck of phase 1.
+    #[serde(rename = "phase 1")]
+    Macro,
+    /// A bottleneck in the component that phase 2 found to grow fastest.
+    #[serde(rename = "phase 2")]
+    Component,
+    /// Requested by name.
+    #[serde(rename = "name")]
+    Name,
+    /// A bottleneck of this phase's recording, if phase 1 did not run.
+    #[serde(rename = "this recording")]
+    Recording,
+}
+
+impl ChosenBy {
+    /// Returns the reason as the beginning of a sentence.
+    pub fn describe(self) -> &'static str {
+        match self {
+            ChosenBy::Macro => "Bottleneck of phase 1",
+            ChosenBy::Component => "Bottleneck in the component that grows fastest (phase 2)",
+            ChosenBy::Name => "Requested by name",
+            ChosenBy::Recording => "Bottleneck of this recording",
+        }
+    }
+}
+
+/// A function that was examined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionLines {
-    /// As it was chosen or asked for.
+    /// Name as it was chosen or requested.
     pub asked: String,
-    /// Who chose it: `phase 1`, `phase 2` or `by name`.
-    pub chosen_by: String,
-    /// The function whose lines are shown: the one asked for, or where its wrappers lead.
+    /// Why it was chosen.
+    pub chosen_by: ChosenBy,
+    /// Name of the function whose lines are listed: the chosen one, or the one that its wrappers lead to.
     pub name: String,
-    /// The wrappers that were followed, from the one asked for.
+    /// The wrappers that were followed, from the chosen function on.
     pub followed: Vec<String>,
-    /// Share of CPU time in it and what it calls, 0 to 1.
+    /// Share of CPU time in it and its callees, 0 to 1.
     pub total_share: f64,
     /// 95 % interval of that share.
     pub interval: Bounds,
-    /// Share that phase 1 saw, from other runs; absent where phase 1 did not run.
+    /// Its share in the runs of phase 1; absent if phase 1 did not run.
     pub phase1_share: Option<f64>,
-    /// What threads did while the function was on their stack; absent for native functions.
+    /// How threads spent their time with the function on the stack; absent for native functions.
     #[serde(default)]
     pub time: Option<TimeShares>,
-    /// File with its annotated source, relative to the phase's folder; absent where it has no lines.
+    /// File with its annotated source, relative to the phase's folder; absent if it has no lines.
     pub annotated: Option<String>,
-    /// Its hottest lines, by share of CPU time; for a Python function by time on a CPU or waiting.
+    /// Its hottest lines by share of CPU time; for a Python function by CPU time plus waiting.
     pub lines: Vec<LineCost>,
 }
 
-/// What a line costs.
+/// The cost of a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LineCost {
-    /// The function that it stands in.
+    /// The function that the line belongs to.
     pub function: String,
     /// Source file.
     pub file: String,
-    /// Line, from 1.
+    /// Line, 1-based.
     pub line: u32,
-    /// Share of all CPU time spent at this line and in what it calls, 0 to 1.
+    /// Share of all CPU time at this line and in its callees, 0 to 1. In the list over the whole program only libraries
+    /// count as callees.
     pub cpu_share: f64,
-    /// Share of all CPU time spent at this line itself, 0 to 1, for Python with the native functions that it runs; absent in the
+    /// Share of all CPU time at this line itself, 0 to 1, for Python including native functions that it runs; absent in the
     /// list over the whole program.
     pub self_share: Option<f64>,
     /// 95 % interval of `cpu_share`.
     pub interval: Bounds,
-    /// What it calls, inlined or not, by share: `name (share)`.
+    /// Its callees, inlined or not, by share: `name (share)`.
     pub callees: Vec<String>,
-    /// What threads did at this line and in what it calls; in the list over the whole program, in the libraries that it calls.
-    /// Absent for native functions.
+    /// How threads spent their time at this line and in its callees; absent for native functions.
     #[serde(default)]
     pub time: Option<TimeShares>,
-    /// Native functions that a line of Python runs itself, by share of all CPU time: `name (share)`.
+    /// Native functions that a Python line runs, by share of all CPU time: `name (share)`.
     #[serde(default)]
     pub natives: Vec<String>,
-    /// Its source text, where the file could be read.
+    /// Its source text, if the file could be read.
     pub text: Option<String>,
-    /// Bytes allocated at this line and in what it calls (in the list over the whole program: in the libraries that it calls);
-    /// absent where allocations were not recorded.
+    /// Bytes allocated at this line and in its callees; absent if allocations were not recorded.
     pub alloc_bytes: Option<u64>,
-    /// Allocations, likewise.
+    /// Number of these allocations.
     pub alloc_count: Option<u64>,
-    /// Bytes that this line leaks, itself or in the libraries that it calls: by how much what is alive grew over the steps, where that goes
-    /// on and is not freed at the end. What leaks in the program's functions that it calls is at their lines.
+    /// Bytes leaked at this line and in the libraries that it calls: the growth of live bytes over the steps, if it continues
+    /// and is not freed at the end. Leaks in other functions of the program are at their own lines.
     pub leaked_bytes: Option<u64>,
 }
 
 impl LineSummary {
-    /// Adds what another run told of memory. A line of a function is that of its file, whichever function's it is, as in the annotated
-    /// source; a line of the list over the whole program is that of its function alone.
+    /// Adds the memory that another run recorded. A line of a single function gets the memory of its line in the file, like
+    /// the annotated source. A line in the list over the whole program gets only the memory of its own function.
     pub fn add_memory(&mut self, profile: &HeapProfile, memory: MemorySummary) {
         let whole = heap_lines_with_callees(profile);
         for line in self.functions.iter_mut().flat_map(|function| &mut function.lines) {
-            let place = (line.file.clone(), line.line);
+            let key = (line.file.clone(), line.line);
             let leaked = leaked(&memory, |leak| line.is_at(leak.file.as_ref(), leak.line));
-            line.set_memory(whole.get(&place).map(|amounts| amounts.allocated), leaked);
+            line.set_memory(whole.get(&key).map(|amounts| amounts.allocated), leaked);
         }
         let own = heap_lines(profile);
         for line in &mut self.lines {
@@ -125,7 +153,7 @@ impl LineSummary {
     }
 }
 
-/// Bytes that lines leak of which this is true.
+/// Returns the leaked bytes of the lines that `is_it` selects.
 fn leaked(memory: &MemorySummary, is_it: impl Fn(&LeakSummary) -> bool) -> u64 {
     memory.leaks.iter().filter(|leak| is_it(leak)).map(LeakSummary::leaked_bytes).sum()
 }
@@ -154,7 +182,7 @@ mod tests {
     fn of_function(lines: Vec<LineCost>) -> FunctionLines {
         FunctionLines {
             asked: "s::f".to_owned(),
-            chosen_by: "name".to_owned(),
+            chosen_by: ChosenBy::Name,
             name: "s::f".to_owned(),
             followed: Vec::new(),
             total_share: 0.5,
@@ -186,13 +214,13 @@ mod tests {
         }
     }
 
-    fn told(line: &LineCost) -> (u64, u64) {
+    fn memory_of(line: &LineCost) -> (u64, u64) {
         let is = "memory was recorded";
         (line.alloc_bytes.expect(is), line.leaked_bytes.expect(is))
     }
 
     #[test]
-    fn memory_goes_to_the_line_of_its_own_function() {
+    fn lines_get_the_memory_of_their_own_function() {
         let stacks = [
             ("main@1 > s::f@5 > malloc", 9_000_000),
             ("main@1 > s::g@5 > malloc", 70),
@@ -201,12 +229,13 @@ mod tests {
         let live = |site: usize, step: u64| if site == 0 { 40_000 * step } else { 3 };
         let heap = with_ticks(heap(&stacks), 200, |_| None, live);
         let mut memory = memory_summary(&heap, None, &|_, _| None);
-        // What leaks is told by the list of leaks, whether or not it is among the first lines.
+        // Leaks come from the list of leaks, even if the line is not among the first lines.
         memory.lines.clear();
         let mut summary = summary();
         summary.add_memory(&heap, memory);
-        let found: Vec<_> = summary.lines.iter().map(told).collect();
+        let found: Vec<_> = summary.lines.iter().map(memory_of).collect();
         assert_eq!(found, [(9_000_000, 40_000 * 179), (70, 0), (0, 0)]);
-        assert_eq!(told(&summary.functions[0].lines[0]), (9_000_070, 40_000 * 179), "of the place");
+        let line = &summary.functions[0].lines[0];
+        assert_eq!(memory_of(line), (9_000_070, 40_000 * 179), "the memory of both functions");
     }
 }

@@ -1,4 +1,4 @@
-//! Phase 1: what is slow.
+//! The summary of phase 1: costs of functions and components, steps and waits.
 
 use std::collections::BTreeMap;
 
@@ -11,119 +11,118 @@ use super::common::{Bounds, Head};
 use super::python::{TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 use crate::analysis::{
     ComponentRules, ComponentShare, FunctionCost, OTHER, WithinSteps, bottlenecks, components,
-    default_component_names, functions, of_interpreter, python_module, sort_by_total, step_summary,
-    within_steps,
+    default_component_names, functions, interpreter_functions, python_module, sort_by_total,
+    step_summary, within_steps,
 };
 use crate::format::duration_ns;
 
-/// phase1_summary.json. The figures at its top are those of the default case.
+/// phase1_summary.json. The default case is at its top level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MacroSummary {
-    /// What every summary begins with.
+    /// Fields common to all summaries.
     #[serde(flatten)]
     pub head: Head,
-    /// The default case; its fields stand at the top level.
+    /// The default case; its fields are at the top level.
     #[serde(flatten)]
     pub default: CaseSummary,
     /// Further cases of the full run.
     pub cases: Vec<CaseSummary>,
 }
 
-/// One set of parameters, recorded.
+/// The recording of one set of parameters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CaseSummary {
     /// `default`, or the parameters that differ.
     pub case: String,
-    /// How it was recorded; absent where nothing was.
+    /// How the profile was recorded; absent if nothing was.
     pub profile: Option<ProfileSummary>,
-    /// Functions by total share, those above 0.1 %.
+    /// Functions by total share, from 0.1 % on.
     pub functions: Vec<FunctionSummary>,
-    /// What to look at first, at most ten.
+    /// The functions to look at first, at most ten.
     pub bottlenecks: Vec<Bottleneck>,
-    /// Shares of named groups of functions, by share.
+    /// Components by share.
     pub components: Vec<ComponentCost>,
-    /// Steps; absent where the target marks none.
+    /// Steps; absent if the target marks none.
     pub steps: Option<StepSummary>,
-    /// What threads did with their time; absent where nothing runs Python.
+    /// How threads spent their time; absent if nothing runs Python.
     #[serde(default)]
     pub thread_time: Option<TimeShares>,
-    /// The lines where threads wait longest, at most 20; only of threads that run Python.
+    /// The lines with the longest waits, at most 20; only of threads that run Python.
     #[serde(default)]
     pub waits: Vec<WaitingLine>,
     /// Wall time of one run, s: the median over runs.
     pub wall_s: f64,
     /// CPU time of one run, s: the mean over runs.
     pub cpu_s: f64,
-    /// Work done in one run, by the target's own counters.
+    /// Work done in one run: the target's own counters.
     pub counters: BTreeMap<String, f64>,
-    /// Exact calls of Python functions; absent where they were not counted.
+    /// Exact calls of Python functions; absent if they were not counted.
     pub calls: Option<CallsSummary>,
-    /// What it means, one sentence each.
+    /// Findings, one sentence each.
     pub statements: Vec<String>,
 }
 
-/// How a profile was recorded and what it lacks.
+/// How a profile was recorded, and what is missing from it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProfileSummary {
-    /// The event really used.
+    /// The perf event that was used.
     pub event: String,
-    /// Rate asked for, samples per second of CPU time.
+    /// Requested sampling rate, samples per second of CPU time.
     pub rate_hz: f64,
-    /// Rate achieved.
+    /// Achieved sampling rate, samples per second of CPU time.
     pub achieved_hz: f64,
-    /// Samples.
+    /// Number of samples.
     pub samples: u64,
-    /// Samples that the kernel dropped.
+    /// Lost samples, which the kernel dropped.
     pub lost: u64,
-    /// Samples whose stack does not reach its root.
+    /// Samples with a truncated stack.
     pub truncated: u64,
     /// Samples whose leaf has no symbol.
     pub unsymbolised: u64,
-    /// Whether kernel frames are in it.
+    /// Whether it has kernel frames.
     pub kernel: bool,
     /// Runs of the target that were joined.
     pub runs: usize,
-    /// The recorder's own CPU time over the target's.
+    /// The recorder's own CPU time divided by the target's.
     pub recorder_cpu_share: f64,
-    /// Events that were refused before this one, with the reason.
+    /// Events that were tried first and refused, with the reason.
     pub fallbacks: Vec<String>,
-    /// How Python frames were obtained, and what they lack; absent where nothing runs Python.
+    /// How Python frames were obtained, and what is missing from them; absent if nothing runs Python.
     #[serde(default)]
     pub python: Option<PythonProvenance>,
 }
 
-/// What a function costs.
+/// The cost of a function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FunctionSummary {
     /// Its name.
     pub name: String,
-    /// Which world it belongs to.
+    /// Native, Python, kernel or unsymbolised.
     pub kind: FunctionKind,
-    /// The file that it was loaded from; for a Python function the module by its name, such as `sim.model`.
+    /// Path of its module; for a Python function the name of the module, such as `sim.model`.
     pub module: Option<String>,
     /// Its source file.
     pub file: Option<String>,
     /// Its line.
     pub line: Option<u32>,
-    /// Whether it is a part of the Python interpreter itself: such are not in the report's table.
+    /// Whether it is part of the Python interpreter; the report's table omits such functions.
     #[serde(default)]
     pub interpreter: bool,
     /// Share of CPU time in it alone, 0 to 1.
     pub self_share: f64,
-    /// Share of CPU time in it and what it calls, 0 to 1.
+    /// Share of CPU time in it and its callees, 0 to 1.
     pub total_share: f64,
     /// 95 % interval of `total_share` (binomial over samples).
     pub total_interval: Bounds,
-    /// CPU ms per step, itself and what it calls; absent without steps.
+    /// CPU time per step in it and its callees, ms; absent without steps.
     pub ms_per_step: Option<f64>,
-    /// Number of calls in one run, exactly, counted in a run of its own; absent where they were not: sampling does not
-    /// tell it.
+    /// Exact number of calls in one run, counted in a separate run; absent if calls were not counted.
     pub calls: Option<u64>,
-    /// Calls in one run over its steps, those outside of steps included; absent without steps or calls.
+    /// Calls in one run divided by its steps, including calls outside of steps; absent without steps or calls.
     pub calls_per_step: Option<f64>,
 }
 
-/// A function to look at.
+/// A function to look at first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bottleneck {
     /// 1 is the first.
@@ -136,20 +135,20 @@ pub struct Bottleneck {
     pub line: Option<u32>,
     /// The component that it belongs to.
     pub component: String,
-    /// Share of CPU time that it answers for, 0 to 1: in it and in the libraries that it calls, but
-    /// not in other functions of the author's. These sum to 1 over all functions.
+    /// Share of CPU time that is charged to it, 0 to 1: in it and in the libraries that it calls, but not in other
+    /// functions of the author's. Over all functions these sum to 1.
     pub share: f64,
     /// Share of CPU time in it alone, 0 to 1.
     pub self_share: f64,
-    /// Share of CPU time in it and all that it calls, 0 to 1.
+    /// Share of CPU time in it and its callees, 0 to 1.
     pub total_share: f64,
-    /// 95 % interval of the share.
+    /// 95 % interval of `share`.
     pub interval: Bounds,
-    /// CPU ms per step; absent without steps.
+    /// Charged CPU time per step, ms; absent without steps.
     pub ms_per_step: Option<f64>,
 }
 
-/// What a component costs.
+/// The cost of a component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComponentCost {
     /// Its name.
@@ -158,32 +157,32 @@ pub struct ComponentCost {
     pub share: f64,
     /// 95 % interval of the share.
     pub interval: Bounds,
-    /// CPU ms per step; absent without steps.
+    /// CPU time per step, ms; absent without steps.
     pub ms_per_step: Option<f64>,
 }
 
-/// Steps and how long they take.
+/// Steps and their durations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSummary {
-    /// Steps seen, over all runs.
+    /// Steps recorded, over all runs.
     pub count: usize,
-    /// Steps per second, set-up left out: the median over runs.
+    /// Steps per second, without set-up: the median over runs.
     pub per_second: f64,
-    /// Median step, ms.
+    /// Median duration, ms.
     pub p50_ms: f64,
-    /// 95th percentile, ms.
+    /// 95th percentile of the durations, ms.
     pub p95_ms: f64,
-    /// 99th percentile, ms.
+    /// 99th percentile of the durations, ms.
     pub p99_ms: f64,
-    /// Steps at the start that are not steady yet.
+    /// Leading steps that are warm-up.
     pub warm_up: usize,
     /// Time before the first step, ms: the median over runs.
     pub set_up_ms: f64,
-    /// Where the marks come from: `marks` or `output`.
+    /// Source of the step marks: `marks` or `output`.
     pub source: String,
 }
 
-/// What a recorded case was made of.
+/// The data of a recorded case.
 #[derive(Debug)]
 pub struct CaseInput<'a> {
     /// `default`, or the parameters that differ.
@@ -194,39 +193,39 @@ pub struct CaseInput<'a> {
     pub steps: &'a [RunSteps],
     /// Wall time of each run, ns.
     pub wall_ns: &'a [u64],
-    /// Groups of functions.
+    /// Component rules.
     pub rules: &'a ComponentRules,
     /// Work done in one run.
     pub counters: BTreeMap<String, f64>,
-    /// A traced run of it.
+    /// A traced run of the case.
     pub calls: Option<CallsInput<'a>>,
 }
 
 /// The steps of one run.
 #[derive(Debug, Clone)]
 pub struct RunSteps {
-    /// Begin of the run, CLOCK_MONOTONIC, ns.
+    /// Start of the run, CLOCK_MONOTONIC, ns.
     pub start_ns: u64,
     /// Its steps.
     pub steps: Steps,
 }
 
-/// Share below which a function is left out of the table.
-const LEAST_SHARE: f64 = 0.001;
+/// Minimum total share of a function in the summary.
+const FUNCTION_SHARE_MIN: f64 = 0.001;
 
-/// How many bottlenecks are named.
+/// Maximum number of bottlenecks.
 const BOTTLENECKS: usize = 10;
 
-/// How many lines that wait are named.
+/// Maximum number of waiting lines.
 const WAITING_LINES: usize = 20;
 
-/// Share of the time of threads from which waiting for the interpreter is a finding.
-const NOTABLE_GIL: f64 = 0.05;
+/// Share of the threads' time from which waiting is reported as a finding.
+const WAIT_SHARE_MIN: f64 = 0.05;
 
-/// Share below which a function is no bottleneck: a sample or two of many.
-const LEAST_BOTTLENECK: f64 = 0.002;
+/// Minimum charged share of a bottleneck; less is a sample or two.
+const BOTTLENECK_SHARE_MIN: f64 = 0.002;
 
-/// Reads a recorded case.
+/// Summarises a recorded case.
 pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     let joined = join(input.steps);
     let scale = Scale::new(input.profile, &joined);
@@ -243,7 +242,7 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     let mut summary = CaseSummary {
         case: input.name.to_owned(),
         profile: Some(profile_summary(&input.profile.provenance, input.wall_ns.len())),
-        functions: scale.functions(&costs, &of_interpreter(input.profile), &counts, per_run),
+        functions: scale.functions(&costs, &interpreter_functions(input.profile), &counts, per_run),
         bottlenecks: scale.bottlenecks(input, &costs),
         components: scale.components(input),
         steps,
@@ -260,13 +259,16 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     summary
 }
 
-/// The module of a function: the file that was loaded, or the Python module.
+/// Returns the module of a function: the path of the native module, or the name of the Python module.
 fn module_of(cost: &FunctionCost) -> Option<String> {
-    let of_python = || Some(python_module(&cost.name, cost.file.as_deref()).to_owned());
-    if cost.kind == FunctionKind::Python { of_python() } else { cost.module.clone() }
+    if cost.kind == FunctionKind::Python {
+        Some(python_module(&cost.name, cost.file.as_deref()).to_owned())
+    } else {
+        cost.module.clone()
+    }
 }
 
-/// The profile's provenance as a summary shows it.
+/// Summarises the provenance of a profile of `runs` runs.
 pub fn profile_summary(provenance: &Provenance, runs: usize) -> ProfileSummary {
     let cpu_ns = provenance.target_cpu_ns.max(1) as f64;
     ProfileSummary {
@@ -285,7 +287,7 @@ pub fn profile_summary(provenance: &Provenance, runs: usize) -> ProfileSummary {
     }
 }
 
-/// 95 % interval of a share that `samples` of `of` samples gave.
+/// Returns the 95 % interval of the share `samples / of`.
 pub fn share_interval(samples: u64, of: u64) -> Bounds {
     simprof_stats::binomial_interval(samples, of, 0.95)
         .map_or([0.0, 1.0], |interval| [interval.lo, interval.hi])
@@ -326,7 +328,7 @@ fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     simprof_stats::median(&values.into_iter().collect::<Vec<_>>()).unwrap_or(0.0)
 }
 
-/// What turns weights and samples into shares, intervals and time per step.
+/// Converts weights and samples into shares, intervals and time per step.
 struct Scale {
     samples: u64,
     weight: u64,
@@ -335,7 +337,7 @@ struct Scale {
 
 impl Scale {
     fn new(profile: &Profile, steps: &Steps) -> Self {
-        // Time per step counts what was sampled within steps: set-up is not theirs.
+        // Only samples within steps count for the time per step, not those of the set-up.
         let within = within_steps(profile, steps);
         let ms = |within: WithinSteps| {
             let weight = within.profile.total_weight();
@@ -361,8 +363,8 @@ impl Scale {
         counts: &CallCounts,
         steps_per_run: Option<f64>,
     ) -> Vec<FunctionSummary> {
-        let shown = costs.iter().filter(|cost| cost.total_share >= LEAST_SHARE);
-        let with_calls = shown.map(|cost| (cost, cost.calls.or_else(|| counts.of(&cost.ids))));
+        let shown = costs.iter().filter(|cost| cost.total_share >= FUNCTION_SHARE_MIN);
+        let with_calls = shown.map(|cost| (cost, cost.calls.or_else(|| counts.calls(&cost.ids))));
         with_calls
             .map(|(cost, calls)| FunctionSummary {
                 name: cost.name.clone(),
@@ -392,7 +394,7 @@ impl Scale {
         let found = bottlenecks(costs, BOTTLENECKS).by_charged;
         found
             .iter()
-            .filter(|cost| cost.charged_share >= LEAST_BOTTLENECK)
+            .filter(|cost| cost.charged_share >= BOTTLENECK_SHARE_MIN)
             .enumerate()
             .map(|(index, cost)| Bottleneck {
                 rank: index + 1,
@@ -409,7 +411,7 @@ impl Scale {
             .collect()
     }
 
-    /// A component of the rules is listed without any cost too, one that was found is not.
+    /// Returns the costs of components. Components of the user's rules are listed even without cost.
     fn components(&self, input: &CaseInput<'_>) -> Vec<ComponentCost> {
         let is_listed = |share: &&ComponentShare| !input.rules.is_empty() || share.weight > 0;
         components(input.profile, input.rules)
@@ -436,12 +438,12 @@ fn statements(summary: &CaseSummary) -> Vec<String> {
             high * 100.0,
             component
                 .ms_per_step
-                .map_or_else(String::new, |ms| format!(", {} of a step", duration_ns(ms * 1e6)))
+                .map_or_else(String::new, |ms| format!(", {} per step", duration_ns(ms * 1e6)))
         )
     });
     let function = summary.bottlenecks.first().map(|first| {
         format!(
-            "The first function to look at is {}: {:.1} % of CPU time in it and the libraries that it calls.",
+            "The first function to look at is {}: {:.1} % of CPU time is in it and the libraries that it calls.",
             first.name,
             first.share * 100.0
         )
@@ -457,14 +459,15 @@ fn statements(summary: &CaseSummary) -> Vec<String> {
         )
     });
     let mix = summary.thread_time.iter().map(|time| {
-        format!("The time of all threads, on a CPU or waiting, is {}.", time.describe())
+        format!("All threads together spend their time as follows: {}.", time.describe())
     });
     let threads =
         summary.thread_time.iter().flat_map(|time| thread_statements(time, &summary.waits));
     let is_idle = summary.wall_s > 0.0 && summary.cpu_s / summary.wall_s < 0.8;
     let idle = (is_idle && summary.thread_time.is_none()).then(|| {
         format!(
-            "Only {:.0} % of wall time is on a CPU: the rest waits, and these shares do not show for what.",
+            "The target is on a CPU for only {:.0} % of the wall time and waits for the rest. The shares are of CPU time and do \
+             not show the reason for waiting.",
             100.0 * summary.cpu_s / summary.wall_s
         )
     });
@@ -480,22 +483,24 @@ fn statements(summary: &CaseSummary) -> Vec<String> {
         .collect()
 }
 
-/// What the interpreter's lock costs, and where most is waited for.
+/// Returns the findings on waiting: for the GIL, and at the line with the longest wait.
 fn thread_statements(time: &TimeShares, waits: &[WaitingLine]) -> Vec<String> {
-    let gil = (time.gil_share >= NOTABLE_GIL).then(|| {
+    let gil = (time.gil_share >= WAIT_SHARE_MIN).then(|| {
         format!(
-            "Threads wait {:.1} % of their time for the interpreter (GIL): more threads do not make the Python part faster.",
+            "Threads wait {:.1} % of their time for the interpreter's lock (GIL): more threads do not make the Python code \
+             faster.",
             time.gil_share * 100.0
         )
     });
     let other = |wait: &&WaitingLine| wait.cause != simprof_model::WaitCause::Interpreter;
-    let longest = waits.iter().find(other).filter(|wait| wait.share >= NOTABLE_GIL).map(|wait| {
-        format!(
-            "The longest waiting is in {}: {:.1} % of the time of threads, for {}.",
-            wait.function,
-            wait.share * 100.0,
-            cause_name(wait.cause)
-        )
-    });
+    let longest =
+        waits.iter().find(other).filter(|wait| wait.share >= WAIT_SHARE_MIN).map(|wait| {
+            format!(
+                "The longest wait is in {}: {:.1} % of the time of all threads, for {}.",
+                wait.function,
+                wait.share * 100.0,
+                cause_name(wait.cause)
+            )
+        });
     gil.into_iter().chain(longest).collect()
 }

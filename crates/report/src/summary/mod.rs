@@ -1,37 +1,38 @@
-//! The four summaries: what each phase found, as data that scripts may rely on (docs/FORMATS.md).
+//! The summaries of the four phases: their findings as JSON, a stable format for scripts (docs/FORMATS.md).
 
 mod arms;
 mod calls;
 mod common;
 mod component;
 mod counters;
+mod heap;
 mod laws;
 mod line;
 mod macro_;
-mod memory;
 mod python;
 mod system;
 
-pub use arms::{Arm, ArmPoint, Winner, arms, winners};
-pub use calls::{CallCounts, CallRow, CallsInput, CallsSummary, call_rows, calls_summary};
+pub use arms::{Arm, ArmVerdict, Winner};
+pub use calls::{CallRow, CallsInput, CallsSummary, call_rows};
 pub use common::{Bounds, Entry, Head, entries};
 pub use component::{
     BenchmarkShape, ComponentSummary, Control, IdleComponent, InSitu, LatencySummary,
     OperationCounters, component_summary,
 };
-pub use counters::{Counter, counters};
+pub use counters::Counter;
+pub(crate) use heap::MEMORY_LINES;
+pub use heap::{
+    Amount, ChurnSummary, LeakSummary, LeakVerdict, MemoryLine, MemoryPerStep, MemorySummary,
+    memory_summary, unexplained_growth,
+};
 pub use laws::{Law, laws, sizes};
-pub use line::{FunctionLines, LineCost, LineSummary};
+pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
 pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
     ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
 };
-pub(crate) use memory::MEMORY_LINES;
-pub use memory::{
-    Amount, ChurnSummary, LeakSummary, MemoryLine, MemoryPerStep, MemorySummary, memory_summary,
-    unexplained_growth,
-};
-pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
+pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, waiting_lines};
 pub use system::{
-    Check, Growth, Prediction, ReadinessVerdict, SystemSummary, TimelinePoint, TimelineSummary,
+    Check, Growth, GrowthVerdict, Prediction, PredictionVerdict, ReadinessVerdict, SystemSummary,
+    TIMELINE_PREFIX, TimelinePoint, TimelineSummary,
 };

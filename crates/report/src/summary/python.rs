@@ -1,4 +1,4 @@
-//! What threads that run Python did with their time, as summaries tell it.
+//! How threads that run Python spend their time, as part of the summaries.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,19 +7,19 @@ use simprof_model::{Profile, WaitCause};
 use crate::analysis::{self, ThreadTime};
 use crate::format;
 
-/// What threads did with their time: CPU time and waiting, of all threads together. The four shares, each of that whole, sum
-/// to 1.
+/// How threads spent their time: CPU time and waiting of all threads together. The four shares are fractions of that time
+/// and sum to 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimeShares {
-    /// CPU time and waiting in one run, all threads added up, s: the mean over runs.
+    /// CPU time and waiting in one run, summed over threads, s: the mean over runs.
     pub thread_s: f64,
-    /// On a CPU in the interpreter: bytecode and functions of its own module.
+    /// CPU time in the interpreter: bytecode and functions of the interpreter's module.
     pub interpreter_share: f64,
-    /// On a CPU in other native code, the C library's with its callers.
+    /// CPU time in other native code; the C library counts with its callers.
     pub native_share: f64,
     /// Waiting for the interpreter's lock (GIL).
     pub gil_share: f64,
-    /// Waiting for anything else.
+    /// Other waiting.
     pub waiting_share: f64,
     /// The parts of `waiting_share`, by share.
     pub causes: Vec<CauseShare>,
@@ -28,9 +28,9 @@ pub struct TimeShares {
 /// Waiting for one cause.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CauseShare {
-    /// What for.
+    /// What the threads wait for.
     pub cause: WaitCause,
-    /// Of the same whole as the other shares.
+    /// Share of the same time as the other shares.
     pub share: f64,
 }
 
@@ -41,18 +41,18 @@ pub struct WaitingLine {
     pub function: String,
     /// Its source file.
     pub file: Option<String>,
-    /// Its line that waits, or calls what waits.
+    /// Its line that waits, directly or in a callee.
     pub line: Option<u32>,
-    /// What for.
+    /// What the threads wait for.
     pub cause: WaitCause,
-    /// Share of the time of all threads, CPU and waiting, 0 to 1.
+    /// Share of the CPU time and waiting of all threads, 0 to 1.
     pub share: f64,
-    /// Waiting in one run, all threads added up, s: the mean over runs.
+    /// Waiting in one run, summed over threads, s: the mean over runs.
     pub wait_s: f64,
 }
 
 impl TimeShares {
-    /// Shares of `time`, which `runs` runs spent together; none of nothing.
+    /// Returns the shares of `time`, which is the sum over `runs` runs; `None` if it is zero.
     pub fn new(time: &ThreadTime, runs: usize) -> Option<TimeShares> {
         let waits = time.waits_ns.iter().filter(|&(&cause, _)| cause != WaitCause::Interpreter);
         let mut causes: Vec<CauseShare> =
@@ -62,13 +62,13 @@ impl TimeShares {
             thread_s: time.total_ns() as f64 * 1e-9 / runs.max(1) as f64,
             interpreter_share: time.share(time.interpreter_ns),
             native_share: time.share(time.native_ns),
-            gil_share: time.share(time.lock_ns()),
+            gil_share: time.share(time.gil_ns()),
             waiting_share: time.share(time.waiting_ns()),
             causes,
         })
     }
 
-    /// `62 % interpreter, 30 % native, 5 % waiting (GIL)`: the parts that matter, largest first.
+    /// Returns the parts, largest first: `62 % interpreter, 30 % native, 5 % waiting (GIL)`.
     pub fn describe(&self) -> String {
         let waiting = |cause| format!("waiting ({})", cause_name(cause));
         let mut parts = vec![
@@ -77,22 +77,22 @@ impl TimeShares {
             (self.gil_share, waiting(WaitCause::Interpreter)),
         ];
         parts.extend(self.causes.iter().map(|part| (part.share, waiting(part.cause))));
-        parts.retain(|(share, _)| *share >= LEAST_TOLD);
+        parts.retain(|(share, _)| *share >= DESCRIBED_MIN);
         parts.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let told: Vec<String> =
+        let parts: Vec<String> =
             parts.iter().map(|(share, name)| format!("{} {name}", whole_percent(*share))).collect();
-        told.join(", ")
+        parts.join(", ")
     }
 }
 
-/// Share below which a part is not worth a word.
-const LEAST_TOLD: f64 = 0.005;
+/// Share below which a part is omitted from the description.
+const DESCRIBED_MIN: f64 = 0.005;
 
 fn whole_percent(share: f64) -> String {
     format::share((share * 100.0).round() / 100.0)
 }
 
-/// What a thread waits for, in a word or two.
+/// Returns what a thread waits for, in a word or two.
 pub fn cause_name(cause: WaitCause) -> &'static str {
     match cause {
         WaitCause::Interpreter => "GIL",
@@ -104,12 +104,12 @@ pub fn cause_name(cause: WaitCause) -> &'static str {
     }
 }
 
-/// What all threads of a profile did with their time; none where nothing runs Python.
-pub fn time_shares(profile: &Profile, runs: usize) -> Option<TimeShares> {
+/// Returns how all threads of a profile spent their time, or `None` if nothing runs Python.
+pub(super) fn time_shares(profile: &Profile, runs: usize) -> Option<TimeShares> {
     TimeShares::new(&analysis::thread_time(profile)?, runs)
 }
 
-/// The lines that wait longest.
+/// Returns the `limit` lines with the longest waits.
 pub fn waiting_lines(profile: &Profile, runs: usize, limit: usize) -> Vec<WaitingLine> {
     let Some(time) = analysis::thread_time(profile) else { return Vec::new() };
     let line = |found: analysis::Waiting| WaitingLine {
@@ -129,7 +129,7 @@ mod tests {
     use crate::testing::Sketch;
 
     #[test]
-    fn shares_sum_to_one_and_are_told_largest_first() {
+    fn shares_sum_to_one_and_are_described_largest_first() {
         let profile = Sketch::new()
             .sample("p:sim.step", 2_000_000_000)
             .sample("p:sim.step > dot~/opt/np.so", 5_000_000_000)
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_native_program_has_none() {
+    fn a_native_program_has_no_thread_time() {
         let profile = Sketch::new().sample("main", 1).finish();
         assert_eq!((time_shares(&profile, 1), waiting_lines(&profile, 1, 9)), (None, vec![]));
     }

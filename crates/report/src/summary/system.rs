@@ -1,29 +1,34 @@
-//! Phase 4: what it means for the whole.
+//! The summary of phase 4: scaling, resources and readiness of the whole program.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::Notice;
 
+use simprof_stats::DriftVerdict;
+
 use super::common::{Bounds, Head};
 use super::laws::Law;
+
+/// Prefix of the names of measurements that record resources over time, in contrast to those of sweeps.
+pub const TIMELINE_PREFIX: &str = "timeline ";
 
 /// phase4_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemSummary {
-    /// What every summary begins with.
+    /// Fields common to all summaries.
     #[serde(flatten)]
     pub head: Head,
-    /// How cost grows with each parameter.
+    /// The scaling laws in each parameter.
     pub laws: Vec<Law>,
-    /// Resources over time, the first run's; `timelines` has all.
+    /// Resources over time of the first run; `timelines` has all runs.
     pub timeline: Option<TimelineSummary>,
-    /// Resources over time of every run that was followed.
+    /// Resources over time of every run that was monitored.
     pub timelines: Vec<TimelineSummary>,
-    /// Predictions, and the runs that checked them.
+    /// Predictions, with the runs that checked them.
     pub predictions: Vec<Prediction>,
-    /// Is it ready for production.
+    /// Checks of readiness for production.
     pub readiness: Vec<Check>,
-    /// What it means, one sentence each.
+    /// Findings, one sentence each.
     pub statements: Vec<String>,
 }
 
@@ -32,7 +37,7 @@ pub struct SystemSummary {
 pub struct TimelineSummary {
     /// `default`, or the parameters that differ.
     pub case: String,
-    /// Between samples, ms.
+    /// Time between samples, ms.
     pub interval_ms: f64,
     /// Wall time, s.
     pub wall_s: f64,
@@ -42,19 +47,19 @@ pub struct TimelineSummary {
     pub steps: usize,
     /// Largest resident set, bytes.
     pub peak_rss_bytes: u64,
-    /// Mean busy share of each core of the machine while it ran, 0 to 1.
+    /// Mean load of each core of the machine during the run, by all programs, 0 to 1.
     pub core_busy: Vec<f64>,
-    /// Most threads alive at once.
+    /// Largest number of threads at a time.
     pub threads: u32,
-    /// Page faults served without I/O, and with it.
+    /// Page faults: `[without I/O, with I/O]`.
     pub page_faults: [u64; 2],
-    /// Context switches asked for, and forced.
+    /// Context switches: `[voluntary, involuntary]`.
     pub context_switches: [u64; 2],
-    /// Bytes read from and written to storage; absent where the kernel does not tell.
+    /// Bytes of storage: `[read, written]`; absent if the kernel does not report them.
     pub io_bytes: Option<[u64; 2]>,
     /// Growth of memory.
     pub growth: Option<Growth>,
-    /// At most 500 points of it, evenly spread.
+    /// At most 500 points of the series, evenly spread.
     pub points: Vec<TimelinePoint>,
     /// Files with the whole series and its chart, relative to the phase's folder.
     pub files: Vec<String>,
@@ -62,12 +67,12 @@ pub struct TimelineSummary {
     pub notices: Vec<Notice>,
 }
 
-/// Resources at one moment.
+/// Resources at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelinePoint {
-    /// Since the start, ms.
+    /// Time since the start, ms.
     pub time_ms: f64,
-    /// Cores kept busy since the point before.
+    /// CPU time per wall time since the previous point.
     pub cpu_cores: f64,
     /// Resident set, bytes.
     pub rss_bytes: u64,
@@ -76,16 +81,61 @@ pub struct TimelinePoint {
 /// How memory grows with steps after the warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Growth {
-    /// Resident set per step, KB; negative where it shrinks.
+    /// Growth of the resident set per step, KB; negative if it shrinks.
     pub kb_per_step: f64,
     /// 95 % interval (Theil and Sen).
     pub interval: Option<Bounds>,
-    /// `grows`, `levelled off`, `steady` or `cannot tell` (with what confounds it).
-    pub verdict: String,
-    /// Moments that it is fitted to.
+    /// Whether memory grows.
+    pub verdict: GrowthVerdict,
+    /// Number of samples that it is fitted to.
     pub n: usize,
-    /// What decided, in one sentence.
+    /// The numbers behind the verdict, in one sentence.
     pub evidence: String,
+}
+
+/// Whether memory grows with steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GrowthVerdict {
+    /// It grows, and the growth continues.
+    #[serde(rename = "grows")]
+    Grows,
+    /// It grew, then stopped growing.
+    #[serde(rename = "levelled off")]
+    LevelledOff,
+    /// It does not grow.
+    #[serde(rename = "steady")]
+    Steady,
+    /// The data do not decide.
+    #[serde(rename = "cannot tell")]
+    Inconclusive,
+    /// It grows, but so does the population.
+    #[serde(rename = "cannot tell: grows along with the population")]
+    Confounded,
+}
+
+impl GrowthVerdict {
+    /// Returns the verdict in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            GrowthVerdict::Grows => "grows",
+            GrowthVerdict::LevelledOff => "levelled off",
+            GrowthVerdict::Steady => "steady",
+            GrowthVerdict::Inconclusive => "cannot tell",
+            GrowthVerdict::Confounded => "cannot tell: grows along with the population",
+        }
+    }
+}
+
+impl From<DriftVerdict> for GrowthVerdict {
+    fn from(verdict: DriftVerdict) -> Self {
+        match verdict {
+            DriftVerdict::Growing => GrowthVerdict::Grows,
+            DriftVerdict::Levelled => GrowthVerdict::LevelledOff,
+            DriftVerdict::Steady => GrowthVerdict::Steady,
+            DriftVerdict::Inconclusive => GrowthVerdict::Inconclusive,
+            DriftVerdict::Confounded => GrowthVerdict::Confounded,
+        }
+    }
 }
 
 /// A prediction and its check.
@@ -93,49 +143,90 @@ pub struct Growth {
 pub struct Prediction {
     /// The parameter.
     pub parameter: String,
-    /// Its value, beyond those that the law was fitted to.
+    /// Its value, beyond the sizes that the law was fitted to.
     pub value: f64,
     /// The metric.
     pub metric: String,
-    /// Predicted.
+    /// Predicted value of the metric.
     pub predicted: f64,
     /// 95 % prediction interval.
     pub interval: Bounds,
-    /// Measured by a run at that size; absent where it failed.
+    /// Value measured at that size; absent if it was not measured.
     pub measured: Option<f64>,
-    /// `held`, `failed` or `not checked` (with the reason).
-    pub verdict: String,
+    /// Whether the measured value is in the interval.
+    pub verdict: PredictionVerdict,
 }
 
-/// How a check of readiness ended.
+/// The result of checking a prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PredictionVerdict {
+    /// The measured value is in the interval.
+    #[serde(rename = "held")]
+    Held,
+    /// The measured value is outside the interval.
+    #[serde(rename = "failed")]
+    Failed,
+    /// The run that was to check it failed.
+    #[serde(rename = "not checked")]
+    NotChecked,
+    /// The run that was to check it would have taken too long.
+    #[serde(rename = "not checked: the run would take too long")]
+    TooLong,
+}
+
+impl PredictionVerdict {
+    /// Returns the verdict in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            PredictionVerdict::Held => "held",
+            PredictionVerdict::Failed => "failed",
+            PredictionVerdict::NotChecked => "not checked",
+            PredictionVerdict::TooLong => "not checked: the run would take too long",
+        }
+    }
+}
+
+/// The result of a readiness check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadinessVerdict {
     /// Good enough.
     Good,
-    /// Can be lived with.
+    /// Not good, but acceptable.
     Acceptable,
     /// Not good enough.
     Poor,
-    /// There is no figure.
+    /// There is no measured value.
     NotMeasured,
+}
+
+impl ReadinessVerdict {
+    /// Returns the verdict in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            ReadinessVerdict::Good => "good",
+            ReadinessVerdict::Acceptable => "acceptable",
+            ReadinessVerdict::Poor => "poor",
+            ReadinessVerdict::NotMeasured => "not measured",
+        }
+    }
 }
 
 /// One check of readiness.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
-    /// What is checked.
+    /// The quantity that is checked.
     pub check: String,
-    /// Its value; absent where it was not measured.
+    /// Its value; absent if it was not measured.
     pub value: Option<f64>,
     /// 95 % interval of the value.
     pub interval: Option<Bounds>,
-    /// What counts as good.
+    /// Limit of a good value.
     pub threshold: f64,
-    /// How it ended.
+    /// Result of the check.
     pub verdict: ReadinessVerdict,
-    /// The verdict in a word of its own: `stable`, `watch`, `leak`.
+    /// The result in a word for this quantity: `stable`, `watch`, `leak`.
     pub word: String,
-    /// Where the value comes from.
+    /// The data that the value comes from.
     pub evidence: String,
 }

@@ -35,14 +35,14 @@ fn allocations(program: &str) -> Option<Capability> {
         state,
         detail,
         consequence: consequence.to_owned(),
-        mend: mend.to_owned(),
+        fix: mend.to_owned(),
     };
     match heap::check(program, None, &BTreeMap::new()) {
         Ok(()) => Some(found(State::Available, "they can be recorded".to_owned(), "", "")),
         Err(RecordError::HeapRefused { path, refusal }) => {
             let detail = format!("{}: {}", path.display(), refusal.reason());
             let consequence = "phase 3 has no memory, and --memory is refused";
-            Some(found(State::Missing, detail, consequence, refusal.mend()))
+            Some(found(State::Missing, detail, consequence, refusal.fix()))
         }
         Err(_) => None,
     }
@@ -65,7 +65,7 @@ fn json(found: &[Capability]) -> Result<String> {
                 "state": word(capability.state),
                 "detail": capability.detail,
                 "consequence": capability.consequence,
-                "mend": capability.mend,
+                "mend": capability.fix,
             })
         })
         .collect();
@@ -75,9 +75,9 @@ fn json(found: &[Capability]) -> Result<String> {
 fn describe(found: &[Capability]) -> String {
     let mut text = String::new();
     for capability in found {
-        let Capability { name, detail, consequence, mend, .. } = capability;
+        let Capability { name, detail, consequence, fix, .. } = capability;
         text.push_str(&format!("{:<9} {name}: {detail}\n", word(capability.state)));
-        for (label, said) in [("so", consequence), ("mend", mend)] {
+        for (label, said) in [("so", consequence), ("mend", fix)] {
             if !said.is_empty() {
                 text.push_str(&format!("          {label:<5}{said}\n"));
             }

@@ -3,14 +3,14 @@
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
-    self, CalleeCost, FunctionSet, Whose, bottlenecks, follow_wrappers, function_lines, functions,
+    self, CalleeCost, FunctionSet, bottlenecks, follow_wrappers, function_lines, functions,
     hot_lines, sort_by_total,
 };
 use simprof_report::annotate::{MemoryLines, annotate_with_memory, annotated_file_name};
 use simprof_report::document::line_report;
 use simprof_report::summary::{
-    ComponentSummary, FunctionLines, Head, LineCost, LineSummary, TimeShares, profile_summary,
-    share_interval, waiting_lines,
+    ChosenBy, ComponentSummary, FunctionLines, Head, LineCost, LineSummary, TimeShares,
+    profile_summary, share_interval, waiting_lines,
 };
 use simprof_report::{ReportError, format};
 
@@ -37,7 +37,7 @@ const SOURCE_MOST: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq)]
 struct Chosen {
     asked: String,
-    by: &'static str,
+    by: ChosenBy,
     phase1_share: Option<f64>,
 }
 
@@ -126,7 +126,8 @@ fn summary(
 
 /// Those asked for by name alone where there are any; else those of phases 1 and 2, and the spec's.
 fn choose(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
-    let by_name = |asked: &String| Chosen { asked: asked.clone(), by: "name", phase1_share: None };
+    let by_name =
+        |asked: &String| Chosen { asked: asked.clone(), by: ChosenBy::Name, phase1_share: None };
     if !session.plan.functions.is_empty() {
         return session.plan.functions.iter().map(by_name).collect();
     }
@@ -144,7 +145,7 @@ fn from_macro(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
     if let Some((summary, _)) = &session.evidence.macro_ {
         let chosen = |bottleneck: &simprof_report::summary::Bottleneck| Chosen {
             asked: bottleneck.name.clone(),
-            by: "phase 1",
+            by: ChosenBy::Macro,
             phase1_share: Some(bottleneck.total_share),
         };
         return summary.default.bottlenecks.iter().take(FROM_MACRO).map(chosen).collect();
@@ -154,7 +155,7 @@ fn from_macro(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
     bottlenecks(&costs, FROM_MACRO)
         .by_charged
         .into_iter()
-        .map(|cost| Chosen { asked: cost.name, by: "this recording", phase1_share: None })
+        .map(|cost| Chosen { asked: cost.name, by: ChosenBy::Recording, phase1_share: None })
         .collect()
 }
 
@@ -174,7 +175,7 @@ fn from_component(session: &Session<'_>) -> Vec<Chosen> {
         .take(FROM_COMPONENT)
         .map(|bottleneck| Chosen {
             asked: bottleneck.name.clone(),
-            by: "phase 2",
+            by: ChosenBy::Component,
             phase1_share: Some(bottleneck.total_share),
         })
         .collect()
@@ -221,7 +222,7 @@ fn look_at(
     let samples = profile.samples.len() as u64;
     found.push(FunctionLines {
         asked: chosen.asked.clone(),
-        chosen_by: chosen.by.to_owned(),
+        chosen_by: chosen.by,
         name: lines.function.clone(),
         followed: chain.iter().rev().skip(1).rev().map(|step| step.name.clone()).collect(),
         total_share: lines.total_share,
@@ -247,7 +248,7 @@ fn not_found(
             chosen.asked
         ),
     };
-    if chosen.by != "name" || !session.plan.functions.contains(&chosen.asked) {
+    if chosen.by != ChosenBy::Name || !session.plan.functions.contains(&chosen.asked) {
         session.notice(PHASE, Notice::new(NoticeId::FunctionNotFound, reason));
         return Ok(());
     }
@@ -299,7 +300,7 @@ fn named(callees: &[CalleeCost]) -> Vec<String> {
 /// The hottest lines of the author's code over the whole program; lines of an interpreter tell nobody what to change.
 fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
     let samples = profile.samples.len() as u64;
-    let known = hot_lines(profile, Whose::Own, usize::MAX)
+    let known = hot_lines(profile, usize::MAX)
         .into_iter()
         .filter(|line| !line.interpreter)
         .take(HOTTEST)

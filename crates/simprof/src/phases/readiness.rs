@@ -1,6 +1,6 @@
 //! Is it ready for production: each check with its evidence, or "not measured".
 
-use simprof_report::summary::{Check, Law, ReadinessVerdict, TimelineSummary};
+use simprof_report::summary::{Check, GrowthVerdict, Law, ReadinessVerdict, TimelineSummary};
 use simprof_stats::scaling::ScalingFit;
 
 use crate::plan::Plan;
@@ -204,9 +204,11 @@ fn growth(limits: &Readiness, timelines: &[TimelineSummary]) -> Check {
         limits.growth_kb_per_step_leak,
         ["stable", "watch", "leak"],
     );
-    let (verdict, word) = match growth.verdict.as_str() {
-        "steady" | "levelled off" => (ReadinessVerdict::Good, "stable".to_owned()),
-        "grows" => judged,
+    let (verdict, word) = match growth.verdict {
+        GrowthVerdict::Steady | GrowthVerdict::LevelledOff => {
+            (ReadinessVerdict::Good, "stable".to_owned())
+        }
+        GrowthVerdict::Grows => judged,
         _ if judged.0 == ReadinessVerdict::Good => judged,
         _ => (ReadinessVerdict::Acceptable, "cannot tell".to_owned()),
     };
@@ -217,7 +219,7 @@ fn growth(limits: &Readiness, timelines: &[TimelineSummary]) -> Check {
         threshold: limits.growth_kb_per_step,
         verdict,
         word,
-        evidence: format!("{}: {}; {}", timeline.case, growth.verdict, growth.evidence),
+        evidence: format!("{}: {}; {}", timeline.case, growth.verdict.describe(), growth.evidence),
     }
 }
 
@@ -291,7 +293,7 @@ pub fn statements(
 
 fn law_sentence(law: &Law) -> Option<String> {
     let what = law.metric.trim_end_matches("_ms");
-    let flat = law.models.first().is_some_and(|model| model == "constant");
+    let flat = law.is_constant();
     match (law.exponent, law.exponent_interval, &law.inadequate) {
         (Some(_), Some([low, high]), None) if flat => Some(format!(
             "{what} time shows no growth with {} (exponent {low:.2} to {high:.2}, 95 % interval, n = {}).",

@@ -5,7 +5,9 @@ use simprof_measure::campaign::{self, Planned};
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Value};
 use simprof_report::chart::{ScalingChart, ScalingSeries, Unit, scaling_chart, timeline_chart};
 use simprof_report::document::system_report;
-use simprof_report::summary::{Head, Law, Prediction, SystemSummary, TimelineSummary, laws, sizes};
+use simprof_report::summary::{
+    Head, Law, Prediction, PredictionVerdict, SystemSummary, TimelineSummary, laws, sizes,
+};
 use simprof_stats::scaling::ScalingFit;
 
 use super::readiness;
@@ -211,10 +213,10 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
         predicted: predicted.value,
         interval: [predicted.interval.lo, predicted.interval.hi],
         measured: None,
-        verdict: "not checked".to_owned(),
+        verdict: PredictionVerdict::NotChecked,
     };
     if expected_s(measured, predicted.value / law.medians.last()?) > CHECK_MOST_S {
-        prediction.verdict = "not checked: the run would take too long".to_owned();
+        prediction.verdict = PredictionVerdict::TooLong;
         return Some(prediction);
     }
     let mut parameters = largest.parameters.clone();
@@ -230,7 +232,7 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
         let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
         let held = (prediction.interval[0]..=prediction.interval[1]).contains(&mean);
         prediction.measured = Some(mean);
-        prediction.verdict = if held { "held" } else { "failed" }.to_owned();
+        prediction.verdict = if held { PredictionVerdict::Held } else { PredictionVerdict::Failed };
     }
     Some(prediction)
 }

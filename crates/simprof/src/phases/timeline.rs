@@ -3,8 +3,8 @@
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Status, Steps, Timeline};
 use simprof_record::Recording;
-use simprof_report::summary::{Growth, TimelinePoint, TimelineSummary};
-use simprof_stats::{DriftRule, DriftVerdict, assess_drift, assess_leak};
+use simprof_report::summary::{Growth, TIMELINE_PREFIX, TimelinePoint, TimelineSummary};
+use simprof_stats::{DriftRule, assess_drift, assess_leak};
 
 use super::record::{add_urgent_notices, ending, file_stem};
 use crate::plan::Case;
@@ -27,7 +27,7 @@ pub fn follow(
     case: &Case,
     done: usize,
 ) -> Result<Option<(TimelineSummary, Timeline, Steps)>> {
-    let name = format!("timeline {}", case.name);
+    let name = format!("{TIMELINE_PREFIX}{}", case.name);
     session.current(phase, &name)?;
     let mut measurement = Measurement {
         name,
@@ -185,18 +185,11 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
         None => assess_drift(&times, &memory, DriftRule::memory()),
     };
     let drift = drift.ok()?;
-    let verdict = match drift.verdict {
-        DriftVerdict::Growing => "grows",
-        DriftVerdict::Levelled => "levelled off",
-        DriftVerdict::Steady => "steady",
-        DriftVerdict::Inconclusive => "cannot tell",
-        DriftVerdict::Confounded => "cannot tell: grows along with the population",
-    };
     let interval = drift.trend.interval;
     Some(Growth {
         kb_per_step: drift.trend.slope / 1024.0,
         interval: Some([interval.lo / 1024.0, interval.hi / 1024.0]),
-        verdict: verdict.to_owned(),
+        verdict: drift.verdict.into(),
         n: drift.n,
         evidence: format!(
             "{:.2} KB per step (95 % interval {:.2} to {:.2}), {} moments after the warm-up, p = {:.3}{}",

@@ -335,7 +335,7 @@ fn files_that_cannot_be_analysed_are_reported_with_the_fix() {
         ("perf.data", ["perf script", formats]),
         ("x.pb.gz", ["gzip", formats]),
         ("empty.prof", ["empty", formats]),
-        ("sim.py", ["nothing that is known", formats]),
+        ("sim.py", ["unknown kind", formats]),
     ] {
         let done = workspace.simprof(&["analyze", file]);
         done.assert_status(2);

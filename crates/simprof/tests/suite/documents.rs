@@ -16,11 +16,15 @@ fn root() -> PathBuf {
 /// Name and text of every document.
 fn documents() -> Vec<(String, String)> {
     let mut names: Vec<String> =
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(str::to_owned).into();
-    for entry in std::fs::read_dir(root().join("docs")).expect("docs is there") {
-        let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") {
-            names.push(format!("docs/{name}"));
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+            .map(str::to_owned)
+            .into();
+    for folder in ["docs", "docs/internals"] {
+        for entry in std::fs::read_dir(root().join(folder)).expect("the folder exists") {
+            let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
+            if name.ends_with(".md") {
+                names.push(format!("{folder}/{name}"));
+            }
         }
     }
     let read = |name: String| {
@@ -199,4 +203,23 @@ fn check_command(document: &str, line: &str) {
 
 fn help(command: &str) -> String {
     Workspace::new().simprof(&[command, "--help"]).stdout
+}
+
+/// The table of notices in FORMATS.md lists exactly the ids of the JSON Schema.
+#[test]
+fn every_notice_is_described() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect(path);
+    let schema: serde_json::Value =
+        serde_json::from_str(&read("docs/schemas/run.schema.json")).expect("JSON");
+    let variants = schema["$defs"]["NoticeId"]["oneOf"].as_array().expect("an enum");
+    let ids: BTreeSet<&str> = variants.iter().filter_map(|id| id["const"].as_str()).collect();
+    let formats = read("docs/FORMATS.md");
+    let section = formats.split("### Notices").nth(1).expect("a section on notices");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let described: BTreeSet<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(id, _)| id)
+        .collect();
+    assert_eq!(ids, described);
 }

@@ -1,4 +1,4 @@
-//! One turn of one agent, from consumption to reward.
+//! One turn of an agent, from consumption to reward.
 
 use crate::action::{ActionKind, Outcome, perform};
 use crate::database::{ActionRow, HealthCause};
@@ -7,20 +7,25 @@ use crate::policy::{Policy, Situation};
 use crate::random::{Domain, Random};
 use crate::world::World;
 
-/// What a turn works on.
+/// The state that a turn reads and changes.
 pub struct Turn<'a> {
-    /// The world and everybody in it.
+    /// The world with all agents.
     pub world: &'a mut World,
-    /// What makes observations; without one, agents act blind.
+    /// Makes observations. If `None`, agents decide without one.
     pub observer: Option<&'a mut Observer>,
-    /// What chooses actions.
+    /// Chooses actions.
     pub policy: &'a mut dyn Policy,
 }
 
 /// Lets the agent at a slot take its turn.
 ///
-/// In this order: consumption, starvation (which may end the turn and the agent), one observation, decision, action, the defence timer, reward,
-/// log. The reward is `0.1 * d(resource) + 0.5 * d(health) + (0.1 alive or -10 dead) + 0.05 unless pass`.
+/// The parts, in order: consumption, starvation (an agent that dies ends its turn here), observation, decision, action, defence
+/// timer, reward, log. The reward is the sum of:
+///
+/// - 0.1 times the change of the resource level,
+/// - 0.5 times the change of health,
+/// - 0.1 if the agent is alive, -10 if it is dead,
+/// - 0.05 unless the action was to pass.
 #[inline(never)]
 pub fn agent_act(turn: &mut Turn<'_>, slot: usize) {
     let world = &mut *turn.world;
@@ -39,7 +44,7 @@ pub fn agent_act(turn: &mut Turn<'_>, slot: usize) {
     let mut random = situation.random;
     let outcome = perform(world, slot, action, &mut random);
     world.count_action(&outcome);
-    // A defence taken up in this turn lasts whole turns, so only an older one runs down.
+    // A defence that starts in this turn lasts its full number of turns, so only an earlier one counts down.
     if outcome.kind != ActionKind::Defend && timer > 0 {
         world.agents[slot].defence_timer = timer - 1;
     }
@@ -48,7 +53,7 @@ pub fn agent_act(turn: &mut Turn<'_>, slot: usize) {
     log_action(world, slot, &outcome, before.0, reward);
 }
 
-/// Consumes and starves; returns whether the agent died of it.
+/// Subtracts the consumption and counts starvation. Returns whether the agent died.
 fn starves(world: &mut World, slot: usize) -> bool {
     let (consumption, limit) = (world.rules.consumption, world.rules.starvation_limit);
     let agent = &mut world.agents[slot];

@@ -1,4 +1,4 @@
-//! Agents: what they are, and what one turn of theirs does.
+//! Agents: their state, and one turn of an agent.
 
 mod act;
 
@@ -9,13 +9,13 @@ use crate::geometry::Point;
 use crate::kinds::kinds;
 
 kinds! {
-    /// The type of an agent; agents of one type are allies, all others enemies.
+    /// The type of an agent. Agents of the same type are allies, all others are enemies.
     AgentType, "agent type" {
-        /// Shares much, attacks little.
+        /// Shares often, rarely attacks.
         System = "system",
-        /// Gathers much, attacks much.
+        /// Gathers much, often attacks.
         Independent = "independent",
-        /// Between the two.
+        /// Between the other two.
         Control = "control",
     }
 }
@@ -23,36 +23,36 @@ kinds! {
 /// One agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agent {
-    /// Its number; numbers rise with time and are never used again.
+    /// Number. Numbers increase with time and are never reused.
     pub id: u32,
-    /// Its type.
+    /// Type.
     pub kind: AgentType,
-    /// Whether it lives.
+    /// Whether it is alive.
     pub alive: bool,
-    /// Where it is.
+    /// Position.
     pub at: Point,
-    /// Direction of its last move in degrees: 0 right, 90 up, 180 left, 270 down.
+    /// Direction of the last move in degrees: 0 right, 90 up, 180 left, 270 down.
     pub orientation: f32,
-    /// Its resource level; at or below 0 it starves.
+    /// Resource level. At 0 the agent starves.
     pub resource: f32,
-    /// Its health, 0 to the rules' start health.
+    /// Health, from 0 to the initial health of the rules.
     pub health: f32,
-    /// Turns for which it still defends.
+    /// Remaining turns of its defence.
     pub defence_timer: u32,
-    /// Turns in a row that it starved.
+    /// Consecutive turns of starvation.
     pub starvation: u32,
-    /// The step it was born in.
+    /// Step of its birth.
     pub birth_step: u64,
-    /// 0 for those of the start, one more than the parent's for children.
+    /// 0 for initial agents, one more than that of the parent for children.
     pub generation: u32,
-    /// Its parameters, inherited unchanged.
+    /// Parameters, inherited unchanged.
     pub genome: TypeParameters,
-    /// Rewards summed over its life.
+    /// Sum of its rewards.
     pub total_reward: f32,
 }
 
 impl Agent {
-    /// An agent of the start.
+    /// Creates an initial agent.
     #[must_use]
     pub fn new(id: u32, kind: AgentType, at: Point, rules: &Rules) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl Agent {
         }
     }
 
-    /// The child of this agent, at its place.
+    /// Creates a child of this agent at the same position.
     #[must_use]
     pub fn child(&self, id: u32, step: u64, rules: &Rules) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Agent {
         }
     }
 
-    /// Whether it defends now.
+    /// Returns whether it is defending.
     #[must_use]
     pub fn defending(&self) -> bool {
         self.defence_timer > 0

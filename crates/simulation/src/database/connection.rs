@@ -1,4 +1,4 @@
-//! Making a database file such that a kill at any moment leaves a valid one.
+//! Creates a database file. If the process is killed at any time, a valid database remains.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,77 +10,77 @@ use super::{PragmaProfile, RunRow, schema};
 use crate::config::DatabaseConfig;
 use crate::error::Error;
 
-/// A new database with its tables, and where it goes when it is complete.
+/// A new database with its tables.
 #[derive(Debug)]
 pub(crate) struct NewDatabase {
     /// The connection to write to.
     pub(crate) connection: Connection,
-    /// What [`NewDatabase::publish`] must do.
-    pub(crate) placement: Placement,
+    /// Where the database is written. [`publish`] needs it.
+    pub(crate) location: Location,
 }
 
-/// Where a database is while it is written.
+/// Where a database is while it is being written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Placement {
-    /// At its path.
-    InPlace,
-    /// In a file beside its path, which takes the path's place at the end.
-    Beside(PathBuf),
-    /// In memory; copied to a file beside its path, which takes the path's place at the end.
+pub(crate) enum Location {
+    /// At its final path.
+    Final,
+    /// In a partial file, which is renamed to the final path at the end.
+    Partial(PathBuf),
+    /// In memory. At the end it is copied to a partial file, which is renamed to the final path.
     InMemory(PathBuf),
 }
 
-/// The file beside a path that a database is written to.
-fn beside(path: &Path) -> PathBuf {
+/// Returns the path of the partial file.
+fn partial_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".partial");
     PathBuf::from(name)
 }
 
-/// Makes a new database at a path, which must be free.
+/// Creates a new database. There must be no file at its path.
 ///
-/// Where the database is not written in place, the path holds an empty one from the start.
+/// If the database is not written at its final path, an empty database is created there first.
 pub(crate) fn create(config: &DatabaseConfig, run: &RunRow) -> Result<NewDatabase, Error> {
     let path = &config.path;
     if fs::symlink_metadata(path).is_ok() {
         return Err(Error::DatabaseExists { path: path.clone() });
     }
-    let partial = beside(path);
+    let partial = partial_path(path);
     if !config.in_memory && !config.profile.staged() {
         let connection = open(path, config.profile, run)?;
-        let placement = Placement::InPlace;
-        return Ok(NewDatabase { connection, placement });
+        let location = Location::Final;
+        return Ok(NewDatabase { connection, location });
     }
     let connection = in_memory(path, config.profile, run)?;
-    place_copy(&connection, &partial, path)?;
+    copy_to_final(&connection, &partial, path)?;
     if config.in_memory {
-        let placement = Placement::InMemory(partial);
-        return Ok(NewDatabase { connection, placement });
+        let location = Location::InMemory(partial);
+        return Ok(NewDatabase { connection, location });
     }
     remove_stale(&partial)?;
     Ok(NewDatabase {
         connection: open(&partial, config.profile, run)?,
-        placement: Placement::Beside(partial),
+        location: Location::Partial(partial),
     })
 }
 
-/// Closes a complete database and puts it at its path.
+/// Closes a complete database and moves it to its final path.
 pub(crate) fn publish(
     connection: Connection,
-    placement: &Placement,
+    location: &Location,
     path: &Path,
 ) -> Result<(), Error> {
-    if let Placement::InMemory(partial) = placement {
-        place_copy(&connection, partial, path)?;
+    if let Location::InMemory(partial) = location {
+        copy_to_final(&connection, partial, path)?;
     }
     connection.close().map_err(|(_, source)| fail(path, "close it")(source))?;
-    if let Placement::Beside(partial) = placement {
+    if let Location::Partial(partial) = location {
         rename(partial, path)?;
     }
     Ok(())
 }
 
-/// The error of a refused operation.
+/// Returns a function that wraps an error of SQLite, for `map_err`.
 pub(crate) fn fail(path: &Path, operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
     move |source| Error::Database { path: path.to_owned(), operation, source }
 }
@@ -98,7 +98,7 @@ fn in_memory(path: &Path, profile: PragmaProfile, run: &RunRow) -> Result<Connec
     Ok(connection)
 }
 
-/// Applies the profile, then creates the tables and the run's row at once.
+/// Applies the profile, then creates the tables and the row of the run in one transaction.
 fn prepare(connection: &Connection, profile: PragmaProfile, run: &RunRow) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     profile.apply(connection)?;
@@ -111,8 +111,8 @@ fn prepare(connection: &Connection, profile: PragmaProfile, run: &RunRow) -> rus
     connection.execute_batch("COMMIT")
 }
 
-/// Copies a database to a file and moves that to its path, so that the path never holds half of one.
-fn place_copy(connection: &Connection, partial: &Path, path: &Path) -> Result<(), Error> {
+/// Copies a database to the partial file and renames that to the final path. The final path thus never has an incomplete database.
+fn copy_to_final(connection: &Connection, partial: &Path, path: &Path) -> Result<(), Error> {
     remove_stale(partial)?;
     let name = partial.to_string_lossy();
     connection
@@ -124,17 +124,17 @@ fn place_copy(connection: &Connection, partial: &Path, path: &Path) -> Result<()
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).map_err(|source| Error::File {
         path: to.to_owned(),
-        operation: "put the complete database there",
+        operation: "move the complete database there",
         source,
     })
 }
 
-/// Removes what a killed run left beside the path.
+/// Removes the partial file of a killed run.
 fn remove_stale(partial: &Path) -> Result<(), Error> {
     match fs::remove_file(partial) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::File {
             path: partial.to_owned(),
-            operation: "remove what an earlier run left",
+            operation: "remove the partial database of an earlier run",
             source,
         }),
         _ => Ok(()),

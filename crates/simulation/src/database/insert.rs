@@ -1,20 +1,20 @@
-//! Inserting many rows with cached statements.
+//! Inserts many rows with cached statements.
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Statement};
 
 /// A row of a table.
 pub(crate) trait Row {
-    /// The table's name.
+    /// Name of the table.
     const TABLE: &'static str;
-    /// The columns that [`bind`](Self::bind) fills, in order.
+    /// The columns, in the order in which [`bind`](Self::bind) binds their values.
     const COLUMNS: &'static [&'static str];
 
-    /// Binds one value for each column.
+    /// Binds one value per column.
     fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()>;
 }
 
-/// Binds values to the parameters of a statement, one after the other.
+/// Binds values to the parameters of a statement in order.
 pub(crate) struct Binder<'s, 'c> {
     statement: &'s mut Statement<'c>,
     next: usize,
@@ -22,9 +22,9 @@ pub(crate) struct Binder<'s, 'c> {
 
 impl Binder<'_, '_> {
     fn value(&mut self, value: ToSqlOutput<'_>) -> rusqlite::Result<()> {
-        let place = self.next;
+        let index = self.next;
         self.next += 1;
-        self.statement.raw_bind_parameter(place, value)
+        self.statement.raw_bind_parameter(index, value)
     }
 
     pub(crate) fn integer(&mut self, value: u32) -> rusqlite::Result<()> {
@@ -60,7 +60,7 @@ impl Binder<'_, '_> {
     }
 }
 
-/// The two statements that insert into one table: of a full batch of rows, and of a single one.
+/// The two INSERT statements of a table: one for a full batch of rows, one for a single row.
 #[derive(Debug)]
 pub(crate) struct InsertSql {
     batch_rows: usize,
@@ -69,12 +69,12 @@ pub(crate) struct InsertSql {
 }
 
 impl InsertSql {
-    /// The statements of a table for batches of `batch_rows`.
-    pub(crate) fn of<R: Row>(batch_rows: usize) -> Self {
+    /// Creates the statements of a table for batches of `batch_rows` rows.
+    pub(crate) fn for_table<R: Row>(batch_rows: usize) -> Self {
         Self { batch_rows, batch: insert_sql::<R>(batch_rows), single: insert_sql::<R>(1) }
     }
 
-    /// Inserts rows: as many whole batches as there are, and the rest one by one.
+    /// Inserts rows: full batches first, then the remaining rows one by one.
     pub(crate) fn insert<R: Row>(
         &self,
         connection: &Connection,

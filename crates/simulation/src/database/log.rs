@@ -1,4 +1,4 @@
-//! The log of a run: collects rows and hands them on when the buffer, the clock or the step says so.
+//! The log of a run: buffers rows and writes them when the buffer is full, an interval has passed, or after a number of steps.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::config::{Config, DatabaseConfig};
 use crate::error::Error;
 use crate::world::World;
 
-/// Collects the rows of a run.
+/// Buffers the rows of a run.
 #[derive(Debug)]
 pub struct Log {
     sink: Sink,
@@ -21,22 +21,22 @@ pub struct Log {
     flush_interval: Option<Duration>,
     flush_every_steps: u64,
     last_flush: Instant,
-    /// Rows collected since the start.
+    /// Rows logged since the start.
     rows: u64,
-    /// Rows collected at the last call of `database_log`.
+    /// Rows logged at the last call of `database_log`.
     rows_before: u64,
     /// Number of the next health row in its step.
     health_number: u32,
-    /// Whether rows were handed on since the last commit.
-    handed: bool,
+    /// Whether rows were written without a commit.
+    uncommitted: bool,
 }
 
 impl Log {
-    /// Makes the database of a run and logs its agents.
+    /// Creates the database of a run and logs its initial agents.
     ///
     /// # Errors
     ///
-    /// Those of [`Writer::create`].
+    /// Returns the errors of [`Writer::create`].
     pub fn create(
         database: &DatabaseConfig,
         config: &Config,
@@ -46,16 +46,16 @@ impl Log {
             RunRow { seed: config.seed, parameters: format!("{config:?}"), steps: config.steps };
         let mut log = Self::new(database, &run)?;
         for agent in &world.agents {
-            log.agent(AgentRow::of(agent, None));
+            log.agent(AgentRow::from_agent(agent, None));
         }
         Ok(log)
     }
 
-    /// Makes a database and an empty log to it.
+    /// Creates a database with an empty log.
     ///
     /// # Errors
     ///
-    /// Those of [`Writer::create`].
+    /// Returns the errors of [`Writer::create`] and [`Sink::new`].
     pub fn new(database: &DatabaseConfig, run: &RunRow) -> Result<Self, Error> {
         let writer = Writer::create(database, run)?;
         Ok(Self {
@@ -68,40 +68,40 @@ impl Log {
             rows: 0,
             rows_before: 0,
             health_number: 0,
-            handed: false,
+            uncommitted: false,
         })
     }
 
-    /// Collects a birth.
+    /// Logs a birth.
     pub fn agent(&mut self, row: AgentRow) {
         self.batch.agents.push(row);
         self.rows += 1;
     }
 
-    /// Collects a death.
+    /// Logs a death.
     pub fn death(&mut self, row: DeathRow) {
         self.batch.deaths.push(row);
     }
 
-    /// Collects an action.
+    /// Logs an action.
     pub fn action(&mut self, row: ActionRow) {
         self.batch.actions.push(row);
         self.rows += 1;
     }
 
-    /// Collects an interaction.
+    /// Logs an interaction.
     pub fn interaction(&mut self, row: InteractionRow) {
         self.batch.interactions.push(row);
         self.rows += 1;
     }
 
-    /// Collects an attempt to reproduce.
+    /// Logs an attempt to reproduce.
     pub fn reproduction(&mut self, row: ReproductionRow) {
         self.batch.reproductions.push(row);
         self.rows += 1;
     }
 
-    /// Collects a change of health and numbers it.
+    /// Logs a change of health and numbers it.
     pub fn health(&mut self, mut row: HealthRow) {
         row.number = self.health_number;
         self.health_number += 1;
@@ -109,30 +109,30 @@ impl Log {
         self.rows += 1;
     }
 
-    /// Collects the state of an agent.
+    /// Logs the state of an agent.
     pub fn state(&mut self, row: StateRow) {
         self.batch.states.push(row);
         self.rows += 1;
     }
 
-    /// Collects the state of a resource.
+    /// Logs the state of a resource.
     pub fn resource(&mut self, row: ResourceRow) {
         self.batch.resources.push(row);
         self.rows += 1;
     }
 
-    /// Collects the metrics of a step, which end it; writes and commits if it is time to.
+    /// Logs the metrics of a step, which must be its last row. Writes and commits if that is due.
     ///
     /// # Errors
     ///
-    /// Those of [`Sink::take`].
+    /// Returns the errors of [`Sink::take`].
     pub fn end_step(&mut self, row: StepRow) -> Result<(), Error> {
         let step = row.step;
         self.batch.steps.push(row);
         self.rows += 1;
         self.health_number = 0;
         let full = self.batch.rows() >= self.buffer_size;
-        if full || self.handed || self.due(step) {
+        if full || self.uncommitted || self.due(step) {
             self.flush()?;
         }
         Ok(())
@@ -145,16 +145,16 @@ impl Log {
         by_step || self.flush_interval.is_some_and(overdue)
     }
 
-    /// Hands on what was collected in the middle of a step if it fills the buffer; it is committed with the step's end.
+    /// Writes the rows of an unfinished step if the buffer is full. They are committed when the step ends.
     fn spill(&mut self) -> Result<(), Error> {
         if self.batch.rows() >= self.buffer_size {
             self.sink.take(&mut self.batch)?;
-            self.handed = true;
+            self.uncommitted = true;
         }
         Ok(())
     }
 
-    /// The writer, if it writes on this thread.
+    /// Returns the writer. `None` if it runs on a separate thread.
     #[must_use]
     pub fn writer(&self) -> Option<&Writer> {
         match &self.sink {
@@ -163,26 +163,27 @@ impl Log {
         }
     }
 
-    /// Writes and commits what was collected; only between steps.
+    /// Writes and commits all buffered rows. It must be called between steps.
     ///
     /// # Errors
     ///
-    /// Those of [`Sink::take`].
+    /// Returns the errors of [`Sink::take`].
     pub fn flush(&mut self) -> Result<(), Error> {
         self.batch.commit = true;
         self.sink.take(&mut self.batch)?;
-        self.handed = false;
+        self.uncommitted = false;
         if self.flush_interval.is_some() {
             self.last_flush = Instant::now();
         }
         Ok(())
     }
 
-    /// Writes the rest and completes the database with the steps run and the final state's hash; returns the rows written.
+    /// Writes the remaining rows and completes the database with the number of steps and the digest of the final state. Returns the
+    /// number of rows written.
     ///
     /// # Errors
     ///
-    /// Those of [`Sink::finish`] and [`Writer::finish`].
+    /// Returns the errors of [`Sink::finish`] and [`Writer::finish`].
     pub fn finish(mut self, steps: u64, state_hash: u64) -> Result<u64, Error> {
         let last = self.flush();
         let writer = self.sink.finish()?;
@@ -191,17 +192,16 @@ impl Log {
     }
 }
 
-/// Logs the end of a step: a row for each living agent and each resource, and the metrics; returns the rows that the whole step
-/// added.
+/// Logs the end of a step: a row per living agent and per resource, and the metrics. Returns the number of rows of the whole step.
 ///
 /// # Errors
 ///
-/// Those of [`Log::end_step`].
+/// Returns the errors of [`Log::end_step`].
 #[inline(never)]
 pub fn database_log(log: &mut Log, world: &World, metrics: StepRow) -> Result<u64, Error> {
     log.spill()?;
     for agent in world.agents.iter().filter(|agent| agent.alive) {
-        log.state(StateRow::of(agent, world.step));
+        log.state(StateRow::from_agent(agent, world.step));
     }
     log.spill()?;
     let amounts = world.resources.positions.iter().zip(&world.resources.amounts);

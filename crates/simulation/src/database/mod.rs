@@ -1,4 +1,4 @@
-//! Logging to SQLite: rows, how they are buffered and written, and how they are read back.
+//! Logging to SQLite: rows, buffering, writing and reading.
 
 mod connection;
 mod insert;
@@ -21,7 +21,7 @@ pub use rows::{
     ActionRow, AgentRow, Batch, DeathRow, HealthCause, HealthRow, InteractionRow, ReproductionRow,
     ResourceRow, RunRow, StateRow, StepRow,
 };
-pub use scene::{DatabaseScene, Read, read};
+pub use scene::{DatabaseScene, ReadResult, read};
 pub use schema::TABLES;
 pub use sink::Sink;
 pub use writer::Writer;

@@ -1,33 +1,33 @@
-//! The four profiles of SQLite settings, and what each promises after a crash.
+//! The four profiles of SQLite settings, and their guarantees after a crash.
 
 use rusqlite::Connection;
 
 use crate::kinds::kinds;
 
 kinds! {
-    /// Settings of SQLite.
+    /// A profile of SQLite settings.
     ///
-    /// Whatever the profile, a process killed at any moment leaves a database that opens, passes `PRAGMA integrity_check` and holds whole steps only. What
-    /// it may lose differs:
+    /// With every profile, a process that is killed at any time leaves a database that opens, passes `PRAGMA integrity_check` and
+    /// contains complete steps only. The profiles differ in how much is lost:
     ///
-    /// - `balanced` and `safety` keep a write-ahead log: a killed process loses the steps since the last commit. After a power cut `safety` loses no more than
-    ///   that, `balanced` may lose some commits before it.
-    /// - `performance` and `memory` keep their rollback journal in memory, with which a write cut short could not be undone. So they write beside
-    ///   the named file, in one whose name ends in `.partial`, and put the whole database in its place at the end: a killed process loses the run, and the
-    ///   named file holds no step. The next run to the same path removes what is left beside it.
+    /// - `balanced` and `safety` use a write-ahead log. A killed process loses the steps since the last commit. A power failure loses
+    ///   no more than that with `safety`; with `balanced` it can also lose earlier commits.
+    /// - `performance` and `memory` keep the rollback journal in memory, so an interrupted write could not be rolled back. They therefore
+    ///   write to a file whose name ends in `.partial`, and rename it when the database is complete. A killed process loses the run:
+    ///   the database at the given path then contains no steps. The next run with the same path removes the partial file.
     PragmaProfile, "pragma profile" {
-        /// Write-ahead log, synchronous NORMAL, 200 MB of cache, pages of 4096 bytes.
+        /// Write-ahead log, synchronous NORMAL, cache of 200 MB, pages of 4096 bytes.
         Balanced = "balanced",
-        /// Journal in memory, synchronous OFF, 200 MB of cache, pages of 8192 bytes, 1 GiB of memory map.
+        /// Journal in memory, synchronous OFF, cache of 200 MB, pages of 8192 bytes, memory map of 1 GiB.
         Performance = "performance",
-        /// Write-ahead log, synchronous FULL, 100 MB of cache, pages of 4096 bytes.
+        /// Write-ahead log, synchronous FULL, cache of 100 MB, pages of 4096 bytes.
         Safety = "safety",
-        /// Journal in memory, synchronous NORMAL, 50 MB of cache, pages of 4096 bytes.
+        /// Journal in memory, synchronous NORMAL, cache of 50 MB, pages of 4096 bytes.
         Memory = "memory",
     }
 }
 
-/// The values behind a profile.
+/// The settings of a profile.
 struct Settings {
     synchronous: &'static str,
     journal: &'static str,
@@ -37,7 +37,7 @@ struct Settings {
 }
 
 impl PragmaProfile {
-    /// Whether the database must be written beside its path and put in place at the end.
+    /// Returns whether the database must be written to a partial file and renamed at the end.
     #[must_use]
     pub(crate) fn staged(self) -> bool {
         matches!(self, Self::Performance | Self::Memory)
@@ -53,7 +53,7 @@ impl PragmaProfile {
         Settings { synchronous, journal, cache_mb, page, mmap_bytes }
     }
 
-    /// Applies the settings to a new database, before its first table.
+    /// Applies the settings to a new database. The database must not have tables yet.
     pub(crate) fn apply(self, connection: &Connection) -> rusqlite::Result<()> {
         let settings = self.settings();
         connection.pragma_update(None, "page_size", settings.page)?;
@@ -62,10 +62,10 @@ impl PragmaProfile {
         // A negative cache size counts KiB instead of pages.
         connection.pragma_update(None, "cache_size", -settings.cache_mb * 1000)?;
         connection.pragma_update(None, "mmap_size", settings.mmap_bytes)?;
-        // Commits that copy the log back into the database wait for the disk: fewer of them.
+        // A commit that copies the log into the database waits for the disk. A larger log makes such commits rarer.
         connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
-        // Indexes are made by sorting. With temporary storage in a file SQLite sorts in one buffer, up to the size of the
-        // cache, before it writes any; with MEMORY it would allocate each row by itself.
+        // SQLite creates indexes by sorting. With FILE it sorts in one buffer of up to the cache size before it writes to the file. With
+        // MEMORY it would allocate each row separately.
         connection.pragma_update(None, "temp_store", "FILE")?;
         connection.pragma_update(None, "foreign_keys", true)
     }

@@ -1,4 +1,4 @@
-//! Reading a database back: the questions that people commonly ask of a run.
+//! Reads a database: typical queries about a run.
 
 use std::path::{Path, PathBuf};
 
@@ -16,32 +16,32 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the database of a run, complete or killed.
+    /// Opens the database of a run. The run may have been killed.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if it is missing or no database.
+    /// Returns [`Error::Database`] if the file is missing or not a database.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        // A write-ahead log that a killed run left is recovered on opening, which needs the right to write.
+        // SQLite recovers the write-ahead log of a killed run when it opens the database. That needs write access.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail(path, "open it"))?;
         Ok(Self { connection, path: path.to_owned() })
     }
 
-    /// The questions to ask.
+    /// Returns the typical queries.
     #[must_use]
     pub fn queries(&self) -> Queries<'_> {
         Queries::new(&self.connection, &self.path)
     }
 
-    /// The connection, for questions of one's own.
+    /// Returns the connection, for other queries.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 }
 
-/// The questions that people commonly ask of a run's database.
+/// Typical queries about a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Queries<'a> {
     connection: &'a Connection,
@@ -53,11 +53,11 @@ impl<'a> Queries<'a> {
         Self { connection, path }
     }
 
-    /// What `PRAGMA integrity_check` and `foreign_key_check` find; empty if all is well.
+    /// Returns the problems that `PRAGMA integrity_check` and `foreign_key_check` find. Empty if there are none.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if the checks cannot run.
+    /// Returns [`Error::Database`] if the checks cannot run.
     pub fn faults(&self) -> Result<Vec<String>, Error> {
         let mut faults = self.strings("PRAGMA integrity_check")?;
         faults.retain(|line| line != "ok");
@@ -65,11 +65,11 @@ impl<'a> Queries<'a> {
         Ok(faults)
     }
 
-    /// Rows of one of [`TABLES`]; 0 for any other name.
+    /// Returns the number of rows of one of [`TABLES`], or 0 for any other name.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if it cannot be read.
+    /// Returns [`Error::Database`] if the database cannot be read.
     pub fn rows(&self, table: &str) -> Result<u64, Error> {
         match TABLES.iter().find(|&&known| known == table) {
             Some(table) => self.number(&format!("SELECT count(*) FROM {table}"), ()),
@@ -77,20 +77,20 @@ impl<'a> Queries<'a> {
         }
     }
 
-    /// The steps that the database holds.
+    /// Returns the number of steps in the database.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if it cannot be read.
+    /// Returns [`Error::Database`] if the database cannot be read.
     pub fn steps(&self) -> Result<u64, Error> {
         self.rows("simulation_steps")
     }
 
-    /// How many agents lived at the end of a step, with the sum of their resources (by the index on step).
+    /// Returns the number of living agents at the end of a step, and the sum of their resource levels. Uses the index on step.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if it cannot be read.
+    /// Returns [`Error::Database`] if the database cannot be read.
     pub fn population(&self, step: u64) -> Result<(u64, f64), Error> {
         self.pair(
             "SELECT count(*), total(resource) FROM agent_states WHERE step = ?",
@@ -98,11 +98,11 @@ impl<'a> Queries<'a> {
         )
     }
 
-    /// Steps that an agent lived through and its mean health (by the index on agent).
+    /// Returns the number of steps that an agent lived, and its mean health. Uses the index on agent.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if it cannot be read.
+    /// Returns [`Error::Database`] if the database cannot be read.
     pub fn history(&self, agent: u32) -> Result<(u64, f64), Error> {
         self.pair(
             "SELECT count(*), coalesce(avg(health), 0.0) FROM agent_states WHERE agent_id = ?",
@@ -110,28 +110,16 @@ impl<'a> Queries<'a> {
         )
     }
 
-    /// Attempts at an action between two steps, ends included, and the mean reward.
+    /// Returns the number of attempts at an action from step `first` to step `last`, both included, and the mean reward.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if it cannot be read.
+    /// Returns [`Error::Database`] if the database cannot be read.
     pub fn actions(&self, action: &str, first: u64, last: u64) -> Result<(u64, f64), Error> {
         self.pair(
             "SELECT count(*), coalesce(avg(reward), 0.0) FROM agent_actions
              WHERE step BETWEEN ?2 AND ?3 AND action = ?1",
             (action, first as i64, last as i64),
-        )
-    }
-
-    /// How often an agent interacted with others, either way.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`] if it cannot be read.
-    pub fn interactions(&self, agent: u32) -> Result<u64, Error> {
-        self.number(
-            "SELECT count(*) FROM interactions WHERE source_id = ?1 OR target_id = ?1",
-            [agent],
         )
     }
 

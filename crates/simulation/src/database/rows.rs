@@ -1,4 +1,4 @@
-//! The rows of each table and how they are bound to a statement.
+//! The rows of each table, and how their values are bound to a statement.
 
 use super::insert::{Binder, Row};
 use crate::action::ActionKind;
@@ -8,41 +8,41 @@ use crate::kinds::kinds;
 use crate::world::World;
 
 kinds! {
-    /// Why an agent's health changed.
+    /// The cause of a change of health.
     HealthCause, "health cause" {
-        /// Another agent attacked.
+        /// An attack by another agent.
         Attack = "attack",
-        /// It starved to death.
+        /// Death by starvation.
         Starvation = "starvation",
-        /// It defended.
+        /// Healing by defending.
         Healing = "healing",
     }
 }
 
-/// What is known of a run when its database is made.
+/// A run, when its database is created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRow {
-    /// The seed.
+    /// Seed.
     pub seed: u64,
-    /// All parameters, as text.
+    /// All parameters as text.
     pub parameters: String,
-    /// Steps that are to run.
+    /// Planned number of steps.
     pub steps: u64,
 }
 
-/// An agent at its birth.
+/// A new agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentRow {
-    /// The agent as it was born.
+    /// The agent at its birth.
     pub agent: Agent,
-    /// Its parent's number; none for those of the start.
+    /// Number of its parent. `None` for initial agents.
     pub parent: Option<u32>,
 }
 
 impl AgentRow {
-    /// The row of an agent just born.
+    /// Creates the row of a new agent.
     #[must_use]
-    pub fn of(agent: &Agent, parent: Option<u32>) -> Self {
+    pub fn from_agent(agent: &Agent, parent: Option<u32>) -> Self {
         Self { agent: agent.clone(), parent }
     }
 }
@@ -83,46 +83,46 @@ impl Row for AgentRow {
     }
 }
 
-/// The end of an agent; changes its row in `agents`.
+/// A death. It updates the row of the agent in `agents`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DeathRow {
-    /// Who died.
+    /// Number of the agent.
     pub agent: u32,
-    /// When.
+    /// Step of its death.
     pub step: u64,
-    /// Of what.
+    /// Cause of its death.
     pub cause: &'static str,
 }
 
 /// An agent at the end of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StateRow {
-    /// The step.
+    /// Number of the step.
     pub step: u64,
-    /// The agent's number.
+    /// Number of the agent.
     pub agent: u32,
-    /// Position and orientation: x, y, degrees.
-    pub place: [f32; 3],
+    /// Position and orientation: x and y in world units, angle in degrees.
+    pub pose: [f32; 3],
     /// Resource level.
     pub resource: f32,
     /// Health.
     pub health: f32,
-    /// Whether it defends.
+    /// Whether it is defending.
     pub defending: bool,
-    /// Turns in a row that it starved.
+    /// Consecutive turns of starvation.
     pub starvation: u32,
-    /// Rewards so far.
+    /// Sum of its rewards so far.
     pub total_reward: f32,
 }
 
 impl StateRow {
-    /// The state of an agent.
+    /// Creates the row of an agent.
     #[must_use]
-    pub fn of(agent: &Agent, step: u64) -> Self {
+    pub fn from_agent(agent: &Agent, step: u64) -> Self {
         Self {
             step,
             agent: agent.id,
-            place: [agent.at.x, agent.at.y, agent.orientation],
+            pose: [agent.at.x, agent.at.y, agent.orientation],
             resource: agent.resource,
             health: agent.health,
             defending: agent.defending(),
@@ -150,9 +150,9 @@ impl Row for StateRow {
     fn bind(&self, to: &mut Binder<'_, '_>) -> rusqlite::Result<()> {
         to.long(self.step)?;
         to.integer(self.agent)?;
-        to.real(self.place[0])?;
-        to.real(self.place[1])?;
-        to.real(self.place[2])?;
+        to.real(self.pose[0])?;
+        to.real(self.pose[1])?;
+        to.real(self.pose[2])?;
         to.real(self.resource)?;
         to.real(self.health)?;
         to.integer(u32::from(self.defending))?;
@@ -164,13 +164,13 @@ impl Row for StateRow {
 /// A resource at the end of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ResourceRow {
-    /// The step.
+    /// Number of the step.
     pub step: u64,
-    /// The resource's number.
+    /// Number of the resource.
     pub resource: u32,
-    /// Where it lies.
+    /// Position: x, y.
     pub at: [f32; 2],
-    /// What it holds.
+    /// Amount.
     pub amount: f32,
 }
 
@@ -187,28 +187,28 @@ impl Row for ResourceRow {
     }
 }
 
-/// One action.
+/// An action.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ActionRow {
-    /// The step.
+    /// Number of the step.
     pub step: u64,
-    /// Who acted.
+    /// Number of the acting agent.
     pub agent: u32,
-    /// What was tried.
+    /// Kind of action.
     pub kind: ActionKind,
     /// Whether it succeeded.
     pub succeeded: bool,
-    /// The agent or resource it was aimed at.
+    /// Number of the target agent or resource.
     pub target: Option<u32>,
-    /// Amount gathered, shared, done, healed, moved or paid.
+    /// Amount gathered or shared, damage done, health healed, distance moved or cost paid.
     pub amount: f32,
     /// Resource level before the turn.
     pub resource_before: f32,
-    /// Resource level after it.
+    /// Resource level after the turn.
     pub resource_after: f32,
-    /// The turn's reward.
+    /// Reward of the turn.
     pub reward: f32,
-    /// Direction or reason of failure.
+    /// Direction of a move, or the reason of a failure.
     pub details: Option<&'static str>,
 }
 
@@ -241,18 +241,18 @@ impl Row for ActionRow {
     }
 }
 
-/// An action that reached another agent.
+/// An interaction of two agents.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InteractionRow {
-    /// The step.
+    /// Number of the step.
     pub step: u64,
-    /// Who acted.
+    /// Number of the acting agent.
     pub source: u32,
-    /// Whom it reached.
+    /// Number of the other agent.
     pub target: u32,
-    /// What was done.
+    /// Kind of action.
     pub kind: ActionKind,
-    /// Amount shared or damage done.
+    /// Amount shared, damage done, or cost of a child.
     pub amount: f32,
 }
 
@@ -273,28 +273,28 @@ impl Row for InteractionRow {
 /// The metrics of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepRow {
-    /// The step.
+    /// Number of the step.
     pub step: u64,
-    /// Agents alive at its end, by type.
+    /// Number of living agents at the end of the step, by type.
     pub living: [u32; 3],
-    /// Born in it.
+    /// Births.
     pub births: u64,
-    /// Died in it.
+    /// Deaths.
     pub deaths: u64,
-    /// Actions tried.
+    /// Attempted actions.
     pub actions: u64,
-    /// Actions that succeeded.
+    /// Successful actions.
     pub succeeded: u64,
-    /// What all resources hold.
+    /// Sum of the amounts of all resources.
     pub total_resources: f64,
     /// Means over living agents: resource level, health, total reward.
     pub averages: [f64; 3],
 }
 
 impl StepRow {
-    /// The metrics of a world at the end of a step.
+    /// Computes the metrics of a world at the end of a step.
     #[must_use]
-    pub fn of(world: &World, counters: &Counters) -> Self {
+    pub fn from_world(world: &World, counters: &Counters) -> Self {
         let mut row = Self {
             step: world.step,
             births: counters.births,
@@ -353,17 +353,17 @@ impl Row for StepRow {
 /// An attempt to reproduce.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReproductionRow {
-    /// The step.
+    /// Number of the step.
     pub step: u64,
-    /// Who tried.
+    /// Number of the parent.
     pub parent: u32,
-    /// The child, if there is one.
+    /// Number of the child. `None` if the attempt failed.
     pub child: Option<u32>,
-    /// The parent's resource level before.
+    /// Resource level of the parent before the attempt.
     pub resource_before: f32,
-    /// The parent's resource level after.
+    /// Resource level of the parent after the attempt.
     pub resource_after: f32,
-    /// Why there is no child.
+    /// Reason of a failure.
     pub reason: Option<&'static str>,
 }
 
@@ -385,19 +385,19 @@ impl Row for ReproductionRow {
 /// A change of an agent's health.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HealthRow {
-    /// The step.
+    /// Number of the step.
     pub step: u64,
-    /// Whose health.
+    /// Number of the agent.
     pub agent: u32,
-    /// Health before.
+    /// Health before the change.
     pub before: f32,
-    /// Health after.
+    /// Health after the change.
     pub after: f32,
-    /// Why.
+    /// Cause of the change.
     pub cause: HealthCause,
-    /// Who did it.
+    /// Number of the agent that caused the change. `None` if no other agent did.
     pub source: Option<u32>,
-    /// Its number within the step; [`super::Log`] sets it.
+    /// Number of the row within the step. [`super::Log`] sets it.
     pub number: u32,
 }
 
@@ -417,16 +417,16 @@ impl Row for HealthRow {
     }
 }
 
-/// Rows that wait to be written, by table.
+/// Buffered rows, by table.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Births.
     pub agents: Vec<AgentRow>,
     /// Deaths.
     pub deaths: Vec<DeathRow>,
-    /// Agents at the ends of steps.
+    /// States of agents at the end of a step.
     pub states: Vec<StateRow>,
-    /// Resources at the ends of steps.
+    /// States of resources at the end of a step.
     pub resources: Vec<ResourceRow>,
     /// Actions.
     pub actions: Vec<ActionRow>,
@@ -438,12 +438,12 @@ pub struct Batch {
     pub reproductions: Vec<ReproductionRow>,
     /// Changes of health.
     pub health: Vec<HealthRow>,
-    /// Whether the batch ends with a whole step, so that it may be committed.
+    /// Whether the batch ends with a complete step, so that it can be committed.
     pub commit: bool,
 }
 
 impl Batch {
-    /// Rows to insert; deaths change rows that are there.
+    /// Returns the number of rows to insert. Deaths do not count, because they update existing rows.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.agents.len()
@@ -456,7 +456,7 @@ impl Batch {
             + self.health.len()
     }
 
-    /// Empties the batch but keeps its memory.
+    /// Removes all rows. The capacity stays allocated.
     pub fn clear(&mut self) {
         self.agents.clear();
         self.deaths.clear();

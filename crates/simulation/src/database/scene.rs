@@ -1,4 +1,4 @@
-//! A log fed with made-up rows, and questions to put to it: input for benchmarks and tests.
+//! A database with generated rows, and queries, for benchmarks and tests.
 
 use super::log::Log;
 use super::read::Queries;
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::geometry::Point;
 use crate::random::{Domain, Random};
 
-/// A log of steps in which a fixed number of agents has random states.
+/// A log of steps with a fixed number of agents in random states.
 #[derive(Debug)]
 pub struct DatabaseScene {
     log: Log,
@@ -20,21 +20,21 @@ pub struct DatabaseScene {
     rows: u64,
 }
 
-/// What a series of questions was answered.
+/// The result of a series of queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read {
-    /// Rows that the answers count.
+pub struct ReadResult {
+    /// Sum of the row counts that the queries returned.
     pub rows: u64,
-    /// Digest of all answers.
+    /// Digest of all results.
     pub digest: u64,
 }
 
 impl DatabaseScene {
-    /// A new database and the rows of `agents` agents, which wait to be written.
+    /// Creates a new database and logs `agents` agents.
     ///
     /// # Errors
     ///
-    /// Those of [`Log::new`].
+    /// Returns the errors of [`Log::new`].
     pub fn new(config: &DatabaseConfig, agents: u32, seed: u64) -> Result<Self, Error> {
         let run = RunRow { seed, parameters: format!("{config:?}"), steps: 0 };
         let mut log = Log::new(config, &run)?;
@@ -43,17 +43,17 @@ impl DatabaseScene {
         let agents: Vec<Agent> =
             (0..agents).map(|id| Agent::new(id, kind(id), Point::default(), &rules)).collect();
         for agent in &agents {
-            log.agent(AgentRow::of(agent, None));
+            log.agent(AgentRow::from_agent(agent, None));
         }
         Ok(Self { rows: agents.len() as u64, log, agents, seed, step: 0 })
     }
 
-    /// Logs the states of up to `most` agents and ends a step, which writes and commits if the configuration says so; returns the
-    /// rows logged.
+    /// Logs the states of up to `most` agents and ends a step. This writes and commits if the configuration requires it. Returns the
+    /// number of rows logged.
     ///
     /// # Errors
     ///
-    /// Those of [`Log::end_step`].
+    /// Returns the errors of [`Log::end_step`].
     pub fn write_step(&mut self, most: u64) -> Result<u64, Error> {
         let states = most.min(self.agents.len() as u64);
         for agent in self.agents.iter().take(states as usize) {
@@ -65,108 +65,110 @@ impl DatabaseScene {
         Ok(states + 1)
     }
 
-    /// Logs `rows` rows in whole steps; returns how many.
+    /// Logs `rows` rows in complete steps and returns their number.
     ///
     /// # Errors
     ///
-    /// Those of [`DatabaseScene::write_step`].
+    /// Returns the errors of [`DatabaseScene::write_step`].
     pub fn write(&mut self, rows: u64) -> Result<u64, Error> {
         let mut logged = 0;
         while logged < rows {
-            // One row of a step is its metrics.
+            // One row of each step is that of its metrics.
             logged += self.write_step(rows - logged - 1)?;
         }
         Ok(logged)
     }
 
-    /// Asks `count` questions about steps that are written, between writes; rows that wait in the buffer are not seen. Nothing with a writer
-    /// thread, which has the connection.
+    /// Runs `count` queries about steps while the database is being written. They do not see buffered rows. With a writer thread, which
+    /// owns the connection, no queries are run.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if the database cannot be read.
-    pub fn read(&self, count: u64) -> Result<Read, Error> {
-        let mut answers = Answers::default();
+    /// Returns [`Error::Database`] if the database cannot be read.
+    pub fn read(&self, count: u64) -> Result<ReadResult, Error> {
+        let mut results = Results::default();
         if let Some(writer) = self.log.writer() {
-            for question in 0..count {
-                let step = pick(self.seed, question, self.step);
-                answers.add(writer.queries().population(step)?);
+            for query in 0..count {
+                let step = pick(self.seed, query, self.step);
+                results.add(writer.queries().population(step)?);
             }
         }
-        Ok(answers.finish())
+        Ok(results.finish())
     }
 
-    /// Transactions committed so far; unknown with a writer thread.
+    /// Returns the number of committed transactions. `None` with a writer thread.
     #[must_use]
     pub fn commits(&self) -> Option<u64> {
         self.log.writer().map(super::Writer::commits)
     }
 
-    /// Rows logged so far, those of the agents included.
+    /// Returns the number of rows logged so far, including those of the agents.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Writes the rest and completes the database; returns the rows written.
+    /// Writes the remaining rows, completes the database and returns the number of rows written.
     ///
     /// # Errors
     ///
-    /// Those of [`Log::finish`].
+    /// Returns the errors of [`Log::finish`].
     pub fn finish(self) -> Result<u64, Error> {
         self.log.finish(self.step, 0)
     }
 }
 
-/// Asks `count` questions of a complete database: populations of steps, histories of agents and spans of actions in turn.
+/// Runs `count` queries on a complete database. They alternate between populations of steps, histories of agents and actions of ten
+/// steps.
 ///
 /// # Errors
 ///
-/// [`Error::Database`] if it cannot be read.
-pub fn read(queries: Queries<'_>, count: u64, seed: u64) -> Result<Read, Error> {
+/// Returns [`Error::Database`] if the database cannot be read.
+pub fn read(queries: Queries<'_>, count: u64, seed: u64) -> Result<ReadResult, Error> {
     let (steps, agents) = (queries.steps()?, queries.rows("agents")?);
-    let mut answers = Answers::default();
-    for question in 0..count {
-        let step = pick(seed, question, steps);
-        answers.add(match question % 3 {
+    let mut results = Results::default();
+    for query in 0..count {
+        let step = pick(seed, query, steps);
+        results.add(match query % 3 {
             0 => queries.population(step)?,
-            1 => queries.history(pick(seed, question, agents) as u32)?,
+            1 => queries.history(pick(seed, query, agents) as u32)?,
             _ => queries.actions("move", step, step + 10)?,
         });
     }
-    Ok(answers.finish())
+    Ok(results.finish())
 }
 
-/// Answers on their way to a digest.
+/// Accumulates the results of queries.
 #[derive(Debug, Default)]
-struct Answers {
+struct Results {
     rows: u64,
     digest: Digest,
 }
 
-impl Answers {
+impl Results {
     fn add(&mut self, (count, value): (u64, f64)) {
         self.rows += count;
         self.digest.word(count);
         self.digest.word(value.to_bits());
     }
 
-    fn finish(self) -> Read {
-        Read { rows: self.rows, digest: self.digest.finish() }
+    fn finish(self) -> ReadResult {
+        ReadResult { rows: self.rows, digest: self.digest.finish() }
     }
 }
 
-fn pick(seed: u64, question: u64, bound: u64) -> u64 {
-    Random::keyed(seed, Domain::Benchmark, question, 0).below(bound.max(1))
+/// Returns a random number below `bound` for a query.
+fn pick(seed: u64, query: u64, bound: u64) -> u64 {
+    Random::keyed(seed, Domain::Benchmark, query, 0).below(bound.max(1))
 }
 
 fn random_state(agent: &Agent, seed: u64, step: u64) -> StateRow {
     let mut random = Random::keyed(seed, Domain::Benchmark, u64::from(agent.id), step);
     StateRow {
-        place: [random.unit() * 100.0, random.unit() * 100.0, 90.0],
+        pose: [random.unit() * 100.0, random.unit() * 100.0, 90.0],
         resource: random.unit() * 20.0,
         health: random.unit() * 100.0,
         total_reward: random.unit(),
-        ..StateRow::of(agent, step)
+        ..StateRow::from_agent(agent, step)
     }
 }

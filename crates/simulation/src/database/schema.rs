@@ -1,10 +1,10 @@
-//! The tables of a database and their indexes.
+//! The tables of the database and their indexes.
 //!
-//! The rows of a step lie together, since step leads each primary key: that is the index on step, it is there from the start, and rows
-//! arrive in its order. The indexes on agent would be written all over by every step, so they are made at the end; a
-//! database of a killed run lacks them, and nothing else.
+//! The step is the first column of each primary key, so the rows of a step are adjacent and are inserted in key order. The primary
+//! key thus serves as the index on step. The indexes on agents would cause random writes in every step, so they are created at the end.
+//! In the database of a killed run they are missing.
 
-/// The tables, parents first.
+/// The tables. Referenced tables come first.
 pub const TABLES: [&str; 9] = [
     "simulations",
     "agents",
@@ -17,7 +17,7 @@ pub const TABLES: [&str; 9] = [
     "health_incidents",
 ];
 
-/// Creates the tables.
+/// SQL that creates the tables.
 pub(crate) const CREATE: &str = "
 CREATE TABLE simulations (
     simulation_id INTEGER PRIMARY KEY,
@@ -122,7 +122,7 @@ CREATE TABLE health_incidents (
 ) WITHOUT ROWID;
 ";
 
-/// Creates the indexes on agent.
+/// SQL that creates the indexes on agents and resources.
 pub(crate) const INDEX: &str = "
 CREATE INDEX IF NOT EXISTS agent_states_by_agent ON agent_states (agent_id);
 CREATE INDEX IF NOT EXISTS resource_states_by_resource ON resource_states (resource_id);

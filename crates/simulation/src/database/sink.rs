@@ -1,4 +1,4 @@
-//! Where batches go: straight to the writer, or to a thread that writes.
+//! The destination of batches: the writer itself, or a thread that runs it.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -8,19 +8,19 @@ use super::rows::Batch;
 use super::writer::Writer;
 use crate::error::Error;
 
-/// Batches that may wait for the thread; one more blocks the simulation, so that memory stays bounded.
-const WAITING: usize = 4;
+/// Capacity of the queue of the writer thread, in batches. If it is full, the simulation blocks, so that memory stays bounded.
+const QUEUE_CAPACITY: usize = 4;
 
-/// Takes full batches and gives empty ones back.
+/// Accepts full batches and returns empty ones.
 #[derive(Debug)]
 pub enum Sink {
-    /// Writes at once.
+    /// Writes on the calling thread.
     Direct(Box<Writer>),
-    /// Writes on a thread.
+    /// Writes on a separate thread.
     Thread(ThreadSink),
 }
 
-/// The near end of a writer thread.
+/// The simulation's side of a writer thread.
 #[derive(Debug)]
 pub struct ThreadSink {
     full: SyncSender<Batch>,
@@ -30,11 +30,11 @@ pub struct ThreadSink {
 }
 
 impl Sink {
-    /// A sink over a writer, on a thread of its own or not.
+    /// Creates a sink for a writer, on a separate thread if `threaded`.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] if the thread cannot be started.
+    /// Returns [`Error::File`] if the thread cannot be started.
     pub fn new(writer: Writer, threaded: bool) -> Result<Self, Error> {
         if threaded {
             ThreadSink::start(writer).map(Self::Thread)
@@ -43,12 +43,12 @@ impl Sink {
         }
     }
 
-    /// Writes a batch and leaves an empty one in its place.
+    /// Writes a batch and replaces it by an empty one.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if SQLite refuses; with a thread, [`Error::WriterStopped`], and the reason comes from
-    /// [`finish`](Self::finish).
+    /// Returns [`Error::Database`] if SQLite fails. With a thread it returns [`Error::WriterStopped`], and [`finish`](Self::finish)
+    /// returns the reason.
     pub fn take(&mut self, batch: &mut Batch) -> Result<(), Error> {
         match self {
             Self::Direct(writer) => {
@@ -60,11 +60,11 @@ impl Sink {
         }
     }
 
-    /// Waits until everything is written and gives the writer back.
+    /// Waits until all batches are written and returns the writer.
     ///
     /// # Errors
     ///
-    /// What made the thread stop, if it did.
+    /// Returns the error that stopped the thread.
     pub fn finish(self) -> Result<Writer, Error> {
         match self {
             Self::Direct(writer) => Ok(*writer),
@@ -76,11 +76,11 @@ impl Sink {
 impl ThreadSink {
     fn start(writer: Writer) -> Result<Self, Error> {
         let path = writer.path().to_owned();
-        let (full, batches) = sync_channel(WAITING);
-        let (back, empty) = channel();
+        let (full, batches) = sync_channel(QUEUE_CAPACITY);
+        let (written, empty) = channel();
         let thread = std::thread::Builder::new()
             .name("database-writer".to_owned())
-            .spawn(move || write_all(writer, &batches, &back))
+            .spawn(move || write_all(writer, &batches, &written))
             .map_err(|source| Error::File {
                 path: path.clone(),
                 operation: "start the thread that writes to it",
@@ -101,17 +101,17 @@ impl ThreadSink {
     }
 }
 
-/// Writes batches until there are no more.
+/// Writes batches until the channel is closed.
 fn write_all(
     mut writer: Writer,
     batches: &Receiver<Batch>,
-    back: &Sender<Batch>,
+    written: &Sender<Batch>,
 ) -> Result<Writer, Error> {
     for mut batch in batches {
         writer.write(&batch)?;
         batch.clear();
-        // Nobody takes it back once the simulation has ended.
-        let _ = back.send(batch);
+        // This fails once the simulation has ended, when empty batches are no longer needed.
+        let _ = written.send(batch);
     }
     Ok(writer)
 }

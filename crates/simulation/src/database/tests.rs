@@ -1,4 +1,4 @@
-//! What is logged, when it is committed, and that the numbers agree with the counters.
+//! Tests of the logged rows, the commits and the settings of SQLite.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::action::ActionKind;
 use crate::config::{Config, DatabaseConfig};
 use crate::simulation::{Simulation, Summary};
 
-/// A change of the way of logging.
+/// A change of the database parameters.
 type Change = fn(&mut DatabaseConfig);
 
 fn logged(config: &Config, database: DatabaseConfig) -> (Summary, Reader) {
@@ -22,7 +22,7 @@ fn short() -> Config {
     Config { steps: 60, ..Config::default() }
 }
 
-/// Every table's rows in a form that can be compared.
+/// Returns the rows of all tables in a form that can be compared.
 fn contents(reader: &Reader) -> Vec<String> {
     let mut all = Vec::new();
     for table in TABLES.iter().filter(|&&table| table != "simulations") {
@@ -75,7 +75,7 @@ fn rows_agree_with_counters() {
 }
 
 #[test]
-fn rewards_in_the_log_sum_to_the_agents() {
+fn logged_rewards_sum_to_the_totals_of_the_agents() {
     let folder = tempfile::tempdir().unwrap();
     let (_, reader) = logged(&short(), DatabaseConfig::new(folder.path().join("run.db")));
     let difference: f64 = reader
@@ -93,12 +93,12 @@ fn rewards_in_the_log_sum_to_the_agents() {
 }
 
 #[test]
-fn every_way_of_writing_gives_the_same_contents() {
+fn all_settings_give_the_same_contents() {
     let folder = tempfile::tempdir().unwrap();
     let (plain, reader) = logged(&short(), DatabaseConfig::new(folder.path().join("plain.db")));
     let expected = contents(&reader);
     assert!(expected.len() > 3000);
-    let ways: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 7] = [
         ("thread", |c| c.writer_thread = true),
         ("memory", |c| c.in_memory = true),
         ("single", |c| {
@@ -114,7 +114,7 @@ fn every_way_of_writing_gives_the_same_contents() {
             c.profile = PragmaProfile::Memory;
         }),
     ];
-    for (name, change) in ways {
+    for (name, change) in changes {
         let mut database = DatabaseConfig::new(folder.path().join(format!("{name}.db")));
         change(&mut database);
         let (summary, reader) = logged(&short(), database);
@@ -126,7 +126,7 @@ fn every_way_of_writing_gives_the_same_contents() {
 }
 
 #[test]
-fn flush_settings_set_the_number_of_commits() {
+fn flush_settings_determine_the_number_of_commits() {
     let folder = tempfile::tempdir().unwrap();
     let commits = |name: &str, change: fn(&mut DatabaseConfig)| {
         let mut config = DatabaseConfig::new(folder.path().join(name));
@@ -158,7 +158,7 @@ fn flush_settings_set_the_number_of_commits() {
 }
 
 #[test]
-fn profiles_set_what_they_say() {
+fn profiles_apply_their_settings() {
     let folder = tempfile::tempdir().unwrap();
     let expected = [
         (PragmaProfile::Balanced, 4096, "wal"),
@@ -215,7 +215,7 @@ fn finished_tables_are_indexed_on_step_and_agent() {
 }
 
 #[test]
-fn a_taken_path_is_refused() {
+fn an_existing_file_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.db");
     std::fs::write(&path, "not a database").unwrap();
@@ -229,14 +229,14 @@ fn a_taken_path_is_refused() {
 }
 
 #[test]
-fn a_missing_folder_is_named() {
+fn a_missing_folder_gives_an_error_with_the_path() {
     let config = Config { database: Some(DatabaseConfig::new("/nonexistent/run.db")), ..short() };
     let error = Simulation::new(&config).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/run.db: cannot create"), "{error}");
 }
 
 #[test]
-fn a_scene_writes_what_it_says_and_reads_it_back() {
+fn a_scene_writes_and_reads_the_requested_rows() {
     let folder = tempfile::tempdir().unwrap();
     let mut reads = Vec::new();
     for &profile in PragmaProfile::ALL {

@@ -1,10 +1,10 @@
-//! Writing batches of rows to a connection, in transactions that end with whole steps.
+//! Writes batches of rows to a connection. Transactions contain complete steps only.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::connection::{self, NewDatabase, Placement, fail};
+use super::connection::{self, Location, NewDatabase, fail};
 use super::insert::InsertSql;
 use super::read::Queries;
 use super::rows::{
@@ -19,7 +19,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Writer {
     connection: Connection,
-    placement: Placement,
+    location: Location,
     path: PathBuf,
     inserts: Inserts,
     in_transaction: bool,
@@ -27,7 +27,7 @@ pub struct Writer {
     commits: u64,
 }
 
-/// One pair of statements for each table.
+/// The INSERT statements of all tables.
 #[derive(Debug)]
 struct Inserts {
     agents: InsertSql,
@@ -43,30 +43,31 @@ struct Inserts {
 impl Inserts {
     fn new(batch_rows: usize) -> Self {
         Self {
-            agents: InsertSql::of::<AgentRow>(batch_rows),
-            states: InsertSql::of::<StateRow>(batch_rows),
-            resources: InsertSql::of::<ResourceRow>(batch_rows),
-            actions: InsertSql::of::<ActionRow>(batch_rows),
-            interactions: InsertSql::of::<InteractionRow>(batch_rows),
-            steps: InsertSql::of::<StepRow>(batch_rows),
-            reproductions: InsertSql::of::<ReproductionRow>(batch_rows),
-            health: InsertSql::of::<HealthRow>(batch_rows),
+            agents: InsertSql::for_table::<AgentRow>(batch_rows),
+            states: InsertSql::for_table::<StateRow>(batch_rows),
+            resources: InsertSql::for_table::<ResourceRow>(batch_rows),
+            actions: InsertSql::for_table::<ActionRow>(batch_rows),
+            interactions: InsertSql::for_table::<InteractionRow>(batch_rows),
+            steps: InsertSql::for_table::<StepRow>(batch_rows),
+            reproductions: InsertSql::for_table::<ReproductionRow>(batch_rows),
+            health: InsertSql::for_table::<HealthRow>(batch_rows),
         }
     }
 }
 
 impl Writer {
-    /// Makes a new database with its tables and the row of the run.
+    /// Creates a new database with its tables and the row of the run.
     ///
     /// # Errors
     ///
-    /// [`Error::DatabaseExists`] if the path is taken; [`Error::Database`] or [`Error::File`] if it cannot be made.
+    /// Returns [`Error::DatabaseExists`] if there is a file at the path, and [`Error::Database`] or [`Error::File`] if the database cannot
+    /// be created.
     pub fn create(config: &DatabaseConfig, run: &RunRow) -> Result<Self, Error> {
         config.validate()?;
-        let NewDatabase { connection, placement } = connection::create(config, run)?;
+        let NewDatabase { connection, location } = connection::create(config, run)?;
         Ok(Self {
             connection,
-            placement,
+            location,
             path: config.path.clone(),
             inserts: Inserts::new(config.batch_rows),
             in_transaction: false,
@@ -75,35 +76,35 @@ impl Writer {
         })
     }
 
-    /// The path that the database goes to.
+    /// Returns the final path of the database.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Rows inserted so far.
+    /// Returns the number of rows inserted so far.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Transactions committed so far.
+    /// Returns the number of transactions committed so far.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.commits
     }
 
-    /// The questions to ask of what was written so far, committed or not.
+    /// Returns queries about the rows written so far, committed or not.
     #[must_use]
     pub fn queries(&self) -> Queries<'_> {
         Queries::new(&self.connection, &self.path)
     }
 
-    /// Hands a batch to SQLite, and commits if it ends a step.
+    /// Passes a batch to SQLite and commits if the batch ends a step.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if SQLite refuses, for example on a full disk.
+    /// Returns [`Error::Database`] if SQLite fails, for example because the disk is full.
     pub fn write(&mut self, batch: &Batch) -> Result<(), Error> {
         self.insert(batch).map_err(fail(&self.path, "write rows to it"))?;
         self.rows += batch.rows() as u64;
@@ -113,11 +114,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Commits what was written.
+    /// Commits the current transaction.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] if SQLite refuses.
+    /// Returns [`Error::Database`] if SQLite fails.
     pub fn commit(&mut self) -> Result<(), Error> {
         if self.in_transaction {
             self.execute("COMMIT").map_err(fail(&self.path, "commit rows to it"))?;
@@ -127,15 +128,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Commits, makes the indexes on agent and puts the database at its path; returns the rows written.
+    /// Commits, creates the indexes on agents and moves the database to its final path. Returns the number of rows written.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`] or [`Error::File`] if that fails.
+    /// Returns [`Error::Database`] or [`Error::File`] if that fails.
     pub fn finish(mut self, steps: u64, state_hash: u64) -> Result<u64, Error> {
         self.commit()?;
         self.complete(steps, state_hash).map_err(fail(&self.path, "complete it"))?;
-        connection::publish(self.connection, &self.placement, &self.path)?;
+        connection::publish(self.connection, &self.location, &self.path)?;
         Ok(self.rows)
     }
 
@@ -160,7 +161,7 @@ impl Writer {
             self.in_transaction = true;
         }
         let (to, inserts) = (&self.connection, &self.inserts);
-        // Agents first: the other rows refer to them.
+        // Agents first, because the other rows reference them.
         inserts.agents.insert(to, &batch.agents)?;
         inserts.states.insert(to, &batch.states)?;
         inserts.resources.insert(to, &batch.resources)?;

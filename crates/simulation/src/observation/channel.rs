@@ -1,17 +1,17 @@
-//! The thirteen channels and sets of them.
+//! The thirteen channels of an observation, and sets of channels.
 
 use crate::kinds::kinds;
 
 kinds! {
-    /// One plane of an observation.
+    /// A channel of an observation. Each has its own plane.
     Channel, "channel" {
-        /// The agent's own health at the centre, 0 to 1.
+        /// Health of the agent itself, 0 to 1, in the centre.
         OwnHealth = "own_health",
-        /// Health of allies, 0 to 1; the most where several are in a cell.
+        /// Health of allies, 0 to 1. With several in a cell, the largest.
         AllyHealth = "ally_health",
-        /// Health of enemies likewise.
+        /// Health of enemies, 0 to 1. With several in a cell, the largest.
         EnemyHealth = "enemy_health",
-        /// Sum of what resources hold, each as a share of the most.
+        /// Sum of the amounts of resources, each divided by the largest amount.
         Resources = "resources",
         /// 1 outside the world.
         Obstacles = "obstacles",
@@ -19,26 +19,26 @@ kinds! {
         TerrainCost = "terrain_cost",
         /// 1 inside the visibility disk.
         Visibility = "visibility",
-        /// 1 where a visible cell is empty; decays by 0.98 a step.
+        /// 1 in visible empty cells. Decays by the factor 0.98 per step.
         KnownEmpty = "known_empty",
-        /// Damage as a share of the attack strength; decays by 0.85.
+        /// Damage divided by the attack strength. Decays by the factor 0.85 per step.
         DamageHeat = "damage_heat",
-        /// 1 where somebody left; decays by 0.90.
+        /// 1 where an agent has moved away. Decays by the factor 0.90 per step.
         Trails = "trails",
-        /// 1 where an ally shared; decays by 0.92.
+        /// 1 where an ally has shared. Decays by the factor 0.92 per step.
         AllySignal = "ally_signal",
-        /// 1 at the nearest resource that holds something, or at the border of the window on the way to it.
+        /// 1 at the nearest resource that is not empty. If it is outside the window, 1 at the border in its direction.
         Goal = "goal",
-        /// 1 where a resource was seen; stays.
+        /// 1 where a resource was seen. Does not decay.
         Landmarks = "landmarks",
     }
 }
 
 impl Channel {
-    /// How many there are.
+    /// Number of channels.
     pub const COUNT: usize = 13;
 
-    /// The factor by which a remembered plane shrinks each step; `None` for planes made anew.
+    /// Returns the factor by which a remembered plane decays per step. `None` for channels that are not remembered.
     #[must_use]
     pub const fn decay(self) -> Option<f32> {
         match self {
@@ -52,36 +52,36 @@ impl Channel {
     }
 }
 
-/// Which channels are produced.
+/// A set of channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelSet(u16);
 
 impl ChannelSet {
-    /// Every channel.
+    /// Returns the set of all channels.
     #[must_use]
     pub const fn all() -> Self {
         Self((1 << Channel::COUNT) - 1)
     }
 
-    /// No channel.
+    /// Returns the empty set.
     #[must_use]
     pub const fn none() -> Self {
         Self(0)
     }
 
-    /// This set and a channel.
+    /// Returns this set with `channel` added.
     #[must_use]
     pub const fn with(self, channel: Channel) -> Self {
         Self(self.0 | 1 << channel as u16)
     }
 
-    /// This set without a channel.
+    /// Returns this set with `channel` removed.
     #[must_use]
     pub const fn without(self, channel: Channel) -> Self {
         Self(self.0 & !(1 << channel as u16))
     }
 
-    /// Whether a channel is in the set.
+    /// Returns whether a channel is in the set.
     #[must_use]
     pub const fn has(self, channel: Channel) -> bool {
         self.0 & 1 << channel as u16 != 0
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_holds_what_was_put_in() {
+    fn a_set_contains_the_added_channels() {
         let set: ChannelSet = [Channel::Goal, Channel::Trails].into_iter().collect();
         let held: Vec<Channel> =
             Channel::ALL.iter().copied().filter(|&channel| set.has(channel)).collect();

@@ -1,33 +1,33 @@
-//! Where damage, moves and gifts last happened: fields over the world that observers read.
+//! Past events by position: damage, moves and shares. Observers read them.
 //!
-//! Each cell keeps its latest event and the turn it happened in; each block of cells the latest turn in it, so that an observer passes
-//! over blocks where nothing happened since it last looked.
+//! Each cell stores its latest event with its turn. Each block of cells stores its latest turn, so that an observer can skip blocks
+//! without events since its last observation.
 
 use super::window::{Cell, CellGrid, Window};
 use super::{Channel, ChannelSet};
 use crate::agent::AgentType;
 use crate::geometry::{Area, Point};
 
-/// Cells to a block's side.
+/// Cells per side of a block.
 const BLOCK: i32 = 4;
 
-/// Cells of a block.
+/// Number of cells in a block.
 const BLOCK_CELLS: usize = (BLOCK * BLOCK) as usize;
 
-/// Bits of a cell that hold the event's value; the turn is above them.
+/// The low bits of a cell that store the value of the event. The bits above store the turn.
 const VALUE_BITS: u32 = 24;
 
-/// One in a cell's value.
+/// The value 1 in fixed point.
 const ONE: f32 = (1 << (VALUE_BITS - 1)) as f32;
 
-/// One kind of event over the world.
+/// All events of one kind.
 #[derive(Debug, Clone)]
 struct Field {
     grid: CellGrid,
     block_columns: i32,
-    /// Each cell's latest event, block by block: the turn after it, and its value in fixed point; 0 for none yet.
+    /// The latest event of each cell, block by block: its turn plus one, and its value in fixed point. 0 if there was none.
     cells: Vec<u64>,
-    /// The latest of each block's turns.
+    /// The latest turn plus one of each block.
     blocks: Vec<u64>,
 }
 
@@ -46,13 +46,13 @@ impl Field {
     fn emit(&mut self, at: Point, value: f32, turn: u64) {
         let cell = self.grid.cell(at);
         let block = self.block(cell.x / BLOCK, cell.y / BLOCK);
-        let place = (cell.y % BLOCK * BLOCK + cell.x % BLOCK) as usize;
+        let index = (cell.y % BLOCK * BLOCK + cell.x % BLOCK) as usize;
         let fixed = (value.clamp(0.0, 1.0) * ONE) as u64;
-        self.cells[block * BLOCK_CELLS + place] = (turn + 1) << VALUE_BITS | fixed;
+        self.cells[block * BLOCK_CELLS + index] = (turn + 1) << VALUE_BITS | fixed;
         self.blocks[block] = turn + 1;
     }
 
-    /// Raises the plane's visible cells to events of turn `since` and later; returns whether there were any.
+    /// Raises the visible cells of a plane to the values of events from turn `since` on. Returns whether there were any.
     fn read(&self, window: &Window, centre: Cell, since: u64, plane: &mut [f32]) -> bool {
         let low = |at: i32| (at - window.view).max(0) / BLOCK;
         let high = |at: i32, count: i32| (at + window.view).min(count - 1) / BLOCK;
@@ -69,13 +69,9 @@ impl Field {
         }
         any
     }
-
-    fn bytes(&self) -> usize {
-        (self.cells.capacity() + self.blocks.capacity()) * size_of::<u64>()
-    }
 }
 
-/// Reads the cells of one block, whose corner is at an offset from the window's centre.
+/// Reads the cells of one block. `corner` is the offset of its lower left cell from the centre of the window.
 fn read_block(cells: &[u64], window: &Window, corner: Cell, since: u64, plane: &mut [f32]) -> bool {
     let mut any = false;
     for (number, &cell) in cells.iter().enumerate() {
@@ -84,29 +80,29 @@ fn read_block(cells: &[u64], window: &Window, corner: Cell, since: u64, plane: &
         }
         let number = number as i32;
         let offset = Cell { x: corner.x + number % BLOCK, y: corner.y + number / BLOCK };
-        if let Some(place) = window.visible(Cell::default(), offset) {
+        if let Some(index) = window.visible(Cell::default(), offset) {
             let value = (cell & ((1 << VALUE_BITS) - 1)) as f32 / ONE;
-            plane[place] = plane[place].max(value);
+            plane[index] = plane[index].max(value);
             any = true;
         }
     }
     any
 }
 
-/// The fields of a world, one for each kind of event that somebody may see.
+/// The past events of a world, by kind.
 #[derive(Debug, Clone)]
 pub struct EventFields {
     heat: Option<Field>,
     trails: Option<Field>,
-    /// One for each agent type, since only allies read a signal.
+    /// One field per agent type, because only allies see a signal.
     signals: Option<[Field; 3]>,
 }
 
 impl EventFields {
-    /// The fields that the channels of a set need.
+    /// Creates the fields for a set of channels.
     #[must_use]
     pub fn new(world: Area, channels: ChannelSet) -> Self {
-        let grid = CellGrid::of(world);
+        let grid = CellGrid::for_world(world);
         let field = |channel| channels.has(channel).then(|| Field::new(grid));
         let signals = channels.has(Channel::AllySignal);
         Self {
@@ -116,28 +112,29 @@ impl EventFields {
         }
     }
 
-    /// Damage was done to somebody here.
+    /// Records damage to an agent at a position.
     pub fn heat(&mut self, at: Point, value: f32, turn: u64) {
         if let Some(field) = &mut self.heat {
             field.emit(at, value, turn);
         }
     }
 
-    /// Somebody left here.
+    /// Records that an agent moved away from a position.
     pub fn trail(&mut self, at: Point, turn: u64) {
         if let Some(field) = &mut self.trails {
             field.emit(at, 1.0, turn);
         }
     }
 
-    /// Somebody of a type shared here.
+    /// Records that an agent of a type shared at a position.
     pub fn signal(&mut self, kind: AgentType, at: Point, turn: u64) {
         if let Some(fields) = &mut self.signals {
             fields[kind as usize].emit(at, 1.0, turn);
         }
     }
 
-    /// Raises a plane's visible cells to a channel's events of turn `since` and later; returns whether there were any.
+    /// Raises the visible cells of a plane to the values of the events of a channel from turn `since` on. Returns whether there were
+    /// any. `view` is the window with its centre.
     pub fn read(
         &self,
         channel: Channel,
@@ -153,12 +150,5 @@ impl EventFields {
             _ => None,
         };
         field.is_some_and(|field| field.read(view.0, view.1, since, plane))
-    }
-
-    /// Bytes of heap memory.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let single = [&self.heat, &self.trails].into_iter().flatten();
-        single.chain(self.signals.iter().flatten()).map(Field::bytes).sum()
     }
 }

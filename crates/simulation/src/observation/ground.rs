@@ -1,13 +1,13 @@
-//! What does not change: the terrain of the world and its edges.
+//! The static channels: terrain and the borders of the world.
 
 use super::window::{Cell, CellGrid, Window};
 use crate::geometry::Area;
 use crate::random::{Domain, Random};
 
-/// Cells between the fixed points of the terrain.
+/// Distance of the lattice points of the terrain, in cells.
 const SPACING: usize = 8;
 
-/// The cost of each cell of a world, 0 to 1: value noise between fixed points eight cells apart.
+/// The terrain cost of each cell of a world, 0 to 1: value noise on a lattice with a spacing of eight cells.
 #[derive(Debug, Clone)]
 pub struct Terrain {
     grid: CellGrid,
@@ -15,21 +15,22 @@ pub struct Terrain {
 }
 
 impl Terrain {
-    /// The terrain of a world, the same for a seed.
+    /// Creates the terrain of a world. It depends only on the world and the seed.
     #[must_use]
     pub fn new(world: Area, seed: u64) -> Self {
-        let grid = CellGrid::of(world);
+        let grid = CellGrid::for_world(world);
         let (columns, rows) = (grid.columns as usize, grid.rows as usize);
         let across = columns / SPACING + 2;
-        let fixed: Vec<f32> = (0..across * (rows / SPACING + 2))
-            .map(|place| Random::keyed(seed, Domain::Terrain, place as u64, 0).unit())
+        let lattice: Vec<f32> = (0..across * (rows / SPACING + 2))
+            .map(|index| Random::keyed(seed, Domain::Terrain, index as u64, 0).unit())
             .collect();
         let cost = |x: usize, y: usize| {
             let corner = y / SPACING * across + x / SPACING;
             let right = (x % SPACING) as f32 / SPACING as f32;
             let up = (y % SPACING) as f32 / SPACING as f32;
-            let low = fixed[corner] * (1.0 - right) + fixed[corner + 1] * right;
-            let high = fixed[corner + across] * (1.0 - right) + fixed[corner + across + 1] * right;
+            let low = lattice[corner] * (1.0 - right) + lattice[corner + 1] * right;
+            let high =
+                lattice[corner + across] * (1.0 - right) + lattice[corner + across + 1] * right;
             low * (1.0 - up) + high * up
         };
         Self {
@@ -41,7 +42,7 @@ impl Terrain {
         }
     }
 
-    /// Writes the costs of the whole window around a centre into a plane; 0 outside the world.
+    /// Writes the costs of the window around `centre` into a plane. Cells outside the world get 0.
     pub fn read(&self, window: &Window, centre: Cell, plane: &mut [f32]) {
         for (row, line) in plane.chunks_exact_mut(window.side).enumerate() {
             let y = centre.y - window.radius + row as i32;
@@ -56,15 +57,9 @@ impl Terrain {
             line[inside.end..].fill(0.0);
         }
     }
-
-    /// Bytes of heap memory.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.costs.capacity() * 4
-    }
 }
 
-/// The columns of a window that are inside the world, and the world's column of the first.
+/// Returns the columns of the window that are inside the world, and the world column of the first of them.
 fn inside_columns(
     grid: CellGrid,
     window: &Window,
@@ -76,7 +71,7 @@ fn inside_columns(
     (start as usize..end as usize, (first + start) as usize)
 }
 
-/// Whether the window around a centre reaches over the edge of the world.
+/// Returns whether the window around `centre` extends beyond the world.
 #[must_use]
 pub(crate) fn at_edge(grid: CellGrid, window: &Window, centre: Cell) -> bool {
     centre.x < window.radius
@@ -85,7 +80,7 @@ pub(crate) fn at_edge(grid: CellGrid, window: &Window, centre: Cell) -> bool {
         || centre.y + window.radius >= grid.rows
 }
 
-/// Writes 1 into the cells of a plane that are outside the world, 0 into the others.
+/// Writes 1 into the cells of the window that are outside the world, and 0 into the others.
 pub(crate) fn read_obstacles(grid: CellGrid, window: &Window, centre: Cell, plane: &mut [f32]) {
     let (inside, _) = inside_columns(grid, window, centre);
     for (row, line) in plane.chunks_exact_mut(window.side).enumerate() {
@@ -102,8 +97,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn obstacles_are_the_cells_outside() {
-        let grid = CellGrid::of(Area::world(10.0, 20.0));
+    fn cells_outside_the_world_are_obstacles_without_terrain() {
+        let grid = CellGrid::for_world(Area::world(10.0, 20.0));
         let window = Window::new(6, 6);
         let terrain = Terrain::new(Area::world(10.0, 20.0), 1);
         for centre in [Cell { x: 0, y: 0 }, Cell { x: 5, y: 10 }, Cell { x: 9, y: 19 }] {
@@ -115,22 +110,22 @@ mod tests {
             for dy in -6..=6 {
                 for dx in -6..=6 {
                     let cell = Cell { x: centre.x + dx, y: centre.y + dy };
-                    let place = window.place(dx, dy);
-                    let expected = if grid.holds(cell) { 0.0 } else { 1.0 };
-                    assert_eq!(plane[place], expected, "{cell:?}");
-                    let cost = if grid.holds(cell) {
+                    let index = window.index(dx, dy);
+                    let expected = if grid.contains(cell) { 0.0 } else { 1.0 };
+                    assert_eq!(plane[index], expected, "{cell:?}");
+                    let cost = if grid.contains(cell) {
                         terrain.costs[(cell.y * 10 + cell.x) as usize]
                     } else {
                         0.0
                     };
-                    assert_eq!(costs[place], cost, "{cell:?}");
+                    assert_eq!(costs[index], cost, "{cell:?}");
                 }
             }
         }
     }
 
     #[test]
-    fn costs_are_shares_and_vary() {
+    fn costs_vary_between_0_and_1() {
         let terrain = Terrain::new(Area::world(50.0, 50.0), 3);
         assert!(terrain.costs.iter().all(|cost| (0.0..=1.0).contains(cost)));
         assert!(terrain.costs.iter().any(|&cost| cost < 0.3));

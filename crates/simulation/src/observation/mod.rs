@@ -1,10 +1,10 @@
-//! Observations: 13 planes of cells around an agent, what is in them and how they are remembered.
+//! Observations: 13 planes of cells around an agent, and the planes that an agent remembers.
 
+mod agent_memory;
 mod channel;
 mod event;
 mod grid;
 mod ground;
-mod memory;
 mod observer;
 mod plane;
 mod scene;
@@ -14,11 +14,11 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use agent_memory::AgentMemory;
 pub use channel::{Channel, ChannelSet};
 pub use event::EventFields;
 pub use grid::{ResourceGrid, ResourceSource};
 pub use ground::Terrain;
-pub use memory::Memory;
 pub use observer::{Observation, Observer, observe};
 pub use plane::{Plane, StorageKind};
 pub use scene::ObservationScene;

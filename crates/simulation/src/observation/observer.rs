@@ -1,8 +1,8 @@
-//! Making one agent's observation, part by part.
+//! Makes the observation of an agent, part by part.
 
+use super::agent_memory::{AgentMemory, REMEMBERED};
 use super::event::EventFields;
 use super::ground::{at_edge, read_obstacles};
-use super::memory::{Memory, REMEMBERED};
 use super::spread::{Share, value};
 use super::window::{Cell, CellGrid, Window};
 use super::{Channel, ResourceSource};
@@ -11,7 +11,8 @@ use crate::digest::Digest;
 use crate::geometry::Entry;
 use crate::world::World;
 
-/// Thirteen planes of `side x side` cells, the agent at the centre; row = y, lower left first.
+/// An observation: thirteen planes of `side` by `side` cells with the agent in the centre. Cells are in row-major order from the
+/// lower left.
 #[derive(Debug, Clone)]
 pub struct Observation {
     side: usize,
@@ -23,19 +24,19 @@ impl Observation {
         Self { side, values: vec![0.0; Channel::COUNT * side * side] }
     }
 
-    /// Cells to a side.
+    /// Returns the number of cells per side.
     #[must_use]
     pub fn side(&self) -> usize {
         self.side
     }
 
-    /// All values, channel by channel.
+    /// Returns all values, channel by channel.
     #[must_use]
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// One channel.
+    /// Returns the plane of a channel.
     #[must_use]
     pub fn plane(&self, channel: Channel) -> &[f32] {
         let len = self.side * self.side;
@@ -47,16 +48,16 @@ impl Observation {
         &mut self.values[channel as usize * len..][..len]
     }
 
-    /// The offset from the centre (right, up) of the first cell of a channel that is not 0.
+    /// Returns the offset from the centre (right, up) of the first cell of a channel that is not 0. `None` if all are 0.
     #[must_use]
     pub fn find(&self, channel: Channel) -> Option<(i32, i32)> {
-        let place = self.plane(channel).iter().position(|&value| value != 0.0)?;
+        let index = self.plane(channel).iter().position(|&value| value != 0.0)?;
         let radius = self.side as i32 / 2;
         let offset = |at: usize| at as i32 - radius;
-        Some((offset(place % self.side), offset(place / self.side)))
+        Some((offset(index % self.side), offset(index / self.side)))
     }
 
-    /// A digest of all bits.
+    /// Returns a digest of all values.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut digest = Digest::default();
@@ -65,7 +66,7 @@ impl Observation {
     }
 }
 
-/// Makes observations: the window, the buffer that is written to and everybody's memory.
+/// Makes observations. It owns the buffer of the current observation and the memories of all agents.
 #[derive(Debug)]
 pub struct Observer {
     config: ObservationConfig,
@@ -73,20 +74,20 @@ pub struct Observer {
     grid: CellGrid,
     observation: Observation,
     /// Memories by slot.
-    memories: Vec<Option<Memory>>,
-    /// Memories of the dead, for the newly born.
-    spare: Vec<Memory>,
+    memories: Vec<Option<AgentMemory>>,
+    /// Memories of dead agents, reused for newborn ones.
+    spare: Vec<AgentMemory>,
     found: Vec<Entry>,
-    /// Sums of resource shares, 0 between observations.
+    /// Sums of resource shares by cell. All are 0 between observations.
     sums: Vec<Share>,
-    /// Places of sparse channels that hold something, to be cleared.
+    /// Cells of sparsely written channels that must be cleared before the next observation.
     touched: Vec<(Channel, u32)>,
-    /// Whether the obstacle plane holds something.
-    edged: bool,
+    /// Whether the obstacle plane has cells that are not 0.
+    has_obstacles: bool,
 }
 
 impl Observer {
-    /// An observer of a world.
+    /// Creates an observer of a world.
     #[must_use]
     pub fn new(config: ObservationConfig, world: &World) -> Self {
         let window = Window::new(config.radius, config.field_of_view);
@@ -97,38 +98,38 @@ impl Observer {
         }
         Self {
             config,
-            grid: CellGrid::of(world.area),
+            grid: CellGrid::for_world(world.area),
             observation,
             memories: Vec::new(),
             spare: Vec::new(),
             found: Vec::new(),
             sums: vec![0; window.len()],
             touched: Vec::new(),
-            edged: false,
+            has_obstacles: false,
             window,
         }
     }
 
-    /// The last observation made.
+    /// Returns the last observation.
     #[must_use]
     pub fn observation(&self) -> &Observation {
         &self.observation
     }
 
-    /// Bytes of heap memory of all memories.
+    /// Returns the heap size of all memories in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let held = self.memories.iter().flatten().chain(&self.spare);
-        held.map(Memory::bytes).sum::<usize>()
-            + self.memories.capacity() * size_of::<Option<Memory>>()
+        held.map(AgentMemory::bytes).sum::<usize>()
+            + self.memories.capacity() * size_of::<Option<AgentMemory>>()
     }
 
-    /// Makes the observation of the agent at a slot, see [`observe`].
+    /// Makes the observation of the agent at a slot. See [`observe`].
     pub fn observe(&mut self, world: &World, slot: usize) -> &Observation {
         observe(self, world, slot)
     }
 
-    /// Keeps the memories of the slots for which `keep` holds, in order.
+    /// Keeps the memories of the slots for which `keep` returns `true`, in order.
     pub fn retain_slots(&mut self, keep: impl Fn(usize) -> bool) {
         let mut slot = 0;
         let spare = &mut self.spare;
@@ -142,11 +143,11 @@ impl Observer {
         });
     }
 
-    /// Clears what the last observation left in planes that are written sparsely.
+    /// Clears the cells that the last observation wrote in sparsely written planes.
     pub fn clear(&mut self) {
         let len = self.window.len();
-        for (channel, place) in self.touched.drain(..) {
-            self.observation.values[channel as usize * len + place as usize] = 0.0;
+        for (channel, index) in self.touched.drain(..) {
+            self.observation.values[channel as usize * len + index as usize] = 0.0;
         }
         if self.config.source == ResourceSource::MemoryMap {
             self.observation.plane_mut(Channel::Resources).fill(0.0);
@@ -157,13 +158,13 @@ impl Observer {
         self.config.channels.has(channel)
     }
 
-    fn set_max(&mut self, channel: Channel, place: usize, value: f32) {
-        let held = &mut self.observation.plane_mut(channel)[place];
+    fn set_max(&mut self, channel: Channel, index: usize, value: f32) {
+        let held = &mut self.observation.plane_mut(channel)[index];
         *held = held.max(value);
-        self.touched.push((channel, place as u32));
+        self.touched.push((channel, index as u32));
     }
 
-    /// Own health, allies and enemies.
+    /// Writes own health, allies and enemies.
     pub fn perceive_agents(&mut self, world: &World, slot: usize) {
         let own = &world.agents[slot];
         let full = world.rules.start_health;
@@ -179,20 +180,20 @@ impl Observer {
         world.agent_index.range(&self.window.square(centre, 0.0), &mut found);
         for entry in &found {
             let visible = self.window.visible(centre, self.grid.cell(entry.at));
-            let (Some(place), true) = (visible, entry.id as usize != slot) else {
+            let (Some(index), true) = (visible, entry.id as usize != slot) else {
                 continue;
             };
             let other = &world.agents[entry.id as usize];
             let channel =
                 if other.kind == own.kind { Channel::AllyHealth } else { Channel::EnemyHealth };
             if self.has(channel) {
-                self.set_max(channel, place, other.health / full);
+                self.set_max(channel, index, other.health / full);
             }
         }
         self.found = found;
     }
 
-    /// Resources, from the source that the configuration names.
+    /// Writes resources, from the configured source.
     pub fn perceive_resources(&mut self, world: &World, slot: usize) {
         if !self.has(Channel::Resources) {
             return;
@@ -217,34 +218,34 @@ impl Observer {
         for entry in &found {
             let level = world.resources.amounts[entry.id as usize] / world.resources.amount_max;
             for (cell, share) in spread.shares(self.grid, entry.at, level) {
-                let Some(place) = self.window.visible(centre, cell).filter(|_| share != 0) else {
+                let Some(index) = self.window.visible(centre, cell).filter(|_| share != 0) else {
                     continue;
                 };
-                self.sums[place] += share;
-                self.touched.push((Channel::Resources, place as u32));
+                self.sums[index] += share;
+                self.touched.push((Channel::Resources, index as u32));
             }
         }
         let plane = self.observation.plane_mut(Channel::Resources);
-        for &(_, place) in &self.touched[first..] {
-            let sum = std::mem::take(&mut self.sums[place as usize]);
+        for &(_, index) in &self.touched[first..] {
+            let sum = std::mem::take(&mut self.sums[index as usize]);
             if sum != 0 {
-                plane[place as usize] = value(sum);
+                plane[index as usize] = value(sum);
             }
         }
         self.found = found;
     }
 
-    /// Obstacles, terrain and the goal.
+    /// Writes obstacles, terrain and the goal.
     pub fn perceive_ground(&mut self, world: &World, slot: usize) {
         let at = world.agents[slot].at;
         let centre = self.grid.cell(at);
         if self.has(Channel::Obstacles) {
             let edge = at_edge(self.grid, &self.window, centre);
-            if edge || self.edged {
+            if edge || self.has_obstacles {
                 let plane = self.observation.plane_mut(Channel::Obstacles);
                 read_obstacles(self.grid, &self.window, centre, plane);
             }
-            self.edged = edge;
+            self.has_obstacles = edge;
         }
         if let (true, Some(terrain)) = (self.has(Channel::TerrainCost), &world.terrain) {
             let plane = self.observation.plane_mut(Channel::TerrainCost);
@@ -256,29 +257,29 @@ impl Observer {
             let goal = self.grid.cell(world.resources.positions[id as usize]);
             let radius = self.window.radius;
             let offset = |to: i32, from: i32| (to - from).clamp(-radius, radius);
-            let place = self.window.place(offset(goal.x, centre.x), offset(goal.y, centre.y));
-            self.set_max(Channel::Goal, place, 1.0);
+            let index = self.window.index(offset(goal.x, centre.x), offset(goal.y, centre.y));
+            self.set_max(Channel::Goal, index, 1.0);
         }
     }
 
     /// Shifts and decays the memory of the agent at a slot.
-    pub fn pass_memory(&mut self, world: &World, slot: usize) {
+    pub fn shift_memory(&mut self, world: &World, slot: usize) {
         let centre = self.grid.cell(world.agents[slot].at);
         if slot >= self.memories.len() {
             self.memories.resize_with(slot + 1, || None);
         }
         let channels = self.config.channels;
         if let Some(memory) = &mut self.memories[slot] {
-            memory.pass(centre, self.window.side, channels);
+            memory.shift_and_decay(centre, self.window.side, channels);
             return;
         }
         let storage = self.config.storage;
-        let mut memory = self.spare.pop().unwrap_or_else(|| Memory::new(storage));
+        let mut memory = self.spare.pop().unwrap_or_else(|| AgentMemory::new(storage));
         memory.reset(centre, world.turn);
         self.memories[slot] = Some(memory);
     }
 
-    /// Writes the memory out, adds the news and stores it back.
+    /// Writes the remembered planes, adds new events and stores the result in the memory.
     pub fn write_out(&mut self, world: &World, slot: usize) {
         let Some(memory) = self.memories.get_mut(slot).and_then(Option::as_mut) else {
             return;
@@ -286,26 +287,27 @@ impl Observer {
         let kind = world.agents[slot].kind;
         let centre = memory.centre;
         let len = self.window.len();
-        let (instant, remembered) = self.observation.values.split_at_mut(len * 7);
+        let first = Channel::KnownEmpty as usize;
+        let (instant, remembered) = self.observation.values.split_at_mut(len * first);
         for (plane, channel) in memory.planes.iter_mut().zip(REMEMBERED) {
             if !self.config.channels.has(channel) {
                 continue;
             }
-            let out = &mut remembered[(channel as usize - 7) * len..][..len];
+            let out = &mut remembered[(channel as usize - first) * len..][..len];
             if !matches!(plane, super::Plane::Dense { empty: false, .. }) {
                 out.fill(0.0);
             }
             plane.write(out);
-            let news = match (channel, &world.events) {
-                (Channel::KnownEmpty, _) => note_empty(&self.window, instant, out),
-                (Channel::Landmarks, _) => note_landmarks(&self.window, instant, out),
+            let changed = match (channel, &world.events) {
+                (Channel::KnownEmpty, _) => mark_empty(&self.window, instant, out),
+                (Channel::Landmarks, _) => mark_landmarks(&self.window, instant, out),
                 (_, Some(events)) => {
                     let view = (&self.window, centre);
                     EventFields::read(events, channel, kind, view, memory.since, out)
                 }
                 (_, None) => false,
             };
-            if news {
+            if changed {
                 plane.store(out);
             }
         }
@@ -313,12 +315,12 @@ impl Observer {
     }
 }
 
-/// Marks visible cells that hold nobody and nothing with 1, and the other visible ones with 0.
-fn note_empty(window: &Window, instant: &[f32], plane: &mut [f32]) -> bool {
+/// Sets visible cells to 1 if they are empty and to 0 if not. Returns `true`: the plane always changes.
+fn mark_empty(window: &Window, instant: &[f32], plane: &mut [f32]) -> bool {
     let len = window.len();
-    let of = |channel: Channel| &instant[channel as usize * len..][..len];
-    let (allies, enemies) = (of(Channel::AllyHealth), of(Channel::EnemyHealth));
-    let resources = of(Channel::Resources);
+    let channel = |channel: Channel| &instant[channel as usize * len..][..len];
+    let (allies, enemies) = (channel(Channel::AllyHealth), channel(Channel::EnemyHealth));
+    let resources = channel(Channel::Resources);
     for span in window.disk() {
         let held =
             allies[span.clone()].iter().zip(&enemies[span.clone()]).zip(&resources[span.clone()]);
@@ -330,33 +332,33 @@ fn note_empty(window: &Window, instant: &[f32], plane: &mut [f32]) -> bool {
     true
 }
 
-/// Marks visible cells that hold a resource; returns whether one was new.
-fn note_landmarks(window: &Window, instant: &[f32], plane: &mut [f32]) -> bool {
+/// Sets visible cells with a resource to 1. Returns whether the plane changed.
+fn mark_landmarks(window: &Window, instant: &[f32], plane: &mut [f32]) -> bool {
     let len = window.len();
     let resources = &instant[Channel::Resources as usize * len..][..len];
-    let mut new = false;
+    let mut changed = false;
     for span in window.disk() {
         for (cell, &resource) in plane[span.clone()].iter_mut().zip(&resources[span]) {
             if resource > 0.0 && *cell == 0.0 {
                 *cell = 1.0;
-                new = true;
+                changed = true;
             }
         }
     }
-    new
+    changed
 }
 
 /// Makes the observation of the agent at a slot.
 ///
 /// The parts, in order: [`Observer::clear`], [`Observer::perceive_agents`], [`Observer::perceive_resources`],
-/// [`Observer::perceive_ground`], [`Observer::pass_memory`] and [`Observer::write_out`].
+/// [`Observer::perceive_ground`], [`Observer::shift_memory`] and [`Observer::write_out`].
 #[inline(never)]
 pub fn observe<'a>(observer: &'a mut Observer, world: &World, slot: usize) -> &'a Observation {
     observer.clear();
     observer.perceive_agents(world, slot);
     observer.perceive_resources(world, slot);
     observer.perceive_ground(world, slot);
-    observer.pass_memory(world, slot);
+    observer.shift_memory(world, slot);
     observer.write_out(world, slot);
     &observer.observation
 }

@@ -1,37 +1,37 @@
-//! How a remembered plane is kept between steps: every cell, or only those that are not 0.
+//! Storage of remembered planes between steps: dense, or only the cells that are not 0.
 
 use crate::kinds::kinds;
 
 kinds! {
-    /// How remembered planes are kept.
+    /// Storage of remembered planes.
     StorageKind, "storage" {
-        /// Every cell of every plane.
+        /// All cells of all planes.
         Dense = "dense",
         /// Only cells that are not 0.
         Sparse = "sparse",
-        /// Known-empty cells dense, the rest sparse.
+        /// The plane of known-empty cells dense, the others sparse.
         Hybrid = "hybrid",
     }
 }
 
-/// Values below this are dropped.
+/// Smaller values are set to 0.
 pub(crate) const SMALLEST: f32 = 1e-6;
 
-/// How far the window moved since the plane was stored, in cells, and the factor by which values shrink.
+/// The movement of the window since the plane was stored, and the decay of its values.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Passage {
+pub struct Shift {
     /// Columns to the right.
     pub dx: i32,
     /// Rows up.
     pub dy: i32,
-    /// The factor; 1 leaves values as they are.
+    /// Factor of the values.
     pub decay: f32,
-    /// Cells to a side of the plane.
+    /// Cells per side of the plane.
     pub side: usize,
 }
 
-impl Passage {
-    fn stays(&self) -> bool {
+impl Shift {
+    fn is_identity(&self) -> bool {
         self.dx == 0 && self.dy == 0 && self.decay == 1.0
     }
 }
@@ -39,19 +39,19 @@ impl Passage {
 /// One remembered plane.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plane {
-    /// Every cell; nothing while all are 0.
+    /// All cells.
     Dense {
-        /// The cells; allocated when the first value comes.
+        /// The cells. They are allocated when the first value is stored.
         cells: Vec<f32>,
-        /// Whether all cells are 0.
+        /// Whether all cells count as 0, whatever `cells` contains.
         empty: bool,
     },
-    /// Places and values of the cells that are not 0, by rising place.
+    /// Indices and values of the cells that are not 0, by ascending index.
     Sparse(Vec<(u16, f32)>),
 }
 
 impl Plane {
-    /// An empty plane, dense or sparse.
+    /// Creates an empty plane.
     #[must_use]
     pub fn new(dense: bool) -> Self {
         if dense {
@@ -62,7 +62,7 @@ impl Plane {
         }
     }
 
-    /// Whether all cells are 0.
+    /// Returns whether all cells are 0.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self {
@@ -71,7 +71,7 @@ impl Plane {
         }
     }
 
-    /// Forgets all values but keeps the memory.
+    /// Sets all values to 0. The capacity stays allocated.
     pub fn clear(&mut self) {
         match self {
             Self::Dense { empty, .. } => *empty = true,
@@ -79,17 +79,16 @@ impl Plane {
         }
     }
 
-    /// Shifts against the window's movement and decays, in place.
-    pub fn pass(&mut self, passage: Passage) {
+    /// Shifts the values against the movement of the window and decays them, in place.
+    pub fn shift_and_decay(&mut self, shift: Shift) {
         match self {
             Self::Dense { empty: true, .. } => {}
-            // A window that stays and does not forget holds what it held.
-            Self::Dense { .. } if passage.stays() => {}
+            Self::Dense { .. } if shift.is_identity() => {}
             Self::Dense { cells, empty } => {
-                shift(cells, passage);
-                *empty = !decay(cells, passage.decay);
+                shift_cells(cells, shift);
+                *empty = !decay(cells, shift.decay);
             }
-            Self::Sparse(cells) => pass_sparse(cells, passage),
+            Self::Sparse(cells) => shift_and_decay_sparse(cells, shift),
         }
     }
 
@@ -99,14 +98,14 @@ impl Plane {
             Self::Dense { empty: true, .. } => {}
             Self::Dense { cells, .. } => plane.copy_from_slice(cells),
             Self::Sparse(cells) => {
-                for &(place, value) in cells {
-                    plane[usize::from(place)] = value;
+                for &(index, value) in cells {
+                    plane[usize::from(index)] = value;
                 }
             }
         }
     }
 
-    /// Takes over the values of a plane.
+    /// Stores the values of a plane.
     pub fn store(&mut self, plane: &[f32]) {
         match self {
             Self::Dense { cells, empty } => {
@@ -117,12 +116,12 @@ impl Plane {
             Self::Sparse(cells) => {
                 cells.clear();
                 let held = plane.iter().enumerate().filter(|cell| *cell.1 != 0.0);
-                cells.extend(held.map(|(place, &value)| (place as u16, value)));
+                cells.extend(held.map(|(index, &value)| (index as u16, value)));
             }
         }
     }
 
-    /// Bytes of heap memory.
+    /// Returns the heap size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -132,37 +131,37 @@ impl Plane {
     }
 }
 
-fn pass_sparse(cells: &mut Vec<(u16, f32)>, passage: Passage) {
-    let side = passage.side as i32;
-    cells.retain_mut(|(place, value)| {
-        *value *= passage.decay;
-        if passage.dx != 0 || passage.dy != 0 {
-            let column = i32::from(*place) % side - passage.dx;
-            let row = i32::from(*place) / side - passage.dy;
+fn shift_and_decay_sparse(cells: &mut Vec<(u16, f32)>, shift: Shift) {
+    let side = shift.side as i32;
+    cells.retain_mut(|(index, value)| {
+        *value *= shift.decay;
+        if shift.dx != 0 || shift.dy != 0 {
+            let column = i32::from(*index) % side - shift.dx;
+            let row = i32::from(*index) / side - shift.dy;
             if !(0..side).contains(&column) || !(0..side).contains(&row) {
                 return false;
             }
-            *place = (row * side + column) as u16;
+            *index = (row * side + column) as u16;
         }
         *value >= SMALLEST
     });
 }
 
-/// Shrinks all cells and drops small ones; returns whether any may be left.
+/// Decays all cells and sets small ones to 0. Returns whether any is not 0.
 fn decay(cells: &mut [f32], factor: f32) -> bool {
-    // Collected as bits: unlike a maximum of floats, that may be done for many cells at once.
-    let mut left = 0u32;
+    // The bits are combined with OR because, unlike a maximum of floats, that vectorises.
+    let mut bits = 0u32;
     for value in cells {
-        let shrunk = *value * factor;
-        *value = if shrunk < SMALLEST { 0.0 } else { shrunk };
-        left |= value.to_bits();
+        let decayed = *value * factor;
+        *value = if decayed < SMALLEST { 0.0 } else { decayed };
+        bits |= value.to_bits();
     }
-    left != 0
+    bits != 0
 }
 
-/// Moves cells by (-dx, -dy) and fills what comes into the window with 0.
-fn shift(cells: &mut [f32], passage: Passage) {
-    let (dx, dy, side) = (passage.dx, passage.dy, passage.side);
+/// Moves cells by (-dx, -dy). Cells that enter the window get 0.
+fn shift_cells(cells: &mut [f32], shift: Shift) {
+    let (dx, dy, side) = (shift.dx, shift.dy, shift.side);
     if dx == 0 && dy == 0 {
         return;
     }
@@ -180,7 +179,7 @@ fn shift(cells: &mut [f32], passage: Passage) {
         cells.copy_within(..len - offset, offset);
         cells[..offset].fill(0.0);
     }
-    // The copy wrapped around the ends of rows.
+    // The copy has wrapped cells from one row to the next: clear them.
     for line in cells.chunks_exact_mut(side) {
         if dx > 0 {
             line[side - dx as usize..].fill(0.0);
@@ -196,17 +195,15 @@ mod tests {
 
     use super::*;
 
-    /// Shift and decay by the definition.
-    fn naive(cells: &[f32], passage: Passage) -> Vec<f32> {
-        let side = passage.side as i32;
+    /// Shifts and decays by the definition, as the oracle.
+    fn naive(cells: &[f32], shift: Shift) -> Vec<f32> {
+        let side = shift.side as i32;
         let at = |x: i32, y: i32| {
             let inside = (0..side).contains(&x) && (0..side).contains(&y);
-            let value = if inside { cells[(y * side + x) as usize] * passage.decay } else { 0.0 };
+            let value = if inside { cells[(y * side + x) as usize] * shift.decay } else { 0.0 };
             if value < SMALLEST { 0.0 } else { value }
         };
-        (0..side * side)
-            .map(|place| at(place % side + passage.dx, place / side + passage.dy))
-            .collect()
+        (0..side * side).map(|index| at(index % side + shift.dx, index / side + shift.dy)).collect()
     }
 
     fn cell_value() -> impl Strategy<Value = f32> {
@@ -215,23 +212,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_stores_shift_and_decay_by_the_definition(
+        fn dense_and_sparse_planes_shift_and_decay_alike(
             cells in prop::collection::vec(cell_value(), 49),
-            passes in prop::collection::vec((-8i32..=8, -8i32..=8, prop_oneof![Just(1.0f32), Just(0.85)]), 1..6),
+            shifts in prop::collection::vec((-8i32..=8, -8i32..=8, prop_oneof![Just(1.0f32), Just(0.85)]), 1..6),
         ) {
-            // Stores hold no values that a pass would drop unchanged.
+            // A stored plane has no values below the smallest.
             let mut expected: Vec<f32> = cells.iter().map(|&v| if v < SMALLEST { 0.0 } else { v }).collect();
-            let mut stores = [Plane::new(true), Plane::new(false)];
-            stores.iter_mut().for_each(|store| store.store(&expected));
-            for (dx, dy, decay) in passes {
-                let passage = Passage { dx, dy, decay, side: 7 };
-                expected = naive(&expected, passage);
-                for store in &mut stores {
-                    store.pass(passage);
+            let mut planes = [Plane::new(true), Plane::new(false)];
+            planes.iter_mut().for_each(|stored| stored.store(&expected));
+            for (dx, dy, decay) in shifts {
+                let shift = Shift { dx, dy, decay, side: 7 };
+                expected = naive(&expected, shift);
+                for stored in &mut planes {
+                    stored.shift_and_decay(shift);
                     let mut plane = vec![0.0; 49];
-                    store.write(&mut plane);
+                    stored.write(&mut plane);
                     prop_assert_eq!(&plane, &expected);
-                    prop_assert_eq!(store.is_empty(), expected.iter().all(|&v| v == 0.0));
+                    prop_assert_eq!(stored.is_empty(), expected.iter().all(|&v| v == 0.0));
                 }
             }
         }

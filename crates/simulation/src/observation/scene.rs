@@ -1,11 +1,11 @@
-//! A world of agents and resources to observe: input for benchmarks and tests.
+//! A world of agents and resources to observe, for benchmarks and tests.
 
 use super::{Observation, Observer};
 use crate::config::Config;
 use crate::error::Error;
 use crate::world::World;
 
-/// A world in which nobody acts, and its observer.
+/// A world in which agents observe but do not act.
 #[derive(Debug)]
 pub struct ObservationScene {
     world: World,
@@ -13,11 +13,11 @@ pub struct ObservationScene {
 }
 
 impl ObservationScene {
-    /// Places the agents and resources of a configuration; for two resources an agent, set `resources.count` so.
+    /// Creates the world of a configuration and its observer.
     ///
     /// # Errors
     ///
-    /// Those of [`Config::validate`] and [`World::new`].
+    /// Returns the errors of [`Config::validate`] and [`World::new`].
     pub fn new(config: &Config) -> Result<Self, Error> {
         config.validate()?;
         let world = World::new(config)?;
@@ -25,7 +25,7 @@ impl ObservationScene {
         Ok(Self { world, observer })
     }
 
-    /// The world.
+    /// Returns the world.
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
@@ -37,12 +37,12 @@ impl ObservationScene {
         self.observer.observe(&self.world, slot)
     }
 
-    /// The observer and the world, to run the parts of an observation one by one.
+    /// Returns the observer and the world, to run the parts of an observation separately.
     pub fn parts(&mut self) -> (&mut Observer, &World) {
         (&mut self.observer, &self.world)
     }
 
-    /// Bytes of heap memory of what agents remember.
+    /// Returns the heap size of the remembered planes in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.observer.memory_bytes()

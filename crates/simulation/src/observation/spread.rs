@@ -1,7 +1,7 @@
 //! How a resource spreads over the cells of the world.
 //!
-//! Shares are whole numbers of 2^-32, so that sums do not depend on order and a grid that is kept up to date by adding and
-//! subtracting never drifts.
+//! Shares are integers in units of 2^-32. Sums therefore do not depend on the order, and a grid that is updated by adding and
+//! subtracting shares does not accumulate rounding errors.
 
 use super::window::{Cell, CellGrid};
 use crate::geometry::Point;
@@ -10,27 +10,28 @@ use crate::kinds::kinds;
 kinds! {
     /// How a resource spreads over cells.
     Spread, "spread" {
-        /// Over the four cells whose centres are around it, by nearness.
+        /// Over the four cells with the nearest centres, by bilinear interpolation.
         Bilinear = "bilinear",
-        /// Into the cell it lies in.
+        /// Into the cell that contains it.
         Nearest = "nearest",
     }
 }
 
-/// One, in fixed-point shares.
+/// One, in units of shares.
 const ONE: f64 = (1u64 << 32) as f64;
 
 /// A share of a resource in one cell, in units of 2^-32.
 pub(crate) type Share = i64;
 
-/// The value of summed shares.
+/// Converts a sum of shares to a float.
 #[must_use]
 pub(crate) fn value(sum: Share) -> f32 {
     (sum as f64 / ONE) as f32
 }
 
 impl Spread {
-    /// The cells that a resource reaches, each with its share of `level` (what it holds over the most it can hold).
+    /// Returns the cells that a resource spreads over, each with its share. `level` is the amount of the resource divided by the largest
+    /// amount.
     #[must_use]
     pub(crate) fn shares(self, grid: CellGrid, at: Point, level: f32) -> [(Cell, Share); 4] {
         match self {
@@ -43,7 +44,7 @@ impl Spread {
         }
     }
 
-    /// How far outside its own cell a resource reaches, in cells.
+    /// Returns how far a resource extends beyond its own cell, in cells.
     #[must_use]
     pub(crate) fn reach(self) -> f32 {
         match self {
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn shares_sum_to_the_level() {
-        let grid = CellGrid::of(Area::world(10.0, 10.0));
+        let grid = CellGrid::for_world(Area::world(10.0, 10.0));
         for &spread in Spread::ALL {
             for at in [Point::new(0.0, 0.0), Point::new(3.3, 7.9), Point::new(10.0, 10.0)] {
                 let sum: Share = spread.shares(grid, at, 0.75).iter().map(|s| s.1).sum();
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_resource_at_a_cell_centre_stays_in_it() {
-        let grid = CellGrid::of(Area::world(10.0, 10.0));
+        let grid = CellGrid::for_world(Area::world(10.0, 10.0));
         let shares = Spread::Bilinear.shares(grid, Point::new(4.5, 6.5), 1.0);
         assert_eq!(shares[0], (Cell { x: 4, y: 6 }, 1 << 32));
         assert!(shares[1..].iter().all(|share| share.1 == 0));

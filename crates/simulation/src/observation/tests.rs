@@ -1,4 +1,4 @@
-//! Observations against their definition, and stores and sources against each other.
+//! Compares observations with their definition, and the kinds of storage and of source with each other.
 
 use super::*;
 use crate::agent::{Turn, agent_act};
@@ -7,7 +7,7 @@ use crate::policy::{PolicyKind, new_policy};
 use crate::simulation::Simulation;
 use crate::world::World;
 
-/// A crowded world in which every channel has something to show.
+/// A crowded world in which every channel has values.
 fn crowded() -> Config {
     let mut config = Config {
         agents: 40,
@@ -21,8 +21,8 @@ fn crowded() -> Config {
     config
 }
 
-/// Digests of everything that agents see in a run.
-fn seen(change: impl Fn(&mut ObservationConfig)) -> Vec<u64> {
+/// Returns the digests of all observations of a run.
+fn observation_digests(change: impl Fn(&mut ObservationConfig)) -> Vec<u64> {
     let mut config = crowded();
     change(&mut config.observation);
     let mut world = World::new(&config).unwrap();
@@ -48,24 +48,24 @@ fn seen(change: impl Fn(&mut ObservationConfig)) -> Vec<u64> {
 }
 
 #[test]
-fn every_storage_gives_the_same_bits() {
+fn all_kinds_of_storage_give_the_same_bits() {
     for radius in [3, 6, 9] {
-        let of = |storage| {
-            seen(|config| {
+        let digests = |storage| {
+            observation_digests(|config| {
                 config.radius = radius;
                 config.field_of_view = 5;
                 config.storage = storage;
             })
         };
-        let dense = of(StorageKind::Dense);
+        let dense = digests(StorageKind::Dense);
         assert!(dense.len() > 1000);
-        assert!(dense == of(StorageKind::Sparse), "sparse at {radius}");
-        assert!(dense == of(StorageKind::Hybrid), "hybrid at {radius}");
+        assert!(dense == digests(StorageKind::Sparse), "sparse at {radius}");
+        assert!(dense == digests(StorageKind::Hybrid), "hybrid at {radius}");
     }
 }
 
 #[test]
-fn the_memory_map_gives_what_queries_give() {
+fn the_memory_map_agrees_with_queries() {
     for &spread in Spread::ALL {
         let mut config = crowded();
         config.observation.spread = spread;
@@ -89,7 +89,7 @@ fn the_memory_map_gives_what_queries_give() {
 }
 
 #[test]
-fn bilinear_mass_outside_the_window_is_discarded() {
+fn resources_spread_bilinearly_over_visible_cells() {
     let mut config = crowded();
     config.agents = 1;
     config.population_cap = Some(1);
@@ -104,10 +104,10 @@ fn bilinear_mass_outside_the_window_is_discarded() {
         scene.world().resources.amounts.iter().map(|&amount| f64::from(amount) / 30.0).collect();
     let plane = scene.observe(0).plane(Channel::Resources).to_vec();
     let mut expected = 0.0;
-    // The definition: each resource gives each visible cell the product of its nearness across and up.
-    for (place, value) in plane.iter().enumerate() {
-        let dx = (place % 13) as i32 - 6;
-        let dy = (place / 13) as i32 - 6;
+    // The definition: a resource contributes to a visible cell the product of (1 - distance) along both axes.
+    for (index, value) in plane.iter().enumerate() {
+        let dx = (index % 13) as i32 - 6;
+        let dy = (index / 13) as i32 - 6;
         let mut sum = 0.0;
         if dx * dx + dy * dy <= window.view * window.view {
             let centre_x = f64::from(at.x.floor()) + f64::from(dx) + 0.5;
@@ -118,14 +118,14 @@ fn bilinear_mass_outside_the_window_is_discarded() {
                 sum += level * across * up;
             }
         }
-        assert!((f64::from(*value) - sum).abs() < 1e-5, "{place}");
+        assert!((f64::from(*value) - sum).abs() < 1e-5, "{index}");
         expected += sum;
     }
     assert!(expected > 1.0);
 }
 
 #[test]
-fn every_channel_shows_something_in_some_run() {
+fn every_channel_has_values_in_some_step() {
     let mut simulation = Simulation::new(&crowded()).unwrap();
     let mut shown = [false; Channel::COUNT];
     for _ in 0..60 {
@@ -141,7 +141,7 @@ fn every_channel_shows_something_in_some_run() {
 }
 
 #[test]
-fn a_channel_that_is_off_stays_empty() {
+fn disabled_channels_stay_empty() {
     for &channel in Channel::ALL {
         let mut config = crowded();
         config.observation.channels = ChannelSet::all().without(channel);
@@ -155,7 +155,7 @@ fn a_channel_that_is_off_stays_empty() {
 }
 
 #[test]
-fn agents_are_seen_where_they_are() {
+fn agents_are_observed_at_their_positions() {
     let mut config = crowded();
     config.agents = 60;
     let mut scene = ObservationScene::new(&config).unwrap();
@@ -168,9 +168,9 @@ fn agents_are_seen_where_they_are() {
             let dx = other.at.x.floor() - own.at.x.floor();
             let dy = other.at.y.floor() - own.at.y.floor();
             if other_slot != slot && dx * dx + dy * dy <= 36.0 {
-                let place = (dy as i32 + 6) as usize * 13 + (dx as i32 + 6) as usize;
+                let index = (dy as i32 + 6) as usize * 13 + (dx as i32 + 6) as usize;
                 let plane = if other.kind == own.kind { &mut allies } else { &mut enemies };
-                plane[place] = 1.0;
+                plane[index] = 1.0;
             }
         }
         assert_eq!(observation.plane(Channel::AllyHealth), allies, "{slot}");
@@ -180,7 +180,7 @@ fn agents_are_seen_where_they_are() {
 }
 
 #[test]
-fn sparse_memories_are_smaller() {
+fn hybrid_storage_is_smaller_than_dense() {
     let bytes = |storage| {
         let mut config = crowded();
         config.observation.storage = storage;

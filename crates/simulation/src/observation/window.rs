@@ -1,10 +1,10 @@
-//! The square window of cells around an agent and the disk that it sees of it.
+//! The square window of cells around an agent, and the visibility disk in it.
 
 use std::ops::Range;
 
 use crate::geometry::{Area, Point};
 
-/// A unit cell of the world; negative or large numbers lie outside it.
+/// A cell of one by one world units. Cells may be outside the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cell {
     /// Column, `floor(x)`.
@@ -13,54 +13,54 @@ pub struct Cell {
     pub y: i32,
 }
 
-/// The world's extent in cells; the last row and column also hold points on the far border.
+/// The extent of the world in cells. The last row and column include the points on the far border.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CellGrid {
-    /// Columns.
+    /// Number of columns.
     pub columns: i32,
-    /// Rows.
+    /// Number of rows.
     pub rows: i32,
 }
 
 impl CellGrid {
-    /// The cells of a world.
+    /// Returns the cell grid of a world.
     #[must_use]
-    pub fn of(world: Area) -> Self {
+    pub fn for_world(world: Area) -> Self {
         Self {
             columns: (world.width().ceil() as i32).max(1),
             rows: (world.height().ceil() as i32).max(1),
         }
     }
 
-    /// The cell of a point of the world.
+    /// Returns the cell that contains a point of the world.
     #[must_use]
     pub fn cell(&self, at: Point) -> Cell {
         Cell { x: (at.x as i32).min(self.columns - 1), y: (at.y as i32).min(self.rows - 1) }
     }
 
-    /// Whether the cell is inside the world.
+    /// Returns whether the cell is inside the world.
     #[cfg(test)]
     #[must_use]
-    pub fn holds(&self, cell: Cell) -> bool {
+    pub fn contains(&self, cell: Cell) -> bool {
         (0..self.columns).contains(&cell.x) && (0..self.rows).contains(&cell.y)
     }
 }
 
-/// A window of `2 * radius + 1` cells square; place 0 is the lower left cell, and rows follow each other.
+/// A square window of `2 * radius + 1` cells per side. Index 0 is the lower left cell; cells are in row-major order.
 #[derive(Debug, Clone)]
 pub struct Window {
-    /// Cells to each side of the centre.
+    /// Radius in cells.
     pub radius: i32,
-    /// Cells to a side.
+    /// Cells per side.
     pub side: usize,
-    /// Radius of the visibility disk, at most `radius`.
+    /// Radius of the visibility disk in cells, at most `radius`.
     pub view: i32,
-    /// For each row, the columns inside the visibility disk.
+    /// The columns inside the visibility disk, by row.
     spans: Vec<Range<usize>>,
 }
 
 impl Window {
-    /// A window and its disk; a disk larger than the window is cut to it.
+    /// Creates a window. The visibility disk is at most as large as the window.
     #[must_use]
     pub fn new(radius: u32, field_of_view: u32) -> Self {
         let (radius, view) = (radius as i32, field_of_view.min(radius) as i32);
@@ -76,41 +76,41 @@ impl Window {
         }
     }
 
-    /// Cells in the window.
+    /// Returns the number of cells.
     #[must_use]
     pub fn len(&self) -> usize {
         self.side * self.side
     }
 
-    /// Never: a window holds at least nine cells.
+    /// Returns `false`: a window has at least nine cells.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The place of the centre.
+    /// Returns the index of the centre.
     #[must_use]
     pub fn centre(&self) -> usize {
         self.len() / 2
     }
 
-    /// The place of a cell in the window around `centre`, if it is inside the visibility disk.
+    /// Returns the index of a cell in the window around `centre`. `None` if the cell is outside the visibility disk.
     #[must_use]
     pub fn visible(&self, centre: Cell, cell: Cell) -> Option<usize> {
         let (dx, dy) = (cell.x - centre.x, cell.y - centre.y);
         let inside = dx.abs() <= self.view
             && dy.abs() <= self.view
             && dx * dx + dy * dy <= self.view * self.view;
-        inside.then(|| self.place(dx, dy))
+        inside.then(|| self.index(dx, dy))
     }
 
-    /// The place at an offset from the centre, which must be inside the window.
+    /// Returns the index at an offset from the centre. The offset must be inside the window.
     #[must_use]
-    pub fn place(&self, dx: i32, dy: i32) -> usize {
+    pub fn index(&self, dx: i32, dy: i32) -> usize {
         (dy + self.radius) as usize * self.side + (dx + self.radius) as usize
     }
 
-    /// The visibility disk as ranges of places, one for each row that it touches.
+    /// Returns the visibility disk as ranges of indices, one per row.
     pub fn disk(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         self.spans
             .iter()
@@ -119,7 +119,7 @@ impl Window {
             .map(|(row, span)| row * self.side + span.start..row * self.side + span.end)
     }
 
-    /// The square of the world that holds the visibility disk around a cell, enlarged by `margin` to each side.
+    /// Returns the square of the world that contains the visibility disk around a cell, extended by `margin` cells to each side.
     #[must_use]
     pub fn square(&self, centre: Cell, margin: f32) -> Area {
         let (x, y, view) = (centre.x as f32, centre.y as f32, self.view as f32);
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_disk_is_what_is_visible() {
+    fn the_disk_contains_exactly_the_visible_cells() {
         for (radius, view) in [(6, 6), (6, 3), (3, 9), (1, 0)] {
             let window = Window::new(radius, view);
             let centre = Cell { x: 10, y: 20 };
@@ -144,8 +144,8 @@ mod tests {
             for dy in -window.radius..=window.radius {
                 for dx in -window.radius..=window.radius {
                     let cell = Cell { x: 10 + dx, y: 20 + dy };
-                    let place = window.place(dx, dy);
-                    assert_eq!(window.visible(centre, cell).is_some(), listed[place]);
+                    let index = window.index(dx, dy);
+                    assert_eq!(window.visible(centre, cell).is_some(), listed[index]);
                 }
             }
             assert!(listed[window.centre()]);

@@ -1,8 +1,8 @@
-//! The queue in front of an index: moves wait in dirty regions and are applied in batches.
+//! An index with a queue of changes, which are applied in batches.
 //!
-//! A query sees every queued change as if it had been applied: entries with a change waiting are left out of the index's
-//! answer and looked for among the regions that the query touches. So batch size trades the cost of
-//! flushing against the cost of reading past the queue, and region size how much of the queue a query reads.
+//! Queries return results as if all queued changes had been applied. Entries with a queued change are removed from the result of the
+//! index and searched in the queue instead, in the regions that the query touches. A larger batch thus makes flushes cheaper
+//! and queries more expensive. Smaller regions let a query read less of the queue.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use super::regions::Regions;
 use super::{Change, IndexKind, Neighbour, SpatialIndex, new_index};
 use crate::geometry::{Area, Entry, Point};
 
-/// How soon a queued change is applied, 0 (last) to 3 (at once).
+/// The priority of a queued change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// Fills no batch: waits for the end of a step, or for a flush that others cause.
+    /// Does not count towards the batch size: applied at the end of a step, or with the next flush.
     Low = 0,
-    /// Waits until the batch is full.
+    /// Applied when the batch is full.
     Normal = 1,
-    /// Applied at once, with everything that waits in its region.
+    /// Applied at once, with all queued changes in its region.
     High = 2,
     /// Applied at once, alone.
     Critical = 3,
@@ -27,15 +27,15 @@ pub enum Priority {
 /// When queued changes are applied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FlushPolicy {
-    /// Changes that may wait; the next one flushes them all. At least 1.
+    /// Number of queued changes that causes a flush, at least 1.
     pub batch_size: usize,
-    /// Side of a dirty region, in world units; above 0.
+    /// Side of a region in world units, above 0.
     pub region_size: f32,
-    /// How long a change may wait on the wall clock; checked when one is queued.
+    /// Longest time that a change stays queued. It is checked when a change is queued and when a step ends.
     pub interval: Option<Duration>,
-    /// Flush at the end of every this many steps; 0 for never.
+    /// Flush at the end of every this many steps. If 0, steps do not cause a flush.
     pub every_steps: u64,
-    /// Let queries ignore changes that wait. Answers, and so runs, then depend on the other fields.
+    /// Let queries ignore queued changes. The results, and thus the run, then depend on the other fields.
     pub stale_reads: bool,
 }
 
@@ -51,52 +51,53 @@ impl Default for FlushPolicy {
     }
 }
 
-/// Work done by an index since it was made.
+/// Work done by an index since its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexCounters {
-    /// Queries answered.
+    /// Queries.
     pub queries: u64,
-    /// Entries returned by them.
+    /// Entries returned by the queries.
     pub hits: u64,
     /// Changes queued.
     pub queued: u64,
-    /// Changes applied; fewer than queued, since those to one entry merge.
+    /// Changes applied. Changes to the same entry are merged, so this can be less than `queued`.
     pub applied: u64,
     /// Batches applied.
     pub flushes: u64,
-    /// Dirty regions those batches touched.
+    /// Dirty regions touched by the batches.
     pub dirty_regions: u64,
-    /// Whole rebuilds.
+    /// Complete rebuilds.
     pub rebuilds: u64,
-    /// Waiting changes that queries read past.
-    pub waiting_read: u64,
+    /// Queued changes read by queries.
+    pub queue_reads: u64,
 }
 
-/// A change that waits, with its priority.
+/// A queued change with its priority.
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
+struct QueuedChange {
     change: Change,
     priority: Priority,
 }
 
-/// No waiting change.
+/// Marks an entry without a queued change.
 const NONE: u32 = u32::MAX;
 
-/// An index with a queue of changes in front of it.
+/// An index with a queue of changes.
 pub struct BatchedIndex {
     index: Box<dyn SpatialIndex>,
     policy: FlushPolicy,
     regions: Regions,
-    queue: Vec<Waiting>,
-    /// The place in the queue of each entry's change, by number.
-    waiting: Vec<u32>,
-    /// How many of the queue are of low priority.
+    queue: Vec<QueuedChange>,
+    /// Queue position of the change of each entry, by number. `NONE` if there is none.
+    positions: Vec<u32>,
+    /// Number of queued changes with low priority.
     low: usize,
+    /// When the oldest queued change was queued. Only set if the policy has an interval.
     oldest: Option<Instant>,
     counters: IndexCounters,
     queries: Cell<u64>,
     hits: Cell<u64>,
-    waiting_read: Cell<u64>,
+    queue_reads: Cell<u64>,
     batch: RefCell<Vec<Change>>,
 }
 
@@ -105,14 +106,14 @@ impl std::fmt::Debug for BatchedIndex {
         f.debug_struct("BatchedIndex")
             .field("kind", &self.kind())
             .field("policy", &self.policy)
-            .field("waiting", &self.queue.len())
+            .field("queue_len", &self.queue.len())
             .field("counters", &self.counters())
             .finish_non_exhaustive()
     }
 }
 
 impl BatchedIndex {
-    /// An index of a kind over a world that holds these entries.
+    /// Creates an index with the given entries.
     #[must_use]
     pub fn new(
         kind: IndexKind,
@@ -121,73 +122,73 @@ impl BatchedIndex {
         policy: FlushPolicy,
         entries: &[Entry],
     ) -> Self {
-        let mut made = Self {
+        let mut batched = Self {
             index: new_index(kind, world, cell_size, entries.len()),
             policy,
             regions: Regions::new(world, policy.region_size),
             queue: Vec::with_capacity(policy.batch_size.min(1 << 16)),
-            waiting: Vec::new(),
+            positions: Vec::new(),
             low: 0,
             oldest: None,
             counters: IndexCounters::default(),
             queries: Cell::new(0),
             hits: Cell::new(0),
-            waiting_read: Cell::new(0),
+            queue_reads: Cell::new(0),
             batch: RefCell::default(),
         };
-        made.rebuild(entries);
-        made
+        batched.rebuild(entries);
+        batched
     }
 
-    /// Which kind of index answers.
+    /// Returns the kind of the index.
     #[must_use]
     pub fn kind(&self) -> IndexKind {
         self.index.kind()
     }
 
-    /// Work done since it was made.
+    /// Returns the work done since the creation of the index.
     #[must_use]
     pub fn counters(&self) -> IndexCounters {
         IndexCounters {
             queries: self.queries.get(),
             hits: self.hits.get(),
-            waiting_read: self.waiting_read.get(),
+            queue_reads: self.queue_reads.get(),
             ..self.counters
         }
     }
 
-    /// Bytes of heap memory of the index and its queue.
+    /// Returns the heap size of the index and its queue in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let lists: usize = self.regions.lists.iter().map(Vec::capacity).sum();
         self.index.bytes()
-            + self.queue.capacity() * size_of::<Waiting>()
-            + self.waiting.capacity() * 4
+            + self.queue.capacity() * size_of::<QueuedChange>()
+            + self.positions.capacity() * 4
             + self.regions.lists.capacity() * size_of::<Vec<u32>>()
             + (lists + self.regions.dirty.capacity()) * 4
             + self.batch.borrow().capacity() * size_of::<Change>()
     }
 
-    /// How many changes wait.
+    /// Returns the number of queued changes.
     #[must_use]
-    pub fn waiting(&self) -> usize {
+    pub fn queue_len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Drops the queue and rebuilds the index from these entries; numbers must differ.
+    /// Discards the queue and rebuilds the index from the given entries. Their numbers must be distinct.
     pub fn rebuild(&mut self, entries: &[Entry]) {
         self.queue.clear();
         self.regions.clear();
         self.low = 0;
         self.oldest = None;
         let numbers = entries.iter().map(|entry| entry.id as usize + 1).max().unwrap_or(0);
-        self.waiting.clear();
-        self.waiting.resize(numbers, NONE);
+        self.positions.clear();
+        self.positions.resize(numbers, NONE);
         self.index.rebuild(entries);
         self.counters.rebuilds += 1;
     }
 
-    /// Queues a change; flushes if the policy says so.
+    /// Queues a change and flushes if the policy requires it.
     pub fn queue(&mut self, change: Change, priority: Priority) {
         self.counters.queued += 1;
         self.enqueue(change, priority);
@@ -207,7 +208,7 @@ impl BatchedIndex {
         self.queue(Change { id, from, to }, priority);
     }
 
-    /// Tells the queue that a step has ended; flushes if the policy says so.
+    /// Ends a step and flushes if the policy requires it.
     pub fn end_step(&mut self, step: u64) {
         let due = self.policy.every_steps > 0 && (step + 1).is_multiple_of(self.policy.every_steps);
         if due || self.overdue() {
@@ -222,18 +223,18 @@ impl BatchedIndex {
         }
     }
 
-    /// Puts a change into the queue, merged with one that waits for the same entry.
+    /// Adds a change to the queue. If there is a queued change for the same entry, the two are merged.
     fn enqueue(&mut self, change: Change, priority: Priority) {
         let number = change.id as usize;
-        if number >= self.waiting.len() {
-            self.waiting.resize(number + 1, NONE);
+        if number >= self.positions.len() {
+            self.positions.resize(number + 1, NONE);
         }
-        let place = self.waiting[number];
-        if place == NONE {
+        let position = self.positions[number];
+        if position == NONE {
             self.append(change, priority);
             return;
         }
-        let held = &mut self.queue[place as usize];
+        let held = &mut self.queue[position as usize];
         let before = held.change.to;
         held.change.to = change.to;
         if held.priority == Priority::Low && priority > Priority::Low {
@@ -241,38 +242,38 @@ impl BatchedIndex {
         }
         held.priority = held.priority.max(priority);
         if let Some(at) = before {
-            self.regions.remove(at, place);
+            self.regions.remove(at, position);
         }
         if let Some(at) = change.to {
-            self.regions.add(at, place);
+            self.regions.add(at, position);
         }
     }
 
     fn append(&mut self, change: Change, priority: Priority) {
-        let place = self.queue.len() as u32;
-        self.waiting[change.id as usize] = place;
-        self.queue.push(Waiting { change, priority });
+        let position = self.queue.len() as u32;
+        self.positions[change.id as usize] = position;
+        self.queue.push(QueuedChange { change, priority });
         self.low += usize::from(priority == Priority::Low);
         if let Some(at) = change.to {
-            self.regions.add(at, place);
+            self.regions.add(at, position);
         }
         if self.policy.interval.is_some() && self.oldest.is_none() {
             self.oldest = Some(Instant::now());
         }
     }
 
-    /// Applies everything that waits in the region of a change, and the change itself.
+    /// Applies all queued changes in the region of a change, and the change itself.
     fn flush_region(&mut self, change: &Change) {
         let mut ids = vec![change.id];
         if let Some(at) = change.to {
-            let list = &self.regions.lists[self.regions.of(at)];
-            let others = list.iter().map(|&place| self.queue[place as usize].change.id);
+            let list = &self.regions.lists[self.regions.region_at(at)];
+            let others = list.iter().map(|&position| self.queue[position as usize].change.id);
             ids.extend(others.filter(|&id| id != change.id));
         }
         self.flush_only(&ids);
     }
 
-    /// Applies the changes of some entries and takes them out of the queue.
+    /// Applies the changes of the given entries and removes them from the queue.
     fn flush_only(&mut self, ids: &[u32]) {
         let mut batch = self.batch.take();
         batch.clear();
@@ -284,26 +285,26 @@ impl BatchedIndex {
         self.batch.replace(batch);
     }
 
-    /// Takes the change of one entry out of the queue.
+    /// Removes the change of one entry from the queue and returns it.
     fn take(&mut self, id: u32) -> Change {
-        let place = std::mem::replace(&mut self.waiting[id as usize], NONE);
-        let taken = self.queue.swap_remove(place as usize);
+        let position = std::mem::replace(&mut self.positions[id as usize], NONE);
+        let taken = self.queue.swap_remove(position as usize);
         self.low -= usize::from(taken.priority == Priority::Low);
         if let Some(at) = taken.change.to {
-            self.regions.remove(at, place);
+            self.regions.remove(at, position);
         }
-        // The last of the queue has taken the place.
-        if let Some(moved) = self.queue.get(place as usize).copied() {
-            self.waiting[moved.change.id as usize] = place;
+        // `swap_remove` has moved the last change to this position.
+        if let Some(moved) = self.queue.get(position as usize).copied() {
+            self.positions[moved.change.id as usize] = position;
             if let Some(at) = moved.change.to {
                 self.regions.remove(at, self.queue.len() as u32);
-                self.regions.add(at, place);
+                self.regions.add(at, position);
             }
         }
         taken.change
     }
 
-    /// Pushes the entries within `radius` of `centre` onto `out`, in no particular order.
+    /// Appends the entries within `radius` of `centre` to `out`, in unspecified order.
     pub fn nearby(&self, centre: Point, radius: f32, out: &mut Vec<Entry>) {
         let squared = radius * radius;
         self.collect(
@@ -314,7 +315,7 @@ impl BatchedIndex {
         );
     }
 
-    /// Pushes the entries inside a box onto `out`, in no particular order.
+    /// Appends the entries inside a box to `out`, in unspecified order.
     pub fn range(&self, area: &Area, out: &mut Vec<Entry>) {
         self.collect(area, out, |index, out| index.range(area, out), |at| area.contains(at));
     }
@@ -323,14 +324,14 @@ impl BatchedIndex {
         &self,
         area: &Area,
         out: &mut Vec<Entry>,
-        ask: impl Fn(&dyn SpatialIndex, &mut Vec<Entry>),
+        query: impl Fn(&dyn SpatialIndex, &mut Vec<Entry>),
         inside: impl Fn(Point) -> bool,
     ) {
         let start = out.len();
-        ask(&*self.index, out);
+        query(&*self.index, out);
         if !self.queue.is_empty() && !self.policy.stale_reads {
-            drop_waiting(out, start, &self.waiting);
-            self.visit_waiting(area, |entry| {
+            drop_queued(out, start, &self.positions);
+            self.visit_queue(area, |entry| {
                 if inside(entry.at) {
                     out.push(entry);
                 }
@@ -339,7 +340,7 @@ impl BatchedIndex {
         self.count_query((out.len() - start) as u64);
     }
 
-    /// The nearest entry within `radius` that `accept` accepts; ties go to the smaller number.
+    /// Returns the nearest entry within `radius` for which `accept` returns `true`. At equal distance the smaller number wins.
     pub fn nearest(
         &self,
         centre: Point,
@@ -350,14 +351,14 @@ impl BatchedIndex {
         let mut best = if fresh {
             self.index.nearest(centre, radius, &mut accept)
         } else {
-            let settled = |id: u32| self.waiting.get(id as usize).is_none_or(|&p| p == NONE);
-            let mut both = |id: u32| settled(id) && accept(id);
-            self.index.nearest(centre, radius, &mut both)
+            let not_queued = |id: u32| self.positions.get(id as usize).is_none_or(|&p| p == NONE);
+            let mut accept_indexed = |id: u32| not_queued(id) && accept(id);
+            self.index.nearest(centre, radius, &mut accept_indexed)
         };
         if !fresh {
             let reach = best.map_or(radius, |best| best.squared_distance.sqrt() * 1.000_01);
-            self.visit_waiting(&Area::around(centre, reach.min(radius)), |entry| {
-                let candidate = Neighbour::of(entry, centre);
+            self.visit_queue(&Area::around(centre, reach.min(radius)), |entry| {
+                let candidate = Neighbour::new(entry, centre);
                 let wins = candidate.squared_distance <= radius * radius
                     && best.as_ref().is_none_or(|best| candidate.beats(best));
                 if wins && accept(entry.id) {
@@ -369,17 +370,17 @@ impl BatchedIndex {
         best
     }
 
-    /// Visits the entries whose change waits in regions under a box.
-    fn visit_waiting(&self, area: &Area, mut visit: impl FnMut(Entry)) {
+    /// Calls `visit` with the entries that have a queued change in regions that overlap a box.
+    fn visit_queue(&self, area: &Area, mut visit: impl FnMut(Entry)) {
         let mut read = 0;
-        self.regions.visit(area, |place| {
+        self.regions.visit(area, |position| {
             read += 1;
-            let change = self.queue[place as usize].change;
+            let change = self.queue[position as usize].change;
             if let Some(at) = change.to {
                 visit(Entry { id: change.id, at });
             }
         });
-        self.waiting_read.set(self.waiting_read.get() + read);
+        self.queue_reads.set(self.queue_reads.get() + read);
     }
 
     fn count_query(&self, hits: u64) {
@@ -388,12 +389,12 @@ impl BatchedIndex {
     }
 }
 
-/// Removes from `out[start..]` the entries whose change waits.
-fn drop_waiting(out: &mut Vec<Entry>, start: usize, waiting: &[u32]) {
+/// Removes the entries with a queued change from `out[start..]`.
+fn drop_queued(out: &mut Vec<Entry>, start: usize, positions: &[u32]) {
     let mut kept = start;
-    for place in start..out.len() {
-        let entry = out[place];
-        if waiting.get(entry.id as usize).is_none_or(|&held| held == NONE) {
+    for index in start..out.len() {
+        let entry = out[index];
+        if positions.get(entry.id as usize).is_none_or(|&position| position == NONE) {
             out[kept] = entry;
             kept += 1;
         }
@@ -401,7 +402,7 @@ fn drop_waiting(out: &mut Vec<Entry>, start: usize, waiting: &[u32]) {
     out.truncate(kept);
 }
 
-/// Applies every change that waits; returns how many.
+/// Applies all queued changes and returns their number.
 #[inline(never)]
 pub fn spatial_update(target: &mut BatchedIndex) -> usize {
     if target.queue.is_empty() {
@@ -411,7 +412,7 @@ pub fn spatial_update(target: &mut BatchedIndex) -> usize {
     batch.clear();
     batch.extend(target.queue.iter().map(|held| held.change));
     for change in &batch {
-        target.waiting[change.id as usize] = NONE;
+        target.positions[change.id as usize] = NONE;
     }
     let applied = batch.len();
     target.counters.rebuilds += u64::from(target.index.apply(&batch));

@@ -1,12 +1,12 @@
-//! The spatial hash: a grid of cells over the world, each with its entries in line.
+//! The spatial hash: a grid of cells, each with a list of its entries.
 
 use super::{Change, IndexKind, Neighbour, SpatialIndex};
 use crate::geometry::{Area, Entry, Point};
 
-/// The most cells a grid may have; smaller cell sizes are enlarged to meet it.
+/// Largest number of cells. Smaller cell sizes are increased accordingly.
 const CELLS_MAX: f32 = 4_194_304.0;
 
-/// A grid index; cost of a move is that of finding the entry in its cell.
+/// A grid index. The cost of a move is a linear search in one cell.
 #[derive(Debug, Clone)]
 pub struct SpatialHash {
     world: Area,
@@ -17,14 +17,14 @@ pub struct SpatialHash {
     len: usize,
 }
 
-/// A rectangle of cells, ends included.
+/// A rectangle of cells, both ends included.
 struct CellRange {
     columns: (usize, usize),
     rows: (usize, usize),
 }
 
 impl SpatialHash {
-    /// An empty grid over a world with cells of `cell_size` world units.
+    /// Creates an empty grid with cells of `cell_size` world units.
     #[must_use]
     pub fn new(world: Area, cell_size: f32) -> Self {
         let smallest = (world.width() * world.height() / CELLS_MAX).sqrt();
@@ -32,12 +32,6 @@ impl SpatialHash {
         let count = |extent: f32| ((extent / cell_size).ceil() as usize).max(1);
         let (columns, rows) = (count(world.width()), count(world.height()));
         Self { world, cell_size, columns, rows, cells: vec![Vec::new(); columns * rows], len: 0 }
-    }
-
-    /// The cell size in use, in world units.
-    #[must_use]
-    pub fn cell_size(&self) -> f32 {
-        self.cell_size
     }
 
     fn column(&self, x: f32) -> usize {
@@ -68,13 +62,13 @@ impl SpatialHash {
     fn remove(&mut self, id: u32, at: Point) {
         let cell = self.cell_of(at);
         let cell = &mut self.cells[cell];
-        if let Some(place) = cell.iter().position(|entry| entry.id == id) {
-            cell.swap_remove(place);
+        if let Some(index) = cell.iter().position(|entry| entry.id == id) {
+            cell.swap_remove(index);
             self.len -= 1;
         }
     }
 
-    /// Calls `visit` with every cell of a ring of cells around a centre cell.
+    /// Calls `visit` with every cell of the ring at distance `ring` from a cell.
     fn visit_ring(&self, column: usize, row: usize, ring: usize, mut visit: impl FnMut(&[Entry])) {
         let (left, right) = (column as isize - ring as isize, column + ring);
         let (bottom, top) = (row as isize - ring as isize, row + ring);
@@ -95,7 +89,7 @@ impl SpatialHash {
         }
     }
 
-    /// A lower bound of the squared distance from a point to anything in rings beyond `ring`.
+    /// Returns a lower bound of the squared distance from a point to the cells of all rings beyond `ring`.
     fn beyond(&self, centre: Point, column: usize, row: usize, ring: usize) -> f32 {
         let edge = |at: f32, cell: usize| {
             let low = at - (cell as f32 - ring as f32) * self.cell_size;
@@ -105,7 +99,7 @@ impl SpatialHash {
         let gap = edge(centre.x - self.world.min.x, column)
             .min(edge(centre.y - self.world.min.y, row))
             .max(0.0);
-        // Rounding of cell borders must not hide a neighbour.
+        // The factor allows for the rounding of cell borders.
         gap * gap * 0.9999
     }
 }
@@ -180,7 +174,7 @@ impl SpatialIndex for SpatialHash {
         for ring in 0..self.columns.max(self.rows) {
             self.visit_ring(column, row, ring, |cell| {
                 for &entry in cell {
-                    let candidate = Neighbour::of(entry, centre);
+                    let candidate = Neighbour::new(entry, centre);
                     let wins = candidate.squared_distance <= limit
                         && best.as_ref().is_none_or(|best| candidate.beats(best));
                     if wins && accept(entry.id) {

@@ -1,4 +1,4 @@
-//! The k-d tree: kiddo's static tree, rebuilt from the positions by every change.
+//! The k-d tree: the static tree of kiddo, rebuilt for every batch of changes.
 
 use kiddo::dist::{Chebyshev, SquaredEuclidean};
 use kiddo::leaf_strategies::FlatVec;
@@ -7,39 +7,39 @@ use kiddo::{Eytzinger, kd_tree::KdTree};
 use super::{Change, IndexKind, Neighbour, SpatialIndex, keep_best};
 use crate::geometry::{Area, Entry, Point};
 
-/// Entries a leaf holds.
+/// Entries per leaf.
 const BUCKET: usize = 32;
 
 type Tree = KdTree<f32, u32, Eytzinger, FlatVec<f32, u32, 2, BUCKET>, 2, BUCKET>;
 
-/// Relative slack added to radii handed to kiddo, whose own rounding must not lose an entry on the border; exact
-/// comparison follows.
+/// Relative enlargement of the radii passed to kiddo. Its rounding must not lose an entry on the border. The results are then compared
+/// exactly.
 const SLACK: f32 = 1.0 + 1e-5;
 
-/// The k-d tree index: a static tree over dense positions, which a flush rebuilds.
+/// A k-d tree index that is rebuilt for every batch of changes.
 #[derive(Debug)]
 pub struct KdTreeIndex {
     world: Area,
     tree: Tree,
-    /// Positions by number; `None` where no entry has the number.
+    /// Positions by number. `None` if there is no entry with that number.
     positions: Vec<Option<Point>>,
-    /// What the tree was built from; kept for its memory.
+    /// The input of the last build. It is kept to reuse its allocation.
     source: Vec<(u32, [f32; 2])>,
 }
 
 impl KdTreeIndex {
-    /// An empty index over a world.
+    /// Creates an empty index for a world.
     #[must_use]
     pub fn new(world: Area) -> Self {
         Self { world, tree: Tree::default(), positions: Vec::new(), source: Vec::new() }
     }
 
     fn set(&mut self, id: u32, at: Option<Point>) {
-        let place = id as usize;
-        if place >= self.positions.len() {
-            self.positions.resize(place + 1, None);
+        let index = id as usize;
+        if index >= self.positions.len() {
+            self.positions.resize(index + 1, None);
         }
-        self.positions[place] = at;
+        self.positions[index] = at;
     }
 
     fn build(&mut self) {
@@ -51,11 +51,11 @@ impl KdTreeIndex {
     }
 
     fn entry(&self, id: u32) -> Entry {
-        let at = self.positions[id as usize].expect("the tree holds only numbers with a position");
+        let at = self.positions[id as usize].expect("every entry of the tree has a position");
         Entry { id, at }
     }
 
-    /// Visits what the tree holds within a radius of a point, and a little more.
+    /// Calls `visit` with all entries within slightly more than `radius` of a point.
     fn visit(&self, centre: Point, radius: f32, mut visit: impl FnMut(Entry)) {
         let reach = (radius * radius * SLACK).max(f32::MIN_POSITIVE);
         self.tree
@@ -65,7 +65,7 @@ impl KdTreeIndex {
             .visit(|found| visit(self.entry(found.item)));
     }
 
-    /// A first radius to look for a neighbour in: that of a disk expected to hold eight entries.
+    /// Returns the first radius of a nearest query: that of a disk with eight expected entries.
     fn first_radius(&self) -> f32 {
         let area = self.world.width() * self.world.height();
         (area * 8.0 / (std::f32::consts::PI * self.len().max(1) as f32)).sqrt()
@@ -108,7 +108,7 @@ impl SpatialIndex for KdTreeIndex {
 
     fn range(&self, area: &Area, out: &mut Vec<Entry>) {
         let centre = [(area.min.x + area.max.x) * 0.5, (area.min.y + area.max.y) * 0.5];
-        // The square around the box; halving rounds, so a little is added.
+        // The square around the box. The centre is rounded, so the reach is slightly larger.
         let reach = area.width().max(area.height()) * 0.5 * SLACK
             + (centre[0].abs() + centre[1].abs()) * f32::EPSILON;
         self.tree
@@ -138,7 +138,7 @@ impl SpatialIndex for KdTreeIndex {
             let squared = reach * reach;
             let mut best: Option<Neighbour> = None;
             self.visit(centre, reach, |entry| {
-                let candidate = Neighbour::of(entry, centre);
+                let candidate = Neighbour::new(entry, centre);
                 let wins = candidate.squared_distance <= squared
                     && best.as_ref().is_none_or(|best| candidate.beats(best));
                 if wins && accept(entry.id) {
@@ -154,7 +154,7 @@ impl SpatialIndex for KdTreeIndex {
 
     fn bytes(&self) -> usize {
         let stems = 2usize << (self.tree.max_stem_level() + 1).max(0);
-        // kiddo's own: a point, an item and room for the extent of a leaf for each entry, and the splits.
+        // The memory of kiddo: per entry a point, an item and the reserved extent of a leaf, and the splits.
         let entry = size_of::<[f32; 2]>() + size_of::<u32>() + size_of::<(u32, u32)>();
         let tree = self.tree.size() * entry + stems * size_of::<f32>();
         tree + self.positions.capacity() * size_of::<Option<Point>>()

@@ -1,4 +1,4 @@
-//! Spatial indexes: three kinds behind one trait, and the queue of moves in front of them.
+//! Spatial indexes: three kinds behind one trait, and a queue of changes in front of them.
 
 mod batch;
 mod hash;
@@ -14,94 +14,94 @@ pub use batch::{BatchedIndex, FlushPolicy, IndexCounters, Priority, spatial_upda
 pub use hash::SpatialHash;
 pub use kd_tree::KdTreeIndex;
 pub use quadtree::Quadtree;
-pub use scene::{Found, SpatialScene, uniform_entries};
+pub use scene::{QueryResult, SpatialScene, uniform_entries};
 
 use crate::geometry::{Area, Entry, Point};
 use crate::kinds::kinds;
 
 kinds! {
-    /// Which structure answers spatial queries.
+    /// The kind of a spatial index.
     IndexKind, "index kind" {
-        /// A k-d tree (kiddo), rebuilt whole by every flush.
+        /// A k-d tree (kiddo). Each flush rebuilds it completely.
         KdTree = "kdtree",
-        /// A quadtree with four entries a leaf, changed in place.
+        /// A quadtree with at most four entries per leaf. Changes are applied in place.
         Quadtree = "quadtree",
-        /// A grid of cells, changed in place.
+        /// A grid of cells. Changes are applied in place.
         Hash = "hash",
     }
 }
 
-/// One change of an index: an entry that moved, appeared or went.
+/// A change of one entry: a move, an insertion or a removal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
-    /// The entry's number.
+    /// Number of the entry.
     pub id: u32,
-    /// Where the index holds it; `None` if it holds it not yet.
+    /// Position of the entry in the index. `None` for an insertion.
     pub from: Option<Point>,
-    /// Where it is now; `None` if it is gone.
+    /// New position. `None` for a removal.
     pub to: Option<Point>,
 }
 
-/// The answer to a nearest query.
+/// The result of a nearest query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbour {
-    /// The entry found.
+    /// The nearest entry.
     pub entry: Entry,
-    /// Its squared distance to the position asked for.
+    /// Its squared distance to the query point.
     pub squared_distance: f32,
 }
 
 impl Neighbour {
-    /// The entry as a neighbour of a position.
+    /// Computes the distance of an entry to a query point.
     #[must_use]
-    pub fn of(entry: Entry, centre: Point) -> Self {
+    pub fn new(entry: Entry, centre: Point) -> Self {
         Self { entry, squared_distance: entry.at.squared_distance(centre) }
     }
 
-    /// Whether this one wins: nearer, or as near with the smaller number.
+    /// Returns whether this entry is nearer than the other. At equal distance the smaller number wins.
     #[must_use]
     pub fn beats(&self, other: &Self) -> bool {
         (self.squared_distance, self.entry.id) < (other.squared_distance, other.entry.id)
     }
 }
 
-/// Keeps the better of the best so far and a candidate.
+/// Replaces `best` with the candidate if that is nearer.
 pub(crate) fn keep_best(best: &mut Option<Neighbour>, candidate: Neighbour) {
     if best.as_ref().is_none_or(|best| candidate.beats(best)) {
         *best = Some(candidate);
     }
 }
 
-/// A structure that answers where things are.
+/// A spatial index of entries with positions.
 ///
-/// All kinds give the same answers: distances are compared as `dx * dx + dy * dy <= radius * radius` in `f32`,
-/// borders are inclusive and ties go to the smaller number. The order of entries pushed by [`nearby`](Self::nearby) and
-/// [`range`](Self::range) is the structure's own.
+/// All kinds return the same results. Distances are compared as `dx * dx + dy * dy <= radius * radius` in `f32`, borders are
+/// inclusive, and at equal distance the smaller number wins. The order of the entries that [`nearby`](Self::nearby) and
+/// [`range`](Self::range) return is unspecified.
 pub trait SpatialIndex: Send {
-    /// Which kind this is.
+    /// Returns the kind of the index.
     fn kind(&self) -> IndexKind;
 
-    /// How many entries it holds.
+    /// Returns the number of entries.
     fn len(&self) -> usize;
 
-    /// Whether it holds none.
+    /// Returns whether there are no entries.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets everything and holds these entries; numbers must differ.
+    /// Replaces all entries. Their numbers must be distinct.
     fn rebuild(&mut self, entries: &[Entry]);
 
-    /// Applies changes; each number occurs once. Returns whether that took a whole rebuild.
+    /// Applies changes. Each number occurs at most once. Returns whether the index was rebuilt completely.
     fn apply(&mut self, changes: &[Change]) -> bool;
 
-    /// Pushes the entries within `radius` of `centre` onto `out`.
+    /// Appends the entries within `radius` of `centre` to `out`.
     fn nearby(&self, centre: Point, radius: f32, out: &mut Vec<Entry>);
 
-    /// Pushes the entries inside a box onto `out`.
+    /// Appends the entries inside a box to `out`.
     fn range(&self, area: &Area, out: &mut Vec<Entry>);
 
-    /// The nearest entry within `radius` that `accept` accepts.
+    /// Returns the nearest entry within `radius` for which `accept` returns `true`.
     fn nearest(
         &self,
         centre: Point,
@@ -109,14 +109,13 @@ pub trait SpatialIndex: Send {
         accept: &mut dyn FnMut(u32) -> bool,
     ) -> Option<Neighbour>;
 
-    /// Bytes of heap memory its structures occupy.
+    /// Returns the heap size in bytes.
     fn bytes(&self) -> usize;
 }
 
-/// Builds an empty index of a kind for a world.
+/// Creates an empty index for a world.
 ///
-/// `cell_size` is used by the spatial hash; without one, it is chosen from the world's area so that a cell holds about four
-/// of `expected` entries.
+/// Only the spatial hash uses `cell_size`. If `None`, it is chosen such that a cell holds about four of `expected` entries.
 #[must_use]
 pub fn new_index(
     kind: IndexKind,
@@ -134,9 +133,9 @@ pub fn new_index(
     }
 }
 
-/// The cell size that gives four entries a cell on average, at least 1 world unit.
+/// Returns the cell size for four entries per cell on average, at least 1 world unit.
 #[must_use]
-pub fn default_cell_size(world: &Area, expected: usize) -> f32 {
+fn default_cell_size(world: &Area, expected: usize) -> f32 {
     let area = world.width() * world.height();
     (4.0 * area / expected.max(1) as f32).sqrt().max(1.0)
 }

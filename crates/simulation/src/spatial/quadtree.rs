@@ -1,25 +1,25 @@
-//! The quadtree: squares that split in four when they hold more than four entries.
+//! The quadtree: areas that split into quadrants when they have more than four entries.
 
 use super::{Change, IndexKind, Neighbour, SpatialIndex, keep_best};
 use crate::geometry::{Area, Entry, Point};
 
-/// Entries a leaf holds before it splits.
+/// Largest number of entries of a leaf above the maximum depth.
 const CAPACITY: usize = 4;
 
-/// Depth at which leaves stop splitting, so that entries at one place end somewhere.
+/// Maximum depth. It ends the splitting of entries at the same position.
 const DEPTH_MAX: u8 = 16;
 
-/// An empty slot in a node's list of children or of free blocks.
+/// Marks a node without children.
 const NONE: u32 = u32::MAX;
 
-/// One square: a leaf with its entries, or an inner node with a block of four children.
+/// A node: a leaf with entries, or an inner node with four children.
 #[derive(Debug, Clone)]
 struct Node {
-    /// Index of the first of four adjacent children; `NONE` for a leaf.
+    /// Index of the first of four adjacent children. `NONE` for a leaf.
     children: u32,
-    /// Entries in the whole subtree.
+    /// Number of entries in the subtree.
     count: u32,
-    /// Entries of a leaf.
+    /// Entries of a leaf. Empty for an inner node.
     entries: Vec<Entry>,
 }
 
@@ -29,16 +29,16 @@ impl Node {
     }
 }
 
-/// A quadtree over a world; leaves hold four entries.
+/// A quadtree with at most four entries per leaf.
 #[derive(Debug, Clone)]
 pub struct Quadtree {
     world: Area,
     nodes: Vec<Node>,
-    /// Blocks of four nodes that merges have set free.
+    /// Blocks of four nodes that merges have freed.
     free: Vec<u32>,
 }
 
-/// The quadrant of a point (bit 0: right, bit 1: upper) about a centre.
+/// Returns the quadrant of a point relative to a centre. Bit 0: right, bit 1: upper.
 fn quadrant(centre: Point, at: Point) -> usize {
     usize::from(at.x >= centre.x) | usize::from(at.y >= centre.y) << 1
 }
@@ -47,7 +47,7 @@ fn centre_of(area: &Area) -> Point {
     Point::new((area.min.x + area.max.x) * 0.5, (area.min.y + area.max.y) * 0.5)
 }
 
-/// One quarter of a square.
+/// Returns one quadrant of an area.
 fn quarter(area: &Area, which: usize) -> Area {
     let centre = centre_of(area);
     let (min_x, max_x) =
@@ -58,7 +58,7 @@ fn quarter(area: &Area, which: usize) -> Area {
 }
 
 impl Quadtree {
-    /// An empty tree over a world.
+    /// Creates an empty tree for a world.
     #[must_use]
     pub fn new(world: Area) -> Self {
         Self { world, nodes: vec![Node::leaf()], free: Vec::new() }
@@ -82,7 +82,7 @@ impl Quadtree {
         }
     }
 
-    /// Makes a leaf an inner node; splits its children too while all entries fall into one.
+    /// Converts a leaf to an inner node. Children that are still too full are split too.
     fn split(&mut self, node: usize, area: &Area, depth: u8) {
         let children = self.take_block();
         let mut entries = std::mem::take(&mut self.nodes[node].entries);
@@ -92,7 +92,7 @@ impl Quadtree {
             child.entries.push(entry);
             child.count += 1;
         }
-        // The list keeps its memory for the day the node is a leaf again.
+        // The list keeps its allocation, in case the node becomes a leaf again.
         entries.clear();
         self.nodes[node].entries = entries;
         self.nodes[node].children = children;
@@ -128,14 +128,15 @@ impl Quadtree {
             area = quarter(&area, which);
         }
         let entries = &mut self.nodes[node].entries;
-        let place = entries.iter().position(|entry| entry.id == id);
-        entries.swap_remove(place.expect("a change names the place the tree holds the entry at"));
+        let index = entries.iter().position(|entry| entry.id == id);
+        entries
+            .swap_remove(index.expect("a change contains the position of the entry in the tree"));
         if let Some(node) = mergeable {
             self.merge(node);
         }
     }
 
-    /// Makes an inner node a leaf that holds what its subtree held.
+    /// Converts an inner node to a leaf with all entries of its subtree.
     fn merge(&mut self, node: usize) {
         let mut entries = std::mem::take(&mut self.nodes[node].entries);
         self.drain_children(node, &mut entries);
@@ -155,47 +156,48 @@ impl Quadtree {
         self.free.push(children);
     }
 
-    fn collect_nearby(&self, node: usize, area: &Area, ask: &Disk, out: &mut Vec<Entry>) {
-        let held = &self.nodes[node];
-        if held.children == NONE {
-            let inside = |e: &&Entry| e.at.squared_distance(ask.centre) <= ask.squared;
-            out.extend(held.entries.iter().filter(inside));
+    fn collect_nearby(&self, node: usize, area: &Area, query: &Disk, out: &mut Vec<Entry>) {
+        let parent = &self.nodes[node];
+        if parent.children == NONE {
+            let inside = |e: &&Entry| e.at.squared_distance(query.centre) <= query.squared;
+            out.extend(parent.entries.iter().filter(inside));
             return;
         }
         for which in 0..4 {
-            let child = held.children as usize + which;
+            let child = parent.children as usize + which;
             let quarter = quarter(area, which);
-            if self.nodes[child].count > 0 && quarter.squared_distance(ask.centre) <= ask.squared {
-                self.collect_nearby(child, &quarter, ask, out);
+            let distance = quarter.squared_distance(query.centre);
+            if self.nodes[child].count > 0 && distance <= query.squared {
+                self.collect_nearby(child, &quarter, query, out);
             }
         }
     }
 
-    fn collect_range(&self, node: usize, area: &Area, ask: &Area, out: &mut Vec<Entry>) {
-        let held = &self.nodes[node];
-        if held.children == NONE {
-            out.extend(held.entries.iter().filter(|e| ask.contains(e.at)));
+    fn collect_range(&self, node: usize, area: &Area, query: &Area, out: &mut Vec<Entry>) {
+        let parent = &self.nodes[node];
+        if parent.children == NONE {
+            out.extend(parent.entries.iter().filter(|e| query.contains(e.at)));
             return;
         }
         for which in 0..4 {
-            let child = held.children as usize + which;
+            let child = parent.children as usize + which;
             let quarter = quarter(area, which);
-            if self.nodes[child].count > 0 && quarter.overlaps(ask) {
-                self.collect_range(child, &quarter, ask, out);
+            if self.nodes[child].count > 0 && quarter.overlaps(query) {
+                self.collect_range(child, &quarter, query, out);
             }
         }
     }
 
     fn find_nearest(&self, node: usize, area: &Area, search: &mut Search<'_>) {
-        let held = &self.nodes[node];
-        if held.children == NONE {
-            held.entries.iter().for_each(|&entry| search.offer(entry));
+        let parent = &self.nodes[node];
+        if parent.children == NONE {
+            parent.entries.iter().for_each(|&entry| search.offer(entry));
             return;
         }
         let near = quadrant(centre_of(area), search.disk.centre);
-        // Nearest quarter first, the diagonal one last.
+        // Nearest quadrant first, the diagonal one last.
         for which in [near, near ^ 1, near ^ 2, near ^ 3] {
-            let child = held.children as usize + which;
+            let child = parent.children as usize + which;
             let quarter = quarter(area, which);
             let distance = quarter.squared_distance(search.disk.centre);
             if self.nodes[child].count > 0 && distance <= search.reach() {
@@ -205,13 +207,14 @@ impl Quadtree {
     }
 }
 
-/// The disk a query asks about.
+/// The disk of a query.
 struct Disk {
     centre: Point,
+    /// Squared radius.
     squared: f32,
 }
 
-/// A nearest search on its way.
+/// The state of a nearest query.
 struct Search<'a> {
     disk: Disk,
     accept: &'a mut dyn FnMut(u32) -> bool,
@@ -219,12 +222,13 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Returns the squared distance beyond which no entry can win.
     fn reach(&self) -> f32 {
         self.best.map_or(self.disk.squared, |best| best.squared_distance)
     }
 
     fn offer(&mut self, entry: Entry) {
-        let candidate = Neighbour::of(entry, self.disk.centre);
+        let candidate = Neighbour::new(entry, self.disk.centre);
         let wins = candidate.squared_distance <= self.disk.squared
             && self.best.as_ref().is_none_or(|best| candidate.beats(best));
         if wins && (self.accept)(entry.id) {

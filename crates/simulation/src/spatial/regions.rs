@@ -1,21 +1,21 @@
-//! The regions of a world, and which queued changes lie in each.
+//! The regions of a world, with the queued changes in each.
 
 use crate::geometry::{Area, Point};
 
-/// The regions of a world and the changes that wait in each.
+/// The regions of a world, with the queued changes in each.
 #[derive(Debug)]
 pub(super) struct Regions {
     world: Area,
     size: f32,
     columns: usize,
     rows: usize,
-    /// Places in the queue, by the region of the entry's new position.
+    /// Queue positions of changes, by the region of the entry's new point.
     pub(super) lists: Vec<Vec<u32>>,
     /// Regions whose list is not empty.
     pub(super) dirty: Vec<u32>,
 }
 
-/// The most regions there may be; smaller sizes are enlarged.
+/// Largest number of regions. Smaller region sizes are increased accordingly.
 const REGIONS_MAX: f32 = 1_048_576.0;
 
 impl Regions {
@@ -42,27 +42,27 @@ impl Regions {
         (((y - self.world.min.y) / self.size) as usize).min(self.rows - 1)
     }
 
-    pub(super) fn of(&self, at: Point) -> usize {
+    pub(super) fn region_at(&self, at: Point) -> usize {
         self.row(at.y) * self.columns + self.column(at.x)
     }
 
-    pub(super) fn add(&mut self, at: Point, place: u32) {
-        let region = self.of(at);
+    pub(super) fn add(&mut self, at: Point, position: u32) {
+        let region = self.region_at(at);
         if self.lists[region].is_empty() {
             self.dirty.push(region as u32);
         }
-        self.lists[region].push(place);
+        self.lists[region].push(position);
     }
 
-    pub(super) fn remove(&mut self, at: Point, place: u32) {
-        let region = self.of(at);
-        self.lists[region].retain(|&held| held != place);
+    pub(super) fn remove(&mut self, at: Point, position: u32) {
+        let region = self.region_at(at);
+        self.lists[region].retain(|&held| held != position);
         if self.lists[region].is_empty() {
             self.dirty.retain(|&dirty| dirty != region as u32);
         }
     }
 
-    /// Visits the places in the queue that wait in regions under a box.
+    /// Calls `visit` with the queue positions of all changes in regions that overlap a box.
     pub(super) fn visit(&self, area: &Area, mut visit: impl FnMut(u32)) {
         let columns = self.column(area.min.x)..=self.column(area.max.x);
         let rows = self.row(area.min.y)..=self.row(area.max.y);
@@ -71,7 +71,7 @@ impl Regions {
                 let (row, column) =
                     (region as usize / self.columns, region as usize % self.columns);
                 if columns.contains(&column) && rows.contains(&row) {
-                    self.lists[region as usize].iter().for_each(|&place| visit(place));
+                    self.lists[region as usize].iter().for_each(|&position| visit(position));
                 }
             }
             return;
@@ -79,7 +79,7 @@ impl Regions {
         for row in rows {
             let line = row * self.columns;
             for list in &self.lists[line + columns.start()..=line + columns.end()] {
-                list.iter().for_each(|&place| visit(place));
+                list.iter().for_each(|&position| visit(position));
             }
         }
     }

@@ -1,20 +1,20 @@
-//! A world of uniformly placed points and the queries and moves to put to its index: input for benchmarks and tests.
+//! Uniformly distributed points with an index, seeded queries and seeded moves, for benchmarks and tests.
 
 use super::{BatchedIndex, FlushPolicy, IndexKind, Priority, spatial_update};
 use crate::digest::Digest;
 use crate::geometry::{Area, Entry, Point};
 use crate::random::{Domain, Random};
 
-/// What a series of queries found: how much, and a digest that is equal for every kind of index.
+/// The result of a query. It is the same for all kinds of index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// Entries returned in total.
+pub struct QueryResult {
+    /// Number of entries returned.
     pub hits: u64,
-    /// Digest of which entries each query returned.
+    /// Digest of the entries, regardless of their order.
     pub digest: u64,
 }
 
-/// `count` entries placed uniformly over a world, numbered from 0; the same for every machine.
+/// Returns `count` uniformly distributed entries, numbered from 0. They are the same on every machine.
 #[must_use]
 pub fn uniform_entries(count: u32, world: Area, seed: u64) -> Vec<Entry> {
     (0..count)
@@ -22,7 +22,7 @@ pub fn uniform_entries(count: u32, world: Area, seed: u64) -> Vec<Entry> {
         .collect()
 }
 
-/// A uniform point of a world for one subject of a domain.
+/// Returns a uniformly distributed point for one subject of a domain.
 #[must_use]
 pub fn uniform_point(world: Area, seed: u64, domain: Domain, subject: u64) -> Point {
     let mut random = Random::keyed(seed, domain, subject, 0);
@@ -31,7 +31,7 @@ pub fn uniform_point(world: Area, seed: u64, domain: Domain, subject: u64) -> Po
     Point::new(x.min(world.max.x), y.min(world.max.y))
 }
 
-/// An index over agents and resources of a world, with seeded queries and moves.
+/// An index of agents and resources, with seeded queries and moves.
 #[derive(Debug)]
 pub struct SpatialScene {
     world: Area,
@@ -42,7 +42,7 @@ pub struct SpatialScene {
 }
 
 impl SpatialScene {
-    /// Places `agents` agents and half as many resources uniformly over a world and builds an index of them.
+    /// Creates `agents` agents and half as many resources at uniformly distributed positions, and their index.
     #[must_use]
     pub fn new(
         kind: IndexKind,
@@ -62,57 +62,57 @@ impl SpatialScene {
         }
     }
 
-    /// The index, for its counters and bytes.
+    /// Returns the index, for its counters and size.
     #[must_use]
     pub fn index(&self) -> &BatchedIndex {
         &self.index
     }
 
-    /// The entries as they are now.
+    /// Returns the entries at their current positions.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Builds the index anew from the entries.
+    /// Rebuilds the index from the entries.
     pub fn rebuild(&mut self) {
         self.index.rebuild(&self.entries);
     }
 
-    /// Where query number `query` is asked.
+    /// Returns the query point number `query`.
     #[must_use]
-    pub fn query_point(&self, query: u64) -> Point {
+    fn query_point(&self, query: u64) -> Point {
         uniform_point(self.world, self.seed, Domain::Benchmark, query)
     }
 
-    /// Asks for everything within `radius` of query point number `query`.
-    pub fn nearby(&mut self, query: u64, radius: f32) -> Found {
+    /// Queries the entries within `radius` of query point number `query`.
+    pub fn nearby(&mut self, query: u64, radius: f32) -> QueryResult {
         let centre = self.query_point(query);
         self.scratch.clear();
         self.index.nearby(centre, radius, &mut self.scratch);
-        found(&self.scratch)
+        query_result(&self.scratch)
     }
 
-    /// Asks for everything in the square that reaches `reach` to each side of query point number `query`.
-    pub fn range(&mut self, query: u64, reach: f32) -> Found {
+    /// Queries the entries in the square that extends `reach` to each side of query point number `query`.
+    pub fn range(&mut self, query: u64, reach: f32) -> QueryResult {
         let area = Area::around(self.query_point(query), reach);
         self.scratch.clear();
         self.index.range(&area, &mut self.scratch);
-        found(&self.scratch)
+        query_result(&self.scratch)
     }
 
-    /// Asks for the entry nearest to query point number `query`.
-    pub fn nearest(&mut self, query: u64) -> Found {
+    /// Queries the entry nearest to query point number `query`.
+    pub fn nearest(&mut self, query: u64) -> QueryResult {
         let nearest = self.index.nearest(self.query_point(query), f32::INFINITY, |_| true);
         let mut digest = Digest::default();
         if let Some(nearest) = nearest {
             digest.word(u64::from(nearest.entry.id));
         }
-        Found { hits: u64::from(nearest.is_some()), digest: digest.finish() }
+        QueryResult { hits: u64::from(nearest.is_some()), digest: digest.finish() }
     }
 
-    /// Moves the first `count` entries each to a place up to `distance` away on both axes and queues the moves; `round`
-    /// tells one series from the next.
+    /// Moves the first `count` entries at random by up to `distance` on each axis, and queues the moves. Each `round` has other random
+    /// numbers.
     pub fn queue_moves(&mut self, count: usize, distance: f32, round: u64) {
         for entry in self.entries.iter_mut().take(count) {
             let mut random =
@@ -125,17 +125,17 @@ impl SpatialScene {
         }
     }
 
-    /// Applies every move that waits; returns how many.
+    /// Applies all queued moves and returns their number.
     pub fn flush(&mut self) -> usize {
         spatial_update(&mut self.index)
     }
 }
 
-/// Counts and digests entries, whatever their order.
-fn found(entries: &[Entry]) -> Found {
-    // A sum of mixed numbers does not depend on order, and costs little beside the query.
+/// Counts entries and computes their digest, regardless of their order.
+fn query_result(entries: &[Entry]) -> QueryResult {
+    // A sum of mixed numbers does not depend on the order and is cheap compared with the query.
     let digest = entries
         .iter()
         .fold(0u64, |sum, entry| sum.wrapping_add(crate::random::mix(u64::from(entry.id) + 1)));
-    Found { hits: entries.len() as u64, digest }
+    QueryResult { hits: entries.len() as u64, digest }
 }

@@ -1,4 +1,4 @@
-//! Every kind of index, with and without a queue of changes, against a list that is searched whole.
+//! Compares every kind of index, with and without queued changes, with a linear search.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::geometry::{Area, Entry, Point};
 
 const WORLD: Area = Area::world(100.0, 60.0);
 
-/// The list searched whole: what an index must answer.
+/// A list with linear search, as the oracle.
 struct Naive(Vec<Entry>);
 
 impl Naive {
@@ -29,17 +29,17 @@ impl Naive {
     }
 }
 
-/// Points on a half-unit lattice, so that equal distances, equal places and border cases are common.
+/// Points on a half-unit lattice, so that equal distances, equal positions and border cases are common.
 fn lattice_point() -> impl Strategy<Value = Point> {
     (0u16..=200, 0u16..=120).prop_map(|(x, y)| Point::new(f32::from(x) * 0.5, f32::from(y) * 0.5))
 }
 
-fn free_point() -> impl Strategy<Value = Point> {
+fn random_point() -> impl Strategy<Value = Point> {
     (0.0f32..=100.0, 0.0f32..=60.0).prop_map(|(x, y)| Point::new(x, y))
 }
 
 fn any_point() -> impl Strategy<Value = Point> {
-    prop_oneof![lattice_point(), free_point(), Just(Point::new(50.0, 30.0))]
+    prop_oneof![lattice_point(), random_point(), Just(Point::new(50.0, 30.0))]
 }
 
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ enum Step {
     Remove(prop::sample::Index),
     Insert(Point),
     Tick,
-    Ask(Point, f32),
+    Query(Point, f32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<prop::sample::Index>().prop_map(Step::Remove),
         1 => any_point().prop_map(Step::Insert),
         1 => Just(Step::Tick),
-        3 => (any_point(), prop_oneof![Just(0.0f32), Just(5.0), 0.0f32..40.0]).prop_map(|(p, r)| Step::Ask(p, r)),
+        3 => (any_point(), prop_oneof![Just(0.0f32), Just(5.0), 0.0f32..40.0]).prop_map(|(p, r)| Step::Query(p, r)),
     ]
 }
 
@@ -105,14 +105,14 @@ fn run(kind: IndexKind, start: &[Point], steps: &[Step], policy: FlushPolicy, ce
     for (number, step) in steps.iter().enumerate() {
         match step {
             Step::Move(which, to, level) if !naive.0.is_empty() => {
-                let place = which.index(naive.0.len());
-                let held = &mut naive.0[place];
-                let from = std::mem::replace(&mut held.at, *to);
-                index.queue_move(held.id, from, *to, priority(*level));
+                let chosen = which.index(naive.0.len());
+                let entry = &mut naive.0[chosen];
+                let from = std::mem::replace(&mut entry.at, *to);
+                index.queue_move(entry.id, from, *to, priority(*level));
             }
             Step::Remove(which) if !naive.0.is_empty() => {
-                let gone = naive.0.remove(which.index(naive.0.len()));
-                let change = Change { id: gone.id, from: Some(gone.at), to: None };
+                let removed = naive.0.remove(which.index(naive.0.len()));
+                let change = Change { id: removed.id, from: Some(removed.at), to: None };
                 index.queue(change, Priority::Normal);
             }
             Step::Insert(at) => {
@@ -122,19 +122,19 @@ fn run(kind: IndexKind, start: &[Point], steps: &[Step], policy: FlushPolicy, ce
                 next += 1;
             }
             Step::Tick => index.end_step(number as u64),
-            Step::Ask(centre, radius) => check(&index, &naive, *centre, *radius),
+            Step::Query(centre, radius) => check(&index, &naive, *centre, *radius),
             Step::Move(..) | Step::Remove(_) => {}
         }
     }
     check(&index, &naive, Point::new(50.0, 30.0), 25.0);
     spatial_update(&mut index);
-    assert_eq!(index.waiting(), 0);
+    assert_eq!(index.queue_len(), 0);
     check(&index, &naive, Point::new(50.0, 30.0), 25.0);
 }
 
 proptest! {
     #[test]
-    fn answers_equal_a_whole_search(
+    fn results_equal_a_linear_search(
         start in prop::collection::vec(any_point(), 0..120),
         steps in prop::collection::vec(step(), 0..80),
         batch_size in prop_oneof![Just(1usize), Just(7), Just(1000)],
@@ -149,7 +149,7 @@ proptest! {
 }
 
 #[test]
-fn a_thousand_entries_at_one_place_are_all_found() {
+fn a_thousand_entries_at_one_position_are_all_found() {
     let at = Point::new(12.5, 12.5);
     let entries: Vec<Entry> = (0..1000).map(|id| Entry { id, at }).collect();
     for &kind in IndexKind::ALL {
@@ -162,7 +162,7 @@ fn a_thousand_entries_at_one_place_are_all_found() {
 }
 
 #[test]
-fn batch_size_sets_the_number_of_flushes_and_of_rebuilds() {
+fn batch_size_determines_the_number_of_flushes_and_rebuilds() {
     for (batch_size, flushes) in [(10, 50), (50, 10), (100, 5), (500, 1)] {
         let policy = FlushPolicy { batch_size, ..FlushPolicy::default() };
         let world = Area::world(1000.0, 1000.0);
@@ -178,7 +178,7 @@ fn batch_size_sets_the_number_of_flushes_and_of_rebuilds() {
 }
 
 #[test]
-fn region_size_sets_how_much_of_the_queue_a_query_reads() {
+fn larger_regions_make_queries_read_more_of_the_queue() {
     let read = |region_size| {
         let policy = FlushPolicy { batch_size: 10_000, region_size, ..FlushPolicy::default() };
         let world = Area::world(1000.0, 1000.0);
@@ -187,7 +187,7 @@ fn region_size_sets_how_much_of_the_queue_a_query_reads() {
         let hits: u64 = (0..100).map(|query| scene.nearby(query, 20.0).hits).sum();
         scene.flush();
         let counters = scene.index().counters();
-        (hits, counters.waiting_read, counters.dirty_regions)
+        (hits, counters.queue_reads, counters.dirty_regions)
     };
     let (small, large) = (read(25.0), read(500.0));
     assert_eq!(small.0, large.0);
@@ -196,7 +196,7 @@ fn region_size_sets_how_much_of_the_queue_a_query_reads() {
 }
 
 #[test]
-fn stale_reads_see_the_index_as_it_was() {
+fn stale_reads_ignore_queued_changes() {
     let policy = FlushPolicy { stale_reads: true, ..FlushPolicy::default() };
     let from = Point::new(1.0, 1.0);
     let to = Point::new(90.0, 50.0);
@@ -218,28 +218,28 @@ fn an_interval_flushes_without_a_full_batch() {
     };
     let mut scene = SpatialScene::new(IndexKind::Quadtree, 100, WORLD, None, policy, 1);
     scene.queue_moves(10, 1.0, 0);
-    assert_eq!(scene.index().waiting(), 0);
+    assert_eq!(scene.index().queue_len(), 0);
     assert_eq!(scene.index().counters().flushes, 10);
 }
 
 #[test]
-fn priority_says_what_is_applied_when() {
+fn priority_determines_when_changes_are_applied() {
     let applied = |level: u8| {
         let entries: Vec<Entry> =
             (0..40).map(|id| Entry { id, at: Point::new((id % 2) as f32 * 90.0, 10.0) }).collect();
         let policy = FlushPolicy { batch_size: 30, ..FlushPolicy::default() };
         let mut index = BatchedIndex::new(IndexKind::Hash, WORLD, None, policy, &entries);
-        // Half of them wait at either end of the world, which are two regions.
+        // Half of the entries are at each end of the world, in different regions.
         for entry in &entries[..20] {
             index.queue_move(entry.id, entry.at, entry.at, Priority::Normal);
         }
         for entry in &entries[20..] {
             index.queue_move(entry.id, entry.at, entry.at, priority(level));
         }
-        (index.counters().applied, index.waiting())
+        (index.counters().applied, index.queue_len())
     };
-    assert_eq!(applied(0), (0, 40), "low ones fill no batch");
-    assert_eq!(applied(1), (30, 10), "normal ones do");
-    assert_eq!(applied(2), (40, 0), "high ones take their region along");
-    assert_eq!(applied(3), (20, 20), "critical ones go alone");
+    assert_eq!(applied(0), (0, 40), "low priority does not count towards the batch size");
+    assert_eq!(applied(1), (30, 10), "normal priority waits for a full batch");
+    assert_eq!(applied(2), (40, 0), "high priority flushes the region");
+    assert_eq!(applied(3), (20, 20), "critical priority applies the change alone");
 }

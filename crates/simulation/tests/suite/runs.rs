@@ -1,4 +1,4 @@
-//! Whole runs: which settings change them, which do not, and what happens in them.
+//! Tests of complete runs: which parameters change the result, which must not, and what happens in a run.
 
 use simprof_simulation::action::ActionKind;
 use simprof_simulation::agent::AgentType;
@@ -26,9 +26,9 @@ fn hash(change: impl FnOnce(&mut Config)) -> u64 {
     run(&config).state_hash
 }
 
-/// The state after a default run, the same on every machine; it changes only with the rules or their order.
+/// The final state of the default run. It is the same on every machine and changes only if the rules or their order change.
 #[test]
-fn the_default_run_ends_in_the_known_state() {
+fn the_final_state_of_the_default_run_is_unchanged() {
     let summary = run(&Config::default());
     assert_eq!(format!("{:016x}", summary.state_hash), "2bc900a1281afb3a");
 }
@@ -81,7 +81,7 @@ fn storage_of_observations_does_not_change_a_greedy_run() {
 }
 
 #[test]
-fn logging_and_its_thread_do_not_change_a_run() {
+fn logging_does_not_change_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let expected = hash(|_| {});
     for threaded in [false, true] {
@@ -136,7 +136,7 @@ fn every_action_succeeds_in_a_default_run() {
         let summary = run(&Config { policy, ..Config::default() });
         let totals = summary.totals;
         let kinds = ActionKind::ALL.iter().filter(|&&kind| {
-            // A greedy agent always has something to do.
+            // Greedy agents never pass.
             policy != PolicyKind::Greedy || kind != ActionKind::Pass
         });
         for &kind in kinds {
@@ -152,7 +152,7 @@ fn every_action_succeeds_in_a_default_run() {
 }
 
 #[test]
-fn the_population_cap_holds() {
+fn the_population_never_exceeds_the_cap() {
     let mut config = short();
     config.population_cap = Some(70);
     config.rules.reproduction_minimum = 0.0;
@@ -171,7 +171,7 @@ fn the_population_cap_holds() {
 }
 
 #[test]
-fn depleted_resources_stay_and_amounts_keep_their_range() {
+fn depleted_resources_stay_and_amounts_stay_in_range() {
     let mut config = short();
     config.resources.regeneration_chance = 0.01;
     let mut simulation = Simulation::new(&config).unwrap();
@@ -199,7 +199,7 @@ fn agents_stay_inside_and_children_act_from_the_next_step() {
         assert!(world.agents.iter().all(|agent| world.area.contains(agent.at)));
         assert!(world.agents.is_sorted_by_key(|agent| agent.id));
         let counters = report.counters;
-        // Only agents that were alive before act, and all of them do unless they were killed.
+        // Only agents that were alive before the step act, and all of them act unless they die first.
         let acted: u64 = counters.tried.iter().sum();
         assert!(acted <= living && acted + counters.deaths >= living);
         living = living + counters.births - counters.deaths;
@@ -220,7 +220,7 @@ fn a_starving_world_dies_out() {
 }
 
 #[test]
-fn events_come_in_pairs() {
+fn each_step_has_a_begin_and_an_end_event() {
     let mut simulation = Simulation::new(&Config::preset(Preset::Testing)).unwrap();
     let mut events = Vec::new();
     simulation.run(|event| events.push(event)).unwrap();

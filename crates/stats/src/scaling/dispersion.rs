@@ -1,39 +1,40 @@
-//! How many independent observations the repeats at each size are worth.
+//! The effective number of independent samples, given repeats at each size.
 
-/// The worth of the repeats.
+/// How the noise divides into a part shared by the repeats at a size and a part of single runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dispersion {
-    /// Number of independent samples that carry as much information, from the number of sizes to
-    /// the number of samples.
+    /// Effective number of independent samples, between the number of sizes and the number of samples.
     pub effective: f64,
-    /// Share of the noise's variance that all repeats at one size have in common, 0 to 1.
+    /// Share of the noise variance that all repeats at one size have in common, 0 to 1.
     pub shared: f64,
-    /// Degrees of freedom behind the variance of a size's mean about the law; infinite where sizes
-    /// without repeats leave it to the law's own residuals.
+    /// Degrees of freedom of the variance of a size mean about the law. Infinite without repeats; the
+    /// residuals of the law then determine them.
     freedom: f64,
 }
 
 impl Dispersion {
-    /// Degrees of freedom of the noise about a law with so many numbers of its own.
+    /// Returns the degrees of freedom of the noise about a law with `parameters` parameters.
     pub fn freedom(&self, parameters: usize) -> f64 {
         self.freedom.min(self.effective - parameters as f64)
     }
 }
 
-/// Judges repeats by the scatter that is left between sizes once the most flexible law has been
-/// taken out.
+/// Computes the effective number of samples from the scatter of the size means about the most
+/// flexible law.
 ///
-/// If sizes scatter about the law by no more than their repeats explain, every repeat counts. If a
-/// size shifts all its repeats together (an allocation that just misses a cache, a machine that
-/// drifted), further repeats say nothing about the law, and the count falls towards the number of
-/// sizes: the design effect 1 + (r - 1) * intraclass correlation (Kish 1965), the correlation by
-/// the method of moments, and the degrees of freedom of the two variances together (Satterthwaite
-/// 1946). `lack` and `within` are sums of squares of logarithms between and within
-/// `sizes`; `spare` is the number of sizes beyond the law's parameters.
+/// If the size means scatter about the law by no more than their repeats explain, every repeat
+/// counts. But an effect may shift all repeats at a size together: an allocation that just misses a
+/// cache, or a machine that drifted. More repeats then add no information about the law, and the
+/// effective number falls towards the number of sizes. The reduction is the design effect
+/// 1 + (r - 1) * intraclass correlation (Kish 1965), with the correlation by the method of moments.
+/// The degrees of freedom of the combined variance are those of Satterthwaite 1946.
+///
+/// `lack_of_fit` and `within` are the sums of squares of logarithms between and within `sizes`.
+/// `spare` is the number of sizes beyond the parameters of the law.
 pub(crate) fn effective_samples(
     sizes: usize,
     samples: f64,
-    lack: f64,
+    lack_of_fit: f64,
     spare: usize,
     within: f64,
 ) -> Dispersion {
@@ -43,12 +44,13 @@ pub(crate) fn effective_samples(
         return Dispersion { effective: samples, shared: 0.0, freedom: f64::INFINITY };
     }
     let pure = within / spare_repeats;
-    let common = ((lack / spare as f64 - pure) / repeats).max(0.0);
-    // Repeats that never differ are one observation, however often it is copied.
+    let common = ((lack_of_fit / spare as f64 - pure) / repeats).max(0.0);
+    // Identical repeats are copies of one observation.
     let shared = if pure == 0.0 { 1.0 } else { common / (common + pure) };
     let inflation = 1.0 + (repeats - 1.0) * shared;
-    let of_mean = repeats * shared / inflation;
-    let freedom = of_mean.powi(2) / spare as f64 + (1.0 - of_mean).powi(2) / spare_repeats;
+    let shared_of_mean = repeats * shared / inflation;
+    let freedom =
+        shared_of_mean.powi(2) / spare as f64 + (1.0 - shared_of_mean).powi(2) / spare_repeats;
     Dispersion { effective: samples / inflation, shared, freedom: freedom.recip() }
 }
 
@@ -57,12 +59,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repeats_count_by_what_they_add() {
-        // Five sizes, five repeats; squares within of 20 degrees of freedom at variance 1.
+    fn repeats_count_less_if_they_share_their_noise() {
+        // Five sizes with five repeats: 20 degrees of freedom within sizes, at variance 1.
         let all = effective_samples(5, 25.0, 2.0, 2, 20.0);
         assert_eq!((all.effective, all.shared), (25.0, 0.0));
         assert_eq!((all.freedom(3), all.freedom(7)), (20.0, 18.0));
-        // Between sizes the mean square is 11: ten above the noise, so 2 shared by 5 repeats.
+        // The mean square between sizes is 11. That is 10 above the noise, so 5 repeats share 2.
         let some = effective_samples(5, 25.0, 22.0, 2, 20.0);
         assert!((some.shared - 2.0 / 3.0).abs() < 1e-12);
         assert!((some.effective - 25.0 / (1.0 + 4.0 * 2.0 / 3.0)).abs() < 1e-12);

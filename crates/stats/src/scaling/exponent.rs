@@ -1,4 +1,4 @@
-//! The exponent of growth, with and without a constant overhead, each with its interval.
+//! Exponents of growth with their intervals: the log-log slope, and the exponent net of a constant.
 
 use serde::Serialize;
 
@@ -8,47 +8,50 @@ use super::points::Points;
 use crate::dist::t_quantile;
 use crate::interval::Interval;
 
-/// Which of the two exponents a number is.
+/// The kind of an exponent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExponentKind {
-    /// The slope of log cost on log size over the range measured: the average local power,
-    /// overheads included.
+    /// The slope of log cost on log size over the measured range: the average local exponent,
+    /// including constant overheads.
     LogLogSlope,
-    /// The b of c + a n^b: the power of what grows, a constant overhead taken out.
+    /// The b of c + a n^b: the exponent of the growing part, without the constant overhead.
     NetOfConstant,
 }
 
-/// An exponent and how sure it is.
+/// An exponent with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Exponent {
     /// The estimate.
     pub value: f64,
-    /// Its 95 % interval; absent where the data cannot bound it on both sides.
+    /// 95 % interval. `None` if the data do not bound the exponent on both sides.
     pub interval: Option<Interval>,
 }
 
-/// The log-log slope with Student's t interval over the size means: sizes less two degrees of
-/// freedom.
+/// Returns the log-log slope, by linear regression, with Student's t interval over the size means.
+/// It has two degrees of freedom fewer than there are sizes.
 ///
-/// The size is the unit, not the run: an effect that all repeats at a size share, and the curvature
-/// of a law that is no pure power, both widen the interval as they should, however many repeats
-/// there are. At five sizes this costs a factor of 3.18 against 2.07.
+/// The unit is the size, not the run. An effect shared by all repeats at a size, and the curvature
+/// of a law that is not a pure power, thus widen the interval regardless of the number of repeats.
+/// The price at five sizes with five repeats is a t quantile of 3.18 instead of 2.07.
 pub(super) fn slope(points: &Points, confidence: f64) -> Exponent {
     let (value, squares) = log_log_slope(points);
     let spare = points.sizes() as f64 - 2.0;
-    let (_, lack) = points.level(|i| value * points.x[i].ln());
+    let (_, lack_of_fit) = points.level(|i| value * points.x[i].ln());
     let interval = (spare > 0.0).then(|| {
-        let reach = t_quantile((1.0 + confidence) / 2.0, spare) * (lack / spare / squares).sqrt();
+        let reach =
+            t_quantile((1.0 + confidence) / 2.0, spare) * (lack_of_fit / spare / squares).sqrt();
         Interval { lo: value - reach, hi: value + reach, confidence }
     });
     Exponent { value, interval }
 }
 
-/// The exponent of `best`, the fit of c + a n^b, with its profile-likelihood interval: every
-/// exponent that, with c and a at their best for it, raises the squares by no more than F allows on
-/// one and the noise's degrees of freedom (Bates and Watts 1988, section 6.1), samples counted by
-/// what they are worth. `noise_floor` is the sum of squares that is granted to any fit.
+/// Returns the exponent of `best`, the fit of c + a n^b, with its profile-likelihood interval (Bates
+/// and Watts 1988, section 6.1).
+///
+/// The interval contains every exponent that, with c and a optimal for it, raises the sum of squares
+/// by no more than F allows. F has one degree of freedom and those of the noise, based on the
+/// effective number of samples. `noise_floor` is the smallest sum of squares that is assumed.
 pub(super) fn net(
     points: &Points,
     best: &Fitted,
@@ -60,9 +63,9 @@ pub(super) fn net(
     let spare = dispersion.effective - 3.0;
     let interval = (spare > 0.0).then(|| {
         let t = t_quantile((1.0 + confidence) / 2.0, dispersion.freedom(3));
-        let allowed = (points.within + best.lack).max(noise_floor) * (1.0 + t * t / spare);
+        let allowed = (points.within + best.lack_of_fit).max(noise_floor) * (1.0 + t * t / spare);
         let (sign, size) = (value.signum(), value.abs());
-        let fits = |b: f64| points.within + at_exponent(points, sign * b).lack <= allowed;
+        let fits = |b: f64| points.within + at_exponent(points, sign * b).lack_of_fit <= allowed;
         let near = crossing(&fits, size, EXPONENT_BOUNDS.0)?;
         let far = crossing(&fits, size, EXPONENT_BOUNDS.1)?;
         let (lo, hi) = if sign > 0.0 { (near, far) } else { (-far, -near) };
@@ -71,8 +74,8 @@ pub(super) fn net(
     Exponent { value, interval: interval.flatten() }
 }
 
-/// Where `fits` turns false on the way from `inside` to `bound`, to 0.0005; none if it still holds
-/// at the bound.
+/// Bisects for the exponent between `inside` and `bound` at which `fits` turns false, to 0.0005.
+/// `None` if `fits` still holds at the bound.
 fn crossing(fits: &impl Fn(f64) -> bool, mut inside: f64, bound: f64) -> Option<f64> {
     let mut outside = bound;
     if fits(outside) {

@@ -1,4 +1,6 @@
-//! All laws fitted, ranked by AICc, and one chosen, or several left standing.
+//! Fits all laws, ranks them by AICc, and chooses the one to report.
+
+use std::fmt;
 
 use serde::Serialize;
 
@@ -10,105 +12,129 @@ use super::points::{Point, Points};
 use crate::error::StatsError;
 use crate::interval::Interval;
 
-/// The fewest sizes that a law may be read from.
+/// Smallest number of distinct sizes for which a law is reported.
+///
+/// The largest form has three coefficients, so five sizes leave two degrees of freedom.
 pub const SIZES_NEEDED: usize = 5;
-/// The least ratio of the largest size to the smallest that a law may be read from.
+/// Smallest ratio of the largest size to the smallest for which a law is reported.
+///
+/// Four doublings. A rule of thumb of this project: over a smaller range, n, n log n and c + a n are
+/// hardly distinguishable.
 pub const SPAN_NEEDED: f64 = 16.0;
 
-/// Laws within this much AICc of the best cannot be told apart (Burnham and Anderson 2002, section
-/// 2.6).
+/// Laws whose AICc is within this distance of the best are indistinguishable from it (Burnham and
+/// Anderson 2002, section 2.6).
 const INDISTINGUISHABLE: f64 = 2.0;
-/// AICc that a growing law must gain on the constant before growth is claimed: from 10 on the loser
-/// has "essentially no support" (Burnham and Anderson 2002), while by 2 the best of seven laws
-/// beats a true constant too often.
+/// AICc by which a growing law must beat the constant before growth is reported.
+///
+/// From 10 on, the worse model has "essentially no support" (Burnham and Anderson 2002, section
+/// 2.6). With a limit of 2, the best of seven growing laws would beat a true constant too often.
 const GROWTH_GAIN: f64 = 10.0;
-/// Or the confidence at which the log-log slope must differ from 0: with few samples AICc cannot
-/// gain so much.
+/// Alternatively, the confidence at which the log-log slope must differ from 0. With few samples
+/// AICc cannot differ by [`GROWTH_GAIN`]. A rule of thumb of this project: it keeps false growth
+/// below 1 % in the tests of constants.
 const GROWTH_CONFIDENCE: f64 = 0.999;
-/// A change of the fitted cost over the whole range below this factor is no growth, however surely
-/// measured.
-const GROWTH_LEAST: f64 = 1.03;
-/// Relative scatter that no law is asked to explain; keeps exact counts from deciding on rounding.
+/// The fitted cost must change by at least this factor over the whole range to count as growth. It
+/// is the same 3 % as [`crate::MARGIN_FLOOR`].
+const GROWTH_LEAST: f64 = 1.0 + crate::MARGIN_FLOOR;
+/// Relative scatter that is assumed at least. Without it, rounding would decide between laws that
+/// fit exact counts.
 const RESOLUTION: f64 = 1e-3;
-/// Confidence of the intervals reported.
+/// Confidence of the reported intervals.
 const CONFIDENCE: f64 = 0.95;
 
-/// One law at its best.
+/// The best fit of one form.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ModelFit {
-    /// The law with its numbers, in the unit of the costs.
+    /// The law with its coefficients, in the unit of the costs.
     pub law: Law,
-    /// Corrected Akaike criterion on the effective number of samples; infinite where they are too
-    /// few for the law.
+    /// Corrected Akaike information criterion with the effective number of samples. Infinite if there
+    /// are too few samples for the law.
     pub aicc: f64,
-    /// AICc above the best law's, at least 0.
+    /// AICc minus that of the best law, at least 0.
     pub delta: f64,
-    /// Akaike weight, 0 to 1; they sum to 1 over all laws.
+    /// Akaike weight, 0 to 1. The weights of all laws sum to 1.
     pub weight: f64,
 }
 
-/// Whether the sizes suffice for reading a law.
+/// Whether the measured sizes are enough to report a law.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Adequacy {
-    /// At least [`SIZES_NEEDED`] sizes over at least [`SPAN_NEEDED`].
+    /// There are at least [`SIZES_NEEDED`] sizes over a ratio of at least [`SPAN_NEEDED`].
     Adequate,
-    /// Too few sizes.
+    /// There are too few sizes.
     TooFewSizes {
-        /// Sizes given.
+        /// Number of distinct sizes given.
         have: usize,
-        /// Sizes needed.
+        /// Number of distinct sizes needed.
         need: usize,
     },
-    /// Sizes too close together.
+    /// The sizes are too close together.
     TooNarrow {
-        /// Largest over smallest size given.
+        /// Ratio of the largest size given to the smallest.
         have: f64,
         /// Ratio needed.
         need: f64,
     },
 }
 
-/// What the measurements say about growth. The costs are modelled as law times noise.
+impl fmt::Display for Adequacy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Adequacy::Adequate => f.write_str("the sizes suffice for a law"),
+            Adequacy::TooFewSizes { have, need } => {
+                write!(f, "{have} sizes were measured; a law needs {need}")
+            }
+            Adequacy::TooNarrow { have, need } => {
+                write!(f, "sizes span {}x; a law needs {need}x", (have * 10.0).round() / 10.0)
+            }
+        }
+    }
+}
+
+/// The growth of a cost, with all fitted laws. The model is law times noise.
 #[derive(Debug, Clone, Serialize)]
 pub struct ScalingFit {
-    /// The headline exponent: `net` where an additive constant is shown, else `slope`.
+    /// The exponent to report: `net` if the fit shows an additive constant, else `slope`.
     ///
-    /// A constant is shown if the cost is taken to grow, the best law with a constant beats the
-    /// best without (every form with its constant held at 0) by more than 2 AICc, and the data
-    /// bound `net` on both sides. `exponent_kind` says which it is.
+    /// The fit shows a constant if three conditions hold. The chosen law grows. The best law with a
+    /// constant beats the best law without (including every form with its constant held at 0) by more
+    /// than 2 AICc. The data bound `net` on both sides.
     pub exponent: f64,
-    /// 95 % interval of the headline exponent; absent below three sizes.
+    /// 95 % interval of `exponent`. `None` below three sizes.
     pub exponent_interval: Option<Interval>,
-    /// Which of the two the headline is.
+    /// Whether `exponent` is `slope` or `net`.
     pub exponent_kind: ExponentKind,
-    /// Slope of log cost on log size: the average local power over the range measured.
+    /// Slope of log cost on log size: the average local exponent over the measured range.
     pub slope: Exponent,
-    /// The exponent b of c + a n^b with c at least 0: the power that is left once a constant
-    /// overhead is taken out. Without a constant it estimates the same as `slope`, less surely; for
-    /// a cost that does not grow it means nothing.
+    /// The exponent b of c + a n^b with c at least 0: the growth without a constant overhead. If there
+    /// is no constant, it estimates the same as `slope` with less precision. It is meaningless for a
+    /// cost that does not grow.
     pub net: Exponent,
-    /// Every law, best AICc first.
+    /// All laws, best AICc first.
     pub models: Vec<ModelFit>,
-    /// Index into `models` of the law to report: the best that grows if it gains 10 AICc on the
-    /// constant or the log-log slope differs from 0 at 99.9 %, and it changes the cost by 3 % over
-    /// the range; else the constant.
+    /// Index into `models` of the law to report.
+    ///
+    /// It is the best growing law if that law changes the cost by at least 3 % over the range, and
+    /// either beats the constant by 10 AICc or the log-log slope differs from 0 with 99.9 %
+    /// confidence. Otherwise it is the constant.
     pub chosen: usize,
-    /// Indices into `models` of the laws within 2 AICc of the best, and of the chosen one: if these
-    /// are several, the data cannot tell them apart.
+    /// Indices into `models` of the laws within 2 AICc of the best, and of the chosen law. If there is
+    /// more than one, the data do not distinguish between them.
     pub indistinguishable: Vec<usize>,
-    /// Distinct sizes.
+    /// Number of distinct sizes.
     pub n_points: usize,
-    /// Costs over all sizes.
+    /// Number of costs over all sizes.
     pub n_samples: usize,
-    /// Independent samples that the repeats are worth, from `n_points` to `n_samples`.
+    /// Effective number of independent samples, between `n_points` and `n_samples`.
     pub n_effective: f64,
-    /// Largest size over smallest.
+    /// Ratio of the largest size to the smallest.
     pub range_ratio: f64,
     /// Relative standard deviation of a single cost about the best law.
     pub noise: f64,
-    /// Whether the sizes suffice. If not, the rest is for orientation and must not be reported as a
-    /// law.
+    /// Whether the sizes are enough. If not, the other fields are for orientation only and must not be
+    /// reported as a law.
     pub adequacy: Adequacy,
     #[serde(skip)]
     pub(super) points: Points,
@@ -117,22 +143,18 @@ pub struct ScalingFit {
 }
 
 impl ScalingFit {
-    /// The law to report.
+    /// Returns the law to report.
     pub fn chosen_law(&self) -> &Law {
         &self.models[self.chosen].law
     }
-
-    /// Whether more than one form is left standing.
-    pub fn is_ambiguous(&self) -> bool {
-        self.indistinguishable.len() > 1
-    }
 }
 
-/// Fits every law to the costs measured. Sizes may come in any order; equal ones are joined.
+/// Fits all laws to the measured costs and ranks them by AICc (Akaike 1973; Hurvich and Tsai 1989).
+/// Sizes may be in any order. Entries of equal size are merged.
 ///
 /// # Errors
-/// Fewer than three distinct sizes, a size without costs, or a number that is not finite and above
-/// zero.
+/// Returns an error if there are fewer than three distinct sizes, if a size has no costs, or if a
+/// number is not finite or not above zero.
 pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     let points = Points::new(points)?;
     if points.sizes() < 3 {
@@ -141,11 +163,11 @@ pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
     Ok(conclude(points))
 }
 
-/// Fits, ranks and chooses on points of at least three sizes.
+/// Fits and ranks all laws and chooses one, for at least three sizes.
 fn conclude(points: Points) -> ScalingFit {
     let fits = fit_all(&points);
-    let lacks = fits.iter().map(|fit| fit.lack);
-    let least = lacks.fold(f64::INFINITY, f64::min);
+    let lacks_of_fit = fits.iter().map(|fit| fit.lack_of_fit);
+    let least = lacks_of_fit.fold(f64::INFINITY, f64::min);
     let (sizes, samples) = (points.sizes(), points.samples());
     let dispersion = effective_samples(sizes, samples, least, sizes - 3, points.within);
     let models = rank(&points, &fits, dispersion.effective);
@@ -167,7 +189,7 @@ fn conclude(points: Points) -> ScalingFit {
         exponent_kind,
         slope,
         net,
-        indistinguishable: standing(&models, chosen),
+        indistinguishable: indistinguishable(&models, chosen),
         models,
         chosen,
         n_points: sizes,
@@ -181,23 +203,24 @@ fn conclude(points: Points) -> ScalingFit {
     }
 }
 
-/// Every law that the sizes allow, at its best.
+/// Fits every form that is defined for these sizes.
 fn fit_all(points: &Points) -> Vec<Fitted> {
     let allowed = |term: &Term| term.allows(points.x[0]);
     let terms = Term::ALL.into_iter().filter(allowed);
     terms.map(|term| least_squares(points, term)).collect()
 }
 
-/// For every scaling law at its best: the number of its parameters and the weighted squares of the
-/// size means about it.
+/// Fits every form and returns the number of its parameters and its lack-of-fit sum of squares.
 pub(crate) fn smooth_fits(points: &Points) -> impl Iterator<Item = (usize, f64)> {
     let fits = fit_all(points).into_iter();
-    fits.map(|fit| (fit.law.term.parameters(), fit.lack))
+    fits.map(|fit| (fit.law.term.parameters(), fit.lack_of_fit))
 }
 
-/// Corrected Akaike criterion of a Gaussian fit with `k` parameters, the noise's included (Hurvich
-/// and Tsai 1989). `effective` samples carry the information of `samples`, whose squares sum to
-/// `squares`.
+/// Returns the corrected Akaike information criterion of a Gaussian fit with `k` parameters including
+/// the noise (Akaike 1973; Hurvich and Tsai 1989).
+///
+/// `squares` is the sum of squares over `samples`, of which `effective` are independent. The result is
+/// infinite if there are too few effective samples.
 pub(crate) fn aicc(effective: f64, samples: f64, squares: f64, k: usize) -> f64 {
     let k = k as f64;
     let spare = effective - k - 1.0;
@@ -208,23 +231,24 @@ pub(crate) fn aicc(effective: f64, samples: f64, squares: f64, k: usize) -> f64 
     effective * variance.ln() + 2.0 * k + 2.0 * k * (k + 1.0) / spare
 }
 
-/// The sum of squares granted to any fit of `samples`.
+/// Returns the smallest sum of squares that is assumed for `samples`.
 fn floor(samples: f64) -> f64 {
     samples * RESOLUTION * RESOLUTION
 }
 
-/// The fits with their criteria, best first; the stable sort keeps simpler forms ahead at a tie.
+/// Returns the fits with AICc and Akaike weights, best first. The sort is stable, so simpler forms
+/// come first at a tie.
 fn rank(points: &Points, fits: &[Fitted], effective: f64) -> Vec<ModelFit> {
-    let judge = |fit: &Fitted| {
-        let squares = points.within + fit.lack;
+    let with_aicc = |fit: &Fitted| {
+        let squares = points.within + fit.lack_of_fit;
         let aicc = aicc(effective, points.samples(), squares, fit.law.term.parameters());
         ModelFit { law: fit.law, aicc, delta: 0.0, weight: 0.0 }
     };
-    let mut models: Vec<ModelFit> = fits.iter().map(judge).collect();
+    let mut models: Vec<ModelFit> = fits.iter().map(with_aicc).collect();
     models.sort_by(|a, b| a.aicc.total_cmp(&b.aicc));
     let best = models[0].aicc;
     for model in &mut models {
-        // Where the samples are too few for any law, none is better than another.
+        // If there are too few samples for any law, all are equal.
         model.delta = if best.is_finite() { model.aicc - best } else { 0.0 };
         model.weight = (-model.delta / 2.0).exp();
     }
@@ -233,47 +257,51 @@ fn rank(points: &Points, fits: &[Fitted], effective: f64) -> Vec<ModelFit> {
     models
 }
 
-/// The index of the law to report.
+/// Returns the index of the law to report: see [`ScalingFit::chosen`].
 fn choose(models: &[ModelFit], points: &Points) -> usize {
-    let at = |constant: bool| {
-        let found = models.iter().position(|model| (model.law.term == Term::Constant) == constant);
-        found.expect("the constant and a n^b are allowed at every size")
+    let best = |constant: bool| {
+        let index = models.iter().position(|model| (model.law.term == Term::Constant) == constant);
+        index.expect("the constant and a n^b are allowed at every size")
     };
-    let (constant, growing) = (at(true), at(false));
+    let (constant, growing) = (best(true), best(false));
     let law = models[growing].law;
     let change = (law.at(points.largest()) / law.at(points.x[0])).ln().abs();
     let gain = models[constant].aicc - models[growing].aicc;
-    let surely =
+    let significant =
         slope(points, GROWTH_CONFIDENCE).interval.is_some_and(|slope| !slope.contains(0.0));
-    if change >= GROWTH_LEAST.ln() && (gain >= GROWTH_GAIN || surely) { growing } else { constant }
+    let grows = change >= GROWTH_LEAST.ln() && (gain >= GROWTH_GAIN || significant);
+    if grows { growing } else { constant }
 }
 
-/// The indices of the laws that cannot be told from the best, and of the chosen one.
-fn standing(models: &[ModelFit], chosen: usize) -> Vec<usize> {
+/// Returns the indices of the laws that are indistinguishable from the best, and of the chosen law.
+fn indistinguishable(models: &[ModelFit], chosen: usize) -> Vec<usize> {
     (0..models.len()).filter(|&i| models[i].delta <= INDISTINGUISHABLE || i == chosen).collect()
 }
 
-/// Whether a constant beside what grows is needed, whatever the form of the growth: see
-/// [`ScalingFit::exponent`].
+/// Returns whether the best law with a constant is significantly better than the best law without:
+/// see [`ScalingFit::exponent`].
 fn constant_shown(points: &Points, fits: &[Fitted], effective: f64) -> bool {
-    let criterion =
-        |lack: f64, k: usize| aicc(effective, points.samples(), points.within + lack, k);
+    let criterion = |lack_of_fit: f64, k: usize| {
+        aicc(effective, points.samples(), points.within + lack_of_fit, k)
+    };
     let (mut with, mut without) = (f64::INFINITY, f64::INFINITY);
     for fit in fits {
         let k = fit.law.term.parameters();
         if fit.law.term.has_offset() {
-            with = with.min(criterion(fit.lack, k));
+            with = with.min(criterion(fit.lack_of_fit, k));
         } else {
-            without = without.min(criterion(fit.lack, k));
+            without = without.min(criterion(fit.lack_of_fit, k));
         }
-        if let (Some(bare), true) = (fit.bare_lack, fit.law.term != Term::OffsetPower) {
+        if let (Some(bare), true) =
+            (fit.lack_of_fit_without_constant, fit.law.term != Term::OffsetPower)
+        {
             without = without.min(criterion(bare, k - 1));
         }
     }
     with < without - INDISTINGUISHABLE
 }
 
-/// Whether so many sizes over such a span suffice.
+/// Returns whether the number of sizes and the ratio of largest to smallest are enough.
 fn adequacy(sizes: usize, span: f64) -> Adequacy {
     if sizes < SIZES_NEEDED {
         Adequacy::TooFewSizes { have: sizes, need: SIZES_NEEDED }

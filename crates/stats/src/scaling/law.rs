@@ -1,14 +1,15 @@
-//! The forms that a law may take, and a law with its numbers filled in.
+//! The forms of scaling laws, and a law with its coefficients.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The form of a law of cost against size n; a and c are at least zero.
+/// The form of a scaling law: cost as a function of the size n. The coefficients a and c are at least
+/// zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Term {
-    /// a: the size does not matter.
+    /// a: the cost does not depend on the size.
     Constant,
     /// a n^b.
     Power,
@@ -27,7 +28,7 @@ pub enum Term {
 }
 
 impl Term {
-    /// Every form, in the order in which they are tried and, at equal merit, preferred.
+    /// All forms, in order of preference if they fit equally well.
     pub const ALL: [Term; 8] = [
         Term::Constant,
         Term::Logarithmic,
@@ -39,7 +40,7 @@ impl Term {
         Term::OffsetPower,
     ];
 
-    /// The form in symbols, for instance "c + a n log n".
+    /// Returns the formula, for instance "c + a n log n".
     pub fn name(self) -> &'static str {
         match self {
             Term::Constant => "constant",
@@ -53,7 +54,7 @@ impl Term {
         }
     }
 
-    /// Numbers estimated, the noise's own included: the K of AICc.
+    /// Returns the number of estimated parameters including the noise: the K of AICc.
     pub fn parameters(self) -> usize {
         match self {
             Term::Constant => 2,
@@ -62,17 +63,18 @@ impl Term {
         }
     }
 
-    /// Whether the form has an additive constant beside a growing part.
+    /// Returns whether the form has an additive constant and a growing part.
     pub fn has_offset(self) -> bool {
         !matches!(self, Term::Constant | Term::Power)
     }
 
-    /// Whether the form makes sense over sizes from `smallest`: log n must not be negative.
+    /// Returns whether the form is defined for sizes from `smallest`: log n must not be negative.
     pub(crate) fn allows(self, smallest: f64) -> bool {
         smallest >= 1.0 || !matches!(self, Term::Logarithmic | Term::Linearithmic)
     }
 
-    /// The growing part at size `x`, before its factor a; `b` counts only where the form has one.
+    /// Returns the growing part at size `x` without its factor a. `b` is ignored if the form has no
+    /// free exponent.
     pub(crate) fn growth(self, x: f64, b: f64) -> f64 {
         match self {
             Term::Constant => 1.0,
@@ -92,27 +94,27 @@ impl fmt::Display for Term {
     }
 }
 
-/// A law with its numbers: cost(n) = c + a g(n), in the unit of the costs fitted.
+/// A law with its coefficients: cost(n) = c + a g(n), in the unit of the fitted costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Law {
     /// The form.
     pub term: Term,
-    /// Factor of the growing part; the level itself for a constant.
+    /// Factor of the growing part. For [`Term::Constant`] it is the cost itself.
     pub a: f64,
-    /// Exponent of n, where the form has one.
+    /// Exponent of n. `None` if the form has no free exponent.
     pub b: Option<f64>,
-    /// Additive constant, at least 0; always 0 where the form has none.
+    /// Additive constant, at least 0. It is 0 if the form has none.
     pub c: f64,
 }
 
 impl Law {
-    /// The cost at size `x` > 0, noise apart: the median of what runs would cost.
+    /// Returns the cost at size `x` > 0 without noise: the median over runs.
     pub fn at(&self, x: f64) -> f64 {
         self.c + self.a * self.term.growth(x, self.b.unwrap_or(1.0))
     }
 
-    /// The power with which the cost grows at size `x`: d log cost / d log n. It tends to the
-    /// exponent of the growing part once that outweighs the constant.
+    /// Returns the local exponent at size `x`: d log cost / d log n. It approaches the exponent of the
+    /// growing part once that outweighs the constant.
     pub fn local_exponent(&self, x: f64) -> f64 {
         let growing = 1.0 - self.c / self.at(x);
         growing
@@ -133,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn local_exponents_are_the_derivatives() {
+    fn local_exponents_equal_numerical_derivatives() {
         for term in Term::ALL {
             let law =
                 Law { term, a: 0.3, b: Some(1.7), c: if term.has_offset() { 5.0 } else { 0.0 } };

@@ -1,46 +1,50 @@
-//! Least squares of one law on reduced points: the level in closed form, the rest by bounded
-//! search.
+//! Least-squares fit of one law to reduced points: the level in closed form, the other parameters by
+//! bounded search.
 //!
-//! Every law with an offset is written as level + log(e^balance + g(n) / g(reference)), where the
-//! balance is the logarithm of the constant's share against the growing part's at the reference
-//! size. The level is linear and drops out (variable projection, Golub and Pereyra 1973), so a
-//! fixed form takes a search over one bounded number and a free exponent over two: no starting
-//! values, no divergence.
+//! Every law with an offset is written as level + log(e^balance + g(n) / g(reference)). The balance is
+//! the logarithm of constant over growing part at the reference size. The level is linear and is
+//! projected out (variable projection, Golub and Pereyra 1973). A fixed form thus needs a search over
+//! one bounded parameter, a free exponent over two. There are no starting values to choose, and the
+//! search cannot diverge.
 
 use super::law::{Law, Term};
 use super::points::Points;
 
-/// The balance is searched within these bounds: beyond them one part is a millionth of the other.
-const BALANCE_BOUND: f64 = 14.0;
-/// Step of the coarse search over the balance.
+/// Largest magnitude of the balance. Beyond it, one part is less than a millionth of the other.
+pub(super) const BALANCE_BOUND: f64 = 14.0;
+/// Step of the grid search over the balance.
 const BALANCE_STEP: f64 = 2.0;
 /// Rounds of golden-section search for the balance: to about 0.001.
 const BALANCE_ROUNDS: usize = 18;
-/// Smallest and largest magnitude of a free exponent beside an offset.
+/// Smallest and largest magnitude of a free exponent in a law with an offset.
 pub(super) const EXPONENT_BOUNDS: (f64, f64) = (0.05, 6.0);
-/// Step of the coarse search over a free exponent.
+/// Step of the grid search over a free exponent.
 const EXPONENT_STEP: f64 = 0.35;
 /// Rounds of golden-section search for a free exponent: to about 0.0001.
 const EXPONENT_ROUNDS: usize = 18;
 
-/// A law at its least squares.
+/// A law fitted by least squares.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fitted {
     /// The law in the unit of the costs.
     pub law: Law,
-    /// Weighted squares of the size means about the law, in logarithms.
-    pub lack: f64,
-    /// The same for the law with its constant held at 0, where it has a constant and its growing
-    /// part a fixed form.
-    pub bare_lack: Option<f64>,
+    /// Lack-of-fit sum of squares: the weighted squares of the size means about the law, in logarithms.
+    pub lack_of_fit: f64,
+    /// The same with the constant held at 0. `None` if the law has no constant. For c + a n^b the
+    /// exponent is not refitted.
+    pub lack_of_fit_without_constant: Option<f64>,
 }
 
-/// Fits `term` from nothing.
+/// Fits the form `term` by least squares.
 pub(super) fn least_squares(points: &Points, term: Term) -> Fitted {
     match term {
         Term::Constant => {
-            let (level, lack) = points.level(|_| 0.0);
-            Fitted { law: Law { term, a: level.exp(), b: None, c: 0.0 }, lack, bare_lack: None }
+            let (level, lack_of_fit) = points.level(|_| 0.0);
+            Fitted {
+                law: Law { term, a: level.exp(), b: None, c: 0.0 },
+                lack_of_fit,
+                lack_of_fit_without_constant: None,
+            }
         }
         Term::Power => power(points),
         Term::OffsetPower => free_exponent(points),
@@ -53,7 +57,8 @@ pub(super) fn at_exponent(points: &Points, b: f64) -> Fitted {
     with_offset(points, Term::OffsetPower, b)
 }
 
-/// Slope of the mean logarithm on log n, and the weighted squares of log n about their mean.
+/// Returns the regression slope of log cost on log n, and the weighted squares of log n about their
+/// mean.
 pub(super) fn log_log_slope(points: &Points) -> (f64, f64) {
     let log_x: Vec<f64> = points.x.iter().map(|x| x.ln()).collect();
     let weighted = |values: &dyn Fn(usize) -> f64| -> f64 {
@@ -64,25 +69,25 @@ pub(super) fn log_log_slope(points: &Points) -> (f64, f64) {
     (weighted(&|i| (log_x[i] - centre) * points.mean[i]) / squares, squares)
 }
 
-/// Fits a n^b: linear in logarithms.
+/// Fits a n^b, which is linear in logarithms.
 fn power(points: &Points) -> Fitted {
     let (b, _) = log_log_slope(points);
     let reference = points.reference().ln();
-    let (level, lack) = points.level(|i| b * (points.x[i].ln() - reference));
+    let (level, lack_of_fit) = points.level(|i| b * (points.x[i].ln() - reference));
     let a = (level - b * reference).exp();
     let law = Law { term: Term::Power, a, b: Some(b), c: 0.0 };
-    Fitted { law, lack, bare_lack: None }
+    Fitted { law, lack_of_fit, lack_of_fit_without_constant: None }
 }
 
-/// Fits c + a n^b over both: the exponent takes the sign of the log-log slope.
+/// Fits c + a n^b with a free exponent, which takes the sign of the log-log slope.
 fn free_exponent(points: &Points) -> Fitted {
     let sign = if log_log_slope(points).0 < 0.0 { -1.0 } else { 1.0 };
     let (low, high) = EXPONENT_BOUNDS;
-    let lack = |b: f64| at_exponent(points, sign * b).lack;
-    at_exponent(points, sign * search(&lack, low, high, EXPONENT_STEP, EXPONENT_ROUNDS))
+    let lack_of_fit = |b: f64| at_exponent(points, sign * b).lack_of_fit;
+    at_exponent(points, sign * search(&lack_of_fit, low, high, EXPONENT_STEP, EXPONENT_ROUNDS))
 }
 
-/// Fits the offset and the factor of a growing part of a fixed form.
+/// Fits the offset and the factor of a growing part whose exponent is fixed.
 fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
     let scale = term.growth(points.reference(), b);
     let growth: Vec<f64> = points.x.iter().map(|&x| term.growth(x, b) / scale).collect();
@@ -94,19 +99,20 @@ fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
         BALANCE_STEP,
         BALANCE_ROUNDS,
     );
-    let (bare, bare_lack) = level(f64::NEG_INFINITY);
-    let (offset, offset_lack) = level(balance);
+    let (bare, lack_of_fit_without_constant) = level(f64::NEG_INFINITY);
+    let (offset, offset_lack_of_fit) = level(balance);
     let b = (term == Term::OffsetPower).then_some(b);
-    let (law, lack) = if bare_lack <= offset_lack {
-        (Law { term, a: bare.exp() / scale, b, c: 0.0 }, bare_lack)
+    let (law, lack_of_fit) = if lack_of_fit_without_constant <= offset_lack_of_fit {
+        (Law { term, a: bare.exp() / scale, b, c: 0.0 }, lack_of_fit_without_constant)
     } else {
         let c = (offset + balance).exp();
-        (Law { term, a: offset.exp() / scale, b, c }, offset_lack)
+        (Law { term, a: offset.exp() / scale, b, c }, offset_lack_of_fit)
     };
-    Fitted { law, lack, bare_lack: Some(bare_lack) }
+    Fitted { law, lack_of_fit, lack_of_fit_without_constant: Some(lack_of_fit_without_constant) }
 }
 
-/// The least point of `f` on [`from`, `to`]: the best of a grid, refined between its neighbours.
+/// Returns the minimum of `f` on [`from`, `to`]: the best point of a grid, refined between its
+/// neighbours.
 fn search(f: &impl Fn(f64) -> f64, from: f64, to: f64, step: f64, rounds: usize) -> f64 {
     let cells = ((to - from) / step).ceil();
     let (mut best, mut least) = (from, f64::INFINITY);
@@ -121,7 +127,7 @@ fn search(f: &impl Fn(f64) -> f64, from: f64, to: f64, step: f64, rounds: usize)
     golden_section(f, (best - step).max(from), (best + step).min(to), rounds)
 }
 
-/// The least point of `f`, unimodal on [`from`, `to`] (Kiefer 1953).
+/// Returns the minimum of `f`, unimodal on [`from`, `to`], by golden-section search (Kiefer 1953).
 fn golden_section(f: &impl Fn(f64) -> f64, mut from: f64, mut to: f64, rounds: usize) -> f64 {
     const GOLDEN: f64 = 0.618_033_988_749_894_8;
     let (mut left, mut right) = (to - GOLDEN * (to - from), from + GOLDEN * (to - from));
@@ -146,7 +152,7 @@ mod tests {
     use crate::scaling::Point;
     use proptest::prelude::*;
 
-    /// Two costs of `law` at each of seven sizes over 64x, without noise.
+    /// Two costs of `law` at each of seven sizes, without noise. The largest is 64 times the smallest.
     fn exact(law: Law) -> Points {
         let point = |i: i32| {
             let x = 50.0 * 2f64.powi(i);
@@ -157,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exact_laws_are_found_again(
+        fn noiseless_laws_are_recovered(
             term in prop::sample::select(Term::ALL.to_vec()),
             a in 0.01f64..100.0,
             balance in -2.0f64..2.0,
@@ -174,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_falling_cost_takes_a_falling_law() {
+    fn falling_costs_get_a_negative_exponent() {
         let law = Law { term: Term::OffsetPower, a: 1000.0, b: Some(-1.0), c: 2.0 };
         let found = least_squares(&exact(law), Term::OffsetPower).law;
         assert!((found.b.unwrap() + 1.0).abs() < 0.01 && (found.c - 2.0).abs() < 0.02, "{found:?}");

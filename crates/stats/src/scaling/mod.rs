@@ -1,9 +1,10 @@
-//! Scaling laws: how a cost grows with a parameter, which forms the data allow, and how far ahead
-//! they can be trusted.
+//! Scaling laws: how a cost grows with a parameter, which forms fit the data, and how far they can
+//! be extrapolated.
 //!
-//! Costs are fitted in logarithms: a run's noise is a factor, the same share of a short run as of a
-//! long one, so equal weights in logarithms are the likelihood's, and the smallest size counts as
-//! much as the largest (least squares on the raw costs would fit the largest alone).
+//! Laws are fitted to the logarithms of the costs. The noise of a run is a factor: it is the same
+//! share of a short run as of a long one. In logarithms all sizes therefore have the same variance,
+//! and least squares with equal weights is the maximum-likelihood estimate. On the raw costs, the
+//! largest size would determine the fit alone.
 //!
 //! ```
 //! use simprof_stats::scaling::{Point, fit};

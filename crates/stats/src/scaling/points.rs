@@ -1,20 +1,21 @@
-//! Measurements by size, reduced to what least squares on logarithms needs.
+//! Measurements by size, reduced to the sums that least squares on logarithms needs.
 
 use serde::Serialize;
 
 use crate::error::{StatsError, require_positive};
 
-/// Every cost measured at one size.
+/// All costs measured at one size.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
-    /// The parameter's value, above zero: agents, steps, cells.
+    /// Value of the parameter, above zero: agents, steps or cells.
     pub x: f64,
-    /// One cost per fresh process, above zero, all in one unit.
+    /// One cost per fresh process, above zero, all in the same unit.
     pub y: Vec<f64>,
 }
 
-/// Sizes in ascending order with the mean and number of the logarithms of their costs. The scatter
-/// within a size is the same for every law, so that sum of squares is kept once.
+/// For each size: the number of costs and the mean of their logarithms.
+///
+/// The scatter within sizes does not depend on the law, so its sum of squares is computed once.
 #[derive(Debug, Clone)]
 pub(crate) struct Points {
     /// Sizes, ascending and distinct.
@@ -23,12 +24,16 @@ pub(crate) struct Points {
     pub mean: Vec<f64>,
     /// Number of costs at each size.
     pub count: Vec<f64>,
-    /// Squares of logarithms about the mean of their size, summed over all.
+    /// Pure-error sum of squares: the logarithms about the mean of their size.
     pub within: f64,
 }
 
 impl Points {
-    /// Checks and reduces `points`; entries of equal size are joined.
+    /// Checks and reduces `points`. Entries of equal size are merged.
+    ///
+    /// # Errors
+    /// Returns an error if there are no points, if a size has no costs, or if a number is not finite
+    /// or not above zero.
     pub fn new(points: &[Point]) -> Result<Points, StatsError> {
         let x: Vec<f64> = points.iter().map(|point| point.x).collect();
         require_positive(&x)?;
@@ -46,7 +51,7 @@ impl Points {
         Ok(Points::reduce(&groups))
     }
 
-    /// Means, counts and scatter of groups of logarithms.
+    /// Computes means, counts and scatter of groups of logarithms.
     fn reduce(groups: &[(f64, Vec<f64>)]) -> Points {
         let mean: Vec<f64> =
             groups.iter().map(|(_, logs)| logs.iter().sum::<f64>() / logs.len() as f64).collect();
@@ -61,35 +66,37 @@ impl Points {
         }
     }
 
-    /// Number of distinct sizes.
+    /// Returns the number of distinct sizes.
     pub fn sizes(&self) -> usize {
         self.x.len()
     }
 
-    /// Number of costs over all sizes.
+    /// Returns the number of costs over all sizes.
     pub fn samples(&self) -> f64 {
         self.count.iter().sum()
     }
 
-    /// The largest size.
+    /// Returns the largest size.
     pub fn largest(&self) -> f64 {
         self.x[self.x.len() - 1]
     }
 
-    /// The largest size over the smallest.
+    /// Returns the ratio of the largest size to the smallest.
     pub fn span(&self) -> f64 {
         self.largest() / self.x[0]
     }
 
-    /// The geometric mean of the extreme sizes, against which laws are scaled for numerical health.
+    /// Returns the geometric mean of the smallest and largest size. Laws are scaled relative to it for
+    /// numerical stability.
     pub fn reference(&self) -> f64 {
         (self.x[0] * self.largest()).sqrt()
     }
 
-    /// The best additive shift (in logarithms) of a shape given at every size, and the weighted
-    /// squares that remain.
+    /// Returns the least-squares level of a shape, and the lack-of-fit sum of squares about it.
     ///
-    /// One pass with a running mean (West 1979): this is the innermost loop of every fit.
+    /// `shape` returns the logarithm of the law at the size with the given index; the level is the
+    /// additive constant in logarithms. This is the innermost loop of every fit, so it is one pass with
+    /// a running mean (West 1979).
     pub fn level(&self, shape: impl Fn(usize) -> f64) -> (f64, f64) {
         let (mut level, mut squares, mut weight) = (0.0, 0.0, 0.0);
         for i in 0..self.sizes() {

@@ -1,4 +1,4 @@
-//! Beyond the sizes measured: predictions with intervals, and typed refusals.
+//! Predictions for sizes that were not measured, with intervals, or a typed refusal.
 
 use serde::Serialize;
 use thiserror::Error;
@@ -9,96 +9,110 @@ use super::refit::refit;
 use crate::interval::Interval;
 use crate::rng::SplitMix64;
 
-/// How far beyond the largest size measured a law is trusted, as a factor; the same below the
-/// smallest.
+/// How far beyond the largest measured size a law may be extrapolated, as a factor. The same factor
+/// applies below the smallest size.
+///
+/// A rule of thumb of this project. `examples/coverage.rs` measures the coverage of predictions at
+/// this limit.
 pub const EXTRAPOLATION_LIMIT: f64 = 4.0;
-/// Laws left standing may differ by this factor in what they predict.
+/// Largest ratio between the predictions of indistinguishable laws for which a prediction is made. A
+/// rule of thumb of this project.
 const DISAGREEMENT_LIMIT: f64 = 1.5;
-/// Refits behind an interval.
-const DRAWS: usize = 999;
+/// Number of bootstrap resamples. One less than a multiple of 40, so that the 2.5 % and 97.5 %
+/// percentiles are order statistics (Davison and Hinkley 1997, section 2.4).
+const RESAMPLES: usize = 999;
+/// Confidence of the intervals.
 const CONFIDENCE: f64 = 0.95;
 
-/// A cost foretold.
+/// A predicted cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Prediction {
-    /// The size asked about.
+    /// The size predicted for.
     pub x: f64,
-    /// The cost expected: the median over laws, by their weight, in the unit of the costs fitted.
+    /// The expected cost in the unit of the fitted costs: the median over the laws, weighted by their
+    /// Akaike weights.
     pub value: f64,
-    /// 95 % prediction interval of the geometric mean of the runs asked about.
+    /// 95 % prediction interval of the geometric mean of the given number of runs.
     pub interval: Interval,
-    /// Largest over smallest prediction of the laws that cannot be told apart, at least 1.
+    /// Ratio of the largest to the smallest prediction of the indistinguishable laws, at least 1.
     pub disagreement: f64,
 }
 
 /// The size at which a cost reaches a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Capacity {
-    /// The largest size whose expected cost stays within the limit: the median over laws, by their
-    /// weight.
+    /// The largest size whose expected cost stays within the limit: the median over the laws, weighted
+    /// by their Akaike weights.
     pub x: f64,
     /// 95 % interval of that size.
     pub interval: Interval,
-    /// Whether the upper end was cut at four times the largest size measured: read it as "at
-    /// least".
+    /// Whether the upper end of the interval was cut at four times the largest measured size. If so,
+    /// the end is a lower bound.
     pub open_above: bool,
 }
 
-/// Why nothing is foretold.
+/// The reason why no prediction is made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Error)]
 #[serde(rename_all = "snake_case", tag = "reason")]
 pub enum Refusal {
-    /// The sizes measured do not support a law.
-    #[error("the sizes measured do not support a law: {adequacy:?}")]
+    /// The measured sizes do not support a law.
+    #[error("{adequacy}")]
     Inadequate {
-        /// What they lack.
+        /// The missing condition.
         adequacy: Adequacy,
     },
-    /// The size asked about lies too far from those measured.
-    #[error("{x} lies outside {lowest} to {highest}, as far as the sizes measured reach")]
+    /// The size is too far from the measured ones.
+    #[error("{x} is outside {lowest} to {highest}, the range that the measured sizes can predict")]
     TooFar {
-        /// The size asked about.
+        /// The size asked for.
         x: f64,
-        /// The smallest size that can be foretold.
+        /// The smallest size that can be predicted.
         lowest: f64,
-        /// The largest size that can be foretold.
+        /// The largest size that can be predicted.
         highest: f64,
     },
-    /// Laws that the data cannot tell apart foretell different costs.
-    #[error("laws that cannot be told apart differ by a factor of {ratio:.2} at {x}")]
+    /// Laws that the data do not distinguish predict different costs.
+    #[error("laws that fit the data equally well differ by a factor of {ratio:.2} at {x}")]
     LawsDisagree {
-        /// The size asked about, or where the cost would reach its limit.
+        /// The size asked for, or the size at which the cost would reach its limit.
         x: f64,
-        /// Largest over smallest prediction.
+        /// Ratio of the largest to the smallest prediction.
         ratio: f64,
     },
-    /// The cost stays within the limit as far as can be foretold.
+    /// The cost stays within the limit at all sizes that can be predicted.
     #[error("the limit is not reached up to {highest}")]
     LimitNotReached {
-        /// The largest size that can be foretold.
+        /// The largest size that can be predicted.
         highest: f64,
     },
-    /// The cost exceeds the limit at every size that can be foretold.
+    /// The cost exceeds the limit at all sizes that can be predicted.
     #[error("the limit is exceeded from {lowest} on")]
     LimitAlreadyExceeded {
-        /// The smallest size that can be foretold.
+        /// The smallest size that can be predicted.
         lowest: f64,
     },
 }
 
 impl ScalingFit {
-    /// Foretells the geometric mean cost of `runs` (at least 1) fresh runs at size `x`.
+    /// Predicts the geometric mean cost of `runs` (at least 1) new runs at size `x`.
     ///
     /// The interval is from a model-averaged parametric bootstrap (Buckland, Burnham and Augustin
-    /// 1997; Efron and Tibshirani 1993, chapter 6): each of 999 draws takes a law by its Akaike
-    /// weight, makes new size means from it with noise whose variance is itself drawn from its own
-    /// uncertainty, fits that law again, and adds the noise of the runs foretold. It holds the
-    /// doubt about law, numbers and noise; not that of a cliff beyond what was measured. It takes a
+    /// 1997; Efron and Tibshirani 1993, chapter 6) with 999 resamples. Each resample does the
+    /// following:
+    ///
+    /// 1. choose a law at random by its Akaike weight,
+    /// 2. sample the variance of the noise from its own uncertainty,
+    /// 3. generate new size means from law and noise, and refit the law to them,
+    /// 4. add the noise of the predicted runs.
+    ///
+    /// The interval thus includes the uncertainty about the law, its coefficients and the noise. It
+    /// does not include the possibility of a cliff beyond the measured sizes. The computation takes a
     /// few milliseconds.
     ///
     /// # Errors
-    /// Sizes that support no law; `x` beyond 4 times the largest size or below a quarter of the
-    /// smallest; laws left standing that differ by 1.5.
+    /// Returns a refusal if the sizes do not support a law, if `x` is above 4 times the largest size or
+    /// below a quarter of the smallest, or if the predictions of indistinguishable laws differ by a
+    /// factor of 1.5 or more.
     pub fn predict(&self, x: f64, runs: usize, seed: u64) -> Result<Prediction, Refusal> {
         self.require_adequate()?;
         let (lowest, highest) = self.reach();
@@ -107,33 +121,33 @@ impl ScalingFit {
         }
         let disagreement = self.require_agreement(x)?;
         let (mut expected, mut observed): (Vec<f64>, Vec<f64>) = self
-            .draws(seed)
+            .resamples(seed)
             .iter()
-            .map(|draw| (draw.law.at(x), draw.observe(x, runs.max(1) as f64)))
+            .map(|resample| (resample.law.at(x), resample.observe(x, runs.max(1) as f64)))
             .unzip();
         Ok(Prediction {
             x,
-            value: middle(&mut expected).0,
-            interval: middle(&mut observed).1,
+            value: median_and_interval(&mut expected).0,
+            interval: median_and_interval(&mut observed).1,
             disagreement,
         })
     }
 
-    /// The size at which the expected cost reaches `limit`, by the same bootstrap as
+    /// Returns the size at which the expected cost reaches `limit`, by the same bootstrap as
     /// [`Self::predict`] without the noise of new runs.
     ///
     /// # Errors
-    /// As for [`Self::predict`], or a limit that is reached nowhere or everywhere within reach. A
-    /// cost that falls with size reaches no limit.
+    /// Returns the refusals of [`Self::predict`], or a refusal if the cost stays below the limit or
+    /// above it at all sizes that can be predicted. A cost that falls with size never reaches a limit.
     pub fn capacity(&self, limit: f64, seed: u64) -> Result<Capacity, Refusal> {
         self.require_adequate()?;
         let (lowest, highest) = self.reach();
         let mut sizes: Vec<f64> = self
-            .draws(seed)
+            .resamples(seed)
             .iter()
-            .map(|draw| size_at(&draw.law, limit, lowest, highest))
+            .map(|resample| size_at(&resample.law, limit, lowest, highest))
             .collect();
-        let (x, interval) = middle(&mut sizes);
+        let (x, interval) = median_and_interval(&mut sizes);
         if x >= highest {
             return Err(Refusal::LimitNotReached { highest });
         }
@@ -144,7 +158,7 @@ impl ScalingFit {
         Ok(Capacity { x, interval, open_above: interval.hi >= highest })
     }
 
-    /// The sizes between which something can be foretold.
+    /// Returns the smallest and largest size that can be predicted.
     pub fn reach(&self) -> (f64, f64) {
         (self.points.x[0] / EXTRAPOLATION_LIMIT, self.points.largest() * EXTRAPOLATION_LIMIT)
     }
@@ -156,25 +170,26 @@ impl ScalingFit {
         }
     }
 
-    /// Largest over smallest prediction at `x` of the laws left standing, if that is tolerable.
+    /// Returns the ratio of the largest to the smallest prediction at `x` of the indistinguishable
+    /// laws, or a refusal if it reaches [`DISAGREEMENT_LIMIT`].
     fn require_agreement(&self, x: f64) -> Result<f64, Refusal> {
         let costs = self.indistinguishable.iter().map(|&i| self.models[i].law.at(x));
         let (least, most) =
             costs.fold((f64::INFINITY, 0.0f64), |(lo, hi), cost| (lo.min(cost), hi.max(cost)));
         let ratio = most / least;
-        // Written so that a law undefined at x, which gives NaN, is refused too.
+        // A law that is undefined at x gives NaN, for which this comparison is false.
         if ratio < DISAGREEMENT_LIMIT { Ok(ratio) } else { Err(Refusal::LawsDisagree { x, ratio }) }
     }
 
-    /// Laws refitted to data that might as well have been measured.
-    fn draws(&self, seed: u64) -> Vec<Draw> {
+    /// Returns [`RESAMPLES`] bootstrap resamples.
+    fn resamples(&self, seed: u64) -> Vec<Resample> {
         let mut rng = SplitMix64::new(seed);
-        (0..DRAWS).map(|_| self.draw(&mut rng)).collect()
+        (0..RESAMPLES).map(|_| self.resample(&mut rng)).collect()
     }
 
-    /// One law, one set of data made from it, one refit.
-    fn draw(&self, rng: &mut SplitMix64) -> Draw {
-        let (law, variance) = self.pick(rng);
+    /// Chooses a law, generates data from it, and refits the law to them.
+    fn resample(&self, rng: &mut SplitMix64) -> Resample {
+        let (law, variance) = self.choose_law(rng);
         let shared = variance * self.dispersion.shared;
         let own = variance - shared;
         let mut points = self.points.clone();
@@ -183,47 +198,48 @@ impl ScalingFit {
             points.mean[i] = law.at(points.x[i]).ln() + noise;
         }
         let law = refit(&points, &law);
-        Draw { law, shared, own, noise: rng.normal() }
+        Resample { law, shared, own, noise: rng.normal() }
     }
 
-    /// A law by its Akaike weight, and a variance of its noise from the scaled inverse chi-square
-    /// that its squares imply.
-    fn pick(&self, rng: &mut SplitMix64) -> (Law, f64) {
-        let mut left = rng.uniform();
-        let picked = self.models.iter().find(|model| {
-            left -= model.weight;
-            left < 0.0
+    /// Chooses a law at random by its Akaike weight, and samples the variance of its noise from the
+    /// scaled inverse chi-square distribution that its sum of squares implies.
+    fn choose_law(&self, rng: &mut SplitMix64) -> (Law, f64) {
+        let mut remaining = rng.uniform();
+        let chosen = self.models.iter().find(|model| {
+            remaining -= model.weight;
+            remaining < 0.0
         });
-        let law = picked.unwrap_or(&self.models[0]).law;
+        let law = chosen.unwrap_or(&self.models[0]).law;
         let parameters = law.term.parameters() - 1;
-        let (_, lack) = self.points.level(|i| law.at(self.points.x[i]).ln());
+        let (_, lack_of_fit) = self.points.level(|i| law.at(self.points.x[i]).ln());
         let spare = self.dispersion.freedom(parameters).floor().max(1.0);
-        let squares = (self.points.within + lack) * spare
+        let squares = (self.points.within + lack_of_fit) * spare
             / (self.points.samples() - parameters as f64).max(1.0);
         (law, squares / rng.chi_square(spare as usize))
     }
 }
 
-/// A refitted law with the noise to expect about it.
-struct Draw {
+/// A refitted law with its noise.
+struct Resample {
     law: Law,
-    /// Variance of the logarithm that runs at one size share.
+    /// Variance of the logarithm that all runs at one size share.
     shared: f64,
-    /// Variance of the logarithm of a single run about that.
+    /// Additional variance of the logarithm of a single run.
     own: f64,
-    /// A standard normal number for the runs foretold.
+    /// A standard normal number for the predicted runs.
     noise: f64,
 }
 
-impl Draw {
-    /// The geometric mean of `runs` runs at `x`.
+impl Resample {
+    /// Returns the geometric mean of `runs` runs at `x`.
     fn observe(&self, x: f64, runs: f64) -> f64 {
         self.law.at(x) * ((self.shared + self.own / runs).sqrt() * self.noise).exp()
     }
 }
 
-/// The size between `lowest` and `highest` at which `law` reaches `limit`, by bisection in
-/// logarithms; an end if it does not.
+/// Returns the size between `lowest` and `highest` at which `law` reaches `limit`, by bisection in
+/// logarithms. If the law is below the limit everywhere it returns `highest`, if above it returns
+/// `lowest`.
 fn size_at(law: &Law, limit: f64, lowest: f64, highest: f64) -> f64 {
     let (mut within, mut beyond) = (lowest.ln(), highest.ln());
     if law.at(highest) <= limit {
@@ -239,10 +255,10 @@ fn size_at(law: &Law, limit: f64, lowest: f64, highest: f64) -> f64 {
     within.exp()
 }
 
-/// The median of draws and the interval between their tails.
-fn middle(draws: &mut [f64]) -> (f64, Interval) {
-    draws.sort_by(f64::total_cmp);
-    let at = |p: f64| draws[(p * (draws.len() - 1) as f64).round() as usize];
+/// Sorts `values` and returns their median and the percentile interval.
+fn median_and_interval(values: &mut [f64]) -> (f64, Interval) {
+    values.sort_by(f64::total_cmp);
+    let at = |p: f64| values[(p * (values.len() - 1) as f64).round() as usize];
     let tail = (1.0 - CONFIDENCE) / 2.0;
     (at(0.5), Interval { lo: at(tail), hi: at(1.0 - tail), confidence: CONFIDENCE })
 }

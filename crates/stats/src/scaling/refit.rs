@@ -1,23 +1,22 @@
-//! A law fitted again to data much like those it came from: the inner loop of the bootstrap.
+//! Refits a law to resampled data that resemble the original data: the inner loop of the bootstrap.
 
 use super::law::{Law, Term};
-use super::minimise::{EXPONENT_BOUNDS, least_squares};
+use super::minimise::{BALANCE_BOUND, EXPONENT_BOUNDS, least_squares};
 use super::points::Points;
 
-/// Rounds at most; from a start so near, four or five are the rule.
+/// Most iterations. Four or five are usual, because the start is close to the optimum.
 const ROUNDS: usize = 30;
-/// Relative gain in squares below which the search ends.
+/// The search ends when the sum of squares falls by less than this share.
 const GAIN: f64 = 1e-5;
-/// Bounds of the balance, as in the search from nothing.
-const BALANCE_BOUND: f64 = 14.0;
-/// Where the balance starts if the law has no constant: at 2 % of the growing part.
+/// Smallest initial balance: a constant of 2 % of the growing part.
 const BALANCE_START: f64 = -4.0;
 
-/// The least squares of `law`'s form on `points`, from `law` as the start.
+/// Fits the form of `law` to `points` by least squares, starting from `law`.
 ///
-/// Forms without an offset are solved outright; the others by Levenberg and Marquardt (Marquardt
-/// 1963) over the balance of constant and growing part and, if free, the exponent, with the level
-/// projected out. The grid search that the first fit takes costs some thirty times as much.
+/// Forms without an offset have a direct solution. The others use the Levenberg-Marquardt method
+/// (Levenberg 1944; Marquardt 1963) over the balance of constant and growing part and, if free, the
+/// exponent, with the level projected out (Golub and Pereyra 1973). The grid search of the first fit
+/// takes about thirty times as long.
 pub(super) fn refit(points: &Points, law: &Law) -> Law {
     if !law.term.has_offset() {
         return least_squares(points, law.term).law;
@@ -27,8 +26,8 @@ pub(super) fn refit(points: &Points, law: &Law) -> Law {
     let mut damping = 1e-3;
     for _ in 0..ROUNDS {
         let trial = best.step(points, damping);
-        if trial.lack < best.lack {
-            let gain = 1.0 - trial.lack / best.lack;
+        if trial.lack_of_fit < best.lack_of_fit {
+            let gain = 1.0 - trial.lack_of_fit / best.lack_of_fit;
             best = trial;
             damping /= 10.0;
             if gain < GAIN {
@@ -41,10 +40,10 @@ pub(super) fn refit(points: &Points, law: &Law) -> Law {
             }
         }
     }
-    if bare.lack <= best.lack { bare.law(points) } else { best.law(points) }
+    if bare.lack_of_fit <= best.lack_of_fit { bare.law(points) } else { best.law(points) }
 }
 
-/// The balance that `law` itself has.
+/// Returns the initial balance: that of `law`, but at least [`BALANCE_START`].
 fn start(points: &Points, law: &Law) -> f64 {
     let reference = points.reference();
     let growing = law.a * law.term.growth(reference, law.b.unwrap_or(1.0));
@@ -52,23 +51,24 @@ fn start(points: &Points, law: &Law) -> f64 {
     if balance.is_finite() { balance.max(BALANCE_START) } else { BALANCE_START }
 }
 
-/// One trial of the search.
+/// The parameters of one iteration, with the optimal level and the lack-of-fit sum of squares.
 struct State {
     term: Term,
+    /// Logarithm of constant over growing part at the reference size.
     balance: f64,
     b: Option<f64>,
     level: f64,
-    lack: f64,
+    lack_of_fit: f64,
 }
 
 impl State {
     fn new(points: &Points, term: Term, balance: f64, b: Option<f64>) -> State {
         let growth = relative_growth(points, term, b);
-        let (level, lack) = points.level(|i| (balance.exp() + growth(i)).ln());
-        State { term, balance, b, level, lack }
+        let (level, lack_of_fit) = points.level(|i| (balance.exp() + growth(i)).ln());
+        State { term, balance, b, level, lack_of_fit }
     }
 
-    /// The state one damped Gauss-Newton step away.
+    /// Returns the state after one damped Gauss-Newton step.
     fn step(&self, points: &Points, damping: f64) -> State {
         let ([mut hh, hb, mut bb], [h, b]) = self.normal_equations(points);
         hh *= 1.0 + damping;
@@ -82,31 +82,31 @@ impl State {
         State::new(points, self.term, balance, self.b.map(|b| bounded(b + by_b)))
     }
 
-    /// Sums of products of the centred derivatives (balance with itself, with b, b with itself),
-    /// and of each with the residuals.
+    /// Returns the normal equations of the centred derivatives by balance (h) and by b: the sums of
+    /// products hh, hb and bb, and the products of h and of b with the residuals.
     fn normal_equations(&self, points: &Points) -> ([f64; 3], [f64; 2]) {
         let growth = relative_growth(points, self.term, self.b);
         let (constant, reference) = (self.balance.exp(), points.reference());
         let by_balance = |i: usize| constant / (constant + growth(i));
         let by_b = |i: usize| (points.x[i] / reference).ln() * (1.0 - by_balance(i));
-        // The level of mean - (mean - d) is the weighted mean of d.
+        // The level of the shape mean - d is the weighted mean of d.
         let centre = |d: &dyn Fn(usize) -> f64| points.level(|i| points.mean[i] - d(i)).0;
         let (balance_centre, b_centre) = (centre(&by_balance), centre(&by_b));
         let (mut squares, mut products) = ([0.0; 3], [0.0; 2]);
         for i in 0..points.sizes() {
             let (dh, db) = (by_balance(i) - balance_centre, by_b(i) - b_centre);
-            let rest = points.mean[i] - self.level - (constant + growth(i)).ln();
+            let residual = points.mean[i] - self.level - (constant + growth(i)).ln();
             let count = points.count[i];
             squares[0] += count * dh * dh;
             squares[1] += count * dh * db;
             squares[2] += count * db * db;
-            products[0] += count * dh * rest;
-            products[1] += count * db * rest;
+            products[0] += count * dh * residual;
+            products[1] += count * db * residual;
         }
         (squares, products)
     }
 
-    /// The law in the unit of the costs.
+    /// Converts the state to a law in the unit of the costs.
     fn law(&self, points: &Points) -> Law {
         let scale = self.term.growth(points.reference(), self.b.unwrap_or(1.0));
         let c = (self.level + self.balance).exp();
@@ -114,12 +114,12 @@ impl State {
     }
 }
 
-/// The nearest exponent of the same sign that the search from nothing would allow.
+/// Returns the nearest exponent of the same sign within the bounds of the first fit.
 fn bounded(b: f64) -> f64 {
     b.abs().clamp(EXPONENT_BOUNDS.0, EXPONENT_BOUNDS.1).copysign(b)
 }
 
-/// The growing part at each size, relative to the reference size.
+/// Returns the growing part by size index, relative to the reference size.
 fn relative_growth(points: &Points, term: Term, b: Option<f64>) -> impl Fn(usize) -> f64 {
     let b = b.unwrap_or(1.0);
     let scale = term.growth(points.reference(), b);
@@ -132,12 +132,12 @@ mod tests {
     use crate::rng::SplitMix64;
     use crate::scaling::Point;
 
-    /// The search from nothing is the oracle: from a law nearby, the refit leaves squares as small
-    /// to within a third of one run's variance, which no AICc notices. Exponents below 1 beside a
-    /// large constant are left out: there the squares hardly depend on the numbers, and neither do
-    /// predictions.
+    /// The oracle is the grid search of the first fit. The refit, started from a similar law, must
+    /// reach the same sum of squares to within a third of the variance of one run, which AICc does
+    /// not notice. Exponents below 1 with a large constant are not tested: there the sum of squares
+    /// and the predictions hardly depend on the parameters.
     #[test]
-    fn reaches_what_the_search_from_nothing_reaches() {
+    fn refit_reaches_the_optimum_of_the_grid_search() {
         let mut rng = SplitMix64::new(5);
         for trial in 0..300 {
             let planted = Law {
@@ -159,12 +159,12 @@ mod tests {
             let (first, second) = (points(), points());
             let near = least_squares(&first, planted.term).law;
             let (again, oracle) = (refit(&second, &near), least_squares(&second, planted.term));
-            let (_, lack) = second.level(|i| again.at(second.x[i]).ln());
+            let (_, lack_of_fit) = second.level(|i| again.at(second.x[i]).ln());
             let spare = second.within / 14.0;
             assert!(
-                lack <= oracle.lack + 0.3 * spare,
-                "{planted:?}: {lack} against {}",
-                oracle.lack
+                lack_of_fit <= oracle.lack_of_fit + 0.3 * spare,
+                "{planted:?}: {lack_of_fit} against {}",
+                oracle.lack_of_fit
             );
         }
     }

@@ -1,4 +1,5 @@
-//! Planted laws are found again, and intervals hold what was planted as often as they claim.
+//! Tests with simulated data: planted laws are recovered, and intervals cover the planted values as
+//! often as they claim.
 
 use proptest::prelude::*;
 
@@ -6,7 +7,7 @@ use super::*;
 use crate::error::StatsError;
 use crate::rng::SplitMix64;
 
-/// `sizes` sizes from 50 in steps of 2, each measured `repeats` times with relative noise.
+/// `sizes` sizes that start at 50 and double, each measured `repeats` times with relative noise.
 fn measure(law: Law, sizes: i32, repeats: usize, noise: f64, rng: &mut SplitMix64) -> Vec<Point> {
     let point = |i: i32| {
         let x = 50.0 * 2f64.powi(i);
@@ -19,7 +20,7 @@ fn law(term: Term, a: f64, b: f64, c: f64) -> Law {
     Law { term, a, b: Some(b), c }
 }
 
-/// Of 300 seeded trials, how many satisfy `holds`.
+/// Returns how many of 300 seeded trials satisfy `holds`.
 fn trials(
     law: Law,
     sizes: i32,
@@ -39,7 +40,7 @@ fn covers(fit: &ScalingFit, exponent: f64) -> bool {
 }
 
 #[test]
-fn a_planted_square_is_found_from_five_sizes() {
+fn quadratic_growth_is_recovered_from_five_sizes() {
     for repeats in [3, 5] {
         let square = law(Term::Power, 1e-3, 2.0, 0.0);
         let held = trials(square, 5, repeats, |fit| covers(fit, 2.0));
@@ -50,7 +51,7 @@ fn a_planted_square_is_found_from_five_sizes() {
 }
 
 #[test]
-fn a_planted_line_is_found_and_never_a_square() {
+fn linear_growth_is_recovered_and_never_called_quadratic() {
     let line = law(Term::Linear, 0.2, 1.0, 0.0);
     assert!(trials(line, 5, 3, |fit| covers(fit, 1.0)) >= 270);
     let squares = trials(line, 5, 3, |fit| fit.chosen_law().term == Term::Quadratic);
@@ -58,7 +59,7 @@ fn a_planted_line_is_found_and_never_a_square() {
 }
 
 #[test]
-fn a_constant_is_no_law_of_growth() {
+fn a_constant_is_not_reported_as_growth() {
     let constant = law(Term::Constant, 40.0, 0.0, 0.0);
     for (sizes, repeats) in [(5, 3), (5, 5), (7, 5), (5, 1)] {
         let kept = trials(constant, sizes, repeats, |fit| fit.chosen_law().term == Term::Constant);
@@ -73,31 +74,31 @@ fn a_constant_is_no_law_of_growth() {
 }
 
 #[test]
-fn n_log_n_stays_standing_and_loses_to_no_square() {
+fn n_log_n_stays_among_the_indistinguishable_laws() {
     let planted = law(Term::Linearithmic, 0.01, 1.0, 0.0);
     let kept = trials(planted, 7, 5, |fit| {
         fit.indistinguishable.iter().any(|&i| fit.models[i].law.term == Term::Linearithmic)
     });
     assert!(kept >= 270, "{kept} of 300");
-    // The average local power, 1 + 1 / ln n, lies between its ends.
+    // The slope lies between the smallest and largest local exponent, 1 + 1 / ln n.
     let between = trials(planted, 7, 5, |fit| fit.exponent > 1.08 && fit.exponent < 1.3);
     assert_eq!(between, 300);
 }
 
 #[test]
-fn an_overhead_is_taken_out_of_the_exponent() {
+fn the_net_exponent_excludes_a_constant_overhead() {
     let planted = law(Term::Quadratic, 1e-3, 2.0, 62.5);
-    let mut slopes_that_mislead = 0;
+    let mut misleading_slopes = 0;
     let held = trials(planted, 5, 5, |fit| {
-        slopes_that_mislead += usize::from(fit.slope.value < 1.6);
+        misleading_slopes += usize::from(fit.slope.value < 1.6);
         fit.exponent_kind == ExponentKind::NetOfConstant && covers(fit, 2.0)
     });
     assert!(held >= 270, "{held} of 300");
-    assert_eq!(slopes_that_mislead, 300);
+    assert_eq!(misleading_slopes, 300);
 }
 
 #[test]
-fn shared_effects_do_not_pass_for_repeats() {
+fn noise_shared_by_repeats_widens_the_interval() {
     let square = law(Term::Power, 1e-3, 2.0, 0.0);
     let held = (0..300u64).filter(|&seed| {
         let mut rng = SplitMix64::new(seed + 9000);
@@ -113,7 +114,7 @@ fn shared_effects_do_not_pass_for_repeats() {
 }
 
 #[test]
-fn prediction_intervals_hold_runs_four_times_as_large() {
+fn prediction_intervals_cover_runs_at_four_times_the_largest_size() {
     for planted in [law(Term::Power, 1e-3, 2.0, 0.0), law(Term::Linear, 1.0, 1.0, 250.0)] {
         let (mut made, mut held) = (0, 0);
         for seed in 0..200u64 {
@@ -131,7 +132,7 @@ fn prediction_intervals_hold_runs_four_times_as_large() {
 }
 
 #[test]
-fn refusals_say_why() {
+fn refusals_name_the_reason() {
     let mut rng = SplitMix64::new(8);
     let square = law(Term::Power, 1e-3, 2.0, 0.0);
     let good = fit(&measure(square, 5, 3, 0.05, &mut rng)).unwrap();
@@ -140,11 +141,13 @@ fn refusals_say_why() {
     assert!(good.predict(3200.0, 1, 0).is_ok());
     let few = fit(&measure(square, 4, 3, 0.05, &mut rng)).unwrap();
     assert!(matches!(few.adequacy, Adequacy::TooFewSizes { have: 4, need: 5 }));
-    assert!(matches!(few.predict(800.0, 1, 0), Err(Refusal::Inadequate { .. })));
+    let refusal = few.predict(800.0, 1, 0).unwrap_err();
+    assert!(matches!(refusal, Refusal::Inadequate { .. }));
+    assert!(refusal.to_string().ends_with(": 4 sizes, 5 are needed"), "{refusal}");
     let narrow: Vec<Point> =
         (10..16).map(|x| Point { x: f64::from(x), y: vec![1.0, 1.1] }).collect();
     assert!(matches!(fit(&narrow).unwrap().adequacy, Adequacy::TooNarrow { .. }));
-    // A start of growth so faint that any power explains it.
+    // Growth so weak that every exponent fits it.
     let faint: Vec<Point> = [50.0, 100.0, 200.0, 400.0, 800.0]
         .iter()
         .zip([1.00, 1.01, 1.0, 1.02, 1.12])
@@ -157,7 +160,7 @@ fn refusals_say_why() {
 }
 
 #[test]
-fn capacity_is_where_the_cost_meets_the_limit() {
+fn capacity_is_the_size_at_which_the_cost_reaches_the_limit() {
     let mut rng = SplitMix64::new(21);
     let square = law(Term::Power, 1e-3, 2.0, 0.0);
     let fit = fit(&measure(square, 5, 5, 0.02, &mut rng)).unwrap();
@@ -180,7 +183,7 @@ fn exact_counts_are_fitted_exactly() {
 }
 
 #[test]
-fn refuses_what_cannot_be_fitted() {
+fn rejects_points_that_cannot_be_fitted() {
     let point = |x: f64, y: &[f64]| Point { x, y: y.to_vec() };
     assert!(matches!(fit(&[]), Err(StatsError::Empty)));
     let two = [point(1.0, &[1.0]), point(2.0, &[2.0]), point(2.0, &[2.1])];
@@ -194,7 +197,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_unit_of_cost_changes_nothing_but_the_factor(
+    fn the_unit_of_cost_changes_only_the_factor(
         seed in any::<u64>(), unit in 1e-9f64..1e9, b in 0.0f64..3.0,
     ) {
         let planted = law(Term::Power, 1.0, b, 0.0);
@@ -211,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_above_zero_gives_a_sound_fit(
+    fn any_positive_costs_give_a_valid_fit(
         raw in prop::collection::vec((1e-3f64..1e6, prop::collection::vec(1e-9f64..1e9, 1..4)), 3..9),
     ) {
         let points: Vec<Point> = raw.into_iter().map(|(x, y)| Point { x, y }).collect();

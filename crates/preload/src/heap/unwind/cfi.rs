@@ -1,18 +1,19 @@
-//! Call frame information: the table in which a code address is looked up, and the small programs that describe a function's frame.
+//! Call frame information: the table that maps code addresses to descriptions, and the programs that describe
+//! a function's frame.
 //!
-//! As the DWARF standard (version 5, 6.4) and the Linux Standard Base (5.0, 10.6, `.eh_frame` and `.eh_frame_hdr`)
-//! define them. The bytes are read in place, in memory that the loader mapped for its own unwinding; they are trusted as far as it
-//! trusts them, except that nothing here runs without end.
+//! The formats are defined by the DWARF standard (version 5, 6.4) and the Linux Standard Base (5.0, 10.6,
+//! `.eh_frame` and `.eh_frame_hdr`). The bytes are read in place, in memory that the loader mapped for its
+//! own unwinding. They are trusted as far as the loader trusts them, except that no loop here runs forever.
 
 use super::row::{Base, Row, Saved};
 
-/// DWARF's numbers of the registers.
+/// DWARF's register numbers.
 const BX: u64 = 3;
 const BP: u64 = 6;
 const SP: u64 = 7;
 const RETURN: u64 = 16;
 
-/// Bytes that are read one after the other.
+/// A position in bytes that are read in order.
 #[derive(Clone, Copy)]
 struct Cursor {
     at: *const u8,
@@ -22,7 +23,7 @@ struct Cursor {
 impl Cursor {
     /// # Safety
     ///
-    /// The bytes are mapped, and stay so.
+    /// The bytes must be mapped and stay mapped.
     unsafe fn new(at: *const u8, length: usize) -> Cursor {
         Cursor { at, end: at.wrapping_add(length) }
     }
@@ -31,7 +32,7 @@ impl Cursor {
         self.at >= self.end
     }
 
-    /// The next bytes as a number; 0 past the end.
+    /// Reads a number; 0 past the end.
     fn take<T: Copy + Default>(&mut self) -> T {
         let next = self.at.wrapping_add(size_of::<T>());
         if next > self.end {
@@ -87,7 +88,7 @@ impl Cursor {
         Cursor { at, end: self.at }
     }
 
-    /// An encoded pointer (Linux Standard Base, 10.5); none where it is absent or indirect.
+    /// Reads an encoded pointer (Linux Standard Base, 10.5). `None` if it is absent or indirect.
     fn pointer(&mut self, encoding: u8, data: usize) -> Option<usize> {
         let base = match encoding & 0x70 {
             0x00 => 0,
@@ -110,17 +111,17 @@ impl Cursor {
     }
 }
 
-/// The rule at `pc`, looked up by a `.eh_frame_hdr`; [`Row::UNKNOWN`] where none is known.
+/// Returns the rule at `pc` by means of an `.eh_frame_hdr`; [`Row::UNKNOWN`] if there is none.
 ///
 /// # Safety
 ///
-/// `header` is the mapped `.eh_frame_hdr` of the module in which `pc` is.
+/// `header` must be the mapped `.eh_frame_hdr` of the module that contains `pc`.
 pub unsafe fn row_at(header: *const u8, pc: usize) -> Row {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's promise.
     unsafe { entry_for(header, pc) }.and_then(|entry| entry.row(pc)).unwrap_or(Row::UNKNOWN)
 }
 
-/// A function's description.
+/// The description of a function's frame (FDE).
 struct Entry {
     common: Common,
     first: usize,
@@ -128,7 +129,7 @@ struct Entry {
     program: Cursor,
 }
 
-/// What several functions' descriptions share.
+/// The common part of several descriptions (CIE).
 struct Common {
     code_factor: u64,
     data_factor: i64,
@@ -141,9 +142,9 @@ struct Common {
 /// Encoding of the sorted table: offsets of 4 bytes from the header.
 const TABLE: u8 = 0x3b;
 
-/// The last entry of the sorted table that begins at or before `pc`, if `pc` is in it.
+/// Returns the last entry of the sorted table that begins at or before `pc`, if it contains `pc`.
 unsafe fn entry_for(header: *const u8, pc: usize) -> Option<Entry> {
-    // SAFETY: the caller's; the fixed part of a header is at most 20 bytes long.
+    // SAFETY: the caller's promise; the fixed part of a header is at most 20 bytes long.
     let mut cursor = unsafe { Cursor::new(header, 20) };
     let (version, frame, count, table) =
         (cursor.byte(), cursor.byte(), cursor.byte(), cursor.byte());
@@ -164,14 +165,14 @@ unsafe fn entry_for(header: *const u8, pc: usize) -> Option<Entry> {
     let last = low.checked_sub(1)?;
     // SAFETY: as above.
     let [_, entry] = unsafe { rows.add(last).read_unaligned() };
-    // SAFETY: the table leads to descriptions in the same module.
+    // SAFETY: the table refers to descriptions in the same module.
     let entry = unsafe { Entry::parse(header.wrapping_offset(entry as isize)) }?;
     (entry.first..entry.end).contains(&pc).then_some(entry)
 }
 
-/// The bytes of an entry after its length.
+/// Returns the bytes of an entry after its length.
 unsafe fn contents(at: *const u8) -> Option<Cursor> {
-    // SAFETY: the caller's: an entry begins with its length.
+    // SAFETY: the caller's promise: an entry begins with its length.
     let mut cursor = unsafe { Cursor::new(at, 12) };
     let length = match cursor.take::<u32>() {
         0 => return None,
@@ -184,11 +185,11 @@ unsafe fn contents(at: *const u8) -> Option<Cursor> {
 
 impl Entry {
     unsafe fn parse(at: *const u8) -> Option<Entry> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's promise.
         let mut cursor = unsafe { contents(at) }?;
         let here = cursor.at;
         let common = here.wrapping_sub(cursor.take::<u32>() as usize);
-        // SAFETY: an entry leads back to what it shares with others.
+        // SAFETY: an entry refers to its common part.
         let common = unsafe { Common::parse(common) }?;
         let first = cursor.pointer(common.pointers, 0)?;
         let length = cursor.pointer(common.pointers & 0x0f, 0)?;
@@ -213,7 +214,7 @@ impl Entry {
 
 impl Common {
     unsafe fn parse(at: *const u8) -> Option<Common> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's promise.
         let mut cursor = unsafe { contents(at) }?;
         if cursor.take::<u32>() != 0 {
             return None;
@@ -246,7 +247,7 @@ impl Common {
                 b'L' => _ = data.byte(),
                 b'P' => {
                     let encoding = data.byte();
-                    // Only its length matters.
+                    // Only its length is needed.
                     data.pointer(encoding & 0x0f, 0)?;
                 }
                 b'S' => common.signal = true,
@@ -258,29 +259,30 @@ impl Common {
     }
 }
 
-/// Where a register's value in the caller is.
+/// Location of the caller's value of a register.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Rule {
     #[default]
     Same,
     Undefined,
-    /// At the canonical frame address plus so many bytes.
+    /// At the canonical frame address plus an offset, bytes.
     Frame(i64),
-    /// At `rbp` plus so many bytes.
+    /// At `rbp` plus an offset, bytes.
     Bp(i64),
     Other,
 }
 
-/// The rules at one place of the code.
+/// The rules at one code address.
 #[derive(Clone, Copy)]
 struct Rules {
     base: Base,
     offset: i64,
     bp: Rule,
     bx: Rule,
-    /// Of the return address.
+    /// Rule of the return address.
     pc: Rule,
-    /// Of the stack pointer: only [`Rule::Same`] is known, which stands for the canonical frame address.
+    /// Rule of the stack pointer. Only [`Rule::Same`] is supported, which stands for the canonical frame
+    /// address.
     sp: Rule,
 }
 
@@ -320,7 +322,7 @@ impl Rules {
         }
     }
 
-    fn of(&self, register: u64) -> Rule {
+    fn rule_for(&self, register: u64) -> Rule {
         match register {
             BP => self.bp,
             BX => self.bx,
@@ -340,7 +342,7 @@ impl Rules {
     }
 }
 
-/// Runs descriptions' programs. Compilers remember one set of rules, seldom two.
+/// Runs the programs of descriptions. Compilers remember one set of rules, rarely two.
 #[derive(Default)]
 struct Machine {
     rules: Rules,
@@ -350,16 +352,16 @@ struct Machine {
 }
 
 impl Machine {
-    /// Up to the rules for `pc`; none at an instruction that is not known.
+    /// Runs a program up to the rules for `pc`. `None` at an unknown instruction.
     fn run(&mut self, mut program: Cursor, common: &Common, first: usize, pc: usize) -> Option<()> {
-        let mut place = first;
+        let mut address = first;
         while !program.is_empty() {
             let instruction = program.byte();
             let low = u64::from(instruction & 0x3f);
             let advance = match (instruction >> 6, instruction) {
                 (1, _) => Some(low),
                 (0, 0x01) => {
-                    place = program.pointer(common.pointers, 0)?;
+                    address = program.pointer(common.pointers, 0)?;
                     Some(0)
                 }
                 (0, 0x02) => Some(program.byte().into()),
@@ -369,8 +371,8 @@ impl Machine {
             };
             match advance {
                 Some(steps) => {
-                    place = place.wrapping_add((steps * common.code_factor) as usize);
-                    if place > pc {
+                    address = address.wrapping_add((steps * common.code_factor) as usize);
+                    if address > pc {
                         return Some(());
                     }
                 }
@@ -378,7 +380,7 @@ impl Machine {
                     let offset = program.unsigned().cast_signed() * common.data_factor;
                     self.rules.set(low, Rule::Frame(offset));
                 }
-                None if instruction >> 6 == 3 => self.rules.set(low, self.initial.of(low)),
+                None if instruction >> 6 == 3 => self.rules.set(low, self.initial.rule_for(low)),
                 None => self.extended(instruction, &mut program, common.data_factor)?,
             }
         }
@@ -387,7 +389,7 @@ impl Machine {
 
     fn extended(&mut self, instruction: u8, program: &mut Cursor, factor: i64) -> Option<()> {
         match instruction {
-            // Nothing, and the size of arguments.
+            // A no-op, and the size of arguments.
             0x00 => {}
             0x2e => _ = program.unsigned(),
             0x0a => {
@@ -408,7 +410,7 @@ impl Machine {
         Some(())
     }
 
-    /// An instruction about the canonical frame address.
+    /// Runs an instruction about the canonical frame address.
     fn frame_address(&mut self, instruction: u8, program: &mut Cursor, factor: i64) {
         let rules = &mut self.rules;
         if matches!(instruction, 0x0c | 0x0d | 0x12) {
@@ -425,7 +427,7 @@ impl Machine {
         }
     }
 
-    /// What an instruction says of a register.
+    /// Returns the rule that an instruction gives to a register.
     fn register_rule(
         &self,
         instruction: u8,
@@ -436,14 +438,14 @@ impl Machine {
         Some(match instruction {
             0x05 => Rule::Frame(program.unsigned().cast_signed() * factor),
             0x11 => Rule::Frame(program.signed() * factor),
-            0x06 => self.initial.of(register),
+            0x06 => self.initial.rule_for(register),
             0x07 => Rule::Undefined,
             0x08 => Rule::Same,
             0x10 => {
                 let bytes = program.unsigned();
                 rule_of_expression(program.part(bytes))
             }
-            // In another register, or of a value.
+            // The value is in another register, or is computed.
             0x09 | 0x14 => {
                 program.unsigned();
                 Rule::Other
@@ -466,7 +468,7 @@ const DEREFERENCE: u8 = 0x06;
 const REGISTER_BP: u8 = 0x70 + BP as u8;
 const REGISTER_SP: u8 = 0x70 + SP as u8;
 
-/// The two expressions that compilers and linkers use for the canonical frame address.
+/// Parses the two expressions that compilers and linkers use for the canonical frame address.
 fn base_of_expression(mut expression: Cursor) -> (Base, i64) {
     let register = expression.byte();
     let offset = expression.signed();
@@ -484,7 +486,7 @@ fn base_of_expression(mut expression: Cursor) -> (Base, i64) {
     }
 }
 
-/// The one expression that compilers use for the place of a saved register.
+/// Parses the one expression that compilers use for the location of a saved register.
 fn rule_of_expression(mut expression: Cursor) -> Rule {
     let register = expression.byte();
     let offset = expression.signed();

@@ -1,41 +1,42 @@
-//! Native stacks, unwound in the thread itself, without allocating or locking.
+//! Unwinds native stacks in the thread itself, without allocating or locking.
 //!
-//! Most allocations come from stacks whose outer frames are those of the stack before: when a frame has the same
-//! registers as one of the last stack, and the memory that led from there to the root is unchanged, so is the rest.
+//! Most allocations share their outer frames with the thread's previous stack. If a frame has the same
+//! registers as one of the previous stack, and the memory that links it to the root is unchanged, then the
+//! rest of the stack is the same.
 
 mod cfi;
-mod memory;
 mod row;
-mod rows;
+mod rule_cache;
+mod stack_memory;
 
 use super::format::{MAX_FRAMES, flag};
 use super::nodes;
-#[cfg(simprof_heap)]
-pub use memory::STACK_END;
-use memory::Stack;
 pub use row::Registers;
-use row::{Base, Row, Saved};
-use rows::Place;
+use row::{Base, Row, Saved, needed};
+use rule_cache::CodeLocation;
 #[cfg(simprof_heap)]
-pub use rows::clear;
+pub use rule_cache::clear;
+#[cfg(simprof_heap)]
+pub use stack_memory::STACK_END;
+use stack_memory::StackMemory;
 
-/// Words from the stack pointer of a signal's frame to the registers that were interrupted (`ucontext_t`).
+/// Offsets from the stack pointer of a signal frame to the interrupted registers (`ucontext_t`), bytes.
 const SIGNAL_BP: usize = 120;
 const SIGNAL_BX: usize = 128;
 const SIGNAL_SP: usize = 160;
 const SIGNAL_PC: usize = 168;
 
-/// A frame, and where its caller's registers were found.
+/// A frame, and the locations of its caller's registers.
 #[derive(Clone, Copy)]
 struct Frame {
     registers: Registers,
-    /// Where the caller's return address is.
+    /// Address of the caller's return address.
     pc_at: usize,
-    /// Where the caller's `rbp` and `rbx` are; 0: in the registers.
+    /// Addresses of the caller's `rbp` and `rbx`; 0: they are still in the registers.
     bp_at: usize,
     bx_at: usize,
-    /// Which of `rbp` and `rbx` the way from here to the root goes by, see [`needed`]. The others hold what the program
-    /// computes, and differ from one call to the next.
+    /// Which of `rbp` and `rbx` the unwinding from here to the root depends on, see [`needed`]. Otherwise
+    /// they hold values that the program computes, which differ between calls.
     needs: u8,
     /// The node of the stack that ends with this frame.
     node: u32,
@@ -43,54 +44,50 @@ struct Frame {
     address: u64,
 }
 
-/// Bits of [`Frame::needs`].
-mod needed {
-    pub const BP: u8 = 1;
-    pub const BX: u8 = 2;
-}
-
-/// Where the frames of a stack are collected, with the stack before.
+/// Working memory for unwinding, with the previous stack.
 pub struct Trace {
-    /// The last stack, from the root.
+    /// The previous stack, from the root.
     frames: [Frame; MAX_FRAMES],
     count: usize,
-    /// Whose stack it is: what must be the same for a frame to be the same.
+    /// The thread pointer, the stack's end and the code generation. All must be the same for a frame to be
+    /// the same.
     owner: (usize, usize, u64),
-    /// Its flags.
+    /// Flags of the previous stack.
     flags: u64,
-    /// Frames of the new stack, from the innermost.
+    /// New frames, from the leaf.
     fresh: [Frame; MAX_FRAMES],
     recent: nodes::Recent,
-    /// For reading files.
+    /// Buffer for reading files.
     scratch: [u8; 4096],
 }
 
-/// A stack as it is recorded.
+/// A recorded stack.
 #[derive(Clone, Copy)]
 pub struct Recorded {
-    /// Innermost node.
+    /// Node of the leaf frame.
     pub node: u32,
     /// [`flag::PARTIAL`] and [`flag::CUT`].
     pub flags: u64,
-    /// Whether tables had no room for some of it.
+    /// Whether frames were dropped because a table was full.
     pub lost: bool,
-    /// Whether it is known to the root, and each frame called the next: none was interrupted by a signal.
+    /// Whether the stack is complete and consists of calls only: no frame was interrupted by a signal.
     pub is_of_calls: bool,
 }
 
-/// What comes after a frame.
+/// The caller of a frame.
 enum Step {
     Caller(Registers),
-    /// As a caller, with the interrupted instruction.
+    /// The caller was interrupted by a signal: the registers are those of the interrupted instruction.
     Interrupted(Registers),
     End,
     Unknown,
 }
 
 impl Trace {
-    /// The stack from the frame with these registers to the root. `generation` changes when code is unloaded.
+    /// Records the stack from the frame with these registers to the root. `generation` changes when code is
+    /// unloaded.
     pub fn record(&mut self, registers: Registers, generation: u64) -> Recorded {
-        let stack = Stack::at(registers.sp);
+        let stack = StackMemory::at(registers.sp);
         let owner = (super::thread::pointer(), stack.top(), generation);
         if !stack.own || owner != self.owner {
             self.count = 0;
@@ -100,7 +97,7 @@ impl Trace {
         let (mut fresh, mut flags) = self.unwind(registers, stack, &mut reusable);
         if self.count + fresh > MAX_FRAMES {
             self.count = 0;
-            (fresh, flags) = self.unwind(registers, Stack::at(registers.sp), &mut reusable);
+            (fresh, flags) = self.unwind(registers, StackMemory::at(registers.sp), &mut reusable);
         }
         let (node, lost) = self.intern(fresh);
         if lost {
@@ -113,11 +110,12 @@ impl Trace {
         Recorded { node, flags, lost, is_of_calls: reusable && flags == 0 }
     }
 
-    /// Fills `fresh` up to the first frame that the last stack has too, and cuts the last stack there.
+    /// Collects frames until the first one that the previous stack contains too, and cuts the previous stack
+    /// there. Returns the number of new frames, and flags.
     fn unwind(
         &mut self,
         mut registers: Registers,
-        mut stack: Stack,
+        mut stack: StackMemory,
         reusable: &mut bool,
     ) -> (usize, u64) {
         let mut exact = false;
@@ -129,14 +127,14 @@ impl Trace {
                 return (fresh, self.flags);
             }
             let pc = if exact { registers.pc } else { registers.pc.wrapping_sub(1) };
-            let place = rows::find(pc, &mut self.scratch);
+            let location = rule_cache::find(pc, &mut self.scratch);
             let frame = &mut self.fresh[fresh];
-            *frame = Frame::new(registers, place, exact);
-            match frame.step(place.row, &mut stack) {
+            *frame = Frame::new(registers, location, exact);
+            match frame.step(location.row, &mut stack) {
                 Step::Caller(caller) => (registers, exact) = (caller, false),
                 Step::Interrupted(caller) => {
                     (registers, exact) = (caller, true);
-                    stack = Stack::at(caller.sp);
+                    stack = StackMemory::at(caller.sp);
                     *reusable = false;
                     self.count = 0;
                 }
@@ -147,14 +145,14 @@ impl Trace {
         self.ended(MAX_FRAMES - 1, flag::CUT)
     }
 
-    /// The stack has nothing in common with the last one.
+    /// Ends a stack that has no frame in common with the previous one.
     fn ended(&mut self, last: usize, flags: u64) -> (usize, u64) {
         self.count = 0;
         (last + 1, flags)
     }
 
-    /// Whether the last stack's frame that is now its innermost has these registers, and the memory from it to the root
-    /// is as it was.
+    /// Returns whether the innermost remaining frame of the previous stack has these registers, and the
+    /// memory from it to the root is unchanged.
     #[inline]
     fn is_same(&self, registers: Registers) -> bool {
         let Some(frames) = self.frames.get(..self.count) else { return false };
@@ -163,7 +161,8 @@ impl Trace {
             && frames.windows(2).rev().all(|pair| pair[1].is_reached_from(&pair[0]))
     }
 
-    /// Gives the fresh frames nodes, and puts them on what is left of the last stack: the innermost node, and whether tables had no room.
+    /// Interns the new frames and appends them to the remaining previous stack. Returns the leaf node, and
+    /// whether a table was full.
     fn intern(&mut self, fresh: usize) -> (u32, bool) {
         let mut lost = false;
         let mut node = match self.count {
@@ -185,15 +184,15 @@ impl Trace {
 }
 
 impl Frame {
-    fn new(registers: Registers, place: Place, exact: bool) -> Frame {
+    fn new(registers: Registers, location: CodeLocation, exact: bool) -> Frame {
         let (module, address) = match exact {
-            true => (place.module | super::format::EXACT, place.address),
-            false => (place.module, place.address + 1),
+            true => (location.module | super::format::EXACT, location.address),
+            false => (location.module, location.address + 1),
         };
         Frame { registers, pc_at: 0, bp_at: 0, bx_at: 0, needs: 0, node: 0, module, address }
     }
 
-    /// Whether these registers are the frame's, as far as they matter.
+    /// Returns whether the frame has these registers, as far as they matter.
     #[inline]
     fn has(&self, registers: Registers) -> bool {
         let Registers { pc, sp, bp, bx } = self.registers;
@@ -202,17 +201,17 @@ impl Frame {
             && (self.needs & needed::BX == 0 || bx == registers.bx)
     }
 
-    /// Registers that the caller has as this frame has them.
+    /// Returns the registers that the caller has with the same values as this frame.
     fn passes_on(&self) -> u8 {
         let bit = |at, bit| if at == 0 { bit } else { 0 };
         bit(self.bp_at, needed::BP) | bit(self.bx_at, needed::BX)
     }
 
-    /// Whether the memory that led from this frame to its caller is as it was.
+    /// Returns whether the memory that links this frame to its caller is unchanged.
     #[inline]
     fn is_reached_from(&self, caller: &Frame) -> bool {
-        // SAFETY: these places were read when the frame was met, and are above the present stack pointer in the stack of the same
-        // thread, which stays mapped up to its upper end.
+        // SAFETY: these addresses were read when the frame was recorded. They are above the current stack
+        // pointer in the same thread's stack, which stays mapped up to its upper end.
         let word = |at| unsafe { core::ptr::with_exposed_provenance::<usize>(at).read_volatile() };
         let same = |bit: u8, at: usize, value: usize| {
             caller.needs & bit == 0 || at == 0 || word(at) == value
@@ -223,21 +222,21 @@ impl Frame {
     }
 
     /// Finds the caller.
-    fn step(&mut self, row: Row, stack: &mut Stack) -> Step {
+    fn step(&mut self, row: Row, stack: &mut StackMemory) -> Step {
         match row.base() {
             Base::End => Step::End,
             Base::Unknown => Step::Unknown,
             Base::Signal => self.interrupted(stack).map_or(Step::Unknown, Step::Interrupted),
             _ => match self.caller(row, stack) {
                 Some(caller) if caller.pc == 0 => Step::End,
-                // A stack that does not shrink would never end.
+                // If the stack pointer does not grow, unwinding would never end.
                 Some(caller) if caller.sp > self.registers.sp => Step::Caller(caller),
                 _ => Step::Unknown,
             },
         }
     }
 
-    fn caller(&mut self, row: Row, stack: &mut Stack) -> Option<Registers> {
+    fn caller(&mut self, row: Row, stack: &mut StackMemory) -> Option<Registers> {
         let Registers { pc, sp, bp, bx } = self.registers;
         let frame = match row.base() {
             Base::Sp => sp.wrapping_add_signed(row.offset()),
@@ -247,21 +246,21 @@ impl Frame {
             Base::Stub => sp + 8 + usize::from(pc & 15 >= 11) * 8,
             Base::Unknown | Base::Signal | Base::End => return None,
         };
-        let place = |saved| match saved {
+        let saved_at = |saved| match saved {
             Saved::Same => 0,
             Saved::Frame(words) => frame.wrapping_add_signed(words as isize * 8),
             Saved::Bp(words) => bp.wrapping_add_signed(words as isize * 8),
         };
         self.needs = row.needs();
         self.pc_at = frame.wrapping_sub(8);
-        (self.bp_at, self.bx_at) = (place(row.bp()), place(row.bx()));
+        (self.bp_at, self.bx_at) = (saved_at(row.bp()), saved_at(row.bx()));
         let pc = stack.word(self.pc_at)?;
         let bp = if self.bp_at == 0 { bp } else { stack.word(self.bp_at)? };
         let bx = if self.bx_at == 0 { bx } else { stack.word(self.bx_at)? };
         Some(Registers { pc, sp: frame, bp, bx })
     }
 
-    fn interrupted(&mut self, stack: &mut Stack) -> Option<Registers> {
+    fn interrupted(&mut self, stack: &mut StackMemory) -> Option<Registers> {
         let sp = self.registers.sp;
         Some(Registers {
             pc: stack.word(sp + SIGNAL_PC)?,

@@ -1,40 +1,45 @@
-//! How one frame's caller is found from the frame: what call frame information says at one place of the code, in 16 bytes.
+//! The rule by which a frame's caller is found: call frame information for one code address, in 16 bytes.
 
-use super::needed;
-
-/// The registers that unwinding follows: the frame pointer's and `rbx`, upon which no other frame's address is built by compilers.
+/// The registers that unwinding follows. Compilers compute frame addresses from no others than the stack
+/// pointer, `rbp` and `rbx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Registers {
-    /// The return address: where the frame goes on.
+    /// The return address, where the frame continues.
     pub pc: usize,
-    /// The stack pointer there.
+    /// The stack pointer at that point.
     pub sp: usize,
     pub bp: usize,
     pub bx: usize,
 }
 
-/// How the canonical frame address (the caller's stack pointer) is found.
+/// Bits of [`Row::needs`].
+pub mod needed {
+    pub const BP: u8 = 1;
+    pub const BX: u8 = 2;
+}
+
+/// How to compute the canonical frame address (the caller's stack pointer).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Base {
-    /// Nothing that this library follows: the stack ends here for it.
+    /// A rule that the library does not support: unwinding stops.
     Unknown = 0,
     /// A register plus the offset.
     Sp = 1,
     Bp = 2,
     Bx = 3,
-    /// What is in memory at `rbp` plus the offset: functions that align their stack.
+    /// The word in memory at `rbp` plus the offset: functions that align their stack.
     AtBp = 4,
-    /// Stubs of the linkage table: one word more from the 11th byte of each stub on.
+    /// Stubs of the procedure linkage table: one word more from byte 11 of each stub on.
     Stub = 5,
-    /// A frame that the kernel made for a signal: the interrupted registers are above it.
+    /// A signal frame made by the kernel: the interrupted registers are above it.
     Signal = 6,
-    /// The thread's first function: it has no caller.
+    /// The thread's first function, which has no caller.
     End = 7,
 }
 
 impl Base {
-    fn of(bits: u64) -> Base {
+    fn from_bits(bits: u64) -> Base {
         match bits & 7 {
             1 => Base::Sp,
             2 => Base::Bp,
@@ -48,24 +53,24 @@ impl Base {
     }
 }
 
-/// Where the caller's value of a register is.
+/// Location of the caller's value of a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
     /// In the register.
     Same,
-    /// In memory at the canonical frame address plus so many words.
+    /// In memory at the canonical frame address plus an offset, words.
     Frame(i32),
-    /// In memory at `rbp` plus so many words.
+    /// In memory at `rbp` plus an offset, words.
     Bp(i32),
 }
 
-/// Farthest a saved register may be from what it is found by, words.
+/// Range of offsets of saved registers, words.
 const SAVED_REACH: i32 = 1 << 10;
-/// Farthest the canonical frame address may be from its register, words.
+/// Largest offset of the canonical frame address from its register, words.
 const BASE_REACH: i64 = 1 << 27;
 
 impl Saved {
-    /// 12 bits.
+    /// Packs it into 12 bits. `None` if the offset is out of range.
     fn packed(self) -> Option<u64> {
         let (words, bp) = match self {
             Saved::Same => return Some(1 << 11),
@@ -86,7 +91,7 @@ impl Saved {
     }
 }
 
-/// One place's rule, packed: base 3 bits, offset 28 bits (in words), `rbp` 12 bits, `rbx` 12 bits.
+/// A packed rule: base 3 bits, offset 28 bits (in words), `rbp` 12 bits, `rbx` 12 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row(pub u64);
 
@@ -95,7 +100,7 @@ impl Row {
     pub const SIGNAL: Row = Row(Base::Signal as u64);
     pub const END: Row = Row(Base::End as u64);
 
-    /// None where a distance is too far, or no multiple of a word.
+    /// Packs a rule. `None` if an offset is out of range or not a multiple of a word.
     pub fn new(base: Base, offset: i64, bp: Saved, bx: Saved) -> Option<Row> {
         let words = offset / 8;
         if offset % 8 != 0 || !(-BASE_REACH..BASE_REACH).contains(&words) {
@@ -107,16 +112,16 @@ impl Row {
 
     #[inline]
     pub fn base(self) -> Base {
-        Base::of(self.0)
+        Base::from_bits(self.0)
     }
 
-    /// Bytes.
+    /// Returns the offset, bytes.
     #[inline]
     pub fn offset(self) -> isize {
         ((self.0 << 33).cast_signed() >> 36 << 3) as isize
     }
 
-    /// Registers by which the caller is found, as [`super::needed`].
+    /// Returns the registers that are needed to find the caller, see [`needed`].
     #[inline]
     pub fn needs(self) -> u8 {
         let base = match self.base() {
@@ -144,14 +149,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_gives_back_what_it_was_made_of() {
+    fn a_row_can_be_unpacked() {
         let saved = [Saved::Same, Saved::Frame(-2), Saved::Frame(7), Saved::Bp(0), Saved::Bp(-512)];
         let bases = [Base::Sp, Base::Bp, Base::Bx, Base::AtBp, Base::Stub, Base::Unknown];
         for base in bases {
             for offset in [0, 8, -8, 4096, 8 * (BASE_REACH - 1), -8 * BASE_REACH] {
                 for bp in saved {
                     for bx in saved {
-                        let row = Row::new(base, offset, bp, bx).expect("all reach");
+                        let row = Row::new(base, offset, bp, bx).expect("all are in range");
                         assert_eq!(
                             (row.base(), row.offset() as i64, row.bp(), row.bx()),
                             (base, offset, bp, bx)

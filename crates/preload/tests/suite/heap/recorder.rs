@@ -144,7 +144,7 @@ impl Memory {
             return String::new();
         }
         let module: &Module = self.part(offset::MODULES, number as usize);
-        assert_eq!(module.whole.load(Ordering::Acquire), 1);
+        assert_eq!(module.written.load(Ordering::Acquire), 1);
         let bytes = &module.path[..module.path_bytes.load(Ordering::Relaxed) as usize];
         let bytes = bytes.iter().map(|byte: &AtomicU8| byte.load(Ordering::Relaxed)).collect();
         String::from_utf8(bytes).expect("tests use no other paths")
@@ -378,7 +378,7 @@ impl Recording {
             let count = weight(event.size, interval);
             let bytes = count * event.size as f64;
             let sign = if event.kind == Kind::Alloc { 1.0 } else { -1.0 };
-            if event.kind == Kind::Alloc && event.flags & flag::REST == 0 {
+            if event.kind == Kind::Alloc && event.flags & flag::REMAINDER == 0 {
                 totals.allocated_count += count;
                 totals.allocated_bytes += bytes;
             }
@@ -411,7 +411,7 @@ impl Recording {
             let key = (event.process, event.address);
             match event.kind {
                 Kind::Alloc => {
-                    if event.flags & flag::REST == 0 {
+                    if event.flags & flag::REMAINDER == 0 {
                         assert_eq!(event.made_ns, event.time_ns);
                     }
                     live.insert(key, *event);

@@ -147,7 +147,7 @@ impl Memory {
         let at = offset::ARENA + 8 * (number as usize - 1);
         // SAFETY: codes lie within the arena.
         let code = unsafe { &*self.map.as_ptr().add(at).cast::<Code>() };
-        assert_eq!(code.whole.load(Ordering::Acquire), 1, "a code that a node names is whole");
+        assert_eq!(code.written.load(Ordering::Acquire), 1, "a code that a node names is whole");
         let texts = at + size_of::<Code>();
         let file_at = texts + padded(code.name.bytes);
         let table_at = file_at + padded(code.file.bytes);

@@ -10,7 +10,7 @@ use super::join::Attached;
 use super::merge::Fit;
 use super::mixed::Merged;
 use super::{Told, ToldProcess};
-use crate::preload::Memory;
+use crate::preload::PythonMemory;
 
 /// Above this share of lost or torn Python stacks, the profile says so.
 const NOTABLE_LOSS: f64 = 0.01;
@@ -143,7 +143,7 @@ impl PythonCaveats {
 }
 
 /// What a reader must know of the Python stacks of a recording without samples, which were told through `memory`.
-pub(crate) fn unsampled_notices(memory: &Memory) -> Vec<Notice> {
+pub(crate) fn unsampled_notices(memory: &PythonMemory) -> Vec<Notice> {
     let told: Vec<ToldProcess> = memory.processes().filter_map(ToldProcess::read).collect();
     // Two libraries may have told of one process.
     let mut seen = BTreeSet::new();
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_lacks_python_frames_is_told_without_samples() {
-        let memory = Memory::create(0, 0, "", "").expect("memory");
+        let memory = PythonMemory::create(0, 0, "", "").expect("memory");
         assert!(unsampled_notices(&memory).is_empty());
         let places = [state::UNSUPPORTED, state::UNSAMPLED, state::UNSUPPORTED];
         for (process, (state, pid)) in memory.processes().zip(places.into_iter().zip([7, 8, 7])) {

@@ -11,7 +11,7 @@ use simprof_preload::format::{Process, state};
 
 use super::file_limit;
 use crate::clock;
-use crate::preload::{Loadable, wake};
+use crate::preload::{Injection, wake};
 use crate::sample::Sampling;
 use crate::sample::event::{self, Event};
 use crate::sample::observer::Observer;
@@ -25,7 +25,7 @@ pub struct Output {
 
 /// Arms processes, and keeps their events.
 pub struct Armer {
-    loadable: Arc<Loadable>,
+    loadable: Arc<Injection>,
     outputs: Vec<Output>,
     /// Raise the signal with each sample.
     signalling: perf_event_attr,
@@ -49,7 +49,7 @@ struct Armed {
 impl Armer {
     /// `launched` is the process on which `event` was opened for all `outputs`.
     pub fn new(
-        loadable: Arc<Loadable>,
+        loadable: Arc<Injection>,
         launched: u32,
         outputs: Vec<Output>,
         event: Event,
@@ -71,7 +71,7 @@ impl Armer {
     /// Answers all who ask.
     pub fn serve(&mut self, observer: &mut Observer) {
         let loadable = Arc::clone(&self.loadable);
-        for place in loadable.take_asking() {
+        for place in loadable.take_requests() {
             if let Some(process) = loadable.memory.process(place) {
                 self.answer(place, process, observer);
             }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn only_who_maps_the_memory_is_armed() {
-        let loadable = Loadable::create(&Preload::python(), None).expect("memory");
+        let loadable = Injection::create(&Preload::python(), None).expect("memory");
         let inode = loadable.memory.inode();
         assert!(has_memory(std::process::id(), inode));
         assert!(!has_memory(std::process::id(), inode + 1));

@@ -10,14 +10,14 @@ use simprof_preload::format::{feature, state};
 
 use super::arming::{Armer, Output};
 use super::{Told, ToldProcess, ToldStack, ToldWait};
-use crate::preload::{Event, Loadable, Record, Records, Tree};
+use crate::preload::{Event, Injection, Record, Records, Tree};
 use crate::sample::Sampling;
 use crate::sample::event;
 use crate::sample::observer::Observer;
 
 /// The recorder's ear for one target.
 pub struct Listener {
-    loadable: Arc<Loadable>,
+    loadable: Arc<Injection>,
     armer: Armer,
     records: Records,
     /// Records that were read, in order of time, and not passed yet.
@@ -29,7 +29,7 @@ pub struct Listener {
 impl Listener {
     /// Listens to the target that `launched` is the first process of.
     pub fn new(
-        loadable: Arc<Loadable>,
+        loadable: Arc<Injection>,
         launched: u32,
         outputs: Vec<Output>,
         event: event::Event,
@@ -48,7 +48,7 @@ impl Listener {
 
     /// Readable when a process asks to be sampled.
     pub fn fd(&self) -> RawFd {
-        self.loadable.asking_fd()
+        self.loadable.request_fd()
     }
 
     /// Answers the processes that ask.
@@ -93,7 +93,7 @@ impl Listener {
     }
 
     fn pass(&mut self, record: Record, observer: &mut Observer) {
-        let Some(process) = self.loadable.memory.process(record.place) else { return };
+        let Some(process) = self.loadable.memory.process(record.slot) else { return };
         let pid = process.pid.load(Ordering::Relaxed);
         let Record { time_ns, tid, node, flags, .. } = record;
         let stack = ToldStack { time_ns, pid, tid, node, flags };

@@ -1,17 +1,17 @@
-//! Functions of allocators, known by their names.
+//! Recognises functions of allocators by their names.
 
 use simprof_model::{Function, Profile};
 
 use crate::analysis::interpreter_modules;
 
-/// What an allocator's function does.
+/// What a function of an allocator does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub enum AllocatorRole {
     Allocates,
     Frees,
 }
 
-/// Names of functions that allocate, of C libraries, Rust and Python.
+/// Functions of C libraries, Rust and Python that allocate.
 const ALLOCATE: [&str; 39] = [
     "_int_malloc",
     "_int_memalign",
@@ -53,7 +53,7 @@ const ALLOCATE: [&str; 39] = [
     "_PyMem_RawRealloc",
     "pymalloc_alloc",
 ];
-/// Names of functions that free.
+/// Functions that free.
 const FREE: [&str; 17] = [
     "cfree",
     "_int_free",
@@ -73,68 +73,68 @@ const FREE: [&str; 17] = [
     "mi_free_size",
     "_mi_free_generic",
 ];
-/// What many libraries name by the same word, most with a beginning of their own.
-const COMMON: [(&str, Deed); 20] = [
-    ("malloc", Deed::Allocates),
-    ("calloc", Deed::Allocates),
-    ("realloc", Deed::Allocates),
-    ("reallocarray", Deed::Allocates),
-    ("memalign", Deed::Allocates),
-    ("aligned_alloc", Deed::Allocates),
-    ("posix_memalign", Deed::Allocates),
-    ("valloc", Deed::Allocates),
-    ("pvalloc", Deed::Allocates),
-    ("zalloc", Deed::Allocates),
-    ("mallocx", Deed::Allocates),
-    ("rallocx", Deed::Allocates),
-    ("new", Deed::Allocates),
-    ("newarray", Deed::Allocates),
-    ("free", Deed::Frees),
-    ("free_sized", Deed::Frees),
-    ("dallocx", Deed::Frees),
-    ("sdallocx", Deed::Frees),
-    ("delete", Deed::Frees),
-    ("deletearray", Deed::Frees),
+/// Names that many allocator libraries share, most of them after a prefix of the library.
+const COMMON: [(&str, AllocatorRole); 20] = [
+    ("malloc", AllocatorRole::Allocates),
+    ("calloc", AllocatorRole::Allocates),
+    ("realloc", AllocatorRole::Allocates),
+    ("reallocarray", AllocatorRole::Allocates),
+    ("memalign", AllocatorRole::Allocates),
+    ("aligned_alloc", AllocatorRole::Allocates),
+    ("posix_memalign", AllocatorRole::Allocates),
+    ("valloc", AllocatorRole::Allocates),
+    ("pvalloc", AllocatorRole::Allocates),
+    ("zalloc", AllocatorRole::Allocates),
+    ("mallocx", AllocatorRole::Allocates),
+    ("rallocx", AllocatorRole::Allocates),
+    ("new", AllocatorRole::Allocates),
+    ("newarray", AllocatorRole::Allocates),
+    ("free", AllocatorRole::Frees),
+    ("free_sized", AllocatorRole::Frees),
+    ("dallocx", AllocatorRole::Frees),
+    ("sdallocx", AllocatorRole::Frees),
+    ("delete", AllocatorRole::Frees),
+    ("deletearray", AllocatorRole::Frees),
 ];
-/// Words of [`COMMON`] that are an allocator's only after the beginning of a library.
-const OWNED: [&str; 5] = ["zalloc", "new", "newarray", "delete", "deletearray"];
-/// How jemalloc, its Rust crates, tcmalloc and mimalloc begin their names.
+/// Names of [`COMMON`] that belong to an allocator only after a library's prefix.
+const ONLY_PREFIXED: [&str; 5] = ["zalloc", "new", "newarray", "delete", "deletearray"];
+/// Prefixes of jemalloc, its Rust crates, tcmalloc and mimalloc.
 const LIBRARIES: [&str; 4] = ["je_", "_rjem_", "tc_", "mi_"];
-/// Functions of the interpreter that only its own module makes an allocator's.
-const OF_INTERPRETER: [&str; 2] = ["arena_map_get", "new_arena"];
+/// Functions that allocate if they are in the interpreter's own module.
+const INTERPRETER_ONLY: [&str; 2] = ["arena_map_get", "new_arena"];
 
-/// What a function of this name does, where it is an allocator's.
-pub fn deed(name: &str) -> Option<Deed> {
+/// Returns the role of a function with this name, or `None` if it is not an allocator's.
+pub fn allocator_role(name: &str) -> Option<AllocatorRole> {
     let base = name.split(['.', '@', '(']).next().unwrap_or(name);
     let base = base.trim_start_matches("__GI_").trim_start_matches("__rustc::");
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| base.starts_with(prefix));
     if ALLOCATE.contains(&base) || begins(&["operator new", "_Znw", "_Zna"]) {
-        Some(Deed::Allocates)
+        Some(AllocatorRole::Allocates)
     } else if FREE.contains(&base) || begins(&["operator delete", "_Zdl", "_Zda"]) {
-        Some(Deed::Frees)
+        Some(AllocatorRole::Frees)
     } else {
         common(base)
     }
 }
 
-/// What a function does whose name is one that many libraries have.
-fn common(name: &str) -> Option<Deed> {
-    let owned = LIBRARIES.iter().find_map(|library| name.strip_prefix(library));
-    let word = owned.unwrap_or(name);
-    let (_, deed) = COMMON.iter().find(|(known, _)| *known == word)?;
-    (owned.is_some() || !OWNED.contains(&word)).then_some(*deed)
+/// Returns the role of a function whose name many libraries share.
+fn common(name: &str) -> Option<AllocatorRole> {
+    let without_prefix = LIBRARIES.iter().find_map(|library| name.strip_prefix(library));
+    let base = without_prefix.unwrap_or(name);
+    let (_, role) = COMMON.iter().find(|(known, _)| *known == base)?;
+    (without_prefix.is_some() || !ONLY_PREFIXED.contains(&base)).then_some(*role)
 }
 
-/// What each function of a profile does, by position in its table.
-pub fn deeds(profile: &Profile) -> Vec<Option<Deed>> {
+/// Returns the role of each function of a profile, indexed as its table.
+pub fn allocator_roles(profile: &Profile) -> Vec<Option<AllocatorRole>> {
     let interpreters = interpreter_modules(profile);
-    let of = |function: &Function| {
+    let role = |function: &Function| {
         let name = profile.string(function.name);
         let is_inside = || function.module.is_some_and(|id| interpreters[id.index()]);
-        let arena = || OF_INTERPRETER.contains(&name) && is_inside();
-        deed(name).or_else(|| arena().then_some(Deed::Allocates))
+        let is_arena = || INTERPRETER_ONLY.contains(&name) && is_inside();
+        allocator_role(name).or_else(|| is_arena().then_some(AllocatorRole::Allocates))
     };
-    profile.functions.iter().map(of).collect()
+    profile.functions.iter().map(role).collect()
 }
 
 #[cfg(test)]
@@ -142,40 +142,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_of_allocators_are_known_by_name() {
+    fn functions_of_allocators_are_recognised_by_name() {
         for (name, expected) in [
-            ("malloc", Some(Deed::Allocates)),
-            ("__GI___libc_malloc", Some(Deed::Allocates)),
-            ("operator new(unsigned long)", Some(Deed::Allocates)),
-            ("__rustc::__rust_alloc", Some(Deed::Allocates)),
-            ("operator delete(void*)", Some(Deed::Frees)),
-            ("_int_free.part.0", Some(Deed::Frees)),
+            ("malloc", Some(AllocatorRole::Allocates)),
+            ("__GI___libc_malloc", Some(AllocatorRole::Allocates)),
+            ("operator new(unsigned long)", Some(AllocatorRole::Allocates)),
+            ("__rustc::__rust_alloc", Some(AllocatorRole::Allocates)),
+            ("operator delete(void*)", Some(AllocatorRole::Frees)),
+            ("_int_free.part.0", Some(AllocatorRole::Frees)),
             ("sim::malloc_pool", None),
             ("freeze", None),
-            ("__rg_alloc", Some(Deed::Allocates)),
-            ("__rg_dealloc", Some(Deed::Frees)),
-            ("PyMem_Free", Some(Deed::Frees)),
-            ("je_malloc", Some(Deed::Allocates)),
-            ("_rjem_sdallocx", Some(Deed::Frees)),
-            ("tc_newarray", Some(Deed::Allocates)),
-            ("tc_free", Some(Deed::Frees)),
-            ("mi_zalloc", Some(Deed::Allocates)),
-            ("mi_free", Some(Deed::Frees)),
-            ("valloc", Some(Deed::Allocates)),
-            ("pvalloc", Some(Deed::Allocates)),
-            ("_ZdaPv", Some(Deed::Frees)),
+            ("__rg_alloc", Some(AllocatorRole::Allocates)),
+            ("__rg_dealloc", Some(AllocatorRole::Frees)),
+            ("PyMem_Free", Some(AllocatorRole::Frees)),
+            ("je_malloc", Some(AllocatorRole::Allocates)),
+            ("_rjem_sdallocx", Some(AllocatorRole::Frees)),
+            ("tc_newarray", Some(AllocatorRole::Allocates)),
+            ("tc_free", Some(AllocatorRole::Frees)),
+            ("mi_zalloc", Some(AllocatorRole::Allocates)),
+            ("mi_free", Some(AllocatorRole::Frees)),
+            ("valloc", Some(AllocatorRole::Allocates)),
+            ("pvalloc", Some(AllocatorRole::Allocates)),
+            ("_ZdaPv", Some(AllocatorRole::Frees)),
             ("new", None),
             ("delete", None),
             ("new_arena", None),
         ] {
-            assert_eq!(deed(name), expected, "{name}");
+            assert_eq!(allocator_role(name), expected, "{name}");
         }
     }
 
     #[test]
-    fn arenas_are_pythons_in_its_own_module_alone() {
+    fn arena_functions_count_only_in_the_interpreters_module() {
         let stack = "main > new_arena > new_arena~/opt/lib/libpython3.11.so.1.0";
         let profile = crate::testing::profile(&[(stack, 1)]);
-        assert_eq!(deeds(&profile), [None, None, Some(Deed::Allocates)]);
+        assert_eq!(allocator_roles(&profile), [None, None, Some(AllocatorRole::Allocates)]);
     }
 }

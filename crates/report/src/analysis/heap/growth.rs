@@ -1,60 +1,60 @@
-//! Growth told by its increments, for series whose noise adds up: what is never freed, estimated from draws, is such a one.
+//! Estimates growth from increments, for series whose noise accumulates, such as sampled bytes that are never freed.
 //!
-//! A test for a trend takes noise that lasts for the trend itself, or for none where it has to doubt both. The increments
-//! of such a series are nearly independent, and their mean is the rate.
+//! A trend test fails on such series: it takes the accumulated noise for a trend, or rejects the trend as noise. Their
+//! increments are nearly independent, and the mean of these is the growth rate.
 
-/// Fewest blocks from which an error is estimated.
-const BLOCKS: usize = 10;
-/// Growth of the second half, of that of the whole, below which it has levelled off.
+/// Minimum number of blocks for estimating an error.
+const BLOCKS_MIN: usize = 10;
+/// Growth rate of a part relative to the whole, below which the series has levelled off.
 const PLATEAU_SHARE: f64 = 0.25;
-/// Standard errors above which growth is no chance: p of 0.01.
+/// Two-sided 99 % quantile of the normal distribution, in standard errors.
 const NORMAL_99: f64 = 2.575_829;
 
-/// How a series grows.
+/// Growth of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Growth {
     /// Mean growth per unit of time.
     pub rate: f64,
     /// Its standard error.
     pub error: f64,
-    /// The same of the second half alone.
+    /// Mean growth per unit of time in the second half.
     pub second_half: f64,
 }
 
 impl Growth {
-    /// Whether it surely grows, and goes on growing.
-    pub fn goes_on(&self) -> bool {
+    /// Whether the growth is significant (p below 0.01) and continues in the second half.
+    pub fn continues(&self) -> bool {
         self.rate > NORMAL_99 * self.error && self.second_half >= PLATEAU_SHARE * self.rate
     }
 }
 
-/// Growth of `values` at ascending `times`; none where there are fewer than [`BLOCKS`] increments.
+/// Returns the growth of `values` at ascending `times`, or `None` if there are fewer than [`BLOCKS_MIN`] increments.
 ///
-/// The error is the largest of those that increments summed over blocks of 1, 2, 4… give (Flyvbjerg and Petersen 1989), so that
-/// increments that depend on their neighbours do not make it too small.
+/// The error is the largest of the errors from increments summed over blocks of 1, 2, 4… (Flyvbjerg and Petersen 1989), so
+/// that correlated increments do not make it too small.
 pub fn growth(times: &[f64], values: &[f64]) -> Option<Growth> {
-    let of = |from: usize| {
+    let rate_since = |from: usize| {
         let span = times.last()? - times.get(from)?;
         (span > 0.0).then(|| (values[values.len() - 1] - values[from]) / span)
     };
-    let (rate, second_half) = (of(0)?, of(times.len() / 2)?);
-    let mut rests: Vec<f64> = (1..times.len())
+    let (rate, second_half) = (rate_since(0)?, rate_since(times.len() / 2)?);
+    let mut residuals: Vec<f64> = (1..times.len())
         .map(|at| values[at] - values[at - 1] - rate * (times[at] - times[at - 1]))
         .collect();
     let span = times[times.len() - 1] - times[0];
     let mut error: Option<f64> = None;
-    while rests.len() >= BLOCKS {
-        let squares: f64 = rests.iter().map(|rest| rest * rest).sum();
-        let blocks = rests.len() as f64;
-        let of_blocks = (squares * blocks / (blocks - 1.0)).sqrt() / span;
-        error = Some(error.unwrap_or(0.0).max(of_blocks));
-        rests = rests.chunks_exact(2).map(|pair| pair[0] + pair[1]).collect();
+    while residuals.len() >= BLOCKS_MIN {
+        let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
+        let blocks = residuals.len() as f64;
+        let block_error = (squares * blocks / (blocks - 1.0)).sqrt() / span;
+        error = Some(error.unwrap_or(0.0).max(block_error));
+        residuals = residuals.chunks_exact(2).map(|pair| pair[0] + pair[1]).collect();
     }
     error.map(|error| Growth { rate, error, second_half })
 }
 
-/// Whether what grows by `rate` over the whole still does so in the middle and in the last third: what is allocated once, such as by a
-/// library that is loaded, makes a trend over the whole, but none in each of these.
+/// Whether a series that grows by `rate` overall also grows in its middle third and in its last third. A single
+/// allocation, such as loading a library, makes an overall trend, but not one in each of these.
 pub fn lasts(times: &[f64], values: &[f64], rate: f64) -> bool {
     let third = times.len() / 3;
     let grows = |from: usize, to: usize| {
@@ -64,9 +64,9 @@ pub fn lasts(times: &[f64], values: &[f64], rate: f64) -> bool {
     grows(third, 2 * third) && grows(2 * third, times.len())
 }
 
-/// The slope of the line of least squares; none where all times are the same.
+/// Returns the slope of the least-squares line, or `None` if all times are equal.
 fn slope(times: &[f64], values: &[f64]) -> Option<f64> {
-    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (time, value) = (mean(times), mean(values));
     let spread: f64 = times.iter().map(|t| (t - time).powi(2)).sum();
     let common: f64 = times.iter().zip(values).map(|(t, v)| (t - time) * (v - value)).sum();
@@ -77,7 +77,7 @@ fn slope(times: &[f64], values: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Numbers from 0 to 1, the same in every run.
+    /// Pseudo-random numbers from 0 to 1, the same in every run.
     fn noise(seed: u64) -> impl Iterator<Item = f64> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         std::iter::repeat_with(move || {
@@ -98,13 +98,14 @@ mod tests {
         growth(&times, &values).expect("there are increments")
     }
 
+    /// Number of seeds of 200 for which growth is found.
     fn found(step: impl Fn(usize, f64) -> f64 + Copy) -> usize {
-        (1..=200).filter(|&seed| walk(seed, step).goes_on()).count()
+        (1..=200).filter(|&seed| walk(seed, step).continues()).count()
     }
 
     #[test]
-    fn what_is_drawn_now_and_then_adds_up_to_growth() {
-        // One step in five draws something: some 40 draws.
+    fn sparse_samples_of_steady_growth_are_found() {
+        // One step in five has a sample: about 40 samples.
         assert!(found(|_, random| if random < 0.2 { 5.0 } else { 0.0 }) >= 198);
         let within = (1..=200).filter(|&seed| {
             let growth = walk(seed, |_, random| if random < 0.2 { 5.0 } else { 0.0 });
@@ -114,15 +115,15 @@ mod tests {
     }
 
     #[test]
-    fn what_wanders_or_jumps_or_levels_off_does_not_grow() {
+    fn random_walks_jumps_and_plateaus_are_not_growth() {
         assert!(found(|_, random| random - 0.5) <= 4, "one in a hundred, on one side");
         assert_eq!(found(|at, random| if at == 100 { 1000.0 } else { random - 0.5 }), 0);
         assert_eq!(found(|at, random| if at < 90 { random } else { 0.0 }), 0);
-        assert_eq!(found(|at, _| if at % 40 < 20 { 1.0 } else { -1.0 }), 0, "it swings");
+        assert_eq!(found(|at, _| if at % 40 < 20 { 1.0 } else { -1.0 }), 0, "it oscillates");
     }
 
     #[test]
-    fn what_is_exact_has_no_error() {
+    fn exact_growth_has_no_error() {
         let exact = walk(1, |_, _| 40_000.0);
         assert_eq!((exact.rate, exact.error), (40_000.0, 0.0));
         assert_eq!(growth(&[1.0, 2.0], &[1.0, 2.0]), None);
@@ -130,17 +131,17 @@ mod tests {
     }
 
     #[test]
-    fn growth_lasts_where_each_later_third_has_its_part() {
+    fn growth_lasts_if_both_later_thirds_grow() {
         let times: Vec<f64> = (0..180).map(f64::from).collect();
-        let lasts_at = |of: &dyn Fn(f64) -> f64| {
-            let values: Vec<f64> = times.iter().map(|&time| of(time)).collect();
+        let lasts_at = |value: &dyn Fn(f64) -> f64| {
+            let values: Vec<f64> = times.iter().map(|&time| value(time)).collect();
             lasts(&times, &values, (values[179] - values[0]) / 179.0)
         };
         assert!(lasts_at(&|time| 5.0 * time));
-        assert!(lasts_at(&|time| 100.0 * (time / 20.0).floor()), "by jumps");
+        assert!(lasts_at(&|time| 100.0 * (time / 20.0).floor()), "in jumps");
         assert!(!lasts_at(&|time| 100.0 * time.min(50.0)), "early");
         assert!(!lasts_at(&|time| 100.0 * time.min(110.0)), "until past the middle");
         assert!(!lasts_at(&|time| if time < 90.0 { 0.0 } else { 1000.0 }), "once");
-        assert!(!lasts_at(&|time| if time < 150.0 { 0.0 } else { 1000.0 }), "once, at last");
+        assert!(!lasts_at(&|time| if time < 150.0 { 0.0 } else { 1000.0 }), "once, near the end");
     }
 }

@@ -1,41 +1,97 @@
-//! Lines whose live memory goes on growing.
+//! Leak suspects: lines whose live memory keeps growing.
 
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use simprof_model::{HeapAmount, HeapProfile, HeapTick, NORMAL_95};
 use simprof_stats::{Drift, DriftRule, DriftVerdict, Interval, Trend, assess_drift, assess_leak};
 
 use super::growth::{Growth, growth, lasts};
 use super::lines::{HeapLine, heap_lines};
 
-/// Share of the ticks, from the first, in which a program still fills its tables.
+/// Leading share of the ticks that is warm-up, in which a program fills its tables.
 const WARM_UP: f64 = 0.1;
-/// Growth below this is what caches and buffers do, bytes.
+/// Growth below this is normal for caches and buffers, bytes.
 const FLOOR_BYTES: f64 = 65536.0;
-/// An estimate is trusted to grow when as many samples more are alive.
-const FLOOR_SAMPLES: f64 = 8.0;
-/// Of growth, what is left at the end below which it was freed.
+/// Sampled growth counts from this many additional live samples on.
+const FLOOR_SAMPLES: u64 = 8;
+/// If less than this share of the growth is live at the end, it was freed.
 const LEFT_SHARE: f64 = 0.5;
-/// Where growth is told by time, the least of it after the warm-up, s: in less, a program still loads its libraries.
-const LEAST_SECONDS: f64 = 5.0;
+/// Without steps, minimum duration after the warm-up, s: in less time a program still loads its libraries.
+const SECONDS_MIN: f64 = 5.0;
 
-/// Fewest readings after the warm-up that tell of growth.
-const LEAST_READINGS: usize = 20;
+/// Minimum number of readings after the warm-up.
+const READINGS_MIN: usize = 20;
 
-/// What growth is told by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The unit of time of a growth rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum GrowthPer {
-    /// Steps of the target.
+    /// A step of the target.
     Step,
-    /// Seconds, where it marks none.
+    /// A second, if the target marks no steps.
     Second,
 }
 
-/// What came of a search for leaks.
+impl fmt::Display for GrowthPer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GrowthPer::Step => "step",
+            GrowthPer::Second => "second",
+        })
+    }
+}
+
+/// The result of a search for leaks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeakSearch {
     /// Lines that may leak, by falling growth.
     pub suspects: Vec<LeakSuspect>,
-    /// What there was and what is needed, where it was too little to look for any.
-    pub untold: Option<String>,
+    /// Why no search was possible.
+    pub too_little: Option<TooLittleData>,
+}
+
+/// Why a recording has too little data for a search for leaks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TooLittleData {
+    /// Too short, in a run without steps.
+    Duration {
+        /// Time after the warm-up, s.
+        have_s: f64,
+    },
+    /// Too few steps, or readings over time.
+    Readings {
+        /// What is counted.
+        per: GrowthPer,
+        /// Their number.
+        have: usize,
+        /// The number needed.
+        need: usize,
+    },
+    /// Too few allocation samples.
+    Samples {
+        /// Their number.
+        have: u64,
+    },
+}
+
+impl fmt::Display for TooLittleData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Duration { have_s } => write!(
+                f,
+                "{have_s:.1} s after the first tenth of the run; without steps, at least {SECONDS_MIN:.0} s are needed"
+            ),
+            Self::Readings { per, have, need } => {
+                let what = if per == GrowthPer::Step { "steps" } else { "readings" };
+                write!(f, "{have} {what}; at least {need} are needed")
+            }
+            Self::Samples { have } => {
+                write!(f, "{have} allocation samples; at least {FLOOR_SAMPLES} are needed")
+            }
+        }
+    }
 }
 
 /// A line that may leak.
@@ -43,40 +99,43 @@ pub struct LeakSearch {
 pub struct LeakSuspect {
     /// The line.
     pub line: HeapLine,
-    /// [`DriftVerdict::Growing`], or [`DriftVerdict::Confounded`] where the population grows along with time.
+    /// [`DriftVerdict::Growing`], or [`DriftVerdict::Confounded`] if the population grows as well.
     pub verdict: DriftVerdict,
-    /// What `rate` is per.
+    /// Unit of time of `rate`.
     pub per: GrowthPer,
-    /// Bytes more that are alive, per step or second.
+    /// Growth of live bytes per step or second.
     pub rate: f64,
     /// 95 % interval of the rate.
     pub rate_interval: Interval,
-    /// Growth over the ticks that were looked at, bytes.
+    /// Growth over the ticks after the warm-up, bytes.
     pub growth_bytes: f64,
-    /// 95 % interval of it.
+    /// 95 % interval of the growth.
     pub growth_interval: Interval,
-    /// Whether most of it was freed when the program ended: a cache that fills, or what something global keeps.
+    /// Whether most of it was freed when the program ended, as a growing cache or a global container is.
     pub freed_at_end: bool,
-    /// Bytes per agent that were taken out first; none where no population was told.
+    /// Bytes per agent that were subtracted first; `None` if the target reports no population.
     pub per_agent_bytes: Option<f64>,
-    /// Ticks that were looked at.
+    /// Number of ticks after the warm-up.
     pub ticks: usize,
 }
 
-/// Lines whose live bytes at the ends of steps (or over time) grow, by falling growth. What the population accounts for is taken out
-/// first. A line is judged by the rules of drift, and by its increments where noise that lasts leaves those without a verdict; growth
-/// that stops is none. Nothing is looked for where there are fewer than twenty ticks after the warm-up, without steps less than five
-/// seconds, or fewer draws than a single line needs to be told from chance.
+/// Searches for lines whose live bytes at the ends of steps (without steps: over time) grow.
+///
+/// The part that the population accounts for is subtracted first. A line is judged by the drift rules. If persistent noise
+/// leaves these without a verdict, it is judged by its increments. Growth that stops is not reported.
+///
+/// There is no search if there are fewer than twenty ticks after the warm-up, less than five seconds in a run without
+/// steps, or fewer allocation samples than one line needs to be distinguished from chance.
 pub fn leak_suspects(profile: &HeapProfile) -> LeakSearch {
     let warm_up = warm_up(profile.ticks.len());
     let ticks = &profile.ticks[warm_up.min(profile.ticks.len())..];
     let (times, per) = times(&profile.ticks, warm_up, profile.steps > 0);
-    if let Some(reason) = untold(profile, span(&times), per) {
-        return LeakSearch { suspects: Vec::new(), untold: Some(reason) };
+    if let Some(reason) = too_little(profile, span(&times), per) {
+        return LeakSearch { suspects: Vec::new(), too_little: Some(reason) };
     }
     let population: Option<Vec<f64>> =
         ticks.iter().map(|tick| tick.population.map(|count| count as f64)).collect();
-    let noise = FLOOR_SAMPLES * profile.provenance.interval_bytes as f64;
+    let noise = FLOOR_SAMPLES as f64 * profile.provenance.interval_bytes as f64;
     let floor = if profile.provenance.is_exact() { FLOOR_BYTES } else { noise.max(FLOOR_BYTES) };
     let rule = DriftRule { absolute_floor: floor, ..DriftRule::memory() };
     let mut suspects: Vec<LeakSuspect> = heap_lines(profile)
@@ -89,69 +148,66 @@ pub fn leak_suspects(profile: &HeapProfile) -> LeakSearch {
                 None => assess_drift(&times, &live, rule),
             };
             let drift = drift.ok()?;
-            let rest = rest(&live, &drift, population.as_deref());
-            let drift = judged(drift, &line, &times, &rest);
+            let rest = without_population(&live, &drift, population.as_deref());
+            let drift = with_increments(drift, &line, &times, &rest);
             let stops =
                 drift.verdict == DriftVerdict::Growing && !lasts(&times, &rest, drift.trend.slope);
             if stops { None } else { suspect(line, drift, per, ticks.len()) }
         })
         .collect();
     suspects.sort_by(|a, b| b.growth_bytes.total_cmp(&a.growth_bytes));
-    LeakSearch { suspects, untold: None }
+    LeakSearch { suspects, too_little: None }
 }
 
-/// Ticks at the begin that are left out of so many.
+/// Returns the number of warm-up ticks among `ticks`.
 fn warm_up(ticks: usize) -> usize {
     (ticks as f64 * WARM_UP).ceil() as usize
 }
 
-/// Why no line can be judged, if so.
-fn untold(profile: &HeapProfile, seconds: f64, per: GrowthPer) -> Option<String> {
-    if per == GrowthPer::Second && seconds < LEAST_SECONDS {
-        return Some(format!(
-            "{seconds:.1} s after the first tenth of the run, {LEAST_SECONDS:.0} s are needed where no steps are marked"
-        ));
+/// Returns why no line can be judged, or `None` if lines can be.
+fn too_little(profile: &HeapProfile, have_s: f64, per: GrowthPer) -> Option<TooLittleData> {
+    if per == GrowthPer::Second && have_s < SECONDS_MIN {
+        return Some(TooLittleData::Duration { have_s });
     }
-    let ticks = profile.ticks.len();
-    let needed = (LEAST_READINGS..).find(|&ticks| ticks - warm_up(ticks) >= LEAST_READINGS)?;
-    if ticks < needed {
-        let what = if per == GrowthPer::Step { "steps" } else { "readings" };
-        return Some(format!("{ticks} {what}, {needed} are needed"));
+    let have = profile.ticks.len();
+    let need = (READINGS_MIN..).find(|&ticks| ticks - warm_up(ticks) >= READINGS_MIN)?;
+    if have < need {
+        return Some(TooLittleData::Readings { per, have, need });
     }
-    let draws: u64 = profile.sites.iter().map(|site| site.amounts.records).sum();
-    let is_drawn = !profile.provenance.is_exact() && (draws as f64) < FLOOR_SAMPLES;
-    is_drawn.then(|| format!("{draws} draws, {FLOOR_SAMPLES:.0} are needed"))
+    let have: u64 = profile.sites.iter().map(|site| site.amounts.records).sum();
+    let is_too_few = !profile.provenance.is_exact() && have < FLOOR_SAMPLES;
+    is_too_few.then_some(TooLittleData::Samples { have })
 }
 
-/// From the first tick to the last.
+/// Returns the time from the first tick to the last.
 fn span(times: &[f64]) -> f64 {
     times.last().zip(times.first()).map_or(0.0, |(last, first)| last - first)
 }
 
-/// What is alive without what the population accounts for.
-fn rest(live: &[f64], drift: &Drift, population: Option<&[f64]>) -> Vec<f64> {
-    let owed = drift.population.map_or(0.0, |fit| fit.per_individual);
-    let alive = population.into_iter().flatten().copied().chain(std::iter::repeat(0.0));
-    live.iter().zip(alive).map(|(bytes, alive)| bytes - owed * alive).collect()
+/// Returns the live bytes without the part that the population accounts for.
+fn without_population(live: &[f64], drift: &Drift, population: Option<&[f64]>) -> Vec<f64> {
+    let per_agent = drift.population.map_or(0.0, |fit| fit.per_individual);
+    let agents = population.into_iter().flatten().copied().chain(std::iter::repeat(0.0));
+    live.iter().zip(agents).map(|(bytes, agents)| bytes - per_agent * agents).collect()
 }
 
-/// The drift of a line, judged by the increments of the rest where it has no verdict otherwise.
-fn judged(drift: Drift, line: &HeapLine, times: &[f64], rest: &[f64]) -> Drift {
+/// Returns the drift of a line; if it is inconclusive, judged by the increments of `rest`.
+fn with_increments(drift: Drift, line: &HeapLine, times: &[f64], rest: &[f64]) -> Drift {
     let span = span(times);
     if drift.verdict != DriftVerdict::Inconclusive {
-        let half = NORMAL_95 * drawn_error(line, drift.growth);
+        let half = NORMAL_95 * sampling_error(line, drift.growth);
         return widened(drift, half, span);
     }
     match growth(times, rest) {
-        Some(growth) if growth.goes_on() && growth.rate * span > drift.threshold => {
+        Some(growth) if growth.continues() && growth.rate * span > drift.threshold => {
             by_increments(drift, growth, span)
         }
         _ => drift,
     }
 }
 
-/// Standard error of growth that is estimated from draws: each byte of a line has the same part in the line's variance.
-fn drawn_error(line: &HeapLine, growth: f64) -> f64 {
+/// Returns the standard error of sampled growth: each byte of a line contributes equally to the line's variance.
+fn sampling_error(line: &HeapLine, growth: f64) -> f64 {
     let HeapAmount { bytes, bytes_error, .. } = line.amounts.allocated;
     bytes_error as f64 * (growth.max(0.0) / bytes.max(1) as f64).sqrt()
 }
@@ -168,7 +224,7 @@ fn by_increments(drift: Drift, growth: Growth, span: f64) -> Drift {
     }
 }
 
-/// Intervals widened by an independent error of growth of this half-width.
+/// Returns the drift with its intervals widened by an independent error of half-width `half`.
 fn widened(drift: Drift, half: f64, span: f64) -> Drift {
     let Drift { growth, growth_interval, .. } = drift;
     let lo = growth - (growth - growth_interval.lo).hypot(half);
@@ -182,7 +238,7 @@ fn scaled(interval: Interval, by: f64) -> Interval {
     Interval { lo: interval.lo * by, hi: interval.hi * by, ..interval }
 }
 
-/// The ends of ticks after the warm-up: steps so far, or seconds.
+/// Returns the ends of ticks after the warm-up, as steps so far or as seconds.
 fn times(ticks: &[HeapTick], warm_up: usize, by_steps: bool) -> (Vec<f64>, GrowthPer) {
     if by_steps {
         let mut steps = 0;
@@ -231,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_leak_is_found_with_its_rate() {
+    fn a_leak_is_found_with_its_rate() {
         let profile = with_ticks(
             heap(&[("main@1 > s::leak@5 > malloc", 1), ("main@1 > s::steady@9 > malloc", 1)]),
             200,
@@ -246,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_of_an_estimate_is_as_uncertain_as_its_draws() {
+    fn the_interval_of_a_sampled_rate_includes_the_sampling_error() {
         let stacks = [("main@1 > s::leak@5 > malloc", 1)];
         let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
         let exact = leak_suspects(&profile).suspects[0].rate_interval;
@@ -266,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_freed_when_the_program_ends_is_told_apart() {
+    fn growth_that_is_freed_at_the_end_is_marked() {
         let stacks = [("main@1 > s::cache@5 > malloc", 1)];
         let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| 40 * KIB * step);
         for (left, freed) in [(0, true), (200 * 40 * KIB, false)] {
@@ -276,13 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_that_is_estimated_from_draws_is_found() {
+    fn a_sampled_leak_is_found() {
         let stacks = [("main@1 > s::leak@5 > malloc", 1), ("main@1 > s::steady@9 > malloc", 1)];
-        // 40 KiB a step, of which every 16th is drawn on average, in no order, and stands for 16.
-        let drawn =
+        // 40 KiB per step, of which one in 16 is sampled, at irregular distances, and counts 16 times.
+        let sampled =
             |step: u64| (0..=step).filter(|step| (step * 7919) % 521 % 16 == 3).count() as u64;
         let live = |site: usize, step: u64| match site {
-            0 => 640 * KIB * drawn(step),
+            0 => 640 * KIB * sampled(step),
             _ => 5000 * KIB + 640 * KIB * (step * 7919 % 521 % 4),
         };
         let population = |step: u64| Some(1000 + step * 37 % 400);
@@ -316,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_population_that_only_grows_is_said_to_hide_the_cause() {
+    fn growth_with_a_population_that_only_grows_is_confounded() {
         let profile = with_ticks(
             heap(&[("main@1 > s::agents@5 > malloc", 1)]),
             100,
@@ -327,34 +383,34 @@ mod tests {
     }
 
     #[test]
-    fn few_ticks_tell_nothing() {
+    fn too_few_ticks_prevent_a_search() {
         let stacks = [("main@1 > s::leak@5 > malloc", 1)];
-        for (ticks, untold) in [
-            (18, Some("18 steps, 23 are needed")),
-            (22, Some("22 steps, 23 are needed")),
-            (23, None),
-        ] {
+        let too_few = |have| TooLittleData::Readings { per: GrowthPer::Step, have, need: 23 };
+        for (ticks, reason) in [(18, Some(too_few(18))), (22, Some(too_few(22))), (23, None)] {
             let profile = with_ticks(heap(&stacks), ticks, |_| None, |_, step| step << 20);
             let found = leak_suspects(&profile);
-            assert_eq!(found.untold.as_deref(), untold);
-            assert_eq!(found.suspects.len(), usize::from(untold.is_none()), "{ticks}");
+            assert_eq!(found.too_little, reason);
+            assert_eq!(found.suspects.len(), usize::from(reason.is_none()), "{ticks}");
         }
+        assert_eq!(too_few(18).to_string(), "18 steps; at least 23 are needed");
     }
 
     #[test]
-    fn few_draws_tell_nothing() {
+    fn too_few_samples_prevent_a_search() {
         let stacks = [("main@1 > s::leak@5 > malloc", 1)];
         let mut profile = with_ticks(heap(&stacks), 200, |_| None, |_, step| step << 20);
-        for (interval_bytes, records, untold) in
-            [(4096, 7, Some("7 draws, 8 are needed")), (4096, 8, None), (1, 7, None)]
+        let too_few = TooLittleData::Samples { have: 7 };
+        for (interval_bytes, records, reason) in
+            [(4096, 7, Some(too_few)), (4096, 8, None), (1, 7, None)]
         {
             profile.provenance.interval_bytes = interval_bytes;
             profile.sites[0].amounts.records = records;
-            assert_eq!(leak_suspects(&profile).untold.as_deref(), untold);
+            assert_eq!(leak_suspects(&profile).too_little, reason);
         }
+        assert_eq!(too_few.to_string(), "7 allocation samples; at least 8 are needed");
     }
 
-    /// Ticks of time, 50 ms each, of one line that allocates.
+    /// A profile without steps: ticks of 50 ms, and one line that allocates.
     fn over_time(ticks: u64, live: impl Fn(u64) -> u64) -> HeapProfile {
         let stacks = [("main@1 > s::line@5 > malloc", 1)];
         let mut profile = with_ticks(heap(&stacks), ticks, |_| None, |_, tick| live(tick));
@@ -367,7 +423,7 @@ mod tests {
 
     #[test]
     fn growth_that_stops_is_no_leak() {
-        // Libraries that are loaded, at once or in parts, and then stay; the last for most of a short run.
+        // Libraries that are loaded at once or in parts; the last case takes most of the run.
         for (last, by) in [(70, 1), (90, 10), (120, 1), (150, 1), (150, 15)] {
             let loaded = |tick: u64| 60 * KIB * (tick.min(last) / by * by);
             let found = leak_suspects(&over_time(200, loaded)).suspects;
@@ -379,14 +435,14 @@ mod tests {
     }
 
     #[test]
-    fn without_steps_growth_must_last_for_seconds() {
+    fn without_steps_a_search_needs_five_seconds() {
         let leak = |tick: u64| 60 * KIB * tick;
         let found = leak_suspects(&over_time(200, leak)).suspects;
         assert_eq!((found.len(), found[0].per), (1, GrowthPer::Second), "{found:?}");
         assert!((found[0].rate - 20.0 * 60.0 * 1024.0).abs() < 1.0, "{found:?}");
         let short = leak_suspects(&over_time(100, leak));
-        assert!(short.suspects.is_empty(), "five seconds with the warm-up");
-        let reason = short.untold.expect("it is told");
+        assert!(short.suspects.is_empty(), "five seconds include the warm-up");
+        let reason = short.too_little.expect("there is a reason").to_string();
         assert!(reason.starts_with("4.5 s after") && reason.contains("5 s are needed"), "{reason}");
     }
 }

@@ -6,46 +6,50 @@ use simprof_model::{
     Frame, FrameId, FunctionId, HeapAmounts, HeapProfile, Profile, StackId, StringId,
 };
 
-use super::allocators::{Deed, deeds};
+use super::allocators::{AllocatorRole, allocator_roles};
 use crate::analysis::{Groups, Origin, origins};
 
-/// A line of the program, and what it and the libraries that it calls allocated.
+/// A line of the program with the memory that it and the libraries that it calls allocated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeapLine {
     /// Function that the line belongs to.
     pub function: String,
     /// Source file of the line.
     pub file: Option<String>,
-    /// Line, 1-based, where known.
+    /// Line, 1-based, if known.
     pub line: Option<u32>,
-    /// Whose code it is.
+    /// Who wrote the function.
     pub origin: Origin,
-    /// What it allocated.
+    /// The memory that it allocated.
     pub amounts: HeapAmounts,
-    /// What it calls to allocate, by falling bytes.
+    /// The functions that it calls to allocate, by falling bytes.
     pub via: Vec<String>,
 }
 
-/// A place in the source: the group of its function, file and line.
+/// A line of the source: the group of its function, file and line.
 type Key = (usize, Option<StringId>, Option<u32>);
 
-/// Of what has no stack.
-const NOWHERE: Key = (usize::MAX, None, None);
+/// The key of allocations without a stack.
+const NO_STACK: Key = (usize::MAX, None, None);
 
-/// Every line that allocated, by falling bytes. An allocation belongs to the frame nearest to the allocator that is the author's own
-/// code; without any, to the nearest that is of a library, or of anything but the allocator; so each counts once, and all together are the whole.
+/// Returns every line that allocated, by falling bytes.
+///
+/// An allocation belongs to the frame nearest the allocator that the author wrote. If there is none, it belongs to the
+/// nearest library frame, or else to the nearest frame outside the allocator. Each allocation counts once, and all lines
+/// sum to the whole.
 pub fn heap_lines(profile: &HeapProfile) -> Vec<HeapLine> {
     let tables = &profile.tables;
     let chooser = Chooser::new(profile);
     let mut lines: BTreeMap<Key, (HeapAmounts, BTreeMap<usize, u64>)> = BTreeMap::new();
     for site in &profile.sites {
         let chosen = chooser.chosen(profile, site.stack);
-        let key = chosen.map_or(NOWHERE, |(frame, _)| chooser.key(profile, frame));
+        let key = chosen.map_or(NO_STACK, |(frame, _)| chooser.key(profile, frame));
         let (amounts, via) = lines.entry(key).or_default();
         amounts.add(&site.amounts);
         if let Some(callee) = chosen.and_then(|(_, callee)| callee) {
             let function = tables.frame(callee).function;
-            *via.entry(chooser.groups.of(function)).or_default() += site.amounts.allocated.bytes;
+            *via.entry(chooser.groups.group_of(function)).or_default() +=
+                site.amounts.allocated.bytes;
         }
     }
     let line = |(key, (amounts, via)): (Key, _)| chooser.line(profile, key, amounts, &via);
@@ -57,38 +61,39 @@ pub fn heap_lines(profile: &HeapProfile) -> Vec<HeapLine> {
     lines
 }
 
-/// What was allocated with a line on the stack, by file and line: what it calls counts to it, each allocation once.
+/// Returns the memory that was allocated with a line on the stack, by file and line. Callees count for the line, and each
+/// allocation counts once for a line.
 pub fn heap_lines_with_callees(profile: &HeapProfile) -> BTreeMap<(String, u32), HeapAmounts> {
     let tables = &profile.tables;
-    let (places, of_frames) = places(tables);
-    let mut lines: Vec<HeapAmounts> = vec![HeapAmounts::default(); places.len()];
-    let mut last_site = vec![None; places.len()];
+    let (lines, line_of_frame) = frame_lines(tables);
+    let mut sums: Vec<HeapAmounts> = vec![HeapAmounts::default(); lines.len()];
+    let mut last_site = vec![None; lines.len()];
     for (number, site) in profile.sites.iter().enumerate() {
         for id in tables.frames_from_leaf(site.stack) {
-            let Some(place) = of_frames[id.index()] else { continue };
-            if last_site[place].replace(number) != Some(number) {
-                lines[place].add(&site.amounts);
+            let Some(line) = line_of_frame[id.index()] else { continue };
+            if last_site[line].replace(number) != Some(number) {
+                sums[line].add(&site.amounts);
             }
         }
     }
-    let named = places.into_iter().zip(lines).zip(last_site).filter(|(_, last)| last.is_some());
+    let named = lines.into_iter().zip(sums).zip(last_site).filter(|(_, last)| last.is_some());
     named.map(|(((file, line), sums), _)| ((tables.string(file).to_owned(), line), sums)).collect()
 }
 
-/// The lines that frames stand at, and the position of each frame's among them. There may be a million stacks: they are gone through
-/// without comparing texts.
-fn places(tables: &Profile) -> (Vec<(StringId, u32)>, Vec<Option<usize>>) {
+/// Returns the distinct lines of all frames, and for each frame the index of its line. With indices, up to a million
+/// stacks are summed without comparing strings.
+fn frame_lines(tables: &Profile) -> (Vec<(StringId, u32)>, Vec<Option<usize>>) {
     let mut known: HashMap<(StringId, u32), usize> = HashMap::new();
-    let mut places = Vec::new();
-    let mut place_of = |frame: &Frame| {
-        let place = (file_of(tables, frame)?, frame.line?);
-        Some(*known.entry(place).or_insert_with(|| {
-            places.push(place);
-            places.len() - 1
+    let mut lines = Vec::new();
+    let mut index_of = |frame: &Frame| {
+        let line = (file_of(tables, frame)?, frame.line?);
+        Some(*known.entry(line).or_insert_with(|| {
+            lines.push(line);
+            lines.len() - 1
         }))
     };
-    let of_frames = tables.frames.iter().map(&mut place_of).collect();
-    (places, of_frames)
+    let line_of_frame = tables.frames.iter().map(&mut index_of).collect();
+    (lines, line_of_frame)
 }
 
 fn file_of(tables: &Profile, frame: &Frame) -> Option<StringId> {
@@ -98,18 +103,22 @@ fn file_of(tables: &Profile, frame: &Frame) -> Option<StringId> {
 /// Chooses the frame that an allocation belongs to.
 struct Chooser {
     origins: Vec<Origin>,
-    /// By function: what it does, where it is the allocator's, whoever wrote that.
-    deeds: Vec<Option<Deed>>,
+    /// By function: its role, if it is an allocator's.
+    roles: Vec<Option<AllocatorRole>>,
     groups: Groups,
 }
 
 impl Chooser {
     fn new(profile: &HeapProfile) -> Self {
         let tables = &profile.tables;
-        Self { origins: origins(tables), deeds: deeds(tables), groups: Groups::new(tables) }
+        Self {
+            origins: origins(tables),
+            roles: allocator_roles(tables),
+            groups: Groups::new(tables),
+        }
     }
 
-    /// The frame, and what it calls.
+    /// Returns the frame that an allocation belongs to, and the frame that it calls.
     fn chosen(
         &self,
         profile: &HeapProfile,
@@ -117,13 +126,13 @@ impl Chooser {
     ) -> Option<(FrameId, Option<FrameId>)> {
         let mut frames: Vec<FrameId> = profile.tables.frames_from_leaf(stack).collect();
         let function = |id: FrameId| profile.tables.frame(id).function.index();
-        let deed = |id: FrameId| self.deeds[function(id)];
-        // What an allocator calls is the allocator, whoever wrote it.
-        let outermost = frames.iter().rposition(|&id| deed(id) == Some(Deed::Allocates));
+        let role = |id: FrameId| self.roles[function(id)];
+        // Functions that an allocator calls are part of the allocator, whoever wrote them.
+        let outermost = frames.iter().rposition(|&id| role(id) == Some(AllocatorRole::Allocates));
         frames.drain(..outermost.unwrap_or(0));
-        let is = |id, wanted| self.origins[function(id)] == wanted && deed(id).is_none();
+        let is = |id, wanted| self.origins[function(id)] == wanted && role(id).is_none();
         let nearest = |wanted: Origin| frames.iter().position(|&id| is(id, wanted));
-        let outside = || frames.iter().position(|&id| deed(id).is_none());
+        let outside = || frames.iter().position(|&id| role(id).is_none());
         let at = nearest(Origin::Own).or_else(|| nearest(Origin::Library)).or_else(outside);
         let at = at.unwrap_or(0);
         let frame = *frames.get(at)?;
@@ -132,7 +141,7 @@ impl Chooser {
 
     fn key(&self, profile: &HeapProfile, frame: FrameId) -> Key {
         let frame = profile.tables.frame(frame);
-        (self.groups.of(frame.function), file_of(&profile.tables, frame), frame.line)
+        (self.groups.group_of(frame.function), file_of(&profile.tables, frame), frame.line)
     }
 
     fn line(
@@ -143,7 +152,7 @@ impl Chooser {
         via: &BTreeMap<usize, u64>,
     ) -> HeapLine {
         let name = |id: FunctionId| profile.tables.function_name(id).to_owned();
-        let known = (group != NOWHERE.0).then(|| self.groups.first(group));
+        let known = (group != NO_STACK.0).then(|| self.groups.first(group));
         let mut via: Vec<(u64, String)> =
             via.iter().map(|(&group, &bytes)| (bytes, name(self.groups.first(group)))).collect();
         via.sort_by(|a, b| (b.0, &a.1).cmp(&(a.0, &b.1)));
@@ -164,7 +173,7 @@ mod tests {
     use crate::testing::heap;
 
     #[test]
-    fn each_allocation_belongs_to_the_nearest_line_of_ones_own() {
+    fn each_allocation_belongs_to_the_nearest_line_of_the_author() {
         let profile = heap(&[
             ("main@1 > s::f@10 > +alloc::vec::push%/rustc/x/library/alloc/vec.rs@5 > malloc", 100),
             ("main@1 > s::f@10 > s::g@20 > malloc", 30),
@@ -193,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn with_callees_counts_each_allocation_once_a_line() {
+    fn with_callees_each_allocation_counts_once_per_line() {
         let profile = heap(&[("s::f@1 > s::f@1 > s::f@2 > malloc", 9), ("s::f@1 > malloc", 1)]);
         let lines = heap_lines_with_callees(&profile);
         let bytes = |line| lines[&("src/sim.rs".to_owned(), line)].allocated.bytes;

@@ -26,7 +26,7 @@ const PARTS: [(&str, fn(&mut Observer, &World, usize)); 5] = [
     ("agents", Observer::perceive_agents),
     ("resources", Observer::perceive_resources),
     ("ground", Observer::perceive_ground),
-    ("memory", Observer::pass_memory),
+    ("memory", Observer::shift_memory),
     ("write_out", Observer::write_out),
 ];
 

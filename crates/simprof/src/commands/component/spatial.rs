@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use simprof_measure::harness::{self, Budget, Clock};
 use simprof_measure::protocol::Report;
 use simprof_simulation::geometry::{Area, Point};
-use simprof_simulation::spatial::{FlushPolicy, Found, IndexKind, SpatialScene};
+use simprof_simulation::spatial::{FlushPolicy, IndexKind, QueryResult, SpatialScene};
 
 use super::{hex, latencies};
 
@@ -103,7 +103,7 @@ fn query(
     budget: Budget,
     mut report: Report,
     name: &str,
-    ask: impl Fn(&mut SpatialScene, u64) -> Found,
+    ask: impl Fn(&mut SpatialScene, u64) -> QueryResult,
 ) -> Report {
     let count = arguments.queries;
     let all = |scene: &mut SpatialScene| {

@@ -1,0 +1,147 @@
+//! The shared memory as mapped into this process. It is mapped once, when the library is loaded.
+
+use core::ffi::{CStr, c_int};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use crate::format::{
+    ARENA_BYTES, CODE_SLOTS, Header, MAGIC, NODE_SLOTS, NODES, Node, PROCESSES, Process, RECORDS,
+    Record, VARIABLE, offset,
+};
+use crate::sys;
+
+static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+
+/// The mapped memory, which is never unmapped.
+#[derive(Clone, Copy)]
+pub struct SharedMemory(*mut u8);
+
+// SAFETY: shared parts of the memory are atomics, or are owned by the one thread that reserved them by an
+// atomic.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMemory {}
+
+/// Returns the memory if it is mapped.
+#[inline]
+pub fn memory() -> Option<SharedMemory> {
+    let base = BASE.load(Ordering::Acquire);
+    (!base.is_null()).then_some(SharedMemory(base))
+}
+
+/// Returns the header of the memory if it is mapped.
+#[inline]
+pub fn header() -> Option<&'static Header> {
+    memory().map(SharedMemory::header)
+}
+
+macro_rules! part {
+    ($(#[$doc:meta])* $name:ident: [$type:ty; $count:expr] at $offset:expr) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(self) -> &'static [$type] {
+            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned. Its fields
+            // are atomics, for which all zeros is valid.
+            unsafe { core::slice::from_raw_parts(self.0.add($offset).cast(), $count) }
+        }
+    };
+}
+
+impl SharedMemory {
+    /// Returns the header.
+    #[inline]
+    pub fn header(self) -> &'static Header {
+        // SAFETY: the mapping begins with the header; its fields that change are atomics.
+        unsafe { &*self.0.cast() }
+    }
+
+    part!(
+        /// The slots of processes.
+        processes: [Process; PROCESSES] at offset::PROCESSES
+    );
+    part!(
+        /// The ring buffer.
+        records: [Record; RECORDS as usize] at offset::RECORDS
+    );
+    part!(
+        /// The nodes.
+        nodes: [Node; NODES] at offset::NODES
+    );
+    part!(
+        /// The nodes' hash table.
+        node_slots: [AtomicU32; NODE_SLOTS] at offset::NODE_SLOTS
+    );
+    part!(
+        /// The code objects' hash table.
+        code_slots: [AtomicU32; CODE_SLOTS] at offset::CODE_SLOTS
+    );
+    part!(
+        /// The arena, in units of 8 bytes.
+        arena: [AtomicU64; ARENA_BYTES / 8] at offset::ARENA
+    );
+
+    /// Returns the script. The profiler writes it before the target starts.
+    pub fn script(self) -> &'static [u8] {
+        let bytes = (self.header().script_bytes as usize).min(crate::format::SCRIPT_BYTES);
+        // SAFETY: within the mapping; it is not written any more.
+        unsafe { core::slice::from_raw_parts(self.0.add(offset::SCRIPT), bytes) }
+    }
+}
+
+/// Maps the file that the environment names. Does nothing if it names no file, or a file of another format.
+pub fn map() {
+    // SAFETY: the name is a C string. While libraries are loaded no other thread may change the environment.
+    let path = unsafe { sys::getenv(VARIABLE.as_ptr()) };
+    if path.is_null() {
+        return;
+    }
+    // SAFETY: getenv returned a C string.
+    let path = unsafe { CStr::from_ptr(path) };
+    let flags = sys::O_RDWR | sys::O_CLOEXEC | sys::O_NONBLOCK | sys::O_NOCTTY;
+    // SAFETY: `path` is a C string.
+    let fd = unsafe { sys::open(path.as_ptr(), flags) };
+    if fd < 0 {
+        return;
+    }
+    if let Some(base) = map_file(fd) {
+        BASE.store(base, Ordering::Release);
+    }
+    // SAFETY: it was opened above.
+    unsafe { sys::close(fd) };
+}
+
+fn map_file(fd: c_int) -> Option<*mut u8> {
+    // SAFETY: seeking does not access memory. It fails on files without a length.
+    let bytes = unsafe { sys::lseek(fd, 0, sys::SEEK_END) };
+    if bytes != offset::END as i64 {
+        return None;
+    }
+    let protection = sys::PROT_READ | sys::PROT_WRITE;
+    // SAFETY: a new mapping; the file has this length.
+    let base =
+        unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, sys::MAP_SHARED, fd, 0) };
+    if base == sys::MAP_FAILED {
+        return None;
+    }
+    let memory = SharedMemory(base.cast());
+    let header = memory.header();
+    if (header.magic, header.bytes) == (MAGIC, offset::END as u64) {
+        return Some(memory.0);
+    }
+    // SAFETY: it was mapped above and no other code knows its address.
+    unsafe { sys::munmap(base, offset::END) };
+    None
+}
+
+/// Maps memory for tests, in the state in which a process receives it. It is never unmapped.
+#[cfg(test)]
+pub fn for_tests() -> SharedMemory {
+    const MAP_PRIVATE: c_int = 2;
+    const MAP_ANONYMOUS: c_int = 0x20;
+    let protection = sys::PROT_READ | sys::PROT_WRITE;
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    // SAFETY: a new mapping.
+    let base = unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, flags, -1, 0) };
+    assert_ne!(base, sys::MAP_FAILED);
+    SharedMemory(base.cast())
+}

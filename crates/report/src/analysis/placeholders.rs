@@ -1,0 +1,16 @@
+//! Names that stand where a profile has none: without a symbol, a stack, a file or a name.
+//!
+//! All are in square brackets, which no function or file of a program is.
+
+/// A sample without a stack, or a function without a module.
+pub const UNKNOWN: &str = "[unknown]";
+/// A frame without a source file.
+pub(crate) const UNKNOWN_FILE: &str = "[unknown file]";
+/// A function whose name has no printable character.
+pub(crate) const UNNAMED: &str = "[unnamed]";
+/// The component of the operating system's functions.
+pub(crate) const KERNEL: &str = "[kernel]";
+/// The module of Python functions that are written in C.
+pub(crate) const BUILT_IN: &str = "[built-in]";
+/// The component of code that a library generates at run time, which has no file.
+pub(crate) const GENERATED: &str = "[generated]";
