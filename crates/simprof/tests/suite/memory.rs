@@ -8,7 +8,7 @@ use simprof_model::HeapProfile;
 
 use crate::support::{
     Done, Workspace, c_program, c_program_with, has_notice, marked_line, python_program,
-    python_with_packages, rust_program_with, sampling_allowed,
+    python_with_packages, rust_program_with, sampling_allowed, shows_notice,
 };
 
 /// Runs phase 3 with memory.
@@ -110,9 +110,10 @@ fn a_leak_of_forty_kilobytes_a_step_is_named_with_its_line_and_rate() {
     let width = number(&leak["rate_interval"][1]) - number(&leak["rate_interval"][0]);
     assert!(width < 8_000.0, "the interval is narrow: {leak:#}");
     assert_eq!(memory["leaks"].as_array().expect("leaks").len(), 1, "nothing else: {memory:#}");
-    assert!(has_statement(&memory["statements"], &["memory.c:", "in leak leaks"]), "{memory:#}");
+    let line = format!("memory.c:{}", marked_line(C, "LEAK LINE"));
+    assert!(has_statement(&memory["statements"], &[&line]), "{memory:#}");
     let report = report(&workspace);
-    for words in ["### What leaks", "malloc(LEAK)", "flame graph of what was never freed"] {
+    for words in ["malloc(LEAK)", "memory_leaked.svg"] {
         assert!(report.contains(words), "{words}: {report}");
     }
     for file in ["memory.svg", "memory_leaked.svg", "memory_peak.svg", "memory.pb.gz"] {
@@ -158,7 +159,6 @@ fn exact_figures_are_the_truth_to_the_byte() {
     assert_eq!(at(&memory, "lines", C, "LEAK LINE")["peak"]["bytes"], (step + 1) * 40_000);
     assert_eq!(at(&memory, "lines", C, "LEAK LINE")["live"]["bytes"], STEPS * 40_000);
     assert_eq!(memory["per_step"]["allocations"], count as f64 / STEPS as f64, "{memory:#}");
-    assert!(report(&workspace).contains("Every allocation was recorded"));
 }
 
 #[test]
@@ -183,7 +183,6 @@ fn estimates_at_the_default_rate_lie_in_their_intervals() {
     within(churn, "count", 600.0 * 400.0);
     // A single block of 128 times the interval is surely seen.
     assert_eq!(at(&memory, "lines", C, "PEAK LINE")["allocated"]["count"], 1);
-    assert!(report(&workspace).contains("unbiased estimates"), "the report explains it");
 }
 
 #[test]
@@ -217,9 +216,9 @@ fn temporaries_of_a_loop_are_short_lived_and_kept_blocks_are_not() {
         let (share, times) = (number(&churn["cpu_share"]), number(&churn["speed_up"]));
         assert!(share > 0.0 && (times - 1.0 / (1.0 - share)).abs() < 1e-9, "{churn:#}");
     }
-    assert!(has_statement(&memory["statements"], &["in churn churns", "a step"]), "{memory:#}");
-    let text = report(&workspace);
-    assert!(text.contains("### What lives but shortly") && text.contains("Amdahl"), "{text}");
+    let line = format!("memory.c:{}", marked_line(C, "CHURN LINE"));
+    assert!(has_statement(&memory["statements"], &[&line]), "{memory:#}");
+    assert!(report(&workspace).contains(&line), "{}", report(&workspace));
 }
 
 #[test]
@@ -240,7 +239,6 @@ fn growth_with_the_population_is_no_leak() {
         leak["verdict"], "confounded",
         "growth and population cannot be separated: {leak:#}"
     );
-    assert!(has_statement(&memory["statements"], &["so does the population", "cannot be told"]));
     let line = at(&memory, "lines", C, "AGENT LINE");
     assert_eq!(line["leaked_bytes"], 0, "{line:#}");
 }
@@ -282,7 +280,6 @@ fn annotated_source_shows_memory_and_time() {
     let line = text.lines().find(|line| line.contains("CHURN LINE")).expect("the line is shown");
     let bytes = simprof_report::format::bytes((120 * churned()) as f64);
     assert_eq!(line.matches(&bytes).count(), 2, "allocated, all of it temporary: {line}");
-    assert!(text.contains("allocated   at peak temporary"), "{text}");
     let costs = summary["functions"][0]["lines"].as_array().expect("lines");
     let number = marked_line(C, "CHURN LINE");
     if let Some(cost) = costs.iter().find(|cost| cost["line"] == number) {
@@ -360,30 +357,24 @@ fn beneath(workspace: &Workspace, function: &str) -> Vec<String> {
 fn memory_without_an_allocator_is_reported_as_unrecorded() {
     let workspace = Workspace::new();
     let done = run(&workspace, &[], &[&c_program("memory"), "pool"]);
-    done.assert_reports(&["the resident set grew", "cannot record"]);
     let memory = memory(&workspace);
+    let unexplained = "heap_growth_unexplained";
+    assert!(shows_notice(&done.stderr, &memory, unexplained), "{done:#?}");
     assert!(number(&memory["explained_share"]) < 0.5, "{memory:#}");
-    assert!(has_notice(&memory, "heap_growth_unexplained"), "{memory:#}");
-    assert!(report(&workspace).contains("## Read this first"));
-    assert!(report(&workspace).contains("cannot record"));
-    assert!(
-        !report(&workspace).contains("Every allocation was recorded"),
-        "{}",
-        report(&workspace)
-    );
-    assert!(report(&workspace).contains("ot recorded: "), "{}", report(&workspace));
+    assert!(shows_notice(&report(&workspace), &memory, unexplained), "{}", report(&workspace));
     let memory = recorded(&workspace, &[], &[&c_program("memory"), "simulate", "200"]);
-    assert!(!has_notice(&memory, "heap_growth_unexplained"), "{memory:#}");
+    assert!(!has_notice(&memory, unexplained), "{memory:#}");
 }
 
 #[test]
 fn important_memory_findings_are_printed() {
     let workspace = Workspace::new();
     let exact = ["--memory-interval", "1"];
-    run(&workspace, &exact, &[&c_program("memory"), "mark", "120"])
-        .assert_reports(&["memory.c", "in leak leaks"]);
-    run(&workspace, &exact, &["env", "-i", &c_program("memory"), "pool"])
-        .assert_reports(&["the memory of 1 of the target's processes was not recorded"]);
+    let leak = format!("memory.c:{}", marked_line(C, "LEAK LINE"));
+    run(&workspace, &exact, &[&c_program("memory"), "mark", "120"]).assert_reports(&[&leak]);
+    let done = run(&workspace, &exact, &["env", "-i", &c_program("memory"), "pool"]);
+    let memory = memory(&workspace);
+    assert!(shows_notice(&done.stderr, &memory, "heap_processes_unrecorded"), "{done:#?}");
 }
 
 #[test]
@@ -416,7 +407,8 @@ fn a_killed_target_keeps_its_memory_results() {
     let one = of_memory.next().expect("the measurement");
     assert_eq!(one["status"], "failed", "{one:#}");
     assert!(one["reason"].as_str().expect("a reason").contains("SIGKILL"), "{one:#}");
-    assert!(report(&workspace).contains("### What leaks"), "it is shown");
+    let line = format!("memory.c:{}", marked_line(C, "LEAK LINE"));
+    assert!(report(&workspace).contains(&line), "{}", report(&workspace));
 }
 
 #[test]
@@ -428,7 +420,7 @@ fn a_recording_that_was_cut_is_reported() {
     let summary = workspace.json("phase3/phase3_summary.json");
     assert!(has_notice(&summary, "memory_recorded_in_part"), "{summary:#}");
     let text = report(&workspace);
-    assert!(text.contains("measured until then: no end within 1 s"), "{text}");
+    assert!(shows_notice(&text, &summary, "memory_recorded_in_part"), "{text}");
 }
 
 #[test]
@@ -515,8 +507,9 @@ fn doctor_reports_whether_allocations_can_be_recorded() {
         c_program_with("memory", "memory-static", &["-static"]).expect("a static C library");
     let row_of_fixed = row(&fixed).expect("doctor reports it");
     assert_eq!(row_of_fixed["state"], "missing");
-    assert!(has_statement(&serde_json::json!([row_of_fixed["detail"]]), &["linked statically"]));
-    assert!(has_statement(&serde_json::json!([row_of_fixed["mend"]]), &["link it dynamically"]));
+    for field in ["detail", "mend"] {
+        assert_ne!(row_of_fixed[field], "", "{row_of_fixed:#}");
+    }
     assert!(row("./nowhere").is_none(), "another row reports that it does not exist");
 }
 
@@ -528,8 +521,7 @@ fn a_run_of_all_phases_continues_if_memory_cannot_be_recorded() {
     let arguments = ["run", "--rate", "5000", "--repeats", "1", "--", &fixed, "simulate", "50"];
     workspace.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
     let summary = workspace.json("phase3/phase3_summary.json");
-    assert!(has_notice(&summary, "memory_not_recorded"), "{summary:#}");
-    assert!(report(&workspace).contains("link it dynamically"));
+    assert!(shows_notice(&report(&workspace), &summary, "memory_not_recorded"), "{summary:#}");
     assert!(summary["memory"].is_null(), "{summary:#}");
     let memory = summary["measurements"].as_array().expect("measurements").iter();
     assert_eq!(memory.filter(|one| one["name"] == "memory").count(), 0, "it was not planned");

@@ -51,6 +51,22 @@ pub fn sampled(done: &Done) -> bool {
     false
 }
 
+/// Returns whether a document shows the text of a notice that a summary, or a part of one, has.
+///
+/// Markup and line breaks are ignored.
+pub fn shows_notice(document: &str, summary: &Value, id: &str) -> bool {
+    let words = |text: &str| {
+        let plain: String =
+            text.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '\n').collect();
+        plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let document = words(document);
+    let notices = summary["notices"].as_array().expect("notices").iter();
+    let mut texts =
+        notices.filter(|notice| notice["id"] == id).filter_map(|notice| notice["text"].as_str());
+    texts.any(|text| document.contains(&words(text)))
+}
+
 /// Returns whether a summary, or a part of one, has a notice of a kind.
 pub fn has_notice(summary: &Value, id: &str) -> bool {
     let notices = summary["notices"].as_array().expect("notices");
