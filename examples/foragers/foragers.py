@@ -1,6 +1,6 @@
-"""A small agent-based simulation: foragers on a torus look for food, avoid each other, and are logged to a database.
+"""A small agent-based simulation: foragers on a torus search for food and avoid crowds. Their positions are logged to a database.
 
-It needs nothing but Python's standard library. Run it with `python foragers.py --agents 100 --steps 200`.
+It needs only Python's standard library. Run it with `python foragers.py --agents 100 --steps 200`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ class Forager:
         self.heading = rng.random() * 2.0 * math.pi
 
     def move(self, neighbours, food, rng):
-        """Turns away from a crowd or towards the nearest food, and walks."""
+        """Turns away from a crowd or towards the nearest food, and moves forward."""
         if len(neighbours) > 3:
             crowd_x = sum(other.x for other in neighbours) / len(neighbours)
             crowd_y = sum(other.y for other in neighbours) / len(neighbours)
@@ -49,7 +49,7 @@ class World:
         return self.rng.random() * SIZE, self.rng.random() * SIZE
 
     def neighbours(self, forager):
-        """Everybody within sight, found by looking at everybody."""
+        """Returns all foragers within sight. Checks every forager."""
         near = []
         for other in self.foragers:
             dx = abs(other.x - forager.x)

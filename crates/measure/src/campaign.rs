@@ -55,6 +55,7 @@ pub fn run(planned: &[Planned], seed: u64, executor: &mut impl Executor) -> Vec<
     let mut measurements: Vec<Measurement> = planned.iter().map(blank).collect();
     let repeats: Vec<usize> = planned.iter().map(|planned| planned.repeats).collect();
     let slots = schedule::interleaved(&repeats, seed);
+    log::debug!("{} measurements in {} processes, seed {seed}", planned.len(), slots.len());
     for (order, slot) in slots.iter().enumerate() {
         let measurement = &mut measurements[slot.measurement];
         let replicate = match reason_to_skip(measurement, executor) {

@@ -168,6 +168,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let stacks = open_stacks(launch, pid, injection.as_ref());
     let sampler = run.resource_sampler(pid)?;
     let start_ns = run.start()?;
+    log::info!("started {} as process {pid}", run.program.display());
     sampler.iter().for_each(Sampler::begin);
     run.heap.iter().for_each(|heap| heap.watch(run.handle.guardian_pid()));
     let end_ns = run.watch()?;
@@ -184,6 +185,8 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let mut recording = run.recording(start_ns, end_ns, observed);
     recording.notices.extend(injection_notice);
     recording.add_heap(heap);
+    let wall_ms = recording.wall_ns as f64 * 1e-6;
+    log::info!("process {pid} ended after {wall_ms:.1} ms: {}", recording.outcome);
     Ok(recording)
 }
 
@@ -466,7 +469,10 @@ fn injection(launch: &Launch, program: &Path) -> (Option<Arc<Injection>>, Option
         return (None, Some(Notice::new(NoticeId::LibraryNotLoaded, text)));
     }
     match Injection::create(&features, launch.directory.as_deref()) {
-        Ok(injection) => (Some(Arc::new(injection)), None),
+        Ok(injection) => {
+            log::debug!("loading simprof's library into the target");
+            (Some(Arc::new(injection)), None)
+        }
         Err(error) => {
             let text = format!(
                 "simprof's library could not be loaded into the target ({error}): Python frames, waits and scripts are missing."

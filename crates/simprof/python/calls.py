@@ -1,9 +1,10 @@
-# Counts every call, with the interpreter's own tracer, and tells what it counted at the end of each process. Run
-# before the program's own first line, with FOLDER (where the counts go) set.
+# Counts every call with the interpreter's own tracer, and writes the counts at the end of each
+# process. Runs before the first line of the program. FOLDER is where the counts are written.
 #
-# A program that is started, and all that is forked from it, tell in one file, by a descriptor that is kept open: the end of
-# a process may have another user or another root, or have lost the descriptor, but seldom both. The file has records, each
-# appended at once: `begun`, and one of `counts` and `yielded` for each process that was begun.
+# A program and all processes forked from it write to one file, through a descriptor that stays
+# open. At its end a process may have changed the user or the root, or have closed the descriptor,
+# but rarely both. The file has records, each appended by one write: `begun`, and one of `counts`,
+# `mixed` and `yielded`, for each process.
 import _lsprof
 import _signal
 import _thread
@@ -12,8 +13,9 @@ import marshal
 import posix
 import sys
 
-# From 3.12 on a tracer sees all threads, but takes their calls for those of one: the counts are right, the times not.
-ONE_FOR_ALL = sys.version_info >= (3, 12)
+# From 3.12 on, a tracer sees all threads but treats their calls as those of one: counts are
+# correct, times are not.
+ONE_TRACER_FOR_ALL = sys.version_info >= (3, 12)
 
 tracers = {}
 counts = {}
@@ -21,12 +23,12 @@ lock = _thread.allocate_lock()
 state = {"begun": 0, "mixed": False, "yielded": False, "finishing": False, "signal": None}
 
 
-class Told:
-    """The file of this program."""
+class CountsFile:
+    """The file of records of this program."""
 
     def __init__(self):
         flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
-        # A process that replaces its program is another program by the same number.
+        # After an exec, another program has the same process ID, so the name has a second number.
         for program in range(10000):
             self.path = f"{FOLDER}/calls-{posix.getpid()}-{program}"
             try:
@@ -34,14 +36,14 @@ class Told:
                 break
             except FileExistsError:
                 pass
-        self.descriptor = out_of_the_way(descriptor)
+        self.descriptor = to_high_number(descriptor)
         self.identity = identity(self.descriptor)
 
-    def append(self, what, content=b""):
-        record = f"{what} {posix.getpid()} {len(content)}\n".encode() + content
+    def append(self, kind, content=b""):
+        record = f"{kind} {posix.getpid()} {len(content)}\n".encode() + content
         if identity(self.descriptor) == self.identity:
             return write_all(self.descriptor, record)
-        # The program has closed what it did not know.
+        # The program has closed the descriptor, which it does not know.
         descriptor = posix.open(self.path, posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC)
         try:
             return write_all(descriptor, record)
@@ -57,8 +59,9 @@ def identity(descriptor):
     return status.st_dev, status.st_ino
 
 
-def out_of_the_way(descriptor):
-    """Moves a descriptor to a high number, so that the program's own get those that they always have."""
+def to_high_number(descriptor):
+    """Moves a descriptor to a high number, so that the program's own descriptors get the same numbers as without
+    simprof."""
     for high in range(min(posix.sysconf("SC_OPEN_MAX"), 1000) - 1, descriptor, -1):
         if identity(high) is None:
             posix.dup2(descriptor, high, False)
@@ -67,19 +70,19 @@ def out_of_the_way(descriptor):
     return descriptor
 
 
-told = Told()
+counts_file = CountsFile()
 
 
 def begin():
-    """Names this process as one that owes its counts."""
-    told.append("begun")
+    """Records that this process will write its counts."""
+    counts_file.append("begun")
     state["begun"] = posix.getpid()
     state["mixed"] = False
 
 
 def is_helper():
-    """Whether this is a process of multiprocessing's own, which runs nothing of the program but may fork what does. It
-    outlives the program by an instant or is killed then, and would be held for lost."""
+    """Whether this is a helper process of multiprocessing. It runs no code of the program, but may fork processes that
+    do. It outlives the program for a moment or is killed, and would count as lost."""
     try:
         descriptor = posix.open("/proc/self/cmdline", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
@@ -99,103 +102,103 @@ def trace_thread():
 
 
 def label(code):
-    """A function as pstats names it."""
+    """Returns the key that pstats uses for a function."""
     if isinstance(code, str):
         return ("~", 0, code)
     return (code.co_filename, code.co_firstlineno, code.co_name)
 
 
 def collect(tracer):
-    """Adds what a tracer has counted to the counts of this process."""
-    entries = [entry for entry in tracer.getstats() if is_theirs(entry.code)]
+    """Adds the counts of a tracer to the counts of this process."""
+    entries = [entry for entry in tracer.getstats() if is_of_program(entry.code)]
     for entry in entries:
         add(counts.setdefault(label(entry.code), [0, 0, 0.0, 0.0, {}]), entry)
     for entry in entries:
         for called in entry.calls or ():
-            if is_theirs(called.code):
+            if is_of_program(called.code):
                 callers = counts.setdefault(label(called.code), [0, 0, 0.0, 0.0, {}])[4]
                 add(callers.setdefault(label(entry.code), [0, 0, 0.0, 0.0]), called)
 
 
 def add(sums, entry):
-    """Primitive calls, all calls, own time, time with what it called."""
+    """Adds primitive calls, all calls, self time and total time."""
     sums[0] += entry.callcount - entry.reccallcount
     sums[1] += entry.callcount
     sums[2] += entry.inlinetime
     sums[3] += entry.totaltime
 
 
-def is_theirs(code):
-    """Whether a function is the program's and not one of this text."""
+def is_of_program(code):
+    """Whether a function belongs to the program, not to this script."""
     if isinstance(code, str):
         return "_lsprof.Profiler" not in code
     return code.co_filename != "<simprof>"
 
 
 def finish():
-    """Tells the counts of this process, once."""
+    """Writes the counts of this process, once."""
     if state["begun"] != posix.getpid():
         return
     state["begun"] = 0
     state["finishing"] = True
     try:
-        tell_counts()
+        write_counts()
     except Exception:
-        pass  # The program has nothing to do with it, and simprof misses the counts.
+        pass  # The program must not fail because of this. simprof reports that the counts are missing.
     finally:
         state["finishing"] = False
         if state["signal"] is not None:
-            end_by(state["signal"])
+            end_by_signal(state["signal"])
 
 
-def tell_counts():
+def write_counts():
     own = tracers.get(_thread.get_ident())
-    if not ONE_FOR_ALL and own is not None and sys.getprofile() is not own:
+    if not ONE_TRACER_FOR_ALL and own is not None and sys.getprofile() is not own:
         state["yielded"] = True
     for tracer in list(tracers.values()):
-        if ONE_FOR_ALL or tracer is own:
+        if ONE_TRACER_FOR_ALL or tracer is own:
             tracer.disable()
         with lock:
             collect(tracer)
     if state["yielded"]:
-        return told.append("yielded")
+        return counts_file.append("yielded")
     with lock:
         written = marshal.dumps({key: written_form(value) for key, value in counts.items()}, 2)
-    return told.append("mixed" if state["mixed"] else "counts", written)
+    return counts_file.append("mixed" if state["mixed"] else "counts", written)
 
 
-def give_way():
-    """There can be one profiler only, and the program wants its own."""
+def yield_profiler():
+    """Stops counting, because the interpreter supports one profiler only and the program uses its own."""
     for tracer in tracers.values():
         tracer.disable()
     tracers.clear()
     state["yielded"] = True
     if state["begun"] == posix.getpid():
         state["begun"] = 0
-        told.append("yielded")
+        counts_file.append("yielded")
 
 
-def give_way_when_asked():
-    """From 3.12 on whoever profiles takes a tool by its number first, and fails where that is taken."""
+def yield_on_request():
+    """From 3.12 on, a profiler first claims a tool ID, and fails if it is taken."""
     use = sys.monitoring.use_tool_id
 
     def use_tool_id(tool_id, name, /):
         if tool_id == sys.monitoring.PROFILER_ID:
             sys.monitoring.use_tool_id = use
-            give_way()
+            yield_profiler()
         return use(tool_id, name)
 
     sys.monitoring.use_tool_id = use_tool_id
 
 
 def written_form(sums):
-    """As cProfile writes it: of callers, all calls come before the primitive ones."""
-    callers = {caller: (of[1], of[0], of[2], of[3]) for caller, of in sums[4].items()}
+    """Returns the sums in cProfile's order: for callers, all calls come before the primitive ones."""
+    callers = {caller: (counts[1], counts[0], counts[2], counts[3]) for caller, counts in sums[4].items()}
     return (sums[0], sums[1], sums[2], sums[3], callers)
 
 
 def forked():
-    """A child counts from nothing: what was counted before is its parent's to tell."""
+    """Restarts the counts in a forked child. Its parent writes the earlier ones."""
     global lock
     lock = _thread.allocate_lock()
     own = tracers.get(_thread.get_ident()) or next(iter(tracers.values()), None)
@@ -207,19 +210,20 @@ def forked():
     try:
         begin()
         if state["yielded"]:
-            give_way()
+            yield_profiler()
     except OSError:
         pass
-    end_well_when_terminated()
+    write_counts_on_sigterm()
 
 
-def end_well_when_terminated():
-    """Pools of processes end their workers by a signal whose default is to end at once, counts and all."""
+def write_counts_on_sigterm():
+    """Writes the counts on SIGTERM, with which process pools end their workers. Its default action would lose the
+    counts."""
     try:
         if _signal.getsignal(_signal.SIGTERM) == _signal.SIG_DFL:
             _signal.signal(_signal.SIGTERM, terminated)
     except ValueError:
-        pass  # Another thread than the main one may not, and its process is then said to be lost.
+        pass  # Only the main thread may set a handler. The process is then reported as lost.
 
 
 def terminated(signal, frame):
@@ -227,16 +231,16 @@ def terminated(signal, frame):
         state["signal"] = signal
     else:
         finish()
-        end_by(signal)
+        end_by_signal(signal)
 
 
-def end_by(signal):
+def end_by_signal(signal):
     _signal.signal(signal, _signal.SIG_DFL)
     posix.kill(posix.getpid(), signal)
 
 
 def follow_threads():
-    """Has each thread traced from its begin on."""
+    """Traces each thread from its start."""
     start = _thread.start_new_thread
 
     def start_new_thread(function, args, kwargs={}):
@@ -260,7 +264,7 @@ def follow_threads():
 
 
 def notice_threads():
-    """Only notes that there are others beside the main thread."""
+    """Only records that there are threads besides the main one."""
     for name in ("start_new_thread", "start_new", "start_joinable_thread"):
         start = getattr(_thread, name, None)
         if start is not None:
@@ -273,7 +277,7 @@ def notice_threads():
 
 
 def hook(name, function):
-    """Puts a function in the place of one that begins a thread, also where it has been imported already."""
+    """Replaces a function that starts threads, also where `threading` has already imported it."""
     setattr(_thread, name, function)
     threading = sys.modules.get("threading")
     if threading is not None and hasattr(threading, f"_{name}"):
@@ -281,7 +285,7 @@ def hook(name, function):
 
 
 def hook_exit():
-    """Processes that are forked by multiprocessing end without any clean-up but this."""
+    """Writes the counts before `_exit`. Processes forked by multiprocessing end with it and run no other clean-up."""
     leave = posix._exit
 
     def _exit(status):
@@ -297,7 +301,7 @@ def hook_exit():
 
 if not is_helper():
     begin()
-if ONE_FOR_ALL:
+if ONE_TRACER_FOR_ALL:
     notice_threads()
 else:
     follow_threads()
@@ -305,10 +309,10 @@ hook_exit()
 posix.register_at_fork(after_in_child=forked)
 atexit.register(finish)
 if "--multiprocessing-fork" in (getattr(sys, "argv", None) or ()):
-    end_well_when_terminated()
+    write_counts_on_sigterm()
 try:
     trace_thread()
-    if ONE_FOR_ALL:
-        give_way_when_asked()
+    if ONE_TRACER_FOR_ALL:
+        yield_on_request()
 except ValueError:
-    give_way()  # Somebody has come before.
+    yield_profiler()  # Another profiler is already active.

@@ -1,9 +1,10 @@
-# Writes into the folder that simprof reads afterwards. Comes before the other texts, with FOLDER set.
+# Writes files to the folder that simprof reads after the run. It precedes the other scripts. FOLDER
+# is set before it.
 import posix
 
 
 def write(name, content):
-    """Writes a file of the folder, whole or not at all; its name must be this process's alone."""
+    """Writes a file to the folder atomically. No other process may use its name."""
     draft = f"{FOLDER}/.{name}"
     descriptor = posix.open(draft, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
     try:
@@ -18,12 +19,13 @@ def write_all(descriptor, content):
         content = content[posix.write(descriptor, content) :]
 
 
-def say_that_python_ran():
-    """Makes the file `ran`. All processes make the same one, so there is no draft of it that another could take away."""
+def note_that_python_ran():
+    """Creates the file `ran`. All processes create the same file, so it is not written to a draft and renamed: another
+    process could rename the draft first."""
     try:
         posix.close(posix.open(f"{FOLDER}/ran", posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o600))
     except OSError:
-        pass  # What follows is not to fail for it.
+        pass  # The scripts that follow must run in any case.
 
 
-say_that_python_ran()
+note_that_python_ran()

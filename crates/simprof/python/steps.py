@@ -1,6 +1,7 @@
-# Marks the calls of one function as steps. Run before the program's own first line, with these names set:
-# MODULE and NAME (the function), FOLDER (where notes go), mark_begin and mark_end (take a step's number).
-# It imports nothing that the interpreter has not imported by itself.
+# Marks the calls of one function as steps. Runs before the first line of the program. These names
+# are set: MODULE and NAME (the function), FOLDER (where notes are written), mark_begin and mark_end
+# (take the number of a step). It imports only modules that the interpreter has already imported at
+# start-up.
 import _thread
 import atexit
 import posix
@@ -10,14 +11,14 @@ CLASS, _, LAST = NAME.rpartition(".")
 FIRST = NAME.partition(".")[0]
 
 
-# A step is a call with no other call of the function beneath it on its stack. Calls that are side by side in one thread, as
-# coroutines of several tasks are, have no common stack and are steps of their own.
+# A step is a call of the function that is not nested in another call of it. Interleaved calls in
+# one thread, such as coroutines of several tasks, do not share a stack: each is a step.
 
 fresh = iter(range(1 << 62)).__next__
 
 
 def is_within(frame, code):
-    """Whether a frame, or one of those that it was called from, runs a code."""
+    """Whether a frame or one of its callers runs a code object."""
     while frame is not None:
         if frame.f_code is code:
             return True
@@ -26,7 +27,7 @@ def is_within(frame, code):
 
 
 def is_named_module(names):
-    """Whether a module, by its global names, is the one that was named."""
+    """Whether a module, given by its global names, is MODULE."""
     module = names.get("__name__")
     if module == MODULE:
         return True
@@ -37,17 +38,17 @@ def is_named_module(names):
 
 
 def stem(path):
-    """The name of a script without its folder and its ending."""
+    """Returns the name of a script without folder and extension."""
     return path.rpartition("/")[2].partition(".")[0] if isinstance(path, str) else None
 
 
 def named_class(found):
-    """Whether a class is the one that was named."""
+    """Whether a class is CLASS of MODULE."""
     module = sys.modules.get(found.__module__)
     return found.__qualname__ == CLASS and module is not None and is_named_module(vars(module))
 
 
-# From 3.12 on the interpreter itself tells of calls, of all functions once and of the one that was named always.
+# From 3.12 on, sys.monitoring reports calls: once for every function, and always for the named one.
 
 
 def monitor():
@@ -55,27 +56,27 @@ def monitor():
     events = monitoring.events
     tool = next((tool for tool in (4, 3, 5, 1, 0) if monitoring.get_tool(tool) is None), None)
     if tool is None:
-        return note("trouble", "all of sys.monitoring's tools are taken")
+        return note("trouble", "all tool IDs of sys.monitoring are in use")
     target = None
     steps = {}
     frame_of = sys._getframe
 
     def search(code, offset):
         nonlocal target
-        # The body of a class is no function.
+        # The body of a class is not a function.
         if code.co_name != LAST or not code.co_flags & 1:
             return monitoring.DISABLE
         if is_named(code, frame_of(1)):
             target = code
             monitoring.register_callback(tool, events.PY_START, start)
             monitoring.set_local_events(tool, code, events.PY_START | events.PY_RETURN)
-            # What an exception ends cannot be followed for one function alone.
+            # PY_UNWIND cannot be enabled for a single function.
             monitoring.set_events(tool, events.PY_UNWIND)
             enter(frame_of(1))
         return None
 
     def enter(frame):
-        # As long as it is kept here, the frame of a call is one and the same object.
+        # A reference keeps the frame object, so that the same call always has the same object.
         if not steps or not is_within(frame.f_back, target):
             steps[frame] = number = fresh()
             mark_begin(number)
@@ -94,7 +95,7 @@ def monitor():
             if number is not None:
                 mark_end(number)
 
-    # A child that is forked within a step is not in it.
+    # A child forked during a step is not part of it.
     posix.register_at_fork(after_in_child=steps.clear)
     monitoring.use_tool_id(tool, "simprof")
     monitoring.register_callback(tool, events.PY_START, search)
@@ -104,7 +105,7 @@ def monitor():
 
 
 def is_named(code, frame):
-    """Whether the function that begins is the one that was named, or what the named class inherits by that name."""
+    """Whether the called function is the named one, or the method of that name that the named class inherits."""
     if code.co_qualname == NAME and is_named_module(frame.f_globals):
         return True
     if not CLASS or not code.co_argcount:
@@ -115,7 +116,7 @@ def is_named(code, frame):
 
 
 def code_of(function):
-    """The code of a function beneath its decorators."""
+    """Returns the code of a function without its decorators."""
     function = getattr(function, "__func__", function)
     for _ in range(100):
         if not hasattr(function, "__wrapped__"):
@@ -124,15 +125,16 @@ def code_of(function):
     return getattr(function, "__code__", None)
 
 
-# Before 3.12 the function is given other code, or is replaced where it is not the named one's alone, as soon as it is defined.
+# Before 3.12, the function's code is replaced as soon as it is defined. If the function is also
+# reachable by other names, the reference is replaced instead.
 
 steps = set()
-# What gives the functions with other code their own back.
+# Functions that restore the original code.
 in_place = []
 
 
 def enter():
-    """The number of the step that begins with the caller; none where it is within one."""
+    """Begins a step in the caller and returns its number, or None if the call is nested in a step."""
     frame = sys._getframe(1)
     if steps and is_within(frame.f_back, frame.f_code):
         return None
@@ -149,7 +151,8 @@ def leave(number):
 
 
 def instead(*args, **kwargs):
-    """What a function does that is counted. Its globals are the function's, so the texts are to become what they name."""
+    """Template of the code of a counted function. It runs with the function's globals, so its constants are replaced
+    by the objects that they name."""
     enter = "simprof's enter"
     run = "simprof's run"
     leave = "simprof's leave"
@@ -161,20 +164,20 @@ def instead(*args, **kwargs):
 
 
 def count_in_place(function):
-    """Has a function count its calls, which remains the object that it is. While a step lasts it has its own code again:
-    calls within it take no more of the levels that recursion has than they always do."""
-    own = function.__code__
-    like_it = type(function)(own, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
-    like_it.__kwdefaults__ = function.__kwdefaults__
-    like_it.__qualname__ = function.__qualname__
+    """Makes a function count its calls, keeping the function object. During a step it has its original code, so that
+    recursion inside the step needs no additional stack frames."""
+    original = function.__code__
+    copy = type(function)(original, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__qualname__ = function.__qualname__
 
     def begin():
         frame = sys._getframe(1)
         if steps and is_within(frame.f_back, frame.f_code):
             return None
-        # What another thread calls meanwhile would be lost.
+        # With several threads the code stays, because calls by another thread would be missed.
         if not _thread._count() and "greenlet" not in sys.modules:
-            function.__code__ = own
+            function.__code__ = original
         number = fresh()
         steps.add(number)
         mark_begin(number)
@@ -183,33 +186,34 @@ def count_in_place(function):
     def end(number):
         if number is not None:
             leave(number)
-            if function.__code__ is own and counting:
+            if function.__code__ is original and counting:
                 function.__code__ = counting
 
-    def let_go():
-        """Ends the counting. The collector of garbage does not see what constants of code refer to: they would stay for ever."""
+    def restore():
+        """Restores the function. The garbage collector does not follow constants of code objects, so that they would
+        never be freed."""
         nonlocal counting
-        function.__code__ = own
+        function.__code__ = original
         counting = None
 
-    known = {"simprof's enter": begin, "simprof's run": like_it, "simprof's leave": end}
+    known = {"simprof's enter": begin, "simprof's run": copy, "simprof's leave": end}
     changes = {
         "co_consts": tuple(known.get(constant, constant) for constant in instead.__code__.co_consts),
-        "co_freevars": own.co_freevars,
-        "co_name": own.co_name,
+        "co_freevars": original.co_freevars,
+        "co_name": original.co_name,
     }
-    if hasattr(own, "co_qualname"):
-        changes["co_qualname"] = own.co_qualname
+    if hasattr(original, "co_qualname"):
+        changes["co_qualname"] = original.co_qualname
     counting = instead.__code__.replace(**changes)
     function.__code__ = counting
-    in_place.append(let_go)
-    # Who asks for its signature is led on.
-    function.__dict__.setdefault("__wrapped__", like_it)
+    in_place.append(restore)
+    # `inspect.signature` follows `__wrapped__`.
+    function.__dict__.setdefault("__wrapped__", copy)
     return function
 
 
 def counted(function, may_change):
-    """A function that does what `function` does, and counts its calls."""
+    """Returns a function that calls `function` and counts its calls, or None if that is impossible."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     if flags & 0x200:
         return None
@@ -252,7 +256,7 @@ def counted(function, may_change):
 
 
 def replace(names):
-    """Replaces the named function, where these global names lead to it; whether there is nothing more to wait for."""
+    """Replaces the named function if these global names lead to it. Returns whether there is nothing more to wait for."""
     if FIRST not in names:
         return False
     owner, path = None, NAME.split(".")
@@ -275,27 +279,27 @@ def replace(names):
 
 
 def static_attribute(owner, name):
-    """What a class holds by a name, itself or by inheritance, as it is there."""
+    """Returns an attribute of a class or its bases without invoking descriptors."""
     if not isinstance(owner, type):
         return None
     return next((vars(found)[name] for found in owner.__mro__ if name in vars(found)), None)
 
 
 def kind_of(found):
-    """What is no function, with the mend."""
+    """Describes an object that is not a function, and what to do."""
     if isinstance(found, type):
-        return "a class; name a method of it"
-    return f"of the type `{type(found).__name__}`, whose calls cannot be seen; name a function that it calls"
+        return "a class; give the name of a method"
+    return f"of the type `{type(found).__name__}`, whose calls cannot be observed; give the name of a function that it calls"
 
 
 def is_own(found, owner, names):
-    """Whether a function was defined where it was named, so that each call of it is one of what was named."""
+    """Whether a function is defined where it was named, so that every call of it is a call of the named function."""
     found = getattr(found, "__func__", found)
     return getattr(found, "__globals__", None) is names and (owner is None or LAST in vars(owner))
 
 
 def replacement(found, owner, may_change):
-    """What to put in the place of a function or method."""
+    """Returns the replacement of a function or method."""
     if isinstance(found, (staticmethod, classmethod)):
         step = counted(found.__func__, may_change)
         return None if step is None else type(found)(step)
@@ -307,7 +311,7 @@ def replacement(found, owner, may_change):
 
 
 class Finder:
-    """Finds the named module as others do, and has its function replaced once it has been executed."""
+    """Finds the named module with the other finders, and replaces its function after the module has been executed."""
 
     @staticmethod
     def find_spec(name, path=None, target=None):
@@ -332,11 +336,11 @@ def await_execution(loader):
     try:
         hasattr(loader, "exec_module") and setattr(loader, "exec_module", exec_module)
     except (AttributeError, TypeError):
-        note("trouble", f"{MODULE} is loaded by {type(loader).__name__}, which cannot be followed")
+        note("trouble", f"{MODULE} is loaded by {type(loader).__name__}, which simprof does not support")
 
 
 def trace(frame, event, argument):
-    """Looks for the begin of the program's own module."""
+    """Waits for the program's main module."""
     if event == "call" and frame.f_code.co_name == "<module>" and is_main(frame):
         if FIRST in frame.f_code.co_names:
             return trace_main
@@ -345,7 +349,7 @@ def trace(frame, event, argument):
 
 
 def trace_main(frame, event, argument):
-    """Follows the program's own module from line to line until the function is defined."""
+    """Traces the lines of the main module until the function is defined."""
     if replace(frame.f_globals) or event == "return":
         sys.settrace(None)
         frame.f_trace = None
@@ -359,7 +363,7 @@ def is_main(frame):
 
 
 def may_be_main():
-    """Whether the named module may be the program itself, as far as the command line tells."""
+    """Whether the named module may be the main module, judging by the command line."""
     arguments = getattr(sys, "argv", None) or ["-m"]
     program = arguments[0]
     if MODULE == "__main__" or program == "-m" or "--multiprocessing-fork" in arguments:
@@ -381,7 +385,7 @@ def wait_for_definition():
     return None
 
 
-# What the profiler is told where no step was seen.
+# Notes for simprof if there was no step.
 
 notes = []
 
@@ -395,23 +399,23 @@ def note_found():
 
 
 def finish():
-    """Tells what there is to tell, and lets go of the program's objects, so that they end as they always do."""
-    tell()
-    for let_go in in_place:
-        let_go()
+    """Writes the notes and restores the functions, so that the program's objects are freed as usual."""
+    write_notes()
+    for restore in in_place:
+        restore()
     in_place.clear()
 
 
-def tell():
-    """Writes why there are no steps, and what the named module has instead."""
+def write_notes():
+    """Writes why there are no steps, and which names the module has."""
     if fresh() == 0:
         try:
-            write(f"steps-{posix.getpid()}", why_none().encode(errors="replace"))
+            write(f"steps-{posix.getpid()}", explanation().encode(errors="replace"))
         except OSError:
-            pass  # The folder is out of reach, after a change of user or of the root.
+            pass  # The folder cannot be accessed after a change of the user or the root.
 
 
-def why_none():
+def explanation():
     modules = [module for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
     modules = [module for module in modules if is_named_module(vars(module))]
     for module in modules:
@@ -436,7 +440,8 @@ def why_none():
 
 
 def is_standard(name, module):
-    """Whether a module is of the standard library, which nobody means: by its name, which 3.9 cannot tell; it has no file, or one beside that of `os`."""
+    """Whether a module belongs to the standard library: by its name, or in 3.9, which does not list the names, by
+    having no file or one beside `os`."""
     if name.partition(".")[0] in getattr(sys, "stdlib_module_names", ()):
         return True
     file = getattr(module, "__file__", None)
@@ -447,7 +452,7 @@ def is_standard(name, module):
 
 
 def named_by(names):
-    """What the name leads to among global names; None where nothing is there."""
+    """Returns the object that NAME leads to from global names, or None."""
     found = names.get(FIRST)
     for name in NAME.split(".")[1:]:
         found = getattr(found, name, None)
@@ -458,6 +463,6 @@ atexit.register(finish)
 if sys.version_info >= (3, 12):
     monitor()
 else:
-    # A child that is forked within a step is not in it.
+    # A child forked during a step is not part of it.
     posix.register_at_fork(after_in_child=steps.clear)
     wait_for_definition()

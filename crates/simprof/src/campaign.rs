@@ -1,4 +1,4 @@
-//! Runs the planned measurements of a phase as processes of the target.
+//! Runs the planned measurements of phases 2 and 4 as processes of the target.
 
 use std::path::Path;
 
@@ -6,11 +6,12 @@ use anyhow::Result;
 use simprof_measure::campaign::{Executor, Job};
 use simprof_model::{Measurement, Phase, Replicate, Status};
 
-use crate::phases::{add_urgent_notices, ending, file_stem};
-use crate::replicate::{Place, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::phases::{add_urgent_notices, ending};
+use crate::processes::{Invocation, Observe};
+use crate::replicate::{ProcessContext, replicate_from};
 use crate::session::Session;
 use crate::spec::CommandTemplate;
+use crate::text::{append_extension, file_stem};
 
 /// Executes jobs as processes of the target.
 pub struct TargetExecutor<'s, 'p> {
@@ -20,9 +21,9 @@ pub struct TargetExecutor<'s, 'p> {
     pub phase: Phase,
     /// The command of each planned measurement.
     pub commands: Vec<&'s CommandTemplate>,
-    /// What to observe.
+    /// What to record of each process.
     pub observe: Observe,
-    /// Processes of the phase that were done before.
+    /// Number of processes of the phase that ran before.
     pub done_before: usize,
 }
 
@@ -32,8 +33,8 @@ impl Executor for TargetExecutor<'_, '_> {
             Ok(replicate) => replicate,
             Err(error) => {
                 self.session.stop(&error);
-                let place = Place { seed: job.seed, order: job.order, load: None };
-                failed(place, crate::exit::describe(&error))
+                let context = ProcessContext { seed: job.seed, order: job.order, load: None };
+                failed(context, crate::exit::describe_error(&error))
             }
         }
     }
@@ -60,12 +61,13 @@ impl TargetExecutor<'_, '_> {
             log: &log,
         };
         let load = crate::replicate::load_average();
-        let result = self.session.runner.run(&invocation);
-        let place = Place { seed: job.seed, order: job.order, load };
+        let result = self.session.processes.run(&invocation);
+        let context = ProcessContext { seed: job.seed, order: job.order, load };
+        let recording = result.as_ref().map(|observed| &observed.recording);
         let timeout = self.session.plan.target.timeout;
-        let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
+        let replicate = replicate_from(context, recording, &append_extension(&log, "out"), timeout);
         self.session.folder.clear_scratch();
-        if let Ok(recording) = &result {
+        if let Ok(recording) = recording {
             add_urgent_notices(self.session, self.phase, recording);
         }
         self.keep_output(&log, job, &replicate)?;
@@ -75,12 +77,13 @@ impl TargetExecutor<'_, '_> {
         Ok(replicate)
     }
 
-    /// The output of a process that failed is kept under its name; that of others is not.
+    /// Keeps the output of a failed process under the name of its measurement, and deletes the
+    /// output of others.
     fn keep_output(&mut self, log: &Path, job: &Job<'_>, replicate: &Replicate) -> Result<()> {
         for end in ["out", "err"] {
-            let from = with_ending(log, end);
+            let from = append_extension(log, end);
             if replicate.status.is_ok() {
-                // What is not there need not be removed.
+                // The file may not exist.
                 let _ = std::fs::remove_file(&from);
             } else if from.exists() {
                 let name = format!("failed/{}.{end}", file_stem(&job.planned.name));
@@ -94,15 +97,77 @@ impl TargetExecutor<'_, '_> {
     }
 }
 
-fn failed(place: Place, reason: String) -> Replicate {
+fn failed(context: ProcessContext, reason: String) -> Replicate {
     Replicate {
-        seed: place.seed,
-        order: place.order,
+        seed: context.seed,
+        order: context.order,
         status: Status::Failed,
         reason: Some(reason),
         metrics: Default::default(),
         counters: Default::default(),
         digest: None,
         load: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_measure::campaign;
+    use simprof_record::Outcome;
+
+    use super::*;
+    use crate::processes::fake::{FakeProcesses, FakeSession, ended, plan_for};
+
+    const SPEC: &str = "[target]\ncommand = [\"./sim\", \"{n}\"]\n\
+                        [parameters]\nn = { default = 1, sweep = [1, 2] }\n";
+
+    /// Runs the sweep of [`SPEC`], three processes for each value.
+    fn run(processes: &FakeProcesses) -> (Vec<Measurement>, Vec<String>) {
+        let plan = plan_for(SPEC);
+        let mut fake = FakeSession::new(&plan, processes);
+        let planned = &plan.sweeps[0].planned;
+        let mut executor = TargetExecutor {
+            session: &mut fake.session,
+            phase: Phase::System,
+            commands: planned.iter().map(|_| &plan.target.command).collect(),
+            observe: Observe::Resources,
+            done_before: 0,
+        };
+        let measurements = campaign::run(planned, 1, &mut executor);
+        (measurements, fake.record(Phase::System).files.clone())
+    }
+
+    #[test]
+    fn every_process_gets_its_parameters() {
+        let processes = FakeProcesses::new((0..6).map(|_| ended(Outcome::Exited(0))));
+        let (measurements, _) = run(&processes);
+        assert!(measurements.iter().all(|measurement| measurement.status == Status::Ok));
+        for value in ["1", "2"] {
+            let argv = ["./sim", value];
+            let count = processes.started().iter().filter(|started| started.argv == argv).count();
+            assert_eq!(count, 3, "{value}");
+        }
+    }
+
+    #[test]
+    fn replicates_after_a_failure_are_skipped() {
+        let processes = FakeProcesses::new((0..2).map(|_| ended(Outcome::TimedOut)));
+        let (measurements, _) = run(&processes);
+        assert_eq!(processes.started().len(), 2, "one process for each value");
+        for measurement in measurements {
+            assert_eq!(measurement.status, Status::TimedOut);
+            let reason = measurement.reason.expect("a reason");
+            assert!(reason.contains("did not end within 600 s"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_campaign_skips_the_rest() {
+        let processes = FakeProcesses::new((0..1).map(|_| ended(Outcome::Exited(0))));
+        processes.cancel_after(1);
+        let (measurements, _) = run(&processes);
+        let replicates = measurements.iter().flat_map(|measurement| &measurement.replicates);
+        let skipped = replicates.filter(|replicate| replicate.status == Status::Skipped).count();
+        assert_eq!((processes.started().len(), skipped), (1, 5));
     }
 }

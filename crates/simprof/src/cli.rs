@@ -1,97 +1,108 @@
-//! The command line: what can be asked for.
+//! The command line: commands, options and their help.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
-/// Profiles simulations: what is slow, why, where, and what changing it does.
+/// Profiles simulations: what is slow, why, where, and how it scales.
 #[derive(Debug, Parser)]
-#[command(name = "simprof", version, max_term_width = 100)]
+#[command(name = "simprof", version, max_term_width = 100, after_help = ENVIRONMENT)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
+    /// Log to standard error what simprof does: processes that it starts, the event that it samples by, files that
+    /// it writes. -vv logs more detail
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
+    pub verbose: u8,
 }
 
-/// What to do.
+const ENVIRONMENT: &str = "\
+Environment:
+  SIMPROF_LOG  What to log without -v: off, info (as -v), debug (as -vv), or
+               for a part of simprof, such as simprof_record=debug [default: off]";
+
+/// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Profile a program through the four phases (the reference simulation where none is given)
+    /// Profile a program in four phases (default: the built-in reference simulation)
     Run(RunArgs),
-    /// Show what runs now, how far it is, what is done and which files exist
+    /// Show the progress of a run, failed measurements and the files it wrote
     Status(StatusArgs),
-    /// Tell what a profile says that another program recorded: calls, bottlenecks, components, advice
+    /// Analyse a profile that another tool recorded: calls, bottlenecks, components, advice
     Analyze(AnalyzeArgs),
-    /// List what this machine and this target allow, each lack with its consequence and its mend
+    /// Check what can be measured here and how to fix what cannot
     Doctor(DoctorArgs),
     /// Write a commented simprof.toml for this project
     Init(InitArgs),
-    /// Run the reference simulation by itself
+    /// Run the built-in reference simulation without profiling it
     Simulate(Box<super::commands::simulate::SimulateArgs>),
-    /// Measure one operation of one component of the reference simulation (the runner that phase 2 uses)
+    /// Measure one operation of a component of the reference simulation (phase 2 runs this)
     Component(Box<super::commands::component::ComponentArgs>),
-    /// Start a target and end what it leaves behind (used by simprof itself)
+    /// Start a target and end the processes that it leaves behind (internal)
     #[command(hide = true, name = super::runner::GUARDIAN_COMMAND)]
     Guardian {
-        /// Handed on as they are.
+        /// Passed on unchanged.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
 }
 
-/// Largest mean distance of two recorded bytes.
-const MEMORY_INTERVAL_MOST: u64 = 1 << 30;
+/// Largest mean distance between two sampled bytes.
+const MAX_MEMORY_INTERVAL: u64 = 1 << 30;
 
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// A spread subset of every grid: ends within a minute on the reference simulation
+    /// Measure fewer points and record for less time. The reference simulation takes less than a minute
     #[arg(long)]
     pub quick: bool,
-    /// Run only this phase (1 to 4); may be given more than once
+    /// Run only this phase: 1 (functions), 2 (components), 3 (source lines), 4 (scaling). Can be repeated
+    /// [default: all]
     #[arg(long = "phase", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub phases: Vec<u8>,
-    /// Phase 2: measure only this component; may be given more than once
+    /// Phase 2: measure only this component. Can be repeated [default: all]
     #[arg(long = "component", value_name = "NAME")]
     pub components: Vec<String>,
-    /// Phase 3: look at the functions whose name this is, ends in, or matches as a glob
+    /// Phase 3: annotate only functions with this name, with a name that ends in it, or that matches it as a glob.
+    /// Can be repeated [default: those that phases 1 and 2 found]
     #[arg(long = "function", value_name = "NAME")]
     pub functions: Vec<String>,
-    /// Phase 3: record allocations too, in a run of their own (a run of all phases does by itself)
+    /// Phase 3: record allocations too, in a separate run [default: only in a full run of all phases]
     #[arg(long)]
     pub memory: bool,
-    /// Mean distance of two recorded bytes of allocations, such as 64K or 1MiB; 1 records every allocation. Implies
-    /// --memory [default: 512K, and where a short run has too few of them a second run with less]
+    /// Mean distance between two sampled bytes of allocations, such as 64K or 1MiB; 1 records every allocation. Implies
+    /// --memory [default: 512K; a short run with too few samples is repeated with less]
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = memory_interval)]
     pub memory_interval: Option<u64>,
-    /// Folder for results
+    /// Folder for results. Each run gets a new folder in it
     #[arg(long, value_name = "DIR", default_value = "profiling_results")]
     pub output_dir: PathBuf,
-    /// Time limit of each process of the target
+    /// Time limit of each process of the target, in seconds [default: timeout_s of the spec, or 600]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = positive)]
     pub timeout: Option<f64>,
-    /// Samples per second of CPU time
+    /// Sampling rate: samples per second of CPU time
     #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub rate: u32,
-    /// Seed of the order of measurements and of the target where it takes one
+    /// Seed of the order of measurements, and of the target if its command contains {seed}
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Fresh processes for each point of phases 2 and 4
+    /// Fresh processes for each point of phases 2 and 4 [default: 10, or 6 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeats: Option<u32>,
-    /// How to sample: auto, cycles (hardware counter) or cpu-clock (timer)
+    /// Event to sample by: cycles (hardware counter), cpu-clock (timer), or auto (the best one available)
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub recorder: String,
-    /// Print what would run and how long it may take, and end
+    /// Print what would run and how long it may take, without running it
     #[arg(long)]
     pub plan: bool,
-    /// The spec to use instead of ./simprof.toml
+    /// Spec to use [default: simprof.toml in the current folder, if it exists]
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
-    /// Set the default of a parameter; may be given more than once
+    /// Set the default value of a parameter of the spec. Can be repeated
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub set: Vec<String>,
-    /// The program to profile and its arguments
+    /// The program to profile and its arguments [default: the command of the spec]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -99,13 +110,13 @@ pub struct RunArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// A run's folder, or a folder of results whose latest run is meant
+    /// Folder of a run, or a folder of results: then its latest run
     #[arg(value_name = "DIR", default_value = "profiling_results")]
     pub folder: PathBuf,
-    /// Print again whenever something changed, until the run has ended
+    /// Print a line at every change until the run has ended
     #[arg(long)]
     pub follow: bool,
-    /// Print the run's manifest as JSON instead
+    /// Print the manifest of the run (run.json) as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -113,13 +124,13 @@ pub struct StatusArgs {
 /// Options of `analyze`.
 #[derive(Debug, Args)]
 pub struct AnalyzeArgs {
-    /// Profile to read: of cProfile, folded stacks, or of speedscope; its content tells which
+    /// Profile to read: cProfile, folded stacks or speedscope. The format is recognised by its content
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Print JSON, with every function, instead of tables
+    /// Print JSON with all functions instead of tables
     #[arg(long)]
     pub json: bool,
-    /// Rows of each table
+    /// Rows in each table
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
 }
@@ -127,10 +138,10 @@ pub struct AnalyzeArgs {
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Print JSON instead of a table
+    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
-    /// The program to look at (the reference simulation where none is given)
+    /// The program to check [default: the reference simulation]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -141,22 +152,22 @@ pub struct InitArgs {
     /// File to write
     #[arg(long, value_name = "FILE", default_value = super::spec::FILE_NAME)]
     pub output: PathBuf,
-    /// Replace a file that exists
+    /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
-    /// The command to put in it
+    /// The command to write into it [default: an example]
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value <= crate::spec::LONGEST_S => Ok(value),
-        _ => Err("it must be a number of seconds above 0, at most a year".to_owned()),
+        Ok(value) if value > 0.0 && value <= crate::spec::MAX_TIMEOUT_S => Ok(value),
+        _ => Err("it must be a number of seconds above 0 and at most a year".to_owned()),
     }
 }
 
-/// Bytes from `4096`, `512K`, `512KiB`, `1M` or `1MiB`.
+/// Parses a number of bytes: `4096`, `512K`, `512KiB`, `1M` or `1MiB`.
 fn memory_interval(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
@@ -169,7 +180,7 @@ fn memory_interval(text: &str) -> Result<u64, String> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number: Option<u64> = digits.parse().ok().filter(|_| is_number);
     let bytes = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
-    bytes.filter(|bytes| (1..=MEMORY_INTERVAL_MOST).contains(bytes)).ok_or_else(|| {
+    bytes.filter(|bytes| (1..=MAX_MEMORY_INTERVAL).contains(bytes)).ok_or_else(|| {
         "it must be a number of bytes from 1 to 1 GiB, such as 4096, 512K or 1MiB".to_owned()
     })
 }
@@ -185,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_of_memory_are_bytes_or_sizes() {
+    fn memory_intervals_are_bytes_or_sizes() {
         for (text, bytes) in [
             ("1", 1),
             ("4096", 4096),
@@ -209,9 +220,18 @@ mod tests {
     #[test]
     fn everything_after_two_dashes_is_the_target() {
         let cli = Cli::try_parse_from([
-            "simprof", "run", "--quick", "--", "./prog", "--quick", "-n", "3",
-        ]);
-        let Command::Run(args) = cli.expect("valid").command else { panic!("run") };
-        assert_eq!(args.command, ["./prog", "--quick", "-n", "3"]);
+            "simprof", "run", "--quick", "--", "./prog", "--quick", "-n", "3", "-v",
+        ])
+        .expect("valid");
+        assert_eq!(cli.verbose, 0);
+        let Command::Run(args) = cli.command else { panic!("run") };
+        assert_eq!(args.command, ["./prog", "--quick", "-n", "3", "-v"]);
+    }
+
+    #[test]
+    fn verbosity_is_accepted_before_and_after_the_command() {
+        for line in [["simprof", "-vv", "doctor"], ["simprof", "doctor", "-vv"]] {
+            assert_eq!(Cli::try_parse_from(line).expect("valid").verbose, 2);
+        }
     }
 }

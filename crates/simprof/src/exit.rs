@@ -1,4 +1,4 @@
-//! Exit statuses: 0 all is well, 1 something failed, 2 the command or the spec is wrong.
+//! Exit statuses: 0 success, 1 something failed, 2 the command line or the spec is wrong.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,72 +7,78 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use crate::configuration::ConfigurationError;
-use crate::console::say;
+use crate::console::message;
 use crate::folder::FolderError;
 use crate::plan::PlanError;
 use crate::spec::SpecError;
+use crate::text::error_chain;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything that was asked for was done.
-    Well,
-    /// Something failed, timed out or was skipped; it has been said on standard error.
+pub enum Completion {
+    /// Everything that was requested was done.
+    Success,
+    /// Something failed, timed out or was skipped. It has been reported on standard error.
     WithFailures,
 }
 
-/// What is wrong with what a person asked for.
+/// The command line or the spec is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Wrong(pub String);
+pub struct UsageError(pub String);
 
-/// The exit status of a command; an error is said on standard error first.
-pub fn code(outcome: anyhow::Result<Ended>) -> ExitCode {
+/// Returns the exit status of a command, and reports an error on standard error.
+pub fn status(outcome: anyhow::Result<Completion>) -> ExitCode {
     match outcome {
-        Ok(Ended::Well) => ExitCode::SUCCESS,
-        Ok(Ended::WithFailures) => ExitCode::from(1),
+        Ok(Completion::Success) => ExitCode::SUCCESS,
+        Ok(Completion::WithFailures) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("simprof: {}", describe(&error)));
-            ExitCode::from(if is_wrong(&error) { 2 } else { 1 })
+            message(&format!("simprof: {}", describe_error(&error)));
+            ExitCode::from(if is_usage_error(&error) { 2 } else { 1 })
         }
     }
 }
 
-/// The exit status of a command line that cannot be read; why is said first.
-pub fn refused(error: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
+/// Returns the exit status for a command line that cannot be parsed, and reports the reason.
+pub fn invalid_arguments(
+    error: &clap::Error,
+    arguments: impl Iterator<Item = OsString>,
+) -> ExitCode {
     if error.kind() == ErrorKind::InvalidUtf8
         && let Some(argument) = arguments.into_iter().find(|argument| argument.to_str().is_none())
     {
         let shown = argument.display();
         let text = format!(
-            "the argument {shown} is not UTF-8, as plans and results are: have a script of yours pass it on"
+            "the argument {shown} is not UTF-8, but plans and results are; profile a script that passes this argument on"
         );
-        return code(Err(Wrong(text).into()));
+        return status(Err(UsageError(text).into()));
     }
-    // Its help, too, is such an error: that is no failure.
+    // clap also returns `--help` as an error, with exit status 0.
     let _ = error.print();
     ExitCode::from(error.exit_code() as u8)
 }
 
-/// An error with its causes, and the mend where the disk is full.
-pub fn describe(error: &anyhow::Error) -> String {
-    let text = crate::replicate::describe(error.as_ref());
+/// Returns an error with its causes, and the fix if the disk is full.
+pub fn describe_error(error: &anyhow::Error) -> String {
+    let text = error_chain(error.as_ref());
     let full = |cause: &(dyn std::error::Error + 'static)| {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
         matches!(kind, Some(StorageFull | QuotaExceeded | FileTooLarge))
     };
     if error.chain().any(full) && !text.contains("--output-dir") {
-        return format!("{text}; make room there, or choose another folder with --output-dir");
+        return format!(
+            "{text}; free some space there, or choose another folder with --output-dir"
+        );
     }
     text
 }
 
-/// Whether the mend lies in the command or the spec.
-fn is_wrong(error: &anyhow::Error) -> bool {
+/// Returns true if the command line or the spec must be changed.
+fn is_usage_error(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.is::<Wrong>()
+        cause.is::<UsageError>()
             || cause.is::<SpecError>()
             || cause.is::<PlanError>()
             || cause.is::<FolderError>()
@@ -80,7 +86,7 @@ fn is_wrong(error: &anyhow::Error) -> bool {
     })
 }
 
-/// A reader that has seen enough (`simprof status | head`) is no failure.
+/// Returns true if the reader closed the pipe (`simprof status | head`), which is not a failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()

@@ -1,15 +1,15 @@
-//! What did not end well, said once each: measurements that failed for the same reason together.
+//! The summary of failures: measurements that failed for the same reason are listed together.
 
 use std::collections::BTreeSet;
 
 use simprof_model::{Measurement, Phase, PhaseRecord, Status};
 
-/// Failures named at the end at most; run.json has all.
+/// Maximum number of reasons that are listed. run.json has all.
 const NAMED: usize = 8;
-/// Measurements named for each reason at most.
+/// Maximum number of measurements that are named for each reason.
 const EXAMPLES: usize = 3;
 
-/// Measurements of one phase or of several that ended alike.
+/// Measurements, of one or several phases, with the same status and reason.
 struct Group<'r> {
     status: Status,
     reason: &'r str,
@@ -17,14 +17,16 @@ struct Group<'r> {
     names: Vec<&'r str>,
 }
 
-/// One line for each reason. `known` is the reason for which the run was stopped, which has been
-/// said before: what was only skipped for it is left out.
+/// Returns one line for each reason. `known` is the reason why the run was stopped, which has
+/// already been reported: measurements skipped for this reason are omitted.
 pub fn lines(records: &[PhaseRecord], known: Option<&str>) -> Vec<String> {
     let groups = groups(records, known);
     let mut lines: Vec<String> = groups.iter().take(NAMED).map(line).collect();
     if groups.len() > NAMED {
         let more: usize = groups[NAMED..].iter().map(|group| group.names.len()).sum();
-        lines.push(format!("and {more} more that did not end well; run.json names all"));
+        lines.push(format!(
+            "and {more} more measurements that failed or were skipped; run.json lists all"
+        ));
     }
     lines
 }
@@ -32,13 +34,13 @@ pub fn lines(records: &[PhaseRecord], known: Option<&str>) -> Vec<String> {
 fn groups<'r>(records: &'r [PhaseRecord], known: Option<&str>) -> Vec<Group<'r>> {
     let mut groups: Vec<Group<'r>> = Vec::new();
     for (phase, measurement) in failed(records) {
-        let reason = measurement.reason.as_deref().unwrap_or("no reason was given");
+        let reason = measurement.reason.as_deref().unwrap_or("no reason was recorded");
         if known == Some(reason) {
             continue;
         }
-        let alike =
+        let same =
             |group: &&mut Group<'_>| group.reason == reason && group.status == measurement.status;
-        match groups.iter_mut().find(alike) {
+        match groups.iter_mut().find(same) {
             Some(group) => {
                 group.phases.insert(phase);
                 group.names.push(&measurement.name);
@@ -61,7 +63,7 @@ fn failed(records: &[PhaseRecord]) -> impl Iterator<Item = (Phase, &Measurement)
     all.filter(|(_, measurement)| !measurement.status.is_ok())
 }
 
-/// `phase 1 (macro): default failed: exited with status 3`.
+/// Returns, for example, `phase 1 (macro): default failed: exited with status 3`.
 fn line(group: &Group<'_>) -> String {
     let phases: Vec<String> = group.phases.iter().map(ToString::to_string).collect();
     let names: BTreeSet<&str> = group.names.iter().copied().collect();
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_alike_is_said_once() {
+    fn failures_with_the_same_reason_are_listed_once() {
         let crash = |name| measurement(name, Status::Failed, "killed by SIGSEGV");
         let records = [
             record(Phase::Macro, vec![crash("default"), measurement("well", Status::Ok, "")]),

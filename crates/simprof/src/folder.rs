@@ -1,4 +1,4 @@
-//! The folder of a run: made, locked, and kept readable at any instant.
+//! The folder of a run: created, locked, and readable at any time.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -7,33 +7,33 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use simprof_model::{Phase, Run, StoreError, write_atomically, write_json};
 
-/// Name of the manifest.
+/// File name of the manifest.
 pub const MANIFEST: &str = "run.json";
 
-/// Name of the link to the newest run.
+/// Name of the symbolic link to the newest run.
 pub const LATEST: &str = "latest";
 
 const LOCK: &str = ".simprof.lock";
 const SCRATCH: &str = ".scratch";
 const CONFIGURATION: &str = "configuration";
 
-/// Why a run's folder cannot be used.
+/// Why the folder of a run cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// Another run writes there.
+    /// Another run is writing to it.
     #[error("another run{owner} is writing to {path}; wait for it (`simprof status --follow {path}`) or choose another folder with --output-dir", path = .path.display())]
     Busy {
         /// The results folder.
         path: PathBuf,
-        /// ` (process 12)` where it is known.
+        /// ` (process 12)`, or empty if unknown.
         owner: String,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot write results to {path}: {source}; choose another folder with --output-dir", path = .path.display())]
     Refused {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The manifest cannot be written.
@@ -41,30 +41,32 @@ pub enum FolderError {
     Store(#[from] StoreError),
 }
 
-/// What belongs to one process of the target and is removed after it.
+/// Temporary folders of one process of the target.
 #[derive(Debug)]
 pub struct Scratch {
-    /// An empty folder that it may write to.
+    /// An empty folder that the process can write to.
     pub work: PathBuf,
-    /// Folder for the edited copies of its configuration files; made where there are any.
+    /// Folder for the edited copies of configuration files; created only if there are any.
     pub copies: PathBuf,
 }
 
-/// The folder of a run that this process writes.
+/// The folder of the run of this process.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     run: Run,
-    /// Held as long as the run lasts; the operating system frees it however this process ends.
+    /// Held during the run. The operating system releases it when this process ends, however it
+    /// ends.
     _lock: File,
 }
 
 impl RunFolder {
-    /// Makes a new folder below `output`, locks `output`, writes the first manifest and turns
-    /// `latest` to it. The run's name is set here.
+    /// Locks `output`, creates a new folder in it, writes the first manifest and points `latest` to
+    /// the folder. Sets the name of the run.
     ///
     /// # Errors
-    /// Where another run writes to `output`, or the operating system refuses.
+    /// Returns an error if another run is writing to `output`, or if a file or folder cannot be
+    /// created.
     pub fn create(output: &Path, mut run: Run) -> Result<RunFolder, FolderError> {
         let refused = |path: &Path, source| FolderError::Refused { path: path.to_owned(), source };
         fs::create_dir_all(output).map_err(|source| refused(output, source))?;
@@ -72,6 +74,7 @@ impl RunFolder {
         let lock = lock(&output)?;
         let path = fresh_folder(&output).map_err(|source| refused(&output, source))?;
         run.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        log::info!("created the folder of the run, {}", path.display());
         let mut folder = RunFolder { path, run, _lock: lock };
         folder.save()?;
         point_latest(&output, &folder.run.name)
@@ -79,25 +82,25 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The run's folder.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     pub fn run(&self) -> &Run {
         &self.run
     }
 
-    /// The manifest, to be changed; the change is written with the next [`RunFolder::update`].
+    /// Returns the manifest for changes. They are written with the next [`RunFolder::update`].
     pub fn run_mut(&mut self) -> &mut Run {
         &mut self.run
     }
 
-    /// Changes the manifest and writes it.
+    /// Changes the manifest and writes it to disk.
     ///
     /// # Errors
-    /// Where it cannot be written: the file of before stays.
+    /// Returns an error if it cannot be written. The previous file then stays.
     pub fn update(&mut self, change: impl FnOnce(&mut Run)) -> Result<(), StoreError> {
         change(&mut self.run);
         self.save()
@@ -108,36 +111,39 @@ impl RunFolder {
         write_json(&self.path.join(MANIFEST), &self.run)
     }
 
-    /// The folder of a phase, made where it is missing.
+    /// Returns the folder of a phase, which is created if necessary.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Returns an error if it cannot be created.
     pub fn phase(&self, phase: Phase) -> Result<PathBuf, FolderError> {
         self.make(&self.path.join(phase.folder()))
     }
 
-    /// Empty folders for one process of the target; [`RunFolder::clear_scratch`] removes them.
+    /// Creates empty folders for one process of the target. [`RunFolder::clear_scratch`] removes
+    /// them.
     ///
     /// # Errors
-    /// Where they cannot be made.
+    /// Returns an error if they cannot be created.
     pub fn scratch(&self) -> Result<Scratch, FolderError> {
         self.clear_scratch();
         let folder = self.path.join(SCRATCH);
         Ok(Scratch { work: self.make(&folder.join("work"))?, copies: folder.join("copies") })
     }
 
-    /// Keeps a configuration file of the target as it was read: what was measured holds for that one.
+    /// Saves a configuration file of the target as it was read, because the results apply to this
+    /// version.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn keep_configuration(&self, name: &str, text: &str) -> Result<(), FolderError> {
         let folder = self.make(&self.path.join(CONFIGURATION))?;
         Ok(write_atomically(&folder.join(name), text.as_bytes())?)
     }
 
-    /// Removes what processes of the target left in their scratch folder.
+    /// Removes the temporary folders of the process.
     pub fn clear_scratch(&self) {
-        // A scratch folder that cannot be removed costs room, not correctness: the next one is made anew or fails aloud.
+        // A folder that cannot be removed only takes disk space: if the next one cannot be created,
+        // that is reported.
         let _ = fs::remove_dir_all(self.path.join(SCRATCH));
     }
 
@@ -148,7 +154,7 @@ impl RunFolder {
     }
 }
 
-/// Milliseconds of Unix time.
+/// Returns the Unix time in milliseconds.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -181,7 +187,7 @@ fn lock(output: &Path) -> Result<File, FolderError> {
     Ok(file)
 }
 
-/// Makes a folder named after the time; a number is added where it exists.
+/// Creates a folder named after the current time. A number is appended if the name is taken.
 fn fresh_folder(output: &Path) -> io::Result<PathBuf> {
     let name = timestamp(now_ms() / 1000);
     for attempt in 1.. {
@@ -193,10 +199,10 @@ fn fresh_folder(output: &Path) -> io::Result<PathBuf> {
             Ok(()) => return Ok(path),
         }
     }
-    unreachable!("some number is free")
+    unreachable!("the range has no end")
 }
 
-/// `2026-01-31_23-59-59`, UTC.
+/// Formats Unix time as `2026-01-31_23-59-59`, UTC.
 fn timestamp(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil_from_days(days);
@@ -208,7 +214,8 @@ fn timestamp(seconds: u64) -> String {
     )
 }
 
-/// The Gregorian date of a day since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms", 2013).
+/// Returns the Gregorian year, month and day of a day counted from 1970-01-01 (Howard Hinnant,
+/// "chrono-compatible low-level date algorithms", 2013).
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
@@ -221,7 +228,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
-/// Turns `latest` to `name` in one step.
+/// Points `latest` to `name` atomically.
 fn point_latest(output: &Path, name: &str) -> io::Result<()> {
     let fresh = output.join(format!(".{LATEST}-{}", std::process::id()));
     let _ = fs::remove_file(&fresh);
@@ -232,33 +239,10 @@ fn point_latest(output: &Path, name: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simprof_model::{Machine, Mode, RUN_SCHEMA, RunStatus};
-
-    fn run() -> Run {
-        Run {
-            schema: RUN_SCHEMA.into(),
-            simprof_version: String::new(),
-            name: String::new(),
-            status: RunStatus::Running,
-            pid: 1,
-            pid_start_ticks: None,
-            created_ms: 0,
-            updated_ms: 0,
-            ended_ms: None,
-            arguments: vec![],
-            target: vec![],
-            target_name: String::new(),
-            seed: 0,
-            mode: Mode::Quick,
-            machine: Machine::default(),
-            spec: String::new(),
-            phases: vec![],
-            notices: vec![],
-        }
-    }
+    use crate::processes::fake::manifest;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn timestamps_follow_the_calendar() {
         for (seconds, expected) in [
             (0, "1970-01-01_00-00-00"),
             (951_782_399, "2000-02-28_23-59-59"),
@@ -270,14 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn two_runs_at_once_are_told_apart() {
+    fn two_runs_cannot_write_to_one_folder() {
         let output = tempfile::tempdir().expect("a folder");
-        let first = RunFolder::create(output.path(), run()).expect("the first");
-        let second = RunFolder::create(output.path(), run()).expect_err("the folder is busy");
+        let first = RunFolder::create(output.path(), manifest(&[])).expect("the first");
+        let second =
+            RunFolder::create(output.path(), manifest(&[])).expect_err("the folder is locked");
         assert!(second.to_string().contains("another run"), "{second}");
         let name = first.run().name.clone();
         drop(first);
-        let third = RunFolder::create(output.path(), run()).expect("free again");
+        let third = RunFolder::create(output.path(), manifest(&[])).expect("the lock was released");
         assert_ne!(third.run().name, name);
         let latest = fs::read_link(output.path().join(LATEST)).expect("a link");
         assert_eq!(latest.to_string_lossy(), third.run().name);

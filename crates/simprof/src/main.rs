@@ -1,4 +1,4 @@
-//! The simprof command: from a spec to a plan, from a plan to a run, from a run to its reports.
+//! The simprof command: reads a spec, makes a plan, runs it, and writes reports.
 
 mod campaign;
 mod cli;
@@ -8,15 +8,17 @@ mod console;
 mod exit;
 mod failures;
 mod folder;
-mod memory;
+mod logging;
 mod phases;
 mod plan;
+mod processes;
 mod progress;
 mod python;
 mod replicate;
 mod runner;
 mod session;
 mod spec;
+mod text;
 
 use std::process::ExitCode;
 
@@ -25,14 +27,15 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    // The guardian must run before anything starts a thread, and knows nothing of the rest.
+    // The guardian must run before any thread starts, and does not use the command line parser.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == runner::GUARDIAN_COMMAND) {
         return simprof_record::guardian::main();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return exit::refused(&error, std::env::args_os()),
+        Err(error) => return exit::invalid_arguments(&error, std::env::args_os()),
     };
+    logging::start(cli.verbose);
     let outcome = match cli.command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
@@ -43,5 +46,5 @@ fn main() -> ExitCode {
         Command::Component(arguments) => commands::component::run(&arguments),
         Command::Guardian { .. } => return simprof_record::guardian::main(),
     };
-    exit::code(outcome)
+    exit::status(outcome)
 }

@@ -1,16 +1,16 @@
-//! How far a run is: bars with the time left on a terminal, plain lines otherwise.
+//! Progress on standard error: bars with the time left on a terminal, plain lines otherwise.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::console::say;
+use crate::console::message;
 
-/// Plain lines come at least this far apart within a phase.
-const QUIET: Duration = Duration::from_secs(5);
+/// Minimum time between two plain lines within a phase.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells a person how far a run is, on standard error.
+/// Shows the progress of a run.
 #[derive(Debug)]
 pub struct Progress {
     terminal: bool,
@@ -18,38 +18,39 @@ pub struct Progress {
     phase: Phase,
 }
 
-/// The phase that runs.
+/// The running phase.
 #[derive(Debug)]
 struct Phase {
     began: Instant,
-    said: Instant,
+    printed: Instant,
     planned: usize,
     done: usize,
 }
 
 impl Progress {
-    /// Bars where standard error is a terminal.
+    /// Creates a progress display. It shows bars if standard error is a terminal and
+    /// nothing is logged to it.
     pub fn new() -> Self {
         let now = Instant::now();
-        let terminal = std::io::stderr().is_terminal();
-        Self { terminal, bar: None, phase: Phase { began: now, said: now, planned: 0, done: 0 } }
+        let terminal = std::io::stderr().is_terminal() && !crate::logging::is_on();
+        Self { terminal, bar: None, phase: Phase { began: now, printed: now, planned: 0, done: 0 } }
     }
 
-    /// Begins a phase of `planned` units of work.
+    /// Starts a phase of `planned` units of work.
     pub fn begin(&mut self, title: &str, planned: usize) {
         let now = Instant::now();
-        self.phase = Phase { began: now, said: now, planned, done: 0 };
+        self.phase = Phase { began: now, printed: now, planned, done: 0 };
         if self.terminal {
             let bar = ProgressBar::new(planned as u64).with_style(style());
             bar.set_prefix(title.to_owned());
             bar.enable_steady_tick(Duration::from_millis(200));
             self.bar = Some(bar);
         } else {
-            say(&format!("{title}: begins"));
+            message(&format!("{title}: started"));
         }
     }
 
-    /// The phase has `units` more than was planned at its begin.
+    /// Adds `units` of work to the running phase.
     pub fn plan_more(&mut self, units: usize) {
         self.phase.planned += units;
         if let Some(bar) = &self.bar {
@@ -57,40 +58,40 @@ impl Progress {
         }
     }
 
-    /// Names what runs now.
+    /// Shows what is running.
     pub fn current(&mut self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
         }
     }
 
-    /// `done` units of the phase are done.
+    /// Sets the number of finished units. `what` is the measurement that finished last.
     pub fn advance(&mut self, done: usize, what: &str) {
         self.phase.done = done.min(self.phase.planned);
         if let Some(bar) = &self.bar {
             bar.set_position(self.phase.done as u64);
-        } else if self.phase.said.elapsed() >= QUIET {
-            self.phase.said = Instant::now();
+        } else if self.phase.printed.elapsed() >= LINE_INTERVAL {
+            self.phase.printed = Instant::now();
             let (done, planned) = (self.phase.done, self.phase.planned);
-            say(&format!("  {done} of {planned}{}: {what}", self.time_left()));
+            message(&format!("  {done} of {planned}{}: {what}", self.time_left()));
         }
     }
 
-    /// Says a sentence without tearing the bar.
-    pub fn say(&self, sentence: &str) {
+    /// Prints a message above the bar.
+    pub fn message(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| say(sentence)),
-            None => say(sentence),
+            Some(bar) => bar.suspend(|| message(text)),
+            None => message(text),
         }
     }
 
-    /// Ends the phase with one sentence on what came of it.
+    /// Ends the phase and prints its outcome.
     pub fn end(&mut self, title: &str, outcome: &str) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
         let seconds = self.phase.began.elapsed().as_secs_f64();
-        say(&format!("{title}: {outcome} ({seconds:.1} s)"));
+        message(&format!("{title}: {outcome} ({seconds:.1} s)"));
     }
 
     fn time_left(&self) -> String {

@@ -1,4 +1,4 @@
-//! What one process of the target measured, from its recording.
+//! Converts the recording of one process of the target to a replicate.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,57 +9,46 @@ use simprof_measure::protocol::{self, Report};
 use simprof_model::{Metric, Replicate, Status};
 use simprof_record::{Outcome, RecordError, Recording};
 
-use crate::runner::{failure, with_mend};
+use crate::runner::{failure, with_fix};
+use crate::text::error_chain;
 
-/// A report line stands within this much of the end of the output.
+/// How much of the end of the output is searched for a report of the runner protocol, in bytes.
 const OUTPUT_READ: u64 = 1 << 20;
 
-/// Which process it was.
+/// The circumstances of a process.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
-    /// Seed it was given.
+pub struct ProcessContext {
+    /// Seed that it got.
     pub seed: u64,
-    /// Place in the order of the phase.
+    /// Position in the order of processes.
     pub order: usize,
-    /// Load average of the machine when it began.
+    /// Load average of the machine at its start.
     pub load: Option<f64>,
 }
 
-/// What came of a process: its figures where it ended well, the reason where it did not.
-pub fn replicate(
-    place: Place,
+/// Returns the metrics of a process that succeeded, or the status and the reason of one that
+/// failed.
+pub fn replicate_from(
+    context: ProcessContext,
     recorded: Result<&Recording, &RecordError>,
     output: &Path,
     timeout: Duration,
 ) -> Replicate {
     let mut replicate = Replicate {
-        seed: place.seed,
-        order: place.order,
+        seed: context.seed,
+        order: context.order,
         status: Status::Ok,
         reason: None,
         metrics: BTreeMap::new(),
         counters: BTreeMap::new(),
         digest: None,
-        load: place.load,
+        load: context.load,
     };
     match recorded {
         Ok(recording) => fill(&mut replicate, recording, output, timeout),
-        Err(error) => fail(&mut replicate, Status::Failed, with_mend(error)),
+        Err(error) => fail(&mut replicate, Status::Failed, with_fix(error)),
     }
     replicate
-}
-
-/// An error with its causes, in one line.
-pub fn describe(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let mut text = error.to_string();
-    for cause in causes {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 fn fail(replicate: &mut Replicate, status: Status, reason: String) {
@@ -81,7 +70,7 @@ fn fill(replicate: &mut Replicate, recording: &Recording, output: &Path, timeout
     match protocol::parse(&tail(output)) {
         Ok(Some(report)) => add_report(replicate, report),
         Ok(None) => {}
-        Err(error) => fail(replicate, Status::Failed, describe(&error)),
+        Err(error) => fail(replicate, Status::Failed, error_chain(&error)),
     }
 }
 
@@ -92,7 +81,7 @@ fn add_report(replicate: &mut Replicate, report: Report) {
     replicate.digest = report.digest;
 }
 
-/// Figures of the whole process.
+/// Adds the metrics of the whole process.
 fn totals(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
     let cpu_ns = recording.user_cpu_ns + recording.system_cpu_ns;
     for (name, value) in [
@@ -104,14 +93,14 @@ fn totals(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
     }
 }
 
-/// Figures of its steps, where it marks any.
+/// Adds the metrics of its steps, if it has any.
 fn steps(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
     let Some(per_second) = recording.steps.per_second() else { return };
     metrics.insert("steps_per_second".to_owned(), Metric::single(per_second));
     metrics.insert("step_ms".to_owned(), Metric::single(1e3 / per_second));
 }
 
-/// The end of a file as text; empty where it cannot be read.
+/// Returns the end of a file as text; empty if it cannot be read.
 fn tail(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(path)?;
@@ -124,7 +113,7 @@ fn tail(path: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// Load average of the machine over a minute; none where the kernel does not tell.
+/// Returns the one-minute load average of the machine, or `None` if it is not available.
 pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Starts processes of the target, as the plan says, and observes them.
+//! Starts processes of the target and records them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,60 +13,27 @@ use simprof_record::{Cancel, Guardian, Launch, Outcome, Preload, RecordError, Re
 
 use crate::configuration::{ConfigurationError, Original};
 use crate::folder::Scratch;
+use crate::logging::command_line;
 use crate::plan::Target;
-use crate::python::{self, Counted, Told};
+use crate::processes::{Invocation, Observe, Observed, Processes, Stacks};
+use crate::python::{self, CallCounts, ScriptFolder};
 use crate::spec::{CommandTemplate, ConfigTemplate, StepRule};
+use crate::text::{append_extension, error_chain};
 
 /// Name of the hidden command that the guardian runs as.
 pub const GUARDIAN_COMMAND: &str = "__guardian";
 
-/// Between two looks at the target's resources.
+/// Time between two samples of the target's resources.
 const RESOURCE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Bytes of user stack copied with each sample.
 const STACK_BYTES: u32 = 16 * 1024;
 
-/// What to observe of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observe {
-    /// Its stacks and its resources.
-    Stacks {
-        /// Samples per second of CPU time.
-        rate_hz: u32,
-    },
-    /// Its allocations and its resources.
-    Allocations {
-        /// Mean distance of two draws, bytes; 1 for every allocation.
-        interval_bytes: u64,
-    },
-    /// Its resources.
-    Resources,
-    /// Its end and its totals only: nothing disturbs what it times itself.
-    Nothing,
-}
-
-/// One process to start.
-#[derive(Debug)]
-pub struct Invocation<'a> {
-    /// The command.
-    pub command: &'a CommandTemplate,
-    /// Values of its placeholders.
-    pub parameters: &'a Parameters,
-    /// Seed to give it.
-    pub seed: u64,
-    /// What to observe.
-    pub observe: Observe,
-    /// Folders of its own.
-    pub scratch: Scratch,
-    /// Its standard output goes to this file with `.out`, its standard error to `.err`.
-    pub log: &'a Path,
-}
-
 /// Starts processes of the target.
 #[derive(Debug)]
 pub struct Runner {
     directory: Option<PathBuf>,
-    /// By the names that the spec has for them.
+    /// Configuration files as they were read, by their path in the spec.
     originals: BTreeMap<PathBuf, Original>,
     timeout: Duration,
     step: Option<StepRule>,
@@ -76,10 +43,10 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner for `target`; `cancel` ends its processes.
+    /// Creates a runner for `target`. `cancel` ends its processes.
     ///
     /// # Errors
-    /// Where this program cannot find itself.
+    /// Returns an error if the path of simprof's executable is not known.
     pub fn new(target: &Target, recorder: Recorder, cancel: Cancel) -> Result<Self> {
         Ok(Self {
             directory: target.directory.clone(),
@@ -92,11 +59,11 @@ impl Runner {
         })
     }
 
-    /// Reads the configuration files of `command`, once for the whole run: whoever changes them meanwhile changes
-    /// nothing of what is measured.
+    /// Reads the configuration files of `command`. Each is read once, so that changes during the
+    /// run have no effect on it.
     ///
     /// # Errors
-    /// Where one cannot be read or is not of its format.
+    /// Returns an error if a file cannot be read or parsed.
     pub fn read_configuration(
         &mut self,
         command: &CommandTemplate,
@@ -110,26 +77,25 @@ impl Runner {
         Ok(())
     }
 
-    /// The configuration files that were read.
+    /// Returns the configuration files that were read.
     pub fn originals(&self) -> impl Iterator<Item = &Original> {
         self.originals.values()
     }
 
-    /// Tries what is set in configuration files before anything is started.
+    /// Tries the edits of the configuration files, without writing copies.
     ///
     /// # Errors
-    /// Where a key is not there or cannot be set.
+    /// Returns an error if an edit is not possible.
     pub fn try_configuration(
         &self,
         command: &CommandTemplate,
         parameters: &Parameters,
     ) -> Result<(), ConfigurationError> {
-        let nowhere = Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") };
-        let values = self.values(parameters, 0, &nowhere, command.configs());
+        let values = self.values(parameters, 0, &unused_scratch(), command.configs());
         command.configs().iter().try_for_each(|config| self.edited(config, &values).map(drop))
     }
 
-    /// Writes the copies of the configuration files for one process.
+    /// Writes the edited copies of the configuration files for one process.
     fn write_copies(
         &self,
         command: &CommandTemplate,
@@ -140,6 +106,11 @@ impl Runner {
             let path = config.copy(&scratch.copies);
             let text = self.edited(config, values)?;
             let folder = path.parent().unwrap_or(&scratch.copies);
+            log::debug!(
+                "writing an edited copy of {} to {}",
+                config.file.display(),
+                path.display()
+            );
             std::fs::create_dir_all(folder)
                 .and_then(|()| std::fs::write(&path, text))
                 .map_err(|source| ConfigurationError::Unwritable { path, source })?;
@@ -159,12 +130,7 @@ impl Runner {
         }
     }
 
-    /// True once a person asked to stop.
-    pub fn cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
-    }
-
-    /// The argument vector that an invocation would start, with the copies of configuration files left as
+    /// Returns the argument vector of a process. Paths of edited configuration files stay
     /// placeholders.
     pub fn argv(
         &self,
@@ -176,10 +142,10 @@ impl Runner {
         command.argv(&self.values(parameters, seed, scratch, &[]))
     }
 
-    /// Looks for the program of `command` before anything is started.
+    /// Checks that the program of `command` exists and can be executed.
     ///
     /// # Errors
-    /// Where it is not there or may not be executed.
+    /// Returns an error if it does not exist or cannot be executed.
     pub fn find(
         &self,
         command: &CommandTemplate,
@@ -189,10 +155,10 @@ impl Runner {
         simprof_record::resolve(&program, self.directory.as_deref(), &environment).map(drop)
     }
 
-    /// Whether the allocations of `command` can be recorded.
+    /// Checks that the allocations of `command` can be recorded.
     ///
     /// # Errors
-    /// Where they cannot; as [`Runner::find`].
+    /// Returns an error if they cannot, or as [`Runner::find`].
     pub fn check_memory(
         &self,
         command: &CommandTemplate,
@@ -202,57 +168,18 @@ impl Runner {
         simprof_record::heap::check(&program, self.directory.as_deref(), &environment)
     }
 
-    /// The program that `command` names, and its environment; empty where it names none.
+    /// Returns the program of `command` (empty if it has none) and its environment.
     fn program(
         &self,
         command: &CommandTemplate,
         parameters: &Parameters,
     ) -> (String, BTreeMap<String, String>) {
-        let nowhere = Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") };
-        let values = self.values(parameters, 0, &nowhere, &[]);
+        let values = self.values(parameters, 0, &unused_scratch(), &[]);
         let program = command.argv(&values).into_iter().next().unwrap_or_default();
         (program, command.environment(&values))
     }
 
-    /// Runs one process to its end.
-    ///
-    /// # Errors
-    /// Where it cannot be started or observed; how it ended is in the recording.
-    pub fn run(&self, invocation: &Invocation<'_>) -> Result<Recording, RecordError> {
-        let function = self.step.as_ref().and_then(StepRule::function);
-        let function = function.filter(|_| invocation.observe != Observe::Nothing);
-        let told = function.map(|_| told(invocation)).transpose()?;
-        let script =
-            function.zip(told.as_ref()).map(|(function, told)| told.steps_script(function));
-        let request = self.request(invocation, preload(invocation.observe, script))?;
-        let mut recording = launch(&request, &self.cancel)?;
-        if let Some((function, told)) = function.zip(told.as_ref())
-            && recording.steps.steps.is_empty()
-        {
-            recording.notices.push(python::uncalled_step(told, function));
-        }
-        Ok(recording)
-    }
-
-    /// Runs one process to its end, within a time limit, and counts every call of its Python code.
-    ///
-    /// # Errors
-    /// As [`Runner::run`].
-    pub fn count_calls(
-        &self,
-        invocation: &Invocation<'_>,
-        limit: Duration,
-    ) -> Result<(Recording, Counted), RecordError> {
-        let told = told(invocation)?;
-        let script = Some(told.calls_script());
-        let preload = Preload { script, ..Preload::default() };
-        let mut request = self.request(invocation, preload)?;
-        request.timeout = Some(limit);
-        let recording = launch(&request, &self.cancel)?;
-        Ok((recording, python::counted(&told)))
-    }
-
-    /// What to start; the copies of its configuration files are written.
+    /// Returns what to launch. Writes the copies of its configuration files.
     fn request(
         &self,
         invocation: &Invocation<'_>,
@@ -261,7 +188,7 @@ impl Runner {
         let Invocation { command, parameters, seed, scratch, .. } = invocation;
         let values = self.values(parameters, *seed, scratch, command.configs());
         self.write_copies(command, &values, scratch).map_err(|error| RecordError::System {
-            what: "the target has no configuration",
+            what: "cannot prepare the configuration of the target",
             source: std::io::Error::other(error),
         })?;
         let (sampling, resources) = match invocation.observe {
@@ -269,12 +196,14 @@ impl Runner {
             Observe::Allocations { .. } | Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
             Observe::Nothing => (None, None),
         };
+        let argv = command.argv(&values);
+        log::info!("starting {}", command_line(&argv));
         Ok(Launch {
-            argv: command.argv(&values),
+            argv,
             directory: self.directory.clone(),
             environment: command.environment(&values),
-            stdout: with_ending(invocation.log, "out"),
-            stderr: with_ending(invocation.log, "err"),
+            stdout: append_extension(invocation.log, "out"),
+            stderr: append_extension(invocation.log, "err"),
             timeout: Some(self.timeout),
             sampling,
             heap: self.heap(invocation),
@@ -317,8 +246,45 @@ impl Runner {
     }
 }
 
-/// What is loaded into the process: for samples what Python needs; where resources alone are looked at, no more than lets
-/// a Python program mark its steps.
+impl Processes for Runner {
+    fn run(&self, invocation: &Invocation<'_>) -> Result<Observed, RecordError> {
+        let function = self.step.as_ref().and_then(StepRule::function);
+        let function = function.filter(|_| invocation.observe != Observe::Nothing);
+        let folder = function.map(|_| script_folder(invocation)).transpose()?;
+        let script =
+            function.zip(folder.as_ref()).map(|(function, folder)| folder.steps_script(function));
+        let request = self.request(invocation, preload(invocation.observe, script))?;
+        let mut recording = launch(&request, &self.cancel)?;
+        if let Some((function, folder)) = function.zip(folder.as_ref())
+            && recording.steps.steps.is_empty()
+        {
+            recording.notices.push(python::uncalled_step(folder, function));
+        }
+        let stacks = recording.samples.take().map(Stacks::Sampled);
+        Ok(Observed { recording, stacks })
+    }
+
+    fn count_calls(
+        &self,
+        invocation: &Invocation<'_>,
+        limit: Duration,
+    ) -> Result<(Recording, CallCounts), RecordError> {
+        let folder = script_folder(invocation)?;
+        let script = Some(folder.calls_script());
+        let preload = Preload { script, ..Preload::default() };
+        let mut request = self.request(invocation, preload)?;
+        request.timeout = Some(limit);
+        let recording = launch(&request, &self.cancel)?;
+        Ok((recording, python::read_call_counts(&folder)))
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
+/// Returns what the preload library does in the process. For stacks, it reads Python frames; for
+/// resources and allocations, it only runs the script that marks steps of a Python program.
 fn preload(observe: Observe, script: Option<String>) -> Preload {
     match observe {
         Observe::Stacks { .. } => Preload { script, ..Preload::python() },
@@ -329,75 +295,73 @@ fn preload(observe: Observe, script: Option<String>) -> Preload {
     }
 }
 
-/// The folder for what Python texts in the process tell.
-fn told(invocation: &Invocation<'_>) -> Result<Told, RecordError> {
-    let what = "no folder for what Python tells";
-    Told::create(invocation.log).map_err(|source| RecordError::System { what, source })
+/// Returns folders that are only names, for looking at commands without starting them.
+fn unused_scratch() -> Scratch {
+    Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") }
 }
 
-/// `path` with a further ending.
-pub fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    PathBuf::from(name)
+/// Creates the folder for the results of Python scripts in the process.
+fn script_folder(invocation: &Invocation<'_>) -> Result<ScriptFolder, RecordError> {
+    let what = "cannot create a folder for the results of Python scripts";
+    ScriptFolder::create(invocation.log).map_err(|source| RecordError::System { what, source })
 }
 
-/// What to do about a command that cannot be run; none where the next try may well succeed.
-fn mend(error: &RecordError) -> Option<&'static str> {
+/// Returns the fix for a command that cannot be started, or `None` if another attempt may succeed.
+fn fix(error: &RecordError) -> Option<&'static str> {
     Some(match error {
         RecordError::NotInPath { .. } => {
-            "install it, or give its path (./NAME for one in this folder)"
+            "install it, or give its path (./NAME for a program in this folder)"
         }
-        RecordError::ProgramMissing { .. } => {
-            "check the path, and whether the program has been built"
+        RecordError::ProgramMissing { .. } => "check the path, and build the program if necessary",
+        RecordError::ProgramIsDirectory { .. } => "give the path of a program in it",
+        RecordError::NotExecutable { .. } => {
+            "if it is a program, make it executable with `chmod +x`"
         }
-        RecordError::ProgramIsDirectory { .. } => "name a program in it",
-        RecordError::NotExecutable { .. } => "if it is a program, `chmod +x` lets it be run",
-        RecordError::NotAProgram { .. } => "name the program that reads it as the command",
+        RecordError::NotAProgram { .. } => "give the program that interprets it as the command",
         RecordError::InterpreterMissing { .. } => {
-            "install that, or mend the first line of the script"
+            "install the interpreter, or fix the first line of the script"
         }
         RecordError::EmptyCommand
         | RecordError::Exec { .. }
         | RecordError::Unpassable { .. }
-        | RecordError::Directory { .. } => "mend the command or [target] in the spec",
+        | RecordError::Directory { .. } => "fix the command, or [target] in the spec",
         _ => return None,
     })
 }
 
-/// Whether a command that failed to start for this reason will never start.
-pub fn is_lasting(error: &RecordError) -> bool {
-    mend(error).is_some()
+/// Returns true if another attempt to start the command would fail for the same reason.
+pub fn is_permanent(error: &RecordError) -> bool {
+    fix(error).is_some()
 }
 
-/// The error with its causes and its mend.
-pub fn with_mend(error: &RecordError) -> String {
-    let text = crate::replicate::describe(error);
-    mend(error).map_or_else(|| text.clone(), |mend| format!("{text}; {mend}"))
+/// Returns the error with its causes and the fix.
+pub fn with_fix(error: &RecordError) -> String {
+    let text = error_chain(error);
+    fix(error).map_or_else(|| text.clone(), |fix| format!("{text}; {fix}"))
 }
 
-/// Why a process that ended so did not do its work; none where it did.
+/// Returns why a process failed, or `None` if it succeeded.
 pub fn failure(recording: &Recording, timeout: Duration) -> Option<String> {
     let reason = match &recording.outcome {
         Outcome::Exited(0) => return None,
         Outcome::TimedOut => {
             let limit = timeout.as_secs_f64();
-            format!("no end within {limit} s: raise --timeout or make the run shorter")
+            format!("did not end within {limit} s; raise --timeout or make the run shorter")
         }
         Outcome::Cancelled => "interrupted".to_owned(),
         Outcome::Signalled { signal: libc::SIGKILL, .. } => {
             format!(
-                "{}, by somebody or by the kernel for want of memory (see dmesg)",
+                "{}, by a user or by the kernel because memory ran out (see dmesg)",
                 recording.outcome
             )
         }
         other => other.to_string(),
     };
-    let said = recording.stderr_tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    Some(match (&recording.outcome, said) {
-        (Outcome::Exited(_) | Outcome::Signalled { .. }, Some(said)) => {
-            format!("{reason}; its last words: {}", said)
+    let last_line =
+        recording.stderr_tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    Some(match (&recording.outcome, last_line) {
+        (Outcome::Exited(_) | Outcome::Signalled { .. }, Some(line)) => {
+            format!("{reason}; last line of its standard error: {line}")
         }
         _ => reason,
     })

@@ -1,4 +1,4 @@
-//! A run in progress: the plan, the folder, and what is known so far.
+//! A run in progress: the plan, the folder, the processes and the results so far.
 
 use std::path::{Path, PathBuf};
 
@@ -10,60 +10,66 @@ use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, Syste
 
 use crate::folder::{RunFolder, now_ms};
 use crate::plan::Plan;
+use crate::processes::Processes;
 use crate::progress::Progress;
-use crate::runner::{Runner, is_lasting, with_mend};
+use crate::runner::{is_permanent, with_fix};
 
-/// What the phases have found, for those that follow.
+/// Results of the finished phases, which later phases use.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    /// Phase 1, and the profile of its default case.
+    /// Summary of phase 1, and the profile of its default case.
     pub macro_: Option<(MacroSummary, Profile)>,
-    /// Phase 2.
+    /// Summary of phase 2.
     pub component: Option<ComponentSummary>,
-    /// Phase 3.
+    /// Summary of phase 3.
     pub line: Option<LineSummary>,
-    /// Phase 4.
+    /// Summary of phase 4.
     pub system: Option<SystemSummary>,
 }
 
 /// A run in progress.
 #[derive(Debug)]
 pub struct Session<'a> {
-    /// What is to be measured.
+    /// What to measure.
     pub plan: &'a Plan,
-    /// Where results go.
+    /// The folder for results.
     pub folder: RunFolder,
-    /// How processes of the target are started.
-    pub runner: Runner,
-    /// What a person sees.
+    /// Starts processes of the target.
+    pub processes: Box<dyn Processes>,
+    /// The progress display.
     pub progress: Progress,
-    /// Groups of functions.
+    /// Rules that assign functions to components.
     pub rules: ComponentRules,
-    /// What is known so far.
+    /// Results of the finished phases.
     pub evidence: Evidence,
-    /// Why no further process is to be started, once there is a reason.
+    /// Why no further process is started, if there is a reason.
     pub stopped: Option<String>,
 }
 
 impl Session<'_> {
-    /// Why no further process is to be started, if so.
+    /// Returns why no further process is started, or `None` if the run continues.
     pub fn stop_reason(&self) -> Option<String> {
-        if self.runner.cancelled() { Some("interrupted".to_owned()) } else { self.stopped.clone() }
+        if self.processes.is_cancelled() {
+            Some("interrupted".to_owned())
+        } else {
+            self.stopped.clone()
+        }
     }
 
-    /// The folder of a phase.
+    /// Returns the folder of a phase.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Returns an error if it cannot be created.
     pub fn phase_folder(&self, phase: Phase) -> Result<PathBuf> {
         Ok(self.folder.phase(phase)?)
     }
 
-    /// Begins a phase: in the manifest and on the screen.
+    /// Starts a phase in the manifest and in the progress display.
     ///
     /// # Errors
-    /// Where the manifest cannot be written.
+    /// Returns an error if the manifest cannot be written.
     pub fn begin(&mut self, phase: Phase, units: usize) -> Result<()> {
+        log::info!("{phase}: started, processes planned: {units}");
         self.progress.begin(&title(phase), units);
         self.folder.update(|run| {
             if let Some(record) = run.phase_mut(phase) {
@@ -74,7 +80,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Plans `units` more of a phase that runs: what only its results call for.
+    /// Adds `units` of work to a running phase whose results require more measurements.
     pub fn plan_more(&mut self, phase: Phase, units: usize) {
         if let Some(record) = self.folder.run_mut().phase_mut(phase) {
             record.planned += units;
@@ -82,10 +88,10 @@ impl Session<'_> {
         self.progress.plan_more(units);
     }
 
-    /// Names what runs now.
+    /// Records and shows what is running.
     ///
     /// # Errors
-    /// Where the manifest cannot be written.
+    /// Returns an error if the manifest cannot be written.
     pub fn current(&mut self, phase: Phase, what: &str) -> Result<()> {
         self.progress.current(what);
         self.folder.update(|run| {
@@ -96,12 +102,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Keeps a measurement as it stands, and how far the phase is.
+    /// Saves the current state of a measurement and the progress of the phase.
     pub fn keep(&mut self, phase: Phase, measurement: &Measurement, done: usize) {
         self.progress.advance(done, &measurement.name);
         let kept = self.folder.update(|run| {
             if let Some(record) = run.phase_mut(phase) {
-                if was_tried(measurement) {
+                if was_started(measurement) {
                     record.done = done;
                 }
                 measurement.name.clone_into(&mut record.current);
@@ -116,52 +122,54 @@ impl Session<'_> {
         }
     }
 
-    /// Ends the whole run early, once, for a reason that no later measurement can survive.
+    /// Ends the run early because of an error that would also affect all later measurements.
+    /// Reports the first such error.
     pub fn stop(&mut self, error: &anyhow::Error) {
         if self.stopped.is_none() {
-            let reason = crate::exit::describe(error);
-            self.progress.say(&format!("simprof: {reason}"));
+            let reason = crate::exit::describe_error(error);
+            self.progress.message(&format!("simprof: {reason}"));
             self.stopped = Some(reason);
         }
     }
 
-    /// The target could not be started. Where that will not change, the run ends.
+    /// Reports that the target could not be started. Ends the run if later attempts would fail too.
     pub fn not_started(&mut self, error: &RecordError) {
-        let text = with_mend(error);
-        if is_lasting(error) {
+        let text = with_fix(error);
+        if is_permanent(error) {
             self.stop(&anyhow::anyhow!(text));
         } else {
-            self.progress.say(&format!("simprof: {text}"));
+            self.progress.message(&format!("simprof: {text}"));
         }
     }
 
-    /// Adds a notice to a phase, once. Prints it too if it is urgent and new to the run.
+    /// Adds a notice to a phase, once. Also prints it if it is urgent and new in this run.
     pub fn notice(&mut self, phase: Phase, notice: Notice) {
         let is_new = |run: &Run| !run.phases.iter().any(|record| record.notices.contains(&notice));
         if notice.id.is_urgent() && is_new(self.folder.run()) {
-            self.progress.say(&format!("simprof: {notice}"));
+            self.progress.message(&format!("simprof: {notice}"));
         }
         if let Some(record) = self.folder.run_mut().phase_mut(phase) {
             add_notices(&mut record.notices, [notice]);
         }
     }
 
-    /// Writes a file of a phase and notes it in the manifest.
+    /// Writes a file of a phase and lists it in the manifest.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn write(&mut self, phase: Phase, name: &str, content: &[u8]) -> Result<()> {
         let path = self.phase_folder(phase)?.join(name);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
+                .with_context(|| format!("cannot create {}", parent.display()))?;
         }
         simprof_model::write_atomically(&path, content)?;
+        log::info!("wrote {} ({} bytes)", path.display(), content.len());
         self.note_file(phase, name);
         Ok(())
     }
 
-    /// Notes a file of a phase in the manifest.
+    /// Lists a file of a phase in the manifest.
     pub fn note_file(&mut self, phase: Phase, name: &str) {
         let name = format!("{}/{name}", phase.folder());
         if let Some(record) = self.folder.run_mut().phase_mut(phase)
@@ -171,13 +179,13 @@ impl Session<'_> {
         }
     }
 
-    /// Notes the files that hold the target's own output.
+    /// Lists the files with the target's output in the manifest.
     pub fn note_output(&mut self, phase: Phase, stem: &str) {
         self.note_file(phase, &format!("{stem}.out"));
         self.note_file(phase, &format!("{stem}.err"));
     }
 
-    /// Appends a line to the phase's log; a log that cannot be written stops the run.
+    /// Appends a line to the log of a phase. The run ends if the log cannot be written.
     pub fn log(&mut self, phase: Phase, line: &str) {
         let logged = self.phase_folder(phase).and_then(|folder| {
             Ok(append_line(&folder.join(format!("{}.log", phase.folder())), line)?)
@@ -188,10 +196,10 @@ impl Session<'_> {
         }
     }
 
-    /// Ends a phase: in the manifest and on the screen.
+    /// Ends a phase in the manifest and in the progress display, and returns its status.
     ///
     /// # Errors
-    /// Where the manifest cannot be written.
+    /// Returns an error if the manifest cannot be written.
     pub fn end(&mut self, phase: Phase, outcome: &str) -> Result<Status> {
         let mut status = Status::Skipped;
         self.folder.update(|run| {
@@ -203,23 +211,24 @@ impl Session<'_> {
                 record.ended_ms = Some(now_ms());
             }
         })?;
+        log::info!("{phase}: ended, {status}");
         self.progress.end(&title(phase), outcome);
         Ok(status)
     }
 
-    /// The folder of the run.
+    /// Returns the folder of the run.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Whether the newest of it was started at all: what was skipped counts as not done.
-fn was_tried(measurement: &Measurement) -> bool {
+/// Returns true if the last replicate was started. Skipped ones do not count as done.
+fn was_started(measurement: &Measurement) -> bool {
     let newest = measurement.replicates.last();
     newest.map_or(measurement.status, |replicate| replicate.status) != Status::Skipped
 }
 
-/// `phase 1 (macro): WHAT is slow`.
+/// Returns the title of a phase, such as `phase 1 (macro): WHAT is slow`.
 pub fn title(phase: Phase) -> String {
     format!("{phase}: {}", phase.question())
 }

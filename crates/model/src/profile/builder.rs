@@ -115,39 +115,8 @@ impl ProfileBuilder {
         self.profile.waits.push(wait);
     }
 
-    /// Adds the profile of another run of the same target, including its provenance. Shares of the result are those of both runs together.
-    pub fn absorb(&mut self, other: &Profile) {
-        let stacks = self.absorb_tables(other);
-        let threads: Vec<ThreadId> = other
-            .threads
-            .iter()
-            .map(|thread| self.thread(thread.pid, thread.tid, &thread.name))
-            .collect();
-        for sample in &other.samples {
-            self.sample(StackSample {
-                thread: threads[sample.thread.index()],
-                stack: sample.stack.map(|id| stacks[id.index()]),
-                ..*sample
-            });
-        }
-        for wait in &other.waits {
-            self.wait(WaitSample {
-                thread: threads[wait.thread.index()],
-                stack: wait.stack.map(|id| stacks[id.index()]),
-                ..*wait
-            });
-        }
-        self.profile.provenance.absorb(&other.provenance);
-    }
-
-    /// Interns all stacks of another profile with their frames and functions. Returns the new id of each stack, in the order of `other`.
-    fn absorb_tables(&mut self, other: &Profile) -> Vec<StackId> {
-        let ids = self.absorb_stacks(other, |_| true);
-        ids.into_iter().map(|id| id.expect("all stacks are wanted")).collect()
-    }
-
-    /// Interns the stacks of another profile for which `wanted` returns `true`, with their frames and functions. If a stack is wanted, its
-    /// parents must be wanted too. Returns the new id of each stack in the order of `other`, or `None` for those that are not wanted.
+    /// Interns those stacks of another profile for which `wanted` is true, with everything that they refer to. Returns the new id of
+    /// each stack of `other`; `None` if it is not wanted. The parents of a wanted stack must be wanted too.
     pub fn absorb_stacks(
         &mut self,
         other: &Profile,
@@ -230,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_of_two_runs_are_combined() {
+    fn stacks_and_provenance_of_several_profiles_are_joined() {
         let run = |names: [&str; 2]| {
             let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
             let frames = names.map(|name| frame(&mut builder, name));
@@ -247,8 +216,15 @@ mod tests {
             builder.finish()
         };
         let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
-        joined.absorb(&run(["main", "a"]));
-        joined.absorb(&run(["main", "b"]));
+        for run in [run(["main", "a"]), run(["main", "b"])] {
+            let stacks = joined.absorb_stacks(&run, |_| true);
+            let thread = joined.thread(1, 1, "main");
+            for sample in &run.samples {
+                let stack = sample.stack.and_then(|id| stacks[id.index()]);
+                joined.sample(StackSample { thread, stack, ..*sample });
+            }
+            joined.provenance().absorb(&run.provenance);
+        }
         let joined = joined.finish();
         assert_eq!((joined.total_weight(), joined.functions.len()), (4, 3));
         assert_eq!((joined.provenance.samples, joined.provenance.target_cpu_ns), (2, 20));

@@ -1,7 +1,9 @@
-//! Records one command and prints what was observed: the crate by itself, for trials and tests.
+//! Records one command and prints the result. This runs the crate without simprof's command line, for experiments and tests.
 //!
-//! `record-one FOLDER COMMAND...` writes the logs to FOLDER. `record-one --heap BYTES FOLDER COMMAND...` records allocations too, draws
-//! BYTES apart, and prints them as JSON. `record-one --guardian` is a guardian.
+//! - `record-one FOLDER COMMAND...` writes the logs of the command to FOLDER and prints the recording.
+//! - `record-one --heap BYTES FOLDER COMMAND...` records allocations too, with one sample in BYTES on average, and prints the heap
+//!   profile as JSON.
+//! - `record-one --guardian` runs as guardian.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,7 +55,7 @@ fn record(folder: &Path, argv: &[String], heap: Option<HeapSampling>) -> ExitCod
                 Some(heap) => {
                     let profile = simprof_record::heap::symbolise(heap);
                     let text = serde_json::to_string(&profile);
-                    println!("{}", text.expect("a profile is made of what JSON has"));
+                    println!("{}", text.expect("heap profiles can be serialised"));
                 }
                 None => println!("{recording:#?}"),
             }

@@ -79,7 +79,6 @@ pub fn capabilities(inquiry: &Inquiry<'_>) -> Vec<Capability> {
         system::locked_memory(),
         system::storage_io(),
         system::proportional_set(),
-        system::probes(),
         system::cores(),
         system::governor(),
         system::load(),

@@ -61,6 +61,10 @@ fn interpreter_problem(path: &Path) -> Option<(String, String)> {
     if path.file_name()?.to_string_lossy().starts_with("pypy") {
         return Some((format!("{shown} is PyPy"), use_supported()));
     }
+    if is_free_threaded(&path) {
+        let detail = format!("{shown} is a free-threaded build, which simprof does not support");
+        return Some((detail, use_supported()));
+    }
     if let Some(minor) = version(&path).filter(|&minor| !is_supported_cpython(minor)) {
         let detail = format!("simprof does not support CPython 3.{minor}");
         return Some((detail, use_supported()));
@@ -111,6 +115,12 @@ fn version(path: &Path) -> Option<u32> {
     digits.trim_end_matches(['d', 't', 'm']).parse().ok()
 }
 
+/// Returns whether the file's name ends as those of free-threaded builds do: `python3.14t`.
+fn is_free_threaded(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    version(path).is_some() && name.trim_end_matches('d').ends_with('t')
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::State;
@@ -149,7 +159,7 @@ mod tests {
         for (name, is_supported) in [
             ("python3.8", false),
             ("python3.9", true),
-            ("python3.13t", true),
+            ("python3.13t", false),
             ("python3.14", true),
             ("python3.15", false),
             ("pypy3", false),

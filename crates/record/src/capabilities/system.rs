@@ -124,25 +124,6 @@ pub fn proportional_set() -> Capability {
     }
 }
 
-pub fn probes() -> Capability {
-    let name = "probes on functions";
-    match line("/sys/bus/event_source/devices/uprobe/type") {
-        Some(_) if is_root() => Capability::available(name, "uprobe events are available as root"),
-        Some(_) => Capability::missing(
-            name,
-            "this user may not use uprobe events",
-            "calls of functions cannot be counted exactly",
-            "run as root, or grant CAP_PERFMON and CAP_SYS_PTRACE",
-        ),
-        None => Capability::missing(
-            name,
-            "the kernel has no uprobe events",
-            "calls of functions cannot be counted exactly",
-            "use a kernel with CONFIG_UPROBE_EVENTS",
-        ),
-    }
-}
-
 pub fn cores() -> Capability {
     let name = "cores";
     let (cores, limits) = (affinity_cores(), limits());

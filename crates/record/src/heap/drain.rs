@@ -248,7 +248,7 @@ impl Drain {
                 Some((pid, module)) => self.modules.open(pid, module.path, &module.build_id),
                 None => {
                     self.unfinished.push(self.modules.next());
-                    self.modules.leave_out();
+                    self.modules.skip();
                 }
             }
         }

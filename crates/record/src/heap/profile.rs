@@ -14,7 +14,7 @@ use super::heap_memory::{HeapField, HeapMemory, NativeNode};
 use super::images::{self, Image, LibraryMemory};
 use super::injection::HeapInjection;
 use crate::preload::Tree;
-use crate::sample::{NativeStack, ToldStack, ToldStacks, interpreter_name, unsampled_notices};
+use crate::sample::{NativeStack, TargetStack, TargetStacks, interpreter_name, unsampled_notices};
 
 /// The recorded allocations of one run, not symbolised yet.
 #[derive(Debug)]
@@ -62,19 +62,17 @@ impl HeapRecording {
 pub fn symbolise(recording: HeapRecording) -> HeapProfile {
     let HeapRecording { drained, nodes, tree, directory, mut provenance, .. } = recording;
     let totals = drained.totals;
-    let mut unnamed = ToldStacks::new(drained.modules);
+    let mut unnamed = TargetStacks::new(drained.modules);
     let native = native_stacks(&nodes, &mut unnamed);
-    let wanted: Vec<ToldStack> = totals
+    let wanted: Vec<TargetStack> = totals
         .sites
         .iter()
-        .map(|(stack, _)| ToldStack {
+        .map(|(stack, _)| TargetStack {
             native: native.get(&(*stack as u32)).copied(),
-            native_cut: false,
             python: (*stack >> 32) as u32,
-            python_cut: false,
         })
         .collect();
-    let (tables, named) = unnamed.name(&wanted, tree, &directory);
+    let (tables, named) = unnamed.symbolise(&wanted, tree, &directory);
     provenance.unsymbolised = named.iter().filter(|named| !named.named).count() as u64;
     let mut sites: Vec<_> = totals.sites.into_iter().map(|(_, site)| site).collect();
     for (site, named) in sites.iter_mut().zip(&named) {
@@ -115,7 +113,7 @@ fn stack_nodes(
 /// Builds a native stack for each node. Callers have smaller numbers, so they come first.
 fn native_stacks(
     nodes: &BTreeMap<u32, NativeNode>,
-    unnamed: &mut ToldStacks,
+    unnamed: &mut TargetStacks,
 ) -> BTreeMap<u32, NativeStack> {
     let mut stacks: BTreeMap<u32, NativeStack> = BTreeMap::new();
     for (&number, node) in nodes {

@@ -1,4 +1,4 @@
-//! What is mapped where in one process, as far as code is concerned.
+//! The code mappings of one process.
 
 use std::ops::Range;
 
@@ -13,17 +13,17 @@ use super::unwind::ModuleUnwinder;
 struct Mapping {
     range: Range<u64>,
     module: ModuleIndex,
-    /// What to subtract from an address of the process to get the module's own.
+    /// Address in the process minus address as the module's file states it.
     bias: u64,
 }
 
-/// The mappings of one process. A copy is what a forked process starts with.
+/// The code mappings of one process. A forked process starts with a copy.
 #[derive(Clone)]
 pub(super) struct AddressSpace {
-    /// In order of address, without overlaps.
+    /// In order of address, not overlapping.
     mappings: Vec<Mapping>,
     unwinder: ModuleUnwinder,
-    /// Addresses that were looked up since the last change.
+    /// Frames of addresses that were looked up since the last new mapping.
     resolved: FastMap<u64, RawFrameId>,
 }
 
@@ -32,12 +32,12 @@ impl AddressSpace {
         Self { mappings: Vec::new(), unwinder: ModuleUnwinder::new(), resolved: FastMap::default() }
     }
 
-    /// Knows the unwind information of every module here.
+    /// Returns the unwind information of all mapped modules.
     pub fn unwinder(&self) -> &ModuleUnwinder {
         &self.unwinder
     }
 
-    /// Takes in a new mapping of code; what it overlaps has gone.
+    /// Adds a mapping of code. Parts of earlier mappings that it overlaps are removed.
     pub fn map(&mut self, mapping: &FileMapping, module: ModuleIndex, modules: &ModuleTable) {
         if mapping.range.is_empty() {
             return;
@@ -58,11 +58,11 @@ impl AddressSpace {
         if let Some(image) = &modules.get(mapping.module).image {
             self.unwinder.add_module(image.unwind_module(mapping.range.clone(), mapping.bias));
         }
-        let at = self.mappings.partition_point(|known| known.range.start < mapping.range.start);
-        self.mappings.insert(at, mapping);
+        let index = self.mappings.partition_point(|known| known.range.start < mapping.range.start);
+        self.mappings.insert(index, mapping);
     }
 
-    /// Removes what overlaps `range`, but keeps what lies to either side of it.
+    /// Removes the parts of mappings that overlap `range`.
     fn unmap(&mut self, range: &Range<u64>, modules: &ModuleTable) {
         let first = self.mappings.partition_point(|known| known.range.end <= range.start);
         let last = self.mappings.partition_point(|known| known.range.start < range.end);
@@ -74,15 +74,15 @@ impl AddressSpace {
             self.unwinder.remove_module(old.range.start);
             let below = old.range.start..range.start.min(old.range.end);
             let above = range.end.max(old.range.start)..old.range.end;
-            for rest in [below, above] {
-                if !rest.is_empty() {
-                    self.insert(Mapping { range: rest, ..old.clone() }, modules);
+            for range in [below, above] {
+                if !range.is_empty() {
+                    self.insert(Mapping { range, ..old.clone() }, modules);
                 }
             }
         }
     }
 
-    /// The interned frame of a code address.
+    /// Returns the interned frame of a code address.
     pub fn frame_at(&mut self, address: u64, stacks: &mut RawStacks) -> RawFrameId {
         if let Some(&frame) = self.resolved.get(&address) {
             return frame;
@@ -92,7 +92,7 @@ impl AddressSpace {
         frame
     }
 
-    /// True where code is known to be mapped.
+    /// Whether code is mapped at an address.
     pub fn contains(&self, address: u64) -> bool {
         self.mapping_at(address).is_some()
     }
@@ -124,12 +124,12 @@ mod tests {
     }
 
     fn map(space: &mut AddressSpace, modules: &mut ModuleTable, mapping: &FileMapping) {
-        let module = modules.of_mapping(mapping);
+        let module = modules.open(mapping);
         space.map(mapping, module, modules);
     }
 
     #[test]
-    fn a_mapping_replaces_what_it_covers_and_no_more() {
+    fn a_mapping_replaces_only_what_it_overlaps() {
         let (mut space, mut modules) = (AddressSpace::new(), ModuleTable::new());
         map(&mut space, &mut modules, &file("/no/a", 0x1000..0x5000, 0x100));
         map(&mut space, &mut modules, &file("/no/b", 0x2000..0x3000, 0));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cached_frame_does_not_survive_a_new_mapping() {
+    fn a_new_mapping_clears_the_cache() {
         let (mut space, mut modules) = (AddressSpace::new(), ModuleTable::new());
         let mut stacks = RawStacks::default();
         let before = space.frame_at(0x1234, &mut stacks);

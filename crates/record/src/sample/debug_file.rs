@@ -1,7 +1,7 @@
-//! Finds the separate file that holds a stripped program's debug information.
+//! Finds the separate file with the debug information of a stripped program.
 //!
-//! Two conventions are followed (GDB manual, "Separate Debug Files"): the build id, under
-//! `/usr/lib/debug/.build-id`, and the file's own note of a name and a checksum.
+//! Two conventions are supported (GDB manual, "Separate Debug Files"): the build id, under `/usr/lib/debug/.build-id`, and the
+//! name and checksum in the program's `.gnu_debuglink` section.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,7 +16,7 @@ use super::module::SharedBytes;
 /// Where distributions install debug files.
 const GLOBAL: &str = "/usr/lib/debug";
 
-/// The bytes of the debug file of `file`, which was loaded from `path`; none where there is none.
+/// Returns the bytes of the debug file of `file`, which was loaded from `path`; `None` if none is installed.
 pub(super) fn find(file: &ElfFile64<'_, Endianness>, path: &Path) -> Option<SharedBytes> {
     by_build_id(file).or_else(|| by_link(file, path))
 }
@@ -27,7 +27,7 @@ fn by_build_id(file: &ElfFile64<'_, Endianness>) -> Option<SharedBytes> {
     has_build_id(&bytes, id).then_some(bytes)
 }
 
-/// `/usr/lib/debug/.build-id/ab/cdef….debug`.
+/// Returns a path such as `/usr/lib/debug/.build-id/ab/cdef….debug`.
 fn build_id_path(id: &[u8]) -> Option<PathBuf> {
     let (first, rest) = id.split_first()?;
     let name = format!("{first:02x}/{}.debug", hexadecimal(rest));
@@ -47,7 +47,7 @@ fn by_link(file: &ElfFile64<'_, Endianness>, path: &Path) -> Option<SharedBytes>
     })
 }
 
-/// The file that several debug files share their common parts in (`.gnu_debugaltlink`).
+/// Returns the supplementary file (`.gnu_debugaltlink`), in which several debug files share their common parts.
 pub(super) fn find_supplementary(
     debug: &ElfFile64<'_, Endianness>,
     path: &Path,
@@ -75,7 +75,7 @@ fn has_build_id(bytes: &[u8], id: &[u8]) -> bool {
         .unwrap_or(false)
 }
 
-/// Bytes in lower-case hexadecimal.
+/// Formats bytes in lower-case hexadecimal.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_id_names_its_file() {
+    fn the_path_follows_from_the_build_id() {
         let path = build_id_path(&[0xab, 0x0c, 0xde]).expect("not empty");
         assert_eq!(path, Path::new("/usr/lib/debug/.build-id/ab/0cde.debug"));
         assert_eq!(build_id_path(&[]), None);

@@ -1,35 +1,37 @@
-//! The thread that empties the buffers while the target runs.
+//! The thread that empties the ring buffers while the target runs.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::merge::{self, View};
-use super::observer::{Observer, Trace};
+use super::observer::Observer;
 use super::python::Listener;
+use super::record_order::{self, View};
 use super::ring::Ring;
+use super::trace::Trace;
+use crate::clock;
 
-/// How long a record may take from its time stamp until it is visible.
+/// Longest time between the time stamp of a record and its visibility in the buffer.
 const SETTLE_NS: u64 = 1_000_000;
-/// Longest sleep: bounds how stale [`Shared::samples`] may be.
+/// Longest sleep. It limits how old the published number of samples may be.
 const IDLE: Duration = Duration::from_millis(100);
-/// Shortest sleep between two rounds, so that a target that forks in a loop does not wake us in one.
+/// Shortest time between two rounds. Without it, a target that forks in a loop would keep this thread busy.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Sleep while a mapping waits to become old enough to be ordered.
+/// Sleep while a lifecycle record is still too recent to be handled.
 const PENDING: Duration = Duration::from_millis(2);
 
-/// One buffer and the event that fills it.
+/// A ring buffer and the event that fills it.
 #[derive(Debug)]
 pub(super) struct Source {
     pub fd: std::os::fd::OwnedFd,
     pub cpu: u32,
     pub ring: Ring,
-    /// Whether it carries what happens to processes, rather than samples.
+    /// Whether it carries lifecycle records instead of samples.
     pub lifecycle: bool,
 }
 
-/// What the thread returns.
+/// The result of the thread.
 #[derive(Debug)]
 pub(super) struct Drained {
     pub trace: Trace,
@@ -37,45 +39,45 @@ pub(super) struct Drained {
     pub cpu_ns: u64,
 }
 
-/// Drains until a byte arrives at `stop`, then takes what is left and returns.
+/// Drains the buffers until a byte arrives at `stop`, then drains the rest and returns. `samples` is the number so far.
 pub(super) fn run(
     sources: Vec<Source>,
     mut listener: Option<Listener>,
     stop: RawFd,
     samples: &AtomicU64,
 ) -> Drained {
-    ask_for_priority();
+    raise_priority();
     let mut fds = poll_set(&sources, stop, listener.as_ref());
     let mut drain = Drain { sources, observer: Observer::new(), malformed: 0 };
     let mut timeout = IDLE;
     loop {
         let stopped = sleep(&mut fds, timeout);
         let started = Instant::now();
-        drain.serve(listener.as_mut());
-        let horizon = if stopped { u64::MAX } else { now_ns().saturating_sub(SETTLE_NS) };
+        drain.answer_requests(listener.as_mut());
+        let horizon = if stopped { u64::MAX } else { clock::now_ns().saturating_sub(SETTLE_NS) };
         let pending = drain.once(listener.as_mut(), horizon);
-        samples.store(drain.observer.samples() as u64, Ordering::Relaxed);
-        if stopped || drain.pause(&mut fds[..LISTENED], listener.as_mut(), started) {
+        samples.store(drain.observer.sample_count() as u64, Ordering::Relaxed);
+        if stopped || drain.pause(&mut fds[..URGENT], listener.as_mut(), started) {
             drain.once(listener.as_mut(), u64::MAX);
             break;
         }
         timeout = if pending { PENDING } else { IDLE };
     }
     let Drain { mut observer, malformed, .. } = drain;
-    let told = listener.map(|listener| listener.finish(&mut observer));
-    Drained { trace: observer.into_trace(malformed, told), cpu_ns: thread_cpu_ns() }
+    let python = listener.map(|listener| listener.finish(&mut observer));
+    Drained { trace: observer.into_trace(malformed, python), cpu_ns: clock::thread_cpu_ns() }
 }
 
-/// Asks to run ahead of a target that has more threads than there are CPUs.
+/// Tries to raise this thread's priority above that of the target, which may have more threads than there are CPUs.
 ///
-/// Only the privileged may; others are scheduled like the target, and may lose samples to a crowd of threads.
-fn ask_for_priority() {
-    const AHEAD: libc::c_int = -10;
-    // SAFETY: the call has no preconditions; on Linux, zero stands for the calling thread alone.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, AHEAD) };
+/// This needs privileges. Without them, samples may be lost if the target has many busy threads.
+fn raise_priority() {
+    const NICE: libc::c_int = -10;
+    // SAFETY: the call has no preconditions. On Linux, zero means only the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
-/// The buffers, and what was read from them.
+/// The buffers and the state of the recording.
 struct Drain {
     sources: Vec<Source>,
     observer: Observer,
@@ -83,13 +85,12 @@ struct Drain {
 }
 
 impl Drain {
-    /// Hands on every record that is older than the horizon and gives its room back. True where a record about processes
-    /// waits to become so old.
+    /// Handles every record before the horizon and releases its bytes. Returns whether lifecycle records are left.
     fn once(&mut self, mut listener: Option<&mut Listener>, horizon_ns: u64) -> bool {
         let Self { sources, observer, malformed } = self;
-        listener.iter_mut().for_each(|listener| listener.hear());
+        listener.iter_mut().for_each(|listener| listener.read_records());
         let mut views: Vec<View<'_>> = sources.iter().map(|source| source.ring.view()).collect();
-        merge::merge(&mut views, horizon_ns, |record| {
+        record_order::for_each_before(&mut views, horizon_ns, |record| {
             if let Some(listener) = &mut listener {
                 listener.advance(record.time_ns, observer);
             }
@@ -109,15 +110,15 @@ impl Drain {
         pending
     }
 
-    /// Answers processes that ask to be sampled.
-    fn serve(&mut self, listener: Option<&mut Listener>) {
+    /// Answers processes that request to be sampled with Python frames.
+    fn answer_requests(&mut self, listener: Option<&mut Listener>) {
         if let Some(listener) = listener {
-            listener.serve(&mut self.observer);
+            listener.answer_requests(&mut self.observer);
         }
     }
 
-    /// Sleeps the rest of the shortest interval between two rounds; true when told to stop. Processes that ask are answered
-    /// at once: they wait for it.
+    /// Sleeps for the rest of [`PAUSE`]. Returns true if the thread must stop. Requests are answered at once, because the
+    /// processes wait for the answer.
     fn pause(
         &mut self,
         fds: &mut [libc::pollfd],
@@ -128,18 +129,18 @@ impl Drain {
             if sleep(fds, rest.max(Duration::from_millis(1))) {
                 return true;
             }
-            self.serve(listener.as_deref_mut());
+            self.answer_requests(listener.as_deref_mut());
         }
         false
     }
 }
 
-/// How many of the descriptors are waited for even between two rounds.
-const LISTENED: usize = 2;
+/// Number of descriptors at the start of the poll set that are polled even between two rounds: `stop` and requests.
+const URGENT: usize = 2;
 
-/// The descriptors to wait for: `stop` first, then who asks to be sampled, then every source.
+/// Returns the descriptors to poll: `stop`, requests of processes, then every source.
 fn poll_set(sources: &[Source], stop: RawFd, listener: Option<&Listener>) -> Vec<libc::pollfd> {
-    // Descriptors below zero are ignored.
+    // The system ignores negative descriptors.
     [stop, listener.map_or(-1, Listener::fd)]
         .into_iter()
         .chain(sources.iter().map(|source| source.fd.as_raw_fd()))
@@ -147,39 +148,21 @@ fn poll_set(sources: &[Source], stop: RawFd, listener: Option<&Listener>) -> Vec
         .collect()
 }
 
-/// Sleeps until a descriptor is ready or the time is over; true when told to stop.
+/// Sleeps until a descriptor is ready or the time is over. Returns true if the thread must stop.
 fn sleep(fds: &mut [libc::pollfd], timeout: Duration) -> bool {
     let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let count = fds.len() as libc::nfds_t;
-    // SAFETY: the array is ours and has `count` entries.
+    // SAFETY: the slice has `count` entries and is borrowed mutably.
     let ready = unsafe { libc::poll(fds.as_mut_ptr(), count, milliseconds) };
     if ready < 0 {
-        // Interrupted by a signal: a round more does no harm.
+        // An interruption by a signal only causes one more round.
         return io::Error::last_os_error().raw_os_error() != Some(libc::EINTR);
     }
     for polled in &mut fds[1..] {
-        // Every thread of the event has ended: it would be ready for ever.
+        // All threads of the event have ended: it would be ready forever.
         if polled.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 {
             polled.fd = -1;
         }
     }
     fds[0].revents != 0
-}
-
-/// CLOCK_MONOTONIC, the clock of the records.
-fn now_ns() -> u64 {
-    clock_ns(libc::CLOCK_MONOTONIC)
-}
-
-/// CPU time of the calling thread.
-fn thread_cpu_ns() -> u64 {
-    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
-fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is ours; both clocks exist on every Linux, so the call cannot fail.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Functions, inlined calls, lines and declarations from an ELF file's debug information.
+//! Functions, inlined calls, lines and declarations from the debug information of an ELF file.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -14,23 +14,23 @@ use super::symbol_table::demangle;
 
 type Reader<'a> = EndianSlice<'a, NativeEndian>;
 
-/// References from one entry to another are followed this far.
+/// Longest chain of references between entries that is followed.
 const MAX_REFERENCES: usize = 8;
 
-/// A function, whichever places it occurs at.
+/// A function, shared by all its locations.
 #[derive(Debug, Default)]
 pub(super) struct FunctionInfo {
     /// Demangled name.
     pub name: String,
-    /// Source file: of the declaration where known, else of the first line that was seen executing.
+    /// Source file of the declaration if known, otherwise of the first executing line that was looked up.
     pub file: OnceCell<Rc<str>>,
     /// Line of the declaration.
     pub line: Option<u32>,
 }
 
-/// A function at a place: the innermost comes first, its callers by inlining follow.
+/// A function and the line that is executing in it.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct CodeLocation {
     pub function: Rc<FunctionInfo>,
     /// File of the executing line.
     pub file: Option<Rc<str>>,
@@ -38,10 +38,10 @@ pub(super) struct Place {
     pub line: Option<u32>,
 }
 
-/// Debug sections, decompressed where need be.
+/// Debug sections, decompressed if necessary.
 pub(super) type Sections<'a> = DwarfSections<Cow<'a, [u8]>>;
 
-/// Loads the debug sections of a file; sections that are missing are empty.
+/// Loads the debug sections of a file. Missing sections are empty.
 pub(super) fn load<'a>(file: &ElfFile64<'a, Endianness>) -> Sections<'a> {
     let section = |id: gimli::SectionId| -> Result<Cow<'a, [u8]>, std::convert::Infallible> {
         let data =
@@ -54,7 +54,7 @@ pub(super) fn load<'a>(file: &ElfFile64<'a, Endianness>) -> Sections<'a> {
     }
 }
 
-/// True where a file has debug information at all.
+/// Whether a file has debug information.
 pub(super) fn is_in(file: &ElfFile64<'_, Endianness>) -> bool {
     file.section_by_name(".debug_info").is_some()
 }
@@ -67,7 +67,7 @@ pub(super) struct DebugInfo<'a> {
     other_units: Vec<OtherUnit<'a>>,
 }
 
-/// A unit that is referred to from another one, as happens after link-time optimisation.
+/// A unit that other units may refer to, as happens after link-time optimisation. It is parsed at first use.
 struct OtherUnit<'a> {
     range: std::ops::Range<usize>,
     header: gimli::UnitHeader<Reader<'a>>,
@@ -75,7 +75,7 @@ struct OtherUnit<'a> {
 }
 
 impl<'a> DebugInfo<'a> {
-    /// Reads the tables of contents; units are read when an address within them is asked for.
+    /// Reads the tables of contents. Units are parsed when an address in them is looked up.
     pub fn new(
         sections: &'a Sections<'a>,
         supplementary: Option<&'a Sections<'a>>,
@@ -88,14 +88,18 @@ impl<'a> DebugInfo<'a> {
         Some(Self { context, functions: HashMap::new(), files: HashMap::new(), other_units })
     }
 
-    /// What is at an address, innermost first; empty where nothing is known.
+    /// Returns the function at an address and the functions that it is inlined into, innermost first; empty if unknown.
     ///
-    /// `symbol` is the name that the symbol table has for it, for a function that has no entry.
-    pub fn places(&mut self, address: u64, symbol: impl Fn() -> Option<String>) -> Vec<Place> {
-        let mut places = Vec::new();
+    /// `symbol` returns the symbol table's name, for a function without an entry.
+    pub fn locations(
+        &mut self,
+        address: u64,
+        symbol: impl Fn() -> Option<String>,
+    ) -> Vec<CodeLocation> {
+        let mut locations = Vec::new();
         let Self { context, functions, files, other_units } = self;
         let unit = resolve(context.find_dwarf_and_unit(address));
-        let Ok(mut frames) = resolve(context.find_frames(address)) else { return places };
+        let Ok(mut frames) = resolve(context.find_frames(address)) else { return locations };
         while let Ok(Some(frame)) = frames.next() {
             let location = frame.location;
             let file = location.as_ref().and_then(|location| location.file);
@@ -115,9 +119,9 @@ impl<'a> DebugInfo<'a> {
             if let Some(file) = &file {
                 function.file.get_or_init(|| Rc::clone(file));
             }
-            places.push(Place { function, file, line: location.and_then(|l| l.line) });
+            locations.push(CodeLocation { function, file, line: location.and_then(|l| l.line) });
         }
-        places
+        locations
     }
 }
 
@@ -143,7 +147,7 @@ fn intern(files: &mut HashMap<String, Rc<str>>, file: &str) -> Rc<str> {
     shared
 }
 
-/// Answers a look-up without loading split debug files, which are not supported.
+/// Completes a lookup without split debug files, which are not supported.
 fn resolve<L: LookupContinuation>(result: LookupResult<L>) -> L::Output {
     result.skip_all_loads()
 }
@@ -159,7 +163,7 @@ struct Declaration {
     line: Option<u32>,
 }
 
-/// Reads the declaration of the function that an entry is, or is an inlined copy of.
+/// Reads where a function is declared. `offset` is the entry of the function, or of an inlined copy of it.
 fn declaration<'u, 'a>(
     unit: UnitRef<'u, Reader<'a>>,
     offset: UnitOffset,
@@ -186,7 +190,7 @@ fn declaration<'u, 'a>(
         let origin = entry
             .attr_value(gimli::DW_AT_abstract_origin)
             .or_else(|| entry.attr_value(gimli::DW_AT_specification));
-        match origin.and_then(|origin| follow(unit, &origin, others)) {
+        match origin.and_then(|origin| referenced(unit, &origin, others)) {
             Some(next) => (unit, offset) = next,
             None => break,
         }
@@ -194,8 +198,8 @@ fn declaration<'u, 'a>(
     declared
 }
 
-/// The entry that a reference leads to.
-fn follow<'u, 'a>(
+/// Returns the entry that a reference leads to.
+fn referenced<'u, 'a>(
     unit: UnitRef<'u, Reader<'a>>,
     reference: &gimli::AttributeValue<Reader<'a>>,
     others: &'u [OtherUnit<'a>],
@@ -231,7 +235,7 @@ fn file_index(value: &gimli::AttributeValue<Reader<'_>>) -> Option<u64> {
     }
 }
 
-/// The path of a file of a unit's line table.
+/// Returns the path of a file in a unit's line table.
 fn file_name(unit: UnitRef<'_, Reader<'_>>, index: u64) -> Option<String> {
     let header = unit.line_program.as_ref()?.header();
     let file = header.file(index)?;
@@ -247,7 +251,7 @@ fn file_name(unit: UnitRef<'_, Reader<'_>>, index: u64) -> Option<String> {
     Some(path)
 }
 
-/// Appends to a path; an absolute part starts it anew.
+/// Appends to a path. An absolute part replaces what was there.
 fn push(path: &mut String, part: &str) {
     if part.starts_with('/') {
         path.clear();
@@ -262,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_joined_as_the_compiler_meant_them() {
+    fn absolute_parts_replace_the_path() {
         let table = [
             (&["/home/me", "src", "main.rs"][..], "/home/me/src/main.rs"),
             (&["/home/me", "/usr/include", "math.h"], "/usr/include/math.h"),

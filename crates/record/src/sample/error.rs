@@ -1,15 +1,15 @@
-//! What can go wrong when a process is to be sampled.
+//! Errors of sampling.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// An event that could not be opened, and why.
+/// An event that the system refused to open, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The event, such as `cycles:uk` (`u`: user code, `k`: kernel code).
     pub event: String,
-    /// What refused it, in words.
+    /// The reason, as a phrase for people.
     pub reason: String,
     /// The system's error number.
     pub errno: i32,
@@ -21,67 +21,67 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Why a process could not be sampled.
+/// An error of sampling a process.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
-    /// No event of the ladder could be opened.
+    /// The system refused all events.
     #[error("process {pid} cannot be sampled: {}; {hint}", list(.refusals))]
     Refused {
-        /// The process that was to be sampled.
+        /// The process.
         pid: u32,
-        /// Every event that was tried, in order.
+        /// The events that were tried, in order.
         refusals: Vec<Refusal>,
-        /// What would make it work.
+        /// How to make it work.
         hint: String,
     },
-    /// The process ended before its events were open.
+    /// The process ended before its events were opened.
     #[error("process {pid} does not exist")]
     NoSuchProcess {
-        /// The process that was to be sampled.
+        /// The process.
         pid: u32,
     },
-    /// A parameter is outside its range.
+    /// A setting is outside its range.
     #[error("{what} is {value}, but must be {range}")]
     OutOfRange {
-        /// The parameter.
+        /// The setting.
         what: &'static str,
         /// Its value.
         value: u32,
-        /// What it may be.
+        /// The values that are allowed.
         range: &'static str,
     },
-    /// The memory shared with the kernel could not be had, however small.
+    /// The system refused even the smallest ring buffer.
     #[error(
         "cannot map the ring buffer of CPU {cpu} ({bytes} bytes); the limits are `ulimit -l` and /proc/sys/kernel/perf_event_mlock_kb"
     )]
     Ring {
-        /// The CPU that the buffer belongs to.
+        /// The CPU of the buffer.
         cpu: u32,
         /// The smallest size that was tried, in bytes.
         bytes: usize,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// The system does not say which CPUs it has.
-    #[error("cannot learn from {} which CPUs are online", path.display())]
+    /// The list of online CPUs could not be read.
+    #[error("cannot read from {} which CPUs are online", path.display())]
     Cpus {
-        /// The file that names them.
+        /// The file with the list.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// The draining thread could not be started or woken.
+    /// The draining thread could not be started or stopped.
     #[error("cannot {action} the draining thread")]
     Thread {
-        /// What was tried.
+        /// `start` or `stop`.
         action: &'static str,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// The draining thread ended by a panic, which is a defect of the recorder.
+    /// The draining thread panicked, which is a bug of simprof.
     #[error("the draining thread panicked: {message}")]
     Panicked {
-        /// What it said.
+        /// The message of the panic.
         message: String,
     },
 }

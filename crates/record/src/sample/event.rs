@@ -1,4 +1,4 @@
-//! The perf events that are opened on a target: what they count and what their records carry.
+//! The perf events that are opened on a target: what they count and what their records contain.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -12,14 +12,14 @@ use sys::bindings::{self, perf_event_attr};
 
 use super::unwind;
 
-/// What is asked to fire, in CPU time of the target.
+/// The counter that triggers samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clock {
     Cycles,
     CpuClock,
 }
 
-/// One way to sample: a clock, with or without the kernel's part.
+/// A sampling event: a clock, with or without kernel code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Event {
     pub clock: Clock,
@@ -27,7 +27,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// The name that `perf` would give it.
+    /// Returns the name that `perf` uses, such as `cpu-clock:u`.
     pub fn name(self) -> String {
         let clock = match self.clock {
             Clock::Cycles => "cycles",
@@ -36,7 +36,7 @@ impl Event {
         format!("{clock}:{}", if self.kernel { "uk" } else { "u" })
     }
 
-    /// The request for samples at `rate_hz` with `stack_bytes` of stack.
+    /// Returns the attributes for samples at `rate_hz` with `stack_bytes` of stack.
     pub fn sampling_attr(self, rate_hz: u32, stack_bytes: u32) -> perf_event_attr {
         let mut attr = inherited_attr();
         match self.clock {
@@ -75,10 +75,11 @@ impl Event {
         attr
     }
 
-    /// The request for the same samples of a process that runs Python, which is told of each by a signal (SIGTRAP) in the
-    /// very thread, before it executes another instruction of user code.
+    /// Returns the attributes for the same samples of a process that runs Python. With each sample the kernel also sends
+    /// SIGTRAP to the sampled thread, before that executes another instruction of user code.
     ///
-    /// It is not for children, which ask by themselves, and ends with the program that asked: the signal would kill another.
+    /// Children do not inherit the event: they request their own. It is removed at exec, since the signal would kill a program
+    /// without a handler.
     pub fn signalling_attr(self, rate_hz: u32, stack_bytes: u32) -> perf_event_attr {
         let mut attr = self.sampling_attr(rate_hz, stack_bytes);
         attr.set_enable_on_exec(0);
@@ -98,17 +99,17 @@ pub(super) fn signals_wait_for_system_calls() -> bool {
     kernel_version().is_none_or(|version| version >= PYTHON_KERNEL_TIME_KERNEL)
 }
 
-/// The running kernel's version.
+/// Returns major and minor version of the running kernel.
 pub(super) fn kernel_version() -> Option<(u32, u32)> {
     let text = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
     let mut numbers = text.split(['.', '-', '\n']).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// The request for what happens to processes: forks, names, mappings, ends.
+/// Returns the attributes for lifecycle records of processes: forks, names, mappings, exits.
 ///
-/// It counts nothing. It has a buffer of its own, so that a mapping is never lost to a burst of
-/// samples, and so that a new module can be opened while its process still lives.
+/// The event counts nothing. It has a separate buffer, so that a burst of samples cannot displace a mapping, and so that a new
+/// module can be opened while its process is still running.
 pub(super) fn lifecycle_attr() -> perf_event_attr {
     let mut attr = inherited_attr();
     attr.type_ = bindings::PERF_TYPE_SOFTWARE;
@@ -126,7 +127,7 @@ pub(super) fn lifecycle_attr() -> perf_event_attr {
     attr
 }
 
-/// What both requests share.
+/// Returns the attributes that all events share.
 fn inherited_attr() -> perf_event_attr {
     let mut attr = perf_event_attr {
         size: u32::try_from(size_of::<perf_event_attr>()).expect("the structure is small"),
@@ -139,48 +140,52 @@ fn inherited_attr() -> perf_event_attr {
     attr.set_exclude_hv(1);
     attr.set_sample_id_all(1);
     attr.set_use_clockid(1);
-    // A watermark of zero bytes stands for half of the buffer.
+    // A watermark of zero bytes means half of the buffer.
     attr.set_watermark(1);
     attr
 }
 
-/// Opens `attr` on a process, for the time that it spends on one CPU.
+/// Opens an event on a process or thread, for the time that it runs on one CPU.
+///
+/// # Errors
+///
+/// Returns the system's error.
 pub(super) fn open(attr: &perf_event_attr, pid: u32, cpu: u32) -> io::Result<OwnedFd> {
     let mut attr = *attr;
     let (Ok(pid), Ok(cpu)) = (i32::try_from(pid), i32::try_from(cpu)) else {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     };
     let flags = bindings::PERF_FLAG_FD_CLOEXEC.into();
-    // SAFETY: `attr` is a complete structure whose size field is right, and lives through the call.
+    // SAFETY: `attr` is a complete structure with the right size field, and outlives the call.
     let fd = unsafe { sys::perf_event_open(&raw mut attr, pid, cpu, -1, flags) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system has just made this descriptor, and nothing else owns it.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The number by which records name an event, and what it was inherited to.
+/// Returns the id that the records of an event and of its inherited copies carry.
 pub(super) fn id(event: &OwnedFd) -> io::Result<u64> {
     let mut id = 0_u64;
-    // SAFETY: the descriptor is of an event, and `id` is a valid place for the answer.
+    // SAFETY: the descriptor is of an event, and the kernel writes one u64 to `id`.
     check(unsafe { sys::ioctls::ID(event.as_raw_fd(), &raw mut id) })?;
     Ok(id)
 }
 
-/// Lets an event write into the buffer of another on the same CPU.
+/// Lets an event write to the buffer of another event on the same CPU.
 pub(super) fn redirect(event: &OwnedFd, to: RawFd) -> io::Result<()> {
     // SAFETY: both descriptors are of events; no memory is involved.
     check(unsafe { sys::ioctls::SET_OUTPUT(event.as_raw_fd(), to) })
 }
 
-/// Starts an event, and what was inherited from it.
+/// Enables an event and its inherited copies.
 pub(super) fn enable(event: &OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is of an event; no memory is involved.
     check(unsafe { sys::ioctls::ENABLE(event.as_raw_fd(), 0) })
 }
 
-/// Stops an event, and what was inherited from it.
+/// Disables an event and its inherited copies.
 pub(super) fn disable(event: RawFd) -> io::Result<()> {
     // SAFETY: the descriptor is of an event; no memory is involved.
     check(unsafe { sys::ioctls::DISABLE(event, 0) })
@@ -190,7 +195,7 @@ fn check(status: libc::c_int) -> io::Result<()> {
     if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// How the records of an event are laid out.
+/// Returns the layout of an event's records.
 pub(super) fn layout(attr: &perf_event_attr) -> RecordParseInfo {
     let words =
         |kinds: SampleFormat| 8 * u8::try_from(kinds.bits().count_ones()).unwrap_or(u8::MAX);
@@ -220,8 +225,11 @@ pub(super) fn layout(attr: &perf_event_attr) -> RecordParseInfo {
         sample_record_time_offset_from_start: Some(words(sample_format & before_time)),
     }
 }
-/// The distance of samples on a clock, ns: 0.7 % more than the rate says, so that a program which does the same once in a millisecond,
-/// or in any other round time, is not sampled at the same place each time.
+
+/// Returns the period of samples by the CPU clock, ns.
+///
+/// It is 0.7 % longer than the rate says. Otherwise a program that repeats something once in a millisecond, or in another round
+/// time, would be sampled at the same point of each repetition.
 fn period_ns(rate_hz: u32) -> u64 {
     1_007_000_000 / u64::from(rate_hz)
 }
@@ -231,18 +239,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_repeats_in_a_round_time_is_sampled_in_all_its_parts() {
-        for (rate_hz, turn_ns) in
+    fn all_parts_of_a_repetition_in_a_round_time_are_sampled() {
+        for (rate_hz, repetition_ns) in
             [(100, 10_000_000), (1000, 1_000_000), (1000, 5_000_000), (5000, 1_000_000)]
         {
             let samples = 10 * u64::from(rate_hz);
             let mut tenths = [0; 10];
             for sample in 0..samples {
-                tenths[(sample * period_ns(rate_hz) % turn_ns * 10 / turn_ns) as usize] += 1;
+                let offset_ns = sample * period_ns(rate_hz) % repetition_ns;
+                tenths[(offset_ns * 10 / repetition_ns) as usize] += 1;
             }
             let fair = samples / 10;
             let is_fair = |count: &u64| count.abs_diff(fair) * 5 < fair;
-            assert!(tenths.iter().all(is_fair), "{rate_hz} Hz, turns of {turn_ns} ns: {tenths:?}");
+            assert!(tenths.iter().all(is_fair), "{rate_hz} Hz, {repetition_ns} ns: {tenths:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Names of the kernel's functions, from /proc/kallsyms.
+//! The kernel's function names, from `/proc/kallsyms`.
 
 use std::path::Path;
 
@@ -15,13 +15,14 @@ pub(super) struct KernelSymbol<'a> {
 #[derive(Debug, Default)]
 pub(super) struct KernelSymbols {
     text: String,
-    /// Where each function starts, and where in the text its line does; there are 100,000 and more,
-    /// of which a profile names a few hundred.
+    /// Start address of each function, and offset of its line in the text. There are more than 100,000, of which a profile
+    /// needs a few hundred, so lines are parsed when they are looked up.
     starts: Vec<(u64, usize)>,
+    base: u64,
 }
 
 impl KernelSymbols {
-    /// Reads the names that the system shows to this user; none where it hides them.
+    /// Reads the names that this user may see. Without permission there are none.
     pub fn read() -> Self {
         match std::fs::read(Path::new("/proc/kallsyms")) {
             Ok(text) => Self::parse(String::from_utf8_lossy(&text).into_owned()),
@@ -38,27 +39,32 @@ impl KernelSymbols {
         }
         starts.sort_unstable();
         starts.dedup_by_key(|&mut (start, _)| start);
-        Self { text, starts }
+        let base = base(&text);
+        Self { text, starts, base }
     }
 
-    /// The function at an address.
+    /// Returns the function at an address.
     pub fn at(&self, address: u64) -> Option<KernelSymbol<'_>> {
         let after = self.starts.partition_point(|&(start, _)| start <= address);
         let (_, line) = self.starts[after.checked_sub(1)?];
         parse_line(self.text[line..].lines().next()?)
     }
 
-    /// Where the kernel's own code starts.
+    /// Returns the start address of the kernel's code, or 0 if it is hidden.
     pub fn base(&self) -> u64 {
-        let line = ["T _text", "T _stext"].iter().find_map(|name| {
-            let line = self.text.lines().find(|line| line.ends_with(name))?;
-            parse_line(line)
-        });
-        line.map_or(0, |symbol| symbol.start)
+        self.base
     }
 }
 
-/// Reads `address type name [module]`; none for data, and where the address is hidden.
+fn base(text: &str) -> u64 {
+    let symbol = ["T _text", "T _stext"].iter().find_map(|name| {
+        let line = text.lines().find(|line| line.ends_with(name))?;
+        parse_line(line)
+    });
+    symbol.map_or(0, |symbol| symbol.start)
+}
+
+/// Parses `address type name [module]`. Returns `None` for data and for hidden addresses.
 fn parse_line(line: &str) -> Option<KernelSymbol<'_>> {
     let mut words = line.split_ascii_whitespace();
     let start = u64::from_str_radix(words.next()?, 16).ok()?;

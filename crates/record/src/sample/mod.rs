@@ -1,72 +1,76 @@
-//! Samples the stacks of a process and of all that it starts, from outside, by the kernel's perf events.
+//! Samples the stacks of a process and its descendants with the kernel's perf events.
 //!
-//! [`Sampler::open`] opens one sampling event per CPU, inherited by threads and children, and starts
-//! the thread that drains, orders and unwinds; [`symbolise()`] names what [`Sampler::finish`] hands over.
-//! Nothing here stops or slows the target by more than the kernel's own copy of registers and stack:
-//! where the recorder falls behind, samples are lost and counted.
+//! [`Sampler::open`] opens one sampling event per CPU, which threads and children inherit, and starts the thread that drains
+//! the buffers, orders the records and unwinds the stacks. [`Sampler::finish`] returns the samples, which [`symbolise()`] turns
+//! into a profile. The target is never stopped: each sample costs it the kernel's copy of registers and stack. If the recorder
+//! falls behind, samples are lost and counted.
 
 mod address_space;
-mod caveats;
 mod debug_file;
 mod drain;
 mod dwarf;
 mod error;
 mod event;
+mod event_fallback;
 mod kallsyms;
-mod ladder;
-mod merge;
 mod module;
-mod named;
+mod native_frames;
+mod native_stacks;
+mod notices;
 mod observer;
 mod profile;
 mod python;
 mod raw_stacks;
+mod record_order;
 mod ring;
 mod sampler;
+mod samples;
 mod symbol_table;
 mod symbolise;
 mod symbols;
+mod target_stacks;
+mod trace;
 mod unwind;
 
 pub use error::{Refusal, SampleError};
-pub(crate) use ladder::probe_signalling;
-pub use ladder::{EventProbe, probe_events};
-pub use profile::{Samples, symbolise};
+pub(crate) use event_fallback::probe_signalling;
+pub use event_fallback::{EventProbe, probe_events};
+pub use profile::symbolise;
 pub(crate) use python::{interpreter_name, original_file_limit, unsampled_notices};
-pub use sampler::Sampler;
-
-pub(crate) use named::{NativeStack, OpenedModules, ToldStack, ToldStacks};
 pub(crate) use raw_stacks::FastMap;
+pub use sampler::Sampler;
+pub use samples::Samples;
+pub(crate) use target_stacks::{NativeStack, OpenedModules, TargetStack, TargetStacks};
 
-/// Whether the debug information of the program at `path`, whose bytes are `data`, is installed as a
-/// file of its own.
+/// Whether a separate file with the debug information of the program at `path` is installed. `data` is the content of the
+/// program.
 pub(crate) fn has_debug_file(data: &[u8], path: &std::path::Path) -> bool {
     use object::read::elf::ElfFile64;
     let file = ElfFile64::<object::Endianness>::parse(data);
     file.is_ok_and(|file| debug_file::find(&file, path).is_some())
 }
 
-/// Which event is asked to tell the time that a thread spends on a CPU.
+/// The event that triggers samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recorder {
-    /// The best that the machine allows: [`Recorder::Cycles`], else [`Recorder::CpuClock`].
+    /// [`Recorder::Cycles`] if available, otherwise [`Recorder::CpuClock`].
     Auto,
     /// The hardware's cycle counter. Virtual machines often have none.
     Cycles,
-    /// The kernel's high-resolution timer; works wherever perf events do.
+    /// The kernel's high-resolution timer. It is available wherever perf events are.
     CpuClock,
 }
 
-/// How to sample.
+/// Sampling settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sampling {
     /// Samples per second of CPU time of the target, 1 to 100,000.
     pub rate_hz: u32,
-    /// Bytes of user stack copied with each sample: a multiple of 8, at most 65,528 (the kernel
-    /// cuts it shorter where a record would pass 64 KiB). Deeper stacks are cut and counted.
+    /// Bytes of user stack copied with each sample: a multiple of 8, at most 65,528. The kernel copies less if the record would
+    /// exceed 64 KiB. Deeper stacks are truncated and counted.
     pub stack_bytes: u32,
-    /// Whether to record frames and time of the kernel, where that is allowed.
+    /// Whether to sample time in the kernel, with its frames, if the system allows it.
     pub kernel: bool,
-    /// Which event to use.
+    /// The event to use.
     pub recorder: Recorder,
 }

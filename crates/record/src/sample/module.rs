@@ -1,4 +1,4 @@
-//! The files that code was mapped from: opened while their process lives, each once.
+//! The files that code is mapped from. Each is opened once, while its process is running.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,14 +23,14 @@ pub(super) struct ModuleIndex(pub u32);
 impl ModuleIndex {
     /// The kernel.
     pub const KERNEL: Self = Self(0);
-    /// Executable memory that no file was mapped to.
+    /// Executable memory without a file.
     pub const ANONYMOUS: Self = Self(1);
-    /// Addresses where nothing is known to be mapped.
+    /// Addresses without a known mapping.
     pub const UNKNOWN: Self = Self(2);
 }
 
-/// The name of the library that the profiler loads into targets.
-pub(super) const PROBE: &str = "[simprof]";
+/// The name of the preload library in profiles.
+pub(super) const PRELOAD_LIBRARY: &str = "[simprof]";
 
 /// A mapping of a file into a process, as the kernel reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) struct FileMapping {
     pub identity: FileIdentity,
 }
 
-/// Which file it was, whatever its path names now.
+/// Identifies a file even if its path now names another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct FileIdentity {
     pub device: (u32, u32),
@@ -55,13 +55,12 @@ pub(super) struct FileIdentity {
 pub(super) struct ModuleFile {
     /// Path as the target saw it, or a name in brackets.
     pub path: String,
-    /// Which file it was.
     pub identity: FileIdentity,
-    /// Its content, where it could be opened and is a 64-bit ELF file.
+    /// Its content; `None` if it could not be opened or is not a 64-bit ELF file.
     pub image: Option<Image>,
 }
 
-/// Every module that was seen.
+/// The modules of a recording.
 #[derive(Debug)]
 pub(super) struct ModuleTable {
     modules: Vec<ModuleFile>,
@@ -70,7 +69,7 @@ pub(super) struct ModuleTable {
 }
 
 impl ModuleTable {
-    /// The modules that are always there, in the order of the constants of [`ModuleIndex`].
+    /// Contains only the constants of [`ModuleIndex`], in that order.
     pub fn new() -> Self {
         let named = |path: &str| ModuleFile {
             path: path.to_owned(),
@@ -84,8 +83,8 @@ impl ModuleTable {
         }
     }
 
-    /// The module of a mapping, opened where it is new.
-    pub fn of_mapping(&mut self, mapping: &FileMapping) -> ModuleIndex {
+    /// Returns the module of a mapping, and opens its file if it is new.
+    pub fn open(&mut self, mapping: &FileMapping) -> ModuleIndex {
         if is_anonymous(&mapping.path) {
             return ModuleIndex::ANONYMOUS;
         }
@@ -95,7 +94,7 @@ impl ModuleTable {
         }
         let path = mapping.path.trim_end_matches(" (deleted)");
         let (path, image) = if preload::is_mapped_from(path) {
-            (PROBE, own_library())
+            (PRELOAD_LIBRARY, preload_library())
         } else {
             (path, open_image(mapping, path, self.started))
         };
@@ -107,23 +106,23 @@ impl ModuleTable {
         index
     }
 
-    /// Forgets the content of a module, which turned out to be another file's.
+    /// Drops the content of a module that turned out to be of another file.
     pub fn discard_image(&mut self, index: ModuleIndex) {
         self.modules[index.0 as usize].image = None;
     }
 
-    /// A module by its index.
+    /// Returns a module by its index.
     pub fn get(&self, index: ModuleIndex) -> &ModuleFile {
         &self.modules[index.0 as usize]
     }
 
-    /// All modules with their indices.
+    /// Iterates over all modules with their indices.
     pub fn iter(&self) -> impl Iterator<Item = (ModuleIndex, &ModuleFile)> {
         (0..).map(ModuleIndex).zip(&self.modules)
     }
 }
 
-/// True for what the kernel calls memory without a file, `[vdso]` excepted.
+/// Whether the kernel gives this name to memory without a file. `[vdso]` does not count, as its code can be read.
 fn is_anonymous(path: &str) -> bool {
     path != "[vdso]"
         && (!path.starts_with('/')
@@ -132,7 +131,7 @@ fn is_anonymous(path: &str) -> bool {
             || path.starts_with("/dev/zero"))
 }
 
-/// Bytes that are shared: a mapped file, or memory.
+/// Shared bytes of a mapped file or in memory.
 #[derive(Clone)]
 pub(super) struct SharedBytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
 
@@ -149,10 +148,15 @@ impl SharedBytes {
     }
 
     /// Maps a whole file.
+    ///
+    /// # Errors
+    ///
+    /// Returns the system's error if the file cannot be mapped.
     pub fn map(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the mapping is private and read-only. Whoever truncates the file while it is
-        // mapped would kill us with a bus error; that is true of every program that is running,
-        // its loader maps the same files, so linkers and package managers replace and never truncate.
+        // SAFETY: the mapping is private and read-only. If the file were truncated while it is
+        // mapped, an access would end simprof with a bus error. The same holds for every running
+        // program, as its loader maps the same files; linkers and package managers therefore
+        // replace files and do not truncate them.
         let map = unsafe { memmap2::Mmap::map(file) }?;
         Ok(Self(Arc::new(map)))
     }
@@ -181,16 +185,16 @@ impl Deref for SectionBytes {
     }
 }
 
-/// A loadable part of an ELF file that holds code.
+/// A injection segment of an ELF file that contains code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CodeSegment {
     file_range: Range<u64>,
     svma: u64,
 }
 
-/// The content of an ELF file, and what unwinding needs of it.
+/// The content of an ELF file, with its unwind information.
 ///
-/// "svma" is an address as the file states it; "avma" is where it was mapped to.
+/// "svma" is an address as the file states it, "avma" the address that it is mapped to.
 #[derive(Debug)]
 pub(super) struct Image {
     bytes: SharedBytes,
@@ -200,7 +204,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// Reads the headers; none where the bytes are not a 64-bit ELF file.
+    /// Parses the headers. Returns `None` if the bytes are not a 64-bit ELF file.
     pub fn parse(bytes: SharedBytes) -> Option<Self> {
         let file = ElfFile64::<Endianness>::parse(&*bytes).ok()?;
         let endian = file.endian();
@@ -219,15 +223,15 @@ impl Image {
         Some(Self { base_svma, code, sections, bytes })
     }
 
-    /// The file's bytes.
+    /// Returns the bytes of the file.
     pub fn bytes(&self) -> &SharedBytes {
         &self.bytes
     }
 
-    /// The address that the file states for the code at an offset that was mapped.
+    /// Returns the address that the file states for the code at a mapped offset.
     ///
-    /// Mappings start at whole pages, so the offset may lie before its segment, and within the
-    /// page that another segment ends in: only segments of code are looked at.
+    /// Mappings start at whole pages, so the offset may lie before its segment, within the page in which another segment ends.
+    /// Only segments with code are considered.
     pub fn svma_at(&self, file_offset: u64) -> Option<u64> {
         const LARGEST_PAGE: u64 = 0x1_0000;
         let distance = |segment: &&CodeSegment| segment.file_range.start.abs_diff(file_offset);
@@ -242,14 +246,14 @@ impl Image {
         Some(segment.svma.wrapping_add(file_offset).wrapping_sub(segment.file_range.start))
     }
 
-    /// The image as a module of an address space: its code mapped to `range`, moved by `bias`.
+    /// Returns the unwind information of the image when its code is mapped to `range`, moved by `bias`.
     pub fn unwind_module(&self, range: Range<u64>, bias: u64) -> framehop::Module<SectionBytes> {
         let base_avma = self.base_svma.wrapping_add(bias);
         framehop::Module::new(String::new(), range, base_avma, self.sections.clone())
     }
 }
 
-/// Finds the sections that unwinding reads, by section headers or, without these, by program headers.
+/// Finds the sections for unwinding, by section headers or, without these, by program headers.
 fn unwind_sections(
     file: &ElfFile64<'_>,
     bytes: &SharedBytes,
@@ -281,7 +285,7 @@ fn unwind_sections(
     sections
 }
 
-/// The bytes of a section, decompressed where they are compressed.
+/// Returns the bytes of a section, decompressed if necessary.
 fn section_bytes(file: &ElfFile64<'_>, bytes: &SharedBytes, name: &str) -> Option<SectionBytes> {
     let section = file.section_by_name(name)?;
     match section.compressed_file_range().ok()? {
@@ -299,13 +303,13 @@ fn section_bytes(file: &ElfFile64<'_>, bytes: &SharedBytes, name: &str) -> Optio
     }
 }
 
-/// Finds `.eh_frame_hdr`, and `.eh_frame` through it, in a file whose section headers were removed.
+/// Finds `.eh_frame_hdr`, and `.eh_frame` through it, in a file without section headers.
 fn add_sections_by_program_header(
     file: &ElfFile64<'_>,
     bytes: &SharedBytes,
     sections: &mut ExplicitModuleSectionInfo<SectionBytes>,
 ) -> Option<()> {
-    // DW_EH_PE_pcrel | DW_EH_PE_sdata4: what every linker writes for the pointer to .eh_frame.
+    // DW_EH_PE_pcrel | DW_EH_PE_sdata4: the encoding that all linkers use for the pointer to .eh_frame.
     const RELATIVE_I32: u8 = 0x1b;
     let endian = file.endian();
     let headers = file.elf_program_headers();
@@ -336,10 +340,10 @@ fn add_sections_by_program_header(
     Some(())
 }
 
-/// Opens the file of a mapping and reads its headers.
+/// Opens the file of a mapping and parses its headers.
 fn open_image(mapping: &FileMapping, path: &str, started: SystemTime) -> Option<Image> {
     if path == "[vdso]" {
-        return Image::parse(SharedBytes::from_vec(own_vdso()?));
+        return Image::parse(SharedBytes::from_vec(vdso()?));
     }
     let exact = PathBuf::from(format!(
         "/proc/{}/map_files/{:x}-{:x}",
@@ -348,7 +352,8 @@ fn open_image(mapping: &FileMapping, path: &str, started: SystemTime) -> Option<
     let program = PathBuf::from(format!("/proc/{}/exe", mapping.pid));
     let in_its_root = PathBuf::from(format!("/proc/{}/root{path}", mapping.pid));
     let inode = mapping.identity.inode;
-    // The first needs privilege but is right whatever became of the path; so is the second, for one file.
+    // The first two are right even if the path was replaced, but the first needs privileges and the second finds only the
+    // program itself.
     let file = open_regular(exact)
         .or_else(|| open_regular(program).filter(|file| has_inode(file, inode)))
         .or_else(|| open_regular(in_its_root).filter(|file| !was_replaced(file, inode, started)))
@@ -359,7 +364,7 @@ fn open_image(mapping: &FileMapping, path: &str, started: SystemTime) -> Option<
 }
 
 fn open_regular(path: PathBuf) -> Option<File> {
-    // Not blocking: what the path names may be a pipe by now.
+    // Non-blocking, since the path may name a pipe by now.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     file.metadata().ok()?.is_file().then_some(file)
 }
@@ -368,10 +373,10 @@ fn has_inode(file: &File, inode: u64) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.ino() == inode)
 }
 
-/// True where the path names another file by now than the one that was mapped.
+/// Whether the path now names another file than the one that was mapped.
 ///
-/// Layered file systems number a file differently for its mapping and for its path, so another number alone
-/// does not prove it; a file that is also younger than the sampling does.
+/// A different inode alone does not prove that: layered file systems report different inodes for a mapping and for its path.
+/// A file with another inode that has changed since sampling started was replaced.
 fn was_replaced(file: &File, inode: u64, started: SystemTime) -> bool {
     let Ok(metadata) = file.metadata() else { return true };
     let started = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -379,13 +384,13 @@ fn was_replaced(file: &File, inode: u64, started: SystemTime) -> bool {
     metadata.ino() != inode && changed >= started
 }
 
-/// The library that targets load, whose file has no path.
-fn own_library() -> Option<Image> {
+/// Returns the preload library, which simprof carries itself.
+fn preload_library() -> Option<Image> {
     Image::parse(SharedBytes::from_vec(simprof_preload::LIBRARY.to_vec()))
 }
 
-/// The code that the kernel maps into every process; ours is the same as the target's.
-fn own_vdso() -> Option<Vec<u8>> {
+/// Returns the code that the kernel maps into every process. It is the same in simprof as in the target.
+fn vdso() -> Option<Vec<u8>> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
     let (start, end) = line.split_once(' ')?.0.split_once('-')?;

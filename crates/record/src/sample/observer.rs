@@ -1,4 +1,4 @@
-//! Follows the target's processes through its records, and turns samples into interned stacks.
+//! Handles the records of a target: follows its processes and unwinds its samples into interned stacks.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -13,71 +13,24 @@ use linux_perf_event_reader::{
 };
 
 use super::address_space::AddressSpace;
-use super::merge::TimedRecord;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
-use super::python::{Attached, Told};
+use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
+use super::record_order::TimedRecord;
+use super::trace::{Counts, RawSample, RawThread, Trace};
 use super::unwind::{Registers, WalkEnd, Walker};
 
-/// Executable, in a mapping's protection.
+/// The bit for executable memory in a mapping's protection.
 const PROT_EXEC: u32 = libc::PROT_EXEC as u32;
-/// Addresses from here on are marks between the parts of a call chain (PERF_CONTEXT_MAX).
+/// Call chain entries from here on are not addresses but separate the parts of the chain (PERF_CONTEXT_MAX).
 const CONTEXT_MARKS: u64 = -4095_i64 as u64;
 
-/// Where a sample says how long its call chain is: after event, address, thread, time, CPU and period.
+/// Offset of the call chain's length in a sample: after event, address, thread, time, CPU and period.
 const CALLCHAIN_OFFSET: usize = 48;
 
-/// A sample, its stack interned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RawSample {
-    pub time_ns: u64,
-    pub period: u64,
-    /// Position in [`Trace::threads`].
-    pub thread: u32,
-    pub stack: Option<RawStackId>,
-    pub end: WalkEnd,
-    /// Whether it hit within the kernel.
-    pub in_kernel: bool,
-    /// Its Python stack; [`Attached::Lost`] until stacks and samples are joined, where one is to come.
-    pub python: Attached,
-}
-
-/// A thread that was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RawThread {
-    pub pid: u32,
-    pub tid: u32,
-    pub name: String,
-}
-
-/// What the kernel said about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Counts {
-    /// Samples that were dropped for want of room.
-    pub lost_samples: u64,
-    /// Records about processes that were dropped for want of room.
-    pub lost_lifecycle: u64,
-    /// How often the kernel stopped sampling for a moment.
-    pub throttled: u64,
-    /// Records, or runs of them, that cannot be read.
-    pub malformed: u64,
-}
-
-/// All that was recorded, before symbols.
-#[derive(Debug)]
-pub(super) struct Trace {
-    pub modules: ModuleTable,
-    pub stacks: RawStacks,
-    pub samples: Vec<RawSample>,
-    pub threads: Vec<RawThread>,
-    pub counts: Counts,
-    /// What processes that run Python told, where they were asked.
-    pub told: Option<Told>,
-}
-
-/// A process that lives.
+/// A running process.
 struct Process {
-    /// Shared with the children that it forked, until one of them changes or uses it.
+    /// Shared with forked children until one of them changes or uses it.
     space: Arc<AddressSpace>,
     threads: u32,
 }
@@ -94,13 +47,13 @@ pub(super) struct Observer {
     processes: HashMap<u32, Process>,
     thread_ids: HashMap<(u32, u32), u32>,
     walker: Walker,
-    /// Code addresses of the sample in hand, leaf first.
+    /// Code addresses of the current sample, leaf first.
     addresses: Vec<u64>,
-    /// Events that processes which run Python are sampled by.
+    /// Ids of the events that sample processes which run Python.
     python_events: HashSet<u64>,
-    /// Those processes, and since when: samples of them by other events are of no use any more.
+    /// Processes that such events sample, and since when. Later samples of them by other events are ignored.
     armed: HashMap<u32, u64>,
-    /// Processes that ended, or run another program, and when.
+    /// Armed processes that ended or executed another program, and when.
     ended: Vec<(u32, u64)>,
 }
 
@@ -113,7 +66,7 @@ impl Observer {
                 samples: Vec::new(),
                 threads: Vec::new(),
                 counts: Counts::default(),
-                told: None,
+                python: None,
             },
             processes: HashMap::new(),
             thread_ids: HashMap::new(),
@@ -125,27 +78,27 @@ impl Observer {
         }
     }
 
-    /// Knows an event as one of those by which processes that run Python are sampled.
-    pub fn python_event(&mut self, id: u64) {
+    /// Registers the id of an event that samples a process which runs Python.
+    pub fn add_python_event(&mut self, id: u64) {
         self.python_events.insert(id);
     }
 
-    /// From this time on, `pid` is sampled by such events.
+    /// Registers that such events sample `pid` from this time on.
     pub fn arm(&mut self, pid: u32, since_ns: u64) {
         self.armed.insert(pid, since_ns);
     }
 
-    /// Whether no process but this one is known to live.
+    /// Whether `pid` is the only running process.
     pub fn is_alone(&self, pid: u32) -> bool {
         self.processes.keys().all(|&other| other == pid)
     }
 
-    /// The processes that ended, or began to run another program, since the last call, and when.
+    /// Returns the armed processes that ended or executed another program since the last call, with the times.
     pub fn take_ended(&mut self) -> Vec<(u32, u64)> {
         mem::take(&mut self.ended)
     }
 
-    /// The frame of a code address of a process, where code is known to be mapped.
+    /// Returns the frame of a code address of a process; `None` if no code is mapped there.
     pub fn frame_in(&mut self, pid: u32, address: u64) -> Option<RawFrameId> {
         let process = self.processes.get_mut(&pid)?;
         process
@@ -154,19 +107,19 @@ impl Observer {
             .then(|| Arc::make_mut(&mut process.space).frame_at(address, &mut self.trace.stacks))
     }
 
-    /// How many samples came so far.
-    pub fn samples(&self) -> usize {
+    /// Returns the number of samples so far.
+    pub fn sample_count(&self) -> usize {
         self.trace.samples.len()
     }
 
-    /// Ends the recording; `malformed` is what the reading of the buffers counted.
-    pub fn into_trace(mut self, malformed: u64, told: Option<Told>) -> Trace {
+    /// Ends the recording. `malformed` counts the records that could not be read from the buffers.
+    pub fn into_trace(mut self, malformed: u64, python: Option<PythonTrace>) -> Trace {
         self.trace.counts.malformed += malformed;
-        self.trace.told = told;
+        self.trace.python = python;
         self.trace
     }
 
-    /// Takes in the next record. Records must come in order of time.
+    /// Handles the next record. Records must come in order of time.
     pub fn handle(&mut self, timed: TimedRecord<'_>) {
         let is_sampling = timed.record.parse_info.sample_regs_user != 0;
         if timed.record.record_type.0 == PERF_RECORD_LOST_SAMPLES {
@@ -215,26 +168,26 @@ impl Observer {
         self.trace.samples.push(sample);
     }
 
-    /// A process runs its program no more: by an exec, or since it ended.
+    /// Disarms a process that ended or executed another program.
     fn end(&mut self, pid: u32, time_ns: u64) {
-        // It may have been armed anew meanwhile: the records of processes are read late.
+        // Lifecycle records are read late: the process may have been armed again since.
         if self.armed.get(&pid).is_some_and(|&since_ns| since_ns <= time_ns) {
             self.armed.remove(&pid);
             self.ended.push((pid, time_ns));
         }
     }
 
-    /// Unwinds the user part of a sample.
+    /// Unwinds the user stack of a sample.
     fn user_stack(&mut self, pid: u32, sample: &SampleRecord<'_>) -> (Option<RawStackId>, WalkEnd) {
         let Some(registers) = sample.user_regs.as_ref().and_then(Registers::from_sample) else {
-            // A kernel thread, or a process that is ending and has no memory left.
+            // A kernel thread, or a process that is exiting and has released its memory.
             return (None, WalkEnd::Root);
         };
         let stack = stack_bytes(sample);
         let process = self.processes.entry(pid).or_insert_with(Process::new);
         let space = Arc::make_mut(&mut process.space);
         if sample.cpu_mode == CpuMode::Kernel && !space.contains(registers.ip()) {
-            // The process is in the midst of an exec: these registers are of the program that it was.
+            // The process is within an exec: these registers are of the program before it.
             return (None, WalkEnd::Root);
         }
         self.addresses.clear();
@@ -247,7 +200,7 @@ impl Observer {
         (node, end)
     }
 
-    /// Puts the kernel's part of a sample on top of its user part.
+    /// Appends the kernel's call chain to the user stack of a sample.
     fn kernel_stack(
         &mut self,
         user: Option<RawStackId>,
@@ -255,12 +208,12 @@ impl Observer {
     ) -> Option<RawStackId> {
         let Some(chain) = &sample.callchain else { return user };
         self.addresses.clear();
-        let entries = (0..chain.len()).filter_map(|at| chain.get(at));
+        let entries = (0..chain.len()).filter_map(|index| chain.get(index));
         self.addresses.extend(entries.filter(|&address| address < CONTEXT_MARKS));
         let mut node = user;
-        for at in (0..self.addresses.len()).rev() {
+        for index in (0..self.addresses.len()).rev() {
             // All but the first are return addresses.
-            let address = self.addresses[at].saturating_sub(u64::from(at != 0));
+            let address = self.addresses[index].saturating_sub(u64::from(index != 0));
             let frame = self.kernel_frame(address);
             node = Some(self.trace.stacks.child(node, frame));
         }
@@ -291,7 +244,7 @@ impl Observer {
             path: text(record.path),
             identity,
         };
-        let module = self.trace.modules.of_mapping(&mapping);
+        let module = self.trace.modules.open(&mapping);
         let process = self.processes.entry(pid).or_insert_with(Process::new);
         Arc::make_mut(&mut process.space).map(&mapping, module, &self.trace.modules);
     }
@@ -335,7 +288,7 @@ impl Observer {
         }
     }
 
-    /// The position of a thread in the table.
+    /// Returns the position of a thread in [`Trace::threads`], and adds it if it is new.
     fn thread(&mut self, pid: u32, tid: u32) -> u32 {
         let threads = &mut self.trace.threads;
         *self.thread_ids.entry((pid, tid)).or_insert_with(|| {
@@ -345,7 +298,7 @@ impl Observer {
     }
 }
 
-/// False for what the parser would not survive: lengths that cannot be, and forms that were not asked for.
+/// Returns false for records on which the parser would panic: impossible lengths, and formats that were not requested.
 fn is_sound(record: &RawEventRecord<'_>) -> bool {
     match record.record_type {
         RecordType::SAMPLE => {
@@ -359,19 +312,19 @@ fn is_sound(record: &RawEventRecord<'_>) -> bool {
     }
 }
 
-/// The bytes of stack that were really copied.
+/// Returns the stack bytes that were really copied.
 fn stack_bytes<'a>(sample: &SampleRecord<'a>) -> RawData<'a> {
     let Some((bytes, copied)) = sample.user_stack else { return RawData::empty() };
     let copied = usize::try_from(copied).unwrap_or(usize::MAX).min(bytes.len());
     bytes.get(0..copied).unwrap_or(RawData::empty())
 }
 
-/// Adds to a count that no record, however malformed, may make overflow.
+/// Adds a number from a record to a count. A malformed record must not make it overflow.
 fn add(count: &mut u64, more: u64) {
     *count = count.saturating_add(more);
 }
 
-/// A word of a record, by its offset in bytes.
+/// Returns the word of a record at an offset in bytes.
 fn word_at(record: &RawEventRecord<'_>, offset: usize) -> Option<u64> {
     let mut data = record.data;
     data.skip(offset).ok()?;
@@ -380,12 +333,12 @@ fn word_at(record: &RawEventRecord<'_>, offset: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(word))
 }
 
-/// A process or thread id; the kernel writes -1 for tasks of other namespaces.
+/// Converts a process or thread id. The kernel writes -1 for tasks of other namespaces.
 fn id(value: Option<i32>) -> Option<u32> {
     u32::try_from(value?).ok()
 }
 
-/// Text of the target: not to be trusted to be UTF-8.
+/// Converts text that the target controls, and that may not be UTF-8.
 fn text(data: RawData<'_>) -> String {
     let bytes = data.as_slice();
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
@@ -450,7 +403,7 @@ mod tests {
         give(observer, RecordType::FORK, 0, &body, lifecycle());
     }
 
-    /// A sample in user code at `ip`, with an empty stack; returns the innermost frame's module and address.
+    /// Handles a sample in user code at `ip` with an empty stack. Returns module and address of the leaf.
     fn sample(observer: &mut Observer, pid: u32, ip: u64) -> (String, u64) {
         const USER: u16 = 2;
         let mut registers = [0; 17];
@@ -486,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_forgotten_with_its_last_thread() {
+    fn a_process_ends_with_its_last_thread() {
         let observer = &mut Observer::new();
         comm(observer, 10, "name", 0);
         mmap(observer, 10, 0x10000);
@@ -496,14 +449,11 @@ mod tests {
         assert_eq!(sample(observer, 10, 0x10010), (MODULE.into(), 0x50));
         give(observer, RecordType::EXIT, 0, &exit, lifecycle());
         assert_eq!(sample(observer, 10, 0x10010), ("[unknown]".into(), 0x10010));
-        assert_eq!(
-            observer.trace.threads[1].name, "name",
-            "a thread starts with its parent's name"
-        );
+        assert_eq!(observer.trace.threads[1].name, "name", "a thread inherits its parent's name");
     }
 
     #[test]
-    fn losses_are_counted_by_what_was_lost() {
+    fn lost_samples_and_lost_lifecycle_records_are_counted_apart() {
         let observer = &mut Observer::new();
         let lost = words(&[0, 7, 0, 0, 0]);
         give(observer, RecordType::LOST, 0, &lost, sampling());
@@ -516,7 +466,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(
+        fn arbitrary_records_do_not_panic(
             records in proptest::collection::vec(
                 (0_u32..24, any::<u16>(), proptest::collection::vec(any::<u8>(), 0..400), any::<bool>()),
                 0..20,

@@ -1,4 +1,4 @@
-//! Stacks as addresses in modules, interned: what is kept of each sample until the end.
+//! Interned stacks of addresses in modules: the form in which the stacks of samples are kept until symbolisation.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,7 +9,7 @@ use super::module::ModuleIndex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RawFrame {
     pub module: ModuleIndex,
-    /// As the module states its addresses; a return address less one.
+    /// As the module's file states its addresses. Return addresses are reduced by one.
     pub address: u64,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct RawNode {
     pub frame: RawFrameId,
 }
 
-/// A tree of stacks; parents come before their children.
+/// A tree of stacks. Parents come before their children.
 #[derive(Debug, Default)]
 pub(super) struct RawStacks {
     frames: Vec<RawFrame>,
@@ -46,7 +46,7 @@ impl RawStacks {
         })
     }
 
-    /// Interns the stack that is `frame` called from `parent`.
+    /// Interns the stack in which `parent` calls `frame`.
     pub fn child(&mut self, parent: Option<RawStackId>, frame: RawFrameId) -> RawStackId {
         let node = RawNode { parent, frame };
         *self.node_ids.entry(node).or_insert_with(|| {
@@ -55,12 +55,12 @@ impl RawStacks {
         })
     }
 
-    /// Every frame that occurs, once.
+    /// Returns the distinct frames, by [`RawFrameId`].
     pub fn frames(&self) -> &[RawFrame] {
         &self.frames
     }
 
-    /// The tree.
+    /// Returns the tree, by [`RawStackId`].
     pub fn nodes(&self) -> &[RawNode] {
         &self.nodes
     }
@@ -70,11 +70,11 @@ fn last_index(length: usize) -> u32 {
     u32::try_from(length - 1).expect("a recording has fewer than 2^32 distinct stacks")
 }
 
-/// A map whose keys are addresses and small numbers that no adversary chooses for their hash alone:
-/// the worst that colliding keys could do is to slow the recorder, and with it lose samples.
+/// A map for keys that are addresses and small numbers. Its hash does not resist deliberate collisions: a target could use
+/// them to slow the recorder down, which would cost it samples and nothing else.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
 
-/// Folds words by multiplication; several times faster than the standard hash on such keys.
+/// Hashes words by folded multiplication, several times faster than the standard hasher.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FoldHasher(u64);
 
@@ -94,7 +94,7 @@ impl Hasher for FoldHasher {
     }
 
     fn write_u64(&mut self, word: u64) {
-        // Odd, its bits evenly spread: 2^64 divided by the golden ratio (Knuth, vol. 3, 6.4).
+        // The factor is 2^64 divided by the golden ratio: odd, with evenly spread bits (Knuth, vol. 3, 6.4).
         let product = u128::from(self.0 ^ word ^ 0x2545_f491_4f6c_dd1d) * 0x9e37_79b9_7f4a_7c15;
         self.0 = (product as u64) ^ ((product >> 64) as u64);
     }

@@ -1,4 +1,4 @@
-//! The sampler's life: open, drain in a thread, finish.
+//! Opens the sampling events, drains them in a thread, and finishes with the samples.
 
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,29 +10,29 @@ use simprof_model::{Notice, NoticeId};
 
 use super::drain::{self, Drained, Source};
 use super::event::{self, Event};
-use super::ladder::{self, CpuEvents, Opened};
-use super::observer::{RawSample, RawThread, Trace};
-use super::profile::{Circumstances, Samples};
+use super::event_fallback::{self, CpuEvents, Opened};
 use super::python::{self, Attached, Listener, Output};
 use super::ring::{Ring, page_size};
+use super::samples::{RunInfo, Samples};
+use super::trace::{RawSample, RawThread, Trace};
 use super::{Refusal, SampleError, Sampling};
 use crate::preload::Injection;
 
-/// Least room for samples, per CPU, where nothing forbids it.
+/// Smallest buffer for samples that is requested, bytes per CPU.
 const SAMPLE_BYTES: usize = 512 << 10;
-/// How long the samples of a CPU should fit, in seconds: others may keep us from running for as long.
+/// Seconds of samples that a buffer should hold, since busy CPUs may delay the draining thread for that long.
 const BUFFERED_S: f64 = 0.2;
-/// Bytes of a sample beside its stack: header, registers, frames of the kernel.
+/// Bytes of a sample besides its stack: header, registers, kernel frames.
 const SAMPLE_OVERHEAD: usize = 512;
-/// Room for what happens to processes, per CPU.
+/// Buffer for lifecycle records, bytes per CPU.
 const LIFECYCLE_BYTES: usize = 64 << 10;
-/// Room for samples on all CPUs together.
+/// Largest total size of the buffers for samples of all CPUs, bytes.
 const TOTAL_BYTES: usize = 256 << 20;
 
 /// Samples a process, its threads and its children, from its next exec on.
 #[derive(Debug)]
 pub struct Sampler {
-    drain: Option<Drain>,
+    drain: Option<DrainThread>,
     sampling: Sampling,
     event: Event,
     refusals: Vec<Refusal>,
@@ -40,63 +40,64 @@ pub struct Sampler {
     samples: Arc<AtomicU64>,
 }
 
-/// The draining thread.
 #[derive(Debug)]
-struct Drain {
+struct DrainThread {
     stop: PipeWriter,
     thread: JoinHandle<Drained>,
 }
 
 impl Sampler {
-    /// Opens events on process `pid`, which must live and not have called exec yet, and starts to drain.
+    /// Opens events on process `pid`, which must not have called exec yet, and starts to drain them.
     ///
-    /// Threads and children are sampled with it. Nothing is recorded before the exec.
+    /// Threads and children are sampled too. Nothing is recorded before the exec.
     ///
     /// # Errors
     ///
-    /// [`SampleError::Refused`] where the system allows no event, with what it said to each;
-    /// [`SampleError::NoSuchProcess`]; [`SampleError::Ring`] where no memory may be locked;
-    /// [`SampleError::OutOfRange`] for a rate or a size that the kernel cannot do.
+    /// Returns [`SampleError::Refused`] if the system refuses all events, [`SampleError::NoSuchProcess`] if the process has
+    /// ended, [`SampleError::Ring`] if the system refuses memory for the buffers, and [`SampleError::OutOfRange`] if the kernel
+    /// does not support the rate or the stack size.
     pub fn open(pid: u32, sampling: &Sampling) -> Result<Self, SampleError> {
         Self::open_with(pid, sampling, None)
     }
 
-    /// The same, and listens to what processes tell by the library that they load.
+    /// As [`Sampler::open`], and records Python frames and waits with the preload library if there is one.
     pub(crate) fn open_with(
         pid: u32,
         sampling: &Sampling,
-        loadable: Option<&Arc<Injection>>,
+        injection: Option<&Arc<Injection>>,
     ) -> Result<Self, SampleError> {
         check(sampling)?;
-        let opened = ladder::climb(pid, sampling)?;
+        let opened = event_fallback::open_first_allowed(pid, sampling)?;
         let (event, refusals) = (opened.event, opened.refusals.clone());
+        refusals.iter().for_each(|refusal| log::debug!("event not available: {refusal}"));
+        log::info!("sampling process {pid} by {} at {} Hz", event.name(), sampling.rate_hz);
         let (sources, notices) = map_rings(opened, sampling)?;
-        let listener = loadable.map(|loadable| {
-            Listener::new(Arc::clone(loadable), pid, outputs(&sources), event, sampling)
+        let listener = injection.map(|injection| {
+            Listener::new(Arc::clone(injection), pid, outputs(&sources), event, sampling)
         });
         let samples = Arc::new(AtomicU64::new(0));
         let drain = start(sources, listener, &samples)?;
         Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, notices, samples })
     }
 
-    /// Samples that were taken from the buffers so far; at most a tenth of a second behind.
+    /// Returns the number of samples that were read from the buffers so far. It is at most 0.1 s old.
     pub fn samples_so_far(&self) -> u64 {
         self.samples.load(Ordering::Relaxed)
     }
 
-    /// Stops and takes what is left in the buffers; [`symbolise`](super::symbolise) turns it into a profile.
+    /// Stops sampling and returns all samples. [`symbolise`](super::symbolise) turns them into a profile.
     ///
-    /// To be called when the target has ended. `target_cpu_ns` is the CPU time that it used with
-    /// all its children: hardware cycles are scaled to it, and the achieved rate follows from it.
+    /// Call this after the target has ended. `target_cpu_ns` is the CPU time of the target and all its children: hardware cycles
+    /// are scaled to it, and the achieved rate is computed from it.
     ///
     /// # Errors
     ///
-    /// [`SampleError::Thread`] and [`SampleError::Panicked`] where the draining thread is gone.
+    /// Returns [`SampleError::Thread`] if the draining thread cannot be stopped, and [`SampleError::Panicked`] if it panicked.
     pub fn finish(mut self, target_cpu_ns: u64) -> Result<Samples, SampleError> {
         let drain =
             self.drain.take().expect("only finish and drop take it, and both end the sampler");
         let drained = drain.end()?;
-        let circumstances = Circumstances {
+        let info = RunInfo {
             sampling: self.sampling,
             event: self.event,
             refusals: std::mem::take(&mut self.refusals),
@@ -105,29 +106,29 @@ impl Sampler {
             recorder_cpu_ns: drained.cpu_ns,
         };
         let mut trace = drained.trace;
-        attach(&mut trace);
-        Ok(Samples { trace, circumstances })
+        attach_python(&mut trace);
+        Ok(Samples { trace, info })
     }
 }
 
 /// Attaches the Python stacks to the samples.
-fn attach(trace: &mut Trace) {
-    let Some(told) = &trace.told else { return };
-    let is_asked = |sample: &&mut RawSample| sample.python == Attached::Lost;
-    let samples: Vec<&mut RawSample> = trace.samples.iter_mut().filter(is_asked).collect();
-    let sampled = |sample: &&mut RawSample| {
+fn attach_python(trace: &mut Trace) {
+    let Some(recorded) = &trace.python else { return };
+    let expects_stack = |sample: &&mut RawSample| sample.python == Attached::Lost;
+    let samples: Vec<&mut RawSample> = trace.samples.iter_mut().filter(expects_stack).collect();
+    let key = |sample: &&mut RawSample| {
         let RawThread { pid, tid, .. } = trace.threads[sample.thread as usize];
         let (time_ns, in_kernel) = (sample.time_ns, sample.in_kernel);
-        python::Sampled { time_ns, pid, tid, in_kernel }
+        python::SampleKey { time_ns, pid, tid, in_kernel }
     };
-    let keys: Vec<_> = samples.iter().map(sampled).collect();
-    let attached = python::join(&keys, &told.stacks);
+    let keys: Vec<_> = samples.iter().map(key).collect();
+    let attached = python::attach(&keys, &recorded.stacks);
     for (sample, attached) in samples.into_iter().zip(attached) {
         sample.python = attached;
     }
 }
 
-/// Where the samples of each CPU go.
+/// Returns the buffers to which samples are written, one per CPU.
 fn outputs(sources: &[Source]) -> Vec<Output> {
     let samples = sources.iter().filter(|source| !source.lifecycle);
     samples.map(|source| Output { cpu: source.cpu, fd: source.fd.as_raw_fd() }).collect()
@@ -136,15 +137,15 @@ fn outputs(sources: &[Source]) -> Vec<Output> {
 impl Drop for Sampler {
     fn drop(&mut self) {
         if let Some(drain) = self.drain.take() {
-            // There is nobody to tell: the samples are not wanted any more.
+            // The samples are not needed any more, so an error does not matter.
             let _ = drain.end();
         }
     }
 }
 
-impl Drain {
+impl DrainThread {
     fn end(mut self) -> Result<Drained, SampleError> {
-        // A byte, not the closing of the pipe: a process forked meanwhile may hold a copy of it.
+        // Closing the pipe would not be enough, as a process that was forked meanwhile may hold a copy of it.
         self.stop
             .write_all(&[0])
             .map_err(|source| SampleError::Thread { action: "stop", source })?;
@@ -176,7 +177,7 @@ fn start(
     sources: Vec<Source>,
     listener: Option<Listener>,
     samples: &Arc<AtomicU64>,
-) -> Result<Drain, SampleError> {
+) -> Result<DrainThread, SampleError> {
     let error = |source| SampleError::Thread { action: "start", source };
     let (stopped, stop) = io::pipe().map_err(error)?;
     let samples = Arc::clone(samples);
@@ -184,13 +185,12 @@ fn start(
         .name("simprof-drain".to_owned())
         .spawn(move || drain::run(sources, listener, stopped.as_raw_fd(), &samples))
         .map_err(error)?;
-    Ok(Drain { stop, thread })
+    Ok(DrainThread { stop, thread })
 }
 
-/// Maps every event's buffer, as large as the system lets us.
+/// Maps the buffers of all events, as large as the system allows.
 ///
-/// Ordinary users may lock little memory, and all CPUs share what they may: where one buffer is refused, all
-/// are made anew at half the size.
+/// Ordinary users may lock little memory, which all CPUs share: if one buffer is refused, all are mapped again at half the size.
 fn map_rings(
     opened: Opened,
     sampling: &Sampling,
@@ -209,18 +209,19 @@ fn map_rings(
                     if bytes < wanted { vec![reduced(wanted, bytes)] } else { Vec::new() };
                 return Ok((sources(opened.cpus, rings), notices));
             }
-            Err((_, source)) if is_want_of_memory(&source) && bytes / 2 >= least => bytes /= 2,
+            Err((_, source)) if is_out_of_memory(&source) && bytes / 2 >= least => bytes /= 2,
             Err((cpu, source)) => return Err(SampleError::Ring { cpu, bytes, source }),
         }
     }
 }
 
+/// The layouts of the records in the two kinds of buffers.
 struct Layouts {
     samples: linux_perf_event_reader::RecordParseInfo,
     lifecycle: linux_perf_event_reader::RecordParseInfo,
 }
 
-/// The rings of one CPU: samples, lifecycle.
+/// The ring buffers of one CPU: samples, lifecycle.
 type CpuRings = (Ring, Ring);
 
 fn map_all(
@@ -253,7 +254,7 @@ fn sources(cpus: Vec<CpuEvents>, rings: Vec<CpuRings>) -> Vec<Source> {
         .collect()
 }
 
-/// Bytes for the samples of each of `cpus`: a power of two.
+/// Returns the size of the buffer for samples in bytes per CPU, a power of two.
 fn wanted_bytes(cpus: usize, sampling: &Sampling) -> usize {
     let sample = sampling.stack_bytes as usize + SAMPLE_OVERHEAD;
     let burst = (f64::from(sampling.rate_hz) * BUFFERED_S) as usize * sample;
@@ -262,8 +263,8 @@ fn wanted_bytes(cpus: usize, sampling: &Sampling) -> usize {
     burst.max(SAMPLE_BYTES).next_power_of_two().min(largest)
 }
 
-/// True for the errors that a smaller buffer may avoid.
-fn is_want_of_memory(error: &io::Error) -> bool {
+/// Whether a smaller buffer may avoid this error.
+fn is_out_of_memory(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM | libc::EAGAIN))
 }
 
@@ -283,7 +284,7 @@ mod tests {
     use crate::sample::Recorder;
 
     #[test]
-    fn buffers_are_powers_of_two_and_bounded_in_total() {
+    fn buffer_sizes_are_powers_of_two_within_the_total() {
         let table = [
             (1, 1000, 16384, 4 << 20),
             (2, 10_000, 16384, 64 << 20),
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_outside_their_range_are_named() {
+    fn settings_outside_their_range_are_named() {
         let sampling =
             Sampling { rate_hz: 1000, stack_bytes: 16384, kernel: true, recorder: Recorder::Auto };
         let table = [

@@ -1,16 +1,16 @@
-//! Function names from an ELF file's symbol tables, and function bounds from its unwind tables.
+//! Function names from the symbol tables of an ELF file.
 
 use object::elf;
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol, SymbolFlags};
 
-/// A function as the symbol table has it.
+/// A function in a symbol table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Symbol<'a> {
     start: u64,
-    /// Zero where the table does not say.
+    /// Bytes; zero if unknown.
     size: u64,
-    /// How good a name it is; smaller is better.
+    /// Orders the names of one address: the smallest is used.
     rank: (bool, u8, usize),
     name: &'a [u8],
 }
@@ -22,7 +22,7 @@ pub(super) struct SymbolTable<'a> {
 }
 
 impl<'a> SymbolTable<'a> {
-    /// Reads the symbols of all of `files`, which must be the same program (stripped, and its debug file).
+    /// Reads the symbols of `files`, which must belong to one program (a stripped file and its debug file).
     pub fn read(files: &[&ElfFile64<'a, Endianness>]) -> Self {
         let mut symbols: Vec<_> = files
             .iter()
@@ -34,7 +34,7 @@ impl<'a> SymbolTable<'a> {
         Self { symbols }
     }
 
-    /// The demangled name of the function at an address.
+    /// Returns the demangled name of the function at an address.
     pub fn name_at(&self, address: u64) -> Option<String> {
         let after = self.symbols.partition_point(|symbol| symbol.start <= address);
         let symbol = &self.symbols[after.checked_sub(1)?];
@@ -45,17 +45,17 @@ impl<'a> SymbolTable<'a> {
     }
 }
 
-/// Whether an ELF file defines a function whose name fits.
-pub(super) fn defines(bytes: &[u8], fits: impl Fn(&str) -> bool) -> bool {
+/// Whether an ELF file defines a function whose name satisfies `matches`.
+pub(super) fn defines(bytes: &[u8], matches: impl Fn(&str) -> bool) -> bool {
     let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else { return false };
-    let fits = |name: &[u8]| std::str::from_utf8(name).is_ok_and(&fits);
+    let matches = |name: &[u8]| std::str::from_utf8(name).is_ok_and(&matches);
     file.dynamic_symbols()
         .chain(file.symbols())
         .filter_map(|symbol| function(&symbol))
-        .any(|symbol| fits(symbol.name))
+        .any(|symbol| matches(symbol.name))
 }
 
-/// A symbol where it names code.
+/// Returns the symbol if it names code.
 fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> Option<Symbol<'a>> {
     let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { return None };
     let kind = st_info.st_type();
@@ -64,7 +64,7 @@ fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> 
     }
     symbol.section_index()?;
     let name = symbol.name_bytes().ok()?;
-    // Names such as `$x` mark stretches of code and data, and are not functions.
+    // Names such as `$x` mark ranges of code and data.
     if name.is_empty() || name[0] == b'$' {
         return None;
     }
@@ -78,12 +78,12 @@ fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> 
     Some(Symbol { start: symbol.address(), size: symbol.size(), rank, name })
 }
 
-/// What compilers append to the name of a function that they made a variant of.
+/// Suffixes that compilers append to the names of function variants.
 const VARIANTS: [&str; 6] = [".cold", ".constprop.", ".isra.", ".llvm.", ".lto_priv.", ".part."];
 
-/// The readable form of a symbol's name, its version (`@@GLIBC_2.34`) and variant (`.cold`) left out.
+/// Demangles a symbol's name, without its version (`@@GLIBC_2.34`) and variant (`.cold`).
 ///
-/// Only names with a mangling's own prefix are demangled: the C function `f` would else become `float`.
+/// Only names with a mangling prefix are demangled: otherwise the C function `f` would become `float`.
 pub(super) fn demangle(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     let suffixes = VARIANTS.iter().chain(&["@"]).filter_map(|suffix| name.find(suffix));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_ends_where_its_size_says() {
+    fn a_symbol_ends_after_its_size() {
         let symbol = |start, size, name: &'static str| Symbol {
             start,
             size,

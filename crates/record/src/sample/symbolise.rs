@@ -1,10 +1,14 @@
-//! Gives names and lines to the addresses of a module: debug information first, then symbols, then bounds.
+//! Finds functions and lines for the addresses of a module: from debug information, else from symbols, else from function
+//! bounds.
 //!
-//! Three libraries were tried on 20,000 addresses of a Rust release binary (19,719 named, 81,000 frames, the same
-//! names): `addr2line` took 165 to 230 ms, `blazesym` 170 to 180 ms, `wholesym` 210 ms. `addr2line` was chosen: it
-//! alone leads to the entry of a function, and so to its declaration; it reads what was opened while the target
-//! lived rather than a path; and it brings 19 crates that are mostly here for unwinding already, `blazesym` 15
-//! of which a second version of `gimli`, `wholesym` about 200, an asynchronous runtime and a network client among them.
+//! Three libraries were compared on 20,000 addresses of a Rust release binary. They returned the same names (19,719 named
+//! addresses, 81,000 frames): `addr2line` in 165 to 230 ms, `blazesym` in 170 to 180 ms, `wholesym` in 210 ms. `addr2line`
+//! was chosen for three reasons:
+//!
+//! - It is the only one that gives access to a function's entry, and so to its declaration.
+//! - It reads bytes, so that files can be opened while the target runs, instead of paths.
+//! - Most of its 19 crates are needed for unwinding anyway. `blazesym` adds 15, among them a second version of `gimli`;
+//!   `wholesym` about 200, among them an asynchronous runtime and a network client.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -14,20 +18,20 @@ use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSection};
 
 use super::debug_file;
-use super::dwarf::{self, DebugInfo, FunctionInfo, Place};
+use super::dwarf::{self, CodeLocation, DebugInfo, FunctionInfo};
 use super::module::ModuleFile;
 use super::symbol_table::SymbolTable;
 
-/// What was found for an address.
+/// The functions at an address.
 #[derive(Debug, Clone)]
 pub(super) struct Symbolised {
-    /// Innermost first; never empty.
-    pub places: Vec<Place>,
-    /// Whether it has a name of its own, rather than `module+0xoffset`.
+    /// Innermost first, never empty.
+    pub locations: Vec<CodeLocation>,
+    /// False if the name is only `module+0xoffset`.
     pub named: bool,
 }
 
-/// Symbolises addresses of a module, which are as its file states them.
+/// Symbolises addresses of a module, given as its file states them, in their order.
 pub(super) fn addresses(module: &ModuleFile, addresses: &[u64]) -> Vec<Symbolised> {
     let unnamed = |&address: &u64| offset_in(module, address);
     let Some(image) = &module.image else { return addresses.iter().map(unnamed).collect() };
@@ -51,31 +55,32 @@ pub(super) fn addresses(module: &ModuleFile, addresses: &[u64]) -> Vec<Symbolise
         .iter()
         .map(|&address| {
             let symbol = || symbols.name_at(address);
-            let places = info.as_mut().map(|info| info.places(address, symbol)).unwrap_or_default();
-            if !places.is_empty() {
-                return Symbolised { places, named: true };
+            let locations =
+                info.as_mut().map(|info| info.locations(address, symbol)).unwrap_or_default();
+            if !locations.is_empty() {
+                return Symbolised { locations, named: true };
             }
             match symbol() {
-                Some(name) => Symbolised { places: vec![place(name)], named: true },
+                Some(name) => Symbolised { locations: vec![name_only(name)], named: true },
                 None => offset_in(module, bounds.start_of(address).unwrap_or(address)),
             }
         })
         .collect()
 }
 
-/// The name of last resort: `module+0xoffset`.
+/// Returns the name of an address without a symbol: `module+0xoffset`.
 fn offset_in(module: &ModuleFile, address: u64) -> Symbolised {
     let name = module.path.rsplit('/').next().unwrap_or(&module.path);
-    Symbolised { places: vec![place(format!("{name}+{address:#x}"))], named: false }
+    Symbolised { locations: vec![name_only(format!("{name}+{address:#x}"))], named: false }
 }
 
-/// A place that nothing but a name is known of.
-pub(super) fn place(name: String) -> Place {
+/// Returns a location of which only the function's name is known.
+pub(super) fn name_only(name: String) -> CodeLocation {
     let function = FunctionInfo { name, ..Default::default() };
-    Place { function: Rc::new(function), file: None, line: None }
+    CodeLocation { function: Rc::new(function), file: None, line: None }
 }
 
-/// Where functions start, from the table that unwinding uses: it survives stripping.
+/// Start addresses of functions, from the unwind table, which stripped files keep.
 struct FunctionBounds<'a> {
     sections: Option<BoundsSections<'a>>,
 }
@@ -93,7 +98,7 @@ impl<'a> FunctionBounds<'a> {
         Self { sections: bounds_sections(file) }
     }
 
-    /// The start of the function around an address.
+    /// Returns the start of the function that contains an address.
     fn start_of(&self, address: u64) -> Option<u64> {
         let BoundsSections { frame, header, bases } = self.sections.as_ref()?;
         let entry = header

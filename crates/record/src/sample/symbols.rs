@@ -1,16 +1,16 @@
-//! The names of all addresses of one or more recordings: every module's debug information is read once.
+//! Symbols for all addresses of one or more recordings. The debug information of each module is read once.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::kallsyms::KernelSymbols;
 use super::module::{FileIdentity, ModuleFile, ModuleIndex};
-use super::observer::Trace;
 use super::symbolise::{self, Symbolised};
+use super::trace::Trace;
 
-/// What tells one module from another, whichever recording it was seen in.
+/// Identifies a module across recordings.
 type ModuleKey = (String, FileIdentity);
 
-/// Names by module and address.
+/// Functions by module and address.
 #[derive(Debug)]
 pub(super) struct Symbols {
     modules: HashMap<ModuleKey, HashMap<u64, Symbolised>>,
@@ -19,7 +19,7 @@ pub(super) struct Symbols {
 
 impl Symbols {
     /// Symbolises every address of `traces`.
-    pub fn of(traces: &[&Trace]) -> Self {
+    pub fn for_traces(traces: &[&Trace]) -> Self {
         let mut wanted: HashMap<ModuleKey, (&ModuleFile, BTreeSet<u64>)> = HashMap::new();
         for trace in traces {
             for (index, addresses) in user_addresses(trace) {
@@ -36,7 +36,7 @@ impl Symbols {
         Self { modules: wanted.into_iter().map(read).collect(), kernel: KernelSymbols::read() }
     }
 
-    /// What stands at an address of a module.
+    /// Returns the functions at an address of a module, which must occur in the traces.
     pub fn at(&self, file: &ModuleFile, address: u64) -> &Symbolised {
         self.modules
             .get(&key(file))
@@ -49,7 +49,7 @@ fn key(file: &ModuleFile) -> ModuleKey {
     (file.path.clone(), file.identity)
 }
 
-/// The distinct addresses of a trace outside the kernel, by module.
+/// Returns the distinct addresses of a trace outside the kernel, by module.
 fn user_addresses(trace: &Trace) -> BTreeMap<ModuleIndex, BTreeSet<u64>> {
     let mut by_module: BTreeMap<ModuleIndex, BTreeSet<u64>> = BTreeMap::new();
     for frame in trace.stacks.frames().iter().filter(|frame| frame.module != ModuleIndex::KERNEL) {

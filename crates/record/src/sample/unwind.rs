@@ -1,24 +1,24 @@
-//! Walks a stack from the registers and the bytes that the kernel copied.
+//! Unwinds a stack from the registers and the stack bytes that the kernel copied.
 
 use framehop::{Error, FrameAddress, UnwindRegsNative, Unwinder, UnwinderNative};
 use linux_perf_event_reader::{RawData, Regs};
 
 use super::module::SectionBytes;
 
-/// More frames than this are taken for a walk gone astray.
+/// A walk that finds more frames than this is stopped, as it has probably gone wrong.
 const MAX_FRAMES: usize = 4096;
-/// Caches of unwind rules; each holds about 500 addresses, which is little for a large program.
+/// Number of caches of unwind rules. Each holds about 500 addresses, too few for a large program.
 const CACHES: usize = 16;
 
 type RuleCache = framehop::CacheNative<framehop::MayAllocateDuringUnwind>;
 
-/// Knows the modules of one address space.
+/// The unwind information of the modules of one address space.
 pub(super) type ModuleUnwinder = UnwinderNative<SectionBytes, framehop::MayAllocateDuringUnwind>;
 
-/// Which registers the kernel copies, as bits of its numbering for this architecture.
+/// Registers that the kernel copies, as bits by its numbers for this architecture (asm/perf_regs.h).
 #[cfg(target_arch = "x86_64")]
 pub(super) const REGISTER_MASK: u64 = 0x00ff_01ff;
-/// Which registers the kernel copies: frame pointer, link register, stack pointer, program counter.
+/// Registers that the kernel copies: frame pointer, link register, stack pointer, program counter.
 #[cfg(target_arch = "aarch64")]
 pub(super) const REGISTER_MASK: u64 = 0b1111 << 29;
 
@@ -27,11 +27,11 @@ pub(super) const REGISTER_MASK: u64 = 0b1111 << 29;
 pub(super) enum WalkEnd {
     /// At the function that the thread started in.
     Root,
-    /// Where the copied bytes, or the unwind information, came to an end.
-    Cut,
+    /// Before that: the copied bytes or the unwind information ended.
+    Truncated,
 }
 
-/// Where a thread was in user code.
+/// The registers of a thread in user code.
 #[derive(Debug)]
 pub(super) struct Registers {
     ip: u64,
@@ -40,7 +40,7 @@ pub(super) struct Registers {
 }
 
 impl Registers {
-    /// Takes what is needed from a sample's registers.
+    /// Reads the registers of a sample; `None` if one is missing.
     #[cfg(target_arch = "x86_64")]
     pub fn from_sample(regs: &Regs<'_>) -> Option<Self> {
         use framehop::x86_64::Reg;
@@ -69,7 +69,7 @@ impl Registers {
         Some(Self { ip, sp, rest })
     }
 
-    /// Takes what is needed from a sample's registers.
+    /// Reads the registers of a sample; `None` if one is missing.
     #[cfg(target_arch = "aarch64")]
     pub fn from_sample(regs: &Regs<'_>) -> Option<Self> {
         use framehop::aarch64::PtrAuthMask;
@@ -78,12 +78,12 @@ impl Registers {
         Some(Self { ip, sp, rest: UnwindRegsNative::new_with_ptr_auth_mask(mask, lr, sp, fp) })
     }
 
-    /// The address of the instruction that comes next in user code.
+    /// Returns the instruction pointer.
     pub fn ip(&self) -> u64 {
         self.ip
     }
 
-    /// True where a chain of frame pointers has come to its end.
+    /// Whether a chain of frame pointers has ended.
     fn frame_pointer_is_null(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.rest.bp() == 0;
@@ -92,7 +92,7 @@ impl Registers {
     }
 }
 
-/// The bytes above the stack pointer that came with a sample.
+/// The part of a stack that was copied with a sample: the bytes from the stack pointer on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StackBytes<'a> {
     start: u64,
@@ -100,12 +100,12 @@ pub(super) struct StackBytes<'a> {
 }
 
 impl<'a> StackBytes<'a> {
-    /// The bytes of a stack from the address `start` on.
+    /// Takes the bytes of a stack from the address `start` on.
     pub fn new(start: u64, bytes: RawData<'a>) -> Self {
         Self { start, bytes }
     }
 
-    /// Whether a word at `address` is not among the bytes but further towards the root.
+    /// Whether a word at `address` is beyond the copied bytes, towards the root.
     fn ends_before(&self, address: u64) -> bool {
         let length = match self.bytes {
             RawData::Single(bytes) => bytes.len(),
@@ -131,7 +131,7 @@ impl<'a> StackBytes<'a> {
     }
 }
 
-/// Walks stacks, remembering the rules that it found.
+/// Unwinds stacks and caches unwind rules.
 pub(super) struct Walker {
     caches: Vec<RuleCache>,
 }
@@ -141,9 +141,9 @@ impl Walker {
         Self { caches: std::iter::repeat_with(RuleCache::new).take(CACHES).collect() }
     }
 
-    /// Appends the stack's code addresses to `frames`, the leaf first.
+    /// Appends the code addresses of a stack to `frames`, leaf first.
     ///
-    /// Return addresses are given less one, so that they lie within the call that they return to.
+    /// Return addresses are reduced by one, so that they lie within the call instruction.
     pub fn walk(
         &mut self,
         unwinder: &ModuleUnwinder,
@@ -169,15 +169,15 @@ impl Walker {
                     Some(caller) => address = caller,
                     None => return WalkEnd::Root,
                 },
-                // Most code keeps other things than frame pointers in that register, and many of them are 0.
-                Err(_) if is_beyond => return WalkEnd::Cut,
+                // Checked before the frame pointer: most code uses that register for other values, which are often 0.
+                Err(_) if is_beyond => return WalkEnd::Truncated,
                 Err(_) if registers.frame_pointer_is_null() && frames.len() > 1 => {
                     return WalkEnd::Root;
                 }
-                Err(_) => return WalkEnd::Cut,
+                Err(_) => return WalkEnd::Truncated,
             }
         }
-        WalkEnd::Cut
+        WalkEnd::Truncated
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stack_bytes_are_read_whether_they_wrap_or_not() {
+    fn wrapped_stack_bytes_are_read_like_contiguous_ones() {
         let bytes: Vec<u8> = (0..24).collect();
         let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         let whole = StackBytes::new(0x1000, RawData::Single(&bytes));

@@ -1,4 +1,4 @@
-//! `simprof analyze`: what a profile says that another program recorded.
+//! `simprof analyze`: analyses a profile that another tool recorded.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -15,65 +15,70 @@ use simprof_report::stacks::{analyse_stacks, describe_stacks};
 
 use crate::cli::AnalyzeArgs;
 use crate::console::print;
-use crate::exit::{Ended, Wrong};
+use crate::exit::{Completion, UsageError};
+use crate::text::error_chain;
 
-/// Larger files are refused: what has no end, such as a device, must not fill the memory.
-const LARGEST: u64 = 1 << 30;
+/// Maximum size of a profile. Without a limit, reading a device such as /dev/zero would exhaust the
+/// memory.
+const MAX_BYTES: u64 = 1 << 30;
 
-/// Prints what the profile says.
+/// Prints the analysis.
 ///
 /// # Errors
-/// Where the file cannot be read or is no profile of a known format, which is the command's fault, and where
+/// Returns a [`UsageError`] if the file cannot be read or has no known format, and another error if
 /// standard output cannot be written.
-pub fn run(arguments: &AnalyzeArgs) -> Result<Ended> {
+pub fn run(arguments: &AnalyzeArgs) -> Result<Completion> {
     let path = &arguments.file;
-    let bytes = read(path).map_err(|error| wrong(path, &error, mend(&error)))?;
+    let bytes = read(path).map_err(|error| usage_error(path, &error, fix_for_reading(&error)))?;
     let (format, imported) =
-        import(&bytes).map_err(|error| wrong(path, &error, mend_of_content(&error)))?;
+        import(&bytes).map_err(|error| usage_error(path, &error, fix_for_content(&error)))?;
     let text = match imported {
         Imported::Calls(profile) => calls(&profile, format, arguments)?,
         Imported::Stacks(profile, unit) => stacks(&profile, format, unit, arguments)?,
     };
     print(&text)?;
-    Ok(Ended::Well)
+    Ok(Completion::Success)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 1 GiB"));
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 GiB"));
     }
     Ok(bytes)
 }
 
-fn mend(error: &io::Error) -> &'static str {
+fn fix_for_reading(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "name a file that exists; `python -m cProfile -o FILE PROGRAM` writes one"
+            "give the path of a profile; `python -m cProfile -o FILE PROGRAM` writes one"
         }
-        io::ErrorKind::IsADirectory => "name a file in it",
-        io::ErrorKind::PermissionDenied => "get the permission to read it",
-        io::ErrorKind::FileTooLarge => "analyse a part of it",
-        _ => "name another file",
+        io::ErrorKind::IsADirectory => "give the path of a file in it",
+        io::ErrorKind::PermissionDenied => {
+            "change its permissions, or run as a user who can read it"
+        }
+        io::ErrorKind::FileTooLarge => "record a shorter run",
+        _ => "try another file",
     }
 }
 
-fn mend_of_content(error: &RecordError) -> &'static str {
+fn fix_for_content(error: &RecordError) -> &'static str {
     match error {
         RecordError::ProfileMalformed { .. } => {
-            "write it again, and let the program that writes it end by itself"
+            "record it again, and do not interrupt the program that writes it"
         }
-        _ => "name a profile of one of these formats",
+        _ => "give a profile in one of these formats",
     }
 }
 
-fn wrong(path: &Path, error: &dyn std::error::Error, mend: &str) -> anyhow::Error {
-    let reason = crate::replicate::describe(error);
-    Wrong(format!("cannot analyse {}: {reason}; {mend}", path.display())).into()
+fn usage_error(path: &Path, error: &dyn std::error::Error, fix: &str) -> anyhow::Error {
+    let reason = error_chain(error);
+    UsageError(format!("cannot analyse {}: {reason}; {fix}", path.display())).into()
 }
 
-/// A profile that was made here names packages that are here; one made elsewhere names what is not, or is other.
+/// Analyses a call profile. A module is a package if its folder on this machine has an
+/// `__init__.py`; a profile recorded on another machine may name folders that do not exist here.
 fn calls(profile: &CallProfile, format: &str, arguments: &AnalyzeArgs) -> Result<String> {
     let is_package = |folder: &str| Path::new(folder).join("__init__.py").is_file();
     let analysis = analyse(profile, format, &Modules::new(profile, &is_package));
@@ -100,8 +105,8 @@ fn title(arguments: &AnalyzeArgs) -> String {
     arguments.file.display().to_string()
 }
 
-/// JSON in which names are whole and cannot command a terminal: control characters are escaped, those too that JSON
-/// lets stand.
+/// Returns JSON with complete names. All control characters are escaped, also those that JSON
+/// allows (DEL and C1), so that names cannot control the terminal.
 fn json(analysis: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(analysis)?;
     let mut escaped = String::with_capacity(text.len() + 1);
@@ -120,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_keeps_names_and_the_terminal() {
+    fn json_keeps_names_and_escapes_control_characters() {
         let name = "a\u{1b}[2J\u{9b}\u{7f}\n\"é";
         let text = json(&vec![name]).expect("text is JSON");
         assert!(!text.trim_end().chars().any(|c| c.is_control() && c != '\n'), "{text:?}");

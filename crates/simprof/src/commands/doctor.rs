@@ -1,4 +1,5 @@
-//! `simprof doctor`: what this machine and this target allow, each lack with its consequence and its mend.
+//! `simprof doctor`: what can be measured on this machine and of this target, and how to fix what
+//! cannot.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -8,41 +9,42 @@ use anyhow::Result;
 use simprof_record::{Capability, Inquiry, RecordError, State, capabilities, heap};
 
 use crate::cli::DoctorArgs;
-use crate::exit::Ended;
+use crate::exit::Completion;
 
-/// Prints what is allowed. What is missing is said, and is no failure of this command.
+/// Prints the capabilities. A missing capability is reported, but is not a failure of this command.
 ///
 /// # Errors
-/// Where standard output cannot be written.
-pub fn run(arguments: &DoctorArgs) -> Result<Ended> {
+/// Returns an error if standard output cannot be written.
+pub fn run(arguments: &DoctorArgs) -> Result<Completion> {
     let target = match arguments.command.first() {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.to_string_lossy().into_owned(),
     };
     let inquiry =
         Inquiry { program: Some(&target), directory: None, output: Path::new("profiling_results") };
-    let mut found = capabilities(&inquiry);
-    found.extend(allocations(&target));
-    let text = if arguments.json { json(&found)? } else { describe(&found) };
+    let mut all = capabilities(&inquiry);
+    all.extend(allocations(&target));
+    let text = if arguments.json { json(&all)? } else { describe(&all) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(Ended::Well)
+    Ok(Completion::Success)
 }
 
-/// Whether the allocations of a program can be recorded; none where the program itself is not there, which has been told.
+/// Checks whether the allocations of a program can be recorded. Returns `None` if the program cannot be found, which
+/// another capability reports.
 fn allocations(program: &str) -> Option<Capability> {
-    let found = |state, detail: String, consequence: &str, mend: &str| Capability {
+    let capability = |state, detail: String, consequence: &str, fix: &str| Capability {
         name: "allocations of the target".to_owned(),
         state,
         detail,
         consequence: consequence.to_owned(),
-        fix: mend.to_owned(),
+        fix: fix.to_owned(),
     };
     match heap::check(program, None, &BTreeMap::new()) {
-        Ok(()) => Some(found(State::Available, "they can be recorded".to_owned(), "", "")),
+        Ok(()) => Some(capability(State::Available, "can be recorded".to_owned(), "", "")),
         Err(RecordError::HeapRefused { path, refusal }) => {
             let detail = format!("{}: {}", path.display(), refusal.reason());
-            let consequence = "phase 3 has no memory, and --memory is refused";
-            Some(found(State::Missing, detail, consequence, refusal.fix()))
+            let consequence = "phase 3 skips allocations, and --memory is an error";
+            Some(capability(State::Missing, detail, consequence, refusal.fix()))
         }
         Err(_) => None,
     }
@@ -56,8 +58,8 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn json(found: &[Capability]) -> Result<String> {
-    let rows: Vec<_> = found
+fn json(capabilities: &[Capability]) -> Result<String> {
+    let rows: Vec<_> = capabilities
         .iter()
         .map(|capability| {
             serde_json::json!({
@@ -65,21 +67,21 @@ fn json(found: &[Capability]) -> Result<String> {
                 "state": word(capability.state),
                 "detail": capability.detail,
                 "consequence": capability.consequence,
-                "mend": capability.fix,
+                "fix": capability.fix,
             })
         })
         .collect();
     Ok(serde_json::to_string_pretty(&rows)? + "\n")
 }
 
-fn describe(found: &[Capability]) -> String {
+fn describe(capabilities: &[Capability]) -> String {
     let mut text = String::new();
-    for capability in found {
+    for capability in capabilities {
         let Capability { name, detail, consequence, fix, .. } = capability;
         text.push_str(&format!("{:<9} {name}: {detail}\n", word(capability.state)));
-        for (label, said) in [("so", consequence), ("mend", fix)] {
-            if !said.is_empty() {
-                text.push_str(&format!("          {label:<5}{said}\n"));
+        for (label, content) in [("effect", consequence), ("fix", fix)] {
+            if !content.is_empty() {
+                text.push_str(&format!("          {label:<7} {content}\n"));
             }
         }
     }

@@ -6,19 +6,19 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Context, Result};
 
 use crate::cli::InitArgs;
-use crate::console::say;
-use crate::exit::{Ended, Wrong};
-use crate::spec::INIT;
+use crate::console::message;
+use crate::exit::{Completion, UsageError};
+use crate::spec::{INIT, escaped};
 
-/// The line of the template that names the command.
+/// The line of the template with the command.
 const COMMAND_LINE: &str =
     "command = [\"./simulation\", \"--agents\", \"{agents}\", \"--steps\", \"{steps}\"]";
 
-/// Writes the spec.
+/// Writes the template.
 ///
 /// # Errors
-/// Where the file exists and may not be replaced, or cannot be written.
-pub fn run(arguments: &InitArgs) -> Result<Ended> {
+/// Returns an error if the file exists and `--force` is not given, or if it cannot be written.
+pub fn run(arguments: &InitArgs) -> Result<Completion> {
     let path = &arguments.output;
     let mut options = File::options();
     options.write(true).create_new(!arguments.force).create(true).truncate(true);
@@ -26,10 +26,10 @@ pub fn run(arguments: &InitArgs) -> Result<Ended> {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let text = format!(
-                "{} exists; `--force` replaces it, `--output FILE` writes another",
+                "{} already exists; use `--force` to replace it, or `--output FILE` to write another file",
                 path.display()
             );
-            return Err(Wrong(text).into());
+            return Err(UsageError(text).into());
         }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot write {}", path.display()));
@@ -37,16 +37,19 @@ pub fn run(arguments: &InitArgs) -> Result<Ended> {
     };
     file.write_all(text(&arguments.command).as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    say(&format!("simprof: wrote {}; `simprof run --plan` shows what it means", path.display()));
-    Ok(Ended::Well)
+    message(&format!(
+        "simprof: wrote {}; `simprof run --plan` shows what a run would do",
+        path.display()
+    ));
+    Ok(Completion::Success)
 }
 
-/// The template, with the command that was given in it; then nothing is swept yet.
+/// Returns the template. If a command is given, it replaces the example, and the example parameters
+/// are commented out.
 fn text(command: &[String]) -> String {
     if command.is_empty() {
         return INIT.to_owned();
     }
-    let escaped = |argument: &String| argument.replace('{', "{{").replace('}', "}}");
     let argv: Vec<String> =
         command.iter().map(|argument| toml::Value::String(escaped(argument)).to_string()).collect();
     let commented = INIT
@@ -69,7 +72,7 @@ mod tests {
     use crate::spec::Spec;
 
     #[test]
-    fn the_template_holds_the_command() {
+    fn the_template_contains_the_command() {
         let command = ["./my prog", "--json={\"a\":1}", "quo\"te"].map(str::to_owned);
         let spec = Spec::parse(&text(&command), "init").unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(spec.target.command, ["./my prog", "--json={{\"a\":1}}", "quo\"te"]);

@@ -1,4 +1,4 @@
-//! One file for each thing that can be asked for.
+//! One module for each command.
 
 pub mod analyze;
 pub mod component;

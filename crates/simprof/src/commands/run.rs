@@ -1,7 +1,7 @@
-//! `simprof run`: the four phases, from the spec to the reports.
+//! `simprof run`: reads the spec, runs the phases and writes the reports.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,26 +15,27 @@ use simprof_report::analysis::ComponentRules;
 use simprof_report::document::cross_reference_report;
 
 use crate::cli::RunArgs;
-use crate::console::{self, say};
-use crate::exit::{Ended, Wrong, describe};
+use crate::console::{self, message};
+use crate::exit::{Completion, UsageError, describe_error};
 use crate::failures;
 use crate::folder::{RunFolder, Scratch, now_ms};
-use crate::memory;
+use crate::logging::command_line;
 use crate::phases;
-use crate::plan::{self, Plan, Request};
+use crate::plan::{self, Plan, Request, allocations};
 use crate::progress::Progress;
-use crate::runner::{Runner, with_mend};
+use crate::runner::{Runner, with_fix};
 use crate::session::{Evidence, Session};
-use crate::spec::{Config, FILE_NAME, REFERENCE, Spec, Strictness, Target};
+use crate::spec::{Config, FILE_NAME, REFERENCE, Spec, Strictness, Target, is_used, written};
+use crate::text::{error_chain, file_stem, relative};
 
-/// File that joins the phases.
+/// File with the cross-reference of all phases.
 const CROSS_REFERENCE: &str = "CROSS_REFERENCE.md";
 
-/// Runs what the arguments ask for.
+/// Runs the phases that the arguments select.
 ///
 /// # Errors
-/// Where the command or the spec is wrong, or results cannot be written.
-pub fn run(arguments: &RunArgs) -> Result<Ended> {
+/// Returns an error if the command line or the spec is wrong, or if results cannot be written.
+pub fn run(arguments: &RunArgs) -> Result<Completion> {
     let (mut spec, strictness) = spec(arguments)?;
     for assignment in &arguments.set {
         spec.set(assignment)?;
@@ -48,26 +49,26 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     let cancel = cancel_on_signals()?;
     build(&plan)?;
     let mut runner = Runner::new(&plan.target, recorder, cancel)?;
-    find(&plan, &runner)?;
-    let without_memory = memory::check(&mut plan, &runner)?;
+    find_program(&plan, &runner)?;
+    let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
     let manifest = manifest(&plan, &runner)?;
     let folder = RunFolder::create(&arguments.output_dir, manifest)?;
     for original in runner.originals() {
-        let name = phases::file_stem(&original.name().to_string_lossy());
+        let name = file_stem(&original.name().to_string_lossy());
         folder.keep_configuration(&name, original.text())?;
     }
-    say(&format!("simprof: results go to {}", shown(folder.path()).display()));
+    message(&format!("simprof: results go to {}", relative(folder.path()).display()));
     let mut session = Session {
         plan: &plan,
         folder,
-        runner,
+        processes: Box::new(runner),
         progress: Progress::new(),
         rules,
         evidence: Evidence::default(),
         stopped: None,
     };
-    if let Some(reason) = without_memory {
+    if let Some(reason) = no_allocations {
         let text = format!("Memory was not recorded: {reason}.");
         session.notice(Phase::Line, Notice::new(NoticeId::MemoryNotRecorded, text));
     }
@@ -75,18 +76,18 @@ pub fn run(arguments: &RunArgs) -> Result<Ended> {
     conclude(&mut session, outcome)
 }
 
-/// Prints what would run, without what the target is known not to allow.
-fn print_plan(plan: &mut Plan, recorder: Recorder) -> Result<Ended> {
+/// Prints the plan. Like a run, it omits allocations if the target does not support them.
+fn print_plan(plan: &mut Plan, recorder: Recorder) -> Result<Completion> {
     let runner = Runner::new(&plan.target, recorder, Cancel::new())?;
-    if let Some(reason) = memory::check(plan, &runner)? {
-        say(&format!("simprof: note: memory will not be recorded: {reason}"));
+    if let Some(reason) = allocations::check(plan, &runner)? {
+        message(&format!("simprof: note: allocations will not be recorded: {reason}"));
     }
     console::print(&plan.describe())?;
-    Ok(Ended::Well)
+    Ok(Completion::Success)
 }
 
-/// The spec to use, and how strictly braces in its command are read: a command that was typed may
-/// hold braces of its own.
+/// Returns the spec to use, and how strictly braces in its command are read: arguments of a command
+/// that was typed may contain braces.
 fn spec(arguments: &RunArgs) -> Result<(Spec, Strictness)> {
     let file = arguments.spec.clone().or_else(|| {
         let default = PathBuf::from(FILE_NAME);
@@ -101,28 +102,25 @@ fn spec(arguments: &RunArgs) -> Result<(Spec, Strictness)> {
         return Ok((spec, Strictness::Strict));
     }
     spec.target.command.clone_from(&arguments.command);
-    leave_out_unused(&mut spec);
+    remove_unused_parameters(&mut spec);
     Ok((spec, Strictness::Literal))
 }
 
-/// A command that was typed need not use the parameters of a spec that is written for another: what it does
-/// not use is not swept.
-fn leave_out_unused(spec: &mut Spec) {
-    leave_out_unread(&mut spec.target);
+/// Removes the parameters that a typed command does not use. The spec may have been written for
+/// another command.
+fn remove_unused_parameters(spec: &mut Spec) {
+    remove_unused_configs(&mut spec.target);
     let Target { command, environment, config, .. } = &spec.target;
-    let told = command.iter().chain(environment.values());
-    let texts: Vec<&String> = told.chain(config.iter().flat_map(Config::texts)).collect();
-    let used = |name: &str| {
-        let placeholder = format!("{{{name}}}");
-        texts.iter().any(|text| text.contains(&placeholder))
-    };
+    let texts = command.iter().chain(environment.values());
+    let texts: Vec<&String> = texts.chain(config.iter().flat_map(Config::texts)).collect();
+    let used = |name: &str| is_used(name, texts.iter().copied());
     let unused: Vec<String> = spec.parameters.keys().filter(|name| !used(name)).cloned().collect();
     if unused.is_empty() {
         return;
     }
     let names = unused.join(", ");
-    say(&format!(
-        "simprof: note: the command does not use {names} of the spec, so nothing is swept over it"
+    message(&format!(
+        "simprof: note: the command does not use {names} of the spec, so these parameters are not swept"
     ));
     let known = |set: &BTreeMap<String, Value>| set.keys().all(|name| !unused.contains(name));
     spec.phase1.cases.retain(known);
@@ -134,18 +132,19 @@ fn leave_out_unused(spec: &mut Spec) {
         .for_each(|parameter| parameter.with.retain(|name, _| !unused.contains(name)));
 }
 
-/// Nor need it read the configuration files of that spec.
-fn leave_out_unread(target: &mut Target) {
-    let told: Vec<&String> = target.command.iter().chain(target.environment.values()).collect();
-    let is_read = |config: &Config| config.is_reached(&target.config, &told);
-    let (read, unread): (Vec<_>, Vec<_>) = target.config.iter().cloned().partition(is_read);
-    for Config { file, placeholder, .. } in unread {
-        say(&format!(
-            "simprof: note: the command does not use {{{placeholder}}} of the spec, so nothing is set in {}",
+/// Removes the configuration files whose path a typed command does not get.
+fn remove_unused_configs(target: &mut Target) {
+    let texts: Vec<&String> = target.command.iter().chain(target.environment.values()).collect();
+    let is_used = |config: &Config| config.is_reached(&target.config, &texts);
+    let (used, unused): (Vec<_>, Vec<_>) = target.config.iter().cloned().partition(is_used);
+    for Config { file, placeholder, .. } in unused {
+        message(&format!(
+            "simprof: note: the command does not contain {} of the spec, so {} is not edited",
+            written(&placeholder),
             file.display()
         ));
     }
-    target.config = read;
+    target.config = used;
 }
 
 fn recorder(name: &str) -> Result<Recorder> {
@@ -154,10 +153,11 @@ fn recorder(name: &str) -> Result<Recorder> {
         "auto" => Ok(Recorder::Auto),
         "cycles" => Ok(Recorder::Cycles),
         "cpu-clock" => Ok(Recorder::CpuClock),
-        _ => {
-            Err(Wrong(format!("there is no recorder `{name}`; there are: {}", KNOWN.join(", ")))
-                .into())
-        }
+        _ => Err(UsageError(format!(
+            "there is no recorder `{name}`; use one of {}",
+            KNOWN.join(", ")
+        ))
+        .into()),
     }
 }
 
@@ -167,7 +167,7 @@ fn request(arguments: &RunArgs, strictness: Strictness) -> Result<Request> {
         phases: arguments.phases.clone(),
         components: arguments.components.clone(),
         functions: arguments.functions.clone(),
-        memory: memory::wanted(arguments)?,
+        memory: allocations::requested(arguments)?,
         timeout: arguments.timeout.map(Duration::from_secs_f64),
         rate_hz: arguments.rate,
         seed: arguments.seed,
@@ -180,11 +180,11 @@ fn rules(spec: &Spec) -> Result<ComponentRules> {
     ComponentRules::new(
         spec.components.iter().map(|(name, patterns)| (name.clone(), patterns.clone())),
     )
-    .map_err(|error| Wrong(format!("[components]: {}", crate::replicate::describe(&error))).into())
+    .map_err(|error| UsageError(format!("[components]: {}", error_chain(&error))).into())
 }
 
-/// A flag that SIGINT, SIGTERM and SIGHUP set; a second SIGINT ends simprof at once, and its
-/// guardian ends the target.
+/// Returns a flag that SIGINT, SIGTERM and SIGHUP set. A second signal ends simprof at once, and
+/// the guardian then ends the target.
 fn cancel_on_signals() -> Result<Cancel> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let cancel = Cancel::new();
@@ -194,27 +194,27 @@ fn cancel_on_signals() -> Result<Cancel> {
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             if flag.is_cancelled() {
-                // The default action: a person who asks twice means it.
+                // The second signal has its default action.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
             flag.cancel();
-            say("simprof: stopping; what was measured is kept (press again to stop at once)");
+            message("simprof: stopping; finished measurements are kept (press Ctrl-C again to stop at once)");
         }
     })?;
     Ok(cancel)
 }
 
-/// Looks for the target's program before there is a folder of results; component benchmarks by
-/// themselves do not need it.
-fn find(plan: &Plan, runner: &Runner) -> Result<()> {
+/// Looks for the target's program before the folder for results is created. A run of component
+/// benchmarks alone does not need it.
+fn find_program(plan: &Plan, runner: &Runner) -> Result<()> {
     if plan.phases == [Phase::Component] && !plan.benchmarks.is_empty() {
         return Ok(());
     }
-    let found = runner.find(&plan.target.command, &plan.target.defaults);
-    found.map_err(|error| Wrong(with_mend(&error)).into())
+    let result = runner.find(&plan.target.command, &plan.target.defaults);
+    result.map_err(|error| UsageError(with_fix(&error)).into())
 }
 
-/// Reads configuration files and tries what is to be set in them, for every point of the plan.
+/// Reads the configuration files and tries their edits for every point of the plan.
 fn configure(plan: &Plan, runner: &mut Runner) -> Result<()> {
     for (command, parameters) in plan.points() {
         runner.read_configuration(command)?;
@@ -223,11 +223,12 @@ fn configure(plan: &Plan, runner: &mut Runner) -> Result<()> {
     Ok(())
 }
 
-/// Runs the build command of the spec, with its output shown.
+/// Runs the build command of the spec and shows its output.
 fn build(plan: &Plan) -> Result<()> {
     let Some((program, arguments)) = plan.target.build.split_first() else { return Ok(()) };
-    let shown = plan.target.build.join(" ");
-    say(&format!("simprof: building with {shown}"));
+    let build = plan.target.build.join(" ");
+    message(&format!("simprof: building with {build}"));
+    log::info!("starting {}", command_line(&plan.target.build));
     let mut command = std::process::Command::new(program);
     command.args(arguments).stdout(std::io::stderr());
     if let Some(directory) = &plan.target.directory {
@@ -238,7 +239,7 @@ fn build(plan: &Plan) -> Result<()> {
     })?;
     if !status.success() {
         anyhow::bail!(
-            "target.build: `{shown}` {status}; mend the build, or remove `build` from the spec"
+            "target.build: `{build}` failed ({status}); fix the build, or remove `build` from the spec"
         );
     }
     Ok(())
@@ -268,16 +269,16 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
         seed: plan.seed,
         mode: plan.mode,
         machine: simprof_record::machine(),
-        spec: toml::to_string(&plan.spec).context("the spec as TOML")?,
+        spec: toml::to_string(&plan.spec).context("cannot write the spec as TOML")?,
         phases: plan.phases.iter().map(record).collect(),
         notices: Vec::new(),
     })
 }
 
-/// The phases in order, then the file that joins them.
+/// Runs the phases in order, then writes the cross-reference.
 fn all_phases(session: &mut Session<'_>) -> Result<()> {
     for notice in session.folder.run().machine.notices.clone() {
-        session.progress.say(&format!("simprof: note: {notice}"));
+        session.progress.message(&format!("simprof: note: {notice}"));
     }
     for phase in session.plan.phases.clone() {
         phases::run(session, phase)?;
@@ -293,30 +294,32 @@ fn all_phases(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Marks the run as ended, whatever ended it, and says what failed and where the results are.
-fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Ended> {
+/// Marks the run as ended, however it ended, and reports failures and the location of the results.
+fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Completion> {
     session.folder.clear_scratch();
-    let interrupted = session.runner.cancelled();
-    let error = outcome.as_ref().err().map(describe);
+    let interrupted = session.processes.is_cancelled();
+    let error = outcome.as_ref().err().map(describe_error);
     let marked = session.folder.update(|run| {
         close_open_phases(run, interrupted, error.as_deref());
         run.ended_ms = Some(now_ms());
         run.status = status(run, interrupted, error.is_some());
     });
-    // Once it has been said why the run was stopped, what follows from that need not be said.
+    // The reason why the run was stopped has already been reported. Errors that follow from it are
+    // not reported.
     if session.stopped.is_none() {
         outcome?;
         marked?;
     }
     for line in failures::lines(&session.folder.run().phases, session.stopped.as_deref()) {
-        say(&format!("simprof: {line}"));
+        message(&format!("simprof: {line}"));
     }
-    let told = say_results(session);
-    let well = session.folder.run().status == RunStatus::Ok && session.stopped.is_none() && told;
-    Ok(if well { Ended::Well } else { Ended::WithFailures })
+    let printed = report_results(session);
+    let success =
+        session.folder.run().status == RunStatus::Ok && session.stopped.is_none() && printed;
+    Ok(if success { Completion::Success } else { Completion::WithFailures })
 }
 
-/// A phase that did not end is skipped or partial, with the reason: nothing is silently missing.
+/// Gives every phase that did not end the status skipped or partial, with the reason.
 fn close_open_phases(run: &mut Run, interrupted: bool, error: Option<&str>) {
     let reason = if interrupted { "interrupted" } else { error.unwrap_or("not reached") };
     for record in run.phases.iter_mut().filter(|record| record.status.is_none()) {
@@ -329,8 +332,8 @@ fn close_open_phases(run: &mut Run, interrupted: bool, error: Option<&str>) {
 }
 
 fn status(run: &Run, interrupted: bool, failed: bool) -> RunStatus {
-    let whole = Status::of_parts(run.phases.iter().filter_map(|record| record.status));
-    match whole {
+    let combined = Status::of_parts(run.phases.iter().filter_map(|record| record.status));
+    match combined {
         _ if interrupted => RunStatus::Interrupted,
         Status::Ok if !failed => RunStatus::Ok,
         Status::Ok | Status::Partial => RunStatus::Partial,
@@ -338,8 +341,9 @@ fn status(run: &Run, interrupted: bool, failed: bool) -> RunStatus {
     }
 }
 
-/// Says what came out and where it is; false where the folder's name could not be handed to a script that waits for it.
-fn say_results(session: &Session<'_>) -> bool {
+/// Reports the main results and where the reports are. Returns false if the name of the folder
+/// cannot be printed to standard output, where scripts read it.
+fn report_results(session: &Session<'_>) -> bool {
     let evidence = &session.evidence;
     let macro_ = evidence.macro_.as_ref().map(|(summary, _)| &summary.default.statements);
     let component = evidence.component.as_ref().map(|summary| &summary.statements);
@@ -347,20 +351,20 @@ fn say_results(session: &Session<'_>) -> bool {
     let memory = evidence.line.as_ref().and_then(|summary| summary.memory.as_ref()?.headline());
     let system = evidence.system.as_ref().map(|summary| &summary.statements);
     let first = |statements: Option<&Vec<String>>| statements.and_then(|all| all.first().cloned());
-    let said = [
+    let headlines = [
         (Phase::Macro, first(macro_)),
         (Phase::Component, first(component)),
         (Phase::Line, first(line)),
         (Phase::Line, memory),
         (Phase::System, first(system)),
     ];
-    say("");
-    for (phase, statement) in said {
+    message("");
+    for (phase, statement) in headlines {
         if let Some(statement) = statement {
-            say(&format!("  {} {statement}", phase.number()));
+            message(&format!("  {} {statement}", phase.number()));
         }
     }
-    let folder = shown(session.path());
+    let folder = relative(session.path());
     let reports = session
         .plan
         .phases
@@ -370,15 +374,19 @@ fn say_results(session: &Session<'_>) -> bool {
     let written: Vec<String> =
         reports.filter(|report| session.path().join(report).exists()).collect();
     if written.is_empty() {
-        say(&format!("\nsimprof: no report could be written to {}", folder.display()));
+        message(&format!(
+            "
+simprof: no report was written to {}",
+            folder.display()
+        ));
     } else {
-        say(&format!("\nsimprof: reports in {}: {}", folder.display(), written.join(", ")));
+        message(&format!("\nsimprof: reports in {}: {}", folder.display(), written.join(", ")));
     }
     match console::print(&format!("{}\n", folder.display())) {
-        // The run is over and its outcome is known, whether or not somebody reads on.
+        // A closed pipe does not change the outcome of the run.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            say(&format!(
-                "simprof: the folder's name cannot be written to standard output: {error}"
+            message(&format!(
+                "simprof: cannot write the name of the folder to standard output: {error}"
             ));
             false
         }
@@ -386,15 +394,10 @@ fn say_results(session: &Session<'_>) -> bool {
     }
 }
 
-/// A path as short as it can be written from here.
-fn shown(path: &Path) -> PathBuf {
-    let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&here).map_or_else(|_| path.to_owned(), Path::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::AllocationPlan;
 
     #[test]
     fn an_unknown_recorder_lists_the_known_ones() {
@@ -404,12 +407,12 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_command_leaves_out_what_it_does_not_use() {
+    fn parameters_that_a_typed_command_does_not_use_are_removed() {
         let text = "[parameters]\na = { default = 1, sweep = [1, 2] }\nb = { default = 1, sweep = [1], with = { a = 2 } }\n\
                     [phase1]\ncases = [{ a = 3 }, { b = 3 }]\n";
         let mut spec = Spec::parse(text, "spec").unwrap_or_else(|error| panic!("{error}"));
         spec.target.command = vec!["./prog".into(), "--b={b}".into()];
-        leave_out_unused(&mut spec);
+        remove_unused_parameters(&mut spec);
         assert_eq!(spec.parameters.keys().collect::<Vec<_>>(), ["b"]);
         assert_eq!(spec.phase1.cases.len(), 1);
         assert!(spec.parameters["b"].with.is_empty());
@@ -417,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_plan_is_whole() {
+    fn the_reference_plan_covers_all_phases_in_time() {
         let spec = Spec::parse(REFERENCE, "reference").expect("valid");
         for mode in [Mode::Quick, Mode::Full] {
             let request = Request {
@@ -426,7 +429,7 @@ mod tests {
                 components: vec![],
                 functions: vec![],
                 memory: (mode == Mode::Full)
-                    .then_some(memory::MemoryPlan { interval_bytes: None, asked: None }),
+                    .then_some(AllocationPlan { interval_bytes: None, requested_by: None }),
                 timeout: None,
                 rate_hz: 1000,
                 seed: 1,
@@ -438,7 +441,7 @@ mod tests {
             let limit = if mode == Mode::Quick { 60.0 } else { 600.0 };
             let total: f64 =
                 plan.phases.iter().map(|&phase| plan.estimate_s(phase).expect("known")).sum();
-            assert!(total <= limit, "{mode:?} is estimated at {total} s");
+            assert!(total <= limit, "the estimate is {total} s, the limit {limit} s");
             for component in ["spatial", "observation", "database"] {
                 assert!(plan.benchmarks.iter().any(|plan| plan.benchmark.component == component));
             }

@@ -1,4 +1,4 @@
-//! `simprof simulate`: the reference simulation by itself, with its steps marked.
+//! `simprof simulate`: runs the reference simulation, which marks its steps.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -15,78 +15,80 @@ use simprof_simulation::policy::PolicyKind;
 use simprof_simulation::spatial::IndexKind;
 use simprof_simulation::{Config, DatabaseConfig, Error, Simulation, StepEvent, Summary};
 
-use crate::exit::{Ended, Wrong};
+use crate::exit::{Completion, UsageError};
 
-/// Options of `simulate`; what is not given is as in the preset.
+/// Options of `simulate`. The preset determines the others.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// Named size: testing, development, benchmark, simulation, research or production
+    /// Preset that determines the defaults below: testing, development, benchmark, simulation,
+    /// research or production
     #[arg(long, value_name = "NAME", default_value_t = Preset::Simulation)]
     preset: Preset,
-    /// Agents at the start, shared among the three types
+    /// Agents at the start, divided among the three types [default: from the preset]
     #[arg(long, value_name = "N")]
     agents: Option<u32>,
-    /// Steps to run
+    /// Number of steps
     #[arg(long, value_name = "N", default_value_t = 500)]
     steps: u64,
-    /// Width of the world
+    /// Width of the world [default: from the preset]
     #[arg(long, allow_negative_numbers = true, value_name = "X")]
     width: Option<f32>,
-    /// Height of the world
+    /// Height of the world [default: from the preset]
     #[arg(long, allow_negative_numbers = true, value_name = "Y")]
     height: Option<f32>,
-    /// Seed of all random numbers
+    /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-    /// Most agents alive at once [default: 300, or the agents at the start]
+    /// Maximum number of living agents [default: 300, or the number of agents at the start if that
+    /// is larger]
     #[arg(long, value_name = "N")]
     population_cap: Option<u32>,
-    /// Resources in the world
+    /// Number of resources in the world [default: from the preset]
     #[arg(long, value_name = "N")]
     resources: Option<u32>,
-    /// How agents choose: uniform, weighted or greedy
+    /// How agents choose actions: uniform, weighted or greedy
     #[arg(long, value_name = "KIND", default_value_t = PolicyKind::Weighted)]
     policy: PolicyKind,
     /// Spatial index: kdtree, quadtree or hash
     #[arg(long, value_name = "KIND", default_value_t = IndexKind::KdTree)]
     index: IndexKind,
-    /// Changes that the index queues before it applies them
+    /// Number of changes that the index queues before it applies them [default: from the preset]
     #[arg(long, value_name = "N")]
     index_batch: Option<usize>,
-    /// Side of the index's dirty regions
+    /// Side length of the index's dirty regions [default: from the preset]
     #[arg(long, allow_negative_numbers = true, value_name = "X")]
     region_size: Option<f32>,
-    /// Cells to each side of an observer
+    /// Radius of an observation, in cells
     #[arg(long, value_name = "R", default_value_t = 6)]
     radius: u32,
-    /// How memories are stored: dense, sparse or hybrid
+    /// Storage of agents' memories: dense, sparse or hybrid
     #[arg(long, value_name = "KIND", default_value_t = StorageKind::Dense)]
     storage: StorageKind,
-    /// How resources spread over cells: bilinear or nearest
+    /// Interpolation of resources onto cells: bilinear or nearest
     #[arg(long, value_name = "KIND", default_value_t = Spread::Bilinear)]
     spread: Spread,
-    /// Where resources are read from: spatial or memmap
+    /// Source of resources: spatial (the index) or memmap (a file)
     #[arg(long, value_name = "KIND", default_value_t = ResourceSource::Spatial)]
     source: ResourceSource,
-    /// Log to this SQLite database, which must not exist
+    /// Log to this SQLite database. The file must not exist [default: do not log]
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
-    /// Settings of SQLite: balanced, performance, safety or memory
+    /// SQLite settings: balanced, performance, safety or memory
     #[arg(long, value_name = "NAME", default_value_t = PragmaProfile::Balanced)]
     db_profile: PragmaProfile,
-    /// Rows kept before they are handed to SQLite
+    /// Number of rows buffered before they are passed to SQLite [default: 10000]
     #[arg(long, value_name = "N")]
     db_buffer: Option<usize>,
-    /// Commit at the end of every this many steps
+    /// Steps between commits [default: 100]
     #[arg(long, value_name = "N")]
     db_flush_steps: Option<u64>,
-    /// Commit once this much time has passed
+    /// Maximum time between commits, in milliseconds [default: no limit]
     #[arg(long, value_name = "MS")]
     db_flush_ms: Option<u64>,
-    /// Write on a thread of its own
+    /// Write to the database in a separate thread
     #[arg(long)]
     db_thread: bool,
-    /// Write to memory and copy to disk at the end
+    /// Write to a database in memory, and copy it to disk at the end
     #[arg(long)]
     db_memory: bool,
     /// Print one line of JSON instead of text
@@ -94,7 +96,7 @@ pub struct SimulateArgs {
     json: bool,
 }
 
-/// What `--json` prints: a report by the runner protocol, and the summary.
+/// The output of `--json`: a report of the runner protocol, and the summary.
 #[derive(Serialize)]
 struct Line {
     #[serde(flatten)]
@@ -111,11 +113,11 @@ struct Line {
 /// Runs the simulation.
 ///
 /// # Errors
-/// Where a parameter is out of range, or the database cannot be written.
-pub fn run(arguments: &SimulateArgs) -> Result<Ended> {
+/// Returns an error if a parameter is out of range, or the database cannot be written.
+pub fn run(arguments: &SimulateArgs) -> Result<Completion> {
     let config = config(arguments);
-    config.validate().map_err(wrong)?;
-    let mut simulation = Simulation::new(&config).map_err(wrong)?;
+    config.validate().map_err(usage_error)?;
+    let mut simulation = Simulation::new(&config).map_err(usage_error)?;
     let began = Instant::now();
     simulation.run(mark)?;
     let wall = began.elapsed();
@@ -123,10 +125,10 @@ pub fn run(arguments: &SimulateArgs) -> Result<Ended> {
     let text =
         if arguments.json { json(&summary, config.seed, wall)? } else { text(&summary, wall) };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(Ended::Well)
+    Ok(Completion::Success)
 }
 
-/// Marks steps for a recorder, if there is one.
+/// Marks steps for a recorder, if one is observing.
 fn mark(event: StepEvent) {
     match event {
         StepEvent::Begin { step } => simprof_probe::step_begin(step),
@@ -136,10 +138,10 @@ fn mark(event: StepEvent) {
     }
 }
 
-/// What lies in the parameters is the caller's to mend.
-fn wrong(error: Error) -> anyhow::Error {
+/// Turns an error in the parameters into a [`UsageError`].
+fn usage_error(error: Error) -> anyhow::Error {
     match error {
-        Error::Config { .. } | Error::DatabaseExists { .. } => Wrong(error.to_string()).into(),
+        Error::Config { .. } | Error::DatabaseExists { .. } => UsageError(error.to_string()).into(),
         other => other.into(),
     }
 }
@@ -200,11 +202,11 @@ fn json(summary: &Summary, seed: u64, wall: Duration) -> Result<String> {
     Ok(serde_json::to_string(&line)? + "\n")
 }
 
-/// CPU time of all threads since the process began, ms: unlike wall time it is not disturbed by
-/// what else the machine does.
+/// Returns the CPU time of all threads since the process started, in ms. Unlike wall time, other
+/// processes do not affect it.
 fn process_cpu_ms() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the answer; the clock exists on every Linux.
+    // SAFETY: `time` is a valid, writable `timespec`. The clock exists on every Linux.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
 }

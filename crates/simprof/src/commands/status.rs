@@ -1,4 +1,4 @@
-//! `simprof status`: what runs now, how far it is, what is done, which files exist.
+//! `simprof status`: the progress of a run, its failures and its files.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,18 @@ use simprof_model::{PhaseRecord, Run, RunStatus, Status, StoreError, read_json};
 
 use crate::cli::StatusArgs;
 use crate::console::print;
-use crate::exit::{Ended, Wrong};
+use crate::exit::{Completion, UsageError};
 use crate::folder::{LATEST, MANIFEST, now_ms};
+use crate::text::error_chain;
 
-/// Between two looks of `--follow`.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time between two reads of the manifest with `--follow`.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Prints the state of a run.
+/// Prints the status of a run.
 ///
 /// # Errors
-/// Where there is no run, or its manifest cannot be read.
-pub fn run(arguments: &StatusArgs) -> Result<Ended> {
+/// Returns an error if there is no run or its manifest cannot be read.
+pub fn run(arguments: &StatusArgs) -> Result<Completion> {
     let manifest = find(&arguments.folder)?;
     let mut run: Run = read(&manifest)?;
     if arguments.json {
@@ -33,72 +34,78 @@ pub fn run(arguments: &StatusArgs) -> Result<Ended> {
     Ok(ended(&run))
 }
 
-/// Prints a line whenever the run got further, until it has ended; returns it as it ended.
+/// Prints a line whenever the run has advanced, until it has ended. Returns its last state.
 fn follow(mut run: Run, manifest: &Path) -> Result<Run> {
     let mut last = Vec::new();
     while run.status == RunStatus::Running && is_alive(&run) {
         let line = progress_line(&run);
-        let place = place(&run);
-        if place != last {
+        let position = position(&run);
+        if position != last {
             print(&(line + "\n"))?;
-            last = place;
+            last = position;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
         run = read(manifest)?;
     }
     Ok(run)
 }
 
-/// How far the run is, without the time that is left, which changes all the time.
-fn place(run: &Run) -> Vec<(usize, String, Option<Status>)> {
+/// Returns how far the run is, without the time left, which changes continuously.
+fn position(run: &Run) -> Vec<(usize, String, Option<Status>)> {
     run.phases.iter().map(|record| (record.done, record.current.clone(), record.status)).collect()
 }
 
-/// The phase that runs, in one line.
+/// Describes the running phase in one line.
 fn progress_line(run: &Run) -> String {
     let running =
         run.phases.iter().find(|record| record.status.is_none() && record.started_ms.is_some());
     running.map_or_else(|| "between phases".to_owned(), |record| phase_line(record, true))
 }
 
-fn ended(run: &Run) -> Ended {
+fn ended(run: &Run) -> Completion {
     let running = run.status == RunStatus::Running && is_alive(run);
-    if running || run.status == RunStatus::Ok { Ended::Well } else { Ended::WithFailures }
+    if running || run.status == RunStatus::Ok {
+        Completion::Success
+    } else {
+        Completion::WithFailures
+    }
 }
 
 fn read(manifest: &Path) -> Result<Run> {
     read_json(manifest).map_err(|error| match &error {
         StoreError::Format { .. } => {
-            let hint = "was it written by another version of simprof?";
-            anyhow::Error::new(Wrong(format!("{}: {hint}", crate::replicate::describe(&error))))
+            let hint = "it may have been written by another version of simprof";
+            anyhow::Error::new(UsageError(format!("{}; {hint}", error_chain(&error))))
         }
         StoreError::Io { .. } => anyhow::Error::new(error),
     })
 }
 
-/// The manifest of a run's folder, or of the latest run in a folder of results.
+/// Returns the manifest in the folder of a run, or of the latest run in a folder of results.
 fn find(folder: &Path) -> Result<PathBuf> {
     let candidates = [folder.join(MANIFEST), folder.join(LATEST).join(MANIFEST)];
     candidates.into_iter().find(|path| path.exists()).ok_or_else(|| {
         let text = format!(
-            "no run in {}: start one with `simprof run`, or name its folder",
+            "there is no run in {}; start one with `simprof run`, or give the folder of a run",
             folder.display()
         );
-        Wrong(text).into()
+        UsageError(text).into()
     })
 }
 
-/// Start time of a process in clock ticks since boot; none where it is not there, or has ended and
-/// only waits for its parent to notice.
+/// Returns the start time of a process in clock ticks since boot. Returns `None` if it does not
+/// exist or is a zombie.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything; the start time is the 20th field behind it.
+    // The command name is in parentheses and can contain any character. The start time is the 20th
+    // field after it.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
-/// Whether the process that writes the run is alive, and not another with its number.
+/// Returns true if the process that writes the run is alive. The start time distinguishes it from a
+/// later process with the same process ID.
 fn is_alive(run: &Run) -> bool {
     let ticks = start_ticks(run.pid);
     ticks.is_some() && ticks == run.pid_start_ticks
@@ -134,7 +141,7 @@ fn state(run: &Run) -> String {
             format!("running for {} s (process {})", seconds(run.created_ms, now_ms()), run.pid)
         }
         RunStatus::Running => format!(
-            "was killed (process {}) {} s after its start; what it measured until then is here",
+            "was killed (process {}) {} s after its start; the measurements until then are complete",
             run.pid,
             seconds(run.created_ms, run.updated_ms)
         ),
@@ -153,10 +160,12 @@ fn state(run: &Run) -> String {
 fn phase_line(record: &PhaseRecord, running: bool) -> String {
     let state = match (record.status, record.started_ms) {
         (Some(status), _) => status.to_string(),
-        (None, None) if running => "waits".to_owned(),
+        (None, None) if running => "waiting".to_owned(),
         (None, None) => "not reached".to_owned(),
         (None, Some(_)) if !running => format!("ended early: {}", record.current),
-        (None, Some(started)) => format!("runs{}: {}", time_left(record, started), record.current),
+        (None, Some(started)) => {
+            format!("running{}: {}", time_left(record, started), record.current)
+        }
     };
     format!(
         "  {:<20} {:>4} of {:<4} {state}",
@@ -179,9 +188,11 @@ fn time_left(record: &PhaseRecord, started_ms: u64) -> String {
 }
 
 fn failures(record: &PhaseRecord, text: &mut String) {
-    let bad =
+    let is_failure =
         |status: Status| matches!(status, Status::Failed | Status::TimedOut | Status::Partial);
-    for measurement in record.measurements.iter().filter(|measurement| bad(measurement.status)) {
+    for measurement in
+        record.measurements.iter().filter(|measurement| is_failure(measurement.status))
+    {
         let reason = measurement.reason.as_deref().unwrap_or_default();
         let _ = writeln!(
             text,
@@ -196,13 +207,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_a_start_time_and_no_process_has_none() {
+    fn only_existing_processes_have_a_start_time() {
         assert!(start_ticks(std::process::id()).is_some_and(|ticks| ticks > 0));
         assert_eq!(start_ticks(0), None);
     }
 
     #[test]
-    fn a_folder_without_a_run_is_named() {
+    fn a_folder_without_a_run_is_an_error_with_a_fix() {
         let folder = tempfile::tempdir().expect("a folder");
         let error = find(folder.path()).expect_err("empty").to_string();
         assert!(error.contains("simprof run"), "{error}");

@@ -1,4 +1,4 @@
-//! One value set in, or added to, the text of a configuration file.
+//! Sets or adds one value in the text of a configuration file.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,23 +10,23 @@ use super::path::{KeyPath, Segment};
 use super::tree::{Content, Entry, Kind, Node, Scalar};
 use super::{Format, toml_, yaml};
 
-/// What to do about a key.
+/// How a key is edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// It is there, and gets another value.
+    /// The key exists and gets another value.
     Set,
-    /// It is not there.
+    /// The key does not exist and is added.
     Add,
 }
 
-/// A key and its value.
+/// An edit of one key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edit {
-    /// Which key.
+    /// The key.
     pub path: KeyPath,
-    /// Whether it is there.
+    /// Whether the key is set or added.
     pub mode: Mode,
-    /// What it gets.
+    /// The new value.
     pub value: Value,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Edit {
 }
 
 impl Edit {
-    /// The text with this edit made; `tree` is what the text holds.
+    /// Returns the text with this edit. `tree` is the parsed text.
     pub(super) fn apply(
         &self,
         format: Format,
@@ -53,14 +53,14 @@ impl Edit {
     fn set(&self, format: Format, text: &str, tree: &Node) -> Result<String, EditError> {
         let node = tree.find(&self.path)?;
         self.check_replaceable(node)?;
-        let literal = self.literal(format, &fitting(&self.value, node))?;
-        let place = self.place(format, text, tree, node).ok_or_else(|| self.misplaced())?;
-        let gap = if text[..place.start].ends_with([':', '-']) { " " } else { "" };
-        let edited = splice(text, place, &format!("{gap}{literal}"));
-        let mut meant = tree.clone();
-        let slot = meant.find_mut(&self.path).ok_or_else(|| self.misplaced())?;
-        slot.content = self.read(format, &literal)?;
-        self.confirm(format, edited, &meant)
+        let literal = self.literal(format, &converted(&self.value, node))?;
+        let range = self.range(format, text, tree, node).ok_or_else(|| self.not_editable())?;
+        let gap = if text[..range.start].ends_with([':', '-']) { " " } else { "" };
+        let edited = splice(text, range, &format!("{gap}{literal}"));
+        let mut expected = tree.clone();
+        let node = expected.find_mut(&self.path).ok_or_else(|| self.not_editable())?;
+        node.content = self.read(format, &literal)?;
+        self.confirm(format, edited, &expected)
     }
 
     fn check_replaceable(&self, node: &Node) -> Result<(), EditError> {
@@ -69,18 +69,19 @@ impl Edit {
             _ if node.tagged => Err(EditError::Tagged { path: path() }),
             (Content::List(_), Value::Array(_)) => Ok(()),
             (Content::Table(_) | Content::List(_), _) => {
-                Err(EditError::Container { path: path(), found: node.found() })
+                Err(EditError::Container { path: path(), found: node.kind_name() })
             }
             _ => Ok(()),
         }
     }
 
-    /// The bytes to replace. What YAML leaves empty, and its lists without brackets, begin after the colon.
-    fn place(&self, format: Format, text: &str, tree: &Node, node: &Node) -> Option<Range<usize>> {
-        let bare = format == Format::Yaml
+    /// Returns the bytes to replace. In YAML, an empty value and a list without brackets start
+    /// after the colon.
+    fn range(&self, format: Format, text: &str, tree: &Node, node: &Node) -> Option<Range<usize>> {
+        let is_bare = format == Format::Yaml
             && (node.span.is_empty() || matches!(node.content, Content::List(_)))
             && !text[node.span.start..].starts_with('[');
-        if !bare {
+        if !is_bare {
             return Some(node.span.clone());
         }
         let (parent, last) = split(&self.path)?;
@@ -93,9 +94,9 @@ impl Edit {
     }
 
     fn add(&self, format: Format, text: &str, tree: &Node) -> Result<String, EditError> {
-        let (parent, mut key) = split(&self.path).ok_or_else(|| self.misplaced())?;
+        let (parent, mut key) = split(&self.path).ok_or_else(|| self.not_editable())?;
         let (mut parent, mut value) = (parent, self.value.clone());
-        // Tables that are missing on the way are made along with the key.
+        // Missing parent tables are added together with the key.
         loop {
             match tree.find(&parent) {
                 Ok(_) => break,
@@ -103,28 +104,29 @@ impl Edit {
                 Err(other) => return Err(other),
             }
             value = Value::Table([(self.key(&key)?.to_owned(), value)].into_iter().collect());
-            (parent, key) = split(&parent).ok_or_else(|| self.misplaced())?;
+            (parent, key) = split(&parent).ok_or_else(|| self.not_editable())?;
         }
         let table = tree.find(&parent)?;
         let key = self.key(&key)?;
         let Content::Table(entries) = &table.content else {
-            return Err(EditError::Leaf { path: self.path.to_string(), found: table.found() });
+            return Err(EditError::Leaf { path: self.path.to_string(), found: table.kind_name() });
         };
         if entries.iter().any(|entry| entry.key == key) {
             return Err(EditError::Present { path: self.path.to_string() });
         }
         let literal = self.literal(format, &value)?;
-        let new = New { parent: &parent, table, entries, key, literal: &literal };
-        let (at, inserted) = new.insertion(format, text).ok_or_else(|| self.misplaced())?;
-        let mut meant = tree.clone();
+        let insertion = Insertion { parent: &parent, table, entries, key, literal: &literal };
+        let (at, inserted) = insertion.find(format, text).ok_or_else(|| self.not_editable())?;
+        let mut expected = tree.clone();
         let content = self.read(format, &literal)?;
-        let Some(Content::Table(entries)) = meant.find_mut(&parent).map(|node| &mut node.content)
+        let Some(Content::Table(entries)) =
+            expected.find_mut(&parent).map(|node| &mut node.content)
         else {
-            return Err(self.misplaced());
+            return Err(self.not_editable());
         };
         let entry = Entry { key: key.to_owned(), key_span: 0..0, value: Node::new(0..0, content) };
         entries.push(entry);
-        self.confirm(format, splice(text, at..at, &inserted), &meant)
+        self.confirm(format, splice(text, at..at, &inserted), &expected)
     }
 
     fn key<'k>(&self, segment: &'k Segment) -> Result<&'k str, EditError> {
@@ -142,32 +144,37 @@ impl Edit {
         })
     }
 
-    /// What a literal is once it is in the file.
+    /// Returns the content of a literal as the format's parser reads it.
     fn read(&self, format: Format, literal: &str) -> Result<Content, EditError> {
         let (text, path) = match format {
             Format::Toml => (format!("x = {literal}"), "x"),
             Format::Yaml => (format!("x: {literal}"), "x"),
             Format::Json => (format!("{{\"x\": {literal}}}"), "x"),
         };
-        let tree = format.parse(&text).map_err(|_| self.misplaced())?;
+        let tree = format.parse(&text).map_err(|_| self.not_editable())?;
         Ok(tree.find(&KeyPath::parse(path)?)?.content.clone())
     }
 
-    /// The edited text, where it holds what was meant and nothing else has changed.
-    fn confirm(&self, format: Format, edited: String, meant: &Node) -> Result<String, EditError> {
+    /// Returns the edited text if parsing it gives `expected`, that is if nothing else has changed.
+    fn confirm(
+        &self,
+        format: Format,
+        edited: String,
+        expected: &Node,
+    ) -> Result<String, EditError> {
         match format.parse(&edited) {
-            Ok(tree) if same(&tree, meant) => Ok(edited),
-            _ => Err(self.misplaced()),
+            Ok(tree) if same(&tree, expected) => Ok(edited),
+            _ => Err(self.not_editable()),
         }
     }
 
-    fn misplaced(&self) -> EditError {
-        EditError::Place { path: self.path.to_string() }
+    fn not_editable(&self) -> EditError {
+        EditError::NotEditable { path: self.path.to_string() }
     }
 }
 
-/// A key that is to be added.
-struct New<'a> {
+/// A key to add, and the table that it is added to.
+struct Insertion<'a> {
     parent: &'a KeyPath,
     table: &'a Node,
     entries: &'a [Entry],
@@ -175,9 +182,9 @@ struct New<'a> {
     literal: &'a str,
 }
 
-impl New<'_> {
-    /// Where to insert what.
-    fn insertion(&self, format: Format, text: &str) -> Option<(usize, String)> {
+impl Insertion<'_> {
+    /// Returns the position to insert at, and the text to insert.
+    fn find(&self, format: Format, text: &str) -> Option<(usize, String)> {
         match format {
             Format::Json => Some(self.in_braces(&super::json::quoted(self.key), ": ")),
             Format::Yaml if text[self.table.span.start..].starts_with('{') => {
@@ -193,14 +200,15 @@ impl New<'_> {
         (self.table.span.start + 1, format!("{key}{relation}{}{comma}", self.literal))
     }
 
-    /// Before the first key of a YAML table, at its indentation.
+    /// Inserts before the first key of a YAML table, with its indentation.
     fn in_block(&self, text: &str) -> Option<(usize, String)> {
         let first = self.entries.first()?.key_span.start;
         let indentation = " ".repeat(text[line_start(text, first)..first].chars().count());
         Some((first, format!("{}: {}\n{indentation}", yaml::quoted(self.key), self.literal)))
     }
 
-    /// At the start of the file for its root, after a header, within braces, or beside dotted keys.
+    /// Inserts into a TOML table: at the start of the file for the root, after a header, inside
+    /// braces, or beside dotted keys.
     fn in_toml(&self, text: &str) -> Option<(usize, String)> {
         let pair = format!("{} = {}", toml_::quoted(self.key), self.literal);
         let span = self.table.span.clone();
@@ -216,7 +224,7 @@ impl New<'_> {
                 let end = text[span.end..].find('\n').map_or(text.len(), |gap| span.end + gap);
                 Some((end, format!("\n{pair}")))
             }
-            // Only a header of a table within it names it: it gets one of its own.
+            // The table has no header, only a header of a table inside it: insert a header.
             _ if before.trim_start().starts_with('[') => {
                 let names: Option<Vec<String>> = self.parent.0.iter().map(header_part).collect();
                 Some((line, format!("[{}]\n{pair}\n", names?.join("."))))
@@ -242,13 +250,13 @@ fn split(path: &KeyPath) -> Option<(KeyPath, Segment)> {
     Some((KeyPath(before.to_vec()), last.clone()))
 }
 
-fn splice(text: &str, place: Range<usize>, inserted: &str) -> String {
-    [&text[..place.start], inserted, &text[place.end..]].concat()
+fn splice(text: &str, range: Range<usize>, inserted: &str) -> String {
+    [&text[..range.start], inserted, &text[range.end..]].concat()
 }
 
-/// The value as a file that holds `node` there would write it: where it has a fraction, so has a whole number;
-/// where it has a truth value, `true` and `false` are such.
-fn fitting(value: &Value, node: &Node) -> Value {
+/// Converts the value to the type of the existing node: an integer to a float, and the texts `true`
+/// and `false` to booleans.
+fn converted(value: &Value, node: &Node) -> Value {
     let Content::Scalar(Scalar { kind, .. }) = &node.content else { return value.clone() };
     match (value, kind) {
         (Value::Integer(number), Kind::Float) => Value::Float(*number as f64),
@@ -259,9 +267,9 @@ fn fitting(value: &Value, node: &Node) -> Value {
     }
 }
 
-/// Whether two files hold the same; the order of keys does not count.
+/// Returns true if two trees have the same content. The order of keys does not matter.
 fn same(one: &Node, other: &Node) -> bool {
-    let alike = match (&one.content, &other.content) {
+    let equal = match (&one.content, &other.content) {
         (Content::Table(ones), Content::Table(others)) => {
             let pairs = sorted(ones).into_iter().zip(sorted(others));
             ones.len() == others.len()
@@ -274,7 +282,7 @@ fn same(one: &Node, other: &Node) -> bool {
         (Content::Alias(one), Content::Alias(other)) => one == other,
         _ => false,
     };
-    alike && one.tagged == other.tagged
+    equal && one.tagged == other.tagged
 }
 
 fn sorted(entries: &[Entry]) -> Vec<&Entry> {

@@ -1,146 +1,148 @@
-//! What can be wrong with a configuration file or with what is to be set in it.
+//! Errors in configuration files and in their edits.
 
 use std::io;
 use std::path::PathBuf;
 
-use crate::spec::did_you_mean;
+use crate::text::did_you_mean;
 
-/// Why there is no edited copy of a configuration file.
+/// Why a configuration file cannot be copied and edited.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {}: {source}", .path.display())]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A name whose ending tells no format.
+    /// The extension of the file is unknown.
     #[error(
-        "the configuration file {} is of no known format; its name must end in .yaml (or .yml), .toml or .json",
+        "the configuration file {} has no known format; its name must end in .yaml (or .yml), .toml or .json",
         .path.display()
     )]
     Format {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The file is not what its name says.
-    #[error("{}, line {line}: this is not {format} that can be edited: {message}", .path.display())]
+    /// The file cannot be parsed.
+    #[error("{}, line {line}: this is not valid {format}: {message}", .path.display())]
     Malformed {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What it should be.
+        /// The format by its extension.
         format: &'static str,
-        /// Counted from 1.
+        /// Line number, counted from 1.
         line: usize,
-        /// What the reader of that format says.
+        /// The message of the parser.
         message: String,
     },
-    /// A value cannot be set.
+    /// A value cannot be set or added.
     #[error("{}: {error}", .path.display())]
     Edit {
-        /// In which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         error: EditError,
     },
     /// The copy cannot be written.
     #[error("cannot write {}, the copy of a configuration file: {source}", .path.display())]
     Unwritable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// Why a value cannot be set.
+/// Why a value cannot be set or added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// A path that is not written as one.
-    #[error("`{text}` is no path to a key: {why}")]
+    /// The path of a key is malformed.
+    #[error("`{text}` is not a path to a key: {why}")]
     Path {
-        /// As written.
+        /// The text, as written.
         text: String,
-        /// What is wrong.
+        /// The problem.
         why: &'static str,
     },
-    /// There is no such key.
+    /// The key does not exist.
     #[error(
-        "there is no key `{path}` (what the file leaves out is given by `add`){}",
+        "the file has no key `{path}` (use `add` to add a key){}",
         did_you_mean(.hint.as_deref())
     )]
     Missing {
-        /// The whole path.
+        /// The path of the key.
         path: String,
-        /// The nearest that is there.
+        /// The most similar path that exists.
         hint: Option<String>,
     },
-    /// A list is shorter.
-    #[error("there is no `{path}`: the list has {length} items, counted from 0")]
+    /// The index is past the end of the list.
+    #[error("the file has no `{path}`: the list has {length} items, and the first has index 0")]
     Short {
-        /// The path that ends in the index.
+        /// The path up to the index.
         path: String,
-        /// Items that there are.
+        /// Length of the list.
         length: usize,
     },
-    /// What is there has no keys, or no items.
-    #[error("there is no `{path}`: what stands before its end is {found}")]
+    /// A value on the path has no keys or no items.
+    #[error("the file has no `{path}`: the value on the way is {found}")]
     Leaf {
-        /// The whole path.
+        /// The path of the key.
         path: String,
-        /// What is there.
+        /// The kind of value in the file.
         found: &'static str,
     },
-    /// A key that is to be added is there.
-    #[error("there is a key `{path}`; what the file holds is given by `set`")]
+    /// The key to add already exists.
+    #[error("the file already has a key `{path}`; use `set` to change it")]
     Present {
-        /// The whole path.
+        /// The path of the key.
         path: String,
     },
-    /// A key that the file has several times.
-    #[error("there are several keys `{path}`")]
+    /// The file has the key several times.
+    #[error("the file has several keys `{path}`; remove all but one")]
     Ambiguous {
-        /// The whole path.
+        /// The path of the key.
         path: String,
     },
-    /// Only keys can be added.
-    #[error("`{path}` cannot be added: items of a list cannot; set the whole list")]
+    /// Items of a list cannot be added.
+    #[error("`{path}` cannot be added because it is an item of a list; set the whole list")]
     Item {
-        /// The whole path.
+        /// The path of the key.
         path: String,
     },
-    /// What is there is more than a value.
-    #[error("`{path}` is {found}, which would be lost; name a value within it")]
+    /// A single value would replace a table or a list.
+    #[error("`{path}` is {found}, which would be lost; set a value inside it")]
     Container {
-        /// The whole path.
+        /// The path of the key.
         path: String,
-        /// What is there.
+        /// The kind of value in the file.
         found: &'static str,
     },
-    /// A value with a YAML tag.
-    #[error("`{path}` has a tag, which would change the meaning of what is set; remove the tag")]
+    /// The value has a YAML tag.
+    #[error(
+        "`{path}` has a YAML tag, which would change the meaning of the new value; remove the tag from the file"
+    )]
     Tagged {
-        /// The whole path.
+        /// The path of the key.
         path: String,
     },
-    /// A value that the format does not know.
+    /// The format cannot represent the value.
     #[error("`{path}` cannot be {value}: {format} has no such value")]
     Value {
-        /// The whole path.
+        /// The path of the key.
         path: String,
-        /// What was to be set.
+        /// The value.
         value: String,
-        /// Of the file.
+        /// The format of the file.
         format: &'static str,
     },
-    /// A place that the edit would not be confined to.
+    /// The edit would change other values too.
     #[error(
-        "`{path}` cannot be edited where it stands; write it as a plain value on a line of its own"
+        "`{path}` cannot be edited as it is written; write it as a plain value on a separate line"
     )]
-    Place {
-        /// The whole path.
+    NotEditable {
+        /// The path of the key.
         path: String,
     },
 }

@@ -1,4 +1,4 @@
-//! JSON: where its values stand, and how one is written.
+//! JSON: finds the positions of values, and writes values.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Unreadable;
+use super::ParseError;
 use super::tree::{Content, Entry, Kind, Node, Scalar};
 
-/// Reads a text.
-pub fn parse(text: &str) -> Result<Node, Unreadable> {
-    // This also refuses what is nested too deeply for the functions below.
+/// Parses a text.
+pub fn parse(text: &str) -> Result<Node, ParseError> {
+    // This also rejects nesting that is too deep for the recursive functions below.
     serde_json::from_str::<serde_json::Value>(text).map_err(unreadable)?;
-    let whole: &RawValue = serde_json::from_str(text).map_err(unreadable)?;
-    node(whole.get(), text).map_err(unreadable)
+    let root: &RawValue = serde_json::from_str(text).map_err(unreadable)?;
+    node(root.get(), text).map_err(unreadable)
 }
 
-fn unreadable(error: serde_json::Error) -> Unreadable {
+fn unreadable(error: serde_json::Error) -> ParseError {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-    Unreadable { line: error.line(), message }
+    ParseError { line: error.line(), message }
 }
 
-/// The value that `raw`, a part of `text`, holds.
+/// Parses the value in `raw`, which is a part of `text`.
 fn node(raw: &str, text: &str) -> serde_json::Result<Node> {
     let start = raw.as_ptr() as usize - text.as_ptr() as usize;
     let scalar = |kind, text: &str| Content::Scalar(Scalar { kind, text: text.to_owned() });
@@ -53,7 +53,7 @@ fn node(raw: &str, text: &str) -> serde_json::Result<Node> {
     Ok(Node::new(start..start + raw.len(), content))
 }
 
-/// Keys and values of an object in their order, none left out.
+/// All keys and values of an object in order, including duplicate keys.
 struct Object<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Object<'de> {
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// A value as it is written; none for numbers that JSON does not have.
+/// Formats a value. Returns `None` for numbers that JSON cannot represent.
 pub fn literal(value: &toml::Value) -> Option<String> {
     use toml::Value;
     Some(match value {
@@ -100,7 +100,7 @@ pub fn literal(value: &toml::Value) -> Option<String> {
     })
 }
 
-/// Text in quotes.
+/// Returns a text in quotes.
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

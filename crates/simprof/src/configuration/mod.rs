@@ -1,8 +1,8 @@
-//! Configuration files of the target: read, never written; edited copies are made for its processes.
+//! Configuration files of the target. They are read but never written: processes get edited copies.
 //!
-//! A copy is the text of the file with only the values replaced that are set: comments, order, and the way in
-//! which other values are written stay, so that no reader of the format can see another difference. After each
-//! replacement the copy is read again and compared with what was meant.
+//! A copy is the text of the file with only the edited values replaced. Comments, order, and the
+//! notation of other values stay, so that no parser of the format sees another difference. After
+//! each edit the copy is parsed again and compared with the expected content.
 
 mod edit;
 mod error;
@@ -22,10 +22,10 @@ pub use path::KeyPath;
 
 use self::tree::Node;
 
-/// How a file is written.
+/// The format of a configuration file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// YAML 1.2, and 1.1 as far as values that are set go.
+    /// YAML 1.2. Values are written so that parsers of YAML 1.1 read the same.
     Yaml,
     /// TOML 1.0.
     Toml,
@@ -34,11 +34,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that the ending of a file's name tells.
+    /// Returns the format for the extension of a file name.
     ///
     /// # Errors
-    /// Where it is none of the three.
-    pub fn of(path: &Path) -> Result<Format, ConfigurationError> {
+    /// Returns an error if the extension is unknown.
+    pub fn from_path(path: &Path) -> Result<Format, ConfigurationError> {
         let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         match ending.as_str() {
             "yaml" | "yml" => Ok(Format::Yaml),
@@ -56,7 +56,7 @@ impl Format {
         }
     }
 
-    fn parse(self, text: &str) -> Result<Node, Unreadable> {
+    fn parse(self, text: &str) -> Result<Node, ParseError> {
         match self {
             Format::Yaml => yaml::parse(text),
             Format::Toml => toml_::parse(text),
@@ -64,7 +64,7 @@ impl Format {
         }
     }
 
-    /// A value as it is written on one line of a file; none where the format cannot hold it.
+    /// Formats a value on one line. Returns `None` if the format cannot represent it.
     fn literal(self, value: &toml::Value) -> Option<String> {
         match self {
             Format::Yaml => Some(yaml::literal(value)),
@@ -74,31 +74,33 @@ impl Format {
     }
 }
 
-/// Why a text is not of its format.
+/// Why a text cannot be parsed.
 #[derive(Debug)]
-struct Unreadable {
-    /// Counted from 1.
+struct ParseError {
+    /// Line number, counted from 1.
     line: usize,
     message: String,
 }
 
-/// A file as it was read, from which copies are made.
+/// A configuration file as it was read, from which copies are made.
 #[derive(Debug, Clone)]
 pub struct Original {
-    /// As the spec names it.
+    /// Path of the file in the spec.
     name: PathBuf,
     format: Format,
     text: String,
 }
 
 impl Original {
-    /// Reads the file that the spec calls `name`, relative to the target's working folder.
+    /// Reads a file. `name` is its path relative to the target's working folder.
     ///
     /// # Errors
-    /// Where it cannot be read, its ending tells no format, or it is not of that.
+    /// Returns an error if the file cannot be read, its extension is unknown, or it cannot be
+    /// parsed.
     pub fn load(name: &Path, directory: Option<&Path>) -> Result<Self, ConfigurationError> {
-        let format = Format::of(name)?;
+        let format = Format::from_path(name)?;
         let path = directory.map_or_else(|| name.to_owned(), |directory| directory.join(name));
+        log::info!("reading the configuration file {}", path.display());
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigurationError::Unreadable { path, source })?;
         let original = Self { name: name.to_owned(), format, text };
@@ -106,21 +108,21 @@ impl Original {
         Ok(original)
     }
 
-    /// As the spec names it.
+    /// Returns the path of the file in the spec.
     pub fn name(&self) -> &Path {
         &self.name
     }
 
-    /// What it held when it was read.
+    /// Returns the text that was read.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The text with `edits` made, one after the other.
+    /// Returns the text with `edits` applied in order.
     ///
     /// # Errors
-    /// Where a key is not there (or is, and is to be added), holds what cannot be replaced by the value, or is
-    /// written in a way that cannot be edited.
+    /// Returns an error if a key to set does not exist, a key to add exists, a value would replace
+    /// a table or a list, or the key is written in a way that cannot be edited.
     pub fn edited(&self, edits: &[Edit]) -> Result<String, ConfigurationError> {
         edits.iter().try_fold(self.text.clone(), |text, edit| {
             let tree = self.format.parse(&text).map_err(|error| self.unreadable(error))?;
@@ -129,7 +131,7 @@ impl Original {
         })
     }
 
-    fn unreadable(&self, error: Unreadable) -> ConfigurationError {
+    fn unreadable(&self, error: ParseError) -> ConfigurationError {
         ConfigurationError::Malformed {
             path: self.name.clone(),
             format: self.format.name(),

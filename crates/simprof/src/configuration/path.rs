@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::error::EditError;
 
-/// One part of a path.
+/// One segment of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Segment {
     /// A key of a table.
@@ -13,18 +13,19 @@ pub enum Segment {
     Index(usize),
 }
 
-/// Keys and indexes from the root of a file to a value.
+/// Keys and indexes that lead from the root of a file to a value.
 ///
-/// Keys are separated by points, indexes stand in brackets; a key that holds a point, a bracket, a quote or
-/// nothing is put in double quotes: `"a.b".c`.
+/// Keys are separated by dots, indexes are in brackets. A key that is empty or contains a dot, a
+/// bracket or a quote is written in double quotes: `"a.b".c`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyPath(pub(super) Vec<Segment>);
 
 impl KeyPath {
-    /// Reads a path.
+    /// Parses a path.
     ///
     /// # Errors
-    /// Where it is empty, a key is, a quote or a bracket does not end, or an index is no whole number.
+    /// Returns an error if a key is empty, a quote or a bracket is not closed, or an index is not a
+    /// whole number.
     pub fn parse(text: &str) -> Result<Self, EditError> {
         let wrong = |why| EditError::Path { text: text.to_owned(), why };
         let mut segments = Vec::new();
@@ -47,23 +48,23 @@ impl KeyPath {
             match rest.strip_prefix('.') {
                 Some(after) => rest = after,
                 None if rest.is_empty() => return Ok(Self(segments)),
-                None => return Err(wrong("keys must be separated by points")),
+                None => return Err(wrong("keys must be separated by dots")),
             }
         }
     }
 
-    /// This path, continued by `other`.
+    /// Returns this path followed by `other`.
     pub fn join(&self, other: &KeyPath) -> KeyPath {
         KeyPath(self.0.iter().chain(&other.0).cloned().collect())
     }
 
-    /// The path with a further part.
+    /// Returns the path followed by a segment.
     pub(super) fn with(&self, segment: Segment) -> KeyPath {
         KeyPath(self.0.iter().cloned().chain([segment]).collect())
     }
 }
 
-/// The key at the start of `text`, and what follows it.
+/// Parses the key at the start of `text`. Returns it and the rest.
 fn key(text: &str) -> Result<(String, &str), &'static str> {
     let Some(inner) = text.strip_prefix('"') else {
         let end = text.find(['.', '[', ']', '"']).unwrap_or(text.len());
@@ -79,18 +80,18 @@ fn key(text: &str) -> Result<(String, &str), &'static str> {
             plain => key.push(plain),
         }
     }
-    Err("a quote does not end")
+    Err("a quote is not closed")
 }
 
 impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, segment) in self.0.iter().enumerate() {
+        for (index, segment) in self.0.iter().enumerate() {
             match segment {
                 Segment::Index(index) => write!(f, "[{index}]")?,
                 Segment::Key(key) => {
-                    let point = if place == 0 { "" } else { "." };
+                    let dot = if index == 0 { "" } else { "." };
                     let bare = !key.is_empty() && !key.contains(['.', '[', ']', '"']);
-                    if bare { write!(f, "{point}{key}")? } else { write!(f, "{point}{key:?}")? }
+                    if bare { write!(f, "{dot}{key}")? } else { write!(f, "{dot}{key:?}")? }
                 }
             }
         }
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_read_and_written_alike() {
+    fn parsing_and_formatting_a_path_is_lossless() {
         for text in ["a", "model.grid[0].width", "[3].x", "m[1][2]", "\"a.b\".c", "\"\"", "a b.c-d"]
         {
             let path = KeyPath::parse(text).unwrap_or_else(|error| panic!("{error}"));
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_refused_with_the_reason() {
+    fn malformed_paths_are_errors_with_the_reason() {
         for (text, why) in [
             ("", "empty"),
             ("a..b", "empty"),
@@ -122,9 +123,9 @@ mod tests {
             ("a[0", "without"),
             ("a[x]", "whole number"),
             ("a[-1]", "whole number"),
-            ("a[0]b", "points"),
+            ("a[0]b", "dots"),
             ("\"a", "quote"),
-            ("a]", "points"),
+            ("a]", "dots"),
         ] {
             let error = KeyPath::parse(text).expect_err(text).to_string();
             assert!(error.contains(why) && error.contains(text), "{text}: {error}");

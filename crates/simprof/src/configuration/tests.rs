@@ -1,4 +1,4 @@
-//! Edits are held against whole texts: what must change does, and no other byte.
+//! Edits are compared with complete texts: the expected bytes change, and no others.
 
 use toml::Value;
 
@@ -76,7 +76,7 @@ fn yaml() -> String {
 }
 
 #[test]
-fn a_yaml_value_is_replaced_and_nothing_else() {
+fn setting_a_yaml_value_changes_only_that_value() {
     let text = yaml();
     let cases: [(&str, Value, [&str; 2]); 18] = [
         ("model.agents", 200.into(), ["agents: 50", "agents: 200"]),
@@ -120,19 +120,19 @@ fn yaml_blocks_are_replaced_whole() {
 }
 
 #[test]
-fn yaml_text_reads_as_text_everywhere() {
+fn texts_in_yaml_stay_texts_for_all_parsers() {
     for text in ["on", "1.10", "12:30", "a\nb", "\u{85}\u{2028}\u{7f}", "*x", "", "ü\"\\"] {
-        let copy = set("c.yaml", "a: x\n", "a", text).expect("it can be set");
+        let copy = set("c.yaml", "a: x\n", "a", text).expect("the edit is possible");
         assert_eq!(copy.lines().count(), 1, "{copy:?}");
-        let tree = Format::Yaml.parse(&copy).expect("it can be read");
-        let found = tree.find(&KeyPath::parse("a").expect("a path")).expect("it is there");
+        let tree = Format::Yaml.parse(&copy).expect("the copy can be parsed");
+        let found = tree.find(&KeyPath::parse("a").expect("a path")).expect("the key exists");
         let tree::Content::Scalar(scalar) = &found.content else { panic!("{found:?}") };
         assert_eq!((scalar.kind, scalar.text.as_str()), (tree::Kind::Text, text));
     }
 }
 
 #[test]
-fn a_yaml_key_is_added_beside_the_others() {
+fn a_yaml_key_is_added_to_its_table() {
     let text = yaml();
     let cases: [(&str, [&str; 2]); 5] = [
         ("model.extra", ["  agents: 50", "  \"extra\": 5\n  agents: 50"]),
@@ -169,7 +169,7 @@ v = inf
 ";
 
 #[test]
-fn a_toml_value_is_replaced_and_nothing_else() {
+fn setting_a_toml_value_changes_only_that_value() {
     let date: toml::value::Datetime = "2001-02-03".parse().expect("a date");
     let cases: [(&str, Value, [&str; 2]); 12] = [
         ("title", "it's \"x\"".into(), ["'run'", r#""it's \"x\"""#]),
@@ -215,7 +215,7 @@ const JSON: &str = r#"{"big": 123456789012345678901234567890, "model": {"agents"
   "list": [1, {"deep": null}], "on": true, "name": "a\u0062"}, "empty": {}, "e": 1E5}"#;
 
 #[test]
-fn a_json_value_is_replaced_and_nothing_else() {
+fn setting_a_json_value_changes_only_that_value() {
     let cases: [(&str, Value, [&str; 2]); 7] = [
         ("model.agents", 200.into(), ["\"agents\": 50", "\"agents\": 200"]),
         ("model.speed", 3.into(), ["0.5", "3.0"]),
@@ -238,7 +238,7 @@ fn a_json_value_is_replaced_and_nothing_else() {
 }
 
 #[test]
-fn edits_follow_one_another() {
+fn edits_are_applied_in_order() {
     let edits = [
         (Mode::Set, "a.b", Value::from(10)),
         (Mode::Add, "a.c.d", Value::from(1)),
@@ -252,7 +252,7 @@ fn edits_follow_one_another() {
 }
 
 #[test]
-fn what_cannot_be_set_is_named_with_the_nearest() {
+fn impossible_edits_are_errors_that_suggest_the_most_similar_key() {
     let text = yaml();
     let cases: [(&str, Value, &[&str]); 12] = [
         (
@@ -262,47 +262,50 @@ fn what_cannot_be_set_is_named_with_the_nearest() {
         ),
         ("modle.agents", 1.into(), &["`modle.agents`", "did you mean `model`"]),
         ("agents", 1.into(), &["`agents`", "did you mean `model.agents`"]),
-        ("zzz", 1.into(), &["no key `zzz` (what"]),
+        ("zzz", 1.into(), &["no key `zzz` (use"]),
         ("model.grid[2].width", 1.into(), &["`model.grid[2]`", "2 items"]),
         ("model.grid.width", 1.into(), &["`model.grid.width`", "a list"]),
         ("model.agents.x", 1.into(), &["`model.agents.x`", "a single value"]),
         ("model[0]", 1.into(), &["`model[0]`", "a table"]),
         ("model", 1.into(), &["`model` is a table", "would be lost"]),
         ("model.grid", 1.into(), &["`model.grid` is a list", "would be lost"]),
-        ("model.tagged", 1.into(), &["`model.tagged` has a tag"]),
+        ("model.tagged", 1.into(), &["`model.tagged` has a YAML tag"]),
         ("other.<<.agents", 1.into(), &["a YAML alias"]),
     ];
     for (path, value, words) in cases {
         let error = set("c.yaml", &text, path, value).expect_err(path);
         words.iter().for_each(|word| assert!(error.contains(word), "{word:?} in {error}"));
     }
-    let error = add("c.yaml", &text, "model.agents", 1).expect_err("it is there");
-    assert!(error.contains("there is a key `model.agents`") && error.contains("`set`"), "{error}");
+    let error = add("c.yaml", &text, "model.agents", 1).expect_err("the key exists");
+    assert!(
+        error.contains("already has a key `model.agents`") && error.contains("`set`"),
+        "{error}"
+    );
     let error = add("c.yaml", &text, "last[2]", 1).expect_err("an item");
     assert!(error.contains("`last[2]` cannot be added"), "{error}");
     let error = add("c.yaml", &text, "model.agents.x", 1).expect_err("within a number");
     assert!(error.contains("a single value"), "{error}");
     let error = set("c.json", JSON, "model.speed", f64::INFINITY).expect_err("JSON has none");
     assert!(error.contains("`model.speed` cannot be inf: JSON"), "{error}");
-    let error = set("c.json", "{\"a\": 1, \"a\": 2}", "a", 1).expect_err("which one");
+    let error = set("c.json", "{\"a\": 1, \"a\": 2}", "a", 1).expect_err("the key is ambiguous");
     assert!(error.contains("several keys `a`"), "{error}");
 }
 
-/// Places where a replacement would spill over: they are refused, and never silently spoiled.
+/// Edits that would change other values are errors; they never corrupt the copy.
 #[test]
-fn an_edit_that_would_reach_further_is_refused() {
+fn an_edit_that_would_change_more_is_an_error() {
     for (name, text, path, value) in [
         ("c.yaml", "a: &l\n  - 1\nb: *l\n", "a", Value::from(vec![1])),
         ("c.yaml", "? {x: 1}\n: 2\nk:\n  ? z\n", "k.z", 1.into()),
         ("c.toml", "[[a]]\nb = 1\n[[a]]\nb = 2\n", "a", vec![1].into()),
     ] {
         let error = set(name, text, path, value).expect_err(text);
-        assert!(error.contains("cannot be edited where it stands"), "{error}");
+        assert!(error.contains("cannot be edited as it is written"), "{error}");
     }
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_with_the_line() {
+fn errors_of_parsers_name_the_file_and_the_line() {
     for (name, text, words) in [
         ("c.yaml", "a: 1\nb: [1\nc: 2\n", &["c.yaml, line 3", "YAML"][..]),
         ("c.yaml", "a: 1\n---\nb: 2\n", &["line 2", "several documents"]),
@@ -321,11 +324,12 @@ fn a_file_that_cannot_be_read_is_named_with_the_line() {
         let text = if name == "c.toml" { format!("a = {deep}") } else { deep.clone() };
         original(name, &text).expect_err("nested too deeply");
     }
-    let missing = Original::load(Path::new("nowhere/c.yaml"), None).expect_err("not there");
+    let missing =
+        Original::load(Path::new("nowhere/c.yaml"), None).expect_err("the file does not exist");
     assert!(missing.to_string().contains("nowhere/c.yaml"), "{missing}");
 }
 
-/// Pieces that texts of all three formats are made of, well and badly.
+/// Fragments of all three formats, from which valid and invalid texts are composed.
 const PIECES: &[&str] = &[
     "a", "b: ", "c = ", "\"d\": ", "1", "2.5", "true", "null", "ü", "'x'", "\"y\"", "- ", "\n",
     "\n  ", "\n    ", "{", "}", "[", "]", ", ", "# c\n", "&n ", "*n", "!t ", "|\n  z\n", "? ",
@@ -335,9 +339,9 @@ const PIECES: &[&str] = &[
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
 
-    /// No text makes the readers or the editor panic, and what an edit says it did, it did.
+    /// No text makes the parsers or the editor panic, and a successful edit has set the value.
     #[test]
-    fn any_text_is_edited_rightly_or_refused(pieces in proptest::collection::vec(0..PIECES.len(), 0..24)) {
+    fn any_text_is_edited_correctly_or_rejected(pieces in proptest::collection::vec(0..PIECES.len(), 0..24)) {
         let text: String = pieces.into_iter().map(|index| PIECES[index]).collect();
         for format in [Format::Yaml, Format::Toml, Format::Json] {
             let Ok(tree) = format.parse(&text) else { continue };
@@ -346,8 +350,8 @@ proptest::proptest! {
                 for (mode, path) in [(Mode::Set, path.clone()), (Mode::Add, path.with(path::Segment::Key("new".into())))] {
                     let edit = Edit { path: path.clone(), mode, value: Value::Integer(42) };
                     let Ok(copy) = original.edited(&[edit]) else { continue };
-                    let tree = format.parse(&copy).map_err(|error| error.message).expect("it was read back");
-                    let node = tree.find(&path).expect("it is there");
+                    let tree = format.parse(&copy).map_err(|error| error.message).expect("the copy can be parsed");
+                    let node = tree.find(&path).expect("the key exists");
                     assert!(matches!(&node.content, tree::Content::Scalar(scalar) if scalar.text.starts_with("42")), "{copy}");
                 }
             }

@@ -1,19 +1,19 @@
-//! TOML: where its values stand, and how one is written.
+//! TOML: finds the positions of values, and writes values.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Unreadable;
+use super::ParseError;
 use super::tree::{Content, Entry, Kind, Node, Scalar};
 
-/// Reads a text.
-pub fn parse(text: &str) -> Result<Node, Unreadable> {
-    let whole = DeTable::parse(text).map_err(|error| {
+/// Parses a text.
+pub fn parse(text: &str) -> Result<Node, ParseError> {
+    let root = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Unreadable { line, message: error.message().to_owned() }
+        ParseError { line, message: error.message().to_owned() }
     })?;
-    Ok(Node::new(0..0, table(whole.get_ref())))
+    Ok(Node::new(0..0, table(root.get_ref())))
 }
 
 fn table(table: &DeTable<'_>) -> Content {
@@ -41,7 +41,7 @@ fn node(value: &Spanned<DeValue<'_>>) -> Node {
     Node::new(value.span(), content)
 }
 
-/// A value as it is written on one line.
+/// Formats a value on one line.
 pub fn literal(value: &toml::Value) -> String {
     use toml::Value;
     match value {
@@ -61,8 +61,8 @@ pub fn literal(value: &toml::Value) -> String {
     }
 }
 
-/// Text in double quotes, on one line.
+/// Returns a text in double quotes on one line.
 pub fn quoted(text: &str) -> String {
-    // Of what may stand in a JSON string, TOML refuses this one letter.
+    // JSON strings can contain this character, TOML strings cannot.
     super::json::quoted(text).replace('\u{7f}', "\\u007F")
 }

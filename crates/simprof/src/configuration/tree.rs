@@ -1,62 +1,63 @@
-//! What a configuration file holds, with the place of each value in its text.
+//! The content of a configuration file, with the position of each value in the text.
 
 use std::ops::Range;
 
 use super::error::EditError;
 use super::path::{KeyPath, Segment};
-use crate::spec::nearest;
+use crate::text::nearest;
 
-/// Tables and lists deeper than this are not read.
-pub const DEEPEST: usize = 128;
+/// Maximum nesting depth of tables and lists.
+pub const MAX_DEPTH: usize = 128;
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Its bytes in the text. Of tables and lists that have no brackets: where they begin, roughly.
+    /// Range of bytes in the text. For tables and lists without brackets, only the start is
+    /// meaningful, and it is approximate.
     pub span: Range<usize>,
-    /// What it is.
+    /// The value.
     pub content: Content,
-    /// Whether a YAML tag stands before it.
+    /// True if it has a YAML tag.
     pub tagged: bool,
 }
 
-/// What a value is.
+/// The content of a value.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Keys with values, in the order of the text where the reader keeps it.
+    /// Keys and values, in the order of the text if the parser keeps it.
     Table(Vec<Entry>),
-    /// Items.
+    /// Items of a list.
     List(Vec<Node>),
     /// A single value.
     Scalar(Scalar),
-    /// A YAML alias, by its anchor's number.
+    /// A YAML alias, by the number of its anchor.
     Alias(usize),
 }
 
 /// A key of a table.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its text.
+    /// The text of the key.
     pub key: String,
-    /// Its bytes in the text, where the format needs them.
+    /// Range of bytes in the text. Empty for formats whose edits do not need it.
     pub key_span: Range<usize>,
-    /// Its value.
+    /// The value.
     pub value: Node,
 }
 
 /// A single value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scalar {
-    /// What it is read as.
+    /// The type of the value.
     pub kind: Kind,
-    /// What the text means; of numbers and the like as it is written.
+    /// The content of a text; for other types, the value as it is written.
     pub text: String,
 }
 
-/// What a single value is read as.
+/// The type of a single value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing.
+    /// No value.
     Null,
     /// True or false.
     Boolean,
@@ -71,13 +72,13 @@ pub enum Kind {
 }
 
 impl Node {
-    /// A value without a tag.
+    /// Creates a value without a tag.
     pub fn new(span: Range<usize>, content: Content) -> Self {
         Self { span, content, tagged: false }
     }
 
-    /// What it is, for people.
-    pub fn found(&self) -> &'static str {
+    /// Names the kind of value for messages.
+    pub fn kind_name(&self) -> &'static str {
         match &self.content {
             Content::Table(_) => "a table",
             Content::List(_) => "a list",
@@ -86,7 +87,7 @@ impl Node {
         }
     }
 
-    /// Where the last thing within it ends.
+    /// Returns the end of the last value inside it.
     pub fn end(&self) -> usize {
         let last = match &self.content {
             Content::Table(entries) => entries.iter().map(|entry| entry.value.end()).max(),
@@ -96,10 +97,10 @@ impl Node {
         self.span.end.max(last.unwrap_or(0))
     }
 
-    /// The value at `path`.
+    /// Returns the value at `path`.
     ///
     /// # Errors
-    /// Where there is none: with the nearest that there is.
+    /// Returns an error with the most similar path if it does not exist.
     pub fn find(&self, path: &KeyPath) -> Result<&Node, EditError> {
         let mut node = self;
         for depth in 0..path.0.len() {
@@ -108,7 +109,7 @@ impl Node {
         Ok(node)
     }
 
-    /// As [`Node::find`], to be changed.
+    /// Returns the value at `path` for changes.
     pub fn find_mut(&mut self, path: &KeyPath) -> Option<&mut Node> {
         path.0.iter().try_fold(self, |node, segment| match (segment, &mut node.content) {
             (Segment::Key(key), Content::Table(entries)) => {
@@ -133,11 +134,11 @@ impl Node {
             (Segment::Index(index), Content::List(items)) => items
                 .get(*index)
                 .ok_or_else(|| EditError::Short { path: so_far(), length: items.len() }),
-            _ => Err(EditError::Leaf { path: so_far(), found: self.found() }),
+            _ => Err(EditError::Leaf { path: so_far(), found: self.kind_name() }),
         }
     }
 
-    /// Adds the nearest path to an error that names a missing key.
+    /// Adds the most similar path to an error about a missing key.
     fn with_hint(&self, error: EditError, path: &KeyPath, depth: usize) -> EditError {
         match (error, &path.0[depth]) {
             (EditError::Missing { path: text, .. }, Segment::Key(key)) => {
@@ -147,21 +148,22 @@ impl Node {
         }
     }
 
-    /// A key beside the one that is missing, else one of its name, or of the last name of the path, anywhere.
+    /// Suggests a path for a missing key: a similar key in the same table, else a similar one
+    /// anywhere to the last key of the path.
     fn hint(&self, key: &str, path: &KeyPath, depth: usize) -> Option<String> {
         let parent = KeyPath(path.0[..depth].to_vec());
         let all = self.all_paths();
-        let beside =
+        let siblings =
             all.iter().filter(|other| other.0.len() == depth + 1 && other.0[..depth] == parent.0);
-        if let Some(like) = nearest(key, &beside.filter_map(last_key).collect::<Vec<_>>()) {
-            return Some(parent.with(Segment::Key(like)).to_string());
+        if let Some(similar) = nearest(key, &siblings.filter_map(last_key).collect::<Vec<_>>()) {
+            return Some(parent.with(Segment::Key(similar)).to_string());
         }
         let wanted = last_key(path).unwrap_or(key);
         let named = nearest(wanted, &all.iter().filter_map(last_key).collect::<Vec<_>>())?;
         all.iter().find(|other| last_key(other) == Some(&named)).map(ToString::to_string)
     }
 
-    /// The path of every value within it.
+    /// Returns the paths of all values inside it.
     pub fn all_paths(&self) -> Vec<KeyPath> {
         let mut all = Vec::new();
         self.paths(&KeyPath::default(), &mut all);

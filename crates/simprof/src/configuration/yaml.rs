@@ -1,15 +1,15 @@
-//! YAML: where its values stand, and how one is written.
+//! YAML: finds the positions of values, and writes values.
 
 use std::iter::Peekable;
 use std::ops::Range;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use super::Unreadable;
-use super::tree::{Content, DEEPEST, Entry, Kind, Node, Scalar};
+use super::ParseError;
+use super::tree::{Content, Entry, Kind, MAX_DEPTH, Node, Scalar};
 
-/// Reads a text of one document.
-pub fn parse(text: &str) -> Result<Node, Unreadable> {
+/// Parses a text with one document.
+pub fn parse(text: &str) -> Result<Node, ParseError> {
     let mut reader = Reader {
         text,
         lines: line_starts(text),
@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Result<Node, Unreadable> {
     while let Some((event, span)) = reader.next()? {
         match event {
             Event::DocumentStart(_) if document.is_some() => {
-                return Err(refusal(&span, "it holds several documents"));
+                return Err(refusal(&span, "it contains several documents"));
             }
             Event::DocumentStart(_) => document = Some(reader.node(0)?),
             _ => {}
@@ -29,11 +29,11 @@ pub fn parse(text: &str) -> Result<Node, Unreadable> {
     Ok(document.unwrap_or_else(|| Node::new(0..0, plain(""))))
 }
 
-fn refusal(span: &Span, message: &str) -> Unreadable {
-    Unreadable { line: span.start.line(), message: message.to_owned() }
+fn refusal(span: &Span, message: &str) -> ParseError {
+    ParseError { line: span.start.line(), message: message.to_owned() }
 }
 
-/// Byte at which each line begins.
+/// Returns the byte offset of the start of each line.
 fn line_starts(text: &str) -> Vec<usize> {
     let bytes = text.as_bytes();
     let ends = |at: &usize| match bytes[*at] {
@@ -47,28 +47,29 @@ fn line_starts(text: &str) -> Vec<usize> {
 struct Reader<'t> {
     text: &'t str,
     lines: Vec<usize>,
-    /// Then a letter is a byte, and long lines need not be counted through.
+    /// In an ASCII text a character is a byte, so that long lines need not be scanned.
     ascii: bool,
     events: Peekable<Parser<'t, StrInput<'t>>>,
 }
 
 impl<'t> Reader<'t> {
-    fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, Unreadable> {
-        let wrong = |error: ScanError| Unreadable {
+    fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, ParseError> {
+        let wrong = |error: ScanError| ParseError {
             line: error.marker().line(),
             message: error.info().to_owned(),
         };
         self.events.next().transpose().map_err(wrong)
     }
 
-    fn expect(&mut self) -> Result<(Event<'t>, Span), Unreadable> {
+    fn expect(&mut self) -> Result<(Event<'t>, Span), ParseError> {
         let ended =
-            || Unreadable { line: self.lines.len(), message: "it ends too early".to_owned() };
+            || ParseError { line: self.lines.len(), message: "it ends unexpectedly".to_owned() };
         let last = ended();
         self.next()?.ok_or(last)
     }
 
-    /// The parser counts lines and letters; what it calls an index is not reliable after block scalars.
+    /// Converts a position of the parser to a byte offset. The parser's own index is not reliable
+    /// after block scalars, so line and column are used.
     fn byte(&self, marker: &Marker) -> usize {
         let number = marker.line().saturating_sub(1);
         let Some(&line) = self.lines.get(number) else { return self.text.len() };
@@ -79,7 +80,7 @@ impl<'t> Reader<'t> {
         rest.char_indices().nth(marker.col()).map_or(self.text.len(), |(at, _)| line + at)
     }
 
-    /// The bytes of a value, without its anchor and what follows it.
+    /// Returns the bytes of a value, without its anchor and trailing whitespace.
     fn range(&self, span: &Span) -> Range<usize> {
         let (start, end) = (self.byte(&span.start), self.byte(&span.end));
         let end = start + self.text.get(start..end).unwrap_or_default().trim_end().len();
@@ -93,7 +94,8 @@ impl<'t> Reader<'t> {
         start + anchor..end
     }
 
-    /// The parser lets text in quotes end at the next thing, and block text begin after its indicator.
+    /// Corrects the range of quoted and block texts. The parser ends a quoted text at the next
+    /// token, and starts a block text after its indicator.
     fn quoted_range(&self, range: Range<usize>, style: ScalarStyle) -> Range<usize> {
         match style {
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
@@ -103,9 +105,9 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn node(&mut self, depth: usize) -> Result<Node, Unreadable> {
+    fn node(&mut self, depth: usize) -> Result<Node, ParseError> {
         let (event, span) = self.expect()?;
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return Err(refusal(&span, "it is nested too deeply"));
         }
         let mut range = self.range(&span);
@@ -123,7 +125,7 @@ impl<'t> Reader<'t> {
         Ok(Node { span: range, content, tagged: tag.is_some() })
     }
 
-    fn list(&mut self, range: &mut Range<usize>, depth: usize) -> Result<Content, Unreadable> {
+    fn list(&mut self, range: &mut Range<usize>, depth: usize) -> Result<Content, ParseError> {
         let mut items = Vec::new();
         while !matches!(self.events.peek(), Some(Ok((Event::SequenceEnd, _)))) {
             items.push(self.node(depth + 1)?);
@@ -132,13 +134,13 @@ impl<'t> Reader<'t> {
         Ok(Content::List(items))
     }
 
-    fn table(&mut self, range: &mut Range<usize>, depth: usize) -> Result<Content, Unreadable> {
+    fn table(&mut self, range: &mut Range<usize>, depth: usize) -> Result<Content, ParseError> {
         let mut entries = Vec::new();
         while !matches!(self.events.peek(), Some(Ok((Event::MappingEnd, _)))) {
             let key = self.node(depth + 1)?;
             let name = match key.content {
                 Content::Scalar(scalar) => scalar.text,
-                // Nobody can name it, and nothing else may be taken for it.
+                // A path cannot name such a key. Its source text keeps it distinct from others.
                 _ => self.text[key.span.clone()].to_owned(),
             };
             entries.push(Entry { key: name, key_span: key.span, value: self.node(depth + 1)? });
@@ -147,8 +149,9 @@ impl<'t> Reader<'t> {
         Ok(Content::Table(entries))
     }
 
-    /// Takes the event that ends a table or list; where it has brackets, its bytes go to the closing one.
-    fn close(&mut self, range: &mut Range<usize>, open: &str) -> Result<(), Unreadable> {
+    /// Consumes the event that ends a table or list. With brackets, its range ends at the closing
+    /// one.
+    fn close(&mut self, range: &mut Range<usize>, open: &str) -> Result<(), ParseError> {
         let (_, span) = self.expect()?;
         if self.text[range.start..].starts_with(open) && !span.is_empty() {
             range.end = self.byte(&span.end);
@@ -157,26 +160,28 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Where the text in quotes that begins at the start of `range` ends; the end of `range` where it does not.
+/// Returns the end of the quoted text at the start of `range`, or the end of `range` if it is not
+/// closed.
 fn closing_quote(text: &str, range: &Range<usize>) -> usize {
     let written = &text[range.clone()];
     let Some(quote) = written.chars().next() else { return range.end };
-    let mut letters = written.char_indices().skip(1).peekable();
-    while let Some((at, letter)) = letters.next() {
-        let escapes = letter == '\\' && quote == '"'
-            || letter == '\''
-                && quote == letter
-                && letters.peek().is_some_and(|(_, next)| *next == quote);
+    let mut characters = written.char_indices().skip(1).peekable();
+    while let Some((at, character)) = characters.next() {
+        let escapes = character == '\\' && quote == '"'
+            || character == '\''
+                && quote == character
+                && characters.peek().is_some_and(|(_, next)| *next == quote);
         if escapes {
-            letters.next();
-        } else if letter == quote {
+            characters.next();
+        } else if character == quote {
             return range.start + at + 1;
         }
     }
     range.end
 }
 
-/// A value without quotes. The words of YAML 1.1 for true and false count too: many programs read it.
+/// Parses a value without quotes. The booleans of YAML 1.1, such as `yes`, are recognised, because
+/// many programs use it.
 fn plain(text: &str) -> Content {
     let lower = text.to_ascii_lowercase();
     let digits = lower.strip_prefix(['-', '+']).unwrap_or(&lower);
@@ -198,7 +203,7 @@ fn plain(text: &str) -> Content {
     Content::Scalar(Scalar { kind, text: text.to_owned() })
 }
 
-/// A value as it is written on one line, so that readers of YAML 1.1 and 1.2 agree on it.
+/// Formats a value on one line so that parsers of YAML 1.1 and 1.2 read the same.
 pub fn literal(value: &toml::Value) -> String {
     use toml::Value;
     match value {
@@ -218,7 +223,7 @@ pub fn literal(value: &toml::Value) -> String {
     }
 }
 
-/// YAML 1.1 wants a point in the mantissa and a sign at the exponent.
+/// Formats a number. YAML 1.1 requires a dot in the mantissa and a sign in the exponent.
 fn float(number: f64) -> String {
     if !number.is_finite() {
         let sign = if number < 0.0 { "-" } else { "" };
@@ -231,7 +236,8 @@ fn float(number: f64) -> String {
     format!("{mantissa}{point}e{sign}{exponent}")
 }
 
-/// Text in double quotes; what some readers take for the end of a line, or refuse, is escaped.
+/// Returns a text in double quotes. Characters that some parsers treat as line ends or reject are
+/// escaped.
 pub fn quoted(text: &str) -> String {
     let special = |c: char| {
         matches!(

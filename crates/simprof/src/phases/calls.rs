@@ -1,4 +1,4 @@
-//! Counts the calls of a Python target: a run of its own, since tracing distorts what is timed.
+//! Counts the calls of a Python target, in a separate run, because tracing distorts times.
 
 use std::time::Duration;
 
@@ -9,32 +9,33 @@ use simprof_report::summary::{CallsInput, call_rows};
 
 use super::record::{Recorded, ending};
 use crate::plan::Case;
-use crate::python::Counted;
-use crate::replicate::{Place, load_average, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::processes::{Invocation, Observe};
+use crate::python::CallCounts;
+use crate::replicate::{ProcessContext, load_average, replicate_from};
 use crate::session::Session;
+use crate::text::append_extension;
 
 const PHASE: Phase = Phase::Macro;
 
-/// Name of the measurement, and stem of its files.
+/// Name of the measurement, and the stem of its files.
 const NAME: &str = "calls";
 
-/// How much longer than a sampled run a traced one may take; more is rare.
+/// Expected slowdown of a traced run compared with a sampled one; a larger one is rare.
 const EXPECTED: u32 = 4;
-/// Time that tracing has in a quick run, all of which must end within a minute.
+/// Time limit of tracing in a quick run, which as a whole should take less than a minute.
 const QUICK: Duration = Duration::from_secs(10);
-/// Interpreters need so long to start, traced or not.
+/// Time that an interpreter needs to start, traced or not.
 const START: Duration = Duration::from_secs(2);
 
-/// Calls of one run.
+/// Call counts of one run.
 #[derive(Debug)]
 pub struct Calls {
-    counted: Counted,
+    counted: CallCounts,
     wall_ns: u64,
 }
 
 impl Calls {
-    /// As the summary takes it.
+    /// Returns the input for the summary.
     pub fn input(&self) -> CallsInput<'_> {
         CallsInput {
             profile: &self.counted.profile,
@@ -47,11 +48,11 @@ impl Calls {
     }
 }
 
-/// Runs `case` once more and counts its calls, where the recorded runs had Python in them; none where that takes too
-/// long or fails, which is then said.
+/// Runs `case` once more and counts its calls, if the recorded runs contained Python. Returns
+/// `None` if that takes too long or fails, and then adds a notice or a failed measurement.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Result<Option<Calls>> {
     let Some(plain) = recorded.wall_ns.last().map(|&ns| Duration::from_nanos(ns)) else {
         return Ok(None);
@@ -70,10 +71,10 @@ pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
     trace(session, case, limit)
 }
 
-/// Writes the calls of every function, for programs that read tables.
+/// Writes a table with the calls of every function.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Returns an error if it cannot be written.
 pub fn write(session: &mut Session<'_>, calls: &Calls, sampled: &Profile) -> Result<()> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([
@@ -108,11 +109,11 @@ fn has_python(profile: &Profile) -> bool {
     profile.functions.iter().any(|function| function.kind == FunctionKind::Python)
 }
 
-/// The time limit of the traced run; none where it would surely not be met.
+/// Returns the time limit of the traced run, or `None` if the run would certainly exceed it.
 fn limit(plain: Duration, timeout: Duration, quick: bool) -> Option<Duration> {
     let needed = START + plain * EXPECTED;
     if !quick {
-        // Few programs come near: one that is traced ten times slower is still counted.
+        // A program that is ten times slower when traced is still counted.
         return Some(timeout.min(needed * 5));
     }
     (needed <= QUICK).then(|| timeout.min(QUICK))
@@ -136,14 +137,14 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
         scratch: session.folder.scratch()?,
         log: &log,
     };
-    let place = Place { seed, order: 0, load: load_average() };
-    let result = session.runner.count_calls(&invocation, limit);
+    let context = ProcessContext { seed, order: 0, load: load_average() };
+    let result = session.processes.count_calls(&invocation, limit);
     session.folder.clear_scratch();
     session.note_output(PHASE, NAME);
     let recording = result.as_ref().map(|(recording, _)| recording);
-    let measured = replicate(place, recording, &with_ending(&log, "out"), limit);
+    let measured = replicate_from(context, recording, &append_extension(&log, "out"), limit);
     session.log(PHASE, &format!("{NAME}: {}", ending(&measured)));
-    // That tracing is too slow is no failure of the target's, nor one of what was asked for.
+    // Slow tracing is not a failure of the target or of the run.
     if recording.is_ok_and(|recording| recording.outcome == Outcome::TimedOut) {
         let why = format!("a traced run did not end within {:.0} s", limit.as_secs_f64());
         session.notice(PHASE, too_long(&why));
@@ -171,7 +172,7 @@ fn trace(session: &mut Session<'_>, case: &Case, limit: Duration) -> Result<Opti
     }
 }
 
-fn uncounted(counted: &Counted) -> Notice {
+fn uncounted(counted: &CallCounts) -> Notice {
     let text = if counted.yielded > 0 {
         "Calls were not counted: the program profiles itself, and the interpreter allows only one profiler."
     } else if counted.lost > 0 {
@@ -182,7 +183,8 @@ fn uncounted(counted: &Counted) -> Notice {
     Notice::new(NoticeId::CallsNotCounted, text)
 }
 
-/// Keeps what was not planned before it was known that the target runs Python.
+/// Saves the measurement. It was not planned, because only the recording shows that the target runs
+/// Python.
 fn keep(session: &mut Session<'_>, measurement: &Measurement) {
     let done = session.folder.run().phase(PHASE).map_or(0, |record| record.done);
     session.plan_more(PHASE, 1);
@@ -192,9 +194,74 @@ fn keep(session: &mut Session<'_>, measurement: &Measurement) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use simprof_model::Status;
+
+    use crate::processes::fake::{FakeProcesses, FakeSession, plan_for, profile, recording};
+
+    /// Counts the calls of a target whose recorded run had functions of this kind.
+    fn count_after(
+        kind: FunctionKind,
+        outcome: Outcome,
+        counted: CallCounts,
+    ) -> (Option<Calls>, Vec<Measurement>, Vec<NoticeId>) {
+        let plan = plan_for("[target]\ncommand = [\"python3\", \"sim.py\"]\n");
+        let processes = FakeProcesses::default();
+        processes.add_calls(recording(outcome), counted);
+        let mut fake = FakeSession::new(&plan, &processes);
+        let recorded = Recorded {
+            profile: Some(profile(10, kind)),
+            steps: Vec::new(),
+            wall_ns: vec![100_000_000],
+            counters: Default::default(),
+        };
+        let calls = count(&mut fake.session, &plan.cases[0], &recorded).expect("a result");
+        let record = fake.record(PHASE);
+        let notices = record.notices.iter().map(|notice| notice.id).collect();
+        (calls, record.measurements.clone(), notices)
+    }
+
+    fn counts(processes: usize) -> CallCounts {
+        CallCounts { processes, ..CallCounts::default() }
+    }
 
     #[test]
-    fn the_limit_follows_from_the_plain_run() {
+    fn only_python_is_traced() {
+        let good = Outcome::Exited(0);
+        let (calls, measurements, _) = count_after(FunctionKind::Native, good, counts(1));
+        assert!(calls.is_none() && measurements.is_empty());
+        let (calls, measurements, _) = count_after(FunctionKind::Python, good, counts(1));
+        assert_eq!(calls.expect("calls").wall_ns, 250_000_000);
+        assert_eq!((measurements[0].name.as_str(), measurements[0].status), (NAME, Status::Ok));
+    }
+
+    #[test]
+    fn a_traced_run_that_is_too_slow_is_no_failure() {
+        let outcome = Outcome::TimedOut;
+        let (calls, measurements, notices) = count_after(FunctionKind::Python, outcome, counts(1));
+        assert!(calls.is_none() && measurements.is_empty());
+        assert_eq!(notices, [NoticeId::CallsNotCounted]);
+    }
+
+    #[test]
+    fn a_traced_run_that_fails_is_a_failure() {
+        let outcome = Outcome::Exited(1);
+        let (calls, measurements, notices) = count_after(FunctionKind::Python, outcome, counts(1));
+        assert!(calls.is_none() && notices.is_empty());
+        assert_eq!(measurements[0].status, Status::Failed);
+    }
+
+    #[test]
+    fn a_run_without_counts_has_a_notice() {
+        let good = Outcome::Exited(0);
+        for counted in [counts(0), CallCounts { lost: 1, ..counts(0) }] {
+            let (calls, _, notices) = count_after(FunctionKind::Python, good, counted);
+            assert!(calls.is_none());
+            assert_eq!(notices, [NoticeId::CallsNotCounted]);
+        }
+    }
+
+    #[test]
+    fn the_time_limit_follows_from_the_sampled_run() {
         let s = Duration::from_secs;
         assert_eq!(limit(s(1), s(600), true), Some(s(10)));
         assert_eq!(limit(s(1), s(5), true), Some(s(5)));

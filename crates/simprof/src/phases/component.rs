@@ -1,4 +1,4 @@
-//! Phase 2: why it is slow.
+//! Phase 2: why the target is slow.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,20 @@ use simprof_model::{Measurement, Phase, Status, Value};
 use simprof_report::document::component_report;
 use simprof_report::summary::{BenchmarkShape, ComponentSummary, Head, InSitu, component_summary};
 
-use super::record::{file_stem, record};
+use super::record::record;
 use crate::campaign::TargetExecutor;
 use crate::plan::{BenchmarkPlan, Case};
-use crate::runner::Observe;
+use crate::processes::Observe;
 use crate::session::Session;
+use crate::text::file_stem;
 
 const PHASE: Phase = Phase::Component;
 
-/// Measures every component benchmark, or takes the components' shares in the recorded run where
-/// the spec has no benchmark.
+/// Measures every component benchmark. If the spec has none, takes the components' shares from the
+/// recorded run.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let summary =
         if session.plan.benchmarks.is_empty() { in_situ(session)? } else { benchmarks(session)? };
@@ -32,7 +33,10 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
 }
 
 fn head(session: &Session<'_>) -> Head {
-    Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned"))
+    Head::new(
+        session.folder.run(),
+        session.folder.run().phase(PHASE).expect("the phase is planned"),
+    )
 }
 
 fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {
@@ -59,7 +63,7 @@ fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {
     Ok(summary)
 }
 
-/// One CSV for each component.
+/// Writes one CSV file for each component.
 fn write_samples(session: &mut Session<'_>, measurements: &[Measurement]) -> Result<()> {
     let mut by_component: BTreeMap<&str, Vec<&Measurement>> = BTreeMap::new();
     for measurement in measurements {
@@ -73,7 +77,7 @@ fn write_samples(session: &mut Session<'_>, measurements: &[Measurement]) -> Res
     Ok(())
 }
 
-/// The measurements of each benchmark, with what is needed to read them.
+/// Returns the measurements of each benchmark with its sweeps, arms and metric.
 fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<BenchmarkShape<'a>> {
     let mut rest = measurements;
     plans
@@ -89,7 +93,7 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
                     .arms
                     .iter()
                     .filter_map(|(name, values)| {
-                        let first: &Value = values.of(simprof_model::Mode::Full).first()?;
+                        let first: &Value = values.for_mode(simprof_model::Mode::Full).first()?;
                         Some((name.clone(), first.clone()))
                     })
                     .collect(),
@@ -102,7 +106,7 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
         .collect()
 }
 
-/// Component shares of the run that phase 1 recorded, or of one recorded here.
+/// Returns the component shares of the run that phase 1 recorded, or of a run recorded here.
 fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
     session.begin(PHASE, 1)?;
     let (source, components) = match &session.evidence.macro_ {
@@ -117,14 +121,14 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
                 reason,
                 replicates: Vec::new(),
             };
-            let found = ("phase 1's recording".to_owned(), summary.default.components.clone());
+            let result = ("phase 1's recording".to_owned(), summary.default.components.clone());
             session.keep(PHASE, &measurement, 1);
-            found
+            result
         }
         None => recorded_here(session)?,
     };
     let outcome = components.first().map_or_else(
-        || "nothing could be recorded".to_owned(),
+        || "nothing was recorded".to_owned(),
         |first| format!("{} takes {:.1} % of CPU time", first.name, first.share * 100.0),
     );
     session.end(PHASE, &outcome)?;
@@ -140,7 +144,7 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
     Ok(summary)
 }
 
-/// How phase 1's recording ended: what is read from it is worth no more than that.
+/// Returns status and reason of phase 1's recording. The shares taken from it have the same status.
 fn recorded_before(session: &Session<'_>) -> (Status, Option<String>) {
     let record = session.folder.run().phase(Phase::Macro);
     let first = record.and_then(|record| record.measurements.first());
@@ -165,5 +169,5 @@ fn recorded_here(
         })
         .components
     });
-    Ok(("a recording of its own".to_owned(), components))
+    Ok(("a separate recording".to_owned(), components))
 }

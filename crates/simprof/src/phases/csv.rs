@@ -1,23 +1,23 @@
-//! Raw data as files: one line for each sample of each process.
+//! Raw data as CSV: one line for each sample of each process.
 
 use anyhow::Result;
 use serde::Serialize;
 use simprof_model::Measurement;
 
-/// A summary as the bytes of its file.
+/// Returns a summary as indented JSON.
 ///
 /// # Errors
-/// Where it is no JSON; that would be a mistake in simprof.
+/// Returns an error if it cannot be represented as JSON, which would be a bug in simprof.
 pub fn json(summary: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(summary)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// All samples of `measurements`: their parameters, the process, the metric, the value.
+/// Returns all samples of `measurements` as CSV: parameters, process, metric and value.
 ///
 /// # Errors
-/// Where a row cannot be written.
+/// Returns an error if a row cannot be written.
 pub fn samples<'a>(measurements: impl IntoIterator<Item = &'a Measurement>) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record([

@@ -1,4 +1,4 @@
-//! Phase 3: where it is slow.
+//! Phase 3: where the target is slow.
 
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Status};
@@ -20,20 +20,20 @@ use crate::session::Session;
 
 const PHASE: Phase = Phase::Line;
 
-/// Functions of phase 1 that are looked at.
+/// Maximum number of functions taken from phase 1.
 const FROM_MACRO: usize = 8;
-/// Functions of the component that phase 2 found to grow fastest.
+/// Maximum number of functions of the component that grows fastest according to phase 2.
 const FROM_COMPONENT: usize = 2;
-/// Lines in the ranked list over all functions.
+/// Number of lines in the ranked list over all functions.
 const HOTTEST: usize = 20;
-/// Callees named beside a line.
+/// Maximum number of callees listed for a line.
 const CALLEES: usize = 3;
-/// Share below which a line or a callee is not named: it would be shown as 0.0 %.
-const LEAST_SHARE: f64 = 0.0005;
-/// Source files larger than this are not read.
-const SOURCE_MOST: u64 = 16 << 20;
+/// Share below which a line or a callee is omitted, because it would be shown as 0.0 %.
+const MIN_SHARE: f64 = 0.0005;
+/// Maximum size of a source file, in bytes. Larger files are not read.
+const MAX_SOURCE_BYTES: u64 = 16 << 20;
 
-/// A function to look at.
+/// A function to annotate.
 #[derive(Debug, Clone, PartialEq)]
 struct Chosen {
     asked: String,
@@ -41,48 +41,48 @@ struct Chosen {
     phase1_share: Option<f64>,
 }
 
-/// What was recorded.
+/// The recordings of this phase.
 #[derive(Debug, Clone, Copy)]
-struct Seen<'a> {
+struct Recordings<'a> {
     profile: &'a Profile,
     memory: Option<&'a MemoryLines>,
     runs: usize,
 }
 
-/// Records the target anew and annotates the source of the functions that were chosen.
+/// Records the target again and annotates the source of selected functions.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.begin(PHASE, 1 + usize::from(session.plan.memory.is_some()))?;
     let parameters = session.plan.target.defaults.clone();
     let recorded = record(session, PHASE, &Case { name: "default".into(), parameters }, 0)?;
-    // Before memory is recorded: what was measured stays, whatever happens then.
+    // Written before allocations are recorded, so that it is kept whatever happens then.
     if let Some(profile) = &recorded.profile {
         super::macro_::write_profile(session, PHASE, "", profile)?;
     }
     let memory = match session.plan.memory {
         Some(plan) => {
-            super::memory::run(session, plan, recorded.profile.as_ref(), &source_line, 1)?
+            super::allocations::run(session, plan, recorded.profile.as_ref(), &source_line, 1)?
         }
         None => None,
     };
     let runs = recorded.wall_ns.len();
-    let mut found = Vec::new();
+    let mut annotated = Vec::new();
     if let Some(profile) = &recorded.profile {
         let allocated = memory.as_ref().map(|memory| MemoryLines::new(&memory.profile));
-        let seen = Seen { profile, memory: allocated.as_ref(), runs };
+        let recordings = Recordings { profile, memory: allocated.as_ref(), runs };
         for chosen in choose(session, profile) {
-            look_at(session, seen, &chosen, &mut found)?;
+            annotate(session, recordings, &chosen, &mut annotated)?;
         }
     }
     let lines = match &recorded.profile {
-        _ if !session.plan.functions.is_empty() => hottest_of(&found),
+        _ if !session.plan.functions.is_empty() => hottest_of(&annotated),
         Some(profile) => hottest(profile, runs),
         None => Vec::new(),
     };
     session.end(PHASE, &outcome(&lines))?;
-    let mut summary = summary(session, recorded.profile.as_ref(), runs, found, lines);
+    let mut summary = summary(session, recorded.profile.as_ref(), runs, annotated, lines);
     let files = memory.as_ref().map(|memory| memory.files.clone()).unwrap_or_default();
     if let Some(memory) = memory {
         summary.add_memory(&memory.profile, memory.summary);
@@ -94,7 +94,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the phase came to, in a line.
+/// Describes the result of the phase in one line.
 fn outcome(lines: &[LineCost]) -> String {
     let of_line = |line: &LineCost| {
         let share = line.cpu_share * 100.0;
@@ -103,7 +103,7 @@ fn outcome(lines: &[LineCost]) -> String {
     lines.first().map_or_else(|| "no line is known".to_owned(), of_line)
 }
 
-/// The summary, without memory.
+/// Returns the summary without memory.
 fn summary(
     session: &Session<'_>,
     profile: Option<&Profile>,
@@ -114,7 +114,7 @@ fn summary(
     let run = session.folder.run();
     let waits = profile.map(|profile| waiting_lines(profile, runs, HOTTEST));
     LineSummary {
-        head: Head::new(run, run.phase(PHASE).expect("planned")),
+        head: Head::new(run, run.phase(PHASE).expect("the phase is planned")),
         profile: profile.map(|profile| profile_summary(&profile.provenance, runs)),
         waits: waits.unwrap_or_default(),
         statements: statements(&functions, &lines),
@@ -124,7 +124,8 @@ fn summary(
     }
 }
 
-/// Those asked for by name alone where there are any; else those of phases 1 and 2, and the spec's.
+/// Selects functions: those that flags name, or else those that phases 1 and 2 found and the spec
+/// names.
 fn choose(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
     let by_name =
         |asked: &String| Chosen { asked: asked.clone(), by: ChosenBy::Name, phase1_share: None };
@@ -159,7 +160,7 @@ fn from_macro(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
         .collect()
 }
 
-/// The heaviest functions of the component whose time surely grows fastest.
+/// Selects the functions with the most time of the component whose time grows fastest.
 fn from_component(session: &Session<'_>) -> Vec<Chosen> {
     let (Some(component), Some((macro_, _))) =
         (&session.evidence.component, &session.evidence.macro_)
@@ -187,10 +188,10 @@ fn steepest(summary: &ComponentSummary) -> Option<String> {
     lower.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(component, _)| component)
 }
 
-/// Follows a function to its work and annotates that.
-fn look_at(
+/// Follows a function through wrappers to the function that does its work, and annotates that.
+fn annotate(
     session: &mut Session<'_>,
-    Seen { profile, memory, runs }: Seen<'_>,
+    Recordings { profile, memory, runs }: Recordings<'_>,
     chosen: &Chosen,
     found: &mut Vec<FunctionLines>,
 ) -> Result<()> {
@@ -208,7 +209,7 @@ fn look_at(
         Some(last) if chain.len() > 1 => FunctionSet::from_ids(profile, &last.ids),
         _ => set,
     };
-    // A function that only waits has no samples, and leads nowhere.
+    // A function that only waits has no CPU samples and cannot be annotated.
     let Some(lines) = function_lines(profile, &work, &asked) else {
         return not_found(session, chosen, None);
     };
@@ -235,7 +236,8 @@ fn look_at(
     Ok(())
 }
 
-/// A function that was asked for by name and is not there is a failure; others are skipped.
+/// Reports a function without samples. It is a failure if a flag named the function, and otherwise
+/// only a notice.
 fn not_found(
     session: &mut Session<'_>,
     chosen: &Chosen,
@@ -290,14 +292,15 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64, runs: usize) -> Vec
         .collect()
 }
 
-/// The first of them with their shares.
+/// Returns the first callees with their shares.
 fn named(callees: &[CalleeCost]) -> Vec<String> {
     let name = |callee: &CalleeCost| format!("{} ({:.1} %)", callee.name, callee.share * 100.0);
-    let is_told = |callee: &&CalleeCost| callee.share >= LEAST_SHARE;
-    callees.iter().filter(is_told).take(CALLEES).map(name).collect()
+    let is_shown = |callee: &&CalleeCost| callee.share >= MIN_SHARE;
+    callees.iter().filter(is_shown).take(CALLEES).map(name).collect()
 }
 
-/// The hottest lines of the author's code over the whole program; lines of an interpreter tell nobody what to change.
+/// Returns the lines of the program's own code with the most CPU time. Lines of an interpreter are
+/// omitted, because nothing there can be changed.
 fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
     let samples = profile.samples.len() as u64;
     let known = hot_lines(profile, usize::MAX)
@@ -324,7 +327,7 @@ fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
         .collect()
 }
 
-/// The hottest lines of the functions that were asked for, each place once.
+/// Returns the lines with the most CPU time of the requested functions, each line once.
 fn hottest_of(found: &[FunctionLines]) -> Vec<LineCost> {
     let mut lines: Vec<LineCost> = Vec::new();
     for line in found.iter().flat_map(|function| &function.lines) {
@@ -340,7 +343,7 @@ fn hottest_of(found: &[FunctionLines]) -> Vec<LineCost> {
 }
 
 fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
-    let is_shown = |line: &&LineCost| line.cpu_share >= LEAST_SHARE;
+    let is_shown = |line: &&LineCost| line.cpu_share >= MIN_SHARE;
     let hottest = lines.iter().take(3).filter(is_shown).map(|line| {
         let text = format::quoted_line(line.text.as_deref().unwrap_or_default());
         let text = if text.is_empty() { String::new() } else { format!(": {text}") };
@@ -353,7 +356,7 @@ fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
         )
     });
     let followed = found.iter().filter(|function| !function.followed.is_empty()).map(|function| {
-        format!("{} hands its work on: followed to {}.", function.asked, function.name)
+        format!("{} delegates its work; followed to {}.", function.asked, function.name)
     });
     let differs = found.iter().filter_map(|function| {
         let before = function.phase1_share.filter(|_| function.followed.is_empty())?;
@@ -375,10 +378,10 @@ fn short(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
 }
 
-/// The text of a source file, where it can be read and is one.
+/// Returns the text of a source file, or `None` if it cannot be read or is too large.
 fn source(path: &str) -> Option<String> {
     let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > SOURCE_MOST {
+    if !metadata.is_file() || metadata.len() > MAX_SOURCE_BYTES {
         return None;
     }
     Some(String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned())

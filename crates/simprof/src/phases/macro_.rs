@@ -9,16 +9,17 @@ use simprof_report::export::EXPORTS;
 use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, case_summary};
 
 use super::calls::{self, Calls};
-use super::record::{Recorded, file_stem, record};
+use super::record::{Recorded, record};
 use crate::plan::Case;
 use crate::session::Session;
+use crate::text::file_stem;
 
 const PHASE: Phase = Phase::Macro;
 
-/// Records every case, and writes the tables, the flame graph and the profile.
+/// Records every case, and writes tables, flame graphs and profiles.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let cases = session.plan.cases.clone();
     session.begin(PHASE, cases.len())?;
@@ -35,8 +36,11 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let outcome = outcome(&summaries[0]);
     session.end(PHASE, &outcome)?;
     let mut summaries = summaries.into_iter();
-    let default = summaries.next().expect("there is always the default case");
-    let head = Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned"));
+    let default = summaries.next().expect("the plan always has the default case");
+    let head = Head::new(
+        session.folder.run(),
+        session.folder.run().phase(PHASE).expect("the phase is planned"),
+    );
     let summary = MacroSummary { head, default, cases: summaries.collect() };
     session.write(PHASE, "phase1_summary.json", &super::csv::json(&summary)?)?;
     let report = macro_report(&summary, &session.folder.run().machine);
@@ -73,10 +77,10 @@ fn summarise(
     Ok(summary)
 }
 
-/// Writes the profile itself and every export of it.
+/// Writes a profile and all its exports.
 ///
 /// # Errors
-/// Where a file cannot be written.
+/// Returns an error if a file cannot be written.
 pub fn write_profile(
     session: &mut Session<'_>,
     phase: Phase,
@@ -117,6 +121,6 @@ fn outcome(summary: &CaseSummary) -> String {
             first.share * 100.0,
             profile.samples
         ),
-        _ => "nothing could be recorded".to_owned(),
+        _ => "nothing was recorded".to_owned(),
     }
 }

@@ -1,11 +1,12 @@
-//! The four phases: each measures, summarises and reports, and leaves evidence for the next.
+//! The four phases. Each measures, writes a summary and a report, and leaves results for the next
+//! ones.
 
+mod allocations;
 mod calls;
 mod component;
 mod csv;
 mod line;
 mod macro_;
-mod memory;
 mod readiness;
 mod record;
 mod system;
@@ -14,14 +15,15 @@ mod timeline;
 use anyhow::Result;
 use simprof_model::Phase;
 
-pub use record::{add_urgent_notices, ending, file_stem};
+pub use record::{add_urgent_notices, ending};
 
 use crate::session::Session;
 
 /// Runs one phase to its end.
 ///
 /// # Errors
-/// Where results cannot be written; that the target fails is no error but a result.
+/// Returns an error if results cannot be written. A failure of the target is a result, not an
+/// error.
 pub fn run(session: &mut Session<'_>, phase: Phase) -> Result<()> {
     match phase {
         Phase::Macro => macro_::run(session),

@@ -1,4 +1,4 @@
-//! Is it ready for production: each check with its evidence, or "not measured".
+//! Readiness for production: the verdict of each check with its evidence, or "not measured".
 
 use simprof_report::summary::{Check, GrowthVerdict, Law, ReadinessVerdict, TimelineSummary};
 use simprof_stats::scaling::ScalingFit;
@@ -7,7 +7,8 @@ use crate::plan::Plan;
 use crate::session::Session;
 use crate::spec::Readiness;
 
-/// The parameter that is the model's size: as the spec says, else `agents`, else the first that is swept.
+/// Returns the parameter that is the model's size: the one in the spec, else `agents`, else the
+/// first that is swept.
 pub fn size_parameter(plan: &Plan) -> Option<String> {
     let swept: Vec<&String> = plan.sweeps.iter().map(|sweep| &sweep.parameter).collect();
     let named = plan.spec.readiness.size.clone();
@@ -15,22 +16,22 @@ pub fn size_parameter(plan: &Plan) -> Option<String> {
     named.or(agents).or_else(|| swept.first().map(|name| (*name).clone()))
 }
 
-/// Whether a law is of the time that matters: of a step where steps are marked, else of the run.
+/// Returns true if a law describes the time of a step, or the time of a run of the target.
 pub fn is_time(law: &Law) -> bool {
     law.metric == "step_ms" || (law.metric == "wall_ms" && law.component.is_none())
 }
 
-/// The law of time in a parameter: of a step rather than of the run.
+/// Returns the law of time in a parameter: that of a step if there is one, else that of the run.
 fn time_law<'a>(fits: &[&'a (Law, ScalingFit)], parameter: &str) -> Option<&'a (Law, ScalingFit)> {
-    let of = |metric: &str| {
+    let law_of = |metric: &str| {
         fits.iter().copied().find(|(law, _)| {
             law.parameter == parameter && law.metric == metric && law.arm.is_empty()
         })
     };
-    of("step_ms").or_else(|| of("wall_ms"))
+    law_of("step_ms").or_else(|| law_of("wall_ms"))
 }
 
-/// All checks.
+/// Returns all checks.
 pub fn checks(
     session: &Session<'_>,
     fits: &[&(Law, ScalingFit)],
@@ -58,7 +59,7 @@ fn not_measured(check: &str, threshold: f64, why: &str) -> Check {
     }
 }
 
-/// The verdict and its word where less is better.
+/// Returns the verdict, and its word, of a value for which less is better.
 fn judge(value: f64, good: f64, poor: f64, words: [&str; 3]) -> (ReadinessVerdict, String) {
     let (verdict, word) = if value <= good {
         (ReadinessVerdict::Good, words[0])
@@ -70,7 +71,8 @@ fn judge(value: f64, good: f64, poor: f64, words: [&str; 3]) -> (ReadinessVerdic
     (verdict, word.to_owned())
 }
 
-/// Steps per second of the plain (not sampled) runs with the default parameters.
+/// Checks the steps per second of the runs of phase 4 with the default parameters, which are not
+/// sampled.
 fn speed(session: &Session<'_>, limits: &Readiness) -> Check {
     const CHECK: &str = "steps per second";
     let record = session.folder.run().phase(simprof_model::Phase::System);
@@ -83,7 +85,7 @@ fn speed(session: &Session<'_>, limits: &Readiness) -> Check {
         .collect();
     let Ok(rate) = simprof_stats::median(&rates) else {
         return sampled_speed(session, limits).unwrap_or_else(|| {
-            let why = "the target marks no steps, or no run with the default parameters ended well";
+            let why = "the target has no steps, or no run with the default parameters succeeded";
             not_measured(CHECK, limits.steps_per_second, why)
         });
     };
@@ -113,7 +115,8 @@ fn judge_rate(rate: f64, limits: &Readiness) -> (ReadinessVerdict, &'static str)
     }
 }
 
-/// Steps per second of phase 1's runs, which were sampled; none where it did not run or saw no steps.
+/// Checks the steps per second of the runs of phase 1, which are sampled. Returns `None` without
+/// phase 1 or without steps.
 fn sampled_speed(session: &Session<'_>, limits: &Readiness) -> Option<Check> {
     let (summary, _) = session.evidence.macro_.as_ref()?;
     let steps = summary.default.steps.as_ref()?;
@@ -129,20 +132,20 @@ fn sampled_speed(session: &Session<'_>, limits: &Readiness) -> Option<Check> {
     })
 }
 
-/// KB for each further agent: the slope of the peak resident set in the size.
+/// Checks the memory of each additional agent: the slope of the peak resident set against the size.
 fn memory(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>) -> Check {
     let check = format!("KB per {}", size.map_or("agent", |size| size.trim_end_matches('s')));
-    let of_memory = |fit: &&&(Law, ScalingFit)| {
+    let is_memory = |fit: &&&(Law, ScalingFit)| {
         Some(fit.0.parameter.as_str()) == size && fit.0.metric == "peak_rss_bytes"
     };
-    let Some((law, _)) = fits.iter().find(of_memory) else {
+    let Some((law, _)) = fits.iter().find(is_memory) else {
         return not_measured(&check, limits.kb_per_agent, "the model's size is not swept");
     };
     let Some(slope) = slope(&law.sizes, &law.medians) else {
         return not_measured(
             &check,
             limits.kb_per_agent,
-            "too few sizes to tell memory that grows with them from memory that does not",
+            "too few sizes to separate memory that grows with the size from memory that does not",
         );
     };
     let kb = slope.value / 1024.0;
@@ -163,14 +166,14 @@ fn memory(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>) -
     }
 }
 
-/// A slope and its interval where there are enough points for one.
+/// A slope, and its interval if there are enough points.
 struct Slope {
     value: f64,
     interval: Option<[f64; 2]>,
 }
 
-/// Median of the slopes between all pairs of points (Theil 1950), with the range that holds the middle
-/// of them; fewer than five points have no interval.
+/// Returns the median of the slopes between all pairs of points (Theil 1950), with the range of the
+/// central 95 % of them. Fewer than five points have no interval.
 fn slope(x: &[f64], y: &[f64]) -> Option<Slope> {
     if x.len() < 3 {
         return None;
@@ -185,16 +188,16 @@ fn slope(x: &[f64], y: &[f64]) -> Option<Slope> {
     Some(Slope { value, interval })
 }
 
-/// Growth of memory with steps.
+/// Checks the growth of memory with steps.
 fn growth(limits: &Readiness, timelines: &[TimelineSummary]) -> Check {
     const CHECK: &str = "memory growth, KB per step";
     let grown = timelines.iter().filter_map(|timeline| Some((timeline, timeline.growth.as_ref()?)));
     let worst = grown.max_by(|a, b| a.1.kb_per_step.total_cmp(&b.1.kb_per_step));
     let Some((timeline, growth)) = worst else {
         let why = if timelines.iter().any(|timeline| timeline.steps > 0) {
-            "the run is too short to follow its memory: make it longer with [phase4] timelines"
+            "the run is too short to measure growth; make it longer with [phase4] timelines"
         } else {
-            "the target marks no steps"
+            "the target has no steps"
         };
         return not_measured(CHECK, limits.growth_kb_per_step, why);
     };
@@ -223,14 +226,17 @@ fn growth(limits: &Readiness, timelines: &[TimelineSummary]) -> Check {
     }
 }
 
-/// Power of the size that time grows with.
+/// Checks the exponent of time in the size.
 fn exponent(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>) -> Check {
     let check = format!("exponent of time in {}", size.unwrap_or("the size"));
     let Some((law, _)) = size.and_then(|size| time_law(fits, size)) else {
         return not_measured(&check, limits.exponent_linear, "no parameter is swept");
     };
     let Some(exponent) = law.exponent else {
-        let why = law.inadequate.clone().unwrap_or_else(|| "the sizes do not tell".to_owned());
+        let why = law
+            .inadequate
+            .clone()
+            .unwrap_or_else(|| "the data do not determine an exponent".to_owned());
         return not_measured(&check, limits.exponent_linear, &why);
     };
     let (verdict, word) = judge(
@@ -256,7 +262,8 @@ fn exponent(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>)
     }
 }
 
-/// What the laws mean, and how far the target goes.
+/// Returns sentences on the scaling laws, the size up to which the target is fast enough, and its
+/// use of resources.
 pub fn statements(
     session: &Session<'_>,
     fits: &[&(Law, ScalingFit)],
@@ -300,7 +307,7 @@ fn law_sentence(law: &Law) -> Option<String> {
             law.parameter, law.n
         )),
         (_, _, Some(why)) => {
-            Some(format!("How {what} time grows with {} cannot be told: {why}.", law.parameter))
+            Some(format!("The growth of {what} time with {} is unknown: {why}.", law.parameter))
         }
         (Some(exponent), Some([low, high]), None) => Some(format!(
             "{what} time grows as {}^{exponent:.2} (95 % interval {low:.2} to {high:.2}), best described by {}, n = {}.",
@@ -312,7 +319,7 @@ fn law_sentence(law: &Law) -> Option<String> {
     }
 }
 
-/// Up to which size the wanted rate holds.
+/// Returns a sentence on the largest size at which the target is fast enough.
 fn capacity(session: &Session<'_>, (law, fit): &(Law, ScalingFit)) -> Option<String> {
     if law.metric != "step_ms" {
         return None;
@@ -320,13 +327,15 @@ fn capacity(session: &Session<'_>, (law, fit): &(Law, ScalingFit)) -> Option<Str
     let wanted = session.plan.spec.readiness.steps_per_second;
     Some(match fit.capacity(1e3 / wanted, session.plan.seed) {
         Ok(capacity) => format!(
-            "{wanted} steps/s hold up to about {:.0} {} (95 % interval {:.0} to {:.0}{}).",
+            "{wanted} steps/s are reached up to about {:.0} {} (95 % interval {:.0} to {:.0}{}).",
             capacity.x,
             law.parameter,
             capacity.interval.lo,
             capacity.interval.hi,
             if capacity.open_above { " or beyond" } else { "" }
         ),
-        Err(refusal) => format!("Up to which {} {wanted} steps/s hold: {refusal}.", law.parameter),
+        Err(refusal) => {
+            format!("The largest {} with {wanted} steps/s is unknown: {refusal}.", law.parameter)
+        }
     })
 }

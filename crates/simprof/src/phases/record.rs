@@ -1,4 +1,4 @@
-//! Records the target's stacks until there are enough samples: phases 1 and 3.
+//! Records the target's stacks until there are enough samples (phases 1 and 3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -6,39 +6,39 @@ use std::time::Instant;
 use anyhow::Result;
 use simprof_measure::grid::Parameters;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Replicate, Status};
-use simprof_record::sample::{Samples, symbolise};
 use simprof_record::{RecordError, Recording};
 use simprof_report::summary::RunSteps;
 
 use crate::plan::Case;
-use crate::replicate::{Place, describe, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::processes::{Invocation, Observe, Observed, Stacks};
+use crate::replicate::{ProcessContext, replicate_from};
 use crate::session::Session;
+use crate::text::{append_extension, counted, error_chain, file_stem};
 
-/// A target that never gets on a CPU is not run more often than this.
-const MOST_RUNS: usize = 300;
-/// Share of stacks cut short from which the report says so first.
-const NOTABLE_CUT: f64 = 0.05;
-/// The recorder's CPU time over the target's from which the report says so first.
+/// Maximum number of runs of a target that uses hardly any CPU time.
+const MAX_RUNS: usize = 300;
+/// Share of truncated stacks above which there is a notice.
+const NOTABLE_TRUNCATED: f64 = 0.05;
+/// Ratio of the recorder's CPU time to the target's above which there is a notice.
 const NOTABLE_RECORDER: f64 = 0.1;
 
-/// What came of recording one case.
+/// The recording of one case.
 #[derive(Debug)]
 pub struct Recorded {
-    /// All runs, joined; none where nothing could be sampled.
+    /// Profile of all runs; `None` if there is no sample.
     pub profile: Option<Profile>,
     /// Steps of each run.
     pub steps: Vec<RunSteps>,
     /// Wall time of each run, ns.
     pub wall_ns: Vec<u64>,
-    /// Work done in one run.
+    /// Work counters of one run.
     pub counters: BTreeMap<String, f64>,
 }
 
-/// Records `case`, again and again until there are enough samples, and keeps the measurement.
+/// Runs `case` repeatedly until there are enough samples, and saves the measurement.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn record(
     session: &mut Session<'_>,
     phase: Phase,
@@ -70,14 +70,14 @@ pub fn record(
     }
     session.keep(phase, &measurement, done + 1);
     session.progress.current("reading symbols");
-    let profile = symbolise(runs);
+    let profile = Stacks::symbolise(runs);
     recorded.profile = (!profile.samples.is_empty()).then_some(profile);
     if recorded.profile.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
         measurement.reason = Some(format!(
-            "no sample was taken in {} runs at {} Hz: the target uses too little CPU time, or is one that may not be \
-             observed (setuid); see `simprof doctor`",
-            recorded.wall_ns.len(),
+            "no sample in {} at {} Hz: the target uses too little CPU time, or observing it is not permitted (setuid \\
+             programs); see `simprof doctor`",
+            counted(recorded.wall_ns.len(), "run"),
             session.plan.sampling.rate_hz
         ));
         session.keep(phase, &measurement, done + 1);
@@ -105,38 +105,39 @@ fn conclude_early(measurement: &mut Measurement, reason: String) {
     }
 }
 
-/// The first run that did not end well is the last; if others did before, there is something.
+/// Sets the status after a run. A failed run ends the recording. If earlier runs succeeded, the
+/// result is partial.
 fn conclude(measurement: &mut Measurement, replicate: &Replicate) {
     let before = measurement.replicates.iter().any(|replicate| replicate.status.is_ok());
-    let some = before && !replicate.status.is_ok();
-    measurement.status = if some { Status::Partial } else { replicate.status };
+    let is_partial = before && !replicate.status.is_ok();
+    measurement.status = if is_partial { Status::Partial } else { replicate.status };
     measurement.reason.clone_from(&replicate.reason);
 }
 
-/// A process of the target, with the command and the seed of the plan.
+/// A process of the target with the command and the seed of the plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Process<'a> {
-    /// Phase that it is of.
+    /// The phase that it belongs to.
     pub phase: Phase,
-    /// How the names of its files begin.
+    /// Stem of the names of its files.
     pub stem: &'a str,
     /// Values of the command's placeholders.
     pub parameters: &'a Parameters,
-    /// What is observed of it.
+    /// What to record of it.
     pub observe: Observe,
-    /// Processes of the same measurement before it.
+    /// Number of earlier processes of the same measurement.
     pub order: usize,
 }
 
 impl Process<'_> {
-    /// Runs it to its end: how it ended, and what was recorded.
+    /// Runs the process to its end. Returns its replicate and its recording.
     ///
     /// # Errors
-    /// Where there can be no folders for it.
+    /// Returns an error if its folders cannot be created.
     pub fn run(
         &self,
         session: &mut Session<'_>,
-    ) -> Result<(Replicate, Result<Recording, RecordError>)> {
+    ) -> Result<(Replicate, Result<Observed, RecordError>)> {
         let log = session.phase_folder(self.phase)?.join(self.stem);
         let seed = session.plan.seed;
         let invocation = Invocation {
@@ -148,10 +149,11 @@ impl Process<'_> {
             log: &log,
         };
         let load = crate::replicate::load_average();
-        let result = session.runner.run(&invocation);
-        let place = Place { seed, order: self.order, load };
-        let output = with_ending(&log, "out");
-        let replicate = replicate(place, result.as_ref(), &output, session.plan.target.timeout);
+        let result = session.processes.run(&invocation);
+        let context = ProcessContext { seed, order: self.order, load };
+        let output = append_extension(&log, "out");
+        let recording = result.as_ref().map(|observed| &observed.recording);
+        let replicate = replicate_from(context, recording, &output, session.plan.target.timeout);
         session.folder.clear_scratch();
         Ok((replicate, result))
     }
@@ -173,14 +175,14 @@ pub fn add_urgent_notices(session: &mut Session<'_>, phase: Phase, recording: &R
     add_outlived_notices(session, phase, recording);
 }
 
-/// One run of the target.
+/// Runs the target once.
 fn once(
     session: &mut Session<'_>,
     phase: Phase,
     case: &Case,
     recorded: &mut Recorded,
     measurement: &mut Measurement,
-) -> Result<Option<Samples>> {
+) -> Result<Option<Stacks>> {
     let process = Process {
         phase,
         stem: &file_stem(&case.name),
@@ -197,8 +199,8 @@ fn once(
         recorded.counters.clone_from(&replicate.counters);
     }
     measurement.replicates.push(replicate);
-    let recording = match result {
-        Ok(recording) => recording,
+    let Observed { recording, stacks } = match result {
+        Ok(observed) => observed,
         Err(error) => {
             session.not_started(&error);
             return Ok(None);
@@ -207,15 +209,14 @@ fn once(
     add_notices(session, phase, &recording);
     recorded.wall_ns.push(recording.wall_ns);
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
-    if recording.samples.is_none() && measurement.status.is_ok() {
+    if stacks.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
-        measurement.reason =
-            Some(recording.sampling_error.as_ref().map_or_else(
-                || "the target could not be sampled".to_owned(),
-                |error| describe(error),
-            ));
+        measurement.reason = Some(recording.sampling_error.as_ref().map_or_else(
+            || "the target could not be sampled".to_owned(),
+            |error| error_chain(error),
+        ));
     }
-    Ok(recording.samples)
+    Ok(stacks)
 }
 
 /// Adds a notice for each program whose processes outlived the target's main process and were ended.
@@ -230,7 +231,7 @@ fn add_outlived_notices(session: &mut Session<'_>, phase: Phase, recording: &Rec
     }
 }
 
-/// One line for the log.
+/// Describes the end of a process for the log.
 pub fn ending(replicate: &Replicate) -> String {
     let wall = replicate.metrics.get("wall_ms").and_then(|metric| metric.samples.first().copied());
     let wall = wall.map_or_else(String::new, |ms| format!(" after {ms:.1} ms"));
@@ -238,13 +239,13 @@ pub fn ending(replicate: &Replicate) -> String {
     format!("{}{wall}{reason}", replicate.status)
 }
 
-/// What counts is the time that a person waits: a target may take none and yet be slow to start and
-/// to end.
-fn enough(session: &Session<'_>, runs: &[Samples], began: Instant) -> bool {
+/// Returns true if the recording can end. The limit is elapsed time, not CPU time, because a target
+/// can be slow to start and to end.
+fn enough(session: &Session<'_>, runs: &[Stacks], began: Instant) -> bool {
     let sampling = session.plan.sampling;
-    runs.iter().map(Samples::count).sum::<u64>() >= sampling.enough_samples
+    runs.iter().map(Stacks::count).sum::<u64>() >= sampling.enough_samples
         || began.elapsed() >= sampling.enough
-        || runs.len() >= MOST_RUNS
+        || runs.len() >= MAX_RUNS
 }
 
 /// Adds notices on how the profile was obtained.
@@ -269,7 +270,7 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     }
     let samples = provenance.samples.max(1) as f64;
     let cut = provenance.truncated as f64 / samples;
-    if cut > NOTABLE_CUT {
+    if cut > NOTABLE_TRUNCATED {
         let text = format!(
             "{}: {:.0} % of the stacks are truncated, so the totals of outer functions are too small.",
             case.name,
@@ -291,9 +292,146 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     }
 }
 
-/// A name as part of a file name.
-pub fn file_stem(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "=-_.".contains(c) { c } else { '-' };
-    let stem: String = name.chars().take(100).map(plain).collect();
-    stem.trim_start_matches('.').to_owned()
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use simprof_model::FunctionKind;
+    use simprof_record::Outcome;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::processes::fake::{
+        FakeProcesses, FakeSession, ended, plan_for, profile, recording, sampled,
+    };
+
+    const PHASE: Phase = Phase::Macro;
+    const GOOD: Outcome = Outcome::Exited(0);
+
+    /// A plan in which 100 samples are enough, however long they take.
+    fn plan() -> Plan {
+        let mut plan = plan_for("[target]\ncommand = [\"./sim\"]\ntimeout_s = 7\n");
+        plan.sampling.enough_samples = 100;
+        plan.sampling.enough = Duration::from_secs(3600);
+        plan
+    }
+
+    /// Records the default case. Returns the recording, the measurement in the manifest, and the ids of the notices.
+    fn record_default(
+        plan: &Plan,
+        processes: &FakeProcesses,
+    ) -> (Recorded, Measurement, Vec<NoticeId>) {
+        let mut fake = FakeSession::new(plan, processes);
+        let recorded = record(&mut fake.session, PHASE, &plan.cases[0], 0).expect("a recording");
+        let in_manifest = fake.record(PHASE);
+        let notices = in_manifest.notices.iter().map(|notice| notice.id).collect();
+        (recorded, in_manifest.measurements[0].clone(), notices)
+    }
+
+    #[test]
+    fn short_runs_are_repeated_until_there_are_enough_samples() {
+        let plan = plan();
+        let processes = FakeProcesses::new((0..3).map(|_| sampled(GOOD, 40)));
+        let (recorded, measurement, notices) = record_default(&plan, &processes);
+        assert_eq!(recorded.profile.expect("a profile").samples.len(), 120);
+        assert_eq!((recorded.wall_ns.len(), measurement.replicates.len()), (3, 3));
+        assert_eq!((measurement.status, measurement.reason), (Status::Ok, None));
+        assert_eq!(notices, [NoticeId::RunsJoined]);
+        let observe = Observe::Stacks { rate_hz: 1000 };
+        assert!(processes.started().iter().all(|started| started.observe == observe));
+    }
+
+    #[test]
+    fn a_recording_below_the_minimum_has_a_notice() {
+        let mut plan = plan();
+        plan.sampling.enough = Duration::ZERO;
+        let processes = FakeProcesses::new([sampled(GOOD, 40)]);
+        let (recorded, measurement, notices) = record_default(&plan, &processes);
+        assert_eq!(recorded.profile.expect("a profile").samples.len(), 40);
+        assert_eq!(measurement.status, Status::Ok);
+        assert_eq!(notices, [NoticeId::FewSamples]);
+    }
+
+    #[test]
+    fn truncated_stacks_and_a_costly_recorder_have_notices() {
+        let plan = plan();
+        let mut profile = profile(100, FunctionKind::Native);
+        profile.provenance.truncated = 6;
+        profile.provenance.recorder_cpu_ns = profile.provenance.target_cpu_ns / 5;
+        let stacks = Some(Stacks::Recorded(profile));
+        let processes = FakeProcesses::new([Observed { recording: recording(GOOD), stacks }]);
+        let (_, _, notices) = record_default(&plan, &processes);
+        assert_eq!(notices, [NoticeId::StacksTruncated, NoticeId::RecorderCostly]);
+    }
+
+    #[test]
+    fn a_target_without_samples_is_a_failure() {
+        let mut plan = plan();
+        plan.sampling.enough = Duration::ZERO;
+        let processes = FakeProcesses::new([sampled(GOOD, 0)]);
+        let (recorded, measurement, _) = record_default(&plan, &processes);
+        assert_eq!((recorded.profile, measurement.status), (None, Status::Failed));
+        let reason = measurement.reason.expect("a reason");
+        assert!(reason.contains("no sample in 1 run at 1000 Hz"), "{reason}");
+    }
+
+    #[test]
+    fn a_failing_process_ends_the_recording() {
+        let plan = plan();
+        for (outcome, status, words) in [
+            (Outcome::Exited(3), Status::Failed, "last line of its standard error: no such file"),
+            (Outcome::TimedOut, Status::TimedOut, "did not end within 7 s"),
+            (Outcome::Cancelled, Status::Skipped, "interrupted"),
+        ] {
+            let mut failing = sampled(outcome, 10);
+            failing.recording.stderr_tail = "reading\nno such file\n\n".into();
+            let (_, measurement, _) = record_default(&plan, &FakeProcesses::new([failing]));
+            assert_eq!(measurement.status, status);
+            let reason = measurement.reason.expect("a reason");
+            assert!(reason.contains(words), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_failure_after_a_success_is_partial() {
+        let plan = plan();
+        let processes = FakeProcesses::new([sampled(GOOD, 40), sampled(Outcome::Exited(1), 30)]);
+        let (recorded, measurement, _) = record_default(&plan, &processes);
+        assert_eq!((measurement.status, measurement.replicates.len()), (Status::Partial, 2));
+        assert_eq!(recorded.profile.expect("a profile").samples.len(), 70);
+    }
+
+    #[test]
+    fn an_interrupted_run_starts_no_further_process() {
+        let plan = plan();
+        for (processes, status, reason) in
+            [(0, Status::Skipped, Some("interrupted")), (1, Status::Ok, None)]
+        {
+            let fake = FakeProcesses::new([sampled(GOOD, 40)]);
+            fake.cancel_after(processes);
+            let (_, measurement, _) = record_default(&plan, &fake);
+            assert_eq!((measurement.status, measurement.reason.as_deref()), (status, reason));
+            assert_eq!(fake.started().len(), processes);
+        }
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_ends_the_run() {
+        let plan = plan();
+        let processes = FakeProcesses::default();
+        processes.refuse(RecordError::NotInPath { program: "sim".into(), path: "/bin".into() });
+        let mut fake = FakeSession::new(&plan, &processes);
+        record(&mut fake.session, PHASE, &plan.cases[0], 0).expect("a result");
+        let stopped = fake.session.stopped.clone().expect("the run has ended");
+        assert!(stopped.contains("install it, or give its path"), "{stopped}");
+        assert_eq!(fake.record(PHASE).measurements[0].status, Status::Failed);
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_sampled_is_a_failure() {
+        let plan = plan();
+        let (_, measurement, _) = record_default(&plan, &FakeProcesses::new([ended(GOOD)]));
+        assert_eq!(measurement.status, Status::Failed);
+        assert_eq!(measurement.reason.as_deref(), Some("the target could not be sampled"));
+    }
 }

@@ -1,4 +1,4 @@
-//! Phase 4: what it means for the whole.
+//! Phase 4: how the whole target scales.
 
 use anyhow::Result;
 use simprof_measure::campaign::{self, Planned};
@@ -11,31 +11,32 @@ use simprof_report::summary::{
 use simprof_stats::scaling::ScalingFit;
 
 use super::readiness;
-use super::record::file_stem;
 use super::timeline::follow;
 use crate::campaign::TargetExecutor;
 use crate::plan::Sweep;
-use crate::runner::Observe;
+use crate::processes::Observe;
 use crate::session::Session;
+use crate::text::file_stem;
 
 const PHASE: Phase = Phase::System;
 
-/// A prediction is checked at this multiple of the largest size measured.
+/// A prediction is checked at this multiple of the largest measured size.
 const CHECK_AT: f64 = 2.0;
-/// A run that is predicted to take longer than this is not made only to check a prediction, s.
-const CHECK_MOST_S: f64 = 20.0;
+/// Maximum predicted time of a run that only checks a prediction, in seconds.
+const MAX_CHECK_S: f64 = 20.0;
 
-/// A sweep that was measured.
-struct Measured<'a> {
+/// A measured sweep.
+struct MeasuredSweep<'a> {
     sweep: &'a Sweep,
     measurements: Vec<Measurement>,
     laws: Vec<(Law, ScalingFit)>,
 }
 
-/// Sweeps every parameter, follows resources over time, checks a prediction and judges readiness.
+/// Sweeps every parameter, records resources over time, checks a prediction and evaluates
+/// readiness.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let plan = session.plan;
     session.begin(PHASE, plan.processes(PHASE))?;
@@ -59,7 +60,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let readiness = readiness::checks(session, &fits, size.as_deref(), &timelines);
     let outcome =
         laws.iter().find(|law| readiness::is_time(law) && law.exponent.is_some()).map_or_else(
-            || "no sweep to draw a law from".to_owned(),
+            || "no sweep to fit a scaling law to".to_owned(),
             |law| {
                 format!(
                     "{} grows as {}^{:.2}",
@@ -72,7 +73,10 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.end(PHASE, &outcome)?;
     let statements = readiness::statements(session, &fits, size.as_deref(), &timelines);
     let summary = SystemSummary {
-        head: Head::new(session.folder.run(), session.folder.run().phase(PHASE).expect("planned")),
+        head: Head::new(
+            session.folder.run(),
+            session.folder.run().phase(PHASE).expect("the phase is planned"),
+        ),
         laws,
         timeline: timelines.first().cloned(),
         timelines,
@@ -87,7 +91,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Resources over time of every case.
+/// Records the resources of every case over time.
 fn follow_all(session: &mut Session<'_>) -> Result<Vec<TimelineSummary>> {
     let done = session.folder.run().phase(PHASE).map_or(0, |record| record.done);
     let cases = session.plan.timelines.clone();
@@ -111,8 +115,8 @@ fn follow_all(session: &mut Session<'_>) -> Result<Vec<TimelineSummary>> {
     Ok(timelines)
 }
 
-/// All sweeps as one campaign, so that a drift of the machine falls on all sizes alike.
-fn sweep_all<'p>(session: &mut Session<'p>) -> Vec<Measured<'p>> {
+/// Measures all sweeps as one campaign, so that a drift of the machine affects all sizes equally.
+fn sweep_all<'p>(session: &mut Session<'p>) -> Vec<MeasuredSweep<'p>> {
     let plan = session.plan;
     let planned: Vec<Planned> =
         plan.sweeps.iter().flat_map(|sweep| sweep.planned.iter().cloned()).collect();
@@ -127,7 +131,7 @@ fn sweep_all<'p>(session: &mut Session<'p>) -> Vec<Measured<'p>> {
                 .into_iter()
                 .filter(|(law, _)| is_shown(law))
                 .collect();
-            Measured { sweep, measurements, laws }
+            MeasuredSweep { sweep, measurements, laws }
         })
         .collect()
 }
@@ -140,12 +144,13 @@ fn execute(session: &mut Session<'_>, planned: &[Planned], done_before: usize) -
     campaign::run(planned, plan.seed, &mut executor)
 }
 
-/// The rate is the time of a step over again.
+/// Returns true if a law is reported. Steps per second are omitted, because they are the inverse of
+/// the time of a step.
 fn is_shown(law: &Law) -> bool {
     law.metric != "steps_per_second"
 }
 
-fn write_samples(session: &mut Session<'_>, measured: &[Measured<'_>]) -> Result<()> {
+fn write_samples(session: &mut Session<'_>, measured: &[MeasuredSweep<'_>]) -> Result<()> {
     for measured in measured {
         let stem = format!("scaling-{}", file_stem(&measured.sweep.name()));
         session.write(
@@ -162,7 +167,7 @@ fn write_samples(session: &mut Session<'_>, measured: &[Measured<'_>]) -> Result
     Ok(())
 }
 
-fn chart(measured: &Measured<'_>, law: &Law, fit: &ScalingFit, target: &str) -> ScalingChart {
+fn chart(measured: &MeasuredSweep<'_>, law: &Law, fit: &ScalingFit, target: &str) -> ScalingChart {
     let all: Vec<&Measurement> = measured.measurements.iter().collect();
     let to_ns =
         |(size, costs): (f64, Vec<f64>)| (size, costs.into_iter().map(|ms| ms * 1e6).collect());
@@ -193,8 +198,8 @@ fn chart(measured: &Measured<'_>, law: &Law, fit: &ScalingFit, target: &str) -> 
     }
 }
 
-/// Predicts the time at twice the largest size, runs that, and says whether it held.
-fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Prediction> {
+/// Predicts the time at twice the largest size, measures it, and compares the two.
+fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Option<Prediction> {
     let (law, fit) = measured.laws.iter().find(|(law, _)| readiness::is_time(law))?;
     let largest = measured.sweep.planned.last()?;
     let size = law.sizes.last()? * CHECK_AT;
@@ -215,7 +220,7 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
         measured: None,
         verdict: PredictionVerdict::NotChecked,
     };
-    if expected_s(measured, predicted.value / law.medians.last()?) > CHECK_MOST_S {
+    if expected_s(measured, predicted.value / law.medians.last()?) > MAX_CHECK_S {
         prediction.verdict = PredictionVerdict::TooLong;
         return Some(prediction);
     }
@@ -237,8 +242,8 @@ fn check(session: &mut Session<'_>, measured: &Measured<'_>) -> Option<Predictio
     Some(prediction)
 }
 
-/// Seconds that one run at the checked size may take.
-fn expected_s(measured: &Measured<'_>, growth: f64) -> f64 {
+/// Returns the expected time of one run at the checked size, in seconds.
+fn expected_s(measured: &MeasuredSweep<'_>, growth: f64) -> f64 {
     let walls = measured
         .measurements
         .last()

@@ -1,4 +1,4 @@
-//! Resources over time: one run of a case, followed.
+//! Records the resources of one run over time.
 
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Status, Steps, Timeline};
@@ -6,21 +6,21 @@ use simprof_record::Recording;
 use simprof_report::summary::{Growth, TIMELINE_PREFIX, TimelinePoint, TimelineSummary};
 use simprof_stats::{DriftRule, assess_drift, assess_leak};
 
-use super::record::{add_urgent_notices, ending, file_stem};
+use super::record::{Process, add_urgent_notices, ending};
 use crate::plan::Case;
-use crate::replicate::{Place, replicate};
-use crate::runner::{Invocation, Observe, with_ending};
+use crate::processes::{Observe, Observed};
 use crate::session::Session;
+use crate::text::file_stem;
 
-/// Points of a summary.
+/// Maximum number of points in a summary.
 const POINTS: usize = 500;
-/// Share of the steps that count as warm-up for memory.
+/// Share of the steps that count as warm-up when growth of memory is measured.
 const WARM_UP: f64 = 0.2;
 
-/// Runs one case and follows its resources; none where it could not be run.
+/// Runs one case and records its resources. Returns `None` if the run failed or was skipped.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn follow(
     session: &mut Session<'_>,
     phase: Phase,
@@ -44,7 +44,7 @@ pub fn follow(
     }
     let recording = observe(session, phase, case, &mut measurement)?;
     session.keep(phase, &measurement, done + 1);
-    // The resources of a target that failed are those of its failure: no figure of its work.
+    // Resources of a failed run do not describe the work of the target.
     let Some(recording) = recording.filter(|_| measurement.status.is_ok()) else {
         return Ok(None);
     };
@@ -58,27 +58,22 @@ fn observe(
     case: &Case,
     measurement: &mut Measurement,
 ) -> Result<Option<Recording>> {
-    let log = session.phase_folder(phase)?.join(format!("timeline-{}", file_stem(&case.name)));
-    let seed = session.plan.seed;
-    let result = session.runner.run(&Invocation {
-        command: &session.plan.target.command,
+    let stem = format!("timeline-{}", file_stem(&case.name));
+    let process = Process {
+        phase,
+        stem: &stem,
         parameters: &case.parameters,
-        seed,
         observe: Observe::Resources,
-        scratch: session.folder.scratch()?,
-        log: &log,
-    });
-    let place = Place { seed, order: 0, load: crate::replicate::load_average() };
-    let timeout = session.plan.target.timeout;
-    let replicate = replicate(place, result.as_ref(), &with_ending(&log, "out"), timeout);
-    session.folder.clear_scratch();
-    session.note_output(phase, &format!("timeline-{}", file_stem(&case.name)));
+        order: 0,
+    };
+    let (replicate, result) = process.run(session)?;
+    session.note_output(phase, &stem);
     session.log(phase, &format!("{}: {}", measurement.name, ending(&replicate)));
     measurement.status = replicate.status;
     measurement.reason.clone_from(&replicate.reason);
     measurement.replicates.push(replicate);
     match result {
-        Ok(recording) => {
+        Ok(Observed { recording, .. }) => {
             add_urgent_notices(session, phase, &recording);
             Ok(Some(recording))
         }
@@ -92,7 +87,7 @@ fn observe(
 fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
     let timeline = &recording.timeline;
     let last = timeline.samples.last();
-    // What outlived the target used CPU time after its end: only what was seen until then is the target's.
+    // Processes that outlived the target used CPU time after its end, which is not counted.
     let cpu_ns = match last {
         Some(last) if !recording.leftovers.is_empty() => last.cpu_ns,
         _ => recording.user_cpu_ns + recording.system_cpu_ns,
@@ -125,17 +120,17 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
     }
 }
 
-/// Mean busy share of each core over the samples that tell it.
+/// Returns the mean busy share of each core over the samples that have it.
 fn core_busy(timeline: &Timeline) -> Vec<f64> {
-    let told: Vec<&Vec<f32>> = timeline
+    let known: Vec<&Vec<f32>> = timeline
         .samples
         .iter()
         .map(|sample| &sample.core_busy)
         .filter(|cores| !cores.is_empty())
         .collect();
-    let cores = told.iter().map(|cores| cores.len()).min().unwrap_or(0);
+    let cores = known.iter().map(|cores| cores.len()).min().unwrap_or(0);
     let mean = |core: usize| {
-        told.iter().map(|cores| f64::from(cores[core])).sum::<f64>() / told.len() as f64
+        known.iter().map(|cores| f64::from(cores[core])).sum::<f64>() / known.len() as f64
     };
     (0..cores).map(mean).collect()
 }
@@ -157,8 +152,8 @@ fn points(timeline: &Timeline, start_ns: u64) -> Vec<TimelinePoint> {
         .collect()
 }
 
-/// How the resident set grows with steps, once the first fifth of them is past; regressed on the
-/// living population where the target tells it.
+/// Returns how the resident set grows with steps after the warm-up, the first fifth of them. If the
+/// target reports its population, growth that follows the population is removed.
 pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
     let count = steps.steps.len();
     let steady = steps.steps.get((count as f64 * WARM_UP) as usize)?.begin_ns;
@@ -192,13 +187,130 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
         verdict: drift.verdict.into(),
         n: drift.n,
         evidence: format!(
-            "{:.2} KB per step (95 % interval {:.2} to {:.2}), {} moments after the warm-up, p = {:.3}{}",
+            "{:.2} KB per step (95 % interval {:.2} to {:.2}), {} samples after the warm-up, p = {:.3}{}",
             drift.trend.slope / 1024.0,
             interval.lo / 1024.0,
             interval.hi / 1024.0,
             drift.n,
             drift.trend.p,
-            if drift.population.is_some() { ", population taken out" } else { "" }
+            if drift.population.is_some() { ", without the effect of the population" } else { "" }
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::{ResourceSample, Step};
+    use simprof_record::{Leftover, Outcome};
+    use simprof_report::summary::GrowthVerdict;
+
+    use super::*;
+    use crate::plan::Plan;
+    use crate::processes::fake::{FakeProcesses, FakeSession, ended, plan_for};
+
+    const PHASE: Phase = Phase::System;
+    const MS: u64 = 1_000_000;
+
+    fn plan() -> Plan {
+        plan_for("[target]\ncommand = [\"./sim\"]\ntimeout_s = 7\n")
+    }
+
+    /// A run of `samples` samples and as many steps, 50 ms apart, whose memory grows by `growth_bytes` per step.
+    fn growing(samples: u64, growth_bytes: u64) -> Observed {
+        let mut observed = ended(Outcome::Exited(0));
+        let time_ns = |index: u64| index * 50 * MS;
+        let sample = |index| ResourceSample {
+            time_ns: time_ns(index + 1),
+            cpu_ns: time_ns(index + 1) / 2,
+            rss_bytes: (10 << 20) + index * growth_bytes,
+            core_busy: vec![0.5, 0.0],
+            threads: 2,
+            ..ResourceSample::default()
+        };
+        let step = |index| Step {
+            index,
+            begin_ns: time_ns(index),
+            end_ns: time_ns(index + 1),
+            population: None,
+        };
+        observed.recording.timeline.samples = (0..samples).map(sample).collect();
+        observed.recording.steps.steps = (0..samples).map(step).collect();
+        observed
+    }
+
+    fn follow_default(processes: &FakeProcesses) -> (Option<TimelineSummary>, Measurement) {
+        let plan = plan();
+        let mut fake = FakeSession::new(&plan, processes);
+        let followed = follow(&mut fake.session, PHASE, &plan.timelines[0], 0).expect("a result");
+        let measurement = fake.record(PHASE).measurements[0].clone();
+        (followed.map(|(summary, _, _)| summary), measurement)
+    }
+
+    #[test]
+    fn memory_that_grows_with_steps_is_found() {
+        let (summary, measurement) = follow_default(&FakeProcesses::new([growing(200, 64 << 10)]));
+        let summary = summary.expect("a summary");
+        assert_eq!(measurement.status, Status::Ok);
+        let growth = summary.growth.expect("enough samples");
+        assert_eq!(growth.verdict, GrowthVerdict::Grows);
+        assert!((growth.kb_per_step - 64.0).abs() < 0.01, "{growth:?}");
+        assert_eq!((summary.steps, summary.threads, summary.notices.len()), (200, 2, 0));
+        assert!(summary.points.iter().all(|point| (point.cpu_cores - 0.5).abs() < 1e-9));
+        assert_eq!(summary.core_busy, [0.5, 0.0]);
+    }
+
+    #[test]
+    fn memory_that_does_not_grow_is_steady() {
+        let (summary, _) = follow_default(&FakeProcesses::new([growing(200, 0)]));
+        assert_eq!(
+            summary.and_then(|summary| summary.growth).expect("growth").verdict,
+            GrowthVerdict::Steady
+        );
+    }
+
+    #[test]
+    fn a_short_run_has_a_notice_and_no_growth() {
+        let (summary, measurement) = follow_default(&FakeProcesses::new([growing(3, 4096)]));
+        let summary = summary.expect("a summary");
+        assert_eq!(measurement.status, Status::Ok);
+        assert_eq!(summary.notices[0].id, NoticeId::FewSamples);
+        assert!(summary.growth.is_none(), "{:?}", summary.growth);
+    }
+
+    #[test]
+    fn a_failed_or_interrupted_run_has_no_summary() {
+        for (outcome, status, words) in [
+            (Outcome::Exited(2), Status::Failed, "2"),
+            (Outcome::TimedOut, Status::TimedOut, "did not end within 7 s"),
+            (Outcome::Cancelled, Status::Skipped, "interrupted"),
+        ] {
+            let mut observed = growing(200, 0);
+            observed.recording.outcome = outcome;
+            let (summary, measurement) = follow_default(&FakeProcesses::new([observed]));
+            assert!(summary.is_none());
+            assert_eq!(measurement.status, status);
+            let reason = measurement.reason.expect("a reason");
+            assert!(reason.contains(words), "{reason}");
+        }
+        let processes = FakeProcesses::default();
+        processes.cancel_after(0);
+        let (summary, measurement) = follow_default(&processes);
+        assert!(summary.is_none() && processes.started().is_empty());
+        assert_eq!(measurement.reason.as_deref(), Some("interrupted"));
+    }
+
+    #[test]
+    fn processes_that_outlive_the_target_have_a_notice_and_no_cpu_time() {
+        let mut observed = growing(20, 0);
+        let leftover = |pid| Leftover { pid, name: "helper".into() };
+        observed.recording.leftovers = vec![leftover(7), leftover(8)];
+        let plan = plan();
+        let mut fake = FakeSession::new(&plan, &FakeProcesses::new([observed]));
+        let followed = follow(&mut fake.session, PHASE, &plan.timelines[0], 0).expect("a result");
+        let (summary, _, _) = followed.expect("a summary");
+        assert!((summary.cpu_s - 0.5).abs() < 1e-9, "{}", summary.cpu_s);
+        let ids: Vec<NoticeId> =
+            fake.record(PHASE).notices.iter().map(|notice| notice.id).collect();
+        assert_eq!(ids, [NoticeId::ProcessesOutlived]);
+    }
 }

@@ -1,67 +1,71 @@
-//! What a traced run counted, from the files that its processes wrote.
+//! Reads the call counts of a traced run from the files that its processes wrote.
 //!
-//! A program that was started and all that was forked from it share a file of records: a line `WHAT PROCESS LENGTH`, and
-//! as many bytes. `begun` owes one of the others: `counts`, `mixed` (counts of several threads, whose times are worth
-//! nothing), or `yielded`.
+//! A program and all processes forked from it share one file of records: a line `KIND PROCESS
+//! LENGTH`, followed by LENGTH bytes. Each process writes `begun` at its start and one of the
+//! others at its end: `counts`, `mixed` (counts of several threads, with meaningless times) or
+//! `yielded` (the program uses its own profiler).
 
 use simprof_model::CallProfile;
 use simprof_record::import::{Imported, import};
 
-use super::Told;
+use super::ScriptFolder;
 
-/// Calls of all processes of a run.
+/// Call counts of a run.
 #[derive(Debug, Default)]
-pub struct Counted {
-    /// All of them together.
+pub struct CallCounts {
+    /// Calls of all processes.
     pub profile: CallProfile,
-    /// Processes that told their counts.
+    /// Number of processes that reported their counts.
     pub processes: usize,
-    /// Processes that ended before they could, or whose counts cannot be read.
+    /// Number of processes that ended without reporting, or whose counts cannot be read.
     pub lost: usize,
-    /// Processes that were not counted since the program profiles itself, and the interpreter takes one profiler only.
+    /// Number of processes that were not counted because the program profiles itself, and the
+    /// interpreter supports only one profiler.
     pub yielded: usize,
-    /// Whether the times are worth nothing: a process had several threads, whose calls its tracer took for those of one.
+    /// True if the times are meaningless: a process had several threads, and its tracer merged
+    /// their calls.
     pub untimed: bool,
 }
 
-/// Reads what the text wrote.
-pub fn counted(told: &Told) -> Counted {
-    let mut counted = Counted::default();
+/// Reads the files in the folder of the script.
+pub fn read_call_counts(folder: &ScriptFolder) -> CallCounts {
+    let mut counts = CallCounts::default();
     let mut profiles = Vec::new();
-    for (_, content) in told.files("calls-") {
-        counted.read(&content, &mut profiles);
+    for (_, content) in folder.files("calls-") {
+        counts.read(&content, &mut profiles);
     }
-    counted.processes = profiles.len();
-    counted.profile = CallProfile::sum(&profiles);
-    counted
+    counts.processes = profiles.len();
+    counts.profile = CallProfile::sum(&profiles);
+    counts
 }
 
-impl Counted {
-    /// Adds one file. A record that is cut short hides those behind it, and whoever has begun is then held for lost.
+impl CallCounts {
+    /// Adds one file. A truncated record hides those after it; processes that began but have no
+    /// complete record count as lost.
     fn read(&mut self, content: &[u8], profiles: &mut Vec<CallProfile>) {
-        let (mut begun, mut told) = (0_usize, 0_usize);
+        let (mut begun, mut reported) = (0_usize, 0_usize);
         let mut records = Records(content);
-        for (what, payload) in &mut records {
-            match (what, import(payload)) {
+        for (kind, payload) in &mut records {
+            match (kind, import(payload)) {
                 ("begun", _) => begun += 1,
                 ("yielded", _) => {
-                    told += 1;
+                    reported += 1;
                     self.yielded += 1;
                 }
                 ("counts" | "mixed", Ok((_, Imported::Calls(profile)))) => {
-                    told += 1;
-                    self.untimed |= what == "mixed";
+                    reported += 1;
+                    self.untimed |= kind == "mixed";
                     profiles.push(profile);
                 }
                 _ => {}
             }
         }
-        let cut = usize::from(!records.0.is_empty());
-        self.lost += begun.saturating_sub(told).max(cut);
+        let truncated = usize::from(!records.0.is_empty());
+        self.lost += begun.saturating_sub(reported).max(truncated);
     }
 }
 
-/// The records of a file, and behind the last whole one the rest.
+/// Iterates over the complete records of a file. Afterwards it contains the rest.
 struct Records<'a>(&'a [u8]);
 
 impl<'a> Iterator for Records<'a> {
@@ -70,11 +74,11 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let end = self.0.iter().position(|&byte| byte == b'\n')?;
         let mut words = std::str::from_utf8(&self.0[..end]).ok()?.split(' ');
-        let (what, _process) = (words.next()?, words.next()?);
+        let (kind, _process) = (words.next()?, words.next()?);
         let length: usize = words.next()?.parse().ok()?;
         let (payload, rest) = self.0[end + 1..].split_at_checked(length)?;
         self.0 = rest;
-        Some((what, payload))
+        Some((kind, payload))
     }
 }
 
@@ -82,7 +86,8 @@ impl<'a> Iterator for Records<'a> {
 mod tests {
     use super::*;
 
-    /// Of one process and one function, as the interpreter's `marshal` writes it: `{("a.py", 1, "f"): (2, 3, 0.0, 0.0, {})}`.
+    /// The counts of one function in the format of the interpreter's `marshal`: `{("a.py", 1, "f"):
+    /// (2, 3, 0.0, 0.0, {})}`.
     fn marshalled() -> Vec<u8> {
         let text = |text: &str| {
             let length = u32::try_from(text.len()).expect("it is short").to_le_bytes();
@@ -100,18 +105,18 @@ mod tests {
         [b"{", &key[..], &value, b"0"].concat()
     }
 
-    fn record(what: &str, payload: &[u8]) -> Vec<u8> {
-        [format!("{what} 7 {}\n", payload.len()).as_bytes(), payload].concat()
+    fn record(kind: &str, payload: &[u8]) -> Vec<u8> {
+        [format!("{kind} 7 {}\n", payload.len()).as_bytes(), payload].concat()
     }
 
-    fn read(files: &[Vec<u8>]) -> Counted {
-        let place = tempfile::tempdir().expect("a temporary folder");
-        let told = Told::create(&place.path().join("log")).expect("a folder");
+    fn read(files: &[Vec<u8>]) -> CallCounts {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let folder = ScriptFolder::create(&directory.path().join("log")).expect("a folder");
         for (number, content) in files.iter().enumerate() {
-            let path = told.0.join(format!("calls-7-{number}"));
+            let path = folder.0.join(format!("calls-7-{number}"));
             std::fs::write(path, content).expect("the file is written");
         }
-        counted(&told)
+        read_call_counts(&folder)
     }
 
     #[test]
@@ -146,17 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn what_other_processes_do_to_the_folder_costs_no_counts() {
-        let place = tempfile::tempdir().expect("a temporary folder");
-        let told = Told::create(&place.path().join("log")).expect("a folder");
-        // As where another process has made, or is making, the same file.
-        std::fs::create_dir(told.0.join("ran")).expect("it is made");
+    fn existing_files_in_the_folder_do_not_lose_counts() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let folder = ScriptFolder::create(&directory.path().join("log")).expect("a folder");
+        // As if another process had created, or was creating, the same file.
+        std::fs::create_dir(folder.0.join("ran")).expect("the folder is created");
         let run = "import sys; exec(compile(sys.argv[1], '<simprof>', 'exec'), {})";
         let status = std::process::Command::new("python3")
-            .args(["-c", run, &told.calls_script()])
+            .args(["-c", run, &folder.calls_script()])
             .status()
             .expect("python3 runs");
-        let found = counted(&told);
+        let found = read_call_counts(&folder);
         assert!(status.success());
         assert_eq!((found.processes, found.lost), (1, 0));
     }

@@ -1,7 +1,8 @@
-//! Python texts that run in the target before its own program, and what they tell.
+//! Python scripts that run in the target before its own program, and the files that they write.
 //!
-//! The recorder has them run; how is described in the crate `simprof-preload`. Each text is made of files of the folder
-//! `python` of this crate, after assignments of what it must know. What it has to tell it writes to a folder.
+//! The preload library runs them, see the crate `simprof-preload`. A script consists of assignments
+//! of its inputs, followed by files of this crate's folder `python`. It writes its results to a
+//! folder.
 
 mod calls;
 mod steps;
@@ -10,57 +11,57 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::runner::with_ending;
 use crate::spec::StepFunction;
+use crate::text::append_extension;
 
-pub use calls::{Counted, counted};
+pub use calls::{CallCounts, read_call_counts};
 pub use steps::uncalled_step;
 
-const FOLDER: &str = include_str!("../../python/folder.py");
+const WRITE: &str = include_str!("../../python/folder.py");
 const STEPS: &str = include_str!("../../python/steps.py");
 const CALLS: &str = include_str!("../../python/calls.py");
 
-/// The folder that a text writes to; it is removed with the value.
+/// The folder that a script writes to. It is removed when the value is dropped.
 #[derive(Debug)]
-pub struct Told(PathBuf);
+pub struct ScriptFolder(PathBuf);
 
-impl Told {
-    /// Makes the folder, empty, beside a process's log.
+impl ScriptFolder {
+    /// Creates an empty folder beside the log of a process.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// Returns an error if it cannot be created.
     pub fn create(log: &Path) -> io::Result<Self> {
-        let path = std::path::absolute(with_ending(log, "python"))?;
+        let path = std::path::absolute(append_extension(log, "python"))?;
         remove(&path);
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
 
-    /// Whether a process ran Python, and the text with it.
+    /// Returns true if a process ran Python, and with it the script.
     pub fn ran(&self) -> bool {
         self.0.join("ran").exists()
     }
 
-    /// The text that marks the calls of a function as steps.
+    /// Returns the script that marks the calls of a function as steps.
     pub fn steps_script(&self, function: &StepFunction) -> String {
         let StepFunction { module, name } = function;
-        let known = [("MODULE", module.as_str()), ("NAME", name.as_str())];
-        self.script(&known, STEPS)
+        let inputs = [("MODULE", module.as_str()), ("NAME", name.as_str())];
+        self.script(&inputs, STEPS)
     }
 
-    /// The text that counts all calls.
+    /// Returns the script that counts all calls.
     pub fn calls_script(&self) -> String {
         self.script(&[], CALLS)
     }
 
-    fn script(&self, known: &[(&str, &str)], text: &str) -> String {
+    fn script(&self, inputs: &[(&str, &str)], body: &str) -> String {
         let folder = self.0.to_string_lossy();
-        let known = [("FOLDER", &*folder)].into_iter().chain(known.iter().copied());
-        let known = known.map(|(name, value)| format!("{name} = {}\n", literal(value)));
-        format!("{}{FOLDER}\n\n{text}", known.collect::<String>())
+        let inputs = [("FOLDER", &*folder)].into_iter().chain(inputs.iter().copied());
+        let assignments = inputs.map(|(name, value)| format!("{name} = {}\n", literal(value)));
+        format!("{}{WRITE}\n\n{body}", assignments.collect::<String>())
     }
 
-    /// The files whose names begin with `prefix`, by name: name and content.
+    /// Returns name and content of the files whose names start with `prefix`, sorted by name.
     fn files(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let mut files: Vec<(String, Vec<u8>)> = entries
@@ -74,18 +75,18 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for ScriptFolder {
     fn drop(&mut self) {
         remove(&self.0);
     }
 }
 
-/// What cannot be removed costs room, not correctness: it is not read again.
+/// Removes a folder. One that cannot be removed only takes disk space: it is not read again.
 fn remove(path: &Path) {
     let _ = fs::remove_dir_all(path);
 }
 
-/// A Python literal: JSON's texts are Python's too.
+/// Returns a Python literal. Every JSON string is also a Python string.
 fn literal(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -95,18 +96,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_know_what_they_must_and_leave_nothing() {
-        let place = tempfile::tempdir().expect("a temporary folder");
-        let told = Told::create(&place.path().join("a \"log\"")).expect("a folder");
+    fn scripts_get_their_inputs_and_the_folder_is_removed() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let scripts = ScriptFolder::create(&directory.path().join("a \"log\"")).expect("a folder");
         let function = StepFunction { module: "sim".into(), name: "Model.step".into() };
-        let text = told.steps_script(&function);
-        let folder = place.path().join("a \"log\".python");
+        let text = scripts.steps_script(&function);
+        let folder = directory.path().join("a \"log\".python");
         let first = format!("FOLDER = {}", literal(&folder.to_string_lossy()));
         assert_eq!(text.lines().next(), Some(first.as_str()));
         assert!(text.contains("\nMODULE = \"sim\"\nNAME = \"Model.step\"\n"));
-        assert!(text.len() < 64 << 10 && told.calls_script().len() < 64 << 10);
-        assert!(!told.ran());
-        drop(told);
+        assert!(text.len() < 64 << 10 && scripts.calls_script().len() < 64 << 10);
+        assert!(!scripts.ran());
+        drop(scripts);
         assert!(!folder.exists());
     }
 }

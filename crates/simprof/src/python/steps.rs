@@ -1,15 +1,16 @@
-//! Why no steps were seen of a function that was named.
+//! Explains why no calls of a step function were seen.
 
 use simprof_model::{Notice, NoticeId};
 use simprof_record::supported::CPYTHON;
 
-use super::Told;
-use crate::spec::{StepFunction, nearest};
+use super::ScriptFolder;
+use crate::spec::StepFunction;
+use crate::text::nearest;
 
-/// Names that are listed where none is near.
-const LISTED: usize = 8;
+/// Maximum number of names that are listed if none is similar.
+const MAX_LISTED: usize = 8;
 
-/// What the text told in the processes that ended without a step.
+/// The notes of processes that ended without a step.
 #[derive(Debug, Default)]
 struct Notes {
     found: bool,
@@ -20,19 +21,19 @@ struct Notes {
 }
 
 /// Returns a notice that says why no call of the step function was recorded, and how to fix it.
-pub fn uncalled_step(told: &Told, function: &StepFunction) -> Notice {
-    let reason = if told.ran() { notes(told).reason(function) } else { not_python() };
+pub fn uncalled_step(folder: &ScriptFolder, function: &StepFunction) -> Notice {
+    let reason = if folder.ran() { notes(folder).reason(function) } else { not_python() };
     let text = format!("target.step: no call of `{function}` was recorded: {reason}.");
     Notice::new(NoticeId::StepFunctionNotCalled, text)
 }
 
 fn not_python() -> String {
-    format!("the target ran no Python that simprof can follow ({CPYTHON}, linked dynamically)")
+    format!("the target ran no Python that simprof supports ({CPYTHON}, linked dynamically)")
 }
 
-fn notes(told: &Told) -> Notes {
+fn notes(folder: &ScriptFolder) -> Notes {
     let mut notes = Notes::default();
-    for (_, content) in told.files("steps-") {
+    for (_, content) in folder.files("steps-") {
         for line in String::from_utf8_lossy(&content).lines() {
             notes.read(line);
         }
@@ -42,8 +43,8 @@ fn notes(told: &Told) -> Notes {
 
 impl Notes {
     fn read(&mut self, line: &str) {
-        let Some((what, text)) = line.split_once(' ') else { return };
-        let list = match what {
+        let Some((kind, text)) = line.split_once(' ') else { return };
+        let list = match kind {
             "found" => return self.found = true,
             "trouble" => return self.trouble = Some(text.to_owned()),
             "module" => &mut self.modules,
@@ -61,33 +62,37 @@ impl Notes {
             return trouble.clone();
         }
         if self.found {
-            return "it is there but no Python code of it was called".into();
+            return "it exists, but its Python code was not called".into();
         }
         if let Some(module) = self.modules.first() {
-            let near = suggest(&function.name, &self.names, "it has");
-            return format!("module `{module}` has no `{}`{near}", function.name);
+            let suggestion = suggest(&function.name, &self.names, "it has");
+            return format!("module `{module}` has no `{}`{suggestion}", function.name);
         }
         if self.loaded.is_empty() {
-            return "no process that ran Python came to its own end, where it would have told why"
+            return "no process that ran Python exited normally, which is when simprof would learn the reason"
                 .into();
         }
-        let near = suggest(&function.module, &self.loaded, "imported were");
-        format!("no module `{}` was imported{near}", function.module)
+        let suggestion = suggest(&function.module, &self.loaded, "imported modules are");
+        format!("no module `{}` was imported{suggestion}", function.module)
     }
 }
 
-/// The nearest name, or a few of those that there are.
-fn suggest(name: &str, known: &[String], there_are: &str) -> String {
+/// Suggests the most similar name, or lists some of the existing ones.
+fn suggest(name: &str, known: &[String], introduction: &str) -> String {
     let known: Vec<&str> =
         known.iter().map(String::as_str).filter(|name| !is_private(name)).collect();
-    if let Some(near) = nearest(name, &known) {
-        return format!("; did you mean `{near}`?");
+    if let Some(similar) = nearest(name, &known) {
+        return format!("; did you mean `{similar}`?");
     }
     match known.len() {
         0 => String::new(),
-        1..=LISTED => format!("; {there_are} {}", known.join(", ")),
+        1..=MAX_LISTED => format!("; {introduction} {}", known.join(", ")),
         more => {
-            format!("; {there_are} {} and {} more", known[..LISTED].join(", "), more - LISTED)
+            format!(
+                "; {introduction} {} and {} more",
+                known[..MAX_LISTED].join(", "),
+                more - MAX_LISTED
+            )
         }
     }
 }
@@ -100,30 +105,30 @@ fn is_private(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn said(files: &[(&str, &str)], function: &str) -> String {
-        let place = tempfile::tempdir().expect("a temporary folder");
-        let told = Told::create(&place.path().join("log")).expect("a folder");
+    fn explanation(files: &[(&str, &str)], function: &str) -> String {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let folder = ScriptFolder::create(&directory.path().join("log")).expect("a folder");
         for (name, content) in files {
-            std::fs::write(told.0.join(name), content).expect("the file is written");
+            std::fs::write(folder.0.join(name), content).expect("the file is written");
         }
         let (module, name) = function.split_once(':').expect("a function");
-        uncalled_step(&told, &StepFunction { module: module.into(), name: name.into() }).text
+        uncalled_step(&folder, &StepFunction { module: module.into(), name: name.into() }).text
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_what_was_meant() {
+    fn the_explanation_names_the_problem_and_a_similar_name() {
         let ran = ("ran", "");
         let has = ("steps-1", "module sim\nhas Model.step\nhas Model.run\n");
         for (files, function, words) in [
             (&[][..], "sim:step", "ran no Python"),
-            (&[ran], "sim:step", "came to its own end"),
+            (&[ran], "sim:step", "exited normally"),
             (
                 &[ran, has],
                 "sim:Model.stop",
                 "`sim` has no `Model.stop`; did you mean `Model.step`?",
             ),
             (&[ran, has], "sim:tick", "`sim` has no `tick`; it has Model.step, Model.run"),
-            (&[ran, ("steps-7", "found step\n")], "sim:step", "it is there"),
+            (&[ran, ("steps-7", "found step\n")], "sim:step", "it exists"),
             (&[ran, ("steps-7", "trouble nobody knows\n")], "sim:step", "recorded: nobody knows"),
             (
                 &[ran, ("steps-7", "loaded sys\nloaded sim.model\n")],
@@ -133,11 +138,11 @@ mod tests {
             (
                 &[ran, ("steps-7", "loaded __main__\nloaded sim.model\n")],
                 "nomod:step",
-                "no module `nomod` was imported; imported were __main__, sim.model",
+                "no module `nomod` was imported; imported modules are __main__, sim.model",
             ),
         ] {
-            let said = said(files, function);
-            assert!(said.contains(words) && said.contains(function), "{said}");
+            let text = explanation(files, function);
+            assert!(text.contains(words) && text.contains(function), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The keys `config`: files that the target reads and that are edited for each of its processes.
+//! The key `config`: configuration files of the target, of which each process gets edited copies.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,19 +8,19 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-/// A configuration file and what is set in the copies of it.
+/// A configuration file and the edits of its copies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Relative to the target's working folder; read, never written.
+    /// Path relative to the target's working folder. The file is never written.
     pub file: PathBuf,
-    /// What stands for the path of the copy in commands and variables.
+    /// Name of the placeholder for the path of the copy.
     #[serde(default = "default_placeholder", skip_serializing_if = "is_default_placeholder")]
     pub placeholder: String,
-    /// Keys that the file has, by path, and what they get; texts may hold placeholders.
+    /// New values of existing keys, by path. Texts may contain placeholders.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub set: Table,
-    /// Keys that the file leaves out.
+    /// Keys to add, by path, with their values.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub add: Table,
 }
@@ -34,8 +34,8 @@ fn is_default_placeholder(name: &str) -> bool {
 }
 
 impl Config {
-    /// Whether a program that is told `texts` comes to know of its copy: from them, or from a file among `all` that
-    /// it knows of.
+    /// Returns true if a program gets the path of the copy: from `texts` (its arguments and
+    /// environment), or from a file among `all` whose path it gets.
     pub fn is_reached<'t>(&'t self, all: &'t [Config], texts: &[&'t String]) -> bool {
         let told_by = |config: &Config, texts: &[&String]| {
             let placeholder = format!("{{{}}}", config.placeholder);
@@ -56,11 +56,11 @@ impl Config {
         }
     }
 
-    /// Every text among its values.
+    /// Returns all texts in its values.
     pub fn texts(&self) -> Vec<&String> {
-        let mut found = Vec::new();
-        self.set.values().chain(self.add.values()).for_each(|value| texts(value, &mut found));
-        found
+        let mut list = Vec::new();
+        self.set.values().chain(self.add.values()).for_each(|value| texts(value, &mut list));
+        list
     }
 }
 
@@ -73,7 +73,7 @@ fn texts<'v>(value: &'v toml::Value, found: &mut Vec<&'v String>) {
     }
 }
 
-/// Reads one table, or a list of tables.
+/// Deserialises one table or a list of tables.
 pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Config>, D::Error> {
     struct OneOrMany;
     impl<'de> Visitor<'de> for OneOrMany {

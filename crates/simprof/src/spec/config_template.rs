@@ -1,21 +1,21 @@
-//! Edits of a configuration file with `{name}` placeholders in their values.
+//! Edits of a configuration file, with placeholders in their values.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use simprof_model::Value;
 
+use super::command_template::TemplateError;
 use super::config::Config;
-use super::template::TemplateError;
-use super::template::{Strictness, Text};
+use super::placeholder::{Strictness, TextTemplate};
 use crate::configuration::{Edit, Format, KeyPath, Mode};
 
-/// A configuration file, and what is set in the copies of it.
+/// A configuration file and the edits of its copies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigTemplate {
-    /// As the spec names it.
+    /// Path of the file in the spec.
     pub file: PathBuf,
-    /// What stands for the path of the copy.
+    /// Name of the placeholder for the path of the copy.
     pub placeholder: String,
     edits: Vec<EditTemplate>,
 }
@@ -29,20 +29,21 @@ struct EditTemplate {
 
 #[derive(Debug, Clone, PartialEq)]
 enum ValueTemplate {
-    Text(Text),
+    Text(TextTemplate),
     Fixed(toml::Value),
     List(Vec<ValueTemplate>),
     Table(BTreeMap<String, ValueTemplate>),
 }
 
 impl ConfigTemplate {
-    /// Reads what the spec says of a file, without looking at the file.
+    /// Parses the edits of a file. The file is not read.
     ///
     /// # Errors
-    /// Where its ending tells no format, nothing is set or a key twice, a path is none, or a placeholder names
-    /// nothing.
+    /// Returns an error if the extension of the file is unknown, no key or one key twice is set,
+    /// the path of a key is malformed, or a placeholder is wrong.
     pub fn parse(config: &Config, known: &[&str]) -> Result<Self, TemplateError> {
-        Format::of(&config.file).map_err(|error| TemplateError::Format(error.to_string()))?;
+        Format::from_path(&config.file)
+            .map_err(|error| TemplateError::Format(error.to_string()))?;
         let mut edits = Vec::new();
         for (mode, table) in [(Mode::Set, &config.set), (Mode::Add, &config.add)] {
             collect(&KeyPath::default(), table, mode, known, &mut edits)?;
@@ -50,21 +51,21 @@ impl ConfigTemplate {
         if edits.is_empty() {
             return Err(TemplateError::NothingSet);
         }
-        let twice = |at: usize| edits[..at].iter().any(|edit| edit.path == edits[at].path);
-        if let Some(at) = (0..edits.len()).find(|at| twice(*at)) {
+        let is_duplicate = |at: usize| edits[..at].iter().any(|edit| edit.path == edits[at].path);
+        if let Some(at) = (0..edits.len()).find(|at| is_duplicate(*at)) {
             return Err(TemplateError::SetTwice { path: edits[at].path.to_string() });
         }
         Ok(Self { file: config.file.clone(), placeholder: config.placeholder.clone(), edits })
     }
 
-    /// Names of all placeholders in its values.
+    /// Returns the names of all placeholders in its values.
     pub fn placeholders(&self) -> Vec<&str> {
         let mut names = Vec::new();
         self.edits.iter().for_each(|edit| edit.value.placeholders(&mut names));
         names
     }
 
-    /// The edits with the placeholders filled in.
+    /// Returns the edits with the placeholders filled in.
     pub fn edits(&self, values: &BTreeMap<String, Value>) -> Vec<Edit> {
         let edit = |edit: &EditTemplate| Edit {
             path: edit.path.clone(),
@@ -74,13 +75,13 @@ impl ConfigTemplate {
         self.edits.iter().map(edit).collect()
     }
 
-    /// Where the copy for a process is, below the folder of copies.
+    /// Returns the path of the copy in the folder of copies.
     pub fn copy(&self, folder: &Path) -> PathBuf {
         folder.join(&self.placeholder).join(self.file.file_name().unwrap_or_default())
     }
 }
 
-/// Tables lead to keys within tables: every path ends at something else.
+/// Collects the edits of a table. Nested tables are paths: `{ a = { b = 1 } }` sets `a.b`.
 fn collect(
     parent: &KeyPath,
     table: &toml::Table,
@@ -104,7 +105,9 @@ fn collect(
 impl ValueTemplate {
     fn parse(value: &toml::Value, known: &[&str]) -> Result<Self, TemplateError> {
         Ok(match value {
-            toml::Value::String(text) => Self::Text(Text::parse(text, known, Strictness::Strict)?),
+            toml::Value::String(text) => {
+                Self::Text(TextTemplate::parse(text, known, Strictness::Strict)?)
+            }
             toml::Value::Array(items) => {
                 let item = |item| Self::parse(item, known);
                 Self::List(items.iter().map(item).collect::<Result<_, _>>()?)
@@ -127,7 +130,8 @@ impl ValueTemplate {
         }
     }
 
-    /// What is wholly one placeholder keeps the type of its parameter; all else is text.
+    /// Returns the value. A text that is only a placeholder gets the type of its parameter; every
+    /// other text stays a text.
     fn fill(&self, values: &BTreeMap<String, Value>) -> toml::Value {
         match self {
             Self::Text(text) => match text.sole_placeholder().and_then(|name| values.get(name)) {

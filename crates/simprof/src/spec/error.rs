@@ -1,73 +1,75 @@
-//! What can be wrong with a spec, said so that it can be mended.
+//! Errors in a spec.
 
 use std::io;
 use std::path::PathBuf;
 
-/// What is wrong with a spec.
+use crate::text::{did_you_mean, nearest};
+
+/// An error in a spec.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The file cannot be read.
     #[error("cannot read the spec {path}: {source}")]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Not TOML, an unknown key or a value of a wrong type.
+    /// It is not TOML, or has an unknown key or a value of a wrong type.
     #[error("{origin}: {message}{hint}")]
     Invalid {
-        /// Which spec.
+        /// Name of the spec.
         origin: String,
-        /// Where and what, over several lines.
+        /// The position and the problem, in several lines.
         message: String,
-        /// `; did you mean ...`, or nothing.
+        /// `; did you mean ...`, or empty.
         hint: String,
     },
-    /// A name where a parameter must be.
+    /// A parameter does not exist.
     #[error("there is no parameter `{name}`{}", did_you_mean(.hint.as_deref()))]
     UnknownParameter {
-        /// As written.
+        /// The text, as written.
         name: String,
-        /// The nearest that exists.
+        /// The most similar parameter that exists.
         hint: Option<String>,
     },
-    /// `--set` without a value.
-    #[error("`{text}` sets nothing; write name=value")]
+    /// `--set` without `=`.
+    #[error("`--set {text}` has no value; write name=value")]
     Assignment {
-        /// As typed.
+        /// The text, as typed.
         text: String,
     },
-    /// A value out of range.
+    /// A value is out of range.
     #[error("{key} is {value}; it must be {want}")]
     Value {
-        /// Of what.
+        /// The key.
         key: String,
-        /// As written.
+        /// The text, as written.
         value: String,
-        /// What it must be.
+        /// The values that are allowed.
         want: &'static str,
     },
-    /// Steps by calls of what is no Python function.
+    /// The name of a step function is malformed.
     #[error(
-        "target.step: `{name}` does not name a Python function; write step = \"package.module:Class.step\" (a script's own functions are of the module `__main__`), or let a program in another language mark its steps (simprof-probe, simprof_probe.h) or tell them by its output: step = {{ output = \"^step (\\\\d+)\" }}"
+        "target.step: `{name}` does not name a Python function; write step = \"package.module:Class.step\" (`__main__` is the module of a script). For a program in another language, mark steps with simprof-probe or simprof_probe.h, or recognise them in its output: step = {{ output = \"^step (\\\\d+)\" }}"
     )]
     StepFunction {
-        /// As written.
+        /// The text, as written.
         name: String,
     },
-    /// A step pattern that is not a regular expression.
+    /// A step pattern is not a regular expression.
     #[error("the step pattern `{pattern}` is not a regular expression: {source}")]
     Pattern {
-        /// As written.
+        /// The text, as written.
         pattern: String,
-        /// Why not.
+        /// The error of the regular expression parser.
         source: Box<regex::Error>,
     },
 }
 
 impl SpecError {
-    /// Adds the nearest known key to what the TOML reader says.
+    /// Converts an error of the TOML parser, and adds the most similar key to it.
     pub fn from_toml(origin: &str, error: &toml::de::Error) -> Self {
         let mut names = error.message().split('`').skip(1).step_by(2);
         let hint = match names.next() {
@@ -79,16 +81,4 @@ impl SpecError {
         let message = error.to_string().trim_end().to_owned();
         Self::Invalid { origin: origin.to_owned(), message, hint: did_you_mean(hint.as_deref()) }
     }
-}
-
-/// The candidate that is most like `name`, where one is like it at all.
-pub fn nearest(name: &str, candidates: &[&str]) -> Option<String> {
-    let score = |candidate: &str| strsim::jaro_winkler(name, candidate);
-    let best = candidates.iter().max_by(|a, b| score(a).total_cmp(&score(b)))?;
-    (score(best) > 0.7).then(|| (*best).to_owned())
-}
-
-/// `; did you mean ...` or nothing.
-pub fn did_you_mean(hint: Option<&str>) -> String {
-    hint.map_or_else(String::new, |hint| format!("; did you mean `{hint}`?"))
 }

@@ -1,11 +1,12 @@
-//! What a user says of a target: simprof.toml, read strictly.
+//! The spec of a target: simprof.toml. Unknown keys are errors.
 
+mod command_template;
 mod config;
 mod config_template;
 mod error;
+mod placeholder;
 mod readiness;
 mod step;
-mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,44 +14,48 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use simprof_model::{Mode, Value};
 
+use crate::text::nearest;
+
+pub use command_template::{CommandSource, CommandTemplate, TemplateError};
 pub use config::Config;
 pub use config_template::ConfigTemplate;
-pub use error::{SpecError, did_you_mean, nearest};
+pub use error::SpecError;
+pub use placeholder::{BUILT_IN, Strictness, escaped, is_used, written};
 pub use readiness::Readiness;
 pub use step::{StepFunction, StepRule, StepSource};
-pub use template::{CommandSource, CommandTemplate, Strictness, TemplateError};
 
-/// The spec of the reference simulation, written as a user would write one.
+/// The spec of the reference simulation. It uses only what every spec can use.
 pub const REFERENCE: &str = include_str!("reference.toml");
 
-/// The commented spec that `simprof init` writes.
+/// The commented template that `simprof init` writes.
 pub const INIT: &str = include_str!("init.toml");
 
-/// The longest time limit: a year, s.
-pub const LONGEST_S: f64 = 31_536_000.0;
+/// Longest time limit, in seconds: a year.
+pub const MAX_TIMEOUT_S: f64 = 31_536_000.0;
 
-/// File that is read from the working folder where no other is named.
+/// File that is read from the current folder if no other is given.
 pub const FILE_NAME: &str = "simprof.toml";
 
-/// All of a simprof.toml; every part is optional.
+/// The content of a simprof.toml. Every part is optional.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spec {
     /// The program.
     pub target: Target,
-    /// What it takes by arguments, variables or configuration files, by the name of the placeholder.
+    /// Parameters that reach the program by a placeholder in its command, environment or
+    /// configuration files, by name.
     pub parameters: BTreeMap<String, Parameter>,
-    /// Named groups of functions: globs over function, module and file.
+    /// Named groups of functions: globs over function names, modules and source files.
     pub components: BTreeMap<String, Vec<String>>,
-    /// Further runs of phase 1.
+    /// Additional runs of phase 1.
     pub phase1: Phase1,
     /// Component benchmarks of phase 2.
     pub benchmark: Vec<Benchmark>,
-    /// Functions that phase 3 looks at whatever the others choose.
+    /// Functions that phase 3 annotates in addition to those that it selects.
     pub phase3: Phase3,
-    /// Further runs of phase 4.
+    /// Additional runs of phase 4.
     pub phase4: Phase4,
-    /// Thresholds.
+    /// Thresholds of the readiness checks.
     pub readiness: Readiness,
 }
 
@@ -58,29 +63,29 @@ pub struct Spec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Target {
-    /// Name for people; the program's file name where absent.
+    /// Name in reports; by default the file name of the program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// argv, with `{name}` placeholders.
+    /// The program and its arguments, with `{name}` placeholders.
     pub command: Vec<String>,
-    /// Working folder, relative to the spec's.
+    /// Working folder, relative to the folder of the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
-    /// Added to the environment; values may hold placeholders.
+    /// Variables added to the environment. Values may contain placeholders.
     pub environment: BTreeMap<String, String>,
-    /// Configuration files that it reads: copies are edited for each process.
+    /// Configuration files that the program reads. Each process gets edited copies.
     #[serde(deserialize_with = "config::one_or_many", skip_serializing_if = "Vec::is_empty")]
     pub config: Vec<Config>,
-    /// argv of a command that builds the program, run once before all else.
+    /// Command that builds the program and its arguments. It runs once at the start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build: Vec<String>,
-    /// Time limit of each process, seconds.
+    /// Time limit of each process, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
-    /// How steps are told where the program does not mark them itself.
+    /// How steps are recognised if the program does not mark them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepSource>,
-    /// What one run with the default parameters takes, seconds, where known: for estimates.
+    /// Time of one run with the default parameters, in seconds, for estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate_s: Option<f64>,
 }
@@ -89,29 +94,29 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameter {
-    /// Used where it is not swept.
+    /// Value used when the parameter is not swept.
     pub default: Value,
-    /// Values of phase 4's sweep, in the full run.
+    /// Values of the sweep of phase 4 in a full run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweep: Vec<Value>,
-    /// Values in a quick run; a spread subset of `sweep` where absent.
+    /// Values of the sweep in a quick run; by default an evenly spread subset of `sweep`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quick: Vec<Value>,
-    /// Other parameters' values while this one is swept.
+    /// Values of other parameters while this one is swept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Value>,
 }
 
-/// Further runs of phase 1, in the full run.
+/// Additional runs of phase 1 in a full run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Phase1 {
-    /// Parameters that differ from the defaults.
+    /// Parameters that differ from the defaults, for each run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<BTreeMap<String, Value>>,
 }
 
-/// What phase 3 looks at.
+/// What phase 3 annotates.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Phase3 {
@@ -120,106 +125,108 @@ pub struct Phase3 {
     pub functions: Vec<String>,
 }
 
-/// Runs of phase 4 beside the sweeps.
+/// Runs of phase 4 in addition to the sweeps of the parameters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Phase4 {
-    /// Parameters of the runs whose resources are followed over time; the defaults where absent.
+    /// Parameters of the runs whose resources are recorded over time; by default one run with the
+    /// default parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timelines: Vec<BTreeMap<String, Value>>,
-    /// Further sweeps, in the full run.
+    /// Additional sweeps in a full run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<ExtraSweep>,
 }
 
-/// A sweep with other values of the other parameters.
+/// A sweep of a parameter with other values of the remaining parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtraSweep {
-    /// The parameter that is swept.
+    /// The swept parameter.
     pub parameter: String,
     /// Its values.
     pub values: Vec<Value>,
-    /// Other parameters' values meanwhile.
+    /// Values of the other parameters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub with: BTreeMap<String, Value>,
-    /// Fresh processes for each value; as for other sweeps where absent.
+    /// Fresh processes for each value; by default as many as for other sweeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<u32>,
-    /// What one process takes on average, seconds: for estimates.
+    /// Mean time of one process, in seconds, for estimates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate_s: Option<f64>,
 }
 
-/// A command that measures one operation of one component and reports by the runner protocol.
+/// A command that measures one operation of one component and prints a report of the runner
+/// protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Benchmark {
-    /// Component.
+    /// Name of the component.
     pub component: String,
-    /// Operation.
+    /// Name of the operation.
     pub operation: String,
-    /// argv, with placeholders named by `baseline`.
+    /// The program and its arguments. `baseline` names the placeholders.
     pub command: Vec<String>,
-    /// Added to the environment; values may hold placeholders.
+    /// Variables added to the environment. Values may contain placeholders.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
-    /// Configuration files that it reads: copies are edited for each process.
+    /// Configuration files that the program reads. Each process gets edited copies.
     #[serde(
         default,
         deserialize_with = "config::one_or_many",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub config: Vec<Config>,
-    /// Parameters and the values they have where they are not varied.
+    /// Parameters and their values when they are not varied.
     pub baseline: BTreeMap<String, Value>,
-    /// Sizes to vary, one at a time: laws are fitted over them.
+    /// Sizes to vary, one at a time. Scaling laws are fitted to them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sweep: BTreeMap<String, Values>,
-    /// Configurations to set side by side; the first of each list is the baseline of the comparison.
+    /// Configurations to compare. The first of each list is the baseline.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arms: BTreeMap<String, Values>,
-    /// The metric that arms are compared by.
+    /// The metric by which arms are compared.
     pub metric: String,
-    /// True where every arm must compute the same answer (digests are compared).
+    /// True if every arm must compute the same result. The digests are compared.
     #[serde(default)]
     pub same_answer: bool,
-    /// Left out of a quick run.
+    /// True if a quick run skips it.
     #[serde(default)]
     pub full_only: bool,
-    /// What one process takes, seconds: for estimates.
+    /// Time of one process, in seconds, for estimates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate_s: Option<f64>,
 }
 
-/// Values for a full run, or for each mode.
+/// Values for both modes or for each mode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Values {
-    /// The same for both modes.
-    Both(Vec<Value>),
-    /// Apart.
-    Apart {
-        /// In a quick run.
+    /// The same values in both modes.
+    Same(Vec<Value>),
+    /// Different values for each mode.
+    PerMode {
+        /// Values in a quick run.
         quick: Vec<Value>,
-        /// In the full run.
+        /// Values in a full run.
         full: Vec<Value>,
     },
 }
 
 impl Values {
-    /// The values of a mode.
-    pub fn of(&self, mode: Mode) -> &[Value] {
+    /// Returns the values for a mode.
+    pub fn for_mode(&self, mode: Mode) -> &[Value] {
         match (self, mode) {
-            (Values::Both(values), _) => values,
-            (Values::Apart { quick, .. }, Mode::Quick) => quick,
-            (Values::Apart { full, .. }, Mode::Full) => full,
+            (Values::Same(values), _) => values,
+            (Values::PerMode { quick, .. }, Mode::Quick) => quick,
+            (Values::PerMode { full, .. }, Mode::Full) => full,
         }
     }
 }
 
 impl Parameter {
-    /// The values of its sweep in a mode; empty where it is not swept.
+    /// Returns the values of the sweep in a mode; empty if the parameter is not swept.
     pub fn values(&self, mode: Mode) -> Vec<Value> {
         match mode {
             Mode::Full => self.sweep.clone(),
@@ -229,34 +236,35 @@ impl Parameter {
     }
 }
 
-/// Sizes of a quick sweep: the fewest that a law may be fitted to.
+/// Number of sizes in a quick sweep: the fewest that a scaling law can be fitted to.
 const QUICK_SIZES: usize = 5;
 
-/// At most `most` of `values`, evenly spread, both ends among them.
-fn spread(values: &[Value], most: usize) -> Vec<Value> {
-    if values.len() <= most {
+/// Returns at most `max` of `values`, evenly spread, including both ends.
+fn spread(values: &[Value], max: usize) -> Vec<Value> {
+    if values.len() <= max {
         return values.to_vec();
     }
-    (0..most).map(|index| values[index * (values.len() - 1) / (most - 1)].clone()).collect()
+    (0..max).map(|index| values[index * (values.len() - 1) / (max - 1)].clone()).collect()
 }
 
 impl Spec {
-    /// Reads a spec from text; `origin` names it in errors.
+    /// Parses a spec. `origin` names it in errors.
     ///
     /// # Errors
-    /// Where it is not TOML, or has an unknown key or a value of a wrong type: the message names the
-    /// place and the nearest key.
+    /// Returns an error if it is not TOML, or has an unknown key or a value of a wrong type. The
+    /// message has the position and the most similar key.
     pub fn parse(text: &str, origin: &str) -> Result<Spec, SpecError> {
         toml::from_str(text).map_err(|error| SpecError::from_toml(origin, &error))
     }
 
-    /// Reads a spec from a file.
+    /// Loads a spec from a file.
     ///
     /// # Errors
-    /// As [`Spec::parse`], or where the file cannot be read.
+    /// Returns an error if the file cannot be read, or as [`Spec::parse`].
     pub fn load(path: &Path) -> Result<Spec, SpecError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
+        log::info!("read the spec {}", path.display());
         let mut spec = Spec::parse(&text, &path.display().to_string())?;
         let folder = path.parent().unwrap_or(Path::new("."));
         if let Some(directory) = &mut spec.target.directory {
@@ -265,7 +273,7 @@ impl Spec {
         Ok(spec)
     }
 
-    /// The default of every parameter.
+    /// Returns the default of every parameter.
     pub fn defaults(&self) -> BTreeMap<String, Value> {
         self.parameters
             .iter()
@@ -273,10 +281,11 @@ impl Spec {
             .collect()
     }
 
-    /// Sets the default of a parameter from `name=value` as typed.
+    /// Sets the default of a parameter from the text `name=value`.
     ///
     /// # Errors
-    /// Where there is no `=` or no such parameter.
+    /// Returns an error if there is no `=`, no such parameter, or the default is a number and the
+    /// value is not.
     pub fn set(&mut self, assignment: &str) -> Result<(), SpecError> {
         let (name, value) = assignment
             .split_once('=')
@@ -291,7 +300,7 @@ impl Spec {
                     return Err(SpecError::Value {
                         key,
                         value,
-                        want: "a number, as its default is",
+                        want: "a number, because its default is one",
                     });
                 }
                 parameter.default = value;
@@ -301,10 +310,10 @@ impl Spec {
         }
     }
 
-    /// Checks what types cannot: names that must exist, values that must be there.
+    /// Checks names that must exist, and ranges of values.
     ///
     /// # Errors
-    /// The first thing that is wrong, named.
+    /// Returns the first error that it finds.
     pub fn check(&self) -> Result<(), SpecError> {
         self.check_parameter_sets()?;
         self.benchmark.iter().try_for_each(Benchmark::check)?;
@@ -312,18 +321,18 @@ impl Spec {
             step.rule()?;
         }
         if let Some(limit) =
-            self.target.timeout_s.filter(|limit| !(*limit > 0.0 && *limit <= LONGEST_S))
+            self.target.timeout_s.filter(|limit| !(*limit > 0.0 && *limit <= MAX_TIMEOUT_S))
         {
             return Err(SpecError::Value {
                 key: "target.timeout_s".into(),
                 value: limit.to_string(),
-                want: "a number of seconds above 0, at most a year",
+                want: "a number of seconds above 0 and at most a year",
             });
         }
         self.readiness.check()
     }
 
-    /// Every set of parameters must name parameters that exist.
+    /// Checks that every set of parameters names parameters that exist.
     fn check_parameter_sets(&self) -> Result<(), SpecError> {
         let with = self.parameters.values().map(|parameter| &parameter.with);
         let extra = self.phase4.sweeps.iter();
@@ -346,7 +355,7 @@ impl Spec {
 }
 
 impl Benchmark {
-    /// `component/operation`.
+    /// Returns `component/operation`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.component, self.operation)
     }
@@ -360,7 +369,7 @@ impl Benchmark {
                     hint: nearest(name, &known),
                 });
             }
-            if values.of(Mode::Full).is_empty() {
+            if values.for_mode(Mode::Full).is_empty() {
                 let key = format!("benchmark {} {name}", self.name());
                 return Err(SpecError::Value {
                     key,
@@ -386,7 +395,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_specs_that_simprof_carries_are_valid() {
+    fn the_built_in_specs_are_valid() {
         for (text, name) in [(REFERENCE, "reference.toml"), (INIT, "init.toml")] {
             let spec = Spec::parse(text, name).unwrap_or_else(|error| panic!("{error}"));
             spec.check().unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -394,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_named_with_the_nearest() {
+    fn an_unknown_key_is_an_error_that_suggests_the_most_similar() {
         let error =
             Spec::parse("[target]\ncomand = [\"x\"]\n", "simprof.toml").expect_err("unknown key");
         let text = error.to_string();
@@ -403,14 +412,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_is_named() {
+    fn a_wrong_type_is_an_error() {
         let error =
             Spec::parse("[target]\ncommand = \"x\"\n", "simprof.toml").expect_err("wrong type");
         assert!(error.to_string().contains("expected a sequence"), "{error}");
     }
 
     #[test]
-    fn setting_what_is_not_there_is_an_error() {
+    fn setting_an_unknown_parameter_is_an_error() {
         let mut spec = Spec::parse("[parameters]\nagents = { default = 5 }\n", "s").expect("valid");
         spec.set("agents=7").expect("known");
         assert_eq!(spec.defaults()["agents"], Value::Integer(7));
@@ -420,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_must_name_parameters_that_exist() {
+    fn a_case_with_an_unknown_parameter_is_an_error() {
         let text = "[parameters]\nagents = { default = 5 }\n[phase1]\ncases = [{ agnets = 3 }]\n";
         let error = Spec::parse(text, "s").expect("well formed").check().expect_err("unknown");
         assert!(error.to_string().contains("agnets"), "{error}");

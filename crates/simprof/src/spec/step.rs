@@ -1,26 +1,26 @@
-//! How steps are told where the program does not mark them itself.
+//! How steps are recognised if the program does not mark them.
 
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
 
-/// How steps are told, as written.
+/// The key `step` of the spec.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "`step` must be \"module:function\" or { output = \"a regular expression\" }"
 )]
 pub enum StepSource {
-    /// By the program's output.
+    /// By the lines of the program's output.
     Output {
-        /// A regular expression over its lines; the first group is the step's number.
+        /// A regular expression. Its first group is the number of the step.
         output: String,
     },
-    /// By calls of a Python function: `module:Class.function`.
+    /// By the calls of a Python function: `module:Class.function`.
     Function(String),
 }
 
-/// How steps are told, resolved.
+/// A parsed rule that recognises steps.
 #[derive(Debug, Clone)]
 pub enum StepRule {
     /// A matching line of the output begins a step.
@@ -29,20 +29,21 @@ pub enum StepRule {
     Function(StepFunction),
 }
 
-/// A Python function by the name that the program's source gives it.
+/// The name of a Python function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepFunction {
-    /// Module, with its packages; `__main__` for the program itself.
+    /// Module with its packages; `__main__` for the program itself.
     pub module: String,
-    /// Name within the module, with its class.
+    /// Name in the module, with its class.
     pub name: String,
 }
 
 impl StepSource {
-    /// The rule that is meant.
+    /// Parses the rule.
     ///
     /// # Errors
-    /// Where the pattern or the name is not one.
+    /// Returns an error if the pattern is not a regular expression, or the name is not that of a
+    /// function.
     pub fn rule(&self) -> Result<StepRule, SpecError> {
         match self {
             StepSource::Output { output } => {
@@ -59,7 +60,7 @@ impl StepSource {
 }
 
 impl StepRule {
-    /// The pattern over the output, if it is one.
+    /// Returns the pattern, if the rule is one.
     pub fn pattern(&self) -> Option<&regex::Regex> {
         match self {
             StepRule::Pattern(pattern) => Some(pattern),
@@ -67,7 +68,7 @@ impl StepRule {
         }
     }
 
-    /// The function, if it is one.
+    /// Returns the function, if the rule is one.
     pub fn function(&self) -> Option<&StepFunction> {
         match self {
             StepRule::Pattern(_) => None,
@@ -77,7 +78,7 @@ impl StepRule {
 }
 
 impl StepFunction {
-    /// Reads `package.module:Class.function`.
+    /// Parses `package.module:Class.function`.
     fn parse(text: &str) -> Option<Self> {
         let (module, name) = text.split_once(':')?;
         let dotted = |text: &str| text.split('.').all(is_identifier);
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn python_functions_are_named_by_module_and_name() {
+    fn python_functions_have_a_module_and_a_name() {
         for text in ["sim.model:Model.step", "__main__:step", "größe:_1.é"] {
             let rule = rule(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(rule.function().expect("a function").to_string(), text);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_refused_with_the_mend() {
+    fn other_names_are_errors_with_a_fix() {
         for text in [
             "crate::Model::step",
             "sim.model.Model.step",

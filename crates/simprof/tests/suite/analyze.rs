@@ -330,8 +330,8 @@ fn files_that_cannot_be_analysed_are_reported_with_the_fix() {
     let formats = "pstats, speedscope, folded";
     for (file, words) in [
         ("missing.prof", ["No such file", "python -m cProfile -o"]),
-        (".", ["directory", "name a file in it"]),
-        ("half.prof", ["pstats profile is damaged or cut off", "write it again"]),
+        (".", ["directory", "the path of a file in it"]),
+        ("half.prof", ["pstats profile is damaged or cut off", "record it again"]),
         ("perf.data", ["perf script", formats]),
         ("x.pb.gz", ["gzip", formats]),
         ("empty.prof", ["empty", formats]),

@@ -168,7 +168,7 @@ fn a_plan_shows_what_would_be_set_and_reads_no_file() {
         "{config} is conf/main.toml with ",
         "model.agents = 9",
         "name = \"run 9 of flock\"",
-        "{other} is other.json with list[0].seed = ",
+        "{other} is a copy of other.json with list[0].seed = ",
     ] {
         assert!(done.stdout.contains(words), "{words:?}: {done:#?}");
     }
@@ -209,12 +209,12 @@ fn a_command_on_the_command_line_need_not_use_the_file() {
     workspace.write("simprof.toml", SHOWN);
     let done = workspace.simprof(&["run", "--plan", "--", "true", "{threads}"]);
     done.assert_status(0);
-    done.assert_reports(&["note", "{config}", "nothing is set in conf/main.toml"]);
+    done.assert_reports(&["note", "{config}", "conf/main.toml is not edited"]);
     assert!(!done.stdout.contains("main.toml"), "{done:#?}");
     let done = workspace.simprof(&["run", "--plan", "--", "true", "{config}"]);
     done.assert_status(0);
-    assert!(!done.stderr.contains("nothing is set"), "one file leads to the other: {done:#?}");
-    assert!(done.stdout.contains("{other} is other.json"), "{done:#?}");
+    assert!(!done.stderr.contains("is not edited"), "one file leads to the other: {done:#?}");
+    assert!(done.stdout.contains("{other} is a copy of other.json"), "{done:#?}");
 }
 
 #[test]
@@ -239,15 +239,15 @@ fn impossible_settings_are_refused_before_anything_runs() {
             &["target.config a.yaml", "`{m}`"],
         ),
         ("{ file = 'a.yaml', set = { model = '{n}' } }", &["`model` is a table"]),
-        ("{ file = 'a.yaml', set = { 'model[' = '{n}' } }", &["`model[` is no path"]),
+        ("{ file = 'a.yaml', set = { 'model[' = '{n}' } }", &["`model[` is not a path"]),
         ("{ file = 'a.yaml', set = { model.agents = 1, 'model.agents' = 2 } }", &["set twice"]),
-        ("{ file = 'a.yaml' }", &["target.config a.yaml", "nothing is set"]),
+        ("{ file = 'a.yaml' }", &["target.config a.yaml", "no key is set"]),
         ("{ file = 'a.cfg', set = { a = 1 } }", &["a.cfg", ".yaml", ".toml", ".json"]),
         ("{ file = 'bad.yaml', set = { a = 1 } }", &["bad.yaml, line 3", "YAML"]),
         ("{ file = 'none.yaml', set = { a = 1 } }", &["cannot read", "none.yaml"]),
         (
             "{ file = 'a.yaml', placeholder = 'n', set = { a = 1 } }",
-            &["`n` cannot be its placeholder"],
+            &["`n` cannot be the placeholder"],
         ),
         ("{ file = 'a.yaml', placeholder = 'conf', set = { a = 1 } }", &["{conf}", "a.yaml"]),
         ("{ file = 'a.yaml', sets = { a = 1 } }", &["`sets`", "did you mean `set`"]),

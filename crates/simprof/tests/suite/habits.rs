@@ -14,7 +14,7 @@ fn a_plan_runs_nothing_and_shows_processes_and_time() {
             let line = done.stdout.lines().find(|line| line.starts_with(phase)).expect(phase);
             assert!(line.contains(" processes, about ") && line.ends_with(" s"), "{line}");
         }
-        assert!(done.stdout.contains("in all about "), "{done:#?}");
+        assert!(done.stdout.contains("total about "), "{done:#?}");
         for component in ["spatial/nearby", "observation/", "database/"] {
             assert!(done.stdout.contains(component), "{component}: {done:#?}");
         }
@@ -22,7 +22,7 @@ fn a_plan_runs_nothing_and_shows_processes_and_time() {
     let done = workspace.simprof(&["run", "--plan", "--quick", "--", "touch", "it-ran"]);
     done.assert_status(0);
     assert!(done.stdout.contains("touch it-ran"), "{done:#?}");
-    assert!(done.stdout.contains("not known before a first run"), "{done:#?}");
+    assert!(done.stdout.contains("unknown before the first run"), "{done:#?}");
     assert!(!workspace.path("it-ran").exists() && !workspace.path("profiling_results").exists());
 }
 
@@ -57,7 +57,7 @@ fn init_writes_a_spec_that_run_accepts() {
     assert!(plan.stdout.contains("sweep agents over 10, 25, 50, 100, 200"), "{plan:#?}");
     let again = workspace.simprof(&["init"]);
     again.assert_status(2);
-    again.assert_reports(&["simprof.toml exists", "--force", "--output"]);
+    again.assert_reports(&["simprof.toml already exists", "--force", "--output"]);
     let before = std::fs::read_to_string(workspace.path("simprof.toml")).expect("the spec");
     let forced = ["init", "--force", "--", "./my sim", "--json={\"a\": 1}", "it's"];
     workspace.simprof(&forced).assert_status(0);

@@ -12,6 +12,7 @@ mod habits;
 mod hostile;
 mod interrupts;
 mod known_answers;
+mod logging;
 mod memory;
 mod ordinary_user;
 mod output;

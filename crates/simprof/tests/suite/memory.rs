@@ -482,7 +482,7 @@ fn targets_that_cannot_be_recorded_are_refused_with_reason_and_fix() {
     assert_refused(&workspace, &["--plan", "--memory"], &fixed, &words);
     let plan = workspace.simprof(&["run", "--plan", "--", &fixed]);
     plan.assert_status(0);
-    plan.assert_reports(&["memory will not be recorded", "link it dynamically"]);
+    plan.assert_reports(&["allocations will not be recorded", "link it dynamically"]);
     assert!(!plan.stdout.contains("allocations"), "{plan:#?}");
     match c_program_with("memory", "memory-checked", &["-fsanitize=address"]) {
         Some(checked) => {
@@ -507,7 +507,7 @@ fn doctor_reports_whether_allocations_can_be_recorded() {
         c_program_with("memory", "memory-static", &["-static"]).expect("a static C library");
     let row_of_fixed = row(&fixed).expect("doctor reports it");
     assert_eq!(row_of_fixed["state"], "missing");
-    for field in ["detail", "mend"] {
+    for field in ["detail", "fix"] {
         assert_ne!(row_of_fixed[field], "", "{row_of_fixed:#}");
     }
     assert!(row("./nowhere").is_none(), "another row reports that it does not exist");

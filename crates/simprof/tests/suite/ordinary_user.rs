@@ -71,7 +71,7 @@ fn a_stubborn_target_leaves_no_process() {
         ["run", "--quick", "--phase", "4", "--timeout", "1", "--", &program, "stubborn"];
     let done = workspace.done(command(&workspace, &arguments));
     done.assert_status(1);
-    done.assert_reports(&["timed out", "no end within 1 s"]);
+    done.assert_reports(&["timed out", "did not end within 1 s"]);
     workspace.assert_nothing_left();
 }
 

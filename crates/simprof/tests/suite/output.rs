@@ -48,7 +48,7 @@ fn manifest(results: &Path) -> serde_json::Value {
 /// Asserts that the error is printed once, with the folder and the fix.
 fn assert_full(done: &Done) {
     done.assert_status(1);
-    done.assert_reports(&["No space left on device", "disk/", "make room", "--output-dir"]);
+    done.assert_reports(&["No space left on device", "disk/", "free some space", "--output-dir"]);
     assert_eq!(done.stderr.matches("No space left").count(), 1, "{done:#?}");
     assert!(!done.stderr.contains(".simprof-"), "no temporary name is shown: {done:#?}");
 }

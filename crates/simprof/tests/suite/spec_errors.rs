@@ -93,7 +93,7 @@ fn placeholders_and_parameters() {
         (
             "[target]\nCOMMAND\n[parameters]\nseed = { default = 1 }\n",
             &[],
-            &["`seed`", "rename it"],
+            &["`seed`", "rename the parameter"],
         ),
         (
             "[target]\nCOMMAND\n[phase4]\ntimelines = [{ m = 1 }]\n[parameters]\nn = { default = 1 }\n",
@@ -128,7 +128,7 @@ fn a_build_that_fails() {
     workspace.write("simprof.toml", "[target]\ncommand = ['true']\nbuild = ['false']\n");
     let done = workspace.simprof(&["run", "--quick"]);
     done.assert_status(1);
-    done.assert_reports(&["target.build", "`false`"]);
+    done.assert_reports(&["target.build", "`false`", "fix the build"]);
     workspace
         .write("simprof.toml", "[target]\ncommand = ['true']\nbuild = ['simprof-test-nowhere']\n");
     let done = workspace.simprof(&["run", "--quick"]);
@@ -149,9 +149,9 @@ fn a_function_that_nothing_calls() {
     // It cannot be known before the program was recorded.
     done.assert_status(1);
     if sampling_allowed() {
-        done.assert_reports(&["function no_such_function failed", "named otherwise"]);
-        let count = done.stderr.matches("no_such_function` names").count();
-        assert_eq!(count, 1, "it is printed once: {done:#?}");
+        done.assert_reports(&["function no_such_function failed", "has another name"]);
+        let count = done.stderr.matches("matches `no_such_function`").count();
+        assert_eq!(count, 1, "it is count once: {done:#?}");
         assert_eq!(workspace.json("phase3/phase3_summary.json")["status"], "partial");
     }
 }

@@ -31,7 +31,7 @@ fn status_shows_a_run_during_and_after_it() {
     let during = workspace.simprof(&["status"]);
     during.assert_status(0);
     for words in
-        ["running for", &format!("process {}", run.pid()), "3 of 31", "runs, about", "left: n="]
+        ["running for", &format!("process {}", run.pid()), "3 of 31", "running, about", "left: n="]
     {
         assert!(during.stdout.contains(words), "{words}: {during:#?}");
     }

@@ -52,7 +52,7 @@ fn a_target_that_does_not_exist() {
     let workspace = Workspace::new();
     assert_refused(&workspace, "./nowhere", &["/nowhere does not exist", "check the path"]);
     assert_refused(&workspace, "simprof-test-nowhere", &["simprof-test-nowhere", "PATH", "./NAME"]);
-    assert_refused(&workspace, "./", &["is a directory", "name a program in it"]);
+    assert_refused(&workspace, "./", &["is a directory", "give the path of a program in it"]);
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn a_target_that_hangs() {
     let workspace = Workspace::new();
     let done = trouble(&workspace, &["hang"]);
     done.assert_status(1);
-    done.assert_reports(&["timed out", "no end within 1 s", "--timeout"]);
-    assert_all_measurements(&workspace, "timed_out", "no end within 1 s");
+    done.assert_reports(&["timed out", "did not end within 1 s", "--timeout"]);
+    assert_all_measurements(&workspace, "timed_out", "did not end within 1 s");
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn a_target_that_hangs_with_children_and_ignores_signals() {
     let workspace = Workspace::new();
     let done = trouble(&workspace, &["stubborn"]);
     done.assert_status(1);
-    done.assert_reports(&["timed out", "no end within 1 s", "--timeout"]);
-    assert_all_measurements(&workspace, "timed_out", "no end within 1 s");
+    done.assert_reports(&["timed out", "did not end within 1 s", "--timeout"]);
+    assert_all_measurements(&workspace, "timed_out", "did not end within 1 s");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_target_that_fails_later_keeps_earlier_results() {
     if !sampling_allowed() {
         return;
     }
-    done.assert_reports(&["default partial", "no end within 2 s"]);
+    done.assert_reports(&["default partial", "did not end within 2 s"]);
     let measurement = &workspace.manifest()["phases"][0]["measurements"][0];
     let replicates = measurement["replicates"].as_array().expect("replicates");
     let statuses: Vec<&Value> = replicates.iter().map(|replicate| &replicate["status"]).collect();

@@ -1,4 +1,4 @@
-//! Opens events on the processes that ask for them, and closes them again.
+//! Arms processes that request it: opens events that raise a signal with each sample, and closes them again.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,40 +16,41 @@ use crate::sample::Sampling;
 use crate::sample::event::{self, Event};
 use crate::sample::observer::Observer;
 
-/// The event of a CPU whose buffer the samples of all events go to.
+/// The event of a CPU to whose buffer all other events of that CPU write.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     pub cpu: u32,
     pub fd: RawFd,
 }
 
-/// Arms processes, and keeps their events.
+/// Arms processes, and keeps their events open.
 pub struct Armer {
-    loadable: Arc<Injection>,
+    injection: Arc<Injection>,
     outputs: Vec<Output>,
-    /// Raise the signal with each sample.
+    /// Attributes of events that raise the signal.
     signalling: perf_event_attr,
-    /// Sample what the launched process starts, from its exec on.
+    /// Attributes of the events that sample all other processes, from their exec on.
     ordinary: perf_event_attr,
-    /// The process that was launched, on which the ordinary events were opened.
+    /// The launched process, on which the first ordinary events were opened.
     launched: u32,
     armed: HashMap<u32, Armed>,
-    /// Ordinary events that wait for the next exec; the first ones own the buffers and are kept elsewhere.
+    /// The second set of ordinary events, which wait for the next exec. The first set owns the buffers; the drain keeps it.
     successors: Vec<OwnedFd>,
+    /// Error number by slot.
     refused: HashMap<u32, u32>,
 }
 
-/// A process that is sampled with signals.
+/// An armed process.
 struct Armed {
     since_ns: u64,
-    /// Closing an event ends what was inherited from it.
+    /// Closing an event also ends its inherited copies.
     _events: Vec<OwnedFd>,
 }
 
 impl Armer {
-    /// `launched` is the process on which `event` was opened for all `outputs`.
+    /// Creates an armer for the target whose first process is `launched`. `event` was opened on it for all `outputs`.
     pub fn new(
-        loadable: Arc<Injection>,
+        injection: Arc<Injection>,
         launched: u32,
         outputs: Vec<Output>,
         event: Event,
@@ -57,7 +58,7 @@ impl Armer {
     ) -> Self {
         let Sampling { rate_hz, stack_bytes, .. } = *sampling;
         Self {
-            loadable,
+            injection,
             outputs,
             signalling: event.signalling_attr(rate_hz, stack_bytes),
             ordinary: event.sampling_attr(rate_hz, stack_bytes),
@@ -68,22 +69,23 @@ impl Armer {
         }
     }
 
-    /// Answers all who ask.
-    pub fn serve(&mut self, observer: &mut Observer) {
-        let loadable = Arc::clone(&self.loadable);
-        for place in loadable.take_requests() {
-            if let Some(process) = loadable.memory.process(place) {
-                self.answer(place, process, observer);
+    /// Answers all requests.
+    pub fn answer_requests(&mut self, observer: &mut Observer) {
+        let injection = Arc::clone(&self.injection);
+        for slot in injection.take_requests() {
+            if let Some(process) = injection.memory.process(slot) {
+                self.answer(slot, process, observer);
             }
         }
     }
 
-    /// Places that were refused, each with the error: a process that replaces its image leaves no trace of it in its place.
+    /// Returns the error numbers of refused requests, by slot. They are kept here because a process that executes another
+    /// program resets its slot.
     pub fn refused(&self) -> &HashMap<u32, u32> {
         &self.refused
     }
 
-    /// Closes the events of processes that have ended, or run another program since the given time.
+    /// Closes the events of processes that ended or executed another program, given with the times.
     pub fn release(&mut self, ended: impl IntoIterator<Item = (u32, u64)>) {
         for (pid, time_ns) in ended {
             if self.armed.get(&pid).is_some_and(|armed| armed.since_ns <= time_ns) {
@@ -92,8 +94,8 @@ impl Armer {
         }
     }
 
-    fn answer(&mut self, place: u32, process: &Process, observer: &mut Observer) {
-        // One that gave up waiting has its signal handler nevertheless: late is better than not at all.
+    fn answer(&mut self, slot: u32, process: &Process, observer: &mut Observer) {
+        // A process that no longer waits for the answer still has its signal handler, so it can be armed late.
         if !change(process, state::ASKS, state::OPENING)
             && !change(process, state::UNSAMPLED, state::OPENING)
         {
@@ -102,7 +104,7 @@ impl Armer {
         let pid = process.pid.load(Ordering::Relaxed);
         if let Err(error) = self.arm(pid, process, observer) {
             let errno = error.raw_os_error().unwrap_or(0).unsigned_abs();
-            self.refused.insert(place, errno);
+            self.refused.insert(slot, errno);
             process.reason.store(errno, Ordering::Relaxed);
             change(process, state::OPENING, state::REFUSED);
         }
@@ -110,8 +112,8 @@ impl Armer {
     }
 
     fn arm(&mut self, pid: u32, process: &Process, observer: &mut Observer) -> io::Result<()> {
-        // The number may be of another namespace; the signal would kill a process that does not expect it.
-        if !has_memory(pid, self.loadable.memory.inode()) {
+        // The pid may be of another namespace. The signal would kill a process without the handler.
+        if !has_memory(pid, self.injection.memory.inode()) {
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         let mut events = Vec::new();
@@ -119,16 +121,16 @@ impl Armer {
             events.extend(open(&self.signalling, tid, &self.outputs)?);
         }
         for event in &events {
-            observer.python_event(event::id(event)?);
+            observer.add_python_event(event::id(event)?);
         }
-        // Nothing is enabled before this: one that began to run another program meanwhile would die of the first sample.
+        // Events are enabled only after this check: the first sample would kill a process that executed another program since.
         if !change(process, state::OPENING, state::SAMPLED) {
             return Ok(());
         }
         let since_ns = clock::now_ns();
         if pid == self.launched && observer.is_alone(pid) {
-            // Where it fails, both events run, and the samples of one of them are dropped.
-            let _ = self.succeed();
+            // If this fails, both events keep running, and the samples of the ordinary one are dropped.
+            let _ = self.replace_ordinary_events();
         }
         events.iter().try_for_each(event::enable)?;
         observer.arm(pid, since_ns);
@@ -136,8 +138,9 @@ impl Armer {
         Ok(())
     }
 
-    /// Stops the ordinary events, of which the launched process needs none any more; new ones wait for what it starts.
-    fn succeed(&mut self) -> io::Result<()> {
+    /// Disables the ordinary events, which the launched process no longer needs, and opens new ones that wait for the exec of
+    /// its children.
+    fn replace_ordinary_events(&mut self) -> io::Result<()> {
         self.successors = open(&self.ordinary, self.launched, &self.outputs)?;
         self.outputs.iter().try_for_each(|output| event::disable(output.fd))
     }
@@ -147,7 +150,7 @@ fn change(process: &Process, from: u32, to: u32) -> bool {
     process.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// Opens an event on a thread for each CPU, each writing to the buffer of that CPU.
+/// Opens one event per CPU on a thread. Each writes to the buffer of its CPU.
 fn open(attr: &perf_event_attr, tid: u32, outputs: &[Output]) -> io::Result<Vec<OwnedFd>> {
     outputs
         .iter()
@@ -164,14 +167,14 @@ fn open(attr: &perf_event_attr, tid: u32, outputs: &[Output]) -> io::Result<Vec<
         .collect()
 }
 
-/// The threads that a process has: an event on one of them is inherited by those that it starts, and by no other.
+/// Returns the threads of a process. Each needs its own events, since only the threads that it starts later inherit them.
 fn threads(pid: u32) -> io::Result<Vec<u32>> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/task"))
         .map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Whether a process maps the file of that number: whether it is really the one that asks.
+/// Whether a process maps the shared memory with this inode, which proves that it is the one that sent the request.
 fn has_memory(pid: u32, inode: u64) -> bool {
     let maps = std::fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
     let number = inode.to_string();
@@ -188,16 +191,16 @@ mod tests {
     use crate::preload::Preload;
 
     #[test]
-    fn only_who_maps_the_memory_is_armed() {
-        let loadable = Injection::create(&Preload::python(), None).expect("memory");
-        let inode = loadable.memory.inode();
+    fn only_processes_that_map_the_memory_are_accepted() {
+        let injection = Injection::create(&Preload::python(), None).expect("memory");
+        let inode = injection.memory.inode();
         assert!(has_memory(std::process::id(), inode));
         assert!(!has_memory(std::process::id(), inode + 1));
         assert!(!has_memory(1 << 30, inode));
     }
 
     #[test]
-    fn the_own_threads_are_found() {
+    fn threads_of_a_process_are_listed() {
         assert!(threads(std::process::id()).expect("this process").contains(&std::process::id()));
         let error = threads(1 << 30).expect_err("no such process");
         assert_eq!(error.raw_os_error(), Some(libc::ESRCH));

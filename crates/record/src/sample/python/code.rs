@@ -1,21 +1,21 @@
-//! Functions and lines of Python frames, from what the interpreter says of its code.
+//! Names and lines of Python frames, from their code objects.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use simprof_model::{Frame, FrameId, Function, FunctionId, FunctionKind, ProfileBuilder};
+use simprof_model::{Frame, FrameId, Function, FunctionId, FunctionKind, ProfileBuilder, StringId};
 
 use super::line_table;
 use super::module_name;
 use super::scopes::Scopes;
 use crate::preload::{Code, Node, Tree};
 
-/// The name of the function that stands for frames which cannot be read.
-pub const UNREADABLE: &str = "unreadable";
-/// Sources longer than this are not read for names, bytes.
+/// The function name of frames that could not be read.
+const UNREADABLE: &str = "unreadable";
+/// Longer source files are not read for qualified names, bytes.
 const LONGEST_SOURCE: u64 = 16 << 20;
 
-/// Gives Python frames their names and lines.
+/// Converts nodes of a tree to Python frames of a profile, each at first use.
 pub struct PythonFrames<'a> {
     tree: &'a Tree,
     directory: &'a Path,
@@ -28,7 +28,7 @@ pub struct PythonFrames<'a> {
 }
 
 impl<'a> PythonFrames<'a> {
-    /// Frames of `tree`; relative paths start at `directory`.
+    /// Converts nodes of `tree`. Relative paths start at `directory`.
     pub fn new(tree: &'a Tree, directory: &'a Path) -> Self {
         Self {
             tree,
@@ -41,7 +41,7 @@ impl<'a> PythonFrames<'a> {
         }
     }
 
-    /// The frame of a node.
+    /// Returns the frame of a node, and adds it to the profile if it is new.
     pub fn frame(&mut self, node: &Node, builder: &mut ProfileBuilder) -> FrameId {
         let key = (node.code, node.instruction);
         if let Some(&frame) = self.frames.get(&key) {
@@ -50,7 +50,7 @@ impl<'a> PythonFrames<'a> {
         let frame = match self.tree.codes.get(&node.code) {
             Some(code) => {
                 let function = self.function(node.code, code, builder);
-                let file = builder_file(self.path(&code.file), builder);
+                let file = intern_path(self.path(&code.file), builder);
                 let line = line_of(code, node.instruction);
                 builder.frame(Frame { function, line, file, address: 0, inlined: false })
             }
@@ -71,7 +71,7 @@ impl<'a> PythonFrames<'a> {
             "" => builder.string(&name),
             module => builder.string(&format!("{module}.{name}")),
         };
-        let file = builder_file(path, builder);
+        let file = intern_path(path, builder);
         let line = (code.first_line > 0).then_some(code.first_line);
         let kind = FunctionKind::Python;
         let function = builder.function(Function { name, module: None, file, line, kind });
@@ -79,7 +79,7 @@ impl<'a> PythonFrames<'a> {
         function
     }
 
-    /// The path as other programs find it: interpreters name some files as they were named to them.
+    /// Returns the path of a file so that other programs find it. The interpreter may know it relative to its directory.
     fn path(&self, file: &str) -> String {
         if file.is_empty() || file.starts_with(['<', '/']) {
             return file.to_owned();
@@ -101,12 +101,12 @@ impl<'a> PythonFrames<'a> {
             packages.insert(folder.to_owned(), known);
             known
         };
-        let module = module_name::of(path, &mut is_package);
+        let module = module_name::for_file(path, &mut is_package);
         self.modules.insert(path.to_owned(), module.clone());
         module
     }
 
-    /// The qualified name; where neither the interpreter nor the source tells it, the bare one.
+    /// Returns the qualified name, from the interpreter or from the source file. If both do not have it, returns the bare name.
     fn qualified(&mut self, code: &Code, path: &str) -> String {
         if code.qualified || code.name == "<module>" {
             return code.name.clone();
@@ -118,7 +118,7 @@ impl<'a> PythonFrames<'a> {
     }
 }
 
-/// The frame that stands for one that cannot be read.
+/// Returns the frame that stands for one that could not be read.
 pub fn unreadable(builder: &mut ProfileBuilder) -> FrameId {
     let name = builder.string(UNREADABLE);
     let kind = FunctionKind::Python;
@@ -126,11 +126,11 @@ pub fn unreadable(builder: &mut ProfileBuilder) -> FrameId {
     builder.frame(Frame { function, line: None, file: None, address: 0, inlined: false })
 }
 
-fn builder_file(path: String, builder: &mut ProfileBuilder) -> Option<simprof_model::StringId> {
+fn intern_path(path: String, builder: &mut ProfileBuilder) -> Option<StringId> {
     (!path.is_empty()).then(|| builder.string(&path))
 }
 
-/// The line that is being executed.
+/// Returns the executing line.
 fn line_of(code: &Code, instruction: Option<u32>) -> Option<u32> {
     let first = (code.first_line > 0).then_some(code.first_line);
     match (instruction, &code.table) {
@@ -172,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn frames_have_the_names_that_sources_tell() {
-        let place = tempfile::tempdir().expect("a folder");
-        let package = place.path().join("sim");
+    fn frames_have_qualified_names_from_their_sources() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let package = directory.path().join("sim");
         std::fs::create_dir(&package).expect("made");
         std::fs::write(package.join("__init__.py"), "").expect("written");
         let source = "class Model:\n    @cached\n    def step(self):\n        pass\n";
@@ -189,7 +189,7 @@ mod tests {
             (6, code("<module>", "", 1)),
         ]);
         let tree = Tree { nodes: Vec::new(), codes };
-        let mut frames = PythonFrames::new(&tree, place.path());
+        let mut frames = PythonFrames::new(&tree, directory.path());
         let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
         let table = [
             (node(1, Some(0)), "sim.model.Model.step", Some(path.as_str()), Some(3)),

@@ -1,11 +1,12 @@
-//! The limit of open files: events need one on each CPU for each process, and more than the usual 1,024 may be wanted.
+//! Raises the limit of open files: each process that runs Python needs an event per CPU and thread, which may be more than the
+//! usual limit of 1,024.
 
 use std::sync::OnceLock;
 
-/// The soft limit that this process had before it was raised.
+/// The soft limit of this process before it was raised.
 static ORIGINAL: OnceLock<libc::rlim_t> = OnceLock::new();
 
-/// Raises the soft limit to the hard one, which needs no right. False where nothing was gained.
+/// Raises the soft limit to the hard limit, which needs no privileges. Returns whether the limit is now higher.
 pub fn raise() -> bool {
     let Some(mut limit) = get() else { return false };
     if limit.rlim_cur >= limit.rlim_max {
@@ -13,17 +14,17 @@ pub fn raise() -> bool {
     }
     ORIGINAL.get_or_init(|| limit.rlim_cur);
     limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` is a whole structure.
+    // SAFETY: `limit` is a complete structure, which the call only reads.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 }
 }
 
-/// The soft limit that targets are to have, where this process's own was raised: theirs is none of our business.
+/// Returns the soft limit that targets must get if the limit of this process was raised: profiling must not change theirs.
 pub fn original() -> Option<u64> {
     ORIGINAL.get().copied()
 }
 
 fn get() -> Option<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer.
+    // SAFETY: `limit` is a complete structure, to which the call writes.
     (unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0).then_some(limit)
 }

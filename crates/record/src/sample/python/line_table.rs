@@ -1,28 +1,31 @@
-//! Which line an instruction of Python code belongs to, by the tables of the code object.
+//! Decodes the line tables of Python code objects.
 //!
-//! There are three forms. Up to 3.9, `co_lnotab` has pairs of differences of instruction and line, each of which begins a
-//! line (Objects/lnotab_notes.txt). In 3.10, `co_linetable` has pairs of a length and a difference of lines, each of which
-//! is a range (PEP 626). From 3.11 on it has entries of several forms, with columns (PEP 657, Objects/locations.md).
+//! There are three formats:
+//!
+//! - Up to 3.9, `co_lnotab` has pairs of an instruction difference and a line difference. Each pair starts a line
+//!   (Objects/lnotab_notes.txt).
+//! - In 3.10, `co_linetable` has pairs of a length and a line difference. Each pair is a range (PEP 626).
+//! - From 3.11 on, `co_linetable` has entries of several forms, with columns (PEP 657, Objects/locations.md).
 
 /// `PY_VERSION_HEX` of the first version with ranges.
 const RANGES: u32 = 0x030a_0000;
 /// `PY_VERSION_HEX` of the first version with columns.
 const COLUMNS: u32 = 0x030b_0000;
-/// Bytes that a unit of code takes.
+/// Bytes of a code unit.
 const UNIT: u32 = 2;
 
-/// The line of the instruction at `offset` (bytes). None where it has none, as what the compiler adds, or where the table
-/// does not reach so far.
+/// Returns the line of the instruction at `offset` (bytes). `None` if it has no line, as instructions that the compiler adds, or
+/// if the table ends before it.
 pub fn line(version: u32, table: &[u8], first_line: u32, offset: u32) -> Option<u32> {
     let line = match version {
-        COLUMNS.. => of_locations(table, first_line.into(), offset),
-        RANGES.. => of_ranges(table, first_line.into(), offset),
-        _ => Some(of_pairs(table, first_line.into(), offset)),
+        COLUMNS.. => line_in_entries(table, first_line.into(), offset),
+        RANGES.. => line_in_ranges(table, first_line.into(), offset),
+        _ => Some(line_in_pairs(table, first_line.into(), offset)),
     };
     line.and_then(|line| u32::try_from(line).ok())
 }
 
-fn of_pairs(table: &[u8], first_line: i64, offset: u32) -> i64 {
+fn line_in_pairs(table: &[u8], first_line: i64, offset: u32) -> i64 {
     let (mut start, mut line) = (0_u32, first_line);
     for pair in table.chunks_exact(2) {
         start = start.saturating_add(pair[0].into());
@@ -34,23 +37,23 @@ fn of_pairs(table: &[u8], first_line: i64, offset: u32) -> i64 {
     line
 }
 
-fn of_ranges(table: &[u8], first_line: i64, offset: u32) -> Option<i64> {
-    const NONE: i8 = -128;
+fn line_in_ranges(table: &[u8], first_line: i64, offset: u32) -> Option<i64> {
+    const NO_LINE: i8 = -128;
     let (mut end, mut line) = (0_u32, first_line);
     for pair in table.chunks_exact(2) {
         let difference = pair[1].cast_signed();
-        if difference != NONE {
+        if difference != NO_LINE {
             line += i64::from(difference);
         }
         end = end.saturating_add(pair[0].into());
         if offset < end {
-            return (difference != NONE).then_some(line);
+            return (difference != NO_LINE).then_some(line);
         }
     }
     None
 }
 
-fn of_locations(table: &[u8], first_line: i64, offset: u32) -> Option<i64> {
+fn line_in_entries(table: &[u8], first_line: i64, offset: u32) -> Option<i64> {
     let (mut end, mut line) = (0_u32, first_line);
     let mut rest = table;
     while let Some((&head, tail)) = rest.split_first() {
@@ -62,15 +65,15 @@ fn of_locations(table: &[u8], first_line: i64, offset: u32) -> Option<i64> {
         if offset < end {
             return difference.map(|_| line);
         }
-        // The first byte of an entry alone has its highest bit set.
+        // Only the first byte of an entry has its highest bit set.
         let next = tail.iter().position(|byte| byte & 0x80 != 0).unwrap_or(tail.len());
         rest = &tail[next..];
     }
     None
 }
 
-/// By how much the line of an entry of that form, followed by `tail`, differs from that of the entry before it; none where
-/// the entry has no line.
+/// Returns the line of an entry minus the line of the entry before it; `None` if the entry has no line. `tail` follows the
+/// entry's first byte.
 fn difference(form: u8, tail: &[u8]) -> Option<i64> {
     match form {
         0..=9 => Some(0),
@@ -80,11 +83,11 @@ fn difference(form: u8, tail: &[u8]) -> Option<i64> {
     }
 }
 
-/// A number in groups of six bits, the lowest first; the lowest bit of all is its sign.
+/// Decodes a number from groups of six bits, lowest first. The lowest bit of the number is its sign.
 fn signed(bytes: &[u8]) -> i64 {
     let mut number = 0_u64;
-    for (at, byte) in bytes.iter().take(10).enumerate() {
-        number |= u64::from(byte & 0x3f) << (6 * at);
+    for (index, byte) in bytes.iter().take(10).enumerate() {
+        number |= u64::from(byte & 0x3f) << (6 * index);
         if byte & 0x40 == 0 {
             break;
         }
@@ -99,7 +102,7 @@ mod tests {
     use crate::sample::python::testing;
     use proptest::prelude::*;
 
-    /// Prints the version, and for many functions the first line, the table and the line of each instruction.
+    /// Prints the version and, for many functions, the first line, the table and the line of each instruction.
     const SCRIPT: &str = r#"
 import sys, types, dis, argparse, json.decoder, inspect, tempfile, typing, textwrap, asyncio.base_events, decimal, dataclasses
 print(sys.hexversion)
@@ -132,7 +135,7 @@ for code in codes:
 "#;
 
     #[test]
-    fn lines_are_those_that_the_interpreter_says() {
+    fn lines_match_the_interpreter() {
         for interpreter in testing::interpreters() {
             let text = testing::run(&interpreter, SCRIPT);
             let mut rows = text.lines();
@@ -166,7 +169,7 @@ for code in codes:
 
     proptest! {
         #[test]
-        fn no_table_makes_it_panic(
+        fn arbitrary_tables_do_not_panic(
             table in proptest::collection::vec(any::<u8>(), 0..200),
             first_line in any::<u32>(),
             offset in any::<u32>(),

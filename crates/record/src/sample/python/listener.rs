@@ -1,4 +1,4 @@
-//! Takes what processes tell, in step with the perf events.
+//! Reads the preload library's records in step with the perf events, and answers requests to be sampled.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -9,35 +9,35 @@ use std::sync::atomic::Ordering;
 use simprof_preload::format::{feature, state};
 
 use super::arming::{Armer, Output};
-use super::{Told, ToldProcess, ToldStack, ToldWait};
+use super::{PythonProcess, PythonStack, PythonTrace, PythonWait};
 use crate::preload::{Event, Injection, Record, Records, Tree};
 use crate::sample::Sampling;
 use crate::sample::event;
 use crate::sample::observer::Observer;
 
-/// The recorder's ear for one target.
+/// The recorder's side of the preload library, for one target.
 pub struct Listener {
-    loadable: Arc<Injection>,
+    injection: Arc<Injection>,
     armer: Armer,
     records: Records,
-    /// Records that were read, in order of time, and not passed yet.
+    /// Records that were read but not handled yet, in order of time.
     pending: VecDeque<Record>,
-    stacks: Vec<ToldStack>,
-    waits: Vec<ToldWait>,
+    stacks: Vec<PythonStack>,
+    waits: Vec<PythonWait>,
 }
 
 impl Listener {
-    /// Listens to the target that `launched` is the first process of.
+    /// Serves the target whose first process is `launched`.
     pub fn new(
-        loadable: Arc<Injection>,
+        injection: Arc<Injection>,
         launched: u32,
         outputs: Vec<Output>,
         event: event::Event,
         sampling: &Sampling,
     ) -> Self {
-        let armer = Armer::new(Arc::clone(&loadable), launched, outputs, event, sampling);
+        let armer = Armer::new(Arc::clone(&injection), launched, outputs, event, sampling);
         Self {
-            loadable,
+            injection,
             armer,
             records: Records::default(),
             pending: VecDeque::new(),
@@ -46,26 +46,27 @@ impl Listener {
         }
     }
 
-    /// Readable when a process asks to be sampled.
+    /// Returns a descriptor that is readable when a process requests to be sampled.
     pub fn fd(&self) -> RawFd {
-        self.loadable.request_fd()
+        self.injection.request_fd()
     }
 
-    /// Answers the processes that ask.
-    pub fn serve(&mut self, observer: &mut Observer) {
-        self.armer.serve(observer);
+    /// Answers the requests of processes.
+    pub fn answer_requests(&mut self, observer: &mut Observer) {
+        self.armer.answer_requests(observer);
     }
 
-    /// Reads what has come. The memory holds 65,536 records, so that they are only lost where more come between two calls.
-    pub fn hear(&mut self) {
-        self.records.drain(&self.loadable.memory, &mut self.pending);
+    /// Reads new records. The shared memory holds 65,536 of them; if more come between two calls, some are lost.
+    pub fn read_records(&mut self) {
+        self.records.drain(&self.injection.memory, &mut self.pending);
         self.pending.make_contiguous().sort_by_key(|record| record.time_ns);
     }
 
-    /// Passes what happened before `time_ns`, while the processes' memory is still known as it was then.
+    /// Handles the records up to `time_ns`. The observer must have handled the perf records up to the same time, since addresses
+    /// are looked up in the mappings of that time.
     pub fn advance(&mut self, time_ns: u64, observer: &mut Observer) {
         while let Some(record) = self.pending.pop_front_if(|record| record.time_ns <= time_ns) {
-            self.pass(record, observer);
+            self.handle(record, observer);
         }
     }
 
@@ -74,12 +75,12 @@ impl Listener {
         self.armer.release(observer.take_ended());
     }
 
-    /// All that was told, when the target has ended.
-    pub fn finish(mut self, observer: &mut Observer) -> Told {
-        self.hear();
+    /// Returns everything that was recorded, after the target has ended.
+    pub fn finish(mut self, observer: &mut Observer) -> PythonTrace {
+        self.read_records();
         self.advance(u64::MAX, observer);
-        let memory = &self.loadable.memory;
-        Told {
+        let memory = &self.injection.memory;
+        PythonTrace {
             tree: Tree::read(memory),
             stacks: mem::take(&mut self.stacks),
             waits: mem::take(&mut self.waits),
@@ -88,34 +89,35 @@ impl Listener {
             full: memory.full(),
             processes_lost: memory.processes_lost(),
             frames: memory.features() & feature::FRAMES != 0,
-            directory: self.loadable.directory.clone(),
+            directory: self.injection.directory.clone(),
         }
     }
 
-    fn pass(&mut self, record: Record, observer: &mut Observer) {
-        let Some(process) = self.loadable.memory.process(record.slot) else { return };
+    fn handle(&mut self, record: Record, observer: &mut Observer) {
+        let Some(process) = self.injection.memory.process(record.slot) else { return };
         let pid = process.pid.load(Ordering::Relaxed);
         let Record { time_ns, tid, node, flags, .. } = record;
-        let stack = ToldStack { time_ns, pid, tid, node, flags };
+        let stack = PythonStack { time_ns, pid, tid, node, flags };
         match record.event {
             Event::Sample => self.stacks.push(stack),
             Event::Wait(wait) => {
                 let caller = observer.frame_in(pid, wait.caller.wrapping_sub(1));
                 let (weight_ns, cause) = (wait.weight_ns, wait.cause);
-                self.waits.push(ToldWait { stack, weight_ns, cause, caller });
+                self.waits.push(PythonWait { stack, weight_ns, cause, caller });
             }
         }
     }
 
-    fn processes(&self) -> Vec<ToldProcess> {
+    fn processes(&self) -> Vec<PythonProcess> {
         let refused = self.armer.refused();
-        let told = (0..).zip(self.loadable.memory.processes()).filter_map(|(place, process)| {
-            let told = ToldProcess::read(process)?;
-            Some(match refused.get(&place) {
-                Some(&reason) => ToldProcess { state: state::REFUSED, reason, ..told },
-                None => told,
+        let slots = (0..).zip(self.injection.memory.processes());
+        let processes = slots.filter_map(|(slot, process)| {
+            let process = PythonProcess::read(process)?;
+            Some(match refused.get(&slot) {
+                Some(&reason) => PythonProcess { state: state::REFUSED, reason, ..process },
+                None => process,
             })
         });
-        told.collect()
+        processes.collect()
     }
 }

@@ -1,22 +1,27 @@
-//! Python frames for samples: processes that run Python are armed, tell their Python stacks by shared memory, and what
-//! they tell is joined with the samples.
+//! Python frames and waits of processes that run Python.
+//!
+//! A process that runs Python requests to be *armed*: to be sampled by events that also raise SIGTRAP in the sampled thread.
+//! The preload library's handler records the thread's Python stack in shared memory. The stacks are attached to the samples,
+//! and after symbolisation they are merged with the native stacks.
 
-mod account;
 mod arming;
+mod attach;
+mod builder;
 mod code;
+mod counts;
 mod file_limit;
-mod join;
+mod interpreter;
 mod line_table;
 mod listener;
-mod merge;
-mod mixed;
+mod merged_stacks;
 mod module_name;
-mod plumbing;
+mod python_notices;
+mod role;
 mod scopes;
+mod stack_merge;
 #[cfg(test)]
 mod testing;
 mod waits;
-mod weaver;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -26,78 +31,80 @@ use simprof_preload::format::{Process, state};
 use super::raw_stacks::RawFrameId;
 use crate::preload::Tree;
 
-pub(super) use account::PythonCaveats;
-pub(crate) use account::{interpreter_name, unsampled_notices};
 pub(super) use arming::Output;
+pub(super) use attach::{Attached, SampleKey, attach};
+pub(super) use builder::PythonBuilder;
 pub(crate) use file_limit::original as original_file_limit;
-pub(super) use join::{Attached, Sampled, join};
+pub(crate) use interpreter::interpreter_name;
 pub(super) use listener::Listener;
-pub(super) use mixed::{Expanded, Mixed};
-pub(super) use plumbing::{Role, is_evaluation, probe_role, role};
-pub(super) use weaver::Weaver;
+pub(super) use merged_stacks::StackMerger;
+pub(super) use python_notices::PythonNotices;
+pub(crate) use python_notices::unsampled_notices;
+pub(super) use role::{Role, is_evaluation, preload_role, role};
 
-/// What processes that run Python told, besides the perf events.
+/// The records of the preload library in the processes of a target.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Told {
-    /// Python stacks and code.
+pub(super) struct PythonTrace {
+    /// Python stacks and code objects.
     pub tree: Tree,
-    /// Stacks of samples, in the order that they came in.
-    pub stacks: Vec<ToldStack>,
-    /// Waits, in the order that they came in.
-    pub waits: Vec<ToldWait>,
-    /// The processes.
-    pub processes: Vec<ToldProcess>,
+    /// Stacks of samples, in the order in which they were read.
+    pub stacks: Vec<PythonStack>,
+    /// Waits, in the order in which they were read.
+    pub waits: Vec<PythonWait>,
+    pub processes: Vec<PythonProcess>,
     /// Records that were overwritten or never finished.
     pub lost_records: u64,
-    /// Stacks and code objects that found no room.
+    /// Stacks and code objects that were dropped because the shared memory was full.
     pub full: u64,
-    /// Processes that found no free place.
+    /// Processes for which there was no free slot.
     pub processes_lost: u64,
-    /// Whether Python frames were asked for.
+    /// Whether Python frames were requested.
     pub frames: bool,
     /// Working directory of the target.
     pub directory: PathBuf,
 }
 
-/// The Python stack of a thread that was sampled.
+/// The Python stack of a thread at a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ToldStack {
+pub(super) struct PythonStack {
+    /// CLOCK_MONOTONIC, ns.
     pub time_ns: u64,
     pub pid: u32,
     pub tid: u32,
-    /// In [`Tree::nodes`].
+    /// Position in [`Tree::nodes`].
     pub node: u32,
     /// See [`simprof_preload::format::flag`].
     pub flags: u32,
 }
 
-/// A thread that waited.
+/// A wait of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ToldWait {
-    /// Of its end.
-    pub stack: ToldStack,
+pub(super) struct PythonWait {
+    /// The stack and time of its end.
+    pub stack: PythonStack,
+    /// Waiting time that this record stands for, ns.
     pub weight_ns: u64,
     /// See [`simprof_preload::format::Cause`].
     pub cause: u32,
-    /// Where the waiting function was called, where code is known to be mapped there.
+    /// The frame that called the waiting function; `None` if no code is mapped there.
     pub caller: Option<RawFrameId>,
 }
 
-/// A process image that loaded the library and has something to tell.
+/// A process image that loaded the preload library and has a slot in the shared memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ToldProcess {
+pub(super) struct PythonProcess {
     /// See [`simprof_preload::format::state`].
     pub state: u32,
     pub pid: u32,
-    /// `PY_VERSION_HEX`, or 0.
+    /// `PY_VERSION_HEX`, or 0 if unknown.
     pub version: u32,
-    /// Why not.
+    /// Why there are no Python frames: see [`simprof_preload::format::reason`], or an error number after a refusal.
     pub reason: u32,
     pub free_threaded: bool,
 }
 
-impl ToldProcess {
-    /// What there is in a place of the memory; none where nobody has it.
+impl PythonProcess {
+    /// Reads a slot of the shared memory; `None` if it is free.
     fn read(process: &Process) -> Option<Self> {
         let state = process.state.load(Ordering::Acquire);
         (state != state::FREE).then(|| Self {

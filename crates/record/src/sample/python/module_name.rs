@@ -1,14 +1,14 @@
-//! What a Python module is called, by the path of its file.
+//! Derives the name of a Python module from the path of its file.
 
 use std::path::{Component, Path};
 
-/// Folders whose content is imported by names that begin below them.
+/// Folders from which modules are imported: names begin below them.
 const ROOTS: [&str; 2] = ["site-packages", "dist-packages"];
 
-/// The name of the module that a code object's file belongs to: `sim.model` for `/home/u/sim/model.py` where
-/// `/home/u/sim` is a package. Scripts are named by the stem of their file. `is_package` tells whether a folder has an
-/// `__init__.py`.
-pub fn of(file: &str, is_package: impl FnMut(&Path) -> bool) -> String {
+/// Returns the name of the module in a file, such as `sim.model` for `/home/u/sim/model.py` if `/home/u/sim` is a package.
+///
+/// The name of a script is the stem of its file. `is_package` returns whether a folder has an `__init__.py`.
+pub fn for_file(file: &str, is_package: impl FnMut(&Path) -> bool) -> String {
     if let Some(inner) = file.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
         let frozen = inner.strip_prefix("frozen ");
         return frozen.map_or_else(|| file.to_owned(), str::to_owned);
@@ -34,27 +34,27 @@ pub fn of(file: &str, is_package: impl FnMut(&Path) -> bool) -> String {
     parts.join(".")
 }
 
-/// The position of the first part below a folder, or archive, that modules are imported from.
+/// Returns the position of the first part below a folder or archive from which modules are imported.
 fn below_root(parts: &[String]) -> Option<usize> {
     let folders = parts.len().checked_sub(1)?;
-    (0..folders).rev().find(|&at| is_root(parts, at)).map(|at| at + 1)
+    (0..folders).rev().find(|&index| is_root(parts, index)).map(|index| index + 1)
 }
 
-fn is_root(parts: &[String], at: usize) -> bool {
-    let part = &parts[at];
+fn is_root(parts: &[String], index: usize) -> bool {
+    let part = &parts[index];
     let is_versioned = || {
         part.strip_prefix("python3.").is_some_and(|rest| {
             rest.trim_end_matches('t').bytes().all(|byte| byte.is_ascii_digit())
         })
     };
-    let is_library = || at > 0 && parts[at - 1].starts_with("lib") && is_versioned();
+    let is_library = || index > 0 && parts[index - 1].starts_with("lib") && is_versioned();
     ROOTS.contains(&part.as_str())
         || part.ends_with(".zip")
         || part.ends_with(".egg")
         || is_library()
 }
 
-/// The position of the outermost package that the file is in without a gap.
+/// Returns the position of the outermost of the nested packages that contain the file.
 fn first_package(path: &Path, count: usize, mut is_package: impl FnMut(&Path) -> bool) -> usize {
     let packages = path.ancestors().skip(1).take_while(|folder| is_package(folder)).count();
     count.saturating_sub(packages + 1)
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_are_named_as_they_are_imported() {
+    fn names_are_those_of_import_statements() {
         let packages = ["/home/u/sim", "/home/u/sim/core", "/home/u/sim/__init__"];
         let is_package = |path: &Path| packages.iter().any(|package| Path::new(package) == path);
         let table = [
@@ -89,7 +89,7 @@ mod tests {
             ("", ""),
         ];
         for (file, expected) in table {
-            assert_eq!(of(file, is_package), expected, "{file}");
+            assert_eq!(for_file(file, is_package), expected, "{file}");
         }
     }
 }

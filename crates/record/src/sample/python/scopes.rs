@@ -1,14 +1,14 @@
-//! Qualified names of functions, from a source: interpreters before 3.11 do not know them.
+//! Finds the qualified names of functions in a source file, since interpreters before 3.11 do not store them.
 //!
-//! A source is not parsed, only split into logical lines, whose indentation tells what is within what.
+//! The source is not parsed, only split into logical lines. Their indentation shows how functions and classes are nested.
 
 use std::collections::HashMap;
 
-/// The functions and classes of a source.
+/// The functions and classes of a source file.
 #[derive(Debug, Default)]
 pub struct Scopes {
     scopes: Vec<Scope>,
-    /// Position by the first line, which is that of the first decorator.
+    /// Position by first line, which is that of the first decorator.
     by_line: HashMap<u32, usize>,
 }
 
@@ -17,7 +17,7 @@ struct Scope {
     name: String,
     is_function: bool,
     indentation: usize,
-    /// Position of the scope around it.
+    /// Position of the enclosing scope.
     parent: Option<usize>,
     /// The line of `def` or `class`.
     line: u32,
@@ -26,17 +26,17 @@ struct Scope {
 }
 
 impl Scopes {
-    /// Finds the functions and classes of a source.
+    /// Finds the functions and classes of a source file.
     pub fn read(source: &str) -> Self {
         let mut found = Self::default();
         let mut open: Vec<usize> = Vec::new();
         let mut decorated_from = None;
         for (line, text) in LogicalLines::new(source) {
             let indentation = indentation(text);
-            while let Some(&at) = open.last()
-                && found.scopes[at].indentation >= indentation
+            while let Some(&innermost) = open.last()
+                && found.scopes[innermost].indentation >= indentation
             {
-                found.scopes[at].end = line;
+                found.scopes[innermost].end = line;
                 open.pop();
             }
             let text = text.trim_start();
@@ -56,30 +56,29 @@ impl Scopes {
         found
     }
 
-    /// The qualified name of the code that is called `name` and starts in a line; none where the source does not fit.
+    /// Returns the qualified name of the code object `name` that starts at a line; `None` if the source does not have it there.
     pub fn qualified(&self, name: &str, first_line: u32) -> Option<String> {
         if name.starts_with('<') {
-            return Some(self.within(self.around(first_line), name));
+            return Some(self.name_in(self.enclosing(first_line), name));
         }
-        let &at = self.by_line.get(&first_line)?;
-        let scope = &self.scopes[at];
-        (scope.name == name).then(|| self.within(scope.parent, name))
+        let scope = &self.scopes[*self.by_line.get(&first_line)?];
+        (scope.name == name).then(|| self.name_in(scope.parent, name))
     }
 
-    /// The innermost function or class whose body a line is in.
-    fn around(&self, line: u32) -> Option<usize> {
+    /// Returns the innermost function or class whose body contains a line.
+    fn enclosing(&self, line: u32) -> Option<usize> {
         self.scopes.iter().rposition(|scope| scope.line < line && line < scope.end)
     }
 
-    fn within(&self, scope: Option<usize>, name: &str) -> String {
-        let Some(at) = scope else { return name.to_owned() };
-        let scope = &self.scopes[at];
-        let between = if scope.is_function { ".<locals>." } else { "." };
-        format!("{}{between}{name}", self.within(scope.parent, &scope.name))
+    /// Returns the qualified name of `name` in a scope.
+    fn name_in(&self, scope: Option<usize>, name: &str) -> String {
+        let Some(scope) = scope.map(|index| &self.scopes[index]) else { return name.to_owned() };
+        let separator = if scope.is_function { ".<locals>." } else { "." };
+        format!("{}{separator}{name}", self.name_in(scope.parent, &scope.name))
     }
 }
 
-/// The name that a line defines, and whether it is a function's.
+/// Returns the name that a line defines, and whether it is a function.
 fn definition(text: &str) -> Option<(&str, bool)> {
     let rest = match text.strip_prefix("async") {
         Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
@@ -94,25 +93,25 @@ fn definition(text: &str) -> Option<(&str, bool)> {
     (end > 0).then(|| (&name[..end], is_function))
 }
 
-/// Columns before the first character; tabs reach to the next multiple of eight.
+/// Returns the columns before the first character. Tabs extend to the next multiple of eight.
 fn indentation(text: &str) -> usize {
     let blanks = text.chars().take_while(|c| c.is_whitespace());
     blanks.fold(0, |column, c| if c == '\t' { (column / 8 + 1) * 8 } else { column + 1 })
 }
 
-/// Lines that begin statements, each with its number; not those within brackets or strings, nor blank ones.
+/// Iterates over the lines that start statements, with their numbers. Skips blank lines and those within brackets or strings.
 struct LogicalLines<'a> {
     lines: std::iter::Enumerate<std::str::Lines<'a>>,
     state: State,
 }
 
-/// What a line leaves open at its end.
+/// The constructs that are open at the end of a line.
 #[derive(Debug, Default)]
 struct State {
     brackets: usize,
-    /// The quotes that end the string which is open.
+    /// The quotes that end the open string.
     string: Option<&'static str>,
-    /// The line ends with a backslash.
+    /// Whether the line ends with a backslash.
     continues: bool,
 }
 
@@ -128,10 +127,10 @@ impl<'a> Iterator for LogicalLines<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let (index, text) = self.lines.next()?;
-            let begins = self.state.is_closed();
+            let starts_statement = self.state.is_closed();
             self.state.read(text);
             let first = text.trim_start().chars().next();
-            if begins && first.is_some_and(|first| first != '#') {
+            if starts_statement && first.is_some_and(|first| first != '#') {
                 return Some((u32::try_from(index + 1).ok()?, text));
             }
         }
@@ -161,7 +160,7 @@ impl State {
                 (Some(_), _) => after,
                 (None, '#') => "",
                 (None, '"' | '\'') => {
-                    let quotes = opening(rest);
+                    let quotes = opening_quotes(rest);
                     self.string = Some(quotes);
                     &rest[quotes.len()..]
                 }
@@ -176,15 +175,15 @@ impl State {
                 _ => after,
             };
         }
-        // A string in single quotes ends with its line, unless that continues.
+        // A string in single quotes ends with its line, unless the line continues.
         if self.string.is_some_and(|quotes| quotes.len() == 1) && !self.continues {
             self.string = None;
         }
     }
 }
 
-/// The quotes that a string begins with.
-fn opening(text: &str) -> &'static str {
+/// Returns the quotes at the start of a string.
+fn opening_quotes(text: &str) -> &'static str {
     let all = ["\"\"\"", "'''", "\"", "'"];
     all.into_iter().find(|quotes| text.starts_with(quotes)).unwrap_or("'")
 }
@@ -223,7 +222,7 @@ if x:
 "#;
 
     #[test]
-    fn names_are_found_by_indentation() {
+    fn qualified_names_follow_from_indentation() {
         let scopes = Scopes::read(SOURCE);
         let table = [
             ("plain", 5, Some("plain")),
@@ -264,7 +263,7 @@ for module in (argparse, inspect):
 ";
 
     #[test]
-    fn names_are_those_of_the_interpreter() {
+    fn qualified_names_match_the_interpreter() {
         let (mut scopes, mut compared, mut same) = (Scopes::default(), 0, 0);
         for row in testing::run(&testing::interpreters()[0], SCRIPT).lines() {
             let fields: Vec<_> = row.split(' ').collect();

@@ -1,4 +1,4 @@
-//! Logging to SQLite: writing, reading, and both in turn.
+//! Measures logging to SQLite: writing, reading, and both in turn.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -12,11 +12,11 @@ use simprof_simulation::database::{DatabaseScene, PragmaProfile, Reader, read};
 
 use super::{hex, latencies};
 
-/// Agents whose states are logged in each step.
+/// Number of agents whose states are logged in each step.
 const AGENTS: u32 = 49;
-/// Questions in one batch.
-const QUESTIONS: u64 = 20;
-/// Steps written between two batches of questions of a mixed load.
+/// Queries in one batch.
+const QUERIES: u64 = 20;
+/// Steps written between two batches of queries of a mixed load.
 const MIXED_STEPS: u64 = 5;
 
 /// Options of `component database`.
@@ -25,44 +25,44 @@ pub struct DatabaseArgs {
     /// What to measure
     #[arg(long, value_enum)]
     operation: Operation,
-    /// Rows to insert
+    /// Number of rows to insert
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     inserts: u64,
-    /// Rows in one INSERT statement, 1 to 500
+    /// Rows in one INSERT statement (1 to 500)
     #[arg(long, value_name = "N", default_value_t = 50)]
     batch: usize,
-    /// Rows kept before they are handed to SQLite
+    /// Number of rows buffered before they are passed to SQLite
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     buffer: usize,
-    /// Commit at the end of every this many steps; 0 to leave it to the buffer
+    /// Steps between commits; 0 commits only when the buffer is full
     #[arg(long, value_name = "N", default_value_t = 100)]
     flush: u64,
-    /// Settings of SQLite: balanced, performance, safety or memory
+    /// SQLite settings: balanced, performance, safety or memory
     #[arg(long, value_name = "NAME", default_value_t = PragmaProfile::Balanced)]
     profile: PragmaProfile,
-    /// Where rows go: disk, or memory with a copy to disk at the end
-    #[arg(long, value_enum, default_value_t = Place::Disk)]
-    place: Place,
-    /// Folder for the databases; it is left empty
+    /// Where rows are written: disk, or memory with a copy to disk at the end
+    #[arg(long = "place", value_enum, default_value_t = Storage::Disk)]
+    storage: Storage,
+    /// Folder for the databases. They are deleted afterwards
     #[arg(long, value_name = "DIR")]
     folder: PathBuf,
 }
 
-/// What to measure.
+/// The operation to measure.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Operation {
-    /// Writing rows, completing the database included
+    /// Write rows and complete the database
     Write,
-    /// Asking questions of a complete database
+    /// Query a complete database
     Read,
-    /// Questions between steps that are written
+    /// Query between steps that are written
     Mixed,
 }
 
-/// Where rows go.
+/// Where rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum Place {
-    /// To the file at once
+enum Storage {
+    /// To the file
     Disk,
     /// To memory, and to the file at the end
     Memory,
@@ -71,11 +71,11 @@ enum Place {
 /// Measures one operation.
 ///
 /// # Errors
-/// Where a parameter is out of range, or the database cannot be written or read.
+/// Returns an error if a parameter is out of range, or the database cannot be written or read.
 pub fn measure(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> {
     match arguments.operation {
         Operation::Write => write(arguments, budget, seed),
-        Operation::Read => ask(arguments, budget, seed),
+        Operation::Read => query(arguments, budget, seed),
         Operation::Mixed => mixed(arguments, budget, seed),
     }
 }
@@ -86,12 +86,13 @@ fn config(arguments: &DatabaseArgs, path: PathBuf) -> DatabaseConfig {
         buffer_size: arguments.buffer,
         batch_rows: arguments.batch,
         flush_every_steps: arguments.flush,
-        in_memory: arguments.place == Place::Memory,
+        in_memory: arguments.storage == Storage::Memory,
         ..DatabaseConfig::new(path)
     }
 }
 
-/// Calls `once` with a fresh path until the budget is spent; its database is removed after each.
+/// Calls `once` with a new path until the budget is spent, and removes the database after each
+/// call.
 fn repeat(
     arguments: &DatabaseArgs,
     budget: Budget,
@@ -108,7 +109,7 @@ fn repeat(
     Ok(())
 }
 
-/// Writes all rows into a new database in steps, then completes it; per row.
+/// Measures writing all rows to a new database, step by step, and completing it. Times are per row.
 fn write(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> {
     let clock = Clock::calibrate();
     let (mut times, mut flushes) = (Vec::new(), Vec::new());
@@ -118,9 +119,9 @@ fn write(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> 
         let began = Instant::now();
         let mut logged = 0;
         while logged < arguments.inserts {
-            let most = arguments.inserts - logged - 1;
+            let max_rows = arguments.inserts - logged - 1;
             let mut result = Ok(0);
-            let ns = clock.time_once(|| result = scene.write_step(most));
+            let ns = clock.time_once(|| result = scene.write_step(max_rows));
             logged += result?;
             flushes.push(ns);
         }
@@ -137,17 +138,17 @@ fn write(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> 
     Ok(latencies(report, "step_flush", &flushes))
 }
 
-/// Asks a complete database; per question.
-fn ask(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> {
+/// Measures queries of a complete database. Times are per query.
+fn query(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> {
     let path = arguments.folder.join("component-read.db");
     let mut scene = DatabaseScene::new(&config(arguments, path.clone()), AGENTS, seed)?;
     scene.write(arguments.inserts)?;
     let written = scene.finish()?;
     let reader = Reader::open(&path)?;
-    let first = read(reader.queries(), QUESTIONS, seed)?;
+    let first = read(reader.queries(), QUERIES, seed)?;
     let mut failed = None;
     let times = simprof_measure::harness::time(budget, || {
-        if let Err(error) = read(reader.queries(), QUESTIONS, seed) {
+        if let Err(error) = read(reader.queries(), QUERIES, seed) {
             failed = Some(error);
         }
     });
@@ -156,49 +157,49 @@ fn ask(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> {
     }
     drop(reader);
     remove(&path);
-    let each = times.into_iter().map(|ns| ns / QUESTIONS as f64).collect();
+    let each = times.into_iter().map(|ns| ns / QUERIES as f64).collect();
     let mut report = Report::new()
         .metric("read_ns", each)
-        .counter("questions", QUESTIONS as f64)
+        .counter("questions", QUERIES as f64)
         .counter("rows_read", first.rows as f64)
         .counter("rows_written", written as f64);
     report.digest = hex(first.digest);
     Ok(report)
 }
 
-/// Writes steps and asks between them; per row written and question asked.
+/// Measures writing steps with queries between them. Times are per row written and query answered.
 fn mixed(arguments: &DatabaseArgs, budget: Budget, seed: u64) -> Result<Report> {
     let mut times = Vec::new();
-    let (mut rows, mut asked, mut seen) = (0, 0, 0);
+    let (mut rows, mut queries, mut rows_read) = (0, 0, 0);
     repeat(arguments, budget, |path| {
         let mut scene = DatabaseScene::new(&config(arguments, path.to_owned()), AGENTS, seed)?;
         let began = Instant::now();
         let mut logged = 0;
-        (asked, seen) = (0, 0);
+        (queries, rows_read) = (0, 0);
         while logged < arguments.inserts {
             for _ in 0..MIXED_STEPS {
                 logged += scene.write_step(u64::from(AGENTS))?;
             }
-            seen += scene.read(QUESTIONS)?.rows;
-            asked += QUESTIONS;
+            rows_read += scene.read(QUERIES)?.rows;
+            queries += QUERIES;
         }
         rows = scene.finish()?;
-        times.push(began.elapsed().as_secs_f64() * 1e9 / (logged + asked) as f64);
+        times.push(began.elapsed().as_secs_f64() * 1e9 / (logged + queries) as f64);
         Ok(())
     })?;
     Ok(Report::new()
         .metric("mixed_ns", times)
         .counter("rows_written", rows as f64)
-        .counter("questions", asked as f64)
-        .counter("rows_read", seen as f64))
+        .counter("questions", queries as f64)
+        .counter("rows_read", rows_read as f64))
 }
 
-/// A database and the files that SQLite puts beside it.
+/// Removes a database and the files that SQLite creates beside it.
 fn remove(path: &Path) {
     for ending in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
-        // Most of them do not exist.
+        // Most of these files do not exist.
         let _ = std::fs::remove_file(PathBuf::from(name));
     }
 }

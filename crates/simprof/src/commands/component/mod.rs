@@ -1,5 +1,5 @@
-//! `simprof component`: the runner of phase 2 for the reference simulation. One process measures one
-//! operation at one point and reports by the runner protocol.
+//! `simprof component`: the command that phase 2 runs for the reference simulation. One process
+//! measures one operation with one set of parameters, and prints a report of the runner protocol.
 
 mod database;
 mod observation;
@@ -12,40 +12,40 @@ use clap::{Args, Subcommand};
 use simprof_measure::harness::Budget;
 use simprof_measure::protocol::Report;
 
-use crate::exit::Ended;
+use crate::exit::Completion;
 
 /// Options of `component`.
 #[derive(Debug, Args)]
 pub struct ComponentArgs {
-    /// Wall time to measure for, without set-up
+    /// Time to measure, without set-up, in milliseconds
     #[arg(long, global = true, value_name = "MS", default_value_t = 20)]
     budget_ms: u64,
-    /// Samples wanted
+    /// Maximum number of samples
     #[arg(long, global = true, value_name = "N", default_value_t = 15)]
     samples: usize,
-    /// Seed of all placements and queries
+    /// Seed of the random positions and queries
     #[arg(long, global = true, value_name = "N", default_value_t = 42)]
     seed: u64,
     #[command(subcommand)]
     component: Component,
 }
 
-/// The three components.
+/// The components.
 #[derive(Debug, Subcommand)]
 enum Component {
-    /// The spatial index
+    /// Measure the spatial index
     Spatial(spatial::SpatialArgs),
-    /// Observations
+    /// Measure the observations of agents
     Observation(observation::ObservationArgs),
-    /// Logging to SQLite
+    /// Measure logging to SQLite
     Database(database::DatabaseArgs),
 }
 
-/// Measures, and prints the report.
+/// Measures and prints the report.
 ///
 /// # Errors
-/// Where a parameter is out of range, or the database cannot be written.
-pub fn run(arguments: &ComponentArgs) -> Result<Ended> {
+/// Returns an error if a parameter is out of range, or the database cannot be written.
+pub fn run(arguments: &ComponentArgs) -> Result<Completion> {
     let budget = Budget {
         total: Duration::from_millis(arguments.budget_ms),
         most: arguments.samples,
@@ -59,10 +59,11 @@ pub fn run(arguments: &ComponentArgs) -> Result<Ended> {
         Component::Database(database) => database::measure(database, budget, arguments.seed)?,
     };
     crate::console::print(&format!("{}\n", report.to_line()))?;
-    Ok(Ended::Well)
+    Ok(Completion::Success)
 }
 
-/// Adds the distribution of single operations' times, ns, as `NAME_p50_ns`, `_p95_ns`, `_p99_ns`.
+/// Adds percentiles of the times of single operations, in ns: `NAME_p50_ns`, `NAME_p95_ns`,
+/// `NAME_p99_ns`.
 fn latencies(mut report: Report, name: &str, times_ns: &[f64]) -> Report {
     for (label, percentile) in [("p50", 50.0), ("p95", 95.0), ("p99", 99.0)] {
         if let Ok(value) = simprof_stats::percentile(times_ns, percentile) {
@@ -72,7 +73,7 @@ fn latencies(mut report: Report, name: &str, times_ns: &[f64]) -> Report {
     report
 }
 
-/// A digest as text.
+/// Formats a digest.
 fn hex(digest: u64) -> Option<String> {
     Some(format!("{digest:016x}"))
 }

@@ -1,4 +1,4 @@
-//! Observations: one agent's view, and the parts that it is made of.
+//! Measures observations: the view of one agent, and the parts of computing it.
 
 use anyhow::Result;
 use clap::Args;
@@ -12,13 +12,13 @@ use simprof_simulation::spatial::IndexKind;
 use simprof_simulation::world::World;
 
 use super::{hex, latencies};
-use crate::exit::Wrong;
+use crate::exit::UsageError;
 
-/// Side of the world.
+/// Side length of the world.
 const WORLD: f32 = 100.0;
-/// Single observations whose times make the distribution.
+/// Number of single observations for the percentiles.
 const SINGLE: usize = 1000;
-/// Passes over all agents that the parts are timed for.
+/// Passes over all agents for the times of the parts.
 const PASSES: usize = 5;
 
 /// The parts of an observation, in the order in which they run.
@@ -33,33 +33,34 @@ const PARTS: [(&str, fn(&mut Observer, &World, usize)); 5] = [
 /// Options of `component observation`.
 #[derive(Debug, Args)]
 pub struct ObservationArgs {
-    /// Agents; there are twice as many resources
+    /// Number of agents. There are twice as many resources
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     agents: u32,
-    /// Cells to each side of the observer
+    /// Radius of an observation, in cells
     #[arg(long, value_name = "R", default_value_t = 5)]
     radius: u32,
-    /// How memories are stored: dense, sparse or hybrid
+    /// Storage of agents' memories: dense, sparse or hybrid
     #[arg(long, value_name = "KIND", default_value_t = StorageKind::Dense)]
     storage: StorageKind,
-    /// How resources spread over cells: bilinear or nearest
+    /// Interpolation of resources onto cells: bilinear or nearest
     #[arg(long, value_name = "KIND", default_value_t = Spread::Bilinear)]
     spread: Spread,
-    /// Where resources are read from: spatial or memmap
+    /// Source of resources: spatial (the index) or memmap (a file)
     #[arg(long, value_name = "KIND", default_value_t = ResourceSource::Spatial)]
     source: ResourceSource,
-    /// Kind of index: kdtree, quadtree or hash
+    /// Spatial index: kdtree, quadtree or hash
     #[arg(long, value_name = "KIND", default_value_t = IndexKind::KdTree)]
     index: IndexKind,
 }
 
-/// Measures observations of all agents in turn.
+/// Measures the observations of all agents in turn.
 ///
 /// # Errors
-/// Where a parameter is out of range.
+/// Returns an error if a parameter is out of range.
 pub fn measure(arguments: &ObservationArgs, budget: Budget, seed: u64) -> Result<Report> {
     let config = config(arguments, seed);
-    let mut scene = ObservationScene::new(&config).map_err(|error| Wrong(error.to_string()))?;
+    let mut scene =
+        ObservationScene::new(&config).map_err(|error| UsageError(error.to_string()))?;
     let agents = arguments.agents as usize;
     let mut report = Report::new();
     report.digest = hex((0..agents).fold(0u64, |digest, slot| {
@@ -107,7 +108,7 @@ fn config(arguments: &ObservationArgs, seed: u64) -> Config {
     config
 }
 
-/// ns of each part per observation, one value per pass over all agents.
+/// Returns the time of each part per observation in ns, one value for each pass over all agents.
 fn parts(
     scene: &mut ObservationScene,
     agents: usize,
@@ -116,7 +117,8 @@ fn parts(
     let mut times: Vec<(&str, Vec<f64>)> =
         PARTS.iter().map(|(name, _)| (*name, Vec::new())).collect();
     for pass in 0..PASSES {
-        // A whole observation moves the scene on by a turn, so that memories have something to pass.
+        // A complete observation advances the scene by one turn, so that memories have content to
+        // pass on.
         scene.observe(pass % agents);
         let (observer, world) = scene.parts();
         let mut sums = [0.0; PARTS.len()];

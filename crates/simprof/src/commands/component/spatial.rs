@@ -1,4 +1,4 @@
-//! The spatial index: build, nearby, nearest, range, and updates in batches.
+//! Measures the spatial index: build, nearby, nearest, range, and updates in batches.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -9,13 +9,13 @@ use simprof_simulation::spatial::{FlushPolicy, IndexKind, QueryResult, SpatialSc
 
 use super::{hex, latencies};
 
-/// Side of the world that entries are placed in.
+/// Side length of the world.
 const WORLD: f32 = 1000.0;
-/// Radius of nearby and reach of range.
+/// Radius of `nearby` and half the side of `range`.
 const RADIUS: f32 = 50.0;
-/// How far a moved entry goes at most, on each axis.
+/// Maximum distance of a move on each axis.
 const MOVE: f32 = 8.0;
-/// Single queries whose times make the distribution.
+/// Number of single queries for the percentiles.
 const SINGLE: u64 = 1000;
 
 /// Options of `component spatial`.
@@ -24,42 +24,42 @@ pub struct SpatialArgs {
     /// What to measure
     #[arg(long, value_enum)]
     operation: Operation,
-    /// Kind of index: kdtree, quadtree or hash
+    /// Spatial index: kdtree, quadtree or hash
     #[arg(long, value_name = "KIND", default_value_t = IndexKind::KdTree)]
     index: IndexKind,
-    /// Agents; half as many resources are added
+    /// Number of agents. Half as many resources are added
     #[arg(long, value_name = "N", default_value_t = 1000)]
     entities: u32,
-    /// Queries in one batch
+    /// Number of queries in one batch
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     queries: u64,
-    /// Moves queued before they are applied
+    /// Number of moves that are queued before they are applied
     #[arg(long, value_name = "N", default_value_t = 100)]
     batch: usize,
-    /// Side of a dirty region
+    /// Side length of a dirty region
     #[arg(long, value_name = "X", default_value_t = 50.0)]
     region: f32,
 }
 
-/// What to measure.
+/// The operation to measure.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Operation {
-    /// Building the index anew
+    /// Rebuild the index
     Build,
-    /// Everything within a radius of 50
+    /// Find all entries within a radius of 50
     Nearby,
-    /// The nearest entry
+    /// Find the nearest entry
     Nearest,
-    /// Everything in a square of 100
+    /// Find all entries in a square with sides of 100
     Range,
-    /// Moving half of the agents, in batches
+    /// Move half of the agents, in batches
     Update,
 }
 
 /// Measures one operation.
 ///
 /// # Errors
-/// None at present; parameters are checked by the caller.
+/// Currently returns no error. The caller checks the parameters.
 pub fn measure(arguments: &SpatialArgs, budget: Budget, seed: u64) -> Result<Report> {
     let mut scene = scene(arguments, seed);
     let report = Report::new().metric("index_bytes", vec![scene.index().bytes() as f64]);
@@ -124,7 +124,8 @@ fn query(
     latencies(report, name, &single)
 }
 
-/// Moves half of the agents and applies what waits; per move. Work is counted over one round.
+/// Measures moving half of the agents and applying the queued moves. Times are per move; counters
+/// are those of one round.
 fn update(
     arguments: &SpatialArgs,
     mut scene: SpatialScene,

@@ -1,4 +1,4 @@
-//! Which events to try, in which order, and what a refusal means.
+//! The fallback order of sampling events, and explanations of the system's refusals.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,9 +7,9 @@ use std::path::Path;
 use super::event::{self, Clock, Event};
 use super::{Recorder, Refusal, SampleError, Sampling};
 
-/// Where the kernel says which CPUs are online.
+/// Lists the CPUs that are online.
 const ONLINE: &str = "/sys/devices/system/cpu/online";
-/// Where the kernel says what ordinary users may sample.
+/// Holds the level of restrictions for ordinary users.
 const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 
 /// The two events of one CPU.
@@ -20,7 +20,7 @@ pub(super) struct CpuEvents {
     pub lifecycle: OwnedFd,
 }
 
-/// The events that the ladder ended at, and what it passed on its way.
+/// The opened events, and the refusals of those that were tried before.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub event: Event,
@@ -28,11 +28,15 @@ pub(super) struct Opened {
     pub cpus: Vec<CpuEvents>,
 }
 
-/// Opens the first event of the ladder that the system allows, on every CPU.
-pub(super) fn climb(pid: u32, sampling: &Sampling) -> Result<Opened, SampleError> {
+/// Opens the first event in the fallback order that the system allows, on every CPU.
+///
+/// # Errors
+///
+/// Returns an error if the system refuses all events, if the process does not exist, or if the CPUs are unknown.
+pub(super) fn open_first_allowed(pid: u32, sampling: &Sampling) -> Result<Opened, SampleError> {
     let online = online_cpus()?;
     let mut refusals = Vec::new();
-    for event in rungs(sampling.recorder, sampling.kernel) {
+    for event in fallback_order(sampling.recorder, sampling.kernel) {
         match open_on_all(pid, event, sampling, &online) {
             Ok(cpus) => return Ok(Opened { event, refusals, cpus }),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
@@ -45,17 +49,17 @@ pub(super) fn climb(pid: u32, sampling: &Sampling) -> Result<Opened, SampleError
     Err(SampleError::Refused { pid, refusals, hint })
 }
 
-/// The events to try, best first.
-fn rungs(recorder: Recorder, kernel: bool) -> Vec<Event> {
+/// Returns the events to try, best first.
+fn fallback_order(recorder: Recorder, kernel: bool) -> Vec<Event> {
     let clocks: &[Clock] = match recorder {
         Recorder::Auto => &[Clock::Cycles, Clock::CpuClock],
         Recorder::Cycles => &[Clock::Cycles],
         Recorder::CpuClock => &[Clock::CpuClock],
     };
-    let parts: &[bool] = if kernel { &[true, false] } else { &[false] };
+    let with_kernel: &[bool] = if kernel { &[true, false] } else { &[false] };
     clocks
         .iter()
-        .flat_map(|&clock| parts.iter().map(move |&kernel| Event { clock, kernel }))
+        .flat_map(|&clock| with_kernel.iter().map(move |&kernel| Event { clock, kernel }))
         .collect()
 }
 
@@ -90,7 +94,7 @@ fn open_on_one(
     Ok(CpuEvents { cpu, samples, lifecycle })
 }
 
-/// The numbers of the CPUs that are online.
+/// Returns the numbers of the CPUs that are online.
 fn online_cpus() -> Result<Vec<u32>, SampleError> {
     let path = Path::new(ONLINE);
     let error = |source| SampleError::Cpus { path: path.to_owned(), source };
@@ -99,7 +103,7 @@ fn online_cpus() -> Result<Vec<u32>, SampleError> {
         .ok_or_else(|| error(io::Error::new(io::ErrorKind::InvalidData, text.trim().to_owned())))
 }
 
-/// Reads a list such as `0-3,8`; none where it is empty or malformed.
+/// Parses a list such as `0-3,8`. Returns `None` if it is empty or malformed.
 fn parse_cpu_list(text: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for part in text.trim().split(',') {
@@ -109,7 +113,7 @@ fn parse_cpu_list(text: &str) -> Option<Vec<u32>> {
     (!cpus.is_empty()).then_some(cpus)
 }
 
-/// What one event's refusal means.
+/// Explains why an event was refused.
 fn refusal(event: Event, error: &io::Error) -> Refusal {
     let errno = error.raw_os_error().unwrap_or(0);
     let reason = match errno {
@@ -117,41 +121,39 @@ fn refusal(event: Event, error: &io::Error) -> Refusal {
             "this machine has no hardware cycle counter (virtual machines often have none)".into()
         }
         libc::EACCES if event.kernel => format!(
-            "the kernel's part needs perf_event_paranoid of 1 or less (it is {}) or CAP_PERFMON",
+            "sampling the kernel needs perf_event_paranoid of 1 or less (it is {}) or CAP_PERFMON",
             paranoid()
         ),
         libc::EACCES => format!(
-            "refused by perf_event_paranoid (it is {}), or the process belongs to another user",
+            "perf_event_paranoid forbids it (it is {}), or the process belongs to another user",
             paranoid()
         ),
-        libc::EPERM => "forbidden: a container's seccomp filter or a security module denies \
+        libc::EPERM => "a seccomp filter (as containers have) or a security module denies \
                         perf_event_open"
             .into(),
-        libc::ENOSYS => {
-            "this kernel (or the sandbox that stands for it) has no perf_event_open".into()
-        }
+        libc::ENOSYS => "this kernel or sandbox does not provide perf_event_open".into(),
         libc::EMFILE => "too many open files: two are needed for each CPU (see `ulimit -n`)".into(),
         _ => error.to_string(),
     };
     Refusal { event: event.name(), reason, errno }
 }
 
-/// What would make sampling work, from the last refusal: that of the most modest event.
+/// Suggests how to make sampling work, based on the last refusal, which is of the least demanding event.
 fn hint(refusals: &[Refusal]) -> String {
     let errno = refusals.last().map_or(0, |refusal| refusal.errno);
     match errno {
         libc::EACCES => "set kernel.perf_event_paranoid to 2 or less with sysctl, or give the \
                          recorder CAP_PERFMON (CAP_SYS_ADMIN before Linux 5.8)"
             .into(),
-        libc::EPERM => "in a container, start it with `--cap-add PERFMON` and a seccomp profile \
-                        that allows perf_event_open"
+        libc::EPERM => "start the container with `--cap-add PERFMON` and a seccomp profile that \
+                        allows perf_event_open"
             .into(),
-        libc::ENOSYS => "a kernel with CONFIG_PERF_EVENTS is needed".into(),
+        libc::ENOSYS => "use a kernel with CONFIG_PERF_EVENTS".into(),
         libc::EMFILE => "raise the limit of open files".into(),
         _ if refusals.iter().all(|refusal| refusal.event.starts_with("cycles")) => {
             "use the cpu-clock event instead".into()
         }
-        _ => "no event is left to try".into(),
+        _ => "no other event is available".into(),
     }
 }
 
@@ -162,21 +164,21 @@ fn paranoid() -> String {
     }
 }
 
-/// Whether one event can be opened here, by this user.
+/// Whether this user can open an event on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventProbe {
     /// The event, such as `cycles:uk`.
     pub event: String,
-    /// Nothing, or why it is refused.
+    /// The error is the reason of the refusal.
     pub result: Result<(), String>,
 }
 
-/// Tries every event on the calling process itself, and closes it again.
+/// Opens every event on the calling process, closes it again, and returns what happened.
 pub fn probe_events() -> Vec<EventProbe> {
     let sampling =
         Sampling { rate_hz: 1000, stack_bytes: 16384, kernel: true, recorder: Recorder::Auto };
     let online = online_cpus().map_err(|error| error.to_string());
-    rungs(sampling.recorder, sampling.kernel)
+    fallback_order(sampling.recorder, sampling.kernel)
         .into_iter()
         .map(|event| {
             let result = online.clone().and_then(|online| {
@@ -189,7 +191,11 @@ pub fn probe_events() -> Vec<EventProbe> {
         .collect()
 }
 
-/// Tries on the calling process whether samples can be signalled to it; says why not.
+/// Checks on the calling process whether samples can raise a signal in the sampled thread, as Python frames need.
+///
+/// # Errors
+///
+/// Returns the reason if not.
 pub(crate) fn probe_signalling() -> Result<(), String> {
     let online = online_cpus().map_err(|error| error.to_string())?;
     let event = Event { clock: Clock::CpuClock, kernel: false };
@@ -208,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_lists_as_the_kernel_writes_them() {
+    fn cpu_lists_are_parsed() {
         let table: [(&str, Option<Vec<u32>>); 6] = [
             ("0\n", Some(vec![0])),
             ("0-3\n", Some(vec![0, 1, 2, 3])),
@@ -223,9 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn the_ladder_goes_from_rich_to_modest() {
+    fn the_fallback_order_starts_with_the_most_informative_event() {
         let names = |recorder, kernel| -> Vec<String> {
-            rungs(recorder, kernel).into_iter().map(Event::name).collect()
+            fallback_order(recorder, kernel).into_iter().map(Event::name).collect()
         };
         assert_eq!(
             names(Recorder::Auto, true),
@@ -237,17 +243,17 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_its_mend() {
+    fn a_refusal_has_a_reason_and_a_fix() {
         let event = Event { clock: Clock::CpuClock, kernel: false };
         let table = [
             (libc::EACCES, "perf_event_paranoid", "sysctl"),
             (libc::EPERM, "seccomp", "--cap-add PERFMON"),
             (libc::ENOSYS, "perf_event_open", "CONFIG_PERF_EVENTS"),
         ];
-        for (errno, reason, mend) in table {
+        for (errno, reason, fix) in table {
             let refusal = refusal(event, &io::Error::from_raw_os_error(errno));
             assert!(refusal.reason.contains(reason), "{refusal}");
-            assert!(hint(&[refusal]).contains(mend));
+            assert!(hint(&[refusal]).contains(fix));
         }
     }
 }

@@ -1,59 +1,59 @@
-//! What the reader of a profile must know of how it was recorded: each thing once, however many runs it is of.
+//! Collects the notices of a profile: each fact once, for all runs together.
 
 use std::collections::BTreeSet;
 
 use simprof_model::{Notice, NoticeId, PythonProvenance, add_notices};
 
-use super::observer::Trace;
-use super::profile::Circumstances;
-use super::python::PythonCaveats;
+use super::python::PythonNotices;
+use super::samples::RunInfo;
+use super::trace::Trace;
 
-/// Below this share of the rate asked for, the profile says so.
+/// If fewer than this share of the samples due arrived, the profile has a notice.
 const NOTABLE_SHORTFALL: f64 = 0.8;
-/// With fewer samples due than this, a shortfall means nothing.
+/// If fewer samples than this were due, a shortfall is not reported, as it may be chance.
 const NOTABLE_DUE: f64 = 20.0;
 
-/// What was noted, of all runs together.
+/// The facts collected so far.
 #[derive(Debug, Default)]
-pub(super) struct Caveats {
-    /// Notices of the recorder, in their order.
-    recorder: Vec<Notice>,
+pub(super) struct Notices {
+    /// Notices of the sampler, in their order.
+    sampler: Vec<Notice>,
     without_kernel: bool,
     throttled: u64,
     lost_lifecycle: u64,
     malformed: u64,
     unopened: BTreeSet<String>,
-    /// Samples that were due for the CPU time.
+    /// Samples that were due for the target's CPU time at the requested rate.
     due: f64,
-    came: u64,
+    arrived: u64,
     lost: u64,
-    python: PythonCaveats,
+    python: PythonNotices,
 }
 
-impl Caveats {
-    /// Notes what there is of a run, without what concerns Python.
-    pub fn note(&mut self, trace: &Trace, circumstances: &Circumstances) {
-        add_notices(&mut self.recorder, circumstances.notices.iter().cloned());
+impl Notices {
+    /// Adds the facts of a run, except those about Python.
+    pub fn add_run(&mut self, trace: &Trace, info: &RunInfo) {
+        add_notices(&mut self.sampler, info.notices.iter().cloned());
         let counts = trace.counts;
-        self.without_kernel |= !circumstances.event.kernel;
+        self.without_kernel |= !info.event.kernel;
         self.throttled += counts.throttled;
         self.lost_lifecycle += counts.lost_lifecycle;
         self.malformed += counts.malformed;
         self.lost += counts.lost_samples;
-        self.came += trace.samples.len() as u64;
-        let seconds = circumstances.target_cpu_ns as f64 / 1e9;
-        self.due += seconds * f64::from(circumstances.sampling.rate_hz);
+        self.arrived += trace.samples.len() as u64;
+        let seconds = info.target_cpu_ns as f64 / 1e9;
+        self.due += seconds * f64::from(info.sampling.rate_hz);
         self.unopened.extend(unopened(trace));
     }
 
-    /// Where what concerns Python is noted.
-    pub fn python(&mut self) -> &mut PythonCaveats {
+    /// Returns the collector of facts about Python.
+    pub fn python(&mut self) -> &mut PythonNotices {
         &mut self.python
     }
 
-    /// Returns one notice for each; `python` is the account of all runs.
-    pub fn notices(self, python: Option<&PythonProvenance>) -> Vec<Notice> {
-        let mut notices = self.recorder.clone();
+    /// Returns one notice for each fact. `python` has the counts of all runs.
+    pub fn finish(self, python: Option<&PythonProvenance>) -> Vec<Notice> {
+        let mut notices = self.sampler.clone();
         notices.extend(self.record_notices());
         if !self.unopened.is_empty() {
             let paths: Vec<_> = self.unopened.iter().map(String::as_str).collect();
@@ -66,6 +66,7 @@ impl Caveats {
         notices
     }
 
+    /// Returns notices about the kernel's records.
     fn record_notices(&self) -> Vec<Notice> {
         let table = [
             (
@@ -99,38 +100,37 @@ impl Caveats {
         applicable.map(|(_, id, text)| Notice::new(id, text)).collect()
     }
 
-    /// Returns a notice that explains why far fewer samples arrived than were due.
+    /// Returns a notice with the reason if far fewer samples arrived than were due.
     ///
-    /// Each thread has a timer of its own on each CPU, which starts at a whole period: the first sample of a
-    /// thread comes after one period on a CPU, and threads that never run so long are never seen.
+    /// Each thread has a separate timer on each CPU, which starts with a full period. So the first sample of a thread comes after
+    /// one period on a CPU, and threads that run for less are never sampled.
     fn shortfall(&self) -> Option<Notice> {
-        let (due, came) = (self.due, self.came as f64);
-        if due < NOTABLE_DUE || came >= NOTABLE_SHORTFALL * due {
+        let (due, arrived) = (self.due, self.arrived as f64);
+        if due < NOTABLE_DUE || arrived >= NOTABLE_SHORTFALL * due {
             return None;
         }
-        let reason = if self.lost as f64 > (due - came) / 2.0 {
+        let reason = if self.lost as f64 > (due - arrived) / 2.0 {
             "the rest were lost because buffers were full; use a lower rate"
         } else if self.without_kernel {
             "time in the kernel is not sampled, nor are threads and processes that run for less than a sampling period"
         } else {
             "threads and processes that run for less than a sampling period are not sampled; use a higher rate"
         };
-        let text = format!("Only {came:.0} of the {due:.0} samples due arrived: {reason}.");
+        let text = format!("Only {arrived:.0} of the {due:.0} samples due arrived: {reason}.");
         Some(Notice::new(NoticeId::SamplesMissing, text))
     }
 }
 
-/// The files that stacks run through but which could not be opened.
+/// Returns the files that occur in stacks but could not be opened.
 fn unopened(trace: &Trace) -> Vec<String> {
-    let seen: BTreeSet<_> = trace.stacks.frames().iter().map(|frame| frame.module).collect();
-    let is_missing = |path: &str, opened: bool| !opened && path.starts_with('/');
+    let in_stacks: BTreeSet<_> = trace.stacks.frames().iter().map(|frame| frame.module).collect();
     trace
         .modules
         .iter()
-        .filter(|(index, module)| {
-            is_missing(&module.path, module.image.is_some()) && seen.contains(index)
-        })
-        .map(|(_, module)| module.path.clone())
+        .filter(|(index, _)| in_stacks.contains(index))
+        .map(|(_, module)| module)
+        .filter(|module| module.image.is_none() && module.path.starts_with('/'))
+        .map(|module| module.path.clone())
         .collect()
 }
 
@@ -140,20 +140,20 @@ mod tests {
 
     #[test]
     fn each_fact_of_several_runs_is_one_notice() {
-        assert!(Caveats::default().notices(None).is_empty());
-        let few = Caveats { due: 100.0, came: 50, lost: 30, ..Caveats::default() };
-        let notices = few.notices(None);
+        assert!(Notices::default().finish(None).is_empty());
+        let few = Notices { due: 100.0, arrived: 50, lost: 30, ..Notices::default() };
+        let notices = few.finish(None);
         let [Notice { id: NoticeId::SamplesMissing, text }] = &notices[..] else {
             panic!("{notices:?}")
         };
         assert!(text.contains("50 of the 100") && text.contains("buffers were full"), "{text}");
-        for (due, came) in [(19.0, 0), (100.0, 80)] {
-            let enough = Caveats { due, came, ..Caveats::default() };
-            assert!(enough.notices(None).is_empty(), "{came} of {due}");
+        for (due, arrived) in [(19.0, 0), (100.0, 80)] {
+            let enough = Notices { due, arrived, ..Notices::default() };
+            assert!(enough.finish(None).is_empty(), "{arrived} of {due}");
         }
         let unopened = ["/b", "/a"].map(str::to_owned).into();
-        let all = Caveats { without_kernel: true, throttled: 3, unopened, ..Caveats::default() };
-        let notices = all.notices(None);
+        let all = Notices { without_kernel: true, throttled: 3, unopened, ..Notices::default() };
+        let notices = all.finish(None);
         let ids: Vec<NoticeId> = notices.iter().map(|notice| notice.id).collect();
         let expected =
             [NoticeId::KernelNotSampled, NoticeId::SamplingThrottled, NoticeId::ModulesNotOpened];

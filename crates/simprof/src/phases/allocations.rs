@@ -1,4 +1,5 @@
-//! The pass of phase 3 that records allocations: another run of the target, since it would be in the CPU's figures.
+//! The part of phase 3 that records allocations. It is a separate run of the target, because
+//! recording allocations would distort CPU times.
 
 use std::time::Duration;
 
@@ -15,40 +16,41 @@ use simprof_report::summary::{MemorySummary, memory_summary, unexplained_growth}
 use simprof_report::{ReportError, format};
 
 use super::record::{Process, add_notices, ending};
-use crate::memory::{INTERVAL_BYTES, MemoryPlan};
-use crate::replicate::describe;
-use crate::runner::Observe;
+use crate::plan::{AllocationPlan, DEFAULT_INTERVAL_BYTES};
+use crate::processes::{Observe, Observed};
 use crate::session::Session;
+use crate::text::error_chain;
 
 const PHASE: Phase = Phase::Line;
-/// Recorded allocations from which a run tells enough.
-const ENOUGH: u64 = 2000;
-/// Recorded allocations that a second run aims at.
-const AIM: u64 = 10_000;
-/// Allocations up to which a second run records each.
-const FEW: u64 = 20_000;
+/// Number of allocation samples that is enough.
+const ENOUGH_SAMPLES: u64 = 2000;
+/// Number of allocation samples that a second run aims at.
+const TARGET_SAMPLES: u64 = 10_000;
+/// Number of allocations up to which a second run records every one.
+const MAX_RECORD_ALL: u64 = 20_000;
 /// Name of the measurement, and the stem of its files.
 pub const NAME: &str = "memory";
 
-/// What came of the pass.
+/// The result of recording allocations.
 #[derive(Debug)]
 pub struct Memory {
-    /// What it found.
+    /// The summary.
     pub summary: MemorySummary,
-    /// All of it.
+    /// The profile.
     pub profile: HeapProfile,
-    /// Files for people, by name and what they show.
+    /// Files for readers: name and description.
     pub files: Vec<(String, String)>,
 }
 
-/// Records the allocations of the target, and writes their files. A short run that allocates too little for the usual interval is
-/// followed by one with a smaller. None where nothing could be recorded, which its measurement then tells.
+/// Records the allocations of the target and writes their files. If a short run has too few
+/// samples, it is repeated with a smaller interval. Returns `None` if nothing was recorded; the
+/// measurement then has the reason.
 ///
 /// # Errors
-/// Where results cannot be written.
+/// Returns an error if results cannot be written.
 pub fn run(
     session: &mut Session<'_>,
-    plan: MemoryPlan,
+    plan: AllocationPlan,
     cpu: Option<&Profile>,
     text: &dyn Fn(&str, u32) -> Option<String>,
     done: usize,
@@ -71,12 +73,12 @@ pub fn run(
     }
     let Some(profile) = attempt.profile else { return Ok(None) };
     if let Some(notice) = unexplained_growth(&profile) {
-        session.progress.say(&format!("simprof: {notice}"));
+        session.progress.message(&format!("simprof: {notice}"));
     }
     if profile.provenance.unrecorded > 0 {
         let count = profile.provenance.unrecorded;
-        session.progress.say(&format!(
-            "simprof: the memory of {count} of the target's processes was not recorded: phase 3's report names them"
+        session.progress.message(&format!(
+            "simprof: allocations of {count} of the target's processes were not recorded; the report of phase 3 lists them"
         ));
     }
     let summary = memory_summary(&profile, cpu, text);
@@ -84,7 +86,7 @@ pub fn run(
     Ok(Some(Memory { summary, profile, files }))
 }
 
-/// What came of one run.
+/// The result of one run.
 #[derive(Debug, Clone, PartialEq)]
 struct Attempt {
     status: Status,
@@ -95,20 +97,20 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// No run, or one of which nothing was recorded.
-    fn none(reason: String) -> Self {
+    /// Returns the result if there was no run, or nothing was recorded.
+    fn skipped(reason: String) -> Self {
         Self { status: Status::Skipped, reason: Some(reason), cut: None, profile: None }
     }
 
-    fn of(replicate: &Replicate, outcome: &Outcome, profile: Option<HeapProfile>) -> Self {
-        let said = replicate.reason.clone().unwrap_or_default();
+    fn from_run(replicate: &Replicate, outcome: &Outcome, profile: Option<HeapProfile>) -> Self {
+        let cause = replicate.reason.clone().unwrap_or_default();
         let (mut status, mut reason) = (replicate.status, replicate.reason.clone());
         if profile.is_some() && !status.is_ok() {
             reason = Some(match outcome {
-                Outcome::Exited(0) => format!("measured; {said}"),
-                Outcome::Exited(_) => format!("measured; the program {said}"),
-                Outcome::Signalled { .. } => format!("measured until the program was {said}"),
-                Outcome::TimedOut | Outcome::Cancelled => format!("measured until then: {said}"),
+                Outcome::Exited(0) => format!("measured; {cause}"),
+                Outcome::Exited(_) => format!("measured; the program {cause}"),
+                Outcome::Signalled { .. } => format!("measured until the program was {cause}"),
+                Outcome::TimedOut | Outcome::Cancelled => format!("measured until then: {cause}"),
             });
         }
         if profile.is_some() && status == Status::Skipped {
@@ -116,50 +118,53 @@ impl Attempt {
         }
         let cut = (!matches!(outcome, Outcome::Exited(_))).then(|| {
             let text = format!(
-                "The recording of memory ended early ({said}): memory reported as live at the end was live at that moment."
+                "The recording of memory ended early ({cause}): memory reported as live at the end was live at that moment."
             );
             Notice::new(NoticeId::MemoryRecordedInPart, text)
         });
         Self { status, reason, cut, profile }
     }
 
-    /// Of a run and another for more draws, the one that tells: the other, where it ended well.
-    fn or(self, other: Attempt) -> Attempt {
+    /// Returns the result of a second run for more samples if it succeeded, otherwise this one with
+    /// the reason.
+    fn or_second(self, other: Attempt) -> Attempt {
         if other.status.is_ok() && other.profile.is_some() {
             return other;
         }
-        let reason = other.reason.unwrap_or_else(|| "it recorded nothing".to_owned());
-        let reason = format!("another run, for more draws, came to nothing: {reason}");
+        let reason = other.reason.unwrap_or_else(|| "nothing was recorded".to_owned());
+        let reason = format!("a second run, for more samples, failed: {reason}");
         Attempt { status: Status::Partial, reason: Some(reason), ..self }
     }
 }
 
-/// One run, and another where that drew too little and no interval was asked for.
+/// Runs the target once, and again if there were too few samples and no flag set the interval.
 fn attempts(
     session: &mut Session<'_>,
-    plan: MemoryPlan,
+    plan: AllocationPlan,
     measurement: &mut Measurement,
 ) -> Result<Attempt> {
     if let Some(reason) = session.stop_reason() {
-        return Ok(Attempt::none(reason));
+        return Ok(Attempt::skipped(reason));
     }
-    let interval_bytes = plan.interval_bytes.unwrap_or(INTERVAL_BYTES);
+    let interval_bytes = plan.interval_bytes.unwrap_or(DEFAULT_INTERVAL_BYTES);
     let first = record(session, interval_bytes, measurement)?;
-    let told = first.profile.as_ref().map(Told::by);
-    let (Some(told), None, true) = (told, plan.interval_bytes, first.status.is_ok()) else {
+    let totals = first.profile.as_ref().map(SampleTotals::from_profile);
+    let (Some(totals), None, true) = (totals, plan.interval_bytes, first.status.is_ok()) else {
         if let (None, Some(reason)) = (&first.profile, &first.reason) {
             let text = format!("Memory was not recorded: {reason}.");
             session.notice(PHASE, Notice::new(NoticeId::MemoryNotRecorded, text));
         }
         return Ok(first);
     };
-    let Some(finer) = told.finer(session.plan.sampling.enough) else { return Ok(first) };
-    let second = match session.stop_reason() {
-        Some(reason) => Attempt::none(reason),
-        None => record(session, finer, measurement)?,
+    let Some(smaller) = totals.smaller_interval(session.plan.sampling.enough) else {
+        return Ok(first);
     };
-    let attempt = first.or(second);
-    let text = told.sentence(finer, attempt.reason.as_deref());
+    let second = match session.stop_reason() {
+        Some(reason) => Attempt::skipped(reason),
+        None => record(session, smaller, measurement)?,
+    };
+    let attempt = first.or_second(second);
+    let text = totals.describe(smaller, attempt.reason.as_deref());
     session.notice(PHASE, Notice::new(NoticeId::MemorySampledAgain, text));
     Ok(attempt)
 }
@@ -179,26 +184,26 @@ fn record(
     let (replicate, result) = process.run(session)?;
     session.log(PHASE, &format!("{NAME}: {}", ending(&replicate)));
     let attempt = match result {
-        Ok(recording) => {
+        Ok(Observed { recording, .. }) => {
             session.note_output(PHASE, NAME);
             add_notices(session, PHASE, &recording);
             session.progress.current("reading symbols");
-            Attempt::of(
+            Attempt::from_run(
                 &replicate,
                 &recording.outcome,
                 recording.heap.map(|heap| charged_to_target(symbolise(heap))),
             )
         }
-        // That its allocations cannot be recorded is no fault of the rest.
-        Err(error) => Attempt::none(describe(&error)),
+        // Other measurements can succeed even if allocations cannot be recorded.
+        Err(error) => Attempt::skipped(error_chain(&error)),
     };
     measurement.replicates.push(replicate);
     Ok(attempt)
 }
 
-/// What a run told, as far as it says whether that is enough.
+/// Totals of a run, which show whether it has enough samples.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct SampleTotals {
     records: u64,
     bytes: u64,
     count: u64,
@@ -206,8 +211,8 @@ struct Told {
     wall: Duration,
 }
 
-impl Told {
-    fn by(profile: &HeapProfile) -> Self {
+impl SampleTotals {
+    fn from_profile(profile: &HeapProfile) -> Self {
         let allocated = profile.total(|site| site.amounts.allocated);
         Self {
             records: profile.sites.iter().map(|site| site.amounts.records).sum(),
@@ -218,43 +223,46 @@ impl Told {
         }
     }
 
-    /// The interval for another run, where one that took less than `enough` recorded too few allocations.
-    fn finer(self, enough: Duration) -> Option<u64> {
-        if self.records >= ENOUGH || self.wall >= enough {
+    /// Returns the interval for a second run, or `None` if there are enough samples or the run took
+    /// longer than `enough`.
+    fn smaller_interval(self, enough: Duration) -> Option<u64> {
+        if self.records >= ENOUGH_SAMPLES || self.wall >= enough {
             return None;
         }
-        // The number is an estimate from the same draws: that it is small says how little was drawn, not that all was.
-        if self.count <= FEW {
+        // `count` is an estimate from the same samples. A small one means that few were sampled,
+        // not that all were.
+        if self.count <= MAX_RECORD_ALL {
             return Some(1);
         }
-        let wanted = (self.bytes / AIM).max(1);
-        // A power of two, which people read more easily.
+        let wanted = (self.bytes / TARGET_SAMPLES).max(1);
+        // A power of two is easier to read.
         Some(1 << wanted.ilog2()).filter(|&bytes| bytes < self.interval_bytes)
     }
 
-    /// What was drawn too little of, and what came of another run, which failed where there is a reason.
-    fn sentence(self, finer: u64, failed: Option<&str>) -> String {
-        let drew = match self.records {
+    /// Describes how few samples there were, and the second run. `failed` is the reason if it
+    /// failed.
+    fn describe(self, smaller: u64, failed: Option<&str>) -> String {
+        let samples = match self.records {
             0 => "no allocation".to_owned(),
             1 => "only one allocation".to_owned(),
             records => format!("only {records} allocations"),
         };
-        let then = match (failed, finer) {
+        let then = match (failed, smaller) {
             (Some(reason), _) => reason.to_owned(),
-            (None, 1) => "in another run with the same seed, every one was recorded".to_owned(),
+            (None, 1) => "a second run with the same seed recorded every allocation".to_owned(),
             (None, bytes) => format!(
-                "in another run with the same seed, one byte of {} was drawn",
+                "a second run with the same seed sampled one byte in {}",
                 format::bytes(bytes as f64)
             ),
         };
         format!(
-            "One byte of {} drew {drew} of a run: {then}.",
+            "Sampling one byte in {} recorded {samples}: {then}.",
             format::bytes(self.interval_bytes as f64)
         )
     }
 }
 
-/// The files of a heap profile: flame graphs, a chart, pprof, all of it as JSON.
+/// Writes the files of a heap profile: chart, flame graphs, pprof, and JSON.
 fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     let chart = memory_chart(profile, &format!("Memory of {}", session.plan.target.name));
@@ -267,7 +275,7 @@ fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String
             Err(ReportError::NoSamples) => continue,
             Err(error) => return Err(error.into()),
         }
-        let what = format!("flame graph of what was {}", view.describe());
+        let what = format!("flame graph of memory that was {}", view.describe());
         files.push((view.file_name().to_owned(), what));
     }
     let mut pprof = Vec::new();
@@ -279,7 +287,7 @@ fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String
         Err(ReportError::NoSamples) => {}
         Err(error) => return Err(error.into()),
     }
-    // For programs: what it takes to be indented is more than half of it.
+    // Not indented: only programs read it, and indentation would more than double its size.
     session.write(PHASE, "memory.json", &serde_json::to_vec(profile)?)?;
     Ok(files)
 }
@@ -301,25 +309,25 @@ mod tests {
     }
 
     #[test]
-    fn a_good_run_is_kept_where_the_one_for_more_draws_fails() {
+    fn a_successful_run_is_kept_if_the_second_fails() {
         let first = || attempt(Status::Ok, None, Some(profile(4096)));
         for second in [
             attempt(Status::TimedOut, Some("no end"), Some(profile(1))),
             attempt(Status::Failed, Some("no end"), None),
-            Attempt::none("no end".to_owned()),
+            Attempt::skipped("no end".to_owned()),
         ] {
-            let kept = first().or(second);
+            let kept = first().or_second(second);
             assert_eq!((kept.status, &kept.profile), (Status::Partial, &Some(profile(4096))));
-            let reason = kept.reason.expect("it is told");
-            assert!(reason.starts_with("another run, for more draws, came to nothing: no end"));
-            let sentence = Told::by(&profile(4096)).sentence(1, Some(&reason));
+            let reason = kept.reason.expect("there is a reason");
+            assert!(reason.starts_with("a second run, for more samples, failed: no end"));
+            let sentence = SampleTotals::from_profile(&profile(4096)).describe(1, Some(&reason));
             assert!(sentence.contains("no end") && !sentence.contains("recorded"), "{sentence}");
         }
         let second = attempt(Status::Ok, None, Some(profile(1)));
-        assert_eq!(first().or(second.clone()), second);
-        let sentence = Told::by(&profile(4096)).sentence(1, None);
-        assert!(sentence.contains("no allocation of a run: in another run"), "{sentence}");
-        assert!(sentence.ends_with("every one was recorded."), "{sentence}");
+        assert_eq!(first().or_second(second.clone()), second);
+        let sentence = SampleTotals::from_profile(&profile(4096)).describe(1, None);
+        assert!(sentence.contains("recorded no allocation: a second run"), "{sentence}");
+        assert!(sentence.ends_with("recorded every allocation."), "{sentence}");
     }
 
     fn replicate(status: Status, reason: Option<&str>) -> Replicate {
@@ -336,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_measured_until_a_program_ended_badly_is_said_to_be_measured() {
+    fn a_program_that_fails_still_has_a_recording() {
         let killed = Outcome::Signalled { signal: 9, core_dumped: false };
-        for (outcome, status, reason, expected, told, cut) in [
+        for (outcome, status, reason, expected, described, cut) in [
             (
                 Outcome::Exited(7),
                 Status::Failed,
@@ -381,19 +389,20 @@ mod tests {
             ),
         ] {
             let replicate = replicate(status, Some(reason));
-            let attempt = Attempt::of(&replicate, &outcome, Some(profile(1)));
-            assert_eq!((attempt.status, attempt.reason.as_deref()), (expected, Some(told)));
+            let attempt = Attempt::from_run(&replicate, &outcome, Some(profile(1)));
+            assert_eq!((attempt.status, attempt.reason.as_deref()), (expected, Some(described)));
             assert_eq!(attempt.cut.is_some(), cut, "{outcome}");
             assert!(attempt.cut.is_none_or(|notice| notice.text.contains(reason)));
-            let without = Attempt::of(&replicate, &outcome, None);
+            let without = Attempt::from_run(&replicate, &outcome, None);
             assert_eq!((without.status, without.reason.as_deref()), (status, Some(reason)));
         }
-        let well = Attempt::of(&replicate(Status::Ok, None), &Outcome::Exited(0), Some(profile(1)));
+        let well =
+            Attempt::from_run(&replicate(Status::Ok, None), &Outcome::Exited(0), Some(profile(1)));
         assert_eq!(well, attempt(Status::Ok, None, Some(profile(1))));
     }
 
     #[test]
-    fn a_short_run_with_few_draws_is_repeated_with_more() {
+    fn a_short_run_with_few_samples_is_repeated_with_more() {
         let table = [
             (100 << 20, 200_000, 200, 1, Some(8192)),
             (1 << 20, 5000, 2, 1, Some(1)),
@@ -405,8 +414,14 @@ mod tests {
         ];
         for (bytes, count, records, seconds, expected) in table {
             let wall = Duration::from_secs(seconds);
-            let told = Told { records, bytes, count, interval_bytes: INTERVAL_BYTES, wall };
-            assert_eq!(told.finer(Duration::from_secs(5)), expected, "{told:?}");
+            let totals = SampleTotals {
+                records,
+                bytes,
+                count,
+                interval_bytes: DEFAULT_INTERVAL_BYTES,
+                wall,
+            };
+            assert_eq!(totals.smaller_interval(Duration::from_secs(5)), expected, "{totals:?}");
         }
     }
 }

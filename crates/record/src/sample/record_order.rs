@@ -1,17 +1,17 @@
-//! Puts the records of several buffers in order of time, in place, without copying them.
+//! Reads the records of several ring buffers in order of time, without copying them.
 //!
-//! Each CPU writes to its own buffers, and each buffer is in order by itself. A record is handed on
-//! once it is older than a horizon: what was written before the horizon is then visible in every buffer.
+//! Each CPU writes to its own buffers, and each buffer is in order of time. A record is handled once it is older than a
+//! horizon: by then, everything before the horizon is visible in all buffers.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use linux_perf_event_reader::{RawData, RawEventRecord, RecordParseInfo, RecordType};
 
-/// Bytes of a record's header: type, flags, size.
+/// Bytes of a record header: type, flags, size.
 const HEADER: u64 = 8;
 
-/// The unread part of a buffer: positions grow for ever, the bytes are reused in a circle.
+/// The unread part of a ring buffer. Positions only grow; the position modulo the buffer size is the offset.
 #[derive(Debug, Clone)]
 pub(super) struct View<'a> {
     bytes: &'a [u8],
@@ -21,7 +21,7 @@ pub(super) struct View<'a> {
     malformed: u64,
 }
 
-/// A record and its place in time.
+/// A record with its time.
 #[derive(Debug, Clone)]
 pub(super) struct TimedRecord<'a> {
     /// CLOCK_MONOTONIC, ns.
@@ -30,30 +30,29 @@ pub(super) struct TimedRecord<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The bytes from `tail` to `head` of a buffer whose length is a power of two.
+    /// Views the bytes from `tail` to `head` of a buffer whose length is a power of two.
     pub fn new(bytes: &'a [u8], tail: u64, head: u64, layout: RecordParseInfo) -> Self {
         Self { bytes, tail, head, layout, malformed: 0 }
     }
 
-    /// How far it has been read.
+    /// Returns the position up to which the view has been read.
     pub fn tail(&self) -> u64 {
         self.tail
     }
 
-    /// True where nothing is left to read.
+    /// Whether nothing is left to read.
     pub fn is_empty(&self) -> bool {
         self.tail == self.head
     }
 
-    /// How often bytes were skipped since they cannot be a record.
+    /// Returns how often bytes were skipped because they are not a valid record.
     pub fn malformed(&self) -> u64 {
         self.malformed
     }
 
-    /// Reads the next record; none at the end.
+    /// Reads the next record; `None` at the end.
     ///
-    /// After a header that cannot be one, nothing tells where the next record starts: the rest of
-    /// the view is skipped and counted.
+    /// After an invalid header the start of the next record is unknown, so the rest of the view is skipped and counted.
     fn pop(&mut self) -> Option<TimedRecord<'a>> {
         let available = self.head.checked_sub(self.tail)?;
         if available == 0 {
@@ -92,7 +91,7 @@ impl<'a> View<'a> {
         Some((TimedRecord { time_ns, record }, size))
     }
 
-    /// The next `length` bytes, in two pieces where they wrap around.
+    /// Returns the next `length` bytes, in two pieces if they wrap around.
     fn range(&self, length: u64) -> Option<RawData<'a>> {
         let capacity = self.bytes.len();
         let start = usize::try_from(self.tail % capacity as u64).ok()?;
@@ -104,7 +103,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Where its layout says that the time is.
+/// Reads the time of a record at the offset that its layout gives.
 fn timestamp(record: &RawEventRecord<'_>) -> Option<u64> {
     let mut data = record.data;
     let offset = if record.record_type == RecordType::SAMPLE {
@@ -118,8 +117,8 @@ fn timestamp(record: &RawEventRecord<'_>) -> Option<u64> {
     Some(u64::from_ne_bytes(word))
 }
 
-/// Hands on every record older than `horizon_ns`, the oldest first, and advances the views past it.
-pub(super) fn merge<'a>(
+/// Calls `handle` with every record before `horizon_ns`, oldest first, and advances the views past them.
+pub(super) fn for_each_before<'a>(
     views: &mut [View<'a>],
     horizon_ns: u64,
     mut handle: impl FnMut(TimedRecord<'a>),
@@ -142,7 +141,7 @@ pub(super) fn merge<'a>(
     }
 }
 
-/// Pops the next record where it is older than the horizon.
+/// Pops the next record if it is before the horizon.
 fn next_before<'a>(view: &mut View<'a>, horizon_ns: u64) -> Option<TimedRecord<'a>> {
     let tail = view.tail;
     let record = view.pop()?;
@@ -175,8 +174,8 @@ mod tests {
         event::layout(&event::lifecycle_attr())
     }
 
-    /// Lays `content` into a circle of `capacity` bytes from position `start` on.
-    fn circle(content: &[u8], capacity: usize, start: usize) -> Vec<u8> {
+    /// Returns a ring buffer of `capacity` bytes with `content` from position `start` on.
+    fn ring(content: &[u8], capacity: usize, start: usize) -> Vec<u8> {
         let mut bytes = vec![0xee; capacity];
         for (offset, byte) in content.iter().enumerate() {
             bytes[(start + offset) % capacity] = *byte;
@@ -184,23 +183,23 @@ mod tests {
         bytes
     }
 
-    fn merged(views: &mut [View<'_>], horizon_ns: u64) -> Vec<u64> {
+    fn times_before(views: &mut [View<'_>], horizon_ns: u64) -> Vec<u64> {
         let mut times = Vec::new();
-        merge(views, horizon_ns, |timed| times.push(timed.time_ns));
+        for_each_before(views, horizon_ns, |timed| times.push(timed.time_ns));
         times
     }
 
     #[test]
-    fn records_of_all_buffers_come_in_order_of_time() {
+    fn records_of_all_buffers_are_read_in_order_of_time() {
         let first = [record(99, 10, &[]), record(99, 40, &[1]), record(99, 50, &[])].concat();
         let second = [record(99, 20, &[1, 2]), record(99, 30, &[])].concat();
-        let (a, b) = (circle(&first, 256, 0), circle(&second, 256, 0));
+        let (a, b) = (ring(&first, 256, 0), ring(&second, 256, 0));
         let mut views = [
             View::new(&a, 0, first.len() as u64, layout()),
             View::new(&b, 0, second.len() as u64, layout()),
         ];
-        assert_eq!(merged(&mut views, 50), [10, 20, 30, 40]);
-        assert_eq!(merged(&mut views, u64::MAX), [50], "what is at the horizon waits");
+        assert_eq!(times_before(&mut views, 50), [10, 20, 30, 40]);
+        assert_eq!(times_before(&mut views, u64::MAX), [50], "a record at the horizon waits");
         assert_eq!(views[0].tail(), first.len() as u64);
         assert_eq!(views[1].tail(), second.len() as u64);
     }
@@ -209,11 +208,13 @@ mod tests {
     fn a_record_may_wrap_around_the_end() {
         let content = record(99, 5, &[1, 2, 3]);
         for start in (0..64).step_by(8) {
-            let bytes = circle(&content, 64, start);
+            let bytes = ring(&content, 64, start);
             let (tail, head) = (start as u64, (start + content.len()) as u64);
             let mut views = [View::new(&bytes, tail, head, layout())];
             let mut words = Vec::new();
-            merge(&mut views, u64::MAX, |timed| words = timed.record.data.as_slice().into_owned());
+            for_each_before(&mut views, u64::MAX, |timed| {
+                words = timed.record.data.as_slice().into_owned();
+            });
             assert_eq!(words, content[8..], "starting at {start}");
         }
     }
@@ -224,14 +225,14 @@ mod tests {
         let endless = [99, 0, 0, 0, 0, 0, 0xff, 0xff];
         let timeless = [99, 0, 0, 0, 0, 0, 8, 0];
         for content in [&short[..], &endless, &timeless, &short[..3]] {
-            let bytes = circle(content, 64, 0);
+            let bytes = ring(content, 64, 0);
             let mut views = [View::new(&bytes, 0, content.len() as u64, layout())];
-            assert_eq!(merged(&mut views, u64::MAX), [0; 0]);
+            assert_eq!(times_before(&mut views, u64::MAX), [0; 0]);
             assert_eq!(views[0].malformed(), 1, "{content:?}");
             assert_eq!(views[0].tail(), content.len() as u64);
         }
         let bytes = [0; 64];
         let mut views = [View::new(&bytes, 0, 65, layout()), View::new(&bytes, 8, 0, layout())];
-        assert_eq!(merged(&mut views, u64::MAX), [0; 0], "positions that cannot be");
+        assert_eq!(times_before(&mut views, u64::MAX), [0; 0], "impossible positions");
     }
 }

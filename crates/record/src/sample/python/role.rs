@@ -1,31 +1,31 @@
-//! Which native functions are the interpreter's own machinery, and tell nothing between two Python frames.
+//! Classifies native functions by what they mean to the Python frames around them.
 //!
-//! The one table of names, of all versions from 3.9 on. What says what the program does stays: builtins, sorting, imports,
-//! extension modules.
+//! The tables cover all versions from 3.9 on. Internal functions of the interpreter are removed from merged stacks. Functions
+//! that show what the program does are kept: builtins, sorting, imports, extension modules.
 
-/// What a native frame is to the Python frames around it.
+/// The role of a native frame in a Python program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// Something that the program does.
+    /// It does work of the program.
     #[default]
     Work,
-    /// The evaluation function: it runs Python frames.
+    /// The evaluation function, which runs Python frames.
     Evaluation,
-    /// A part of the evaluation function that is a function of its own, or was inlined into it.
+    /// A part of the evaluation function: a separate function, or inlined into it.
     Instruction,
-    /// Calls from one Python frame to the next, or from the start of the program to the first one.
-    Plumbing,
+    /// An internal function of the interpreter, between two Python frames or between the program's start and the first one.
+    Internal,
     /// The start of a process or a thread.
     Start,
-    /// The profiler's own.
-    Probe,
+    /// simprof's own work in the target.
+    Preload,
 }
 
 /// The evaluation function.
 const EVALUATION: &str = "_PyEval_EvalFrameDefault";
 
-/// Functions of the interpreter that only call; a star stands for any ending.
-const PLUMBING: &[&str] = &[
+/// Internal functions of the interpreter. A star matches any ending.
+const INTERNAL: &[&str] = &[
     // From main to the first frame.
     "Py_BytesMain",
     "Py_Main",
@@ -110,7 +110,7 @@ const PLUMBING: &[&str] = &[
     "binary_op*",
     "binary_iop*",
     "ternary_op",
-    // The way to the import machinery, whose own frames are in Python.
+    // Calls of the import system, which is written in Python.
     "import_name",
     "import_from",
     "import_find_and_load",
@@ -118,16 +118,16 @@ const PLUMBING: &[&str] = &[
     "builtin___import__",
 ];
 
-/// What the profiler's own library calls the waiting functions of the C library through.
+/// The function of the preload library that calls the C library's waiting functions.
 const OBSERVING: &str = "simprof_observed";
-/// Modules of that library whose functions call what they stand in for.
+/// Modules of that library whose functions wrap functions of the C library.
 const INTERPOSED: &str = "::interposed::";
-/// A function of it that does so too.
+/// Another wrapper of that library.
 const KEY_CREATED: &str = "::key_created";
-/// How names of all its other functions begin.
+/// Start of the names of all its other functions.
 const OWN_PREFIX: &str = "simprof_";
 
-/// Functions that nothing of interest calls, wherever they are.
+/// Functions at which a process or thread starts, in any module.
 const STARTS: &[&str] = &[
     "_start",
     "_dl_start_user",
@@ -141,14 +141,14 @@ const STARTS: &[&str] = &[
     "__clone*",
 ];
 
-/// Whether a function of that name is the evaluation function, or a part that the compiler split off.
+/// Whether a name is that of the evaluation function, or of a part that the compiler split off.
 pub fn is_evaluation(name: &str) -> bool {
-    base(name) == EVALUATION
+    without_suffix(name) == EVALUATION
 }
 
-/// The role of a named function; `in_interpreter` tells whether it is in the module that has the evaluation function.
+/// Returns the role of a function. `in_interpreter` is whether its module contains the evaluation function.
 pub fn role(name: &str, in_interpreter: bool) -> Role {
-    let name = base(name);
+    let name = without_suffix(name);
     let is_in = |table: &[&str]| table.iter().any(|entry| matches(entry, name));
     match name {
         EVALUATION => Role::Evaluation,
@@ -156,25 +156,26 @@ pub fn role(name: &str, in_interpreter: bool) -> Role {
         _ if !in_interpreter => Role::Work,
         "main" => Role::Start,
         _ if name.starts_with("_TAIL_CALL_") => Role::Instruction,
-        _ if is_in(PLUMBING) => Role::Plumbing,
+        _ if is_in(INTERNAL) => Role::Internal,
         _ => Role::Work,
     }
 }
 
-/// The role of a function of the library that the profiler loads. Those that stand in for others bear the names of these,
-/// and call them: what is beneath is the program's.
-pub fn probe_role(name: &str) -> Role {
-    let name = base(name);
-    let is_standing_in = name == OBSERVING
+/// Returns the role of a function of the preload library.
+///
+/// Wrappers have the names of the functions that they wrap, which they call: the frames below them belong to the program.
+pub fn preload_role(name: &str) -> Role {
+    let name = without_suffix(name);
+    let is_wrapper = name == OBSERVING
         || name.contains(INTERPOSED)
         || name.ends_with(KEY_CREATED)
         || !name.starts_with(OWN_PREFIX);
-    if is_standing_in { Role::Plumbing } else { Role::Probe }
+    if is_wrapper { Role::Internal } else { Role::Preload }
 }
 
-/// Without what compilers append to parts and copies of a function (`.cold`, `.part.0`, `.constprop.0`), and without the
-/// version that a symbol may carry.
-fn base(name: &str) -> &str {
+/// Removes suffixes that compilers append to parts and copies of a function (`.cold`, `.part.0`, `.constprop.0`), and the
+/// version of a symbol.
+fn without_suffix(name: &str) -> &str {
     name.split(['.', '@']).next().unwrap_or(name)
 }
 
@@ -187,19 +188,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_for_a_function_is_told_from_the_profilers_own_work() {
+    fn wrappers_are_distinguished_from_simprofs_own_work() {
         let table = [
-            ("simprof_observed", Role::Plumbing),
-            ("execve", Role::Plumbing),
-            ("isatty", Role::Plumbing),
-            ("simprof_preload::exec::interposed::execle_array", Role::Plumbing),
-            ("simprof_preload::start::key_created", Role::Plumbing),
-            ("simprof_preload::script::run", Role::Probe),
-            ("simprof_preload::signal::handler", Role::Probe),
-            ("simprof_step_begin", Role::Probe),
+            ("simprof_observed", Role::Internal),
+            ("execve", Role::Internal),
+            ("isatty", Role::Internal),
+            ("simprof_preload::exec::interposed::execle_array", Role::Internal),
+            ("simprof_preload::start::key_created", Role::Internal),
+            ("simprof_preload::script::run", Role::Preload),
+            ("simprof_preload::signal::handler", Role::Preload),
+            ("simprof_step_begin", Role::Preload),
         ];
         for (name, expected) in table {
-            assert_eq!(probe_role(name), expected, "{name}");
+            assert_eq!(preload_role(name), expected, "{name}");
         }
     }
 
@@ -210,10 +211,10 @@ mod tests {
             ("_PyEval_EvalFrameDefault.cold", true, Role::Evaluation),
             ("_PyEval_EvalFrameDefault.constprop.0", true, Role::Evaluation),
             ("_TAIL_CALL_CALL_PY_GENERAL", true, Role::Instruction),
-            ("_PyFunction_Vectorcall", true, Role::Plumbing),
-            ("_PyFunction_Vectorcall.localalias", true, Role::Plumbing),
+            ("_PyFunction_Vectorcall", true, Role::Internal),
+            ("_PyFunction_Vectorcall.localalias", true, Role::Internal),
             ("_PyFunction_Vectorcall", false, Role::Work),
-            ("cfunction_vectorcall_FASTCALL_KEYWORDS", true, Role::Plumbing),
+            ("cfunction_vectorcall_FASTCALL_KEYWORDS", true, Role::Internal),
             ("list_sort_impl", true, Role::Work),
             ("builtin_sum", true, Role::Work),
             ("_PyEval_Vectors", true, Role::Work),

@@ -1,0 +1,38 @@
+//! The samples of one run before symbolisation, and the conditions that they were taken under.
+
+use simprof_model::Notice;
+
+use super::event::Event;
+use super::trace::Trace;
+use super::{Refusal, Sampling};
+
+/// The samples of one run, not symbolised yet.
+#[derive(Debug)]
+pub struct Samples {
+    pub(super) trace: Trace,
+    pub(super) info: RunInfo,
+}
+
+impl Samples {
+    /// Returns the number of samples.
+    pub fn count(&self) -> u64 {
+        self.trace.samples.len() as u64
+    }
+}
+
+/// How a run was sampled.
+#[derive(Debug)]
+pub(super) struct RunInfo {
+    /// The settings that were requested.
+    pub sampling: Sampling,
+    /// The event that was used.
+    pub event: Event,
+    /// Events that the system refused before.
+    pub refusals: Vec<Refusal>,
+    /// Notices of the sampler itself.
+    pub notices: Vec<Notice>,
+    /// CPU time of the target and all its children, ns.
+    pub target_cpu_ns: u64,
+    /// CPU time of the draining thread, ns.
+    pub recorder_cpu_ns: u64,
+}
