@@ -152,10 +152,18 @@ pub fn profile(samples: u64, kind: FunctionKind) -> Profile {
     builder.finish()
 }
 
-/// Joins profiles into one.
+/// Joins profiles, whose samples all have stacks and one thread, into one.
 pub fn joined(profiles: &[Profile]) -> Profile {
     let mut joined = ProfileBuilder::new(WeightKind::CpuNs);
-    profiles.iter().for_each(|profile| joined.absorb(profile));
+    let thread = joined.thread(1, 1, "main");
+    for profile in profiles {
+        let stacks = joined.absorb_stacks(profile, |_| true);
+        for sample in &profile.samples {
+            let stack = sample.stack.and_then(|id| stacks[id.index()]);
+            joined.sample(StackSample { thread, stack, ..*sample });
+        }
+        joined.provenance().absorb(&profile.provenance);
+    }
     joined.finish()
 }
 
