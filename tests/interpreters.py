@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Puts together CPython interpreters that the machine has not, from published packages, for the tests.
+"""Assembles CPython interpreters from published packages, for tests of versions that the machine does not have.
 
     tests/interpreters.py FOLDER
 
-prints the paths of the interpreters, one a line. The executables and their modules come from wheels of `freeze-core`, the
-standard library from the npm package `pyodide`. What cannot be had is left out, and said on standard error. They differ from
-an installed Python: no `site`, no `PYTHON*` variables, and the outermost frame is `run` of `__startup__.py`.
+prints the paths of the interpreters, one per line. The executables and their modules come from wheels of `freeze-core`, the
+standard library from the npm package `pyodide`. An interpreter that cannot be assembled is skipped and reported on standard
+error. Assembled interpreters differ from an installed Python: they have no `site`, ignore `PYTHON*` variables, and their
+outermost frame is `run` of `__startup__.py`.
 """
 
 import io
@@ -39,7 +40,7 @@ def run():
     while arguments and arguments[0] in ("-u", "-E", "-I", "-S", "-B"):
         arguments.pop(0)
     if not arguments:
-        sys.exit("a file, -c or -m is needed")
+        sys.exit("usage: FILE, -c TEXT or -m MODULE")
     import __main__
 
     names = __main__.__dict__
@@ -76,34 +77,34 @@ def main():
             print(f"interpreters: no {abi}: {error}", file=sys.stderr)
 
 
-def assemble(place, python, version, abi, stdlib):
-    shutil.rmtree(place, ignore_errors=True)
+def assemble(home, python, version, abi, stdlib):
+    shutil.rmtree(home, ignore_errors=True)
     library = python.parent / "lib"
     library.mkdir(parents=True)
-    wheel = download(place, version, abi)
+    wheel = download(home, version, abi)
     with zipfile.ZipFile(wheel) as files:
-        files.extractall(place / "wheel")
-    with zipfile.ZipFile(standard_library(place.parent, stdlib)) as files:
+        files.extractall(home / "wheel")
+    with zipfile.ZipFile(standard_library(home.parent, stdlib)) as files:
         files.extractall(library)
-    parts = place / "wheel/freeze_core"
+    parts = home / "wheel/freeze_core"
     for module in (parts / "lib").glob("*.so"):
         shutil.copy(module, library)
-    shutil.copytree(place / "wheel/freeze_core.libs", place / "freeze_core.libs")
+    shutil.copytree(home / "wheel/freeze_core.libs", home / "freeze_core.libs")
     (library / "__startup__.py").write_text(STARTUP)
-    shutil.rmtree(place / "wheel" / "freeze_core.libs")
-    # Last, since its being there tells that all is.
+    shutil.rmtree(home / "wheel" / "freeze_core.libs")
+    # Last: the executable marks a complete interpreter.
     shutil.move(next((parts / "bases").glob("console-cpython-*")), python)
     python.chmod(0o755)
-    shutil.rmtree(place / "wheel")
+    shutil.rmtree(home / "wheel")
     run([python, "-c", "import threading"])
 
 
-def download(place, version, abi):
+def download(home, version, abi):
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--implementation", "cp"]
     platforms = ["--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_17_x86_64"]
     run([sys.executable, "-m", "pip", "download", *options, "--python-version", version, "--abi", abi, *platforms,
-         "--dest", place, WHEEL])
-    return next(place.glob("*.whl"))
+         "--dest", home, WHEEL])
+    return next(home.glob("*.whl"))
 
 
 def standard_library(folder, version):

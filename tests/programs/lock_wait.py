@@ -1,6 +1,6 @@
-"""One thread holds a lock while it sleeps; the other waits for the lock, and adds to a file for how long, s.
+"""One thread holds a lock while it sleeps; the other waits for the lock, and adds the time to a file, s.
 
-What it waits for a processor once it has the lock is left out: that is no waiting for the lock, and long on a busy machine.
+Time that it waits for a processor after it got the lock does not count: it is not part of the wait, and long on a busy machine.
 """
 
 import os

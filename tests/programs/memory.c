@@ -4,11 +4,11 @@
  *     memory MODE [STEPS]
  *
  * simulate   marked steps: a leak, temporaries, and agents whose number changes; two thirds in, much is alive at once
- * print      the same, with a line of output for each step in place of a mark
- * killed     the same, killed by itself after the last step
+ * print      the same, with a line of output for each step instead of a mark
+ * killed     the same, and kills itself after the last step
  * growing    agents only, more with each step
  * exhausted  asks for more than there is, and goes on; exit status 7
- * pool       takes from memory of its own that no allocator gave
+ * pool       maps memory without an allocator and uses it
  * outcomes   what the allocator's functions return and leave in errno, and which signals came; exit status 3
  */
 #define _GNU_SOURCE
@@ -92,7 +92,7 @@ static void simulate(unsigned steps, int mark) {
             if (write(1, line, (size_t)length) != length)
                 exit(1);
             step(i, steps);
-            // Steps that can be told apart by the times at which their lines are read, on a busy machine too.
+            // Steps long enough that the times at which their lines are read differ, even on a busy machine.
             usleep(20000);
         }
     }
@@ -140,7 +140,7 @@ static void on_alarm(int signal) {
     errno = before;
 }
 
-static void say(const char *what, int fine) {
+static void check(const char *what, int fine) {
     printf("%s: %s, errno %d\n", what, fine ? "as it should" : "not so", errno);
 }
 
@@ -148,32 +148,32 @@ static int outcomes(void) {
     void *aligned = NULL;
     errno = 0;
     char *block = malloc(100);
-    say("malloc", block != NULL && malloc_usable_size(block) >= 100);
+    check("malloc", block != NULL && malloc_usable_size(block) >= 100);
     block = realloc(block, 100000);
-    say("realloc", block != NULL && malloc_usable_size(block) >= 100000);
+    check("realloc", block != NULL && malloc_usable_size(block) >= 100000);
     errno = EINTR;
     free(block);
-    say("free", 1);
+    check("free", 1);
     volatile size_t absurd = (size_t)-1 / 2;
     errno = 0;
-    say("malloc of too much", malloc(absurd) == NULL);
+    check("malloc of too much", malloc(absurd) == NULL);
     errno = 0;
-    say("calloc of too much", calloc(absurd, 3) == NULL);
+    check("calloc of too much", calloc(absurd, 3) == NULL);
     errno = 0;
     block = malloc(10);
     char *larger = realloc(block, absurd);
-    say("realloc to too much", larger == NULL);
+    check("realloc to too much", larger == NULL);
     if (larger == NULL)
         free(block);
     errno = 0;
-    say("posix_memalign badly", posix_memalign(&aligned, 3, 10) == EINVAL);
-    say("posix_memalign", posix_memalign(&aligned, 4096, 10) == 0 && (size_t)aligned % 4096 == 0);
+    check("posix_memalign badly", posix_memalign(&aligned, 3, 10) == EINVAL);
+    check("posix_memalign", posix_memalign(&aligned, 4096, 10) == 0 && (size_t)aligned % 4096 == 0);
     free(aligned);
     block = calloc(1000, 3);
     int zero = block != NULL;
     for (int i = 0; zero && i < 3000; i++)
         zero = block[i] == 0;
-    say("calloc", zero);
+    check("calloc", zero);
     free(block);
     struct itimerval soon = {{0, 1000}, {0, 1000}};
     signal(SIGALRM, on_alarm);
@@ -182,7 +182,7 @@ static int outcomes(void) {
         free(malloc(200));
     soon = (struct itimerval){{0, 0}, {0, 0}};
     setitimer(ITIMER_REAL, &soon, NULL);
-    say("signals", signals >= 20);
+    check("signals", signals >= 20);
     fprintf(stderr, "an error's text\n");
     return 3;
 }

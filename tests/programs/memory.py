@@ -1,4 +1,4 @@
-"""Memory whose use is known, in Python: a leak, temporaries and, where NumPy is there, its buffers.
+"""Memory whose use is known, in Python: a leak, temporaries and, with NumPy, buffers.
 
     memory.py STEPS [numpy]
 """

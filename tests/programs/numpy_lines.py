@@ -22,7 +22,7 @@ def main(rounds, file):
     array = np.linspace(0.0, 100.0, 20_000)
     out = np.empty_like(array)
     most = least = 0
-    lengths = random.Random(1)  # with turns at random no timer keeps step
+    lengths = random.Random(1)  # random lengths, so that no timer stays in step
     for _ in range(rounds):
         n = lengths.randrange(15_000, 20_000)
         times = work(array[:n], out[:n])

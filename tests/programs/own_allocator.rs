@@ -1,4 +1,4 @@
-//! A program whose allocator takes memory from the kernel by itself; built with `--cfg shim`, it tells of what it gives.
+//! A program whose allocator takes memory from the kernel; built with `--cfg shim`, it reports its allocations.
 //!
 //!     own_allocator
 
@@ -15,8 +15,8 @@ struct Bump;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-extern "C" {
-    fn mmap(place: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
+unsafe extern "C" {
+    fn mmap(address: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
 }
 
 unsafe impl GlobalAlloc for Bump {
@@ -24,9 +24,9 @@ unsafe impl GlobalAlloc for Bump {
         if NEXT.load(Relaxed) == 0 {
             NEXT.store(unsafe { mmap(0, 256 << 20, 3, 0x22, -1, 0) }, Relaxed);
         }
-        let place = NEXT.load(Relaxed).next_multiple_of(layout.align().max(16));
-        NEXT.store(place + layout.size(), Relaxed);
-        place as *mut u8
+        let address = NEXT.load(Relaxed).next_multiple_of(layout.align().max(16));
+        NEXT.store(address + layout.size(), Relaxed);
+        address as *mut u8
     }
     unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
 }

@@ -1,11 +1,11 @@
-# What Python itself says of a file of cProfile, as JSON: the oracle of `simprof analyze`.
+# Prints a file of cProfile as JSON, by Python's own reader: the oracle of `simprof analyze`.
 import json
 import pstats
 import sys
 
 
-def place(function):
-    # The profiler in Python has code in place of what it was asked to run, and no file for functions in C.
+def location(function):
+    # The module `profile` has code instead of a name for the program, and no file for functions in C.
     file, line, name = function
     return ["~" if (file, line) == ("", 0) else file, line, getattr(name, "co_name", name)]
 
@@ -13,6 +13,6 @@ def place(function):
 stats = pstats.Stats(sys.argv[1])
 rows = []
 for function, (primitive, calls, own, cumulative, callers) in stats.stats.items():
-    of = [place(caller) + (list(by) if isinstance(by, tuple) else [by]) for caller, by in callers.items()]
-    rows.append(place(function) + [primitive, calls, own, cumulative, of])
+    of = [location(caller) + (list(by) if isinstance(by, tuple) else [by]) for caller, by in callers.items()]
+    rows.append(location(function) + [primitive, calls, own, cumulative, of])
 print(json.dumps([stats.total_calls, stats.prim_calls, stats.total_tt, rows]))

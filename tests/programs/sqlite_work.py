@@ -25,7 +25,7 @@ def spin(n):
 def main(rounds, file):
     connection = sqlite3.connect(":memory:")
     in_query = in_python = 0
-    lengths = random.Random(1)  # with turns at random no timer keeps step
+    lengths = random.Random(1)  # random lengths, so that no timer stays in step
     for _ in range(rounds):
         n = lengths.randrange(15_000, 25_000)
         begin = time.thread_time()

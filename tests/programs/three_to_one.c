@@ -1,4 +1,4 @@
-/* Spends three times as long in `three` as in `one`: a profile must say 3:1. Adds to a file, where one is named, the CPU time of both, s. */
+/* Spends three times as long in `three` as in `one`. Adds the CPU time of both, s, to the file that is named. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

@@ -1,4 +1,4 @@
-"""Spends three times as long in `three` as in `one`; adds to a file, where one is named, the CPU time of both, s."""
+"""Spends three times as long in `three` as in `one`. Adds the CPU time of both, s, to the file that is named."""
 
 import random
 import sys
@@ -21,7 +21,7 @@ def one(n):
 
 def main(rounds):
     in_three = in_one = 0
-    lengths = random.Random(1)  # with turns at random no timer keeps step
+    lengths = random.Random(1)  # random lengths, so that no timer stays in step
     for _ in range(rounds):
         n = lengths.randrange(1500, 2500)
         begin = time.thread_time()

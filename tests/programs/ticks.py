@@ -1,4 +1,4 @@
-# A simulation whose steps are functions of every kind, of this module and of another; each takes as many as it is told.
+# A simulation whose steps are functions of every kind, in this module and another one. Each is called a given number of times.
 import asyncio
 import sys
 import threading

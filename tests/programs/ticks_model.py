@@ -1,4 +1,4 @@
-# What ticks.py imports.
+# The module that ticks.py imports.
 import asyncio
 
 

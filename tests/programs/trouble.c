@@ -48,7 +48,7 @@ static void stubborn(void) {
     hang();
 }
 
-/* Ends at once and leaves a daemon in a session of its own, with a child. */
+/* Ends at once and leaves a daemon in another session, with a child. */
 static void orphans(void) {
     work();
     if (fork() == 0) {

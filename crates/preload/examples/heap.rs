@@ -1,6 +1,6 @@
 //! Runs a program with the heap library and prints totals: `heap INTERVAL PROGRAM ARGUMENTS...`.
 
-#[path = "../tests/heap/recorder.rs"]
+#[path = "../tests/suite/heap/recorder.rs"]
 mod recorder;
 
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Records programs that are hard for a profiler, for a given time, and prints the results: `cargo run -p
 //! simprof-preload --example stress -- --seconds 600 --rate 10000 [--python PATH]`.
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/suite/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use simprof_preload::format::flag;
-use support::{Options, Recording, pythons, record};
+use simprof_testkit::pythons;
+use support::{Options, Recording, record};
 
 fn main() {
     let mut seconds = 30.0_f64;

@@ -1,4 +1,4 @@
-"""Calls `burn` from stacks of every shape. Each time it tells its callers as Python itself sees them."""
+"""Calls `burn` from stacks of every shape, and prints the callers as Python reports them."""
 
 import asyncio
 import contextlib
@@ -34,19 +34,19 @@ def evaluations():
     return names.count(b"_PyEval_EvalFrameDefault")
 
 
-def tell(tag, frame):
+def report(tag, frame):
     frames = []
     while frame is not None:
         code = frame.f_code
         frames.append(f"{getattr(code, 'co_qualname', code.co_name)}|{code.co_filename}|{frame.f_lineno}")
         frame = frame.f_back
-    # Before 3.11 this function and the one above have native calls of their own.
+    # Before 3.11 this function and the one above are native calls too.
     entries = evaluations() - (2 if sys.version_info < (3, 11) else 0)
     os.write(1, f"STACK\t{os.getpid()}\t{tag}\t{entries}\t{';'.join(frames)}\n".encode())
 
 
 def burn(tag):
-    tell(tag, sys._getframe(1))
+    report(tag, sys._getframe(1))
     end = time.thread_time() + 0.02
     n = 0
     while time.thread_time() < end:
@@ -118,7 +118,7 @@ class Thing:
         return name
 
     @property
-    def told(self):
+    def computed(self):
         return burn("property")
 
     def __lt__(self, other):
@@ -132,7 +132,7 @@ class Thing:
 def classes():
     thing = Thing("init")
     thing.anything
-    thing.told
+    thing.computed
     sorted([thing, thing])
     weak = weakref.ref(thing, lambda _: burn("weakref"))
     del thing

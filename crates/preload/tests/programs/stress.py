@@ -1,4 +1,4 @@
-"""Does for so many seconds what is hard for a profiler that interrupts it, and checks that nothing of it fails."""
+"""Runs code that is difficult to interrupt for a number of seconds, and checks that it works."""
 
 import asyncio
 import ctypes

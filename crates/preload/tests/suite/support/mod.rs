@@ -1,0 +1,10 @@
+//! A small profiler: starts a program with the library, opens events on the processes that ask, and reads what they record.
+
+#![allow(dead_code, unused_imports, reason = "the tests and an example each use a part")]
+
+pub mod lines;
+pub mod memory;
+pub mod server;
+
+pub use memory::{Memory, Sample, StackFrame};
+pub use server::{Options, Recording, record};

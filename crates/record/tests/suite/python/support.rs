@@ -1,0 +1,116 @@
+//! Recordings of Python programs, and questions to their profiles.
+
+use std::collections::BTreeMap;
+
+use simprof_model::{FunctionKind, Profile, PythonProvenance, StackSample};
+use simprof_preload::supported::OLDEST_CPYTHON_MINOR;
+use simprof_record::Outcome;
+use simprof_testkit::Python;
+use simprof_testkit::python::all_pythons;
+
+use crate::support::{Fixture, symbolised};
+
+/// Profiles a program that must succeed. Returns `None` if this system does not allow sampling.
+pub fn profile(folder: &Fixture, argv: &[&str]) -> Option<Profile> {
+    symbolised(&folder.python_plan(argv), Outcome::Exited(0))
+}
+
+/// The first of the two times that the last program printed, as a share of both.
+pub fn times_share(folder: &Fixture) -> f64 {
+    let text = folder.read("stdout.log");
+    let times: Vec<f64> =
+        text.split_whitespace().map(|time| time.parse().expect("a time")).collect();
+    let [part, rest] = times[..] else { panic!("two times are expected: {text}") };
+    part / (part + rest)
+}
+
+/// Interpreters of versions that simprof does not follow, if any are installed.
+pub fn unsupported_pythons() -> impl Iterator<Item = &'static Python> {
+    all_pythons()
+        .iter()
+        .filter(|python| ((3, 7)..(3, OLDEST_CPYTHON_MINOR)).contains(&python.version))
+}
+
+/// The account of Python frames, which there must be.
+pub fn account(profile: &Profile) -> &PythonProvenance {
+    profile.provenance.python.as_ref().unwrap_or_else(|| panic!("{}", explain(profile)))
+}
+
+/// Names of a sample's frames, from the root to the leaf; those of Python with their line.
+///
+/// The outermost frames of an assembled interpreter belong to how it starts, and are left out.
+pub fn stack(profile: &Profile, sample: &StackSample) -> Vec<String> {
+    let mut frames: Vec<(bool, String)> = profile
+        .frames_from_leaf(sample.stack)
+        .map(|id| {
+            let frame = profile.frame(id);
+            let name = profile.function_name(frame.function);
+            let is_python = profile.function(frame.function).kind == FunctionKind::Python;
+            match frame.line {
+                Some(line) if is_python => (true, format!("{name}:{line}")),
+                _ => (is_python, name.to_owned()),
+            }
+        })
+        .collect();
+    frames.reverse();
+    let is_startup = |(_, name): &(bool, String)| name.starts_with("__startup__.");
+    let first = frames.iter().rposition(is_startup).map_or(0, |startup| {
+        let is_python = |(is_python, _): &(bool, String)| *is_python;
+        let rest = &frames[startup + 1..];
+        startup + 1 + rest.iter().position(is_python).unwrap_or(rest.len())
+    });
+    frames.drain(first..).map(|(_, name)| name).collect()
+}
+
+/// All samples' stacks, with how often each occurs.
+pub fn stacks(profile: &Profile) -> BTreeMap<Vec<String>, usize> {
+    let mut counts = BTreeMap::new();
+    for sample in &profile.samples {
+        *counts.entry(stack(profile, sample)).or_default() += 1;
+    }
+    counts
+}
+
+/// How many samples have a frame that begins so.
+pub fn count(profile: &Profile, name: &str) -> usize {
+    let has = |stack: &[String]| stack.iter().any(|frame| frame.starts_with(name));
+    stacks(profile).iter().filter(|(stack, _)| has(stack)).map(|(_, count)| count).sum()
+}
+
+/// How many samples have frames that begin so next to each other, the caller first.
+pub fn count_calls(profile: &Profile, caller: &str, callee: &str) -> usize {
+    let has = |stack: &[String]| {
+        stack.windows(2).any(|pair| pair[0].starts_with(caller) && pair[1].starts_with(callee))
+    };
+    stacks(profile).iter().filter(|(stack, _)| has(stack)).map(|(_, count)| count).sum()
+}
+
+/// Asserts that `part` of `part + rest` samples is within four standard errors of a share.
+pub fn assert_share(profile: &Profile, part: usize, rest: usize, expected: f64) {
+    let total = (part + rest) as f64;
+    assert!(total > 200.0, "{}", explain(profile));
+    let (share, error) = (part as f64 / total, (expected * (1.0 - expected) / total).sqrt());
+    assert!((share - expected).abs() < 4.0 * error, "{share} +- {error}: {}", explain(profile));
+}
+
+/// Asserts that as many samples came as are due for the CPU time, but for a share; and that they weigh as much.
+pub fn assert_counted_once(profile: &Profile, tolerance: f64) {
+    let account = &profile.provenance;
+    let due = account.target_cpu_ns as f64 / 1e9 * account.rate_hz;
+    let came = profile.samples.len() as f64 / due;
+    let weight = profile.total_weight() as f64 / account.target_cpu_ns as f64;
+    for ratio in [came, weight] {
+        // Where the kernel may not be sampled, its time gives no samples.
+        let is_enough = ratio > 1.0 - tolerance || !account.kernel;
+        assert!(is_enough && ratio < 1.0 + tolerance, "{ratio}: {}", explain(profile));
+    }
+}
+
+/// The account of a profile and its commonest stacks.
+pub fn explain(profile: &Profile) -> String {
+    let mut stacks: Vec<_> = stacks(profile).into_iter().collect();
+    stacks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let lines =
+        stacks.iter().take(25).map(|(stack, count)| format!("{count}: {}", stack.join(" ")));
+    format!("{:#?}\n{}", profile.provenance, lines.collect::<Vec<_>>().join("\n"))
+}

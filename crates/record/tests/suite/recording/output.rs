@@ -1,0 +1,109 @@
+//! Output: logs, steps by lines, floods and full disks.
+
+use std::fs;
+
+use regex::Regex;
+use simprof_model::{NoticeId, has_notice};
+use simprof_record::{Launch, Outcome};
+
+use crate::support::{Fixture, record};
+
+fn watched(folder: &Fixture, argv: &[&str], pattern: &str) -> Launch {
+    let step_pattern = Some(Regex::new(pattern).expect("a pattern"));
+    Launch { step_pattern, ..folder.plan(argv) }
+}
+
+#[test]
+fn lines_of_both_streams_mark_steps() {
+    let folder = Fixture::new();
+    let script = "for i in 3 4 5 6; do echo step $i; echo else; sleep 0.02; done; echo step 7 >&2";
+    let run = record(&watched(&folder, &["sh", "-c", script], r"^step (\d+)"));
+    let indices: Vec<_> = run.steps.steps.iter().map(|step| step.index).collect();
+    assert_eq!(indices, [3, 4, 5, 6]);
+    assert_eq!((run.steps.source.as_str(), run.steps.lost), ("output", 0));
+    for step in &run.steps.steps {
+        assert!(run.start_ns <= step.begin_ns && step.begin_ns < step.end_ns, "{step:?}");
+    }
+    assert!(run.notices.is_empty(), "{:?}", run.notices);
+    assert_eq!(run.stderr_tail, "step 7\n");
+    let log = fs::read_to_string(folder.path("stdout.log")).expect("a log");
+    assert!(log.starts_with("step 3\nelse\nstep 4\n"), "{log}");
+}
+
+#[test]
+fn buffered_output_is_reported() {
+    let folder = Fixture::new();
+    let run = record(&watched(&folder, &["seq", "100"], r"^\d+$"));
+    assert!(has_notice(&run.notices, NoticeId::StepOutputBuffered), "{:?}", run.notices);
+    let run = record(&watched(&folder, &["true"], "^step"));
+    assert!(has_notice(&run.notices, NoticeId::StepPatternNotMatched), "{:?}", run.notices);
+}
+
+#[test]
+fn a_flood_goes_through_whole_and_in_bounded_memory() {
+    let folder = Fixture::new();
+    let flood = folder.program("flood");
+    let before = own_peak_bytes();
+    let run = record(&watched(&folder, &[&flood, "100", "lines"], r"^step (\d+)"));
+    assert_eq!(run.outcome, Outcome::Exited(0));
+    assert_eq!(run.steps.steps.len(), 24);
+    let length = fs::metadata(folder.path("stdout.log")).expect("a log").len();
+    assert!(length >= 100 << 20, "{length}");
+    assert_eq!(run.stdout_tail.len(), 8192);
+    // Other tests run in this process, none of which needs much.
+    assert!(own_peak_bytes() - before < 50 << 20, "the flood is not kept in memory");
+}
+
+fn own_peak_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").expect("our own");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+#[test]
+fn an_endless_line_passes_through() {
+    let folder = Fixture::new();
+    let flood = folder.program("flood");
+    let run = record(&watched(&folder, &[&flood, "20", "endless"], "^step"));
+    assert_eq!(run.outcome, Outcome::Exited(0));
+    assert_eq!(fs::metadata(folder.path("stdout.log")).expect("a log").len(), 20 << 20);
+}
+
+#[test]
+fn bytes_that_are_not_text_pass_through() {
+    let folder = Fixture::new();
+    let script = r"printf 'step 1\n\377\000\376step 2\nstep 3\n'";
+    let run = record(&watched(&folder, &["sh", "-c", script], r"^step (\d)"));
+    assert_eq!(run.steps.steps.len(), 1);
+    let log = fs::read(folder.path("stdout.log")).expect("a log");
+    assert_eq!(log, b"step 1\n\xff\0\xfestep 2\nstep 3\n");
+}
+
+#[test]
+fn a_full_disk_is_reported_and_does_not_stop_the_target() {
+    let folder = Fixture::new();
+    let flood = folder.program("flood");
+    let mut plan = watched(&folder, &[&flood, "4", "lines"], r"^step (\d+)");
+    plan.stdout = "/dev/full".into();
+    let run = record(&plan);
+    assert_eq!(run.outcome, Outcome::Exited(0), "the target does not notice");
+    assert!(has_notice(&run.notices, NoticeId::OutputNotWritten), "{:?}", run.notices);
+    assert_eq!(run.stdout_tail.len(), 8192, "the end of the output is kept");
+}
+
+#[test]
+fn a_target_that_fills_the_disk_itself_exits_with_its_own_status() {
+    let folder = Fixture::new();
+    let mut plan = folder.plan(&[&folder.program("flood"), "1", "lines"]);
+    plan.stdout = "/dev/full".into();
+    assert_eq!(record(&plan).outcome, Outcome::Exited(3));
+}
+
+#[test]
+fn both_streams_may_share_a_log() {
+    let folder = Fixture::new();
+    let mut plan = folder.plan(&["sh", "-c", "echo one; echo two >&2; echo three"]);
+    plan.stderr = plan.stdout.clone();
+    fs::write(&plan.stdout, "of an earlier run").expect("written");
+    assert_eq!(record(&plan).stdout_tail, "one\ntwo\nthree\n");
+}

@@ -1,0 +1,74 @@
+//! Workspaces to run simprof in, programs to profile, and known answers.
+
+mod programs;
+mod truth;
+mod workspace;
+
+use std::sync::OnceLock;
+
+pub use programs::{
+    c_program, c_program_with, marked_line, python_program, rust_program, rust_program_with,
+    stripped,
+};
+use serde_json::Value;
+use simprof_testkit::packages;
+pub use truth::{assert_share, truth, truth_file};
+pub use workspace::{Done, Started, Workspace};
+
+/// Flags that make a recording short: 5000 samples in a second of CPU time.
+pub const FAST: [&str; 3] = ["--quick", "--rate", "5000"];
+
+/// The Python of a virtual environment that has the packages of `tests/programs/requirements.txt`.
+pub fn python_with_packages() -> String {
+    packages::python_with_packages().into_os_string().into_string().expect("the path is UTF-8")
+}
+
+/// Returns whether `simprof doctor` reports that this machine allows sampling. Prints the reason if not.
+pub fn sampling_allowed() -> bool {
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    *ALLOWED.get_or_init(|| {
+        let done = Workspace::new().simprof(&["doctor", "--json"]);
+        let rows: Vec<Value> = serde_json::from_str(&done.stdout).expect("JSON");
+        let row =
+            rows.iter().find(|row| row["name"] == "sampled stacks").expect("doctor checks it");
+        let allowed = row["state"] != "missing";
+        if !allowed {
+            eprintln!("stacks cannot be sampled here: {}", row["detail"]);
+        }
+        allowed
+    })
+}
+
+/// Returns whether a recording succeeded. If the machine does not allow sampling, the command must have failed and named the
+/// reason, and the test ends there.
+pub fn sampled(done: &Done) -> bool {
+    if sampling_allowed() {
+        done.assert_status(0);
+        return true;
+    }
+    done.assert_status(1);
+    assert!(done.stderr.contains("perf_event"), "the reason is missing: {}", done.stderr);
+    false
+}
+
+/// Returns whether a document shows the text of a notice that a summary, or a part of one, has.
+///
+/// Markup and line breaks are ignored.
+pub fn shows_notice(document: &str, summary: &Value, id: &str) -> bool {
+    let words = |text: &str| {
+        let plain: String =
+            text.chars().filter(|c| c.is_alphanumeric() || *c == ' ' || *c == '\n').collect();
+        plain.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let document = words(document);
+    let notices = summary["notices"].as_array().expect("notices").iter();
+    let mut texts =
+        notices.filter(|notice| notice["id"] == id).filter_map(|notice| notice["text"].as_str());
+    texts.any(|text| document.contains(&words(text)))
+}
+
+/// Returns whether a summary, or a part of one, has a notice of a kind.
+pub fn has_notice(summary: &Value, id: &str) -> bool {
+    let notices = summary["notices"].as_array().expect("notices");
+    notices.iter().any(|notice| notice["id"] == id)
+}
