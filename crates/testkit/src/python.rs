@@ -58,7 +58,7 @@ impl Python {
 /// If it is set, [`pythons`] returns one interpreter.
 const ONE: &str = "SIMPROF_TEST_ONE_PYTHON";
 
-/// Returns every Python 3 of this machine, by version: those of the folders in `PATH`, of pyenv, and of [`EXTRA`].
+/// Returns every Python 3 of this machine, by version: those of the folders in `PATH`, of pyenv, and of `SIMPROF_TEST_PYTHONS`.
 ///
 /// Each build occurs once. Assembled interpreters stand in for versions that are not installed.
 pub fn all_pythons() -> &'static [Python] {
