@@ -99,8 +99,8 @@ pub fn compare_paired(
 /// The block is the unit of replication because its runs share a seed and are close in time. If the
 /// runs of a block are in the order ABBA, a linear drift of the machine cancels exactly. The
 /// interval assumes that the log-ratios are independent and symmetrically distributed. `margin` is
-/// a relative change of at least 0. It is applied symmetrically in logarithms, from 1 / (1 +
-/// margin) to 1 + margin.
+/// a relative change of at least 0. It is applied symmetrically in logarithms, from
+/// 1 / (1 + margin) to 1 + margin.
 ///
 /// # Errors
 /// Returns an error if there are no blocks, if a side of a block is empty, if a cost is not finite

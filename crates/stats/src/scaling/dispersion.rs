@@ -25,10 +25,10 @@ impl Dispersion {
 /// If the size means scatter about the law by no more than their repeats explain, every repeat
 /// counts. But an effect may shift all repeats at a size together: data that just exceed a cache,
 /// or a machine that drifted. More repeats then add little information about the law, and the
-/// effective number falls towards the number of sizes. It is divided by the design effect 1 + (r -
-/// 1) * intraclass correlation for r repeats (Kish 1965). The correlation is estimated by the
-/// method of moments. The degrees of freedom of the combined variance are those of Satterthwaite
-/// 1946.
+/// effective number falls towards the number of sizes. It is divided by the design
+/// effect, 1 + (r - 1) * intraclass correlation for r repeats (Kish 1965). The correlation is
+/// estimated by the method of moments. The degrees of freedom of the combined variance are those
+/// of Satterthwaite 1946.
 ///
 /// `lack_of_fit` and `within` are the sums of squares of logarithms between and within `sizes`.
 /// `spare` is the number of sizes beyond the parameters of the law.
