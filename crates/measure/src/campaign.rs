@@ -40,7 +40,7 @@ pub trait Executor {
     /// Runs a process until it ends. A failure is not an error: the status and the reason of the replicate describe it.
     fn execute(&mut self, job: Job<'_>) -> Replicate;
 
-    /// Returns the reason why no more processes may be started, for example an interrupt or a full disk. `None` to continue.
+    /// Returns the reason why no more processes may be started, for example an interrupt or a full disk. `None` if there is none.
     fn stop_reason(&self) -> Option<String>;
 
     /// Called after each process with the current state of its measurement and the number of processes done.
@@ -49,8 +49,8 @@ pub trait Executor {
 
 /// Runs all `planned` measurements in randomised, interleaved order and returns them in the given order.
 ///
-/// If a replicate fails or times out, the remaining replicates of the measurement are skipped. They would probably take the
-/// same time and fail too.
+/// If a replicate fails or times out, the remaining replicates of its measurement are skipped. They would probably fail in the
+/// same way and take as long.
 pub fn run(planned: &[Planned], seed: u64, executor: &mut impl Executor) -> Vec<Measurement> {
     let mut measurements: Vec<Measurement> = planned.iter().map(blank).collect();
     let repeats: Vec<usize> = planned.iter().map(|planned| planned.repeats).collect();

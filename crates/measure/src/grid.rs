@@ -18,8 +18,8 @@ pub struct Axis {
 
 /// Returns the points of a star design around `baseline`: each parameter of `sweeps` is varied alone, in every arm.
 ///
-/// The parameters of `arms` are varied one at a time too. An arm is another configuration, not another size. Duplicate points
-/// are removed; the order is that of the first occurrence. Without axes, the result is the baseline.
+/// The parameters of `arms` are varied one at a time too. An arm is another configuration, not another size. Of equal points,
+/// only the first is kept. Without axes, the result is the baseline.
 pub fn star(baseline: &Parameters, sweeps: &[Axis], arms: &[Axis]) -> Vec<Parameters> {
     let mut points = Vec::new();
     for arm in one_at_a_time(baseline, arms) {

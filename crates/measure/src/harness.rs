@@ -1,4 +1,4 @@
-//! Times one operation inside a fresh process, in batches after a warm-up. The cost of reading the clock is subtracted.
+//! Times one operation inside a fresh process: in batches, after a warm-up, without the cost of reading the clock.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 /// The limits of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Wall time including the warm-up.
+    /// Limit of the wall time, including the warm-up.
     pub total: Duration,
     /// Largest number of samples. There are fewer if the time runs out.
     pub most: usize,
-    /// Smallest number of samples. They are taken even if the time runs out.
+    /// Smallest number of samples. It is reached even if the time runs out.
     pub least: usize,
 }
 
@@ -31,8 +31,8 @@ impl Clock {
 
     /// Returns the time of a single call in ns, without the cost of the clock.
     ///
-    /// It is for distributions, because batches would average out the tail. For calls that are shorter than the resolution of the
-    /// clock, the result is coarse.
+    /// Use it to measure a distribution, because batches would average out the tail. If a call is shorter than the resolution of
+    /// the clock, the result is inaccurate.
     pub fn time_once<R>(&self, operation: impl FnOnce() -> R) -> f64 {
         let start = Instant::now();
         black_box(operation());
@@ -42,9 +42,9 @@ impl Clock {
 
 /// Times `operation` and returns the time per call in ns, one value per batch, in order.
 ///
-/// A batch takes at least 20 times the cost of reading the clock and at least 1 us, so that its resolution is negligible. A slow
-/// operation has one call per batch. The first batch is a warm-up and is discarded. The result of every call goes through
-/// `black_box`, so that the optimiser does not remove the call.
+/// A batch takes at least 20 times the cost of reading the clock and at least 1 µs, so that errors of the clock are negligible. A
+/// slow operation has one call per batch. The batches that determine the number of calls and one more are the warm-up. Their
+/// times are discarded. The result of every call goes through `black_box`, so that the optimiser does not remove the call.
 pub fn time<R>(budget: Budget, mut operation: impl FnMut() -> R) -> Vec<f64> {
     let clock = Clock::calibrate();
     let began = Instant::now();
@@ -59,7 +59,7 @@ pub fn time<R>(budget: Budget, mut operation: impl FnMut() -> R) -> Vec<f64> {
     samples
 }
 
-/// Doubles the number of calls until a batch is long enough, and returns it.
+/// Returns the number of calls per batch: doubles it until a batch is long enough, up to 2^20.
 fn calls_per_batch<R>(clock: Clock, operation: &mut impl FnMut() -> R) -> u32 {
     let enough = Duration::from_nanos((clock.overhead_ns * 20.0).max(1_000.0) as u64);
     let mut calls = 1;

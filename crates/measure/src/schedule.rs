@@ -1,4 +1,4 @@
-//! The execution order of replicates: interleaved, randomised, mirrored (ABBA).
+//! The execution order of replicates: interleaved, randomised and, in every second block, reversed (ABBA).
 
 /// One replicate in the execution order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct Slot {
 /// Orders `repeats[i]` replicates of each measurement `i`.
 ///
 /// Block `r` contains the `r`-th replicate of every measurement that has one, so that a slow drift of the machine affects all
-/// measurements equally. Blocks form pairs: a random order, then the same order reversed (an ABBA design). A linear drift within a
-/// pair thus cancels.
+/// measurements equally. Two successive blocks form a pair: the first has a random order, the second the same order reversed (an
+/// ABBA design). A linear drift thus cancels within a pair if both blocks have the same measurements.
 pub fn interleaved(repeats: &[usize], seed: u64) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(seed);
     let blocks = repeats.iter().copied().max().unwrap_or(0);

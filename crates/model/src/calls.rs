@@ -1,4 +1,4 @@
-//! Call profiles: the calls and times of each function as a tracer counted them, with its callers.
+//! Call profiles: the calls, times and callers of each function, as a tracer recorded them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ impl CallProfile {
         self.functions.iter().fold(0, |sum, function| function.calls.saturating_add(sum))
     }
 
-    /// Returns the number of all calls that are not recursive.
+    /// Returns the number of all calls that were not recursive.
     pub fn primitive_calls(&self) -> u64 {
         self.functions.iter().fold(0, |sum, function| function.primitive_calls.saturating_add(sum))
     }

@@ -12,7 +12,7 @@ pub const HEAP_SCHEMA: &str = "simprof.heap/1";
 /// Largest lifetime of a short-lived allocation, in ns: 1 ms.
 pub const SHORT_LIVED_NS: u64 = 1_000_000;
 
-/// The 97.5 % quantile of the standard normal distribution: half the width of a 95 % interval in standard errors.
+/// The 97.5 % quantile of the standard normal distribution: a 95 % interval extends by this many standard errors to each side.
 pub const NORMAL_95: f64 = 1.959_964;
 
 /// An amount of memory: exact, or an unbiased estimate with its standard error.
@@ -22,7 +22,7 @@ pub struct HeapAmount {
     pub bytes: u64,
     /// Number of allocations.
     pub count: u64,
-    /// Standard error of `bytes`, estimated from the allocation samples. 0 if every allocation was recorded, and if there are no samples.
+    /// Standard error of `bytes`, estimated from the allocation samples. 0 if every allocation was recorded or if there are no samples.
     pub bytes_error: u64,
     /// Standard error of `count`, estimated in the same way.
     pub count_error: u64,
@@ -43,8 +43,8 @@ impl HeapAmount {
         }
     }
 
-    /// Returns the 95 % interval of the bytes by the normal approximation. It is for many samples: with few it is too narrow, and without
-    /// samples its width is 0.
+    /// Returns the 95 % interval of the bytes by the normal approximation, which needs many samples. With few samples the interval is too
+    /// narrow. Without samples its width is 0.
     pub fn bytes_interval(self) -> [f64; 2] {
         let (value, half) = (self.bytes as f64, NORMAL_95 * self.bytes_error as f64);
         [(value - half).max(0.0), value + half]
@@ -92,7 +92,7 @@ pub struct HeapAmounts {
     pub largest_bytes: u64,
     /// Number of recorded allocations. All figures are sums over them.
     pub records: u64,
-    /// Live bytes at the end of each of the profile's ticks. Empty if they stayed small.
+    /// Live bytes at the end of each tick of the profile. Only the sites with the most live bytes have them; empty for the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live_at_ticks: Vec<u64>,
 }
@@ -182,7 +182,7 @@ pub struct HeapCoverage {
     /// The part of that growth in bytes that is pages of mapped files and shared memory. These are not allocations.
     #[serde(default)]
     pub rss_file_growth_bytes: u64,
-    /// Live bytes at that time.
+    /// Largest number of live bytes around the time of that growth.
     pub live_bytes: u64,
 }
 
@@ -190,8 +190,8 @@ impl HeapCoverage {
     /// Smallest growth in bytes for which [`Self::explained`] gives a share.
     pub const NOTABLE_GROWTH: u64 = 32 << 20;
 
-    /// Returns the explained share of the growth without files. It is above 1 if the program did not touch all its allocations. `None` if
-    /// the growth is too small.
+    /// Returns the share of the growth, without files, that live bytes explain. It is above 1 if the program did not touch all its
+    /// allocations. `None` if the growth is too small.
     pub fn explained(self) -> Option<f64> {
         let growth = self.growth_without_files();
         (growth >= Self::NOTABLE_GROWTH).then(|| self.live_bytes as f64 / growth as f64)
@@ -216,10 +216,10 @@ pub struct HeapProvenance {
     pub stacks_cut: u64,
     /// Number of stacks whose leaf has no symbol.
     pub unsymbolised: u64,
-    /// Number of stacks that were merged into those of their callers to limit the size of the file. Only stacks with few bytes are.
+    /// Number of stacks that were merged into those of their callers to limit the size of the file. Only stacks with few bytes are merged.
     #[serde(default)]
     pub stacks_joined: u64,
-    /// Number of recorded process images.
+    /// Number of recorded process images: processes, counted again after each `exec`.
     pub processes: u64,
     /// Number of process images that ran without the preload library, so that their memory is missing. Processes that ran for less than
     /// about 0.1 s may not be counted.

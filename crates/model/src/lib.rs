@@ -1,9 +1,9 @@
 //! The data types of a profiling run, and reading and writing their files. This crate has no analysis.
 //!
 //! - A [`Profile`] shows where CPU time is spent, a [`HeapProfile`] where memory is allocated.
-//! - A [`CallProfile`] has the calls and times counted by a tracer.
-//! - A [`Measurement`] has the amount of a cost, with all replicates.
-//! - A [`Run`] is the manifest of a run.
+//! - A [`CallProfile`] contains the calls and times that a tracer recorded.
+//! - A [`Measurement`] states how much something costs, with all replicates.
+//! - A [`Run`] is the manifest of a run: its plan, its state and its results.
 
 mod calls;
 mod calls_sum;

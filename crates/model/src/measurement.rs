@@ -16,9 +16,9 @@ pub enum Status {
     Failed,
     /// The target was ended at the time limit.
     TimedOut,
-    /// It was not started.
+    /// Planned but not started.
     Skipped,
-    /// Some of the planned measurements succeeded, others did not.
+    /// Some of the planned parts succeeded, others did not.
     Partial,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// One quantity measured by one process. Its name ends with the unit, for example `nearby_ns`.
+/// The values of one quantity in one process. Its name ends with the unit, for example `nearby_ns`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Metric {
     /// All values that the process reported, in order. A quantity of the whole process has one value.

@@ -48,7 +48,7 @@ pub fn has_notice(notices: &[Notice], id: NoticeId) -> bool {
 #[serde(rename_all = "snake_case")]
 pub enum NoticeId {
     // The machine.
-    /// Other programs load the machine.
+    /// Other programs used the machine.
     MachineBusy,
     /// The CPU frequency governor changes the clock with the load.
     FrequencyGovernor,
@@ -60,7 +60,7 @@ pub enum NoticeId {
     OnBattery,
 
     // The target's processes and output.
-    /// Processes outlived the target's main process and were ended.
+    /// Processes still ran when the target's main process ended, and simprof ended them.
     ProcessesOutlived,
     /// Processes could not be ended and still run.
     ProcessesUnkillable,
@@ -68,7 +68,7 @@ pub enum NoticeId {
     LibraryNotLoaded,
     /// Output of the target could not be written to its log.
     OutputNotWritten,
-    /// The disk that the target's output is written to is full.
+    /// The disk for the target's output is full.
     DiskFull,
     /// The thread that reads the target's output failed.
     OutputReaderFailed,
@@ -80,11 +80,11 @@ pub enum NoticeId {
     StepPatternNotMatched,
     /// The target buffers its output, so the times of printed steps are wrong.
     StepOutputBuffered,
-    /// Step marks have no counterpart.
+    /// Beginnings of steps have no end, or the reverse.
     StepMarksUnpaired,
     /// Step marks were overwritten before they were read.
     StepMarksLost,
-    /// Steps beyond the limit were dropped.
+    /// There were more steps than simprof keeps.
     StepsDropped,
 
     // Resources.
@@ -94,21 +94,21 @@ pub enum NoticeId {
     IoNotReported,
     /// The kernel does not list child processes.
     ChildrenNotListed,
-    /// Ended threads beyond the limit are not listed.
+    /// There were more ended threads than simprof lists.
     ThreadsNotListed,
 
     // Sampled stacks.
     /// Several short runs were joined into one profile.
     RunsJoined,
-    /// Few samples, so intervals are wide.
+    /// There are few samples, so intervals are wide.
     FewSamples,
     /// Many stacks are truncated.
     StacksTruncated,
-    /// The recorder used much CPU time.
+    /// simprof itself used much CPU time.
     RecorderCostly,
     /// Time in the kernel is not sampled.
     KernelNotSampled,
-    /// The kernel throttled sampling.
+    /// The kernel paused sampling because samples came too fast.
     SamplingThrottled,
     /// The kernel lost records of mappings or processes.
     LifecycleRecordsLost,
@@ -116,55 +116,55 @@ pub enum NoticeId {
     RecordsMalformed,
     /// Program files could not be opened for symbols.
     ModulesNotOpened,
-    /// Far fewer samples arrived than were due.
+    /// Far fewer samples arrived than were due for the CPU time.
     SamplesMissing,
-    /// The sample buffer is smaller than wanted.
+    /// The sample buffers are smaller than intended.
     BufferReduced,
     /// Joined runs were sampled by different events.
     EventsDiffer,
-    /// A file of the profile could not be exported.
+    /// A profile could not be exported to one of its files.
     ExportFailed,
 
     // Python.
     /// Python frames of a process are missing.
     PythonFramesMissing,
-    /// Python frames of many samples were lost or torn.
+    /// Many samples have no Python frames, or incomplete ones.
     PythonFramesLost,
-    /// More Python processes than can be followed.
+    /// There were more Python processes than simprof can follow.
     PythonProcessesLost,
     /// Python processes did not load the preload library.
     PythonLibraryNotLoaded,
     /// The tables for distinct Python stacks are full.
     PythonTablesFull,
-    /// Exact calls were not counted.
+    /// Calls were not counted.
     CallsNotCounted,
 
     // Memory.
     /// Memory was not recorded.
     MemoryNotRecorded,
-    /// Memory was recorded until the program ended early.
+    /// The program was ended during the recording, which covers the time until then.
     MemoryRecordedInPart,
-    /// Too few allocations were sampled; another run sampled more.
+    /// Too few allocations were sampled, so a second run sampled more.
     MemorySampledAgain,
-    /// Allocations of processes could not be recorded, with the reason.
+    /// Allocations of some processes could not be recorded. The text gives the reason.
     HeapProcessesRefused,
-    /// The library was not loaded into some processes.
+    /// Some processes did not load the library, so their memory is missing.
     HeapProcessesUnrecorded,
     /// No process reported allocations.
     HeapNothingRecorded,
-    /// Recording stopped before the target ended.
+    /// The recording stopped before the target ended.
     HeapRecordingStopped,
     /// Records of allocations or frees were lost.
     HeapRecordsLost,
-    /// Records of allocations were not finished.
+    /// Some records of allocations are incomplete.
     HeapRecordsTorn,
-    /// More processes than can be followed.
+    /// There were more processes than simprof can follow.
     HeapProcessesLost,
-    /// More live allocations than can be followed.
+    /// There were more live allocations than simprof can follow.
     HeapLiveTableFull,
-    /// Allocations without a stack, or with a part of one.
+    /// Some allocations have no stack, or only a part of one.
     HeapStacksMissing,
-    /// Modules have no names.
+    /// Some modules have no names.
     HeapModulesUnnamed,
     /// Recorded allocations explain too little of the memory growth.
     HeapGrowthUnexplained,
@@ -172,29 +172,29 @@ pub enum NoticeId {
     HeapGrowthOfFiles,
 
     // Laws, predictions, phases.
-    /// No prediction can be made.
+    /// The data do not support a prediction.
     PredictionRefused,
-    /// A function asked for was not found.
+    /// No function matches a name that phase 3 was asked to examine.
     FunctionNotFound,
     /// A phase ended before everything planned was measured.
     PhaseCutShort,
 
     // Profiles made elsewhere.
-    /// The tracer's own cost is in the times.
+    /// The times include the tracer's own cost.
     TracerOverhead,
-    /// Which clock and threads a trace covers.
+    /// The text states which clock and which threads the trace covers.
     TracerClock,
     /// Time of functions with equal names is missing.
     TracedTimeMissing,
-    /// Functions with negative times.
+    /// Some functions have negative times.
     TracedTimeNegative,
     /// The file does not record how samples were taken.
     SamplingUnknown,
 }
 
 impl NoticeId {
-    /// Returns whether the terminal shows the notice at once, not only the report: it means that the spec or the
-    /// target has to be fixed.
+    /// Returns whether the terminal shows the notice at once. Other notices are only in the report. An urgent notice means that the user
+    /// has to fix the spec or the target.
     pub fn is_urgent(self) -> bool {
         matches!(self, NoticeId::StepFunctionNotCalled | NoticeId::ProcessesOutlived)
     }

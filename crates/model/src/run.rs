@@ -88,7 +88,7 @@ pub enum RunStatus {
     Interrupted,
 }
 
-/// Which parameter values and how many replicates are measured.
+/// How many parameter values and replicates are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -144,7 +144,7 @@ impl PhaseRecord {
     }
 }
 
-/// The manifest of a run. It is the content of `run.json`, which is replaced atomically after every measurement.
+/// The manifest of a run: the content of `run.json`. The file is replaced atomically after every measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// Format name and version.
@@ -161,7 +161,7 @@ pub struct Run {
     pub pid_start_ticks: Option<u64>,
     /// Start of the run, Unix time in ms.
     pub created_ms: u64,
-    /// Time of this version of the file, Unix time in ms.
+    /// Time when this version of the file was written, Unix time in ms.
     pub updated_ms: u64,
     /// End of the run, Unix time in ms. Null until it has ended.
     pub ended_ms: Option<u64>,
@@ -171,7 +171,7 @@ pub struct Run {
     pub target: Vec<String>,
     /// Display name of the target.
     pub target_name: String,
-    /// Seed of the order of measurements, and of the target if it takes one.
+    /// Seed of the order of measurements. The seeds of the target follow from it, if it takes one.
     pub seed: u64,
     /// Quick or full.
     pub mode: Mode,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Step {
     /// Number of the step as reported by the target.
     pub index: u64,
-    /// Begin of the step in ns of CLOCK_MONOTONIC.
+    /// Start of the step in ns of CLOCK_MONOTONIC.
     pub begin_ns: u64,
     /// End of the step in ns of CLOCK_MONOTONIC.
     pub end_ns: u64,
@@ -31,12 +31,13 @@ pub struct Steps {
     pub steps: Vec<Step>,
     /// Number of step marks that were overwritten before they were read.
     pub lost: u64,
-    /// Source of the steps: `marks` (step marks of the target), `output` (a pattern in its output), or empty if there are no steps.
+    /// Source of the steps: `marks` (step marks, or calls of the step function), `output` (a pattern in the output). Empty if there are no
+    /// steps.
     pub source: String,
 }
 
 impl Steps {
-    /// Returns the begin of the first step in ns of CLOCK_MONOTONIC. It is the end of the set-up. `None` without steps.
+    /// Returns the start of the first step in ns of CLOCK_MONOTONIC, which is the end of the set-up. `None` without steps.
     pub fn first_begin_ns(&self) -> Option<u64> {
         self.steps.first().map(|step| step.begin_ns)
     }
@@ -46,7 +47,7 @@ impl Steps {
         self.steps.last().map(|step| step.end_ns)
     }
 
-    /// Returns the steps per second from the begin of the first step to the end of the last. `None` without steps.
+    /// Returns the steps per second from the start of the first step to the end of the last. `None` without steps.
     pub fn per_second(&self) -> Option<f64> {
         let wall_ns = self.last_end_ns()?.checked_sub(self.first_begin_ns()?)?;
         (wall_ns > 0).then(|| self.steps.len() as f64 / (wall_ns as f64 * 1e-9))

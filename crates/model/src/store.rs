@@ -1,4 +1,4 @@
-//! Reads and writes files. Writes are atomic: a file is always the old or the new version, never incomplete.
+//! Reads and writes files. Replacing a file is atomic: it is always the old or the new version, never incomplete.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Returns the error of the operating system. `None` if it is another error.
+    /// Returns the error of the operating system. `None` if the cause is another one.
     pub fn io(&self) -> Option<&io::Error> {
         match self {
             StoreError::Io { source, .. } => Some(source),

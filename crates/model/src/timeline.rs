@@ -18,23 +18,23 @@ pub struct ThreadCpu {
     pub cpu_ns: u64,
 }
 
-/// Resources used by the process tree of the target up to one point in time. Counts are totals since the start. They include processes
-/// that have ended, if those were seen.
+/// Resources used by the process tree of the target up to one point in time. Counts are totals since the start. They include processes that
+/// have ended, if simprof saw them run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceSample {
     /// Time of the sample in ns of CLOCK_MONOTONIC.
     pub time_ns: u64,
     /// User and system CPU time of all processes in ns.
     pub cpu_ns: u64,
-    /// Share of time that each core of the machine was busy since the previous sample, 0 to 1. It includes all programs.
+    /// Share of time that each core of the machine was busy since the previous sample, 0 to 1. It includes the time of all programs.
     pub core_busy: Vec<f32>,
     /// Sum of the resident sets of all processes in bytes. Shared pages count once per process.
     pub rss_bytes: u64,
     /// The part of `rss_bytes` that is pages of mapped files and shared memory, in bytes. 0 if the kernel does not report it.
     #[serde(default)]
     pub rss_file_bytes: u64,
-    /// Growth of the resident sets since the start of each process in bytes. Memory that a forked process shares with its parent is
-    /// excluded.
+    /// Sum over all processes of the growth of the resident set since the start of the process, in bytes. Memory that a forked process
+    /// shares with its parent is excluded.
     #[serde(default)]
     pub rss_growth_bytes: u64,
     /// The part of `rss_growth_bytes` that is pages of mapped files and shared memory, in bytes.
@@ -46,7 +46,7 @@ pub struct ResourceSample {
     pub minor_faults: u64,
     /// Number of page faults with I/O.
     pub major_faults: u64,
-    /// Number of voluntary context switches: a thread waited.
+    /// Number of voluntary context switches: a thread began to wait.
     pub voluntary_switches: u64,
     /// Number of involuntary context switches: the scheduler preempted a thread.
     pub involuntary_switches: u64,

@@ -8,11 +8,11 @@
  *     }
  *
  * When the program does not run under simprof, a call costs about a nanosecond and does nothing.
- * A call never blocks, never fails, and allocates only the first time. It may be made from any
- * thread, from a forked child and from a signal handler. Linux only. The compiler must be GCC,
- * Clang, or another one with their atomic builtins. With -std=c11 (not gnu11) define _GNU_SOURCE
- * before the first include. The format is documented with the Rust crate simprof-probe, which does
- * the same.
+ * A call never blocks and reports no errors. Only the first call allocates memory. Calls are allowed
+ * from any thread, from a forked child and from a signal handler. The header works on Linux only.
+ * The compiler must be GCC, Clang, or another one with their atomic builtins. With -std=c11 (not
+ * gnu11), define _GNU_SOURCE before the first include. The Rust crate simprof-probe does the same;
+ * its documentation describes the format.
  */
 #ifndef SIMPROF_PROBE_H
 #define SIMPROF_PROBE_H
@@ -98,9 +98,9 @@ static unsigned char *simprof_map(void) {
     return (unsigned char *)memory;
 }
 
-/* If several threads get here together, each maps the memory and all but one unmap it again. */
+/* If several threads call this at the same time, each maps the memory and all but one unmap it again. */
 __attribute__((cold, noinline, unused)) static unsigned char *simprof_open(void) {
-    /* The program may read an errno after a mark that was set before it. */
+    /* The program may set errno before a mark and read it afterwards, so the value is kept. */
     int before = errno;
     unsigned char *memory = simprof_map();
     unsigned char *known = NULL;
@@ -145,7 +145,8 @@ __attribute__((noinline, unused)) static void simprof_append(unsigned char *memo
     record = (struct simprof_record *)(void *)(memory + SIMPROF_HEADER_BYTES) +
              position % SIMPROF_RECORDS;
     before = __atomic_load_n(&record->stamp, __ATOMIC_RELAXED);
-    /* Another writer, a whole ring ahead or behind, may be writing here: the mark is then dropped. */
+    /* Another writer, a multiple of SIMPROF_RECORDS positions ahead or behind, may be writing to this
+     * record or have written to it. The mark is then dropped. */
     if (before == SIMPROF_BUSY ||
         (int64_t)(((position + 1) << SIMPROF_SEQUENCE_SHIFT) -
                   (before >> SIMPROF_SEQUENCE_SHIFT << SIMPROF_SEQUENCE_SHIFT)) <= 0 ||
@@ -189,7 +190,8 @@ static inline void simprof_step_end_with_population(uint64_t index, uint64_t pop
 }
 
 /* Marks a boundary: the step that this thread began with the previous boundary ends, and the step
- * with this index begins. The end of the last step is only known if simprof_step_end marks it. */
+ * with this index begins. Mark the end of the last step with simprof_step_end, otherwise it is not
+ * known. */
 static inline void simprof_step(uint64_t index) {
     simprof_mark(SIMPROF_BOUNDARY, index, 0);
 }

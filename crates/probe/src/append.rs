@@ -1,7 +1,7 @@
 //! Appends a record to the shared memory. All writers share this code.
 //!
-//! This file and `format` need nothing but Rust's core library: the library that simprof loads into targets
-//! is compiled from both too.
+//! This file and `format` need nothing but Rust's core library. The library that simprof loads into targets is
+//! compiled from them too.
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 

@@ -1,4 +1,5 @@
-//! Constants and functions of the shared memory's format; see the crate's documentation.
+//! Constants and functions for the format of the shared memory. The crate's documentation describes the
+//! format.
 
 /// Name of the environment variable that holds the path of the shared memory.
 pub const VARIABLE: &core::ffi::CStr = c"SIMPROF_MARKS";
@@ -50,22 +51,22 @@ pub enum Kind {
     Boundary = 4,
 }
 
-/// Returns the stamp of a record: from the highest bits to the lowest the sequence (`position + 1`, its upper
-/// bits cut off), the kind and the thread id. It is never 0, since no kind is 0.
+/// Returns the stamp of a record. From the highest bits to the lowest it has the sequence (the lower 38 bits
+/// of `position + 1`), the kind and the thread id. It is never 0, because no kind is 0.
 #[inline]
 pub const fn stamp(position: u64, kind: Kind, thread: u32) -> u64 {
     let thread = thread as u64 & ((1 << THREAD_BITS) - 1);
     sequence(position) << SEQUENCE_SHIFT | (kind as u64) << THREAD_BITS | thread
 }
 
-/// Returns the sequence of a position, as a stamp holds it: 38 bits.
+/// Returns the sequence of a position: the lower 38 bits of `position + 1`.
 #[inline]
 pub const fn sequence(position: u64) -> u64 {
     position.wrapping_add(1) << SEQUENCE_SHIFT >> SEQUENCE_SHIFT
 }
 
-/// Returns whether a slot with this stamp may be taken for `position`: it is empty or of an earlier position,
-/// and no writer is writing to it.
+/// Returns whether a slot with this stamp may be taken for `position`: the slot is empty or has a record of an
+/// earlier position, and no writer is writing to it.
 #[inline]
 pub const fn is_free_for(stamp: u64, position: u64) -> bool {
     let ahead = sequence(position) << SEQUENCE_SHIFT;

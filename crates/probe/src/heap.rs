@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 /// # fn main() { drop(vec![1; 100]); }
 /// ```
 ///
-/// If the program's allocations are not recorded, a call costs about a nanosecond more than the wrapped
-/// allocator's. An allocator that calls `malloc`, like [`std::alloc::System`], needs no wrapping: simprof
-/// records the calls of `malloc`, and would count each allocation twice.
+/// If the program's allocations are not recorded, a call takes about a nanosecond longer than without the
+/// wrapper. Do not wrap an allocator that calls `malloc`, like [`std::alloc::System`]. simprof records the
+/// calls of `malloc`, and with the wrapper it would count each allocation twice.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HeapProbe<A>(pub A);
 
@@ -54,12 +54,12 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for HeapProbe<A> {
     }
 
     unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // First, since another thread may get the old memory as soon as it is freed.
+        // Report this first: another thread may get the old memory as soon as it is freed.
         report_freed(address);
         // SAFETY: the caller's promise.
         let new = unsafe { self.0.realloc(address, layout, size) };
         if new.is_null() {
-            // It failed: the old memory stays allocated.
+            // The call failed, so the old memory stays allocated.
             report_allocated(address, layout.size());
         }
         report_allocated(new, size)
@@ -110,7 +110,7 @@ unsafe extern "C" {
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-/// Search all modules in global scope.
+/// Makes `dlsym` search all modules in global scope.
 const RTLD_DEFAULT: *mut c_void = ptr::null_mut();
 
 fn symbol(name: &CStr) -> *mut c_void {

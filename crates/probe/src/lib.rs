@@ -1,4 +1,4 @@
-//! Step marks for simprof, at a few nanoseconds each. A target may link this crate.
+//! Step marks for simprof, for targets to link. A mark takes less than 100 ns.
 //!
 //! ```
 //! for step in 0..3 {
@@ -9,17 +9,17 @@
 //! ```
 //!
 //! When the program does not run under simprof, a call costs about a nanosecond and does nothing. Otherwise
-//! each call appends a record to memory that simprof shares and reads while the program runs. A call never
-//! blocks, never fails, and allocates only the first time. It may be made from any thread, from a forked
-//! child and from a signal handler. If the program is killed, all earlier marks remain. If simprof cannot
-//! keep up, records are lost and counted. C and C++ programs include `include/simprof_probe.h`, which does
-//! the same.
+//! each call appends a record to shared memory, which simprof reads while the program runs. A call never
+//! blocks and reports no errors. Only the first call allocates memory. Calls are allowed from any thread, from
+//! a forked child and from a signal handler. If the program is killed, all earlier marks remain. If simprof
+//! reads too slowly, records are overwritten and counted as lost. C and C++ programs include
+//! `include/simprof_probe.h`, which does the same.
 //!
 //! # The shared memory
 //!
-//! The environment variable `SIMPROF_MARKS` is the path of a file of exactly [`format::FILE_BYTES`] bytes, to
-//! be mapped shared and writable. It begins with a header of 4,096 bytes. Numbers have the machine's byte
-//! order.
+//! The environment variable `SIMPROF_MARKS` contains the path of a file of exactly [`format::FILE_BYTES`]
+//! bytes. Map it shared and writable. The file begins with a header of 4,096 bytes. Numbers have the machine's
+//! byte order.
 //!
 //! | offset | bytes | content |
 //! | --- | --- | --- |
@@ -36,18 +36,23 @@
 //! | 16 | 8 | index of the step |
 //! | 24 | 8 | population, with [`format::Kind::EndWithPopulation`] |
 //!
-//! A writer adds 1 to `next`, which gives it a position (the value before). It takes the record `position %
-//! RECORDS` by exchanging its stamp for 1, if that stamp is of an earlier position. If that fails, another
-//! writer, a whole ring ahead or behind, is writing to the same record, and the mark is dropped. The writer
-//! stores the other fields and then, with release ordering, the stamp, whose sequence is `position + 1`. A
-//! reader accepts a record if its stamp has the expected sequence both before and after the fields were read.
-//! So each position is either read completely or counted as lost. A writer that is killed while writing
+//! A writer does the following:
+//!
+//! 1. It adds 1 to `next`. The value before is its position.
+//! 2. It takes the record `position % RECORDS`: if the record's stamp is 0 or of an earlier position, it
+//!    atomically replaces the stamp by 1. Otherwise it drops the mark. Another writer, whose position is a
+//!    multiple of [`format::RECORDS`] ahead or behind, is then writing or has written to this record.
+//! 3. It stores the other fields.
+//! 4. It stores the stamp with release ordering. The sequence of the stamp is `position + 1`.
+//!
+//! A reader accepts a record if its stamp has the expected sequence both before and after the fields were
+//! read. So each position is either read completely or counted as lost. A writer that is killed while writing
 //! leaves one record of the ring unusable.
 //!
 //! # Allocations
 //!
-//! A program whose global allocator does not call `malloc` reports its allocations through `HeapProbe`, with
-//! the feature `heap`.
+//! A program whose global allocator does not call `malloc` reports its allocations through `HeapProbe`. It
+//! needs the feature `heap`.
 
 mod append;
 pub mod format;
@@ -78,9 +83,9 @@ pub fn step_end_with_population(index: u64, population: u64) {
     ring::mark(Kind::EndWithPopulation, index, population);
 }
 
-/// Marks a boundary: the step that this thread began with the previous boundary ends, and the step with this
-/// index begins. For loops with one call per step. The end of the last step is only known if [`step_end`]
-/// marks it.
+/// Marks a boundary: the step that this thread began at the previous boundary ends, and the step with this
+/// index begins. It needs only one call per step. Mark the end of the last step with [`step_end`], otherwise
+/// it is not known.
 #[inline]
 pub fn step(index: u64) {
     ring::mark(Kind::Boundary, index, 0);

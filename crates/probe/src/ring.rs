@@ -14,7 +14,8 @@ static MEMORY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 /// Stands for "no memory"; never dereferenced.
 const OFF: *mut u8 = ptr::without_provenance_mut(1);
 
-/// Counts forks on the way to this process, so that a forked child does not use its parent's thread id.
+/// A number that differs in a forked child from its parent's, so that the child does not use its parent's
+/// thread id.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 thread_local! {
@@ -49,11 +50,11 @@ fn append_here(memory: *mut u8, kind: Kind, index: u64, population: u64) {
     unsafe { append::append(memory, Mark { kind, index, population, time_ns, thread }) };
 }
 
-/// Maps the memory once per process image. If several threads get here together, each maps the memory and all
-/// but one unmap it again, so that none waits for another.
+/// Maps the memory once per process image. If several threads call this at the same time, each maps the memory
+/// and all but one unmap it again, so that no thread waits for another.
 #[cold]
 fn open() -> *mut u8 {
-    // The program may read an errno after a mark that was set before it.
+    // The program may set errno before a mark and read it afterwards, so the value is kept.
     // SAFETY: this thread's errno is valid at any time.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.
@@ -91,8 +92,8 @@ unsafe extern "C" fn forked() {
 
 /// Maps the file that the environment names. `None` if it names no file, or a file of another format.
 fn map() -> Option<*mut u8> {
-    // SAFETY: the name is a C string. As with any getenv, the program must not change its
-    // environment in another thread meanwhile.
+    // SAFETY: the name is a C string. As with any getenv, no other thread may change the environment at the
+    // same time.
     let path = unsafe { libc::getenv(VARIABLE.as_ptr()) };
     if path.is_null() {
         return None;
@@ -121,8 +122,8 @@ fn map_file(fd: libc::c_int) -> Option<*mut u8> {
         return None;
     }
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // Not populated: a short program would pay more for pages that it never writes than for its marks. The
-    // resident set grows by at most 1 MiB.
+    // No MAP_POPULATE: in a short program, pages that are never written would cost more than its marks. The
+    // resident set grows by about 1 MiB at most.
     let flags = libc::MAP_SHARED;
     // SAFETY: a new mapping; the file has this length.
     let memory = unsafe { libc::mmap(ptr::null_mut(), FILE_BYTES, protection, flags, fd, 0) };

@@ -7,7 +7,7 @@ use crate::error::StatsError;
 use crate::interval::Interval;
 use crate::scaling::{Point, Points, aicc, effective_samples, smooth_fits};
 
-/// AICc by which two segments must beat the best smooth law.
+/// The AICc of two segments must be at least this much below that of the best smooth law.
 ///
 /// Burnham and Anderson 2002, section 2.6: a model that is 4 to 7 worse has "considerably less"
 /// support. Together with [`CLIFF_SLOPE_JUMP`], 6 keeps false breaks at or below 3 % in this module's
@@ -21,8 +21,8 @@ pub const CLIFF_SLOPE_JUMP: f64 = 0.3;
 /// Fewest distinct sizes. The segments and their break have four parameters, and two sizes are left
 /// over to estimate the noise.
 const SIZES_NEEDED: usize = 6;
-/// Intervals of the grid of break positions, even in log size. With 200 the step is 2.4 % of the
-/// size for sizes over a range of 128.
+/// Number of steps of the grid of break positions, equal in log size. If the largest size is 128
+/// times the smallest, a step is at most 2.5 % of the size.
 const POSITIONS: usize = 200;
 /// Confidence of the interval of the break.
 const CONFIDENCE: f64 = 0.95;
@@ -42,7 +42,7 @@ pub enum BendKind {
 /// The best-fitting break of the growth, whether it is significant or not.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bend {
-    /// The kind of break, or `None` if it is not significant.
+    /// The kind of break. [`BendKind::None`] if it is not significant.
     pub kind: BendKind,
     /// Size at the break.
     pub at: f64,
@@ -66,9 +66,10 @@ pub struct Bend {
 /// Muggeo 2003), and compares them with the best smooth law by AICc.
 ///
 /// The break is significant if it gains at least [`CLIFF_AICC_GAIN`] and changes the slope by at
-/// least [`CLIFF_SLOPE_JUMP`]. The smooth alternative is the best of all scaling laws. A straight
-/// line as the only alternative would take the bend of any c + a n^2 for a cliff. Repeats are
-/// weighted by the scatter about the two segments, as in [`crate::scaling::fit`].
+/// least [`CLIFF_SLOPE_JUMP`]. The smooth alternative is the best of all scaling laws. If it were
+/// only a straight line, the bend of any c + a n^2 would count as a cliff. AICc uses the effective
+/// number of samples, as in [`crate::scaling::fit`], computed from the scatter about the two
+/// segments.
 ///
 /// # Errors
 /// Returns an error if there are fewer than six distinct sizes, if a size has no costs, or if a
@@ -160,7 +161,8 @@ fn segments(points: &Points, at: f64) -> Segments {
 }
 
 /// Returns the profile-likelihood interval of the break (Bates and Watts 1988, section 6.1): all
-/// positions that raise the sum of squares by no more than F(1, effective - 4) allows.
+/// positions that raise the sum of squares by no more than the quantile of F(1, effective - 4)
+/// allows.
 fn interval(points: &Points, tried: &[Segments], best: Segments, effective: f64) -> Interval {
     let spare = (effective - 4.0).max(1.0);
     let t = t_quantile((1.0 + CONFIDENCE) / 2.0, spare);

@@ -1,5 +1,5 @@
-//! Comparison of costs before and after a change: their ratio, its exact interval, and a verdict
-//! against a margin.
+//! Comparison of costs before and after a change: their ratio, its interval, and a verdict against
+//! a margin.
 
 use serde::Serialize;
 
@@ -19,7 +19,8 @@ pub const MARGIN_FLOOR: f64 = 0.03;
 /// estimate (Cohen 1988).
 const HALF_WIDTHS_FOR_POWER_80: f64 = 1.429;
 
-/// The conclusion of a comparison at its margin.
+/// The conclusion of a comparison. The margin is a range of ratios around 1: see
+/// [`compare_blocks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -33,8 +34,8 @@ pub enum Verdict {
     Inconclusive,
 }
 
-/// The costs of one block: runs that share a seed and are close in time. The order ABBA gives two
-/// runs per side.
+/// The costs of one block: runs that share a seed and are close in time. A side may have several
+/// runs, for example two in the order ABBA, or one at each size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Block {
     /// Costs before the change, above zero.
@@ -54,7 +55,7 @@ pub struct Comparison {
     pub n: usize,
     /// The smallest number of replicates that allows an interval of the requested confidence.
     pub n_needed: usize,
-    /// The relative margin that the verdict uses, for instance 0.03.
+    /// The margin of the verdict, as a relative change, for instance 0.03.
     pub margin: f64,
     /// The verdict against the margin.
     pub verdict: Verdict,
@@ -95,10 +96,11 @@ pub fn compare_paired(
 /// 1963; Hollander, Wolfe and Chicken 2014, section 3.3). Above 50 blocks the interval uses the
 /// normal approximation.
 ///
-/// The block is the unit of replication because its runs share a seed and are close in time. Within
-/// an ABBA block, a linear drift of the machine cancels exactly. The interval assumes that the
-/// log-ratios are independent and symmetrically distributed. `margin` is a relative change of at
-/// least 0. It is applied symmetrically in logarithms, from 1 / (1 + margin) to 1 + margin.
+/// The block is the unit of replication because its runs share a seed and are close in time. If the
+/// runs of a block are in the order ABBA, a linear drift of the machine cancels exactly. The
+/// interval assumes that the log-ratios are independent and symmetrically distributed. `margin` is
+/// a relative change of at least 0. It is applied symmetrically in logarithms, from
+/// 1 / (1 + margin) to 1 + margin.
 ///
 /// # Errors
 /// Returns an error if there are no blocks, if a side of a block is empty, if a cost is not finite
@@ -138,8 +140,9 @@ pub fn compare_unpaired(
     Ok(conclude(shift, before.len().min(after.len()), sides_needed(confidence), margin))
 }
 
-/// Returns the margin derived from an A/A control, as a relative change: the larger of
-/// [`MARGIN_FLOOR`] and twice the half-width of the control's interval.
+/// Returns the margin, as a relative change, that follows from an A/A control: a comparison of the
+/// baseline with itself. It is the larger of [`MARGIN_FLOOR`] and twice the half-width of the
+/// control's interval.
 ///
 /// The factor of two is a rule of thumb of this project.
 ///

@@ -17,11 +17,12 @@ const READINGS_NEEDED: usize = 20;
 /// with the square of the length, and removes short spikes.
 const BINS: usize = 240;
 /// A series has levelled off if its second half grows at less than this share of the rate of the
-/// whole. A rule of thumb of this project: a saturating exponential meets it after about four time
-/// constants (2 ln 7).
+/// whole. A rule of thumb of this project: a saturating exponential meets it if the series is
+/// longer than about four time constants (2 ln 7).
 const PLATEAU_SHARE: f64 = 0.25;
-/// Correlation of population and time above which their effects on memory cannot be separated. It
-/// is a variance inflation factor of 10, the customary limit (Marquardt 1970): sqrt(1 - 1 / 10).
+/// Correlation of population and time above which their effects on memory cannot be separated:
+/// sqrt(1 - 1 / 10). It corresponds to a variance inflation factor of 10, the customary limit
+/// (Marquardt 1970).
 const COLLINEAR: f64 = 0.948_683;
 
 /// The thresholds above which a series counts as growing.
@@ -61,8 +62,8 @@ pub enum DriftVerdict {
     Steady,
     /// The data neither show nor exclude growth above the floor.
     Inconclusive,
-    /// Memory grows, but the population grows with time too, so that the cause of the growth cannot
-    /// be determined.
+    /// Memory is not steady, and the population changes together with time. The cause cannot be
+    /// determined.
     Confounded,
 }
 
@@ -77,7 +78,8 @@ pub struct Drift {
     pub growth: f64,
     /// 95 % interval of the growth.
     pub growth_interval: Interval,
-    /// Growth above which the rule counts the series as growing, in the unit of the values.
+    /// The larger of the two floors of the rule, in the unit of the values. Growth below it does
+    /// not count.
     pub threshold: f64,
     /// Trend of the second half alone. It decides whether the series has levelled off.
     pub second_half: Trend,
@@ -98,15 +100,17 @@ pub struct PopulationFit {
 
 /// Judges the drift of `values` read at `times`, in any order. The caller has removed the warm-up.
 ///
-/// The rules below are this project's; the estimates under them are those of [`trend`].
+/// The rules are this project's. Their estimates are those of [`trend`]. The floor is the larger of
+/// the two floors of `rule`. The first rule that applies decides:
 ///
 /// - Growing: the Theil-Sen interval lies above zero, the Mann-Kendall test (corrected for
-///   autocorrelation) is below the rule's p, the growth is above both floors, and the series has not
-///   levelled off.
-/// - Steady: the interval excludes growth above the floors.
-/// - Levelled: the second half, extended to the duration of the whole, excludes growth above the
-///   floors; or its slope is under a quarter of the slope of the whole and its interval lies below
-///   that slope.
+///   autocorrelation) is below the rule's p, the growth is above the floor, and the series has not
+///   levelled off (see below).
+/// - Steady: the interval of the growth lies below the floor.
+/// - Levelled: at the rate of the second half, the whole series would grow by less than the floor,
+///   with 95 % confidence. Or the series rises significantly, the slope of the second half is below
+///   a quarter of the slope of the whole, and the interval of the second half lies below the slope
+///   of the whole.
 /// - Inconclusive: everything else, for instance a series that is too noisy.
 ///
 /// # Errors
@@ -141,10 +145,10 @@ pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Dr
 /// Judges whether memory leaks: the drift of `memory` (bytes) at `times`, after subtracting the part
 /// that the live `population` explains.
 ///
-/// The bytes per individual come from a linear regression of memory on population and time together.
-/// A regression on population alone would attribute a leak in a growing world to the population. If
-/// population and time rise together, no regression can separate them. Memory that is not steady is
-/// then [`DriftVerdict::Confounded`].
+/// The bytes per individual come from a linear regression of memory on population and time
+/// together. A regression on population alone would attribute a leak to a population that grows. If
+/// the population changes in proportion to time, no regression can separate the two. Memory that is
+/// not steady is then [`DriftVerdict::Confounded`].
 ///
 /// # Errors
 /// Returns the errors of [`assess_drift`].
@@ -198,8 +202,8 @@ fn duration(times: &[f64]) -> f64 {
     last - first
 }
 
-/// Sorts the series by time, splits it into at most [`BINS`] bins of equal length, and returns the
-/// mean time and the median value of each.
+/// Sorts the series by time, splits it into at most [`BINS`] bins with equal numbers of readings,
+/// and returns the mean time and the median value of each.
 fn thin(times: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let mut series: Vec<(f64, f64)> = times.iter().copied().zip(values.iter().copied()).collect();
     series.sort_by(|a, b| a.0.total_cmp(&b.0));

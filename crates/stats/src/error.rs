@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
-/// The reason why a statistic could not be computed. Too few values for an interval is not an error:
-/// the result then has no interval and contains the number of values needed.
+/// The reason why a statistic could not be computed.
+///
+/// It is not an error if there are too few values for an interval. The result then has no interval
+/// and contains the number of values needed.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum StatsError {
     /// The input is empty.

@@ -36,10 +36,11 @@ impl Interval {
 
 /// Returns the interval of a share, given `successes` out of `trials` (Clopper and Pearson 1934).
 ///
-/// Its coverage is never below `confidence`. Wilson's interval (Wilson 1927) is shorter and has that
-/// coverage on average. But its coverage falls to about 84 % for shares near one in `trials`, where
-/// the rare functions of a profile are. The cost is a few tenths of a percent of width. Without
-/// trials the interval is 0 to 1. Samples are assumed to be independent.
+/// Its coverage is never below `confidence`. Wilson's interval (Wilson 1927) has that coverage only
+/// on average. For shares near one in `trials`, as the rare functions of a profile have, its
+/// coverage falls to about 84 %. The price of the exact interval is its width: it is wider than
+/// Wilson's by about 1 / `trials` at most. Without trials the interval is 0 to 1. Samples are
+/// assumed to be independent.
 ///
 /// # Errors
 /// Returns an error if there are more successes than trials, or if `confidence` is outside (0, 1).

@@ -1,9 +1,9 @@
 //! Shift estimates with exact intervals, from the null distributions of the signed-rank statistic
 //! (Wilcoxon 1945) and the Mann-Whitney statistic (Mann and Whitney 1947).
 //!
-//! Both estimates are the median of a list of differences (Hodges and Lehmann 1963). Both intervals
-//! cut the same number of entries from each end of the sorted list (Hollander, Wolfe and Chicken
-//! 2014, sections 3.3 and 4.3).
+//! Both estimates are the median of a list of differences (Hodges and Lehmann 1963). The interval
+//! is what remains of the sorted list after cutting the same number of entries from each end
+//! (Hollander, Wolfe and Chicken 2014, sections 3.3 and 4.3).
 
 use crate::dist::{normal_quantile, normal_upper_tail};
 use crate::interval::Interval;
@@ -25,12 +25,12 @@ pub(crate) struct Shift {
     pub interval: Option<Interval>,
 }
 
-/// How much of the sorted list lies outside the interval at each end.
+/// The part of the sorted list that is cut from each end to get the interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cut {
     /// Number of entries cut from each end.
     entries: usize,
-    /// Tail probability of that cut.
+    /// Probability that the true value lies beyond the interval at one end.
     tail: f64,
 }
 
@@ -104,8 +104,8 @@ fn mann_whitney_cut(m: usize, n: usize, tail: f64) -> Option<Cut> {
     normal_cut(product / 2.0, (product * (m + n + 1) as f64 / 12.0).sqrt(), tail)
 }
 
-/// Returns the largest cut whose lower tail is at most `tail`, given the `probabilities` of the
-/// values 0, 1, 2, ...
+/// Returns the largest cut whose lower tail has a probability of at most `tail`. `probabilities`
+/// are those of the values 0, 1, 2 and so on of the statistic.
 fn exact_cut(probabilities: &[f64], tail: f64) -> Option<Cut> {
     // Sums of probabilities have rounding errors of a few parts in 10^16. A tail that equals the
     // limit must count as within it.
@@ -122,7 +122,7 @@ fn exact_cut(probabilities: &[f64], tail: f64) -> Option<Cut> {
     cut
 }
 
-/// Returns the same cut by the normal approximation with continuity correction.
+/// Returns the largest cut by the normal approximation with continuity correction.
 fn normal_cut(mean: f64, sd: f64, tail: f64) -> Option<Cut> {
     let entries = (mean + normal_quantile(tail) * sd - 0.5).floor();
     (entries >= 0.0).then(|| Cut {
@@ -147,8 +147,8 @@ fn signed_rank_distribution(n: usize) -> Vec<f64> {
 
 /// Returns the probability of each Mann-Whitney U 0..=mn by the recursion of Mann and Whitney 1947.
 ///
-/// The largest of all values is either from the first sample, and then exceeds all of the second
-/// sample, or from the second.
+/// The largest of all values is from the first or from the second sample. If it is from the first,
+/// it exceeds every value of the second and adds their number to U.
 fn mann_whitney_distribution(m: usize, n: usize) -> Vec<f64> {
     // One row per size of the first sample. The second sample grows by one in each round.
     let mut rows: Vec<Vec<f64>> = vec![vec![1.0]; m + 1];

@@ -40,9 +40,9 @@ impl SplitMix64 {
 
     /// Returns a chi-square number with `df` > 0 degrees of freedom.
     ///
-    /// Up to 100 degrees of freedom it is a sum of squared normal numbers. Above, it is the cube of a
-    /// normal number (Wilson and Hilferty 1931), whose relative error is then below one in ten
-    /// thousand.
+    /// Up to 100 degrees of freedom it is a sum of squared normal numbers. Above, it is the cube of
+    /// a normal number, an approximation by Wilson and Hilferty 1931. The relative error is then
+    /// below 1 in 10,000.
     pub(crate) fn chi_square(&mut self, df: usize) -> f64 {
         if df <= 100 {
             return (0..df).map(|_| self.normal().powi(2)).sum();

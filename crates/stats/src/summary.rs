@@ -83,9 +83,9 @@ pub fn median(samples: &[f64]) -> Result<f64, StatsError> {
     percentile(samples, 50.0)
 }
 
-/// Returns the interval of the median between two order statistics. It is exact for any continuous
-/// distribution, because the number of values below the median is binomial (Thompson 1936; Conover
-/// 1999, section 3.2).
+/// Returns the interval of the median: its ends are two values of the sample (order statistics). It
+/// is exact for any continuous distribution, because the number of values below the median is
+/// binomial (Thompson 1936; Conover 1999, section 3.2).
 ///
 /// The result is the narrowest symmetric pair of order statistics that covers at least `confidence`,
 /// with the confidence achieved. If there are too few values (95 % needs 6), the result is the whole
@@ -137,8 +137,8 @@ fn median_interval_of_sorted(sorted: &[f64], confidence: f64) -> Interval {
     }
 }
 
-/// Returns the largest distance from the end whose binomial tail is at most `tail`, by bisection. 0
-/// if there is none.
+/// Returns the number of values to leave out at each end: the largest number whose binomial tail is
+/// at most `tail`, by bisection. 0 if there is none.
 fn order_statistic(n: u64, tail: f64) -> u64 {
     let (mut fits, mut too_far) = (0, n.div_ceil(2));
     while too_far - fits > 1 {

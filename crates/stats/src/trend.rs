@@ -7,8 +7,8 @@ use crate::error::{StatsError, require_finite, require_same_length};
 use crate::interval::Interval;
 use crate::summary::median_of_sorted;
 
-/// Residuals are rounded to the largest value divided by this number, so that rounding errors of a
-/// series without noise become ties.
+/// Residuals are rounded to multiples of the largest value divided by this number. The rounding
+/// errors of a series without noise thus become ties.
 const RESOLUTION: f64 = 1e9;
 /// Fewest readings. From about ten on, the normal approximation of Kendall's S is good (Kendall 1955).
 const READINGS_NEEDED: usize = 10;
@@ -34,9 +34,9 @@ pub struct Trend {
 /// Computes the trend of `values` read at `times`, in any order.
 ///
 /// Slope and interval are those of Theil 1950 and Sen 1968. The test is that of Mann 1945 and
-/// Kendall 1955 with ties. Its variance is inflated after Hamed and Rao 1998 by the autocorrelation
-/// of the ranks of the detrended values. The inflation is at least 1. The correlations are first
-/// corrected for the bias that comes from detrending a short series (Marriott and Pope 1954).
+/// Kendall 1955 with ties. Its variance is multiplied by a factor of at least 1 that accounts for
+/// the autocorrelation of the ranks of the detrended values (Hamed and Rao 1998). Detrending a
+/// short series biases the autocorrelations; they are corrected for it (Marriott and Pope 1954).
 ///
 /// Time and memory grow with the square of the length, so thin out long series first.
 ///
@@ -80,8 +80,9 @@ fn sorted_slopes(series: &[(f64, f64)]) -> Vec<f64> {
     slopes
 }
 
-/// Returns the interval of the slope: the sorted slopes, with the number of entries cut from each end
-/// that follows from the deviation of Kendall's S (Sen 1968).
+/// Returns the interval of the slope (Sen 1968): the range of the sorted slopes after cutting the
+/// same number of entries from each end. That number follows from `sd`, the standard deviation of
+/// Kendall's S.
 fn slope_interval(slopes: &[f64], sd: f64) -> Interval {
     let reach = normal_quantile((1.0 + CONFIDENCE) / 2.0) * sd;
     let last = slopes.len() - 1;
@@ -148,8 +149,8 @@ fn inflation(series: &[(f64, f64)], slope: f64) -> f64 {
 /// Returns the inflation of a first-order autoregressive series, at least 1 and at most `n` (Bayley
 /// and Hammersley 1946).
 ///
-/// The sum over lags is noisy. If it is too small by chance, noise passes for a trend. The caller
-/// therefore uses the larger of the two.
+/// The inflation that the caller computes as a sum over lags is noisy. If it is too small by
+/// chance, noise looks like a trend. The caller therefore uses the larger of the two.
 fn first_order(correlation: f64, n: f64) -> f64 {
     let correlation = correlation.clamp(0.0, 1.0 - 1.0 / n);
     ((1.0 + correlation) / (1.0 - correlation)).min(n)

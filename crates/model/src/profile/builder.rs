@@ -115,8 +115,8 @@ impl ProfileBuilder {
         self.profile.waits.push(wait);
     }
 
-    /// Interns those stacks of another profile for which `wanted` is true, with everything that they refer to. Returns the new id of
-    /// each stack of `other`; `None` if it is not wanted. The parents of a wanted stack must be wanted too.
+    /// Interns those stacks of `other` for which `wanted` is true, with everything that they refer to. Returns the new id of each stack of
+    /// `other`: `None` for a stack that is not wanted. The parents of a wanted stack must be wanted too.
     pub fn absorb_stacks(
         &mut self,
         other: &Profile,

@@ -115,9 +115,10 @@ pub struct Frame {
     pub line: Option<u32>,
     /// Source file of that line. It differs from the file of the function if code was included or inlined. Null if it is unknown.
     pub file: Option<StringId>,
-    /// Offset of the instruction from the start of its module, in bytes.
+    /// Address of the instruction as the file of the module states it. For the kernel: offset from the start of the kernel. 0 for Python
+    /// frames.
     pub address: u64,
-    /// Whether the function was inlined into its caller, the next frame towards the root.
+    /// Whether the function was inlined into its caller. The caller is the next frame towards the root.
     pub inlined: bool,
 }
 
@@ -174,8 +175,8 @@ pub enum WaitCause {
     Child,
 }
 
-/// A sample of the waiting time of a thread. All long waits and a random sample of the short ones are recorded. The weights make sums
-/// unbiased.
+/// A sample of the waiting time of a thread. All long waits and a random sample of the short ones are recorded. Sums of the weights are
+/// unbiased estimates of the waiting time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitSample {
     /// End of the wait in ns of CLOCK_MONOTONIC.
@@ -211,7 +212,7 @@ pub struct Profile {
     pub threads: Vec<Thread>,
     /// Samples in order of time.
     pub samples: Vec<StackSample>,
-    /// Waits in order of time. Only threads that run Python have them.
+    /// Waits in order of time. They are recorded only for threads that run Python.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<WaitSample>,
     /// How the profile was recorded.

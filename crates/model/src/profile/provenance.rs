@@ -20,8 +20,8 @@ pub struct PythonProvenance {
     pub unreadable: u64,
     /// Samples whose Python stack is truncated because it is too deep. The innermost frames are present.
     pub cut: u64,
-    /// Samples whose Python and native frames could not be merged. The Python frames are present, with the native frames below the
-    /// innermost one.
+    /// Samples whose Python and native frames could not be merged. All Python frames are present. The innermost native frames follow them
+    /// as callees.
     pub unmerged: u64,
     /// Samples in the preload library or in Python code of simprof. They are not part of the program and are excluded from the profile.
     #[serde(default)]
@@ -52,7 +52,7 @@ impl PythonProvenance {
 pub struct Provenance {
     /// The event that was used, for example `cpu-clock:u`.
     pub event: String,
-    /// The events that were tried before and are not available, in order, each with the reason.
+    /// The events that were tried before the used one, in order. Each is a text with the reason why the event is not available.
     pub fallbacks: Vec<String>,
     /// Requested sampling rate, in samples per second of CPU time.
     pub rate_hz: f64,

@@ -1,14 +1,14 @@
 //! The effective number of independent samples, given repeats at each size.
 
-/// How the noise divides into a part shared by the repeats at a size and a part of single runs.
+/// How the noise splits into a part that all repeats at a size share and a part of each single run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dispersion {
     /// Effective number of independent samples, between the number of sizes and the number of samples.
     pub effective: f64,
     /// Share of the noise variance that all repeats at one size have in common, 0 to 1.
     pub shared: f64,
-    /// Degrees of freedom of the variance of a size mean about the law. Infinite without repeats; the
-    /// residuals of the law then determine them.
+    /// Degrees of freedom of the variance of a size mean about the law. Infinite without repeats:
+    /// the method `freedom` is then limited by the residuals of the law alone.
     freedom: f64,
 }
 
@@ -23,11 +23,12 @@ impl Dispersion {
 /// flexible law.
 ///
 /// If the size means scatter about the law by no more than their repeats explain, every repeat
-/// counts. But an effect may shift all repeats at a size together: an allocation that just misses a
-/// cache, or a machine that drifted. More repeats then add no information about the law, and the
-/// effective number falls towards the number of sizes. The reduction is the design effect
-/// 1 + (r - 1) * intraclass correlation (Kish 1965), with the correlation by the method of moments.
-/// The degrees of freedom of the combined variance are those of Satterthwaite 1946.
+/// counts. But an effect may shift all repeats at a size together: data that just exceed a cache,
+/// or a machine that drifted. More repeats then add little information about the law, and the
+/// effective number falls towards the number of sizes. It is divided by the design
+/// effect, 1 + (r - 1) * intraclass correlation for r repeats (Kish 1965). The correlation is
+/// estimated by the method of moments. The degrees of freedom of the combined variance are those
+/// of Satterthwaite 1946.
 ///
 /// `lack_of_fit` and `within` are the sums of squares of logarithms between and within `sizes`.
 /// `spare` is the number of sizes beyond the parameters of the law.

@@ -29,11 +29,11 @@ pub struct Exponent {
 }
 
 /// Returns the log-log slope, by linear regression, with Student's t interval over the size means.
-/// It has two degrees of freedom fewer than there are sizes.
+/// The degrees of freedom are the number of sizes minus two.
 ///
-/// The unit is the size, not the run. An effect shared by all repeats at a size, and the curvature
-/// of a law that is not a pure power, thus widen the interval regardless of the number of repeats.
-/// The price at five sizes with five repeats is a t quantile of 3.18 instead of 2.07.
+/// The unit is the size, not the run. Two things thus widen the interval, however many repeats
+/// there are: an effect shared by all repeats at a size, and the curvature of a law that is not a
+/// pure power. The price at five sizes with five repeats is a t quantile of 3.18 instead of 2.07.
 pub(super) fn slope(points: &Points, confidence: f64) -> Exponent {
     let (value, squares) = log_log_slope(points);
     let spare = points.sizes() as f64 - 2.0;
@@ -49,9 +49,10 @@ pub(super) fn slope(points: &Points, confidence: f64) -> Exponent {
 /// Returns the exponent of `best`, the fit of c + a n^b, with its profile-likelihood interval (Bates
 /// and Watts 1988, section 6.1).
 ///
-/// The interval contains every exponent that, with c and a optimal for it, raises the sum of squares
-/// by no more than F allows. F has one degree of freedom and those of the noise, based on the
-/// effective number of samples. `noise_floor` is the smallest sum of squares that is assumed.
+/// For each exponent, c and a are fitted. The interval contains every exponent whose sum of squares
+/// is larger than the smallest by no more than the F distribution allows. F has one degree of
+/// freedom in the numerator and those of the noise in the denominator, based on the effective
+/// number of samples. `noise_floor` is the smallest sum of squares that is assumed.
 pub(super) fn net(
     points: &Points,
     best: &Fitted,
@@ -74,8 +75,8 @@ pub(super) fn net(
     Exponent { value, interval: interval.flatten() }
 }
 
-/// Bisects for the exponent between `inside` and `bound` at which `fits` turns false, to 0.0005.
-/// `None` if `fits` still holds at the bound.
+/// Returns the exponent between `inside` and `bound` from which `fits` is false, by bisection to
+/// 0.0005. `None` if `fits` still holds at the bound.
 fn crossing(fits: &impl Fn(f64) -> bool, mut inside: f64, bound: f64) -> Option<f64> {
     let mut outside = bound;
     if fits(outside) {

@@ -18,27 +18,29 @@ use crate::interval::Interval;
 pub const SIZES_NEEDED: usize = 5;
 /// Smallest ratio of the largest size to the smallest for which a law is reported.
 ///
-/// Four doublings. A rule of thumb of this project: over a smaller range, n, n log n and c + a n are
-/// hardly distinguishable.
+/// Four doublings. A rule of thumb of this project: over a smaller range, the forms n, n log n and
+/// c + a n are hardly distinguishable.
 pub const SPAN_NEEDED: f64 = 16.0;
 
 /// Laws whose AICc is within this distance of the best are indistinguishable from it (Burnham and
 /// Anderson 2002, section 2.6).
 const INDISTINGUISHABLE: f64 = 2.0;
-/// AICc by which a growing law must beat the constant before growth is reported.
+/// The AICc of a growing law must be at least this much below that of the constant before growth is
+/// reported.
 ///
 /// From 10 on, the worse model has "essentially no support" (Burnham and Anderson 2002, section
-/// 2.6). With a limit of 2, the best of seven growing laws would beat a true constant too often.
+/// 2.6). If the limit were 2, the best of seven growing laws would too often win over a constant
+/// that is true.
 const GROWTH_GAIN: f64 = 10.0;
-/// Alternatively, the confidence at which the log-log slope must differ from 0. With few samples
-/// AICc cannot differ by [`GROWTH_GAIN`]. A rule of thumb of this project: it keeps false growth
-/// below 1 % in the tests of constants.
+/// Growth is also reported if the log-log slope differs from 0 with this confidence. This second
+/// criterion is needed because with few samples AICc cannot differ by [`GROWTH_GAIN`]. A rule of
+/// thumb of this project: it keeps false growth at 1 % or less in the tests of constants.
 const GROWTH_CONFIDENCE: f64 = 0.999;
 /// The fitted cost must change by at least this factor over the whole range to count as growth. It
 /// is the same 3 % as [`crate::MARGIN_FLOOR`].
 const GROWTH_LEAST: f64 = 1.0 + crate::MARGIN_FLOOR;
-/// Relative scatter that is assumed at least. Without it, rounding would decide between laws that
-/// fit exact counts.
+/// Smallest relative scatter that is assumed. Without it, rounding errors would decide between laws
+/// that fit exact counts.
 const RESOLUTION: f64 = 1e-3;
 /// Confidence of the reported intervals.
 const CONFIDENCE: f64 = 0.95;
@@ -93,16 +95,19 @@ impl fmt::Display for Adequacy {
     }
 }
 
-/// The growth of a cost, with all fitted laws. The model is law times noise.
+/// The growth of a cost, with all fitted laws. A cost is modelled as the law times a noise factor.
 #[derive(Debug, Clone, Serialize)]
 pub struct ScalingFit {
     /// The exponent to report: `net` if the fit shows an additive constant, else `slope`.
     ///
-    /// The fit shows a constant if three conditions hold. The chosen law grows. The best law with a
-    /// constant beats the best law without (including every form with its constant held at 0) by more
-    /// than 2 AICc. The data bound `net` on both sides.
+    /// The fit shows a constant if three conditions hold:
+    ///
+    /// - The chosen law grows.
+    /// - The AICc of the best law with a constant is more than 2 below that of the best law
+    ///   without. Forms whose constant is held at 0 count as laws without.
+    /// - The data bound `net` on both sides.
     pub exponent: f64,
-    /// 95 % interval of `exponent`. `None` below three sizes.
+    /// 95 % interval of `exponent`. [`fit`] always computes it, because it requires three sizes.
     pub exponent_interval: Option<Interval>,
     /// Whether `exponent` is `slope` or `net`.
     pub exponent_kind: ExponentKind,
@@ -117,8 +122,8 @@ pub struct ScalingFit {
     /// Index into `models` of the law to report.
     ///
     /// It is the best growing law if that law changes the cost by at least 3 % over the range, and
-    /// either beats the constant by 10 AICc or the log-log slope differs from 0 with 99.9 %
-    /// confidence. Otherwise it is the constant.
+    /// one of two conditions holds: its AICc is at least 10 below that of the constant, or the
+    /// log-log slope differs from 0 with 99.9 % confidence. Otherwise it is the constant.
     pub chosen: usize,
     /// Indices into `models` of the laws within 2 AICc of the best, and of the chosen law. If there is
     /// more than one, the data do not distinguish between them.
@@ -133,7 +138,7 @@ pub struct ScalingFit {
     pub range_ratio: f64,
     /// Relative standard deviation of a single cost about the best law.
     pub noise: f64,
-    /// Whether the sizes are enough. If not, the other fields are for orientation only and must not be
+    /// Whether the sizes are enough. If not, the other fields are a rough guide and must not be
     /// reported as a law.
     pub adequacy: Adequacy,
     #[serde(skip)]

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The form of a scaling law: cost as a function of the size n. The coefficients a and c are at least
-/// zero.
+/// The form of a scaling law: cost as a function of the size n, the value of the parameter. The
+/// coefficients a and c are at least zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Term {
@@ -113,8 +113,8 @@ impl Law {
         self.c + self.a * self.term.growth(x, self.b.unwrap_or(1.0))
     }
 
-    /// Returns the local exponent at size `x`: d log cost / d log n. It approaches the exponent of the
-    /// growing part once that outweighs the constant.
+    /// Returns the local exponent at size `x`: d log cost / d log n. At large sizes, where the
+    /// growing part outweighs the constant, it approaches the exponent of the growing part.
     pub fn local_exponent(&self, x: f64) -> f64 {
         let growing = 1.0 - self.c / self.at(x);
         growing

@@ -1,11 +1,11 @@
 //! Least-squares fit of one law to reduced points: the level in closed form, the other parameters by
 //! bounded search.
 //!
-//! Every law with an offset is written as level + log(e^balance + g(n) / g(reference)). The balance is
-//! the logarithm of constant over growing part at the reference size. The level is linear and is
-//! projected out (variable projection, Golub and Pereyra 1973). A fixed form thus needs a search over
-//! one bounded parameter, a free exponent over two. There are no starting values to choose, and the
-//! search cannot diverge.
+//! The logarithm of every law with an offset is written as level + log(e^balance + g(n) /
+//! g(reference)), where g is the growing part. The balance is the logarithm of the ratio of the
+//! constant to the growing part at the reference size. The level is linear, so it is computed
+//! directly (variable projection, Golub and Pereyra 1973). The search is over one bounded
+//! parameter, or over two if the exponent is free. It needs no starting values and cannot diverge.
 
 use super::law::{Law, Term};
 use super::points::Points;
@@ -111,8 +111,8 @@ fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
     Fitted { law, lack_of_fit, lack_of_fit_without_constant: Some(lack_of_fit_without_constant) }
 }
 
-/// Returns the minimum of `f` on [`from`, `to`]: the best point of a grid, refined between its
-/// neighbours.
+/// Returns the position of the minimum of `f` between `from` and `to`: the best point of a grid,
+/// refined between its neighbours.
 fn search(f: &impl Fn(f64) -> f64, from: f64, to: f64, step: f64, rounds: usize) -> f64 {
     let cells = ((to - from) / step).ceil();
     let (mut best, mut least) = (from, f64::INFINITY);
@@ -127,7 +127,8 @@ fn search(f: &impl Fn(f64) -> f64, from: f64, to: f64, step: f64, rounds: usize)
     golden_section(f, (best - step).max(from), (best + step).min(to), rounds)
 }
 
-/// Returns the minimum of `f`, unimodal on [`from`, `to`], by golden-section search (Kiefer 1953).
+/// Returns the position of the minimum of `f` by golden-section search (Kiefer 1953). `f` must have
+/// one minimum between `from` and `to`.
 fn golden_section(f: &impl Fn(f64) -> f64, mut from: f64, mut to: f64, rounds: usize) -> f64 {
     const GOLDEN: f64 = 0.618_033_988_749_894_8;
     let (mut left, mut right) = (to - GOLDEN * (to - from), from + GOLDEN * (to - from));

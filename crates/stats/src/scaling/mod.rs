@@ -1,10 +1,10 @@
 //! Scaling laws: how a cost grows with a parameter, which forms fit the data, and how far they can
 //! be extrapolated.
 //!
-//! Laws are fitted to the logarithms of the costs. The noise of a run is a factor: it is the same
-//! share of a short run as of a long one. In logarithms all sizes therefore have the same variance,
-//! and least squares with equal weights is the maximum-likelihood estimate. On the raw costs, the
-//! largest size would determine the fit alone.
+//! Laws are fitted to the logarithms of the costs. The noise of a run is assumed to be a factor:
+//! the same relative error for short and long runs. In logarithms all sizes then have the same
+//! variance, and least squares with equal weights is the maximum-likelihood estimate. With the raw
+//! costs, the largest size would almost alone determine the fit.
 //!
 //! ```
 //! use simprof_stats::scaling::{Point, fit};

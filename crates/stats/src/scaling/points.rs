@@ -24,7 +24,8 @@ pub(crate) struct Points {
     pub mean: Vec<f64>,
     /// Number of costs at each size.
     pub count: Vec<f64>,
-    /// Pure-error sum of squares: the logarithms about the mean of their size.
+    /// Pure-error sum of squares: the squared distances of the logarithms from the mean of their
+    /// size.
     pub within: f64,
 }
 
@@ -95,8 +96,8 @@ impl Points {
     /// Returns the least-squares level of a shape, and the lack-of-fit sum of squares about it.
     ///
     /// `shape` returns the logarithm of the law at the size with the given index; the level is the
-    /// additive constant in logarithms. This is the innermost loop of every fit, so it is one pass with
-    /// a running mean (West 1979).
+    /// additive constant in logarithms. This is the innermost loop of every fit, so it makes one
+    /// pass with a running mean (West 1979).
     pub fn level(&self, shape: impl Fn(usize) -> f64) -> (f64, f64) {
         let (mut level, mut squares, mut weight) = (0.0, 0.0, 0.0);
         for i in 0..self.sizes() {

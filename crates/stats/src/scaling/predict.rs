@@ -15,8 +15,8 @@ use crate::rng::SplitMix64;
 /// A rule of thumb of this project. `examples/coverage.rs` measures the coverage of predictions at
 /// this limit.
 pub const EXTRAPOLATION_LIMIT: f64 = 4.0;
-/// Largest ratio between the predictions of indistinguishable laws for which a prediction is made. A
-/// rule of thumb of this project.
+/// If the predictions of indistinguishable laws differ by this factor or more, no prediction is
+/// made. A rule of thumb of this project.
 const DISAGREEMENT_LIMIT: f64 = 1.5;
 /// Number of bootstrap resamples. One less than a multiple of 40, so that the 2.5 % and 97.5 %
 /// percentiles are order statistics (Davison and Hinkley 1997, section 2.4).
@@ -27,12 +27,12 @@ const CONFIDENCE: f64 = 0.95;
 /// A predicted cost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Prediction {
-    /// The size predicted for.
+    /// The size that the prediction is for.
     pub x: f64,
-    /// The expected cost in the unit of the fitted costs: the median over the laws, weighted by their
-    /// Akaike weights.
+    /// The expected cost in the unit of the fitted costs: the median over the bootstrap resamples,
+    /// in which laws occur in proportion to their Akaike weights.
     pub value: f64,
-    /// 95 % prediction interval of the geometric mean of the given number of runs.
+    /// 95 % prediction interval of the geometric mean of the requested number of runs.
     pub interval: Interval,
     /// Ratio of the largest to the smallest prediction of the indistinguishable laws, at least 1.
     pub disagreement: f64,
@@ -41,13 +41,13 @@ pub struct Prediction {
 /// The size at which a cost reaches a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Capacity {
-    /// The largest size whose expected cost stays within the limit: the median over the laws, weighted
-    /// by their Akaike weights.
+    /// The largest size whose expected cost stays within the limit: the median over the bootstrap
+    /// resamples, in which laws occur in proportion to their Akaike weights.
     pub x: f64,
     /// 95 % interval of that size.
     pub interval: Interval,
-    /// Whether the upper end of the interval was cut at four times the largest measured size. If so,
-    /// the end is a lower bound.
+    /// Whether the upper end of the interval is four times the largest measured size, the limit of
+    /// extrapolation. If so, the true end may be larger.
     pub open_above: bool,
 }
 
@@ -138,7 +138,8 @@ impl ScalingFit {
     ///
     /// # Errors
     /// Returns the refusals of [`Self::predict`], or a refusal if the cost stays below the limit or
-    /// above it at all sizes that can be predicted. A cost that falls with size never reaches a limit.
+    /// above it at all sizes that can be predicted. A cost that falls with size always gives a
+    /// refusal.
     pub fn capacity(&self, limit: f64, seed: u64) -> Result<Capacity, Refusal> {
         self.require_adequate()?;
         let (lowest, highest) = self.reach();
@@ -202,7 +203,7 @@ impl ScalingFit {
     }
 
     /// Chooses a law at random by its Akaike weight, and samples the variance of its noise from the
-    /// scaled inverse chi-square distribution that its sum of squares implies.
+    /// scaled inverse chi-square distribution that follows from its sum of squares.
     fn choose_law(&self, rng: &mut SplitMix64) -> (Law, f64) {
         let mut remaining = rng.uniform();
         let chosen = self.models.iter().find(|model| {

@@ -1,4 +1,5 @@
-//! Refits a law to resampled data that resemble the original data: the inner loop of the bootstrap.
+//! Refits a law to resampled data, which are similar to the original data. This is the inner loop
+//! of the bootstrap.
 
 use super::law::{Law, Term};
 use super::minimise::{BALANCE_BOUND, EXPONENT_BOUNDS, least_squares};
@@ -14,9 +15,9 @@ const BALANCE_START: f64 = -4.0;
 /// Fits the form of `law` to `points` by least squares, starting from `law`.
 ///
 /// Forms without an offset have a direct solution. The others use the Levenberg-Marquardt method
-/// (Levenberg 1944; Marquardt 1963) over the balance of constant and growing part and, if free, the
-/// exponent, with the level projected out (Golub and Pereyra 1973). The grid search of the first fit
-/// takes about thirty times as long.
+/// (Levenberg 1944; Marquardt 1963). Its parameters are the balance of constant and growing part
+/// and, if free, the exponent. The level is computed directly (Golub and Pereyra 1973). The grid
+/// search of the first fit takes about thirty times as long.
 pub(super) fn refit(points: &Points, law: &Law) -> Law {
     if !law.term.has_offset() {
         return least_squares(points, law.term).law;
@@ -54,7 +55,7 @@ fn start(points: &Points, law: &Law) -> f64 {
 /// The parameters of one iteration, with the optimal level and the lack-of-fit sum of squares.
 struct State {
     term: Term,
-    /// Logarithm of constant over growing part at the reference size.
+    /// Logarithm of the ratio of the constant to the growing part at the reference size.
     balance: f64,
     b: Option<f64>,
     level: f64,
@@ -114,7 +115,7 @@ impl State {
     }
 }
 
-/// Returns the nearest exponent of the same sign within the bounds of the first fit.
+/// Limits the magnitude of an exponent to the bounds of the first fit. Keeps the sign.
 fn bounded(b: f64) -> f64 {
     b.abs().clamp(EXPONENT_BOUNDS.0, EXPONENT_BOUNDS.1).copysign(b)
 }
