@@ -109,7 +109,7 @@ fn flags_that_name_nothing() {
                 agents = { default = 1 }\n[components]\nspatial = ['x']\n";
     assert_refused(&[
         (spec, &["--set", "agent=3"], &["no parameter `agent`", "did you mean `agents`"]),
-        (spec, &["--set", "agents"], &["--set agents", "name=value"]),
+        (spec, &["--set", "agents"], &["`agents`", "name=value"]),
         (spec, &["--component", "spatail"], &["`spatail`", "did you mean `spatial`"]),
         (spec, &["--recorder", "perf"], &["`perf`", "cpu-clock"]),
         (spec, &["--phase", "5"], &["'5'", "--phase"]),
