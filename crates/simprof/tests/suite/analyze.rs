@@ -217,10 +217,7 @@ fn components_are_packages_and_advice_has_its_figures() {
     let tiny = about("many_calls", "traced.tiny");
     assert_eq!((&tiny["calls"], &tiny["caller"]), (&100_000.into(), &"traced.many".into()));
     let statement = tiny["statement"].as_str().expect("words");
-    assert!(
-        statement.contains("100,000 times") && statement.contains("makes 100 % of them"),
-        "{statement}"
-    );
+    assert!(statement.contains("100,000") && statement.contains("100 %"), "{statement}");
     let fib = row(&analysis, "traced.fib")["calls"].as_u64().expect("calls");
     assert!(fib >= 57_313, "calls of threads are there or not: {fib}");
     assert_eq!(about("recursion", "traced.fib")["calls"], fib);

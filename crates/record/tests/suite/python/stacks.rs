@@ -4,8 +4,8 @@ use simprof_record::Outcome;
 use simprof_testkit::{python, pythons};
 
 use super::support::{
-    account, assert_counted_once, assert_share, count, count_calls, explain, profile, stack,
-    stacks, times_share,
+    account, assert_counted_once, assert_share, count, count_calls, explain, profile,
+    pythons_with_symbols, stack, stacks, times_share,
 };
 use crate::support::{Fixture, symbolised};
 
@@ -99,7 +99,7 @@ checksum()
 fn native_frames_are_beneath_the_line_that_called_them() {
     let folder = Fixture::new();
     let script = folder.write("native.py", NATIVE);
-    for python in pythons() {
+    for python in pythons_with_symbols() {
         let python = python.text();
         let Some(profile) = profile(&folder, &[python, &script]) else { return };
         let (heavy, light) = (
@@ -135,7 +135,7 @@ for _ in range(30):
 fn informative_native_frames_between_python_frames_are_kept() {
     let folder = Fixture::new();
     let script = folder.write("callback.py", CALLBACK);
-    for python in pythons() {
+    for python in pythons_with_symbols() {
         let python = python.text();
         let Some(profile) = profile(&folder, &[python, &script]) else { return };
         let mut seen = 0;

@@ -1,12 +1,13 @@
 //! Recordings of Python programs, and questions to their profiles.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use simprof_model::{FunctionKind, Profile, PythonProvenance, StackSample};
 use simprof_preload::supported::OLDEST_CPYTHON_MINOR;
 use simprof_record::Outcome;
-use simprof_testkit::Python;
 use simprof_testkit::python::all_pythons;
+use simprof_testkit::{Python, pythons};
 
 use crate::support::{Fixture, symbolised};
 
@@ -22,6 +23,16 @@ pub fn times_share(folder: &Fixture) -> f64 {
         text.split_whitespace().map(|time| time.parse().expect("a time")).collect();
     let [part, rest] = times[..] else { panic!("two times are expected: {text}") };
     part / (part + rest)
+}
+
+/// The interpreters whose native functions have names. Those of distributions are often stripped.
+pub fn pythons_with_symbols() -> Vec<Python> {
+    let has_symbols = |python: &Python| {
+        let library = python.shared_library().unwrap_or_else(|| python.path.clone());
+        let output = Command::new("nm").arg(library).output().expect("nm is installed");
+        String::from_utf8_lossy(&output.stdout).contains(" builtin_sorted")
+    };
+    pythons().into_iter().filter(has_symbols).collect()
 }
 
 /// Interpreters of versions that simprof does not follow, if any are installed.

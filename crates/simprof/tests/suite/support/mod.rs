@@ -4,6 +4,7 @@ mod programs;
 mod truth;
 mod workspace;
 
+use std::fs;
 use std::sync::OnceLock;
 
 pub use programs::{
@@ -11,7 +12,8 @@ pub use programs::{
     stripped,
 };
 use serde_json::Value;
-use simprof_testkit::packages;
+use simprof_testkit::cache::cached_folder;
+use simprof_testkit::{is_root, packages};
 pub use truth::{assert_share, truth, truth_file};
 pub use workspace::{Done, Started, Workspace};
 
@@ -27,8 +29,16 @@ pub fn python_with_packages() -> String {
 pub fn sampling_allowed() -> bool {
     static ALLOWED: OnceLock<bool> = OnceLock::new();
     *ALLOWED.get_or_init(|| {
-        let done = Workspace::new().simprof(&["doctor", "--json"]);
-        let rows: Vec<Value> = serde_json::from_str(&done.stdout).expect("JSON");
+        // Trying all events takes seconds, and nextest runs each test in another process.
+        let exe = fs::metadata(env!("CARGO_BIN_EXE_simprof")).expect("it was built");
+        let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok();
+        let key = (exe.len(), exe.modified().ok(), paranoid, is_root());
+        let folder = cached_folder("sampling-allowed", key, |folder| {
+            let done = Workspace::new().simprof(&["doctor", "--json"]);
+            fs::write(folder.join("doctor.json"), done.stdout).expect("the cache can be written");
+        });
+        let text = fs::read_to_string(folder.join("doctor.json")).expect("it was written");
+        let rows: Vec<Value> = serde_json::from_str(&text).expect("JSON");
         let row =
             rows.iter().find(|row| row["name"] == "sampled stacks").expect("doctor checks it");
         let allowed = row["state"] != "missing";
