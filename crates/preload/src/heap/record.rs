@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::thread::{self, Thread};
 use super::{byte_sampling, contexts, image, python, start, system, unload};
 
-/// Thread numbers start here, since 0 stands for none.
+/// Number of the first thread. 0 means that a thread has no number yet.
 const FIRST: u32 = 1;
 
 /// Permission to record events of one thread.
@@ -218,8 +218,8 @@ impl Recorder {
         Some(made)
     }
 
-    /// Samples the part of a recorded allocation of `size` bytes that stays live, on the condition that the whole
-    /// allocation was sampled: returns whether one of the sampled bytes is in the part.
+    /// Samples the part of a recorded allocation of `size` bytes that stays live, conditional on the whole
+    /// allocation having been sampled. Returns whether one of the sampled bytes is in the part.
     pub fn sample_part(self, size: u64, part: core::ops::Range<u64>) -> bool {
         const TRIES: u32 = 1 << 12;
         if self.shared.is_exact() {
@@ -302,8 +302,8 @@ impl Recorder {
         }
     }
 
-    /// The lane is full: in exact mode, waits until the reader has taken more than `taken`. Returns false if the
-    /// records are lost.
+    /// Handles a full lane. In exact mode, waits until the reader has taken more than `taken` records. Returns
+    /// false if the `count` records are lost.
     #[cold]
     fn wait_for_reader(self, lane: &Lane, count: u64, taken: u64) -> bool {
         let header = self.shared.header();
