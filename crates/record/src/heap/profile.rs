@@ -145,14 +145,15 @@ impl OwnMemory<'_> {
 
 /// Compares the growth of the resident set with the live bytes of the heap, at the sample with the largest growth.
 ///
-/// Live bytes are the largest between the sample before and the sample after. Memory is recorded as freed before the kernel
-/// takes it back, and a sample of all processes takes some time.
+/// The live bytes are the maximum between the sample before and the sample after that one. A wider range than the sample
+/// itself is needed for two reasons: a free is recorded before the kernel takes the memory back, and to sample all processes
+/// takes some time.
 fn coverage(
     series: &[HeapInterval],
     timeline: &Timeline,
     own: OwnMemory<'_>,
 ) -> Option<HeapCoverage> {
-    // The first of equal samples: the last usage of an ended process is repeated.
+    // The first of equal samples, since later ones may only repeat the last known usage of an ended process.
     let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_growth_bytes)?;
     let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
     let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
@@ -236,7 +237,7 @@ fn losses(drained: &Drained, memory: &HeapMemory) -> Vec<Notice> {
         (
             header(HeapField::ProcessesLost).saturating_add(drained.unknown_images),
             NoticeId::HeapProcessesLost,
-            "processes were too many to follow, or were killed as they started: their memory is missing.",
+            "processes exceeded the number that can be recorded, or were killed as they started: their memory is missing.",
         ),
         (
             header(HeapField::LiveFull),
