@@ -49,9 +49,9 @@ pub(super) struct Observer {
     walker: Walker,
     /// Code addresses of the current sample, leaf first.
     addresses: Vec<u64>,
-    /// Ids of the events that sample processes which run Python.
+    /// Ids of the events that sample armed processes, see [`super::python`].
     python_events: HashSet<u64>,
-    /// Processes that such events sample, and since when. Later samples of them by other events are ignored.
+    /// Armed processes, and since when they are armed. Later samples of them by other events are ignored.
     armed: HashMap<u32, u64>,
     /// Armed processes that ended or executed another program, and when.
     ended: Vec<(u32, u64)>,
@@ -78,17 +78,17 @@ impl Observer {
         }
     }
 
-    /// Registers the id of an event that samples a process which runs Python.
+    /// Registers the id of an event that samples a process that is about to be armed.
     pub fn add_python_event(&mut self, id: u64) {
         self.python_events.insert(id);
     }
 
-    /// Registers that such events sample `pid` from this time on.
+    /// Registers that `pid` is armed from this time on.
     pub fn arm(&mut self, pid: u32, since_ns: u64) {
         self.armed.insert(pid, since_ns);
     }
 
-    /// Whether `pid` is the only running process.
+    /// Returns whether `pid` is the only running process.
     pub fn is_alone(&self, pid: u32) -> bool {
         self.processes.keys().all(|&other| other == pid)
     }

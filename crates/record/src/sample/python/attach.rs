@@ -33,8 +33,9 @@ pub enum Attached {
 /// Returns the stack of each sample, in the order of the samples. Stacks without a sample, which the kernel lost, are ignored.
 ///
 /// The signal of a sample is handled before the thread executes another instruction of user code. So a stack belongs to the
-/// last sample of its thread before it. Samples within one stay in the kernel raise a single signal, on the return to user code.
-/// They share its stack, which cannot have changed meanwhile. All other samples without a stack have lost theirs.
+/// last sample of its thread before it. Several samples within one stay in the kernel raise a single signal, on the return to
+/// user code. They share one stack, since the Python stack cannot have changed meanwhile. For any other sample without a stack,
+/// the stack was lost.
 pub fn attach(samples: &[SampleKey], stacks: &[PythonStack]) -> Vec<Attached> {
     let mut by_thread: HashMap<(u32, u32), Thread> = HashMap::new();
     for (index, sample) in samples.iter().enumerate() {
