@@ -136,7 +136,7 @@ fn install_hooks(functions: Functions) {
     let raw = functions.allocator(RAW).malloc as usize;
     for (at, domain) in DOMAINS.into_iter().enumerate() {
         let allocator = functions.allocator(domain);
-        // If everything reaches `malloc`, it is recorded there.
+        // This domain passes all requests on to `malloc`, where they are recorded.
         if allocator.malloc as usize == raw || is_hook(&allocator) {
             continue;
         }
@@ -291,7 +291,7 @@ extern "C" fn calloc_seen(context: usize, count: usize, size: usize, caller: &Ca
 }
 
 extern "C" fn free_seen(context: usize, address: usize) {
-    // The memory may be from either allocator. The table has it only once.
+    // The memory may come from Python's allocator or from `malloc`. The table contains it at most once.
     forget(address);
     let real = real(context);
     // SAFETY: the interpreter's call.

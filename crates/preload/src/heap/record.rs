@@ -12,7 +12,7 @@ use super::{byte_sampling, contexts, image, python, start, system, unload};
 /// Number of the first thread. 0 means that a thread has no number yet.
 const FIRST: u32 = 1;
 
-/// Permission to record events of one thread.
+/// Records the events of one thread. It exists only while events are recorded in this process image.
 #[derive(Clone, Copy)]
 pub struct Recorder {
     shared: Shared,
@@ -123,13 +123,14 @@ impl Recorder {
         }
     }
 
-    /// Records an end, which [`end_event`] made before it happened.
+    /// Records an end. [`end_event`] must have created `end` before the memory was freed.
     pub fn record_end(self, end: Event) {
         // A lost record is counted. Nothing else can be done about it.
         let _ = self.append([end], RECORDS);
     }
 
-    /// Records that a recorded allocation was replaced by another one. [`end_event`] made `end` before that.
+    /// Records that a recorded allocation was replaced by another one. [`end_event`] must have created `end` before
+    /// that.
     pub fn record_replacement(self, end: Event, address: usize, size: u64, caller: &Caller) {
         match self.insert_live(address, size, end.allocation.origin, caller) {
             Some(made) if !self.record_exchange(end, made) => _ = LIVE.remove(address),
@@ -207,7 +208,7 @@ impl Recorder {
         origin: Origin,
         caller: &Caller,
     ) -> Option<Event> {
-        // The memory arrives while the stack is unwound.
+        // The caches load this memory while the stack is unwound.
         LIVE.prefetch(address);
         self.prefetch();
         let made = self.allocation_event(address, size, origin, caller);
@@ -275,7 +276,7 @@ impl Recorder {
     fn append<const N: usize>(self, events: [Event; N], limit: u64) -> bool {
         let lane = self.lane();
         let Some(first) = self.reserve(lane, N as u64, limit) else { return false };
-        // The last one first: a reader, which reads in order, then sees all or none.
+        // Write the last one first. A reader reads in order, so it sees all or none.
         for (at, event) in events.iter().enumerate().rev() {
             self.write(lane, first + at as u64, event);
         }
