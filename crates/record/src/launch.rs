@@ -239,7 +239,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Waits until the target's process waits before its exec. Returns its process id.
+    /// Waits until the target's process is forked and ready for its exec. Returns its process id.
     fn ready(&mut self) -> Result<u32, RecordError> {
         match self.next(ANSWER_TIMEOUT)? {
             Event::Ready { pid } => Ok(pid),

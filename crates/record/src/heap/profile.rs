@@ -62,8 +62,8 @@ impl HeapRecording {
 pub fn symbolise(recording: HeapRecording) -> HeapProfile {
     let HeapRecording { drained, nodes, tree, directory, mut provenance, .. } = recording;
     let totals = drained.totals;
-    let mut unnamed = TargetStacks::new(drained.modules);
-    let native = native_stacks(&nodes, &mut unnamed);
+    let mut stacks = TargetStacks::new(drained.modules);
+    let native = native_stacks(&nodes, &mut stacks);
     let wanted: Vec<TargetStack> = totals
         .sites
         .iter()
@@ -72,11 +72,11 @@ pub fn symbolise(recording: HeapRecording) -> HeapProfile {
             python: (*stack >> 32) as u32,
         })
         .collect();
-    let (tables, named) = unnamed.symbolise(&wanted, tree, &directory);
-    provenance.unsymbolised = named.iter().filter(|named| !named.named).count() as u64;
+    let (tables, symbolised) = stacks.symbolise(&wanted, tree, &directory);
+    provenance.unsymbolised = symbolised.iter().filter(|stack| !stack.named).count() as u64;
     let mut sites: Vec<_> = totals.sites.into_iter().map(|(_, site)| site).collect();
-    for (site, named) in sites.iter_mut().zip(&named) {
-        site.stack = named.stack;
+    for (site, symbolised) in sites.iter_mut().zip(&symbolised) {
+        site.stack = symbolised.stack;
     }
     HeapProfile {
         schema: HEAP_SCHEMA.to_owned(),
@@ -110,15 +110,15 @@ fn stack_nodes(
     nodes
 }
 
-/// Builds a native stack for each node. Callers have smaller numbers, so they come first.
+/// Adds a native stack to `target_stacks` for each node. Callers have smaller numbers, so they come first.
 fn native_stacks(
     nodes: &BTreeMap<u32, NativeNode>,
-    unnamed: &mut TargetStacks,
+    target_stacks: &mut TargetStacks,
 ) -> BTreeMap<u32, NativeStack> {
     let mut stacks: BTreeMap<u32, NativeStack> = BTreeMap::new();
     for (&number, node) in nodes {
         let parent = stacks.get(&node.parent).copied();
-        if let Some(stack) = unnamed.child(parent, node.module, node.address) {
+        if let Some(stack) = target_stacks.child(parent, node.module, node.address) {
             stacks.insert(number, stack);
         }
     }

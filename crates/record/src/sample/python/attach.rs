@@ -115,12 +115,12 @@ mod tests {
             ("u10 u20 u30", &[11, 21, 31], &[11, 21, 31]),
             // At the same time.
             ("u10 u20", &[10, 20], &[10, 20]),
-            // One is missing: the first, one in the middle, the last, all.
+            // A stack is missing: the first, one in the middle, the last, the only one.
             ("u10 u20 u30", &[21, 31], &[0, 21, 31]),
             ("u10 u20 u30", &[11, 31], &[11, 0, 31]),
             ("u10 u20 u30", &[11, 21], &[11, 21, 0]),
             ("u10", &[], &[0]),
-            // A sample is missing, or its stack was recorded twice.
+            // A sample is missing, or a sample has two stacks.
             ("u10 u30", &[11, 21, 31], &[11, 31]),
             ("u10", &[5, 11, 12], &[11]),
             // Not in order of time.

@@ -35,7 +35,7 @@ struct Key {
     flags: u32,
 }
 
-/// Merges stacks. Frames of simprof's own scripts, which surround the calls of a step function, are removed, as they are not part
+/// Merges stacks. Removes the frames of simprof's own scripts, which call the program's step function, since they are not part
 /// of the program.
 pub struct StackMerger<'a> {
     recorded: &'a PythonTrace,
