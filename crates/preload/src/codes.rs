@@ -22,8 +22,8 @@ pub struct CodeIdentity {
 }
 
 impl PartialEq for CodeIdentity {
-    /// Compares word by word. A comparison as an array would load the words together, which has to wait for
-    /// the individual stores.
+    /// Compares word by word. Comparing the arrays would use wide loads, which stall until the preceding
+    /// narrow stores have completed.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         let ([name, file, table], [others_name, others_file, others_table]) =
@@ -47,7 +47,7 @@ pub struct Owner<'a> {
     pub layout: &'a Layout,
 }
 
-/// Returns the number of a code object, which it copies if necessary. `None` if the tables are full.
+/// Returns the number of a code object. Copies the object if it is new. `None` if the tables are full.
 #[inline]
 pub fn number(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Option<u32> {
     let low = u64::from(owner.process) << 32 | u64::from(head.first_line);

@@ -98,8 +98,7 @@ pub fn request_sampling() {
     }
 }
 
-/// Sends this process's index to the profiler. Returns whether it was written, so that the profiler may read
-/// it.
+/// Sends the index of this process's slot to the profiler. Returns whether it was written.
 fn notify(memory: SharedMemory, position: u32) -> bool {
     let path = &memory.header().notify;
     if !path.contains(&0) {

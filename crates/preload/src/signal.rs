@@ -43,8 +43,9 @@ pub fn install() -> bool {
 
 /// Sets the signal's action to the library's handler.
 ///
-/// All signals are blocked while the handler runs, so that it is never left half-way. It runs on the thread's
-/// alternate stack if there is one: threads whose stacks are too small for a signal have one for this reason.
+/// All signals are blocked while the handler runs, so that no other handler interrupts it. It runs on the
+/// thread's alternate stack if there is one, since a thread with an alternate stack may have too little space for
+/// a handler on its own stack.
 pub fn put_handler() -> bool {
     let flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
     let function: unsafe extern "C" fn(c_int, *mut Information, *mut c_void) = handler;

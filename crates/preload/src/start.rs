@@ -92,8 +92,8 @@ fn register_fork() {
     }
 }
 
-/// Detects an interpreter that is loaded late: it creates a key for its thread states during its
-/// initialisation. `caller` is the return address of the call.
+/// Detects an interpreter that is loaded late: during its initialisation it calls `pthread_key_create` for the key of
+/// its thread states. `caller` is the return address of that call.
 unsafe extern "C" fn key_created(
     key: *mut c_void,
     destructor: *mut c_void,
@@ -105,14 +105,14 @@ unsafe extern "C" fn key_created(
     let function: Option<Function> = unsafe { core::mem::transmute(NEXT.address()) };
     let Some(function) = function else { return sys::EAGAIN };
     if shared_memory::memory().is_some() && python::interpreter().is_none() {
-        look_at(caller);
+        look_for_interpreter(caller);
     }
     // SAFETY: the target's arguments.
     unsafe { function(key, destructor) }
 }
 
-/// Looks for an interpreter in the module that `address` is in.
-fn look_at(address: usize) {
+/// Looks for an interpreter in the module that contains `address`.
+fn look_for_interpreter(address: usize) {
     let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     if python::find_at(address) {
         begin();

@@ -1,6 +1,7 @@
 //! What simprof supports: versions of CPython and of the kernel. Checks, messages and tests take them from here.
 //!
-//! The numbers and the texts stand side by side, since this is compiled without a standard library too; a test compares them.
+//! Each fact is a number and a text, since this is also compiled without a standard library, which could format
+//! the number. A test compares them.
 
 /// Oldest minor version of CPython 3 whose frames are read.
 pub const OLDEST_CPYTHON_MINOR: u32 = 9;

@@ -1,5 +1,5 @@
-//! Declarations of the C library and Linux interfaces that the library uses. They stand here because the
-//! library is built without dependencies.
+//! Declarations of the C library and Linux interfaces that the library uses. They are declared here because
+//! the library is built without dependencies.
 //!
 //! All functions are resolved when the library is loaded. Those that the signal handler calls neither
 //! allocate nor lock.
@@ -158,18 +158,18 @@ const PAGE: usize = 4096;
 
 /// Returns whether the 8 bytes at `address`, a multiple of 8, can be read.
 ///
-/// It asks the kernel to change the signal mask to the one at `address`, in an invalid way. The kernel reads
-/// the mask first, so the error shows whether the address is readable. No other system call is as cheap or as
-/// rarely forbidden.
+/// It asks the kernel to change the signal mask to the one at `address`, with an invalid `how`. The kernel reads
+/// the mask before it checks `how`, so the error shows whether the address is readable. No other system call for
+/// this is as cheap, or as rarely forbidden by a seccomp filter.
 fn is_readable(address: usize) -> bool {
-    const NO_WAY: c_int = -1;
+    const INVALID_HOW: c_int = -1;
     if address == 0 {
         // A null address means "no mask": the kernel would read nothing.
         return false;
     }
     let kept = ErrnoGuard::new();
     // SAFETY: the call fails and does not change the mask.
-    unsafe { syscall(RT_SIGPROCMASK, NO_WAY, address, 0_usize, 8_usize) };
+    unsafe { syscall(RT_SIGPROCMASK, INVALID_HOW, address, 0_usize, 8_usize) };
     let readable = errno() == EINVAL;
     drop(kept);
     readable

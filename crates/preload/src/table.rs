@@ -13,7 +13,7 @@ const PROBES: usize = 128;
 /// Returns the entry for which `is_it` holds, searching from the slot of `hash`. If there is none, inserts
 /// the one that `make` writes. `None` if the table is full.
 ///
-/// Two callers that insert the same entry at the same time agree on one. The other stays unused.
+/// If two callers insert the same entry at the same time, both get the same one. The other stays unused.
 #[inline]
 pub fn intern(
     slots: &[AtomicU32],

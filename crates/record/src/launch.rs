@@ -26,7 +26,8 @@ use crate::{Cancel, Outcome, Preload, RecordError, clock, program};
 /// the ring buffer for marks suffices for 1.3 million marks per second.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// The same if allocations are recorded: they are summed only when the marks before them are known.
+/// Like [`POLL_INTERVAL`], for runs that record allocations. It is shorter because allocations can be summed only after the
+/// marks before them were read.
 const HEAP_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long to wait for an answer of the guardian, which normally takes milliseconds.
@@ -217,7 +218,8 @@ impl StepSource {
     }
 }
 
-/// Turns a line of the output into a boundary mark of thread 0, an id that no thread has.
+/// Turns a line of the output into a boundary mark, which ends one step and begins the next. Its thread is 0, an id that no
+/// thread has.
 fn boundary(line: Match) -> Mark {
     let Match { time_ns, index } = line;
     Mark { kind: Kind::Boundary, thread: 0, time_ns, index, population: 0 }
@@ -237,7 +239,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Waits until the target's process waits before its exec. Returns its process id.
+    /// Waits until the target's process is forked and ready for its exec. Returns its process id.
     fn ready(&mut self) -> Result<u32, RecordError> {
         match self.next(ANSWER_TIMEOUT)? {
             Event::Ready { pid } => Ok(pid),

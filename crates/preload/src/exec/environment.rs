@@ -63,7 +63,7 @@ pub unsafe fn for_new_image(environment: Texts, buffer: &mut MaybeUninit<Buffer>
     }
 }
 
-/// Returns whether the program that this process executes certainly cannot open a file.
+/// Returns whether the next program of this process certainly cannot open a file.
 fn is_out_of_reach(path: &CStr) -> bool {
     // SAFETY: the path is a C string; a descriptor that was opened is closed.
     unsafe {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_errors_of_the_path_count() {
+    fn only_errors_about_the_path_put_a_file_out_of_reach() {
         assert!(is_out_of_reach(c"/no/such/library.so") && is_out_of_reach(c"/dev/null/l.so"));
         assert!(!is_out_of_reach(c"/dev/null"));
         let long = format!("/{}\0", "a".repeat(5000));

@@ -11,7 +11,7 @@ use crate::{process, signal, sys};
 
 /// Number of threads that are replacing the image.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
-/// State of the slot before.
+/// State of the slot before the first of these threads called `exec`.
 static BEFORE: AtomicU32 = AtomicU32::new(state::UNSAMPLED);
 
 /// Value of [`Process::reason`] while the state is EXECUTING: the target itself ignores the signal, so the

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use super::system;
 use super::unwind::Trace;
 
-/// Number of threads that can unwind at the same time. A thread mostly gets the same buffer as before.
+/// Number of threads that can unwind at the same time. A thread usually gets the same buffer as before.
 const CONTEXTS: usize = 64;
 /// Number of contexts that a thread tries.
 const TRIES: usize = 8;
@@ -18,30 +18,31 @@ struct Context {
     trace: Trace,
 }
 
-static CONTEXTS_PLACE: AtomicPtr<Context> = AtomicPtr::new(core::ptr::null_mut());
+/// The first of the mapped contexts; null before they are mapped.
+static FIRST_CONTEXT: AtomicPtr<Context> = AtomicPtr::new(core::ptr::null_mut());
 const BYTES: usize = CONTEXTS * size_of::<Context>();
 
 /// Maps the contexts. Returns false if there is no memory.
 pub fn open() -> bool {
     let Some(memory) = system::map_private(BYTES) else { return false };
     system::wipe_on_fork(memory, BYTES);
-    CONTEXTS_PLACE.store(memory.cast(), Ordering::Release);
+    FIRST_CONTEXT.store(memory.cast(), Ordering::Release);
     true
 }
 
-/// Releases and empties all contexts: in a forked child, which does not have its parent's threads.
+/// Releases and empties all contexts. Called in a forked child, which does not have its parent's threads.
 pub fn clear() {
-    let contexts = CONTEXTS_PLACE.load(Ordering::Acquire);
+    let contexts = FIRST_CONTEXT.load(Ordering::Acquire);
     if !contexts.is_null() {
         system::wipe(contexts.cast(), BYTES);
     }
 }
 
-/// Calls `work` with the context for this thread number, or one close to it. `None` if all of these are
-/// taken.
+/// Calls `work` with the context for this thread number or, if that is taken, with one of the next contexts.
+/// `None` if [`TRIES`] contexts are taken.
 #[inline]
 pub fn with<T>(number: u32, work: impl FnOnce(&mut Trace) -> T) -> Option<T> {
-    let contexts = CONTEXTS_PLACE.load(Ordering::Acquire);
+    let contexts = FIRST_CONTEXT.load(Ordering::Acquire);
     if contexts.is_null() {
         return None;
     }

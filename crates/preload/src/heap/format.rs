@@ -58,7 +58,7 @@
 //! A reader looks at the record of the position `taken`. It is complete if its stamp holds that position's
 //! sequence ([`sequence`], read with acquire ordering). After reading the fields, the reader stores `taken +
 //! 1` with release ordering. If `next` is greater than `taken` but the record stays incomplete, its writer
-//! was stopped or killed while writing, which takes some ten nanoseconds. Once the writer's processes are
+//! was stopped or killed within the few tens of nanoseconds that writing takes. Once the writer's processes are
 //! known to have ended, or after a second, a reader skips the position and counts it as lost.
 //!
 //! # Stacks
@@ -125,8 +125,7 @@ pub struct Header {
     pub bytes: u64,
     /// Sampling interval: mean number of bytes between two sampled bytes. 1: every allocation is recorded.
     pub interval: u64,
-    /// Seed of the sampling. The same seed gives the same sample of a single-threaded target. Any number will
-    /// do.
+    /// Seed of the sampling; any number. The same seed gives the same sample of a single-threaded target.
     pub seed: u64,
     /// 0: native stacks are recorded; 1: only Python stacks are.
     pub without_native: u64,
@@ -196,8 +195,8 @@ pub struct Process {
     pub python: AtomicU32,
     /// Inode of the process namespace that `pid` belongs to; 0: not known.
     pub namespace: AtomicU64,
-    /// SharedMemory that the library uses in the process for its table of live allocations, bytes. It is part of
-    /// the process's resident set.
+    /// Private memory that the library uses in the process for its table of live allocations, bytes. It is
+    /// part of the process's resident set.
     pub own_bytes: AtomicU64,
 }
 

@@ -1,8 +1,8 @@
 //! The functions that replace the allocator's.
 //!
 //! The common case, an allocation or an end that is not recorded, takes a few instructions of assembly: they
-//! compare and jump to the real function, which returns to the program. In the other cases the hooks pass on
-//! the caller's registers, so that the stack can be unwound from there.
+//! compare and jump to the real function, which returns to the program. In the other cases a hook calls the
+//! function `..._seen`, and passes the caller's registers so that the stack can be unwound from there.
 
 use core::arch::naked_asm;
 

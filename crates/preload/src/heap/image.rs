@@ -10,9 +10,9 @@ use super::{contexts, live, mappings, python, system};
 /// Index of the last image's slot, plus 1. A forked child still sees its parent's here.
 static LAST_IMAGE: AtomicU32 = AtomicU32::new(NEW);
 
-/// Whether the kernel zeroes the state that a forked child must not inherit.
+/// 1 if the kernel zeroes the state that a forked child must not inherit.
 static WIPES: AtomicU32 = AtomicU32::new(0);
-/// If it does not: id of the process that the state belongs to.
+/// Id of the process that the state belongs to, if the kernel does not zero it.
 static PROCESS_ID: AtomicU32 = AtomicU32::new(0);
 
 /// Maps the memory that the environment names. Returns false if there is none of this format.
@@ -102,7 +102,7 @@ fn take(shared: Shared) -> Option<(Shared, u32)> {
     live::LIVE.clear();
     contexts::clear();
     if LAST_IMAGE.load(relaxed) != NEW {
-        // This is a forked child. Its parent's state that the kernel did not zero must go.
+        // This is a forked child. Clear the part of its parent's state that the kernel did not zero.
         mappings::forked();
         python::forked();
     }

@@ -1,4 +1,5 @@
-//! Detects an interpreter that the program loads late: it creates a key for its thread states.
+//! Detects an interpreter that the program loads after its start. Such an interpreter calls
+//! `pthread_key_create` for the key of its thread states, so this function is replaced.
 
 use core::arch::naked_asm;
 use core::ffi::c_void;
@@ -37,7 +38,7 @@ pub unsafe extern "C" fn pthread_key_create() {
     )
 }
 
-/// Checks the caller, and returns the function to jump to.
+/// Looks for an interpreter in the module that contains the caller. Returns the real function to jump to.
 extern "C" fn called(caller: usize) -> *mut c_void {
     let _errno = sys::ErrnoGuard::new();
     if start::is_on() && crate::python::interpreter().is_none() {

@@ -22,9 +22,11 @@ pub struct Filter([AtomicU8; FILTER_SLOTS]);
 
 pub static FILTER: Filter = Filter([const { AtomicU8::new(0) }; FILTER_SLOTS]);
 
-/// Returns the slot of an address. Neighbouring allocations share a slot or have neighbouring slots, which is
-/// good for the caches: at the end of an allocation its slot is nearly all that the library reads. If more
-/// addresses shared a slot, too many neighbours of recorded allocations would pass.
+/// Returns the slot of an address.
+///
+/// Neighbouring allocations share a slot or have neighbouring slots. This reduces cache misses: when an
+/// unrecorded allocation ends, the library reads little else than the slot. If more addresses shared a slot, too
+/// many unrecorded neighbours of recorded allocations would pass the filter.
 #[inline]
 fn filter_slot(address: usize) -> &'static AtomicU8 {
     &FILTER.0[((address >> 7) ^ (address >> 23)) & (FILTER_SLOTS - 1)]
@@ -112,20 +114,21 @@ unsafe impl Sync for Entry {}
 const GROUP: usize = 8;
 /// Binary logarithm of the bytes of the program's memory whose allocations share a group.
 const NEAR: u32 = 7;
-/// Binary logarithm of the bytes of the program's memory whose groups are neighbours. An allocator that returns the
-/// same few addresses again and again then uses the same few cache lines of the table.
+/// Binary logarithm of the bytes of the program's memory whose groups are neighbours. So if an allocator returns
+/// the same few addresses again and again, the same few cache lines of the table are used.
 const PAGE: u32 = 12;
 /// Number of groups per level. Each level is mapped when a group of the previous one is full. Untouched pages
 /// use no memory. A large level uses twice as much memory as the pages that contain recorded allocations.
 const LEVELS: [usize; 4] = [1 << 10, 1 << 15, 1 << 20, 1 << 25];
-/// The level that takes allocations whose group is full in the last level; the deepest level, if that is less.
+/// The level that takes allocations whose group is full in the last level. If the deepest level in use is
+/// lower, that level takes them.
 const OVERFLOW: usize = 1;
-/// A level uses at most this fraction (one over) of the memory that the process may still map.
+/// A level uses at most 1 / SHARE of the memory that the process may still map.
 const SHARE: usize = 8;
 
-/// Returns the group number of an address, for any number of groups.
+/// Returns the group number of an address. The caller reduces it to the number of groups of the level.
 #[inline]
-fn near(address: usize) -> usize {
+fn group_number(address: usize) -> usize {
     const WITHIN: usize = (1 << (PAGE - NEAR)) - 1;
     let page = byte_sampling::mix((address >> PAGE) as u64) as usize & !WITHIN;
     page | address >> NEAR & WITHIN
@@ -157,7 +160,7 @@ impl Table {
     /// Inserts an allocation. Returns false if the table is full; then the allocation is not known.
     pub fn insert(&self, address: usize, allocation: Allocation) -> bool {
         let mut level = self.deepest.load(Ordering::Acquire);
-        let mut inserted = self.insert_in(level, near(address), address, allocation);
+        let mut inserted = self.insert_in(level, group_number(address), address, allocation);
         while !inserted {
             let next = self.deepen(level);
             if next == level {
@@ -165,7 +168,7 @@ impl Table {
                 break;
             }
             level = next;
-            inserted = self.insert_in(level, near(address), address, allocation);
+            inserted = self.insert_in(level, group_number(address), address, allocation);
         }
         if inserted {
             add_to_filter(address);
@@ -186,7 +189,7 @@ impl Table {
     pub fn prefetch(&self, address: usize) {
         let level = self.deepest.load(Ordering::Acquire);
         let entries = self.levels[level].load(Ordering::Acquire);
-        let entry = entries.wrapping_add((near(address) & (LEVELS[level] - 1)) * GROUP);
+        let entry = entries.wrapping_add((group_number(address) & (LEVELS[level] - 1)) * GROUP);
         system::prefetch(entry);
         system::prefetch(entry.wrapping_add(2));
     }
@@ -247,7 +250,7 @@ impl Table {
     fn search(&self, address: usize) -> Option<&Entry> {
         let is_it = |entry: &&Entry| entry.address.load(Ordering::Acquire) == address;
         let deepest = self.deepest.load(Ordering::Acquire);
-        let group = near(address);
+        let group = group_number(address);
         let found =
             (0..=deepest).rev().find_map(|level| self.group(level, group).iter().find(is_it));
         if found.is_some() || !self.has_overflowed.load(Ordering::Acquire) {
@@ -308,8 +311,8 @@ impl Table {
         next
     }
 
-    /// Returns whether the process can map a level and still has most of its remaining memory. The first
-    /// level is small, and nothing can be recorded without it.
+    /// Returns whether a level is at most 1 / [`SHARE`] of the memory that the process may still map. The first
+    /// level always is: it is small, and nothing can be recorded without it.
     fn is_affordable(&self, level: usize) -> bool {
         !self.is_closed.load(Ordering::Relaxed)
             && (level == 0 || bytes(level) <= memory_limits::mappable_bytes() / SHARE)

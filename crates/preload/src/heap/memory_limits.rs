@@ -1,5 +1,5 @@
-//! How much memory this process may still map, by its limits and the system's. The library uses a fraction of
-//! it.
+//! How much memory this process may still map, according to its own limits and those of the system. The
+//! library uses a fraction of it.
 
 use core::ffi::CStr;
 
@@ -13,7 +13,7 @@ pub fn mappable_bytes() -> usize {
     bytes_below_rlimits().min(committable_bytes())
 }
 
-/// Like [`mappable_bytes`], by the limits of the process alone (`ulimit -v` and `-d`).
+/// Like [`mappable_bytes`], but considers only the limits of the process (`ulimit -v` and `-d`).
 pub fn bytes_below_rlimits() -> usize {
     let pages = read_numbers::<6>(c"/proc/self/statm");
     let used = |at: usize| pages[at].saturating_mul(system::PAGE);
@@ -25,7 +25,8 @@ pub fn bytes_below_rlimits() -> usize {
     below(RLIMIT_AS, used(0)).min(below(RLIMIT_DATA, used(5)))
 }
 
-/// Like [`mappable_bytes`], by what the system commits itself to. Unlimited unless the system is set to count strictly.
+/// Like [`mappable_bytes`], but considers only the system's commit limit. `usize::MAX` unless
+/// `vm.overcommit_memory` is 2, which enforces the limit.
 fn committable_bytes() -> usize {
     const STRICT: usize = 2;
     if read_numbers::<1>(c"/proc/sys/vm/overcommit_memory") != [STRICT] {

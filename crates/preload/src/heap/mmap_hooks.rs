@@ -1,8 +1,8 @@
-//! Hooks for anonymous memory that the program maps itself. SharedMemory that allocators map to serve requests from
-//! is not counted.
+//! Hooks for anonymous memory that the program maps itself. Memory that an allocator maps to serve requests
+//! from is not counted.
 //!
-//! SharedMemory that is only reserved (without access rights, or with `MAP_NORESERVE`) is no allocation. When a
-//! part of a mapping is unmapped, the rest becomes an allocation of its own, but is not allocated anew.
+//! Memory that is only reserved (without access rights, or with `MAP_NORESERVE`) is not an allocation. When a
+//! part of a mapping is unmapped, the remaining part becomes a separate allocation that does not count as new.
 //! `mremap` replaces an allocation by another one, like `realloc`.
 
 use core::arch::naked_asm;

@@ -258,13 +258,13 @@ pub fn is_anonymous(address: usize) -> bool {
 fn is_line_anonymous(line: &[u8]) -> bool {
     let Some(rights) = line.split(|&byte| byte == b' ').nth(1) else { return false };
     let path = &line[path_in(line, 0..line.len())];
-    // SharedMemory that the program has named, and shared memory.
+    // Anonymous memory that the program has named, and shared anonymous memory.
     let is_named = [&b"[anon"[..], b"/dev/zero"].into_iter().any(|name| path.starts_with(name));
     !rights.starts_with(b"---") && (path.is_empty() || is_named)
 }
 
-/// Returns where in `scratch` the line of the first mapping is whose range `is_it` accepts. Empty if there is
-/// none. A line that does not fit is cut.
+/// Reads into `scratch` the line of the first mapping whose address range `is_it` accepts. Returns the
+/// position of the line in `scratch`; empty if there is none, or if that line or one before it does not fit.
 fn find_line(
     is_it: impl Fn(core::ops::Range<usize>) -> bool,
     scratch: &mut [u8],

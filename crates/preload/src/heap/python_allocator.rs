@@ -136,7 +136,7 @@ fn install_hooks(functions: Functions) {
     let raw = functions.allocator(RAW).malloc as usize;
     for (at, domain) in DOMAINS.into_iter().enumerate() {
         let allocator = functions.allocator(domain);
-        // If everything reaches `malloc`, it is recorded there.
+        // This domain passes all requests on to `malloc`, where they are recorded.
         if allocator.malloc as usize == raw || is_hook(&allocator) {
             continue;
         }
@@ -187,12 +187,12 @@ pub fn check_hooks() {
     if object.malloc as usize != before {
         // This is a debug allocator, which puts marks around each object. The allocator below it sees larger
         // objects.
-        LARGEST.fetch_min(SMALL - MARKS, Ordering::Relaxed);
+        LARGEST.fetch_min(SMALL - DEBUG_BYTES, Ordering::Relaxed);
     }
     install_hooks(functions);
 }
 
-/// Returns whether small objects of an allocator are recorded already, by these hooks or by that of `malloc`.
+/// Returns whether small objects of an allocator are recorded already, by these hooks or by the `malloc` hook.
 fn is_seen(allocator: &Allocator) -> bool {
     let (_, end) = call_watched(TESTING, || {
         // SAFETY: a test allocation that is freed at once, by the interpreter's own functions. This thread
@@ -207,7 +207,7 @@ fn is_seen(allocator: &Allocator) -> bool {
 }
 
 /// Maximum number of bytes that the interpreter's debug allocator adds to an object.
-const MARKS: usize = 32;
+const DEBUG_BYTES: usize = 32;
 
 /// Returns the real allocator of a context.
 fn real(context: usize) -> Allocator {
@@ -291,7 +291,7 @@ extern "C" fn calloc_seen(context: usize, count: usize, size: usize, caller: &Ca
 }
 
 extern "C" fn free_seen(context: usize, address: usize) {
-    // The memory may be from either allocator. The table has it only once.
+    // The memory may come from Python's allocator or from `malloc`. The table contains it at most once.
     forget(address);
     let real = real(context);
     // SAFETY: the interpreter's call.

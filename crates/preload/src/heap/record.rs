@@ -9,10 +9,10 @@ use super::shared::Shared;
 use super::thread::{self, Thread};
 use super::{byte_sampling, contexts, image, python, start, system, unload};
 
-/// Thread numbers start here, since 0 stands for none.
+/// Number of the first thread. 0 means that a thread has no number yet.
 const FIRST: u32 = 1;
 
-/// Permission to record events of one thread.
+/// Records the events of one thread. It exists only while events are recorded in this process image.
 #[derive(Clone, Copy)]
 pub struct Recorder {
     shared: Shared,
@@ -123,13 +123,14 @@ impl Recorder {
         }
     }
 
-    /// Records an end, which [`end_event`] made before it happened.
+    /// Records an end. [`end_event`] must have created `end` before the memory was freed.
     pub fn record_end(self, end: Event) {
         // A lost record is counted. Nothing else can be done about it.
         let _ = self.append([end], RECORDS);
     }
 
-    /// Records that a recorded allocation was replaced by another one. [`end_event`] made `end` before that.
+    /// Records that a recorded allocation was replaced by another one. [`end_event`] must have created `end` before
+    /// that.
     pub fn record_replacement(self, end: Event, address: usize, size: u64, caller: &Caller) {
         match self.insert_live(address, size, end.allocation.origin, caller) {
             Some(made) if !self.record_exchange(end, made) => _ = LIVE.remove(address),
@@ -207,7 +208,7 @@ impl Recorder {
         origin: Origin,
         caller: &Caller,
     ) -> Option<Event> {
-        // The memory arrives while the stack is unwound.
+        // The caches load this memory while the stack is unwound.
         LIVE.prefetch(address);
         self.prefetch();
         let made = self.allocation_event(address, size, origin, caller);
@@ -218,8 +219,8 @@ impl Recorder {
         Some(made)
     }
 
-    /// Samples the part of a recorded allocation of `size` bytes that stays live, on the condition that the whole
-    /// allocation was sampled: returns whether one of the sampled bytes is in the part.
+    /// Samples the part of a recorded allocation of `size` bytes that stays live, conditional on the whole
+    /// allocation having been sampled. Returns whether one of the sampled bytes is in the part.
     pub fn sample_part(self, size: u64, part: core::ops::Range<u64>) -> bool {
         const TRIES: u32 = 1 << 12;
         if self.shared.is_exact() {
@@ -275,7 +276,7 @@ impl Recorder {
     fn append<const N: usize>(self, events: [Event; N], limit: u64) -> bool {
         let lane = self.lane();
         let Some(first) = self.reserve(lane, N as u64, limit) else { return false };
-        // The last one first: a reader, which reads in order, then sees all or none.
+        // Write the last one first. A reader reads in order, so it sees all or none.
         for (at, event) in events.iter().enumerate().rev() {
             self.write(lane, first + at as u64, event);
         }
@@ -302,8 +303,8 @@ impl Recorder {
         }
     }
 
-    /// The lane is full: in exact mode, waits until the reader has taken more than `taken`. Returns false if the
-    /// records are lost.
+    /// Handles a full lane. In exact mode, waits until the reader has taken more than `taken` records. Returns
+    /// false if the `count` records are lost.
     #[cold]
     fn wait_for_reader(self, lane: &Lane, count: u64, taken: u64) -> bool {
         let header = self.shared.header();

@@ -181,7 +181,8 @@ pub fn close(fd: usize) {
 
 /// Returns whether 8 bytes at this address can be read, without reading them here. It costs a system call.
 ///
-/// The kernel copies the new signal mask before it examines the requested way to apply it, which is invalid.
+/// The call passes the address as a new signal mask, with an invalid `how`. The kernel copies the mask before it
+/// checks `how`, so the error shows whether the address is readable.
 pub fn is_readable(address: usize) -> bool {
     const INVALID: usize = 0x7fff_ffff;
     // A null address means "no mask": the kernel would read nothing.

@@ -43,7 +43,8 @@ impl DataStack {
         self.top
     }
 
-    /// Returns whether a frame whose fields have `bytes` may begin at `address`: in the used part of a chunk.
+    /// Returns whether a frame may begin at `address`: its fields, which take this many bytes, must lie in the used
+    /// part of a chunk.
     #[inline]
     pub fn contains(self, address: usize, bytes: usize) -> bool {
         address.is_multiple_of(8)

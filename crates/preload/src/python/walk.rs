@@ -154,10 +154,10 @@ impl Walk<'_> {
     fn collect(&mut self, frames: &mut scratch::Frames, recent: &mut PythonCache) -> (usize, u32) {
         let Some(mut address) = self.innermost() else { return unreadable(frames, 0) };
         let mut count = 0;
-        // Frames on the native stack are not counted, but there are at most as many of them as of others.
+        // Frames that are not Python's do not add to `count`, but there are at most as many of them as of others.
         for step in 0..2 * MAX_FRAMES {
             if address == 0 {
-                // Each frame is one, but perhaps not all were read, or not in order.
+                // Each is a frame, but none was proven to be live: some may be missing, or in the wrong order.
                 if !self.trusted && count > 1 && !self.state.checked {
                     return unreadable(frames, count);
                 }
@@ -188,7 +188,7 @@ impl Walk<'_> {
     }
 
     /// Trusts the innermost frame at a call made by the interpreter, where it is complete. Only a frame on the data
-    /// stack is trusted. Others are rare, and are checked in case a foreign frame was put there.
+    /// stack is trusted. Other frames are rare, and are checked in case another library linked one of its own.
     fn trust_innermost(&mut self) {
         let is_live = |&address: &usize| address != 0 && self.is_on_stack(address);
         self.trusted |= !self.state.checked && self.innermost().as_ref().is_some_and(is_live);
@@ -252,9 +252,9 @@ impl Walk<'_> {
         Some(proves)
     }
 
-    /// Like [`Walk::proves`], for the frame of a generator: it is live if the generator's state is running.
-    /// The state of one that is about to yield is already different while its frame is still the innermost;
-    /// then its caller is the running frame.
+    /// Like [`Walk::proves`], for the frame of a generator. It is live if the state of the generator is "running".
+    /// A generator that is about to yield changes its state while its frame is still the innermost one. Such a
+    /// frame proves nothing. Its caller is then the running frame.
     fn generator_proves(&mut self, raw: &RawFrame) -> Option<bool> {
         const RUNNING: i8 = 0;
         let state = self.generator_state(raw.address)?;

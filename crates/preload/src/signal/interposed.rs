@@ -15,7 +15,7 @@ const SIG_ERR: usize = usize::MAX;
 type SignalFunction = unsafe extern "C" fn(c_int, usize) -> usize;
 type MaskFunction = unsafe extern "C" fn(c_int, *const Set, *mut Set) -> c_int;
 
-/// Signals for whose handlers the target asked that SIGTRAP be blocked.
+/// A set of signals: those whose handlers, as the target installed them, block SIGTRAP.
 static TRAP_IN_MASK: AtomicU64 = AtomicU64::new(0);
 
 /// `sigaction` for the target.

@@ -20,9 +20,9 @@ const TIMED: u32 = 1;
 /// Bit of [`HOOKS`]: calls of `read` try to schedule the script.
 const SCRIPT: u32 = 2;
 
-/// Shorter calls do not count as waits: falling asleep and waking up takes as long.
+/// Calls shorter than this, ns, do not count as waits: to block and wake a thread takes about as long.
 const SHORT_NS: u64 = 5_000;
-/// The same for files, pipes and sockets, where the kernel copies data and looks things up.
+/// Like [`SHORT_NS`], for files, pipes and sockets, for which the kernel copies data and looks up files.
 const SHORT_IO_NS: u64 = 20_000;
 /// Number of bytes that the kernel copies in less than that time.
 const SHORT_BYTES: usize = 64 << 10;
@@ -56,7 +56,7 @@ pub(super) struct Call {
 const _: () = assert!(size_of::<Call>() == 112 && size_of::<Call>() % 16 == 0);
 
 /// Resolves the real functions. Must be called once, before the program starts, and not in a signal handler.
-/// Earlier calls resolve their own function.
+/// A function that is called before that is resolved by its first call.
 pub fn prepare() {
     functions::resolve_all();
 }
@@ -102,8 +102,9 @@ pub(super) extern "C" fn after(call: &mut Call) {
     }
 }
 
-/// Returns the stack address of the outermost timed call that the thread is in, or 0. A call from further down the
-/// stack is part of that one. A call from further up shows that the thread left it by `longjmp`.
+/// Returns the variable with the stack address of the outermost timed call that the thread is in; 0: none. A call
+/// at a lower address is nested in that one. A call at a higher address shows that the thread left it by
+/// `longjmp`.
 fn outermost_call() -> &'static AtomicU64 {
     &thread::block().waits[0]
 }
@@ -129,7 +130,7 @@ fn start(call: &mut Call) {
     call.start_ns = sys::now_ns();
 }
 
-/// Returns whether the kernel may work for the thread during a large part of the call. That is not waiting.
+/// Returns whether the kernel may work for the thread during a large part of the call. Such work is not a wait.
 fn is_work(call: &Call) -> bool {
     match FUNCTIONS[call.function].work {
         Work::Nothing => false,

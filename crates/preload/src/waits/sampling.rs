@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A thread's progress to its next sampling point; all zeros when it starts.
 ///
-/// Only the thread itself uses it. A signal handler that waits in the middle of [`weigh`] moves one point.
+/// Only the thread itself uses it. If a signal handler waits while [`weigh`] runs, one point is misplaced.
 #[derive(Clone, Copy)]
 pub struct Progress<'a> {
     /// Waiting time until the next point, ns.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::tree;
 
-/// How long to wait for a process that cannot be killed, because permission is missing or because
+/// How long to wait for a process that cannot be killed, because this user may not signal it or because
 /// it hangs in the kernel.
 const UNKILLABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Most rounds of looking for new processes while the others are being stopped.
+/// Maximum number of rounds of looking for new processes while the others are being stopped.
 const STOP_ROUNDS: usize = 20;
 
 /// Sends SIGKILL to all descendants of this process. It stops them first, since a running process

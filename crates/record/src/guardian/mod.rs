@@ -55,7 +55,8 @@ fn guard() -> io::Result<()> {
             return channel.send(&Event::Refused { stage: Stage::Fork, errno });
         }
     };
-    // The target has copies of both. Kept open here, they would hold the log's pipes open.
+    // The target has copies of standard output and error. If the guardian kept its own, the pipes to the logs
+    // would stay open after the target's end.
     point_at_null(1)?;
     point_at_null(2)?;
     let mut guard =

@@ -230,7 +230,8 @@ impl Drain {
         complete_ns
     }
 
-    /// Opens new modules while their processes live. A process that is killed while it writes a module does not delay others.
+    /// Opens the files of new modules while their processes live. Skips a module that is not completely written yet, since its
+    /// process may have been killed, and tries it again in the next pass.
     fn open_modules(&mut self) {
         let memory = &self.injection.memory;
         let read = |number| {

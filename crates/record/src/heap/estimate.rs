@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(sum.amount(), amount);
     }
 
-    /// Samples many allocations of one size. The 95 % interval contains the true sum about as often as it claims.
+    /// Samples many allocations of one size. The 95 % interval contains the true sum in about 95 % of the cases.
     #[test]
     fn intervals_contain_the_true_sum() {
         let (interval, size, allocations) = (1000_u64, 300_u64, 2000_u64);

@@ -33,7 +33,7 @@ pub struct Image {
     is_exiting: bool,
 }
 
-/// Private memory that the libraries in all live images had touched at one time.
+/// Sum of the private memory that the libraries had touched in all live images, at one point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LibraryMemory {
     pub time_ns: u64,
@@ -79,7 +79,7 @@ impl Images {
         let begin_ns = now_ns();
         if begin_ns.saturating_sub(self.checked_ns) >= CHECK_INTERVAL_NS {
             self.checked_ns = begin_ns;
-            // Before looking for ended images: some may have ended after this time.
+            // Count all images that were live at `begin_ns`. Some may have ended since.
             self.record_library_memory(memory, begin_ns);
             for image in self.known.iter_mut().filter(|image| !image.has_ended) {
                 image.has_ended = image.is_over(memory, self.namespace);
@@ -179,8 +179,9 @@ impl Image {
     /// Returns whether the image has ended. `namespace` is the process namespace that /proc shows.
     fn is_over(&mut self, memory: &HeapMemory, namespace: u64) -> bool {
         if self.is_in_other_namespace(namespace) {
-            // Here its id belongs to another process, so /proc cannot be used. A process that exits may still free memory, but
-            // no longer than until the next check. One that is killed, or executes another program, is not noticed.
+            // In this namespace the id belongs to another process, so /proc cannot be used. A process in the state EXITS may
+            // still free memory; it counts as ended at the next check. The end of a process that is killed, or that executes
+            // another program, is not detected.
             let process = memory.process(self.slot);
             let exits = process.is_some_and(|p| p.state.load(Ordering::Acquire) == state::EXITS);
             return std::mem::replace(&mut self.is_exiting, exits) && exits;

@@ -9,11 +9,11 @@ use simprof_model::{Notice, NoticeId};
 use crate::preload::HEAP;
 use crate::{program, tree};
 
-/// How often the processes are checked, ns. Shorter-lived ones may be missed.
+/// How often the processes are checked, ns. Processes that live for a shorter time may be missed.
 const CHECK_INTERVAL_NS: u64 = 50_000_000;
 /// How soon they are checked again while one is suspected, ns.
 const RECHECK_INTERVAL_NS: u64 = 10_000_000;
-/// Most names that are kept.
+/// Maximum number of names that are kept.
 const MAX_NAMES: usize = 5;
 
 /// The check of the target's processes.
@@ -124,8 +124,8 @@ impl Unrecorded {
         };
         let more = if self.count > names.len() as u64 { " and others" } else { "" };
         let text = format!(
-            "{what} not recorded, so their memory is missing: {}{more}. The library was not loaded there: the program is linked statically, \
-             or LD_PRELOAD was cleared or replaced.",
+            "{what} not recorded, so memory is missing: {}{more}. The library was not loaded there: the program is linked \
+             statically, or LD_PRELOAD was cleared or replaced.",
             names.join(", ")
         );
         Some(Notice::new(NoticeId::HeapProcessesUnrecorded, text))

@@ -1,4 +1,4 @@
-//! Records allocations: where they are made, how long they live, how much is alive.
+//! Records allocations: where they are made, how long they live, how many bytes are live.
 //!
 //! A preload library within the target ([`simprof_preload::heap`]) writes allocations and frees to shared memory. A thread
 //! of the recorder reads and sums them while the target runs, so that nothing is lost if the target is killed.

@@ -62,8 +62,8 @@ impl HeapRecording {
 pub fn symbolise(recording: HeapRecording) -> HeapProfile {
     let HeapRecording { drained, nodes, tree, directory, mut provenance, .. } = recording;
     let totals = drained.totals;
-    let mut unnamed = TargetStacks::new(drained.modules);
-    let native = native_stacks(&nodes, &mut unnamed);
+    let mut stacks = TargetStacks::new(drained.modules);
+    let native = native_stacks(&nodes, &mut stacks);
     let wanted: Vec<TargetStack> = totals
         .sites
         .iter()
@@ -72,11 +72,11 @@ pub fn symbolise(recording: HeapRecording) -> HeapProfile {
             python: (*stack >> 32) as u32,
         })
         .collect();
-    let (tables, named) = unnamed.symbolise(&wanted, tree, &directory);
-    provenance.unsymbolised = named.iter().filter(|named| !named.named).count() as u64;
+    let (tables, symbolised) = stacks.symbolise(&wanted, tree, &directory);
+    provenance.unsymbolised = symbolised.iter().filter(|stack| !stack.named).count() as u64;
     let mut sites: Vec<_> = totals.sites.into_iter().map(|(_, site)| site).collect();
-    for (site, named) in sites.iter_mut().zip(&named) {
-        site.stack = named.stack;
+    for (site, symbolised) in sites.iter_mut().zip(&symbolised) {
+        site.stack = symbolised.stack;
     }
     HeapProfile {
         schema: HEAP_SCHEMA.to_owned(),
@@ -110,15 +110,15 @@ fn stack_nodes(
     nodes
 }
 
-/// Builds a native stack for each node. Callers have smaller numbers, so they come first.
+/// Adds a native stack to `target_stacks` for each node. Callers have smaller numbers, so they come first.
 fn native_stacks(
     nodes: &BTreeMap<u32, NativeNode>,
-    unnamed: &mut TargetStacks,
+    target_stacks: &mut TargetStacks,
 ) -> BTreeMap<u32, NativeStack> {
     let mut stacks: BTreeMap<u32, NativeStack> = BTreeMap::new();
     for (&number, node) in nodes {
         let parent = stacks.get(&node.parent).copied();
-        if let Some(stack) = unnamed.child(parent, node.module, node.address) {
+        if let Some(stack) = target_stacks.child(parent, node.module, node.address) {
             stacks.insert(number, stack);
         }
     }
@@ -145,14 +145,15 @@ impl OwnMemory<'_> {
 
 /// Compares the growth of the resident set with the live bytes of the heap, at the sample with the largest growth.
 ///
-/// Live bytes are the largest between the sample before and the sample after. Memory is recorded as freed before the kernel
-/// takes it back, and a sample of all processes takes some time.
+/// The live bytes are the maximum between the sample before and the sample after that one. A wider range than the sample
+/// itself is needed for two reasons: a free is recorded before the kernel takes the memory back, and to sample all processes
+/// takes some time.
 fn coverage(
     series: &[HeapInterval],
     timeline: &Timeline,
     own: OwnMemory<'_>,
 ) -> Option<HeapCoverage> {
-    // The first of equal samples: the last usage of an ended process is repeated.
+    // The first of equal samples, since later ones may only repeat the last known usage of an ended process.
     let largest = timeline.samples.iter().rev().max_by_key(|sample| sample.rss_growth_bytes)?;
     let after = timeline.samples.iter().find(|sample| sample.time_ns > largest.time_ns);
     let until_ns = after.map_or(u64::MAX, |sample| sample.time_ns);
@@ -236,7 +237,7 @@ fn losses(drained: &Drained, memory: &HeapMemory) -> Vec<Notice> {
         (
             header(HeapField::ProcessesLost).saturating_add(drained.unknown_images),
             NoticeId::HeapProcessesLost,
-            "processes were too many to follow, or were killed as they started: their memory is missing.",
+            "processes exceeded the number that can be recorded, or were killed as they started: their memory is missing.",
         ),
         (
             header(HeapField::LiveFull),

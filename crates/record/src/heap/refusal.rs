@@ -23,7 +23,7 @@ const SANITIZERS: [(&str, &str); 5] = [
 /// The architecture of this program and of the preload library.
 const ARCHITECTURE: Architecture =
     if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
-/// How many times an interpreter may itself be a script with an interpreter.
+/// Maximum number of interpreters that are followed, since the interpreter of a script may itself be a script.
 const MAX_INTERPRETERS: usize = 4;
 
 /// Why the allocations of a target cannot be recorded.

@@ -19,7 +19,8 @@ const HISTORIES: usize = 200;
 
 /// The sums so far.
 ///
-/// Events, steps and ends of images must come in order of time. A late one counts at the time of the last one before it.
+/// Events, steps and ends of images must come in order of time. An event that comes late counts at the time of the latest
+/// one so far.
 #[derive(Debug)]
 pub struct Tally {
     interval: u64,
@@ -67,7 +68,7 @@ struct Steps {
 }
 
 impl Steps {
-    /// Returns whether an allocation that was made at `made_ns` and ends now is within one step.
+    /// Returns whether an allocation that was made at `made_ns` and ends now began and ended in the same step.
     fn is_within_step(&self, made_ns: u64) -> bool {
         self.open > 0 && made_ns >= self.begin_ns
     }

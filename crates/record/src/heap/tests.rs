@@ -48,7 +48,7 @@ fn bytes_are_counted_by_allocating_stack() {
     assert_eq!((first.amounts.allocated, first.amounts.live), (exact(130, 2), exact(30, 1)));
     assert_eq!((first.amounts.largest_bytes, first.amounts.records), (100, 2));
     assert_eq!(site(&totals, 2).amounts.live, exact(10, 1));
-    assert_eq!(totals.sites[0].0, 1, "sites are sorted by falling bytes");
+    assert_eq!(totals.sites[0].0, 1, "sites are sorted by bytes, largest first");
     let classes: Vec<_> = totals.sizes.iter().map(|c| (c.from_bytes, c.count, c.bytes)).collect();
     assert_eq!(classes, [(8, 1, 10), (16, 1, 30), (64, 1, 100)]);
 }

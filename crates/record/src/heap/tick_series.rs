@@ -1,12 +1,12 @@
 //! Live bytes at ticks. A tick ends with a step; in a run without steps it ends after an interval of time.
 //!
-//! The number of ticks is bounded: when it gets too large, each two neighbours are merged.
+//! The number of ticks is bounded: when it reaches the maximum, ticks are merged in pairs.
 
 use simprof_model::HeapTick;
 
 use super::estimate::Weighted;
 
-/// Most ticks that are kept; at this number they are merged.
+/// Number of ticks at which they are merged in pairs.
 pub const TICKS: usize = 512;
 /// Initial width of a tick in a run without steps, ns.
 const WIDTH_NS: u64 = 10_000_000;
@@ -39,7 +39,7 @@ struct Current {
 pub enum TickEnd {
     /// A tick has ended.
     Ended,
-    /// A tick has ended, and then each two neighbours were merged.
+    /// A tick has ended, and then all ticks were merged in pairs.
     Merged,
 }
 
@@ -77,8 +77,8 @@ impl Ticks {
         self.current.temporary += weighted.bytes();
     }
 
-    /// Begins a step. The first step discards all ticks of time: from then on, ticks are steps. Returns whether it was the
-    /// first.
+    /// Begins a step. The first step discards all ticks so far, which were intervals of time. From then on, ticks are steps.
+    /// Returns whether it was the first step.
     pub fn begin_step(&mut self) -> bool {
         let first = self.steps_per_tick == 0;
         if first {
@@ -96,7 +96,8 @@ impl Ticks {
         self.current.steps >= self.steps_per_tick
     }
 
-    /// Returns the end of the current tick of time if it is at or before `time_ns`; always `None` if ticks are steps.
+    /// Returns the end of the current tick if it is an interval of time that ends at or before `time_ns`. `None` if ticks are
+    /// steps.
     pub fn due(&mut self, time_ns: u64) -> Option<u64> {
         if self.steps_per_tick > 0 {
             return None;
@@ -132,7 +133,7 @@ impl Ticks {
     }
 }
 
-/// Merges one or two neighbours.
+/// Merges one or two neighbouring ticks.
 fn merged(pair: &[HeapTick]) -> HeapTick {
     let last = *pair.last().expect("chunks are not empty");
     let sum = |part: fn(&HeapTick) -> u64| pair.iter().map(part).sum();
@@ -163,7 +164,7 @@ impl LiveHistory {
         self.0.push((tick, live));
     }
 
-    /// Follows a merge of the ticks: of each two neighbours, the later value stays.
+    /// Merges the history as the ticks were merged: of each pair, the later value stays.
     pub fn merge(&mut self) {
         let mut merged: Vec<(u32, f64)> = Vec::with_capacity(self.0.len());
         for &(tick, live) in &self.0 {

@@ -4,7 +4,7 @@ use simprof_model::HeapInterval;
 
 use super::estimate::Weighted;
 
-/// Most intervals; when more are needed, each two neighbours are merged.
+/// Maximum number of intervals. When more are needed, intervals are merged in pairs.
 const INTERVALS: usize = 1024;
 /// Initial width of an interval, ns.
 const WIDTH_NS: u64 = 1_000_000;

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-/// Most levels of nesting. A profile has four, and two more for each level of nested functions in a code object.
+/// Maximum depth of nesting. A profile has four levels, and two more for each level of nested functions in a code object.
 const MAX_DEPTH: usize = 50;
 
 /// Set in the type byte of a value that later references may refer to.

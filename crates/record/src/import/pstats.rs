@@ -13,7 +13,7 @@ use simprof_model::{BUILT_IN_FILE, CallProfile, CalledFunction, CalledId, Caller
 use super::marshal::{self, Value};
 use super::{Imported, Malformed};
 
-/// The least bytes of a file that a caller takes: two references of five bytes.
+/// Smallest size of a caller in a file: two references of five bytes.
 const MIN_CALLER_BYTES: usize = 10;
 
 /// Longer text is cut, so that the table of strings is bounded. Real paths and names are shorter.
@@ -50,7 +50,8 @@ struct Reader {
     profile: CallProfile,
     strings: HashMap<Rc<str>, StringId>,
     functions: HashMap<Key, CalledId>,
-    /// How many more callers are allowed for the size of the file: all functions may share one table of callers.
+    /// How many more callers are accepted. The size of the file limits them, since in a damaged file all functions may refer to
+    /// one large table of callers.
     callers_left: usize,
 }
 
@@ -229,7 +230,7 @@ mod tests {
         assert!(read(&bytes).is_err());
     }
 
-    /// All functions refer to one table of callers: following every reference would be quadratic.
+    /// All functions refer to one table of callers: without a limit, the profile would be quadratic in the file's size.
     #[test]
     fn shared_callers_are_bounded() {
         let number = |n: u32| [&b"i"[..], &n.to_le_bytes()].concat();

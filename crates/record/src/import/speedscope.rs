@@ -138,7 +138,7 @@ impl Reader {
         }
     }
 
-    /// Gives the time between two events to the stack that is open.
+    /// Adds the time between two events to the stack that is open then.
     fn events(&mut self, thread: ThreadId, events: &[Event]) -> Result<(), Malformed> {
         let mut open: Vec<(usize, StackId)> = Vec::new();
         let mut last = events.first().map_or(0.0, |event| event.at);

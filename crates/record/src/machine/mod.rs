@@ -1,4 +1,4 @@
-//! The machine that a recording is made on, and notices about whatever makes its timings unreliable.
+//! The machine that a recording is made on, and notices about everything that makes its timings unreliable.
 
 mod cgroup;
 mod hypervisor;

@@ -7,10 +7,10 @@ use simprof_probe::format::Kind;
 
 use super::ring::Mark;
 
-/// Most steps that are kept, which bounds the memory to 400 MB. Later ones are counted as lost.
+/// Maximum number of steps that are kept, which bounds the memory to 400 MB. Later ones are counted as lost.
 const MAX_STEPS: usize = 1 << 23;
 
-/// Most open steps of one thread. If more begin, the oldest is dropped.
+/// Maximum number of open steps of one thread. If more begin, the oldest is dropped.
 const MAX_OPEN: usize = 256;
 
 /// The steps that the marks of a run make.

@@ -5,10 +5,10 @@ use std::sync::mpsc::Sender;
 use regex::Regex;
 use simprof_model::{Notice, NoticeId, Step, Steps};
 
-/// The pattern is compared with this much of a line, bytes; the rest is ignored.
+/// Number of bytes of a line that are compared with the pattern. The rest of the line is ignored.
 const MAX_LINE_BYTES: usize = 4096;
 
-/// Most matches that are kept. Later ones are counted as lost.
+/// Maximum number of matches that are kept. Later ones are counted as lost.
 const MAX_MATCHES: usize = 1 << 22;
 
 /// Splits one stream into lines.

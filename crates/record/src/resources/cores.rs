@@ -4,8 +4,8 @@ use procfs::{CpuTime, FromBufReadSI, KernelStats};
 
 use super::file::{OpenFileLimit, ProcFile};
 
-/// Fewest clock ticks (usually 10 ms each) from which a share is computed. With fewer, it would be
-/// mostly rounding.
+/// Minimum number of clock ticks (usually 10 ms each) from which a share is computed. With fewer, the
+/// rounding error would dominate.
 const MIN_TICKS: u64 = 2;
 
 /// Reads the shares from /proc/stat.

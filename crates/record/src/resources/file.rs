@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-/// Most files that are kept open, so that a target with thousands of threads does not use up this
-/// process's descriptors. Other files are opened for each read.
+/// Maximum number of files that are kept open, so that a target with thousands of threads does not use
+/// up this process's descriptors. Other files are opened for each read.
 const MAX_OPEN: usize = 256;
 
 /// A read of fewer bytes than this has reached the end of the file: entries of /proc files are

@@ -4,8 +4,8 @@
 //! ended but is still a zombie: totals are then exact. The kernel has already freed its memory, so
 //! the last sample repeats the memory usage of the one before.
 //!
-//! Reading the proportional set takes time that grows with the target's memory. It is read with at
-//! most every sample, and rarely enough to cost less than 0.1 % of a core.
+//! Reading the proportional set takes time that grows with the target's memory. It is read at most once
+//! per sample, and rarely enough to cost less than 0.1 % of a core.
 
 mod cores;
 mod file;
@@ -22,7 +22,8 @@ use simprof_model::{Notice, NoticeId, ResourceSample, Timeline};
 use crate::clock;
 use tracker::Tracker;
 
-/// Most samples: an hour at 20 Hz. Beyond that, every second one is dropped and the interval doubles.
+/// Maximum number of samples: an hour at 20 Hz. When it is exceeded, samples are merged in pairs and the
+/// interval doubles.
 const MAX_SAMPLES: usize = 72_000;
 
 /// Shortest interval, which bounds the cost.
@@ -114,7 +115,7 @@ impl Series {
         }
     }
 
-    /// Keeps the first sample and every second after it.
+    /// Keeps the first sample and merges the others in pairs.
     fn thin(&mut self) {
         let mut thinned = Vec::with_capacity(MAX_SAMPLES);
         let mut samples = std::mem::take(&mut self.samples).into_iter();

@@ -36,8 +36,9 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// Part of the resident set that is mapped files and shared memory, bytes.
     pub rss_file_bytes: u64,
-    /// Growth of both since the process began, bytes.
+    /// Growth of `rss_bytes`, bytes, see `Process::rss_min`.
     pub rss_growth_bytes: u64,
+    /// Growth of `rss_file_bytes`, bytes, see `Process::rss_min`.
     pub rss_file_growth_bytes: u64,
     pub threads: u32,
     pub is_zombie: bool,
@@ -63,7 +64,8 @@ pub struct Process {
     threads: HashMap<u32, Thread>,
     /// Voluntary and involuntary context switches of ended threads.
     ended_switches: (u64, u64),
-    /// The smallest resident set and file-backed part of it so far, from which growth is measured.
+    /// The values that growth is measured from: 0 for a process that executed a program. A forked process starts with its
+    /// parent's memory, so for it they are its smallest resident set so far, and the smallest file-backed part of that.
     rss_min: Option<(u64, u64)>,
     /// Usage at the last update.
     pub usage: Usage,

@@ -13,10 +13,10 @@ use crate::{clock, tree};
 /// With more threads than this, threads are read only with every tenth sample.
 const MANY_THREADS: usize = 48;
 
-/// Reading the proportional set may take 1 / PSS_SHARE of the time.
+/// Reading the proportional set may take at most 1 / PSS_SHARE of the time.
 const PSS_SHARE: u32 = 1000;
 
-/// Most threads whose CPU time is kept after their end.
+/// Maximum number of threads whose CPU time is kept after their end.
 const MAX_ENDED_THREADS: usize = 4096;
 
 /// Reads the usage of all descendants of the guardian.
@@ -159,10 +159,10 @@ impl Tracker {
 
     /// Sums the usage of all processes.
     ///
-    /// The usage of ended processes is known in two ways, and neither is too high. The kernel adds
-    /// it to the parent that reaps the process; that is exact even for processes that were never
-    /// sampled. And the tracker keeps their last known usage, also if no parent reaped them. The
-    /// larger one counts.
+    /// There are two sources for the usage of ended processes, and neither is too high. The kernel adds
+    /// it to the parent that reaps the process; this is exact even for processes that were never
+    /// sampled. The tracker keeps the last known usage, also if no parent reaped the process. The
+    /// larger of the two counts.
     fn totals(&self) -> ResourceSample {
         let mut own = Usage::default();
         let mut waited = self.guardian.usage.waited;

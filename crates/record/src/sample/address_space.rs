@@ -92,7 +92,7 @@ impl AddressSpace {
         frame
     }
 
-    /// Whether code is mapped at an address.
+    /// Returns whether code is mapped at an address.
     pub fn contains(&self, address: u64) -> bool {
         self.mapping_at(address).is_some()
     }

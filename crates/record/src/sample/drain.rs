@@ -18,7 +18,7 @@ const SETTLE_NS: u64 = 1_000_000;
 const IDLE: Duration = Duration::from_millis(100);
 /// Shortest time between two rounds. Without it, a target that forks in a loop would keep this thread busy.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Sleep while a lifecycle record is still too recent to be handled.
+/// Length of the sleep while a lifecycle record is still too recent to be handled.
 const PENDING: Duration = Duration::from_millis(2);
 
 /// A ring buffer and the event that fills it.

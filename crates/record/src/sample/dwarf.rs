@@ -54,7 +54,7 @@ pub(super) fn load<'a>(file: &ElfFile64<'a, Endianness>) -> Sections<'a> {
     }
 }
 
-/// Whether a file has debug information.
+/// Returns whether a file has debug information.
 pub(super) fn is_in(file: &ElfFile64<'_, Endianness>) -> bool {
     file.section_by_name(".debug_info").is_some()
 }

@@ -228,8 +228,8 @@ pub(super) fn layout(attr: &perf_event_attr) -> RecordParseInfo {
 
 /// Returns the period of samples by the CPU clock, ns.
 ///
-/// It is 0.7 % longer than the rate says. Otherwise a program that repeats something once in a millisecond, or in another round
-/// time, would be sampled at the same point of each repetition.
+/// It is 0.7 % longer than the rate implies. Otherwise a program that repeats something every millisecond, or at another round
+/// interval, would be sampled at the same point of each repetition.
 fn period_ns(rate_hz: u32) -> u64 {
     1_007_000_000 / u64::from(rate_hz)
 }
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_parts_of_a_repetition_in_a_round_time_are_sampled() {
+    fn a_program_that_repeats_at_a_round_interval_is_sampled_at_all_points() {
         for (rate_hz, repetition_ns) in
             [(100, 10_000_000), (1000, 1_000_000), (1000, 5_000_000), (5000, 1_000_000)]
         {

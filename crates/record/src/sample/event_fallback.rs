@@ -142,8 +142,8 @@ fn refusal(event: Event, error: &io::Error) -> Refusal {
 fn hint(refusals: &[Refusal]) -> String {
     let errno = refusals.last().map_or(0, |refusal| refusal.errno);
     match errno {
-        libc::EACCES => "set kernel.perf_event_paranoid to 2 or less with sysctl, or give the \
-                         recorder CAP_PERFMON (CAP_SYS_ADMIN before Linux 5.8)"
+        libc::EACCES => "set kernel.perf_event_paranoid to 2 or less with sysctl, or give \
+                         simprof CAP_PERFMON (CAP_SYS_ADMIN before Linux 5.8)"
             .into(),
         libc::EPERM => "start the container with `--cap-add PERFMON` and a seccomp profile that \
                         allows perf_event_open"

@@ -42,8 +42,8 @@ pub use sampler::Sampler;
 pub use samples::Samples;
 pub(crate) use target_stacks::{NativeStack, OpenedModules, TargetStack, TargetStacks};
 
-/// Whether a separate file with the debug information of the program at `path` is installed. `data` is the content of the
-/// program.
+/// Returns whether a separate file with the debug information of the program at `path` is installed. `data` is the content of
+/// the program.
 pub(crate) fn has_debug_file(data: &[u8], path: &std::path::Path) -> bool {
     use object::read::elf::ElfFile64;
     let file = ElfFile64::<object::Endianness>::parse(data);

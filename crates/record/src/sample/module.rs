@@ -122,7 +122,7 @@ impl ModuleTable {
     }
 }
 
-/// Whether the kernel gives this name to memory without a file. `[vdso]` does not count, as its code can be read.
+/// Returns whether the kernel gives this name to memory without a file. Returns false for `[vdso]`, because its code can be read.
 fn is_anonymous(path: &str) -> bool {
     path != "[vdso]"
         && (!path.starts_with('/')
@@ -185,7 +185,7 @@ impl Deref for SectionBytes {
     }
 }
 
-/// A injection segment of an ELF file that contains code.
+/// A load segment (`PT_LOAD`) of an ELF file that contains code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CodeSegment {
     file_range: Range<u64>,
@@ -194,7 +194,8 @@ struct CodeSegment {
 
 /// The content of an ELF file, with its unwind information.
 ///
-/// "svma" is an address as the file states it, "avma" the address that it is mapped to.
+/// As in framehop, an "svma" (stated virtual memory address) is an address as the file states it, and an "avma" (actual) is
+/// the address in the process.
 #[derive(Debug)]
 pub(super) struct Image {
     bytes: SharedBytes,
@@ -230,8 +231,8 @@ impl Image {
 
     /// Returns the address that the file states for the code at a mapped offset.
     ///
-    /// Mappings start at whole pages, so the offset may lie before its segment, within the page in which another segment ends.
-    /// Only segments with code are considered.
+    /// A mapping starts at the beginning of a page, so the offset may lie before the segment that it maps, within the last
+    /// page of another segment. Only segments with code are considered.
     pub fn svma_at(&self, file_offset: u64) -> Option<u64> {
         const LARGEST_PAGE: u64 = 0x1_0000;
         let distance = |segment: &&CodeSegment| segment.file_range.start.abs_diff(file_offset);
@@ -373,10 +374,10 @@ fn has_inode(file: &File, inode: u64) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.ino() == inode)
 }
 
-/// Whether the path now names another file than the one that was mapped.
+/// Returns whether the path now names another file than the one that was mapped.
 ///
-/// A different inode alone does not prove that: layered file systems report different inodes for a mapping and for its path.
-/// A file with another inode that has changed since sampling started was replaced.
+/// A different inode alone is no proof, because layered file systems report different inodes for a mapping and for its path.
+/// The file counts as replaced if it has another inode and has changed since sampling started.
 fn was_replaced(file: &File, inode: u64, started: SystemTime) -> bool {
     let Ok(metadata) = file.metadata() else { return true };
     let started = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -29,7 +29,7 @@ const ROOTS: [&str; 9] = [
     "thread_start",
 ];
 
-/// A native frame of the profile, with what it means to the Python frames around it.
+/// A native frame of the profile, with the properties that decide how it is merged with Python frames.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NativeFrame {
     pub frame: FrameId,
@@ -68,7 +68,7 @@ struct UserModule {
     id: Option<ModuleId>,
 }
 
-/// What a module is to Python.
+/// How a module is related to Python.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ModuleKind {
     /// It contains the interpreter.
@@ -99,7 +99,7 @@ impl<'a> NativeFrames<'a> {
         self.expansions[id.0 as usize].as_ref().expect("frames of stacks are expanded first")
     }
 
-    /// Whether the outermost function at a raw frame belongs to the program, rather than to the interpreter.
+    /// Returns whether the outermost function at a raw frame belongs to the program, rather than to the interpreter.
     pub fn is_program(&mut self, id: RawFrameId) -> bool {
         let raw = self.raw(id);
         let kind = self.module(raw.module).kind;
@@ -130,7 +130,7 @@ impl<'a> NativeFrames<'a> {
     fn module(&mut self, index: ModuleIndex) -> &mut UserModule {
         let trace = self.trace;
         self.modules.entry(index).or_insert_with(|| {
-            // The role of a frame matters only to Python.
+            // Roles are used only to merge native frames with Python frames.
             let kind = match &trace.python {
                 Some(_) => ModuleKind::for_module(trace.modules.get(index)),
                 None => ModuleKind::Other,
@@ -164,7 +164,7 @@ impl<'a> NativeFrames<'a> {
         let (outermost, inlined) = symbolised.locations.split_last().expect("never empty");
         let in_evaluation = role(&outermost.function.name) == Role::Evaluation;
         let mut frames = Vec::with_capacity(symbolised.locations.len());
-        // From the outermost, as stacks are built: tables are then in order of first use.
+        // Add the outermost frame first, as stacks are built, so that the profile's tables are in order of first use.
         for (depth, location) in symbolised.locations.iter().enumerate().rev() {
             let name = builder.string(&location.function.name);
             let module = Some(self.module_id(raw, builder));
@@ -205,7 +205,7 @@ impl ModuleKind {
     fn role(self, function: &str, named: bool) -> Role {
         match self {
             Self::Preload => python::preload_role(function),
-            // An interpreter's function without a symbol means nothing to a reader.
+            // Treated as internal, since `module+0xoffset` in the interpreter is of no use in a report.
             Self::Interpreter if !named => Role::Internal,
             _ => python::role(function, self == Self::Interpreter),
         }

@@ -48,12 +48,12 @@ impl NativeStacks {
         self.get(stack).id
     }
 
-    /// Whether the innermost function of a raw stack has a symbol.
+    /// Returns whether the innermost function of a raw stack has a symbol.
     pub fn is_named(&self, stack: RawStackId) -> bool {
         self.get(stack).named
     }
 
-    /// Whether the native stack of a sample is truncated.
+    /// Returns whether the native stack of a sample is truncated.
     pub fn is_truncated(&self, sample: &RawSample) -> bool {
         let reaches_root = sample.stack.is_some_and(|stack| self.get(stack).reaches_root);
         sample.end == WalkEnd::Truncated && !reaches_root

@@ -10,7 +10,7 @@ use super::trace::Trace;
 
 /// If fewer than this share of the samples due arrived, the profile has a notice.
 const NOTABLE_SHORTFALL: f64 = 0.8;
-/// If fewer samples than this were due, a shortfall is not reported, as it may be chance.
+/// If fewer samples than this were due, a shortfall is not reported, because it may be random.
 const NOTABLE_DUE: f64 = 20.0;
 
 /// The facts collected so far.

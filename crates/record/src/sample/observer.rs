@@ -49,9 +49,9 @@ pub(super) struct Observer {
     walker: Walker,
     /// Code addresses of the current sample, leaf first.
     addresses: Vec<u64>,
-    /// Ids of the events that sample processes which run Python.
+    /// Ids of the events that sample armed processes, see [`super::python`].
     python_events: HashSet<u64>,
-    /// Processes that such events sample, and since when. Later samples of them by other events are ignored.
+    /// Armed processes, and since when they are armed. Later samples of them by other events are ignored.
     armed: HashMap<u32, u64>,
     /// Armed processes that ended or executed another program, and when.
     ended: Vec<(u32, u64)>,
@@ -78,17 +78,17 @@ impl Observer {
         }
     }
 
-    /// Registers the id of an event that samples a process which runs Python.
+    /// Registers the id of an event that samples a process that is about to be armed.
     pub fn add_python_event(&mut self, id: u64) {
         self.python_events.insert(id);
     }
 
-    /// Registers that such events sample `pid` from this time on.
+    /// Registers that `pid` is armed from this time on.
     pub fn arm(&mut self, pid: u32, since_ns: u64) {
         self.armed.insert(pid, since_ns);
     }
 
-    /// Whether `pid` is the only running process.
+    /// Returns whether `pid` is the only running process.
     pub fn is_alone(&self, pid: u32) -> bool {
         self.processes.keys().all(|&other| other == pid)
     }
@@ -169,7 +169,7 @@ impl Observer {
     }
 
     /// Disarms a process that ended or executed another program.
-    fn end(&mut self, pid: u32, time_ns: u64) {
+    fn disarm(&mut self, pid: u32, time_ns: u64) {
         // Lifecycle records are read late: the process may have been armed again since.
         if self.armed.get(&pid).is_some_and(|&since_ns| since_ns <= time_ns) {
             self.armed.remove(&pid);
@@ -187,7 +187,7 @@ impl Observer {
         let process = self.processes.entry(pid).or_insert_with(Process::new);
         let space = Arc::make_mut(&mut process.space);
         if sample.cpu_mode == CpuMode::Kernel && !space.contains(registers.ip()) {
-            // The process is within an exec: these registers are of the program before it.
+            // The process is within an exec: these registers belong to the program before it.
             return (None, WalkEnd::Root);
         }
         self.addresses.clear();
@@ -249,10 +249,11 @@ impl Observer {
         Arc::make_mut(&mut process.space).map(&mapping, module, &self.trace.modules);
     }
 
+    /// Handles a new name of a thread. The kernel reports an exec in this way too.
     fn name(&mut self, time_ns: u64, record: &CommOrExecRecord<'_>) {
         let (Some(pid), Some(tid)) = (id(Some(record.pid)), id(Some(record.tid))) else { return };
         if record.is_execve {
-            self.end(pid, time_ns);
+            self.disarm(pid, time_ns);
             self.processes.insert(pid, Process::new());
         }
         let thread = self.thread(pid, tid);
@@ -284,7 +285,7 @@ impl Observer {
         process.threads = process.threads.saturating_sub(1);
         if process.threads == 0 {
             self.processes.remove(&pid);
-            self.end(pid, time_ns);
+            self.disarm(pid, time_ns);
         }
     }
 

@@ -9,7 +9,7 @@ use super::module::ModuleIndex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RawFrame {
     pub module: ModuleIndex,
-    /// As the module's file states its addresses. Return addresses are reduced by one.
+    /// Address as the module's file states it. Return addresses are reduced by one.
     pub address: u64,
 }
 

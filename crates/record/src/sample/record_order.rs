@@ -40,7 +40,7 @@ impl<'a> View<'a> {
         self.tail
     }
 
-    /// Whether nothing is left to read.
+    /// Returns whether everything has been read.
     pub fn is_empty(&self) -> bool {
         self.tail == self.head
     }

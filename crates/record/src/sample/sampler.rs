@@ -263,7 +263,7 @@ fn wanted_bytes(cpus: usize, sampling: &Sampling) -> usize {
     burst.max(SAMPLE_BYTES).next_power_of_two().min(largest)
 }
 
-/// Whether a smaller buffer may avoid this error.
+/// Returns whether a smaller buffer may avoid this error.
 fn is_out_of_memory(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM | libc::EAGAIN))
 }

@@ -45,7 +45,7 @@ impl<'a> SymbolTable<'a> {
     }
 }
 
-/// Whether an ELF file defines a function whose name satisfies `matches`.
+/// Returns whether an ELF file defines a function whose name satisfies `matches`.
 pub(super) fn defines(bytes: &[u8], matches: impl Fn(&str) -> bool) -> bool {
     let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else { return false };
     let matches = |name: &[u8]| std::str::from_utf8(name).is_ok_and(&matches);

@@ -5,7 +5,7 @@ use linux_perf_event_reader::{RawData, Regs};
 
 use super::module::SectionBytes;
 
-/// A walk that finds more frames than this is stopped, as it has probably gone wrong.
+/// Maximum number of frames of a walk. A walk that finds more has probably followed wrong data.
 const MAX_FRAMES: usize = 4096;
 /// Number of caches of unwind rules. Each holds about 500 addresses, too few for a large program.
 const CACHES: usize = 16;
@@ -83,7 +83,7 @@ impl Registers {
         self.ip
     }
 
-    /// Whether a chain of frame pointers has ended.
+    /// Returns whether a chain of frame pointers has ended.
     fn frame_pointer_is_null(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.rest.bp() == 0;
@@ -105,7 +105,7 @@ impl<'a> StackBytes<'a> {
         Self { start, bytes }
     }
 
-    /// Whether a word at `address` is beyond the copied bytes, towards the root.
+    /// Returns whether a word at `address` is beyond the copied bytes, towards the root.
     fn ends_before(&self, address: u64) -> bool {
         let length = match self.bytes {
             RawData::Single(bytes) => bytes.len(),

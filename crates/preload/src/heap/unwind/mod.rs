@@ -35,8 +35,8 @@ struct Frame {
     /// Addresses of the caller's `rbp` and `rbx`; 0: they are still in the registers.
     bp_at: usize,
     bx_at: usize,
-    /// Which of `rbp` and `rbx` the unwinding from here to the root depends on, see [`needed`]. Otherwise
-    /// they hold values that the program computes, which differ between calls.
+    /// Which of `rbp` and `rbx` the unwinding from here to the root needs, see [`needed`]. A register that it
+    /// does not need may hold any value of the program, which differs between calls.
     needs: u8,
     /// The node of the stack that ends with this frame.
     node: u32,
@@ -192,7 +192,7 @@ impl Frame {
         Frame { registers, pc_at: 0, bp_at: 0, bx_at: 0, needs: 0, node: 0, module, address }
     }
 
-    /// Returns whether the frame has these registers, as far as they matter.
+    /// Returns whether the frame has these registers. Ignores `rbp` and `rbx` if unwinding does not need them.
     #[inline]
     fn has(&self, registers: Registers) -> bool {
         let Registers { pc, sp, bp, bx } = self.registers;
@@ -229,7 +229,7 @@ impl Frame {
             Base::Signal => self.interrupted(stack).map_or(Step::Unknown, Step::Interrupted),
             _ => match self.caller(row, stack) {
                 Some(caller) if caller.pc == 0 => Step::End,
-                // If the stack pointer does not grow, unwinding would never end.
+                // The stack pointer must grow from frame to frame, or unwinding might never end.
                 Some(caller) if caller.sp > self.registers.sp => Step::Caller(caller),
                 _ => Step::Unknown,
             },

@@ -80,7 +80,7 @@ impl StackMemory {
         true
     }
 
-    /// Returns the upper end of the thread's own stack.
+    /// Returns the upper end of the known part. It never changes for the thread's own stack.
     pub fn top(&self) -> usize {
         self.high
     }

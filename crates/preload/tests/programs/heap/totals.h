@@ -1,6 +1,6 @@
-/* Allocation that counts itself: what the program prints is the truth that a recording is compared with.
-   Counts are only made by these functions, so that what the C library allocates for itself is told apart by its
-   caller: the program's own calls return into the program. */
+/* Allocation functions that count: the program prints its exact totals, and a test compares a recording with them.
+   Only these functions count. What the C library allocates for itself is not counted; a recording distinguishes it
+   by the caller, since the program's own calls return into the program. */
 #ifdef __cplusplus
 #include <atomic>
 using std::atomic_ulong;

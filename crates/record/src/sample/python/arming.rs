@@ -34,7 +34,8 @@ pub struct Armer {
     /// The launched process, on which the first ordinary events were opened.
     launched: u32,
     armed: HashMap<u32, Armed>,
-    /// The second set of ordinary events, which wait for the next exec. The first set owns the buffers; the drain keeps it.
+    /// The second set of ordinary events, which wait for the next exec. The draining thread keeps the first set open, since it
+    /// owns the buffers.
     successors: Vec<OwnedFd>,
     /// Error number by slot.
     refused: HashMap<u32, u32>,
@@ -174,7 +175,7 @@ fn threads(pid: u32) -> io::Result<Vec<u32>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
-/// Whether a process maps the shared memory with this inode, which proves that it is the one that sent the request.
+/// Returns whether a process maps the shared memory with this inode. This proves that it is the process that sent the request.
 fn has_memory(pid: u32, inode: u64) -> bool {
     let maps = std::fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
     let number = inode.to_string();

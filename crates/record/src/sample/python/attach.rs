@@ -33,8 +33,9 @@ pub enum Attached {
 /// Returns the stack of each sample, in the order of the samples. Stacks without a sample, which the kernel lost, are ignored.
 ///
 /// The signal of a sample is handled before the thread executes another instruction of user code. So a stack belongs to the
-/// last sample of its thread before it. Samples within one stay in the kernel raise a single signal, on the return to user code.
-/// They share its stack, which cannot have changed meanwhile. All other samples without a stack have lost theirs.
+/// last sample of its thread before it. Several samples within one stay in the kernel raise a single signal, on the return to
+/// user code. They share one stack, since the Python stack cannot have changed meanwhile. For any other sample without a stack,
+/// the stack was lost.
 pub fn attach(samples: &[SampleKey], stacks: &[PythonStack]) -> Vec<Attached> {
     let mut by_thread: HashMap<(u32, u32), Thread> = HashMap::new();
     for (index, sample) in samples.iter().enumerate() {
@@ -114,12 +115,12 @@ mod tests {
             ("u10 u20 u30", &[11, 21, 31], &[11, 21, 31]),
             // At the same time.
             ("u10 u20", &[10, 20], &[10, 20]),
-            // One is missing: the first, one in the middle, the last, all.
+            // A stack is missing: the first, one in the middle, the last, the only one.
             ("u10 u20 u30", &[21, 31], &[0, 21, 31]),
             ("u10 u20 u30", &[11, 31], &[11, 0, 31]),
             ("u10 u20 u30", &[11, 21], &[11, 21, 0]),
             ("u10", &[], &[0]),
-            // A sample is missing, or its stack was recorded twice.
+            // A sample is missing, or a sample has two stacks.
             ("u10 u30", &[11, 21, 31], &[11, 31]),
             ("u10", &[5, 11, 12], &[11]),
             // Not in order of time.

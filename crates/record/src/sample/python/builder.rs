@@ -36,7 +36,7 @@ impl<'a> PythonBuilder<'a> {
         let evaluates = stacks_with(trace, &frames, Role::Evaluation);
         let mut in_preload = stacks_with(trace, &frames, Role::Preload);
         for (in_preload, node) in in_preload.iter_mut().zip(trace.stacks.nodes()) {
-            // A wrapper of a C function is the library's own work unless it has called that function.
+            // A sample in a wrapper is the library's own work, unless the wrapper has called the C function that it wraps.
             *in_preload |= frames.get(node.frame).frames[0].in_preload;
         }
         Some(Self {
@@ -51,7 +51,8 @@ impl<'a> PythonBuilder<'a> {
         })
     }
 
-    /// Whether a sample is of the profiler's own work in the target. Such a sample is counted, and does not belong in the profile.
+    /// Returns whether a sample is of the profiler's own work in the target. Such a sample is counted here, and must not be added
+    /// to the profile.
     pub fn skips(&mut self, sample: &RawSample) -> bool {
         let in_script = match sample.python {
             Attached::Stack { node, .. } => self.merger.is_script(sample.stack, node),

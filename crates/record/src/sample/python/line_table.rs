@@ -14,8 +14,8 @@ const COLUMNS: u32 = 0x030b_0000;
 /// Bytes of a code unit.
 const UNIT: u32 = 2;
 
-/// Returns the line of the instruction at `offset` (bytes). `None` if it has no line, as instructions that the compiler adds, or
-/// if the table ends before it.
+/// Returns the line of the instruction at `offset` (bytes). `None` if it has no line, such as an instruction that the compiler
+/// added, or if the table ends before it.
 pub fn line(version: u32, table: &[u8], first_line: u32, offset: u32) -> Option<u32> {
     let line = match version {
         COLUMNS.. => line_in_entries(table, first_line.into(), offset),

@@ -35,7 +35,7 @@ struct Key {
     flags: u32,
 }
 
-/// Merges stacks. Frames of simprof's own scripts, which surround the calls of a step function, are removed, as they are not part
+/// Merges stacks. Removes the frames of simprof's own scripts, which call the program's step function, since they are not part
 /// of the program.
 pub struct StackMerger<'a> {
     recorded: &'a PythonTrace,
@@ -78,8 +78,8 @@ impl<'a> StackMerger<'a> {
         merged
     }
 
-    /// Whether the innermost Python frame is of simprof's own scripts and runs nothing but the interpreter. A compiled function
-    /// that such a script calls as a step belongs to the program.
+    /// Returns whether the innermost Python frame is of simprof's own scripts and has called only the interpreter's functions. A
+    /// compiled function that such a script calls as a step belongs to the program.
     pub fn is_script(&self, native: Option<RawStackId>, node: u32) -> bool {
         let innermost = self.recorded.tree.stack(node).next();
         innermost.is_some_and(|(_, innermost)| self.is_script_code(innermost.code))
@@ -138,7 +138,7 @@ impl<'a> StackMerger<'a> {
         (frames, unreadable)
     }
 
-    /// Whether a code object is of simprof's own scripts.
+    /// Returns whether a code object is of simprof's own scripts.
     fn is_script_code(&self, code: u32) -> bool {
         self.recorded.tree.codes.get(&code).is_some_and(|code| code.file == SCRIPT_FILE)
     }

@@ -10,10 +10,11 @@ use super::interpreter::interpreter;
 use super::{PythonProcess, PythonTrace};
 use crate::preload::PythonMemory;
 
-/// If more than this share of the Python stacks is lost or torn, the profile has a notice.
+/// If more than this share of the Python stacks is lost or could not be read completely, the profile has a notice.
 const NOTABLE_LOSS: f64 = 0.01;
 /// The consequence if a process is not armed.
-const CONSEQUENCE: &str = "its stacks are those of the interpreter at most, without Python frames";
+const CONSEQUENCE: &str =
+    "the stacks of such a process have no Python frames, at most the interpreter's own functions";
 
 /// The facts collected so far.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +54,7 @@ impl PythonNotices {
         notices.extend(counts.and_then(|counts| self.loss(counts)));
         if self.processes_lost > 0 {
             let text = format!(
-                "{} processes that run Python were too many to follow: {CONSEQUENCE}.",
+                "{} processes that run Python exceeded the number that simprof can follow: {CONSEQUENCE}.",
                 self.processes_lost
             );
             notices.push(Notice::new(NoticeId::PythonProcessesLost, text));
@@ -89,7 +90,7 @@ impl PythonNotices {
             "threads blocked the sampling signal, or ended before it arrived"
         };
         let text = format!(
-            "The Python frames of {:.1} % of {} samples are missing or torn: {why}.",
+            "The Python frames of {:.1} % of {} samples are missing or incomplete: {why}.",
             100.0 * share,
             counts.samples
         );
@@ -153,11 +154,11 @@ fn unsupported(name: &str, reason: u32) -> (String, String) {
         ),
         reason::SIGNAL => (
             "The program handles SIGTRAP, which simprof needs to sample Python".to_owned(),
-            "let the program leave that signal alone".to_owned(),
+            "change the program so that it does not handle that signal".to_owned(),
         ),
         _ => (
             format!("The memory layout of {name} is not that of its version"),
-            "use a build that is released by python.org".to_owned(),
+            "use a build of an unmodified release from python.org".to_owned(),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Classifies native functions by what they mean to the Python frames around them.
+//! Classifies native functions by their role in a Python program, which decides how they are merged with Python frames.
 //!
 //! The tables cover all versions from 3.9 on. Internal functions of the interpreter are removed from merged stacks. Functions
 //! that show what the program does are kept: builtins, sorting, imports, extension modules.
@@ -141,7 +141,7 @@ const STARTS: &[&str] = &[
     "__clone*",
 ];
 
-/// Whether a name is that of the evaluation function, or of a part that the compiler split off.
+/// Returns whether a name is that of the evaluation function, or of a part that the compiler split off.
 pub fn is_evaluation(name: &str) -> bool {
     without_suffix(name) == EVALUATION
 }

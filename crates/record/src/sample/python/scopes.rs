@@ -56,7 +56,7 @@ impl Scopes {
         found
     }
 
-    /// Returns the qualified name of the code object `name` that starts at a line; `None` if the source does not have it there.
+    /// Returns the qualified name of the code object `name` that starts at a line; `None` if the source has no such object there.
     pub fn qualified(&self, name: &str, first_line: u32) -> Option<String> {
         if name.starts_with('<') {
             return Some(self.name_in(self.enclosing(first_line), name));

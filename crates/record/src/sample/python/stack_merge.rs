@@ -36,7 +36,8 @@ pub enum Fit {
     Whole,
     /// The native stack is truncated, but the Python stack completes it up to the root.
     Completed,
-    /// The stacks contradict each other. The result has all Python frames, and the native frames below the innermost one.
+    /// The stacks contradict each other. The result has all Python frames, followed by the native frames that the innermost one
+    /// called.
     Unmerged,
 }
 
@@ -64,7 +65,7 @@ pub fn merge<F: Copy>(
     (frames, if completed { Fit::Completed } else { Fit::Whole })
 }
 
-/// Which evaluation frame runs which group: `pairs` of them, starting at these positions.
+/// Pairs of an evaluation frame and the group that it runs: `pairs` consecutive ones, starting at these positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Alignment {
     first_evaluation: usize,
@@ -74,9 +75,12 @@ struct Alignment {
 
 /// Aligns evaluation frames and groups, given their numbers. Returns `None` if they contradict each other.
 ///
-/// If both stacks reach the root, they are aligned from there. A difference of one at the leaf is allowed, because at the moment
-/// of the sample the evaluation function may have been entered without running a frame, or a frame may have been set up before
-/// the evaluation function. If a stack does not reach the root, they are aligned from the leaf.
+/// If both stacks reach the root, they are aligned from there. The numbers may differ by one at the leaf: at the time of the
+/// sample, the evaluation function may have been entered but not have started its frame, or a frame may have been set up whose
+/// evaluation function was not entered yet.
+///
+/// If a stack does not reach the root, they are aligned from the leaf. The exception is a truncated native stack that has one
+/// evaluation more than there are groups: then the innermost evaluation has not started its frame.
 fn align(evaluations: usize, groups: usize, missing: Missing) -> Option<Alignment> {
     let from_root = |pairs| Some(Alignment { first_evaluation: 0, first_group: 0, pairs });
     let pairs = evaluations.min(groups);
@@ -128,7 +132,7 @@ fn interleave<F: Copy>(
     out
 }
 
-/// Returns the frames to keep below the innermost Python frame.
+/// Returns the native frames to keep that the innermost Python frame called.
 ///
 /// Internal functions of the interpreter are kept only at the leaf. Between Python frames they are removed too; otherwise a
 /// function that calls Python would have two positions in the tree, one for its own samples and one for those of its callees.
@@ -156,7 +160,8 @@ fn calling_frames<F>(
     })
 }
 
-/// Gives a part of the evaluation function the role of that function if it replaced it on the stack by a tail call.
+/// Changes the role of parts of the evaluation function that it reached by a tail call. Such a part replaced the evaluation
+/// function on the stack, so it gets the role [`Role::Evaluation`].
 fn with_tail_calls<F: Copy>(native: &[NativeFrame<F>]) -> Vec<NativeFrame<F>> {
     let mut frames: Vec<NativeFrame<F>> = Vec::with_capacity(native.len());
     for frame in native {
@@ -170,7 +175,7 @@ fn with_tail_calls<F: Copy>(native: &[NativeFrame<F>]) -> Vec<NativeFrame<F>> {
     frames
 }
 
-/// Splits Python frames into groups: before each entry.
+/// Splits Python frames into groups. Each group begins with an entry.
 fn groups<F>(python: &[PythonFrame<F>]) -> Vec<&[PythonFrame<F>]> {
     python.chunk_by(|_, next| !next.entry).collect()
 }

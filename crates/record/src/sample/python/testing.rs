@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The interpreters that simprof follows.
+/// Returns the interpreters of this machine that simprof supports.
 pub fn interpreters() -> Vec<PathBuf> {
     simprof_testkit::pythons().into_iter().map(|python| python.path).collect()
 }

@@ -47,9 +47,9 @@ pub fn account(profile: &Profile) -> &PythonProvenance {
     profile.provenance.python.as_ref().unwrap_or_else(|| panic!("{}", explain(profile)))
 }
 
-/// Names of a sample's frames, from the root to the leaf; those of Python with their line.
+/// Returns the names of a sample's frames, from the root to the leaf; those of Python frames with their line.
 ///
-/// The outermost frames of an assembled interpreter belong to how it starts, and are left out.
+/// Omits the outermost frames of an interpreter that was assembled for tests: they are functions of its start-up script.
 pub fn stack(profile: &Profile, sample: &StackSample) -> Vec<String> {
     let mut frames: Vec<(bool, String)> = profile
         .frames_from_leaf(sample.stack)
