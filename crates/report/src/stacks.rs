@@ -31,7 +31,7 @@ pub struct StackAnalysis {
     pub functions: Vec<StackCost>,
     /// Components, by falling share.
     pub components: Vec<StackComponent>,
-    /// Notices: what a reader must know about the result.
+    /// Notices: what to know before relying on the result.
     pub notices: Vec<Notice>,
 }
 

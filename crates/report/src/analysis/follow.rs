@@ -21,7 +21,7 @@ const MAX_STEPS: usize = 64;
 pub struct FollowStep {
     /// Demangled name.
     pub name: String,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
     /// Its total time as a fraction of all weight of the profile, 0 to 1.
     pub total_share: f64,

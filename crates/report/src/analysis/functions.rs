@@ -22,7 +22,7 @@ pub struct FunctionCost {
     pub line: Option<u32>,
     /// Native, Python, kernel or unsymbolised.
     pub kind: FunctionKind,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
     /// Weight of samples with it as the leaf.
     pub self_weight: u64,

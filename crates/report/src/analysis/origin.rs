@@ -6,7 +6,7 @@ use simprof_model::{Function, FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
 
-/// Who wrote a function.
+/// The origin of a function: whose code it is.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]

@@ -38,7 +38,7 @@ pub struct CallAnalysis {
     pub advice: Vec<Advice>,
     /// Upper bounds of the tracer's own time.
     pub tracing: Tracing,
-    /// Notices: what a reader must know about the result.
+    /// Notices: what to know before relying on the result.
     pub notices: Vec<Notice>,
 }
 
@@ -53,7 +53,7 @@ pub struct CallCost {
     pub file: String,
     /// First line of its definition; 0 for functions written in C.
     pub line: u32,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
     /// Its component.
     pub component: String,

@@ -22,7 +22,7 @@ pub struct Head {
     pub mode: simprof_model::Mode,
     /// Every planned measurement, with its status.
     pub measurements: Vec<Entry>,
-    /// Notices: what a reader must know about the results.
+    /// Notices: what to know before relying on the results.
     pub notices: Vec<Notice>,
 }
 

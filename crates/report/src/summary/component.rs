@@ -335,7 +335,7 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
     let biased = summary.controls.iter().filter(|control| control.biased).map(|control| {
         format!(
             "{}: two measurements of the baseline differ by {:.1} %. Something on this machine favours one of two equal \
-             runs, so that the verdicts on this operation are unreliable.",
+             runs, so the verdicts on this operation are unreliable.",
             control.operation,
             (control.ratio - 1.0) * 100.0
         )

@@ -69,7 +69,7 @@ pub struct MemorySummary {
     pub explained_share: Option<f64>,
     /// Findings, one sentence each.
     pub statements: Vec<String>,
-    /// Notices: what a reader must know about the recording.
+    /// Notices: what to know before relying on the recording.
     pub notices: Vec<Notice>,
 }
 

@@ -125,7 +125,7 @@ pub struct FunctionSummary {
 /// A function to look at first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bottleneck {
-    /// 1 is the first.
+    /// Rank, counted from 1.
     pub rank: usize,
     /// Its name.
     pub name: String,

@@ -18,7 +18,7 @@ pub struct HeapLine {
     pub file: Option<String>,
     /// Line, 1-based, if known.
     pub line: Option<u32>,
-    /// Who wrote the function.
+    /// Origin of the function.
     pub origin: Origin,
     /// The memory that it allocated.
     pub amounts: HeapAmounts,
