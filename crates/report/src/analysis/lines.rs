@@ -375,7 +375,7 @@ fn is_python(profile: &Profile, id: FunctionId) -> bool {
     profile.function(id).kind == FunctionKind::Python
 }
 
-/// What the current stack has met already. Vectors suffice, since stacks are short.
+/// What occurred on the current stack so far. Vectors suffice, because stacks are short.
 #[derive(Debug, Default)]
 struct Seen {
     functions: Vec<FunctionId>,
@@ -383,7 +383,7 @@ struct Seen {
     callees: Vec<(LineKey, Callee)>,
 }
 
-/// Adds `value` to `seen`; whether it is new.
+/// Adds `value` to `seen` unless it is there. Returns whether it was added.
 fn first<T: PartialEq>(seen: &mut Vec<T>, value: T) -> bool {
     let is_new = !seen.contains(&value);
     if is_new {

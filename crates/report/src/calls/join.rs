@@ -1,4 +1,4 @@
-//! Joins exact call counts with sampled times by function, and finds functions whose traced times are distorted.
+//! Combines exact call counts with sampled times by function, and finds functions whose traced times are distorted.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ const DISTORTION: f64 = 1.5;
 /// Functions with a smaller share, both traced and sampled, are not judged.
 const NOTABLE: f64 = 0.01;
 
-/// Confidence that all functions reported as distorted are.
+/// Confidence that all functions that are reported as distorted are distorted.
 const CONFIDENCE: f64 = 0.95;
 
 /// One traced function beside its samples. On both sides the time of functions written in C counts for the Python function
