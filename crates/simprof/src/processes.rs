@@ -33,7 +33,7 @@ pub enum Observe {
     },
     /// Resources over time.
     Resources,
-    /// Only its end and its totals, so that nothing disturbs a benchmark.
+    /// Only how it ended and its totals. Nothing that could disturb a benchmark.
     Nothing,
 }
 
