@@ -9,18 +9,18 @@ use super::origin::Origin;
 const PASSAGE_TOTAL: f64 = 0.95;
 /// Self share below which such a function is omitted.
 const PASSAGE_SELF: f64 = 0.01;
-/// Charged share from which a function that the author did not write is listed beside the author's own.
+/// Charged share from which a function that the author did not write is listed together with the author's own.
 const FOREIGN_SHARE: f64 = 0.01;
 
 /// Three rankings of the functions of one profile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bottlenecks {
-    /// Functions of any origin, by falling self share.
+    /// Functions of any origin, by decreasing self share.
     pub by_self: Vec<FunctionCost>,
-    /// The author's functions, charged with the libraries, the runtime and the kernel that they called, by falling
+    /// The author's functions, charged with the libraries, the runtime and the kernel that they called, by decreasing
     /// [`FunctionCost::charged_share`]. Show this ranking first.
     pub by_charged: Vec<FunctionCost>,
-    /// The author's functions by falling total share: with all they call, libraries and kernel included.
+    /// The author's functions by decreasing total share: with all they call, libraries and kernel included.
     pub by_total: Vec<FunctionCost>,
 }
 

@@ -87,7 +87,7 @@ pub struct ComponentShare {
     pub total_share: f64,
 }
 
-/// Returns the cost of each component, by falling share; [`OTHER`] and [`UNKNOWN`] come last.
+/// Returns the cost of each component, by decreasing share; [`OTHER`] and [`UNKNOWN`] come last.
 ///
 /// With rules, a sample belongs to the component of the frame nearest the leaf that any rule matches, or to [`OTHER`] if
 /// none does. Components without cost are listed with zero.

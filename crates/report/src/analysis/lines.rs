@@ -34,7 +34,7 @@ pub struct FunctionLines {
     pub samples: u64,
     /// CPU time and waiting with any of the functions on the stack; `None` for native functions.
     pub time: Option<ThreadTime>,
-    /// The lines by falling total weight; for Python by CPU time plus waiting.
+    /// The lines by decreasing total weight; for Python by CPU time plus waiting.
     pub lines: Vec<LineCost>,
 }
 
@@ -63,11 +63,11 @@ pub struct LineCost {
     pub total_share: f64,
     /// Number of samples with this line on the stack.
     pub samples: u64,
-    /// Functions that the line calls, inlined or not, by falling weight.
+    /// Functions that the line calls, inlined or not, by decreasing weight.
     pub callees: Vec<CalleeCost>,
     /// CPU time and waiting with this line on the stack; `None` for native functions.
     pub time: Option<ThreadTime>,
-    /// Native functions that a Python line runs, including the interpreter's, by falling weight. C library functions count
+    /// Native functions that a Python line runs, including the interpreter's, by decreasing weight. C library functions count
     /// with their callers.
     pub natives: Vec<CalleeCost>,
 }
@@ -150,7 +150,7 @@ pub fn function_lines(
     })
 }
 
-/// Returns the first `limit` lines of the whole program by falling weight.
+/// Returns the first `limit` lines of the whole program by decreasing weight.
 ///
 /// A sample is charged to the frame nearest the leaf that the author wrote, so that time in libraries shows on the line
 /// that called them. If there is none, it is charged to the frame nearest the leaf that is not part of an interpreter, or
@@ -414,7 +414,7 @@ impl LineSum {
     }
 }
 
-/// Returns callees by falling weight.
+/// Returns callees by decreasing weight.
 fn callees(
     profile: &Profile,
     groups: &Groups,

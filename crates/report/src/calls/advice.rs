@@ -83,7 +83,7 @@ pub struct Advice {
     pub speedup_max: Option<f64>,
 }
 
-/// Returns the advice for a profile, by falling bound.
+/// Returns the advice for a profile, by decreasing bound.
 pub(super) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
     if facts.total_s <= 0.0 {
         return Vec::new();
@@ -271,7 +271,7 @@ fn built_in(facts: &Facts<'_>) -> Vec<Advice> {
         .collect()
 }
 
-/// The time of the function that every import goes through.
+/// The time of the function through which every import is made.
 fn imports(facts: &Facts<'_>) -> Vec<Advice> {
     let importer = facts.functions().find(|(_, function)| {
         facts.profile.file(function) == "<frozen importlib._bootstrap>"

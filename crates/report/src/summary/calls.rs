@@ -1,4 +1,4 @@
-//! Exact call counts from a separate traced run, beside the sampled times of the same functions.
+//! Exact call counts from a separate traced run, with the sampled times of the same functions.
 
 use std::collections::HashMap;
 

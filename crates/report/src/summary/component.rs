@@ -226,7 +226,7 @@ impl BenchmarkShape<'_> {
         compare_measurements(baseline, control, &self.metric, MARGIN_FLOOR)
     }
 
-    /// Returns every arm of a parameter beside the baseline with the same other parameters.
+    /// Returns every arm of a parameter with the baseline that has the same other parameters.
     fn points(&self, parameter: &str, baseline: &Value) -> Vec<ArmPoint<'_>> {
         let is_baseline =
             |candidate: &Measurement| candidate.parameters.get(parameter) == Some(baseline);

@@ -42,8 +42,8 @@ impl AllocationPlan {
     }
 }
 
-/// Returns what the flags request: allocations are recorded if a flag says so, and in a full run of
-/// all phases.
+/// Returns what the flags request. Allocations are recorded if a flag requests it, and in a full run
+/// of all phases.
 ///
 /// # Errors
 /// Returns an error if a flag requests allocations but phase 3, which records them, is not among

@@ -20,7 +20,7 @@ struct Notes {
     loaded: Vec<String>,
 }
 
-/// Returns a notice that says why no call of the step function was recorded, and how to fix it.
+/// Returns a notice with the reason why no call of the step function was recorded, and the fix.
 pub fn uncalled_step(folder: &ScriptFolder, function: &StepFunction) -> Notice {
     let reason = if folder.ran() { notes(folder).reason(function) } else { not_python() };
     let text = format!("target.step: no call of `{function}` was recorded: {reason}.");

@@ -45,7 +45,7 @@ impl Churn {
     }
 }
 
-/// Returns the lines with many short-lived allocations, by falling CPU share and number.
+/// Returns the lines with many short-lived allocations, by decreasing CPU share and number.
 pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
     let whole = profile.total(|site| site.amounts.allocated).count;
     let lines = heap_lines(profile);

@@ -46,7 +46,7 @@ impl fmt::Display for GrowthPer {
 /// The result of a search for leaks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeakSearch {
-    /// Lines that may leak, by falling growth.
+    /// Lines that may leak, by decreasing growth.
     pub suspects: Vec<LeakSuspect>,
     /// Why no search was possible.
     pub too_little: Option<TooLittleData>,

@@ -22,7 +22,7 @@ pub struct HeapLine {
     pub origin: Origin,
     /// The memory that it allocated.
     pub amounts: HeapAmounts,
-    /// The functions that it calls to allocate, by falling bytes.
+    /// The functions that it calls to allocate, by decreasing bytes.
     pub via: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ type Key = (usize, Option<StringId>, Option<u32>);
 /// The key of allocations without a stack.
 const NO_STACK: Key = (usize::MAX, None, None);
 
-/// Returns every line that allocated, by falling bytes.
+/// Returns every line that allocated, by decreasing bytes.
 ///
 /// An allocation belongs to the frame nearest the allocator that the author wrote. If there is none, it belongs to the
 /// nearest library frame, or else to the nearest frame outside the allocator. Each allocation counts once, and all lines
