@@ -127,7 +127,7 @@ impl Chooser {
         let mut frames: Vec<FrameId> = profile.tables.frames_from_leaf(stack).collect();
         let function = |id: FrameId| profile.tables.frame(id).function.index();
         let role = |id: FrameId| self.roles[function(id)];
-        // Functions that an allocator calls are part of the allocator, whoever wrote them.
+        // Functions that an allocator calls are part of the allocator, regardless of their author.
         let outermost = frames.iter().rposition(|&id| role(id) == Some(AllocatorRole::Allocates));
         frames.drain(..outermost.unwrap_or(0));
         let is = |id, wanted| self.origins[function(id)] == wanted && role(id).is_none();
