@@ -33,7 +33,7 @@ pub struct Entry {
     pub name: String,
     /// How it ended.
     pub status: Status,
-    /// Why it is not ok; absent if it is.
+    /// Why it is not ok; `null` if it is.
     pub reason: Option<String>,
 }
 
