@@ -1,4 +1,4 @@
-//! Annotated source: the cost of each line beside its text, and its callees beneath.
+//! Annotated source: the cost of each line beside its text, and its callees below it.
 
 mod heap_columns;
 

@@ -27,11 +27,11 @@ pub struct StackAnalysis {
     pub weight: u64,
     /// Stacks in the file, each with its weight. The file may not state how often each was sampled.
     pub stacks: usize,
-    /// Every function, by falling self weight.
+    /// Every function, by decreasing self weight.
     pub functions: Vec<StackCost>,
-    /// Components, by falling share.
+    /// Components, by decreasing share.
     pub components: Vec<StackComponent>,
-    /// Notices: what a reader must know about the result.
+    /// Notices: what to know before relying on the result.
     pub notices: Vec<Notice>,
 }
 

@@ -264,7 +264,7 @@ def follow_threads():
 
 
 def notice_threads():
-    """Only records that there are threads besides the main one."""
+    """Only records whether there are threads besides the main one."""
     for name in ("start_new_thread", "start_new", "start_joinable_thread"):
         start = getattr(_thread, name, None)
         if start is not None:

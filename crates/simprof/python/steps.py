@@ -48,7 +48,8 @@ def named_class(found):
     return found.__qualname__ == CLASS and module is not None and is_named_module(vars(module))
 
 
-# From 3.12 on, sys.monitoring reports calls: once for every function, and always for the named one.
+# From 3.12 on, sys.monitoring reports calls: the first call of every function, and all calls of the
+# named one.
 
 
 def monitor():
@@ -164,7 +165,7 @@ def instead(*args, **kwargs):
 
 
 def count_in_place(function):
-    """Makes a function count its calls, keeping the function object. During a step it has its original code, so that
+    """Makes a function count its calls. The function object stays the same. During a step it has its original code, so
     recursion inside the step needs no additional stack frames."""
     original = function.__code__
     copy = type(function)(original, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
@@ -190,7 +191,7 @@ def count_in_place(function):
                 function.__code__ = counting
 
     def restore():
-        """Restores the function. The garbage collector does not follow constants of code objects, so that they would
+        """Restores the function. The garbage collector does not follow constants of code objects, so the objects would
         never be freed."""
         nonlocal counting
         function.__code__ = original
@@ -215,9 +216,9 @@ def count_in_place(function):
 def counted(function, may_change):
     """Returns a function that calls `function` and counts its calls, or None if that is impossible."""
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    if flags & 0x200:
+    if flags & 0x200:  # An asynchronous generator.
         return None
-    if flags & 0x80:
+    if flags & 0x80:  # A coroutine.
 
         async def step(*args, **kwargs):
             number = enter()
@@ -226,7 +227,7 @@ def counted(function, may_change):
             finally:
                 leave(number)
 
-    elif flags & 0x20:
+    elif flags & 0x20:  # A generator.
 
         def step(*args, **kwargs):
             number = enter()

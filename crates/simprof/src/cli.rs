@@ -11,23 +11,23 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// Log to standard error what simprof does: processes that it starts, the event that it samples by, files that
-    /// it writes. -vv logs more detail
+    /// Log to standard error what simprof does: processes that it starts, the sampling event, files that it writes.
+    /// -vv logs more detail
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Logging")]
     pub verbose: u8,
 }
 
 const ENVIRONMENT: &str = "\
 Environment:
-  SIMPROF_LOG  What to log without -v: off, info (as -v), debug (as -vv), or
-               for a part of simprof, such as simprof_record=debug [default: off]";
+  SIMPROF_LOG  What to log without -v: off, info (as -v) or debug (as -vv). For one
+               part of simprof: simprof_record=debug [default: off]";
 
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Profile a program in four phases (default: the built-in reference simulation)
     Run(RunArgs),
-    /// Show the progress of a run, failed measurements and the files it wrote
+    /// Show the progress of a run, its failed measurements and its files
     Status(StatusArgs),
     /// Analyse a profile that another tool recorded: calls, bottlenecks, components, advice
     Analyze(AnalyzeArgs),
@@ -54,7 +54,7 @@ const MAX_MEMORY_INTERVAL: u64 = 1 << 30;
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Measure fewer points and record for less time. The reference simulation takes less than a minute
+    /// Measure fewer points and record for less time. The reference simulation takes about a minute
     #[arg(long)]
     pub quick: bool,
     /// Run only this phase: 1 (functions), 2 (components), 3 (source lines), 4 (scaling). Can be repeated
@@ -64,15 +64,15 @@ pub struct RunArgs {
     /// Phase 2: measure only this component. Can be repeated [default: all]
     #[arg(long = "component", value_name = "NAME")]
     pub components: Vec<String>,
-    /// Phase 3: annotate only functions with this name, with a name that ends in it, or that matches it as a glob.
-    /// Can be repeated [default: those that phases 1 and 2 found]
+    /// Phase 3: annotate only functions with this name. NAME is a whole name, the end of a path, or a glob. Can be
+    /// repeated [default: those that phases 1 and 2 found]
     #[arg(long = "function", value_name = "NAME")]
     pub functions: Vec<String>,
     /// Phase 3: record allocations too, in a separate run [default: only in a full run of all phases]
     #[arg(long)]
     pub memory: bool,
     /// Mean distance between two sampled bytes of allocations, such as 64K or 1MiB; 1 records every allocation. Implies
-    /// --memory [default: 512K; a short run with too few samples is repeated with less]
+    /// --memory [default: 512K; a short run with too few samples is repeated with a smaller distance]
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = memory_interval)]
     pub memory_interval: Option<u64>,
     /// Folder for results. Each run gets a new folder in it
@@ -84,13 +84,13 @@ pub struct RunArgs {
     /// Sampling rate: samples per second of CPU time
     #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub rate: u32,
-    /// Seed of the order of measurements, and of the target if its command contains {seed}
+    /// Seed for the order of processes, and for the target if it uses {seed}
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Fresh processes for each point of phases 2 and 4 [default: 10, or 6 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeats: Option<u32>,
-    /// Event to sample by: cycles (hardware counter), cpu-clock (timer), or auto (the best one available)
+    /// Event that triggers samples: cycles (hardware counter), cpu-clock (timer), or auto (the best one available)
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub recorder: String,
     /// Print what would run and how long it may take, without running it
@@ -110,7 +110,7 @@ pub struct RunArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Folder of a run, or a folder of results: then its latest run
+    /// Folder of a run, or a folder of results, of which the latest run is shown
     #[arg(value_name = "DIR", default_value = "profiling_results")]
     pub folder: PathBuf,
     /// Print a line at every change until the run has ended

@@ -1,6 +1,6 @@
-//! What a session needs from the outside world: running one process of the target and recording it.
+//! The interface through which a session runs one process of the target and records it.
 //!
-//! [`Runner`](crate::runner::Runner) does it with real processes. Tests use recorded results.
+//! [`Runner`](crate::runner::Runner) implements it with real processes. Tests use recorded results.
 
 #[cfg(test)]
 pub mod fake;
@@ -33,7 +33,7 @@ pub enum Observe {
     },
     /// Resources over time.
     Resources,
-    /// Only its end and its totals, so that nothing disturbs a benchmark.
+    /// Only how it ended and its totals. Nothing that could disturb a benchmark.
     Nothing,
 }
 

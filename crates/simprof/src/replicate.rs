@@ -12,13 +12,13 @@ use simprof_record::{Outcome, RecordError, Recording};
 use crate::runner::{failure, with_fix};
 use crate::text::error_chain;
 
-/// How much of the end of the output is searched for a report of the runner protocol, in bytes.
+/// Bytes at the end of the output that are searched for a report of the runner protocol.
 const OUTPUT_READ: u64 = 1 << 20;
 
 /// The circumstances of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessContext {
-    /// Seed that it got.
+    /// Its seed.
     pub seed: u64,
     /// Position in the order of processes.
     pub order: usize,

@@ -295,7 +295,7 @@ fn preload(observe: Observe, script: Option<String>) -> Preload {
     }
 }
 
-/// Returns folders that are only names, for looking at commands without starting them.
+/// Returns folders that need not exist, for looking at commands without starting them.
 fn unused_scratch() -> Scratch {
     Scratch { work: PathBuf::from("."), copies: PathBuf::from(".") }
 }

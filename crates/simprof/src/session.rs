@@ -142,7 +142,7 @@ impl Session<'_> {
         }
     }
 
-    /// Adds a notice to a phase, once. Also prints it if it is urgent and new in this run.
+    /// Adds a notice to a phase unless it has it. Also prints it if it is urgent and new in this run.
     pub fn notice(&mut self, phase: Phase, notice: Notice) {
         let is_new = |run: &Run| !run.phases.iter().any(|record| record.notices.contains(&notice));
         if notice.id.is_urgent() && is_new(self.folder.run()) {

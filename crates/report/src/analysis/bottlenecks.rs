@@ -5,22 +5,22 @@ use serde::Serialize;
 use super::functions::{FunctionCost, sort_by_charged, sort_by_self, sort_by_total};
 use super::origin::Origin;
 
-/// Total share from which a function may be a mere passage to the work, such as `main`.
+/// Total share from which a function may only call the work, such as `main`.
 const PASSAGE_TOTAL: f64 = 0.95;
-/// Self share below which such a function is a passage.
+/// Self share below which such a function is omitted.
 const PASSAGE_SELF: f64 = 0.01;
-/// Charged share from which a function that the author did not write is listed beside the author's own.
+/// Charged share from which a function that the author did not write is listed together with the author's own.
 const FOREIGN_SHARE: f64 = 0.01;
 
 /// Three rankings of the functions of one profile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bottlenecks {
-    /// Functions of any origin, by falling self share.
+    /// Functions of any origin, by decreasing self share.
     pub by_self: Vec<FunctionCost>,
-    /// The author's functions, charged with the libraries, the runtime and the kernel that worked for them, by falling
-    /// [`FunctionCost::charged_share`]. The one to show first.
+    /// The author's functions, charged with the libraries, the runtime and the kernel that they called, by decreasing
+    /// [`FunctionCost::charged_share`]. Show this ranking first.
     pub by_charged: Vec<FunctionCost>,
-    /// The author's functions by falling total share: with all they call, libraries and kernel included.
+    /// The author's functions by decreasing total share: with all they call, libraries and kernel included.
     pub by_total: Vec<FunctionCost>,
 }
 
@@ -28,8 +28,8 @@ pub struct Bottlenecks {
 ///
 /// `by_self` and `by_charged` have every function with weight of that kind. If the profile has code of the author's,
 /// `by_charged` omits other functions with a charged share below 1 %: mostly the start and the end of the process.
-/// `by_total` has functions whose origin is [`Origin::Own`], or all functions if none is. It omits passages to the work,
-/// such as `main` and its callers: a total share of 95 % or more and a self share below 1 %.
+/// `by_total` has functions whose origin is [`Origin::Own`], or all functions if none is. It omits functions that
+/// only call the work, such as `main` and its callers: a total share of 95 % or more and a self share below 1 %.
 pub fn bottlenecks(costs: &[FunctionCost], limit: usize) -> Bottlenecks {
     let has_own = costs.iter().any(is_own_work);
     let is_shown =

@@ -87,7 +87,7 @@ pub struct ComponentShare {
     pub total_share: f64,
 }
 
-/// Returns the cost of each component, by falling share; [`OTHER`] and [`UNKNOWN`] come last.
+/// Returns the cost of each component, by decreasing share; [`OTHER`] and [`UNKNOWN`] come last.
 ///
 /// With rules, a sample belongs to the component of the frame nearest the leaf that any rule matches, or to [`OTHER`] if
 /// none does. Components without cost are listed with zero.
@@ -139,7 +139,7 @@ fn split_labels(profile: &Profile) -> Labels {
 /// Component labels of every function, as indices into `names`.
 struct Labels {
     names: Vec<String>,
-    /// By function: the component that it claims samples for. `None` if it claims no samples, as libraries do.
+    /// By function: the component that it claims samples for. `None` for functions that claim none, such as libraries.
     claims: Vec<Option<usize>>,
     /// By function: its component if it is the leaf of a sample that no function claims.
     leaf: Vec<usize>,

@@ -21,7 +21,7 @@ const MAX_STEPS: usize = 64;
 pub struct FollowStep {
     /// Demangled name.
     pub name: String,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
     /// Its total time as a fraction of all weight of the profile, 0 to 1.
     pub total_share: f64,
@@ -40,8 +40,8 @@ pub struct FollowStep {
 /// takes 90 % or more of its total. The chain then goes on to that callee. The last step does the work, or spreads it over
 /// several callees.
 ///
-/// - Only samples with `function` on the stack count, so that a callee which others call too is judged by the calls from
-///   here. If the set has several functions, the one with the largest total is followed.
+/// - Only samples with `function` on the stack count. A callee that other functions call too is judged by the calls from
+///   here only. If the set has several functions, the one with the largest total is followed.
 /// - From a Python function only Python functions are followed, across native frames between them. Native code counts as
 ///   self time of the Python function that runs it.
 /// - The chain does not enter the kernel, and does not end in the language's own library.

@@ -22,7 +22,7 @@ pub struct FunctionCost {
     pub line: Option<u32>,
     /// Native, Python, kernel or unsymbolised.
     pub kind: FunctionKind,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
     /// Weight of samples with it as the leaf.
     pub self_weight: u64,
@@ -51,7 +51,7 @@ pub struct FunctionCost {
     pub ids: Vec<FunctionId>,
 }
 
-/// Returns the cost of every function that has samples, by falling total weight, then falling self weight, then name.
+/// Returns the cost of every function that has samples, by decreasing total weight, then decreasing self weight, then name.
 ///
 /// Functions with the same name, module and file are one. The self shares of a profile with weight sum to 1. The cost is
 /// linear in the samples plus the frames of all distinct stacks.
@@ -74,7 +74,7 @@ pub fn functions(profile: &Profile) -> Vec<FunctionCost> {
     costs
 }
 
-/// Sorts by falling total weight, then falling self weight, then name.
+/// Sorts by decreasing total weight, then decreasing self weight, then name.
 pub fn sort_by_total(costs: &mut [FunctionCost]) {
     costs.sort_by(|a, b| {
         let by_weight = (b.total_weight, b.self_weight).cmp(&(a.total_weight, a.self_weight));
@@ -82,7 +82,7 @@ pub fn sort_by_total(costs: &mut [FunctionCost]) {
     });
 }
 
-/// Sorts by falling self weight, then falling total weight, then name.
+/// Sorts by decreasing self weight, then decreasing total weight, then name.
 pub fn sort_by_self(costs: &mut [FunctionCost]) {
     costs.sort_by(|a, b| {
         let by_weight = (b.self_weight, b.total_weight).cmp(&(a.self_weight, a.total_weight));
@@ -90,7 +90,7 @@ pub fn sort_by_self(costs: &mut [FunctionCost]) {
     });
 }
 
-/// Sorts by falling charged weight, then falling self weight, then name.
+/// Sorts by decreasing charged weight, then decreasing self weight, then name.
 pub fn sort_by_charged(costs: &mut [FunctionCost]) {
     costs.sort_by(|a, b| {
         let by_weight = (b.charged_weight, b.self_weight).cmp(&(a.charged_weight, a.self_weight));

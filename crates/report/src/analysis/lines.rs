@@ -34,7 +34,7 @@ pub struct FunctionLines {
     pub samples: u64,
     /// CPU time and waiting with any of the functions on the stack; `None` for native functions.
     pub time: Option<ThreadTime>,
-    /// The lines by falling total weight; for Python by CPU time plus waiting.
+    /// The lines by decreasing total weight; for Python by CPU time plus waiting.
     pub lines: Vec<LineCost>,
 }
 
@@ -63,11 +63,11 @@ pub struct LineCost {
     pub total_share: f64,
     /// Number of samples with this line on the stack.
     pub samples: u64,
-    /// Functions that the line calls, inlined or not, by falling weight.
+    /// Functions that the line calls, inlined or not, by decreasing weight.
     pub callees: Vec<CalleeCost>,
     /// CPU time and waiting with this line on the stack; `None` for native functions.
     pub time: Option<ThreadTime>,
-    /// Native functions that a Python line runs, including the interpreter's, by falling weight. C library functions count
+    /// Native functions that a Python line runs, including the interpreter's, by decreasing weight. C library functions count
     /// with their callers.
     pub natives: Vec<CalleeCost>,
 }
@@ -150,7 +150,7 @@ pub fn function_lines(
     })
 }
 
-/// Returns the first `limit` lines of the whole program by falling weight.
+/// Returns the first `limit` lines of the whole program by decreasing weight.
 ///
 /// A sample is charged to the frame nearest the leaf that the author wrote, so that time in libraries shows on the line
 /// that called them. If there is none, it is charged to the frame nearest the leaf that is not part of an interpreter, or
@@ -375,7 +375,7 @@ fn is_python(profile: &Profile, id: FunctionId) -> bool {
     profile.function(id).kind == FunctionKind::Python
 }
 
-/// What the current stack has met already. Vectors suffice, since stacks are short.
+/// What occurred on the current stack so far. Vectors suffice, because stacks are short.
 #[derive(Debug, Default)]
 struct Seen {
     functions: Vec<FunctionId>,
@@ -383,7 +383,7 @@ struct Seen {
     callees: Vec<(LineKey, Callee)>,
 }
 
-/// Adds `value` to `seen`; whether it is new.
+/// Adds `value` to `seen` unless it is there. Returns whether it was added.
 fn first<T: PartialEq>(seen: &mut Vec<T>, value: T) -> bool {
     let is_new = !seen.contains(&value);
     if is_new {
@@ -414,7 +414,7 @@ impl LineSum {
     }
 }
 
-/// Returns callees by falling weight.
+/// Returns callees by decreasing weight.
 fn callees(
     profile: &Profile,
     groups: &Groups,

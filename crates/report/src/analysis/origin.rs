@@ -6,7 +6,7 @@ use simprof_model::{Function, FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
 
-/// Who wrote a function.
+/// The origin of a function: whose code it is.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -128,7 +128,8 @@ fn python(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
 /// library compile at run time.
 const STRING_SOURCE: &str = "<string>";
 
-/// Whether a function without a file is ever called by the author's code, or by no other Python code.
+/// Whether the author's code calls a function that has no file, directly or through other such functions. Also true if
+/// no Python code with a file calls it.
 fn is_called_by_author(profile: &Profile, id: FunctionId) -> bool {
     let node_of = |stack: StackId| {
         let node = profile.stacks[stack.index()];
@@ -149,7 +150,8 @@ fn is_called_by_author(profile: &Profile, id: FunctionId) -> bool {
     profile.stacks.is_empty() || nodes.any(|(_, parent)| has_author_above(parent))
 }
 
-/// Ends of the paths of the files whose functions a process of `multiprocessing` calls first, from code in a string.
+/// Ends of the paths of files of `multiprocessing`. A new process runs code in a string, which calls a function of one of
+/// these files.
 const MULTIPROCESSING_FILES: [&str; 4] = [
     "/multiprocessing/spawn.py",
     "/multiprocessing/forkserver.py",

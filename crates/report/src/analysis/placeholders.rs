@@ -1,6 +1,6 @@
-//! Names that stand where a profile has none: without a symbol, a stack, a file or a name.
+//! Placeholders for missing names: no symbol, no stack, no file, or a name that cannot be printed.
 //!
-//! All are in square brackets, which no function or file of a program is.
+//! All are in square brackets, so they differ from the names of functions and files.
 
 /// A sample without a stack, or a function without a module.
 pub const UNKNOWN: &str = "[unknown]";

@@ -135,7 +135,7 @@ pub fn thread_time(profile: &Profile) -> Option<ThreadTime> {
     Some(time)
 }
 
-/// Returns the first `limit` lines that wait, by falling time.
+/// Returns the first `limit` lines that wait, by decreasing time.
 pub fn waiting(profile: &Profile, limit: usize) -> Vec<Waiting> {
     let (groups, origins) = (Groups::new(profile), origins(profile));
     let mut sums: BTreeMap<_, u64> = BTreeMap::new();

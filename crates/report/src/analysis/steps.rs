@@ -18,7 +18,7 @@ const DEVIATION_PER_MAD: f64 = 1.4826;
 /// Durations and rate of the steps of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepSummary {
-    /// Steps per second from the begin of the first to the end of the last.
+    /// Steps per second from the beginning of the first to the end of the last.
     pub per_second: Option<f64>,
     /// Median of all steps, ms.
     pub p50_ms: Option<f64>,

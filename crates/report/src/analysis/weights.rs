@@ -1,4 +1,4 @@
-//! What all analyses are built on: weights summed by stack, and table entries grouped into functions.
+//! The basis of all analyses: weights summed by stack, and table entries grouped into functions.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -44,7 +44,7 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// Groups of table entries with the same name, module and file, which a reader sees as one function. Entries of a group
+/// Groups of table entries with the same name, module and file, which reports show as one function. Entries of a group
 /// differ only in their line.
 #[derive(Debug)]
 pub(crate) struct Groups {

@@ -19,10 +19,10 @@ const BUILT_IN_SHARE: f64 = 0.1;
 /// Minimum number of calls for advice on their number.
 const MANY_CALLS: u64 = 10_000;
 
-/// A call is cheap if it costs at most this multiple of the cheapest calls ...
+/// A call is cheap if it costs at most this multiple of the cheapest calls,
 const CHEAP_FACTOR: f64 = 5.0;
 
-/// ... and at most this, ns, in case even the cheapest calls are expensive.
+/// and at most this, ns: even the cheapest calls may be expensive.
 const CHEAP_NS_MAX: f64 = 5000.0;
 
 /// Share of a function's calls or time from which one caller is responsible for it.
@@ -31,7 +31,7 @@ const MAIN_CALLER_SHARE: f64 = 0.8;
 /// Minimum share of a function's calls for naming a caller.
 const NAMED_CALLER_SHARE: f64 = 0.1;
 
-/// Share of all time that the most expensive functions are counted up to.
+/// Share of all time for which the most expensive functions are counted.
 const CONCENTRATION_SHARE: f64 = 0.8;
 
 /// Calls per call of the caller from which the caller could make fewer.
@@ -83,7 +83,7 @@ pub struct Advice {
     pub speedup_max: Option<f64>,
 }
 
-/// Returns the advice for a profile, by falling bound.
+/// Returns the advice for a profile, by decreasing bound.
 pub(super) fn advice(facts: &Facts<'_>) -> Vec<Advice> {
     if facts.total_s <= 0.0 {
         return Vec::new();
@@ -271,7 +271,7 @@ fn built_in(facts: &Facts<'_>) -> Vec<Advice> {
         .collect()
 }
 
-/// The time of the function that every import goes through.
+/// The time of the function through which every import is made.
 fn imports(facts: &Facts<'_>) -> Vec<Advice> {
     let importer = facts.functions().find(|(_, function)| {
         facts.profile.file(function) == "<frozen importlib._bootstrap>"

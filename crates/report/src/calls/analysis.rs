@@ -30,15 +30,15 @@ pub struct CallAnalysis {
     pub calls: u64,
     /// Calls of functions that were not on the stack yet.
     pub primitive_calls: u64,
-    /// Every function, by falling self time.
+    /// Every function, by decreasing self time.
     pub functions: Vec<CallCost>,
-    /// Components, by falling share.
+    /// Components, by decreasing share.
     pub components: Vec<CallComponent>,
-    /// Advice, by falling upper bound of its gain.
+    /// Advice, by decreasing upper bound of its gain.
     pub advice: Vec<Advice>,
     /// Upper bounds of the tracer's own time.
     pub tracing: Tracing,
-    /// Notices: what a reader must know about the result.
+    /// Notices: what to know before relying on the result.
     pub notices: Vec<Notice>,
 }
 
@@ -53,7 +53,7 @@ pub struct CallCost {
     pub file: String,
     /// First line of its definition; 0 for functions written in C.
     pub line: u32,
-    /// Who wrote it.
+    /// Its origin.
     pub origin: Origin,
     /// Its component.
     pub component: String,
@@ -76,7 +76,7 @@ pub struct CallCost {
     pub charged_share: f64,
     /// Upper bound of the tracer's time within `self_s`, s, estimated from the cheapest calls; `None` if it is unknown.
     pub tracing_s: Option<f64>,
-    /// Its callers, by falling number of calls; their `function` is an index of `functions`.
+    /// Its callers, by decreasing number of calls; their `function` is an index of `functions`.
     pub callers: Vec<Caller>,
 }
 
@@ -111,7 +111,7 @@ pub fn analyse(profile: &CallProfile, format: &str, modules: &Modules<'_>) -> Ca
 }
 
 impl Facts<'_> {
-    /// Returns the costs by falling self time, then cumulative time, then name.
+    /// Returns the costs by decreasing self time, then cumulative time, then name.
     fn costs(&self) -> Vec<CallCost> {
         let functions = &self.profile.functions;
         let mut order: Vec<usize> = (0..functions.len()).collect();
@@ -155,7 +155,7 @@ impl Facts<'_> {
         }
     }
 
-    /// Returns the components by falling share.
+    /// Returns the components by decreasing share.
     fn components(&self) -> Vec<CallComponent> {
         let mut sums: BTreeMap<&str, (usize, f64, f64)> = BTreeMap::new();
         for (at, function) in self.profile.functions.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Applies the rules of origin and components, which work on sampled profiles, to traced functions.
+//! Applies the rules for origins and components to traced functions. The rules are written for sampled profiles.
 
 use simprof_model::{
     BUILT_IN_FILE, CallProfile, Frame, FrameId, Function, FunctionId, FunctionKind, Profile,
@@ -58,7 +58,7 @@ impl AsProfile {
     }
 }
 
-/// Converts to nanoseconds, limited so that the sum over any profile fits 64 bits.
+/// Converts to nanoseconds. The value is limited so that the sum over any profile fits in 64 bits.
 fn whole_ns(time_s: f64) -> u64 {
     (time_s * 1e9).clamp(0.0, (1_u64 << 40) as f64 * 1e3) as u64
 }

@@ -9,12 +9,12 @@ const MAX_STEPS: usize = 200;
 const NEGLIGIBLE: f64 = 1e-9;
 
 /// Returns the time charged to each function, s: its self time plus the time of its callees for which `keeps` is false.
-/// `keeps` says for each function whether it keeps the time that reaches it or passes it to its callers. The result sums
-/// to all time; negative self times count as 0.
+/// `keeps` has a value for each function: true if it keeps its time, false if its time is charged to its callers. The
+/// result sums to all time; negative self times count as 0.
 ///
 /// The first step up is exact if the tracer timed each caller separately. Further up, a function's time is divided among
 /// its callers in proportion to the time of their calls, like gprof (Graham, Kessler and McKusick 1982). That is wrong if
-/// the calls of one caller differ in kind. A function's time from calls outside the profile stays with it.
+/// calls from different callers do different work. A function's time from calls outside the profile stays with it.
 pub(super) fn charge(profile: &CallProfile, keeps: &[bool]) -> Vec<f64> {
     let split = |time: Time| -> Vec<Split> {
         (0..).map(CalledId).zip(&profile.functions).map(|(id, f)| Split::new(id, f, time)).collect()

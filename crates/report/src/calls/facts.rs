@@ -1,4 +1,4 @@
-//! The facts that analysis and advice are computed from: names, origins, components and charged times of all functions.
+//! Names, origins, components and charged times of all functions, from which analysis and advice are computed.
 
 use simprof_model::{CallProfile, CalledFunction};
 
@@ -8,10 +8,10 @@ use super::modules::{Modules, is_generated};
 use super::tracing::{Tracing, calls_made};
 use crate::analysis::{GENERATED, Origin};
 
-/// Share of all time that functions must have with their callees to be what was profiled.
+/// Minimum share of all time, with their callees, of the functions that are taken as the profiled program.
 const PROFILED_SHARE: f64 = 0.05;
 
-/// A profile with what is derived from it. All vectors are indexed as its table.
+/// A profile and data derived from it. All vectors are indexed as its table.
 pub(super) struct Facts<'a> {
     pub(super) profile: &'a CallProfile,
     pub(super) total_s: f64,
@@ -59,8 +59,9 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Returns the functions that time is charged to: the author's. If these take almost no time, the program is an installed
-/// one, and time is charged to its libraries; if there are no libraries, to all functions outside the runtime.
+/// Returns the functions that time is charged to: the author's, without generated code. If these take almost no time, the
+/// program is an installed one, and time is charged to libraries. If these take almost no time either, it is charged to the
+/// author's functions and generated code.
 fn authors(profile: &CallProfile, origins: &[Origin]) -> Vec<bool> {
     let of = |origin: Origin, generated: bool| -> Vec<bool> {
         let functions = profile.functions.iter().zip(origins);

@@ -1,4 +1,4 @@
-//! Joins exact call counts with sampled times by function, and finds functions whose traced times are distorted.
+//! Combines exact call counts with sampled times by function, and finds functions whose traced times are distorted.
 
 use std::collections::HashMap;
 
@@ -18,10 +18,10 @@ const DISTORTION: f64 = 1.5;
 /// Functions with a smaller share, both traced and sampled, are not judged.
 const NOTABLE: f64 = 0.01;
 
-/// Confidence that all functions reported as distorted are.
+/// Confidence that all functions that are reported as distorted are distorted.
 const CONFIDENCE: f64 = 0.95;
 
-/// One traced function beside its samples. On both sides the time of functions written in C counts for the Python function
+/// One traced function with its samples. In both profiles the time of functions written in C counts for the Python function
 /// that called them. Shares are fractions of all time in Python functions, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Joined {
@@ -54,7 +54,7 @@ pub struct Joined {
     pub ids: Vec<FunctionId>,
 }
 
-/// Returns every traced Python function beside its samples, by falling share (the larger of the two).
+/// Returns every traced Python function with its samples, by decreasing share (the larger of the two).
 ///
 /// Functions match if their first line, the last part of their name and their file are equal. Of the files, one path may be
 /// the end of the other, as when the program was started by a relative path. If several files match, the function is not

@@ -1,7 +1,7 @@
 //! Analyses the call profile of a traced program: costs of functions and components, advice, and the tracer's overhead.
 //!
 //! A tracer counts calls exactly and distorts times; a sampler measures times well and does not count calls. [`join`]
-//! puts both side by side.
+//! combines both.
 
 mod advice;
 mod analysis;

@@ -46,7 +46,7 @@ impl<'a> Modules<'a> {
     }
 
     /// Returns where the module name begins in the path of its file: after the innermost folder that is not a package. A
-    /// relative path starts in the folder that Python was started in, so that the name begins at its first folder.
+    /// relative path starts in the folder in which Python was started, so the name begins at the first folder of the path.
     fn root(&self, file: &str) -> usize {
         if !file.starts_with('/') && !file.contains(':') {
             return file.find(|c| c != '.' && c != '/').unwrap_or(0);

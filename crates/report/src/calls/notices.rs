@@ -57,8 +57,8 @@ fn tracer(tracing: &Tracing) -> String {
     };
     format!(
         "Tracing makes each call slower, so functions with many calls look slower than they are. Judged by the cheapest \
-         calls here, it adds up to {} in the called function{} and {} in its caller: between 0 and about {} of the time is the \
-         tracer's. On interpreters that also run slower between calls while traced, as CPython 3.11 does, it is more.",
+         calls here, it adds up to {} in the called function{} and {} in its caller. So between 0 and about {} of the time is \
+         the tracer's. It is more on interpreters that also run slower between calls while traced, such as CPython 3.11.",
         format::duration_ns(callee_ns),
         tracing.built_in_ns.map_or(String::new(), |ns| {
             format!(" ({} if it is written in C)", format::duration_ns(ns))

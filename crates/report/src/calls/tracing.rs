@@ -82,8 +82,8 @@ pub(super) fn calls_made(profile: &CallProfile) -> Vec<u64> {
     made
 }
 
-/// Returns for each function whether its callees took no longer than it did. If several functions have the same file, line
-/// and name, the tracer keeps the time of one and the calls of all, so that calling seems to take almost no time.
+/// Returns for each function whether its callees took no longer than it did. That is not so if several functions have the
+/// same file, line and name: the tracer keeps the time of one and the calls of all, so calls seem to take almost no time.
 fn consistent(profile: &CallProfile) -> Vec<bool> {
     let mut below_s = vec![0.0; profile.functions.len()];
     for caller in profile.functions.iter().flat_map(|function| &function.callers) {

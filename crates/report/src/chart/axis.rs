@@ -88,7 +88,7 @@ fn log_ticks(low: f64, high: f64, unit: Unit) -> Vec<Tick> {
         d if d < 4.0 => &[1.0, 3.0],
         _ => &[1.0],
     };
-    // Bytes are round in powers of 1024, whose multiples the same factors give well enough.
+    // Round byte values are multiples of powers of 1024. The same factors are good enough for these.
     let base = if unit == Unit::Bytes { 1024_f64.powf((low.log2() / 10.0).floor()) } else { 1.0 };
     let first = (low / base).log10().floor() as i32;
     let last = (high / base).log10().ceil() as i32;

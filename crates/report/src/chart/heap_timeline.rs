@@ -39,7 +39,7 @@ pub fn memory_chart(profile: &HeapProfile, title: &str) -> String {
     svg.finish()
 }
 
-/// Returns the begin of the first interval and the length of all, ns; `None` if there are no intervals.
+/// Returns the beginning of the first interval and the length of all, ns; `None` if there are no intervals.
 fn scale(series: &[HeapInterval]) -> Option<(u64, u64)> {
     let first = series.first()?;
     let width_ns = match series.get(1) {
@@ -70,8 +70,8 @@ fn subtitle(profile: &HeapProfile) -> String {
     facts.join(", ")
 }
 
-/// Draws the steps as marks above the first panel, or their whole span if they are many. The begin of the first step is not
-/// known: it gets the mean length of the others, or that of an interval if it is the only one.
+/// Draws the steps as marks above the first panel, or their whole span if they are many. The beginning of the first step is
+/// unknown. The step is shown with the mean length of the others, or of an interval if it is the only one.
 fn draw_steps(
     svg: &mut Svg,
     area: Area,

@@ -19,7 +19,7 @@ pub struct LawCurve {
     pub curve: Vec<(f64, f64)>,
     /// Its interval at ascending sizes: size, low, high; empty if it has none.
     pub band: Vec<(f64, f64, f64)>,
-    /// Size beyond which the curve is an extrapolation, and dashed.
+    /// Size beyond which the curve is an extrapolation. That part is dashed.
     pub extrapolated_from: Option<f64>,
 }
 
@@ -28,7 +28,7 @@ pub struct LawCurve {
 pub struct ScalingSeries {
     /// Name in the legend.
     pub name: String,
-    /// For each size the values of all replicates.
+    /// The values of all replicates at each size.
     pub points: Vec<(f64, Vec<f64>)>,
     /// The law fitted to the points.
     pub law: Option<LawCurve>,

@@ -16,7 +16,7 @@ const PANEL: f64 = 150.0;
 const MAX_POINTS: usize = 800;
 /// Maximum number of steps that are marked individually.
 const MAX_MARKS: usize = 120;
-/// Maximum number of cores that are drawn.
+/// Maximum number of cores that are shown.
 const MAX_CORES: usize = 64;
 /// Maximum number of shapes for all cores.
 const MAX_CELLS: usize = 4000;

@@ -170,9 +170,9 @@ fn controls(summary: &ComponentSummary, text: &mut String) {
     }
     let _ = write!(
         text,
-        "## Control\n\n{table}\nThe baseline was also run as if it were an arm, interleaved in the same way, so that any \
-         difference is noise or bias. The verdicts above need a difference beyond the margin: 3 %, or twice the half-width \
-         of this interval if that is larger.\n\n"
+        "## Control\n\n{table}\nThe baseline was also measured as if it were an arm, interleaved in the same way. Any \
+         difference between the two is noise or bias. The verdicts `faster` and `slower` need a difference beyond the \
+         margin: 3 %, or twice the half-width of this interval if that is larger.\n\n"
     );
 }
 

@@ -10,7 +10,7 @@ use crate::summary::{Bottleneck, ComponentSummary, Law, LineSummary, MacroSummar
 /// Number of bottlenecks in the report.
 const FOLLOWED: usize = 5;
 
-/// Returns the report that joins the phases. For a phase that did not run it says so.
+/// Returns the report that joins the phases. A phase that did not run is listed as such.
 pub fn cross_reference_report(
     macro_: Option<&MacroSummary>,
     component: Option<&ComponentSummary>,
@@ -19,7 +19,7 @@ pub fn cross_reference_report(
 ) -> String {
     let mut text = String::from("# Bottlenecks through the phases\n\n");
     let Some(macro_) = macro_ else {
-        text.push_str("Phase 1 did not run, so that no bottleneck is known.\n");
+        text.push_str("Phase 1 did not run, so no bottlenecks are known.\n");
         return text;
     };
     if let Some(system) = system {
@@ -128,7 +128,7 @@ fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
         .iter()
         .find(|function| function.asked == bottleneck.name || function.name == bottleneck.name);
     let Some(function) = found else {
-        return "not among the functions that phase 3 examined.".to_owned();
+        return "did not examine this function.".to_owned();
     };
     let lines: Vec<String> = function
         .lines
@@ -149,7 +149,7 @@ fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
     } else {
         let count = function.followed.len();
         let end = if count == 1 { "" } else { "s" };
-        format!("{count} wrapper{end} followed to {}: ", code(&function.name))
+        format!("followed through {count} wrapper{end} to {}: ", code(&function.name))
     };
     if lines.is_empty() {
         "the module has no line information.".to_owned()

@@ -40,7 +40,7 @@ pub fn memory_section(summary: &MemorySummary, files: &[(String, String)]) -> St
         let _ = writeln!(text, "### Short-lived allocations\n\n{}", churn(&summary.churn));
         text.push_str(
             "`CPU time` is the time in the allocator for the line's short-lived blocks, from the samples of this phase: allocating \
-             them, and freeing them in the same function. `gain` is how much faster the whole program gets if the memory is reused \
+             them, and freeing them in the same function. `gain` is how much faster the whole program becomes if the memory is reused \
              instead (Amdahl). It is not an upper bound: time that other functions spend freeing the blocks is not included.\n\n",
         );
     }
@@ -55,9 +55,9 @@ fn leak_part(summary: &MemorySummary) -> String {
         Some(reason) => format!("Leaks: cannot tell ({reason}).\n\n"),
         None if summary.leaks.is_empty() => "Leaks: none found.\n\n".to_owned(),
         None => format!(
-            "### Leaks\n\n{}\nGrowth is that of the live bytes at the ends of steps (without steps: over time), after the first \
-             tenth of the run. If the target reports its population, the bytes that the population accounts for are subtracted \
-             first.\n\n",
+            "### Leaks\n\n{}\n`growth` is the rate at which the live bytes at the ends of steps grow (without steps: over time), \
+             after the first tenth of the run; `total` is their growth in that period. If the target reports its population, the \
+             bytes that the population explains are subtracted first.\n\n",
             leaks(&summary.leaks)
         ),
     }
@@ -276,7 +276,7 @@ fn sizes(summary: &MemorySummary) -> Table {
 fn recording(summary: &MemorySummary) -> String {
     let mode = match summary.interval_bytes {
         0 | 1 if summary.is_blind() || summary.unrecorded > 0 => {
-            "Every allocation that was seen was recorded".to_owned()
+            "Every allocation that could be observed was recorded".to_owned()
         }
         0 | 1 if summary.lost > 0 => "Every allocation that was not lost was recorded".to_owned(),
         0 | 1 => "Every allocation was recorded".to_owned(),
@@ -297,8 +297,8 @@ fn recording(summary: &MemorySummary) -> String {
     );
     if summary.interval_bytes > 1 {
         text.push_str(
-            "Amounts are unbiased estimates with their 95 % intervals, except the peak: as the maximum of estimates it tends to be \
-             too large. ",
+            "Amounts are unbiased estimates with 95 % intervals. Only the peak tends to be too large, because it is the maximum of \
+             estimates. ",
         );
     }
     if !summary.interpreters.is_empty() {
@@ -361,7 +361,7 @@ mod tests {
         profile = heap(&[("main@1 > s::work@9 > malloc", 1 << 20)]);
         assert!(text(&profile).contains("Every allocation was recorded"));
         profile.provenance.unrecorded = 1;
-        assert!(text(&profile).contains("Every allocation that was seen was recorded"));
+        assert!(text(&profile).contains("Every allocation that could be observed was recorded"));
         profile.provenance.unrecorded = 0;
         profile.provenance.lost = 3;
         assert!(text(&profile).contains("Every allocation that was not lost was recorded"));
@@ -422,7 +422,7 @@ mod tests {
             assert!(text.contains(&format!("### Allocated\n\n{words}")), "{text}");
             assert!(text.contains(&format!("### Live at the end\n\n{words}")), "{text}");
             assert!(!text.contains("### Freed"), "no memory was freed: {text}");
-            assert!(text.contains("except the peak"), "{text}");
+            assert!(text.contains("Only the peak tends to be too large"), "{text}");
         }
     }
 

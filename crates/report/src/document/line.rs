@@ -23,9 +23,9 @@ pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, S
         let _ = write!(text, "## Hottest lines\n\n{}\n", line_table(&summary.lines, true));
         text.push_str(
             "In this table a line's share includes the libraries that it calls, but no other function of the program, so \
-             that the shares of all lines sum to 100 %. Lines of an interpreter are not shown. In the tables of single \
-             functions `with callees` includes everything that the line calls, and `self` is the line alone, including code \
-             inlined into it or, for Python, native functions that it runs.\n\n",
+             the shares of all lines sum to 100 %. Lines of an interpreter are not shown. In the tables of single functions \
+             `with callees` includes everything that the line calls. `self` is the line alone, with code inlined into it; for \
+             Python it includes native functions that the line runs.\n\n",
         );
     }
     if !summary.waits.is_empty() {
@@ -60,7 +60,7 @@ fn section(function: &FunctionLines) -> String {
         let chain: Vec<String> = function.followed.iter().map(|name| code(name)).collect();
         let _ = write!(
             text,
-            "{} only pass the work on; followed to {}.\n\n",
+            "Wrappers were followed: {} → {}.\n\n",
             chain.join(" → "),
             code(&function.name)
         );

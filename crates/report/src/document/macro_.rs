@@ -74,7 +74,7 @@ fn case(case: &CaseSummary) -> String {
 fn steps(case: &CaseSummary) -> String {
     match &case.steps {
         Some(steps) => format!("## Steps\n\n{}\n", step_table(steps)),
-        None => "## Steps\n\nThe target marks no steps, so that there are no times per step. To mark steps, use the \
+        None => "## Steps\n\nThe target marks no steps, so there are no times per step. To mark steps, use the \
                  simprof-probe crate, simprof_probe.h or the Python module simprof_probe; or name a Python function in \
                  simprof.toml, `step = \"sim.model:Model.step\"`, or a pattern of the output, \
                  `step = { output = \"^step (\\\\d+)\" }`.\n\n"
@@ -103,7 +103,7 @@ fn by_total_time(case: &CaseSummary) -> String {
 const THREAD_TIME: &str = "Shares are of the CPU time and waiting of all threads together. `in the interpreter` is bytecode and the \
     interpreter's own functions. `in native code` is compiled modules and libraries, including the C library functions that they \
     call. Waiting is recorded only for threads that run Python. Time in which a thread is ready to run but has no CPU is not \
-    included, so that on a busy machine the times sum to less than the duration of the run.\n\n";
+    included, so on a busy machine the times sum to less than the duration of the run.\n\n";
 
 fn thread_table(time: &TimeShares) -> Table {
     let mut table = Table::new(&[

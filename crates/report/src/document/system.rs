@@ -19,8 +19,8 @@ pub fn system_report(summary: &SystemSummary, machine: &Machine) -> String {
         summary.head.measurements.iter().any(|entry| !entry.name.starts_with(TIMELINE_PREFIX));
     if summary.laws.is_empty() && swept {
         text.push_str(
-            "## How cost grows\n\nNo law could be fitted: that needs successful runs at three or more sizes, given as numbers \
-             above zero. The measured values are in the `scaling-` files beside this one.\n\n",
+            "## How cost grows\n\nNo law could be fitted. A fit needs successful runs at three or more sizes, and sizes and \
+             results must be numbers above zero. The measured values are in the `scaling-` files beside this one.\n\n",
         );
     } else if summary.laws.is_empty() {
         text.push_str(

@@ -1,4 +1,4 @@
-//! Flame graphs, drawn by inferno.
+//! Flame graphs, rendered by inferno.
 
 use std::io::{self, Write};
 

@@ -51,8 +51,8 @@ fn folded_stack(profile: &Profile, names: &[String], stack: Option<StackId>) -> 
     frames.join(";")
 }
 
-/// Returns a name that is safe in a folded stack: `;` becomes `:`, control characters become spaces, and a number after
-/// the last space, which a reader would take for the weight, is joined by `_`.
+/// Returns a name that is safe in a folded stack: `;` becomes `:`, control characters become spaces. The last
+/// space is replaced by `_` if a number follows, because the number would be read as the weight.
 pub(super) fn folded_name(name: &str) -> String {
     let plain: String = name
         .chars()

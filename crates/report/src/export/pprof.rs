@@ -21,7 +21,7 @@ const TYPES: [(&str, &str); 6] = [
     ("peak_objects", "count"),
     ("peak_space", "bytes"),
 ];
-/// The value that a reader shows by default.
+/// The value that `pprof` shows by default.
 const DEFAULT_TYPE: &str = "alloc_space";
 
 /// Writes a heap profile for `pprof`: memory allocated, in use at the end, and in use at the peak.
@@ -45,7 +45,7 @@ pub fn heap_pprof(profile: &HeapProfile, out: &mut dyn Write) -> Result<(), Repo
 struct Message(Vec<u8>);
 
 impl Message {
-    /// Adds a number; zero is omitted, since a reader takes an absent number for zero.
+    /// Adds a number. Zero is omitted, because an absent number means zero.
     fn number(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.varint(u64::from(field) << 3);
@@ -193,7 +193,7 @@ impl<'a> Writer<'a> {
         message.number(1, at as u64 + 1);
         message.number(5, self.string(path));
         message.number(6, id.map_or(0, |id| self.string(id)));
-        // Functions, files, lines and inlined frames are in the file, so that a reader does not search for symbols.
+        // The file contains functions, files, lines and inlined frames, so `pprof` need not search for symbols.
         (7..=10).for_each(|field| message.number(field, 1));
         message.0
     }

@@ -84,7 +84,7 @@ pub struct Arm {
     pub smallest_visible: Option<f64>,
     /// Whether the arm is inert: neither its cost nor its work differs from the baseline's at any point.
     pub inert: bool,
-    /// Whether both computed the same answer; absent if they report no digest.
+    /// Whether both computed the same answer; `null` if they report no digest.
     pub same_answer: Option<bool>,
 }
 
@@ -118,7 +118,7 @@ pub struct Winner {
     pub winner: String,
     /// Sizes at which it is faster: `entities >= 500`; empty for all measured sizes.
     pub range: String,
-    /// The baseline's cost divided by the winner's, above 1; absent if the baseline is the winner.
+    /// The baseline's cost divided by the winner's, above 1; `null` if the baseline is the winner.
     pub speedup: Option<f64>,
     /// 95 % interval of the speed-up.
     pub interval: Option<Bounds>,

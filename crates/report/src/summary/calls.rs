@@ -1,4 +1,4 @@
-//! Exact call counts from a separate traced run, beside the sampled times of the same functions.
+//! Exact call counts from a separate traced run, with the sampled times of the same functions.
 
 use std::collections::HashMap;
 
@@ -69,15 +69,15 @@ pub struct CallRow {
     pub calls: u64,
     /// Calls made while no other call of it was on the stack.
     pub primitive_calls: u64,
-    /// Calls in one run divided by its steps, including calls outside of steps; absent without steps.
+    /// Calls in one run divided by its steps, including calls outside of steps; `null` without steps.
     pub calls_per_step: Option<f64>,
-    /// Traced share; absent if the tracer's times are unusable.
+    /// Traced share; `null` if the tracer's times are unusable.
     pub traced_share: Option<f64>,
     /// Sampled share.
     pub sampled_share: f64,
     /// 95 % interval of `sampled_share`.
     pub sampled_interval: Bounds,
-    /// `traced_share` divided by `sampled_share`; absent if either is missing.
+    /// `traced_share` divided by `sampled_share`; `null` if either is missing.
     pub distortion: Option<f64>,
     /// Whether the shares differ by more than 1.5 times and by more than chance explains. Functions of Python's standard
     /// library, and functions with both shares below 1 %, are not judged.

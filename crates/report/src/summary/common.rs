@@ -22,7 +22,7 @@ pub struct Head {
     pub mode: simprof_model::Mode,
     /// Every planned measurement, with its status.
     pub measurements: Vec<Entry>,
-    /// Notices: what a reader must know about the results.
+    /// Notices: what to know before relying on the results.
     pub notices: Vec<Notice>,
 }
 
@@ -33,7 +33,7 @@ pub struct Entry {
     pub name: String,
     /// How it ended.
     pub status: Status,
-    /// Why it is not ok; absent if it is.
+    /// Why it is not ok; `null` if it is.
     pub reason: Option<String>,
 }
 

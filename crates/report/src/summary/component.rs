@@ -226,7 +226,7 @@ impl BenchmarkShape<'_> {
         compare_measurements(baseline, control, &self.metric, MARGIN_FLOOR)
     }
 
-    /// Returns every arm of a parameter beside the baseline with the same other parameters.
+    /// Returns every arm of a parameter with the baseline that has the same other parameters.
     fn points(&self, parameter: &str, baseline: &Value) -> Vec<ArmPoint<'_>> {
         let is_baseline =
             |candidate: &Measurement| candidate.parameters.get(parameter) == Some(baseline);
@@ -335,7 +335,7 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
     let biased = summary.controls.iter().filter(|control| control.biased).map(|control| {
         format!(
             "{}: two measurements of the baseline differ by {:.1} %. Something on this machine favours one of two equal \
-             runs, so that the verdicts on this operation are unreliable.",
+             runs, so the verdicts on this operation are unreliable.",
             control.operation,
             (control.ratio - 1.0) * 100.0
         )

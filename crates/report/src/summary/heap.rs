@@ -45,13 +45,13 @@ pub struct MemorySummary {
     pub peak_step: Option<u64>,
     /// Memory that was live at the end.
     pub live: Amount,
-    /// Memory that was freed in the step that allocated it; absent without steps.
+    /// Memory that was freed in the step that allocated it; `null` without steps.
     pub temporary: Option<Amount>,
     /// Memory that was freed within a millisecond.
     pub short_lived: Amount,
     /// Number of steps.
     pub steps: u64,
-    /// Memory per step; absent without steps.
+    /// Memory per step; `null` without steps.
     pub per_step: Option<MemoryPerStep>,
     /// Lines of the program by bytes allocated: the first 20 by each of allocated, peak, live and temporary.
     pub lines: Vec<MemoryLine>,
@@ -64,12 +64,12 @@ pub struct MemorySummary {
     pub churn: Vec<ChurnSummary>,
     /// Sizes of allocations.
     pub sizes: Vec<HeapSizeClass>,
-    /// Share of the growth of the resident set, without mapped files, that the recorded memory explains; absent if the
+    /// Share of the growth of the resident set, without mapped files, that the recorded memory explains; `null` if the
     /// growth is too small.
     pub explained_share: Option<f64>,
     /// Findings, one sentence each.
     pub statements: Vec<String>,
-    /// Notices: what a reader must know about the recording.
+    /// Notices: what to know before relying on the recording.
     pub notices: Vec<Notice>,
 }
 
@@ -136,7 +136,7 @@ pub struct MemoryPerStep {
     pub allocations: f64,
     /// Mean bytes allocated and freed within a step.
     pub temporary_bytes: f64,
-    /// Mean bytes allocated per step and living agent; absent if the target reports no population.
+    /// Mean bytes allocated per step and living agent; `null` if the target reports no population.
     pub allocated_bytes_per_agent: Option<f64>,
     /// Live bytes per agent at the end of the last step.
     pub live_bytes_per_agent: Option<f64>,
@@ -212,7 +212,7 @@ pub struct LeakSummary {
     pub growth_bytes: f64,
     /// 95 % interval of the growth.
     pub growth_interval: Bounds,
-    /// Bytes per agent that were subtracted first; absent if the target reports no population.
+    /// Bytes per agent that were subtracted first; `null` if the target reports no population.
     pub per_agent_bytes: Option<f64>,
     /// Number of readings after the warm-up.
     pub readings: u64,
@@ -233,9 +233,9 @@ pub struct ChurnSummary {
     pub short: Amount,
     /// Their number as a fraction of all allocations, 0 to 1.
     pub share_of_all: f64,
-    /// Short-lived allocations per step; absent without steps.
+    /// Short-lived allocations per step; `null` without steps.
     pub per_step: Option<f64>,
-    /// Share of CPU time in the allocator for them, 0 to 1; absent without a CPU profile.
+    /// Share of CPU time in the allocator for them, 0 to 1; `null` without a CPU profile.
     pub cpu_share: Option<f64>,
     /// Speed-up of the whole program without that share. Not an upper bound: blocks that other functions free are not
     /// included.

@@ -20,7 +20,7 @@ pub struct Law {
     pub metric: String,
     /// Parameter that it grows with.
     pub parameter: String,
-    /// Exponent of the parameter; absent if there are too few sizes or their range is too narrow.
+    /// Exponent of the parameter; `null` if there are too few sizes or their range is too narrow.
     pub exponent: Option<f64>,
     /// 95 % interval of the exponent.
     pub exponent_interval: Option<Bounds>,
@@ -34,7 +34,7 @@ pub struct Law {
     pub medians: Vec<f64>,
     /// Number of processes that it is fitted to.
     pub n: usize,
-    /// Why the data do not support a law; absent if they do.
+    /// Why the data do not support a law; `null` if they do.
     pub inadequate: Option<String>,
 }
 

@@ -17,7 +17,7 @@ pub struct LineSummary {
     /// Fields common to all summaries.
     #[serde(flatten)]
     pub head: Head,
-    /// How the profile was recorded; absent if nothing was.
+    /// How the profile was recorded; `null` if nothing was.
     pub profile: Option<ProfileSummary>,
     /// The functions that were examined, in the order of choice.
     pub functions: Vec<FunctionLines>,
@@ -78,12 +78,12 @@ pub struct FunctionLines {
     pub total_share: f64,
     /// 95 % interval of that share.
     pub interval: Bounds,
-    /// Its share in the runs of phase 1; absent if phase 1 did not run.
+    /// Its share in the runs of phase 1; `null` if phase 1 did not run.
     pub phase1_share: Option<f64>,
-    /// How threads spent their time with the function on the stack; absent for native functions.
+    /// How threads spent their time with the function on the stack; `null` for native functions.
     #[serde(default)]
     pub time: Option<TimeShares>,
-    /// File with its annotated source, relative to the phase's folder; absent if it has no lines.
+    /// File with its annotated source, relative to the phase's folder; `null` if it has no lines.
     pub annotated: Option<String>,
     /// Its hottest lines by share of CPU time; for a Python function by CPU time plus waiting.
     pub lines: Vec<LineCost>,
@@ -101,14 +101,14 @@ pub struct LineCost {
     /// Share of all CPU time at this line and in its callees, 0 to 1. In the list over the whole program only libraries
     /// count as callees.
     pub cpu_share: f64,
-    /// Share of all CPU time at this line itself, 0 to 1, for Python including native functions that it runs; absent in the
+    /// Share of all CPU time at this line itself, 0 to 1, for Python including native functions that it runs; `null` in the
     /// list over the whole program.
     pub self_share: Option<f64>,
     /// 95 % interval of `cpu_share`.
     pub interval: Bounds,
     /// Its callees, inlined or not, by share: `name (share)`.
     pub callees: Vec<String>,
-    /// How threads spent their time at this line and in its callees; absent for native functions.
+    /// How threads spent their time at this line and in its callees; `null` for native functions.
     #[serde(default)]
     pub time: Option<TimeShares>,
     /// Native functions that a Python line runs, by share of all CPU time: `name (share)`.
@@ -116,7 +116,7 @@ pub struct LineCost {
     pub natives: Vec<String>,
     /// Its source text, if the file could be read.
     pub text: Option<String>,
-    /// Bytes allocated at this line and in its callees; absent if allocations were not recorded.
+    /// Bytes allocated at this line and in its callees; `null` if allocations were not recorded.
     pub alloc_bytes: Option<u64>,
     /// Number of these allocations.
     pub alloc_count: Option<u64>,

@@ -34,7 +34,7 @@ pub struct MacroSummary {
 pub struct CaseSummary {
     /// `default`, or the parameters that differ.
     pub case: String,
-    /// How the profile was recorded; absent if nothing was.
+    /// How the profile was recorded; `null` if nothing was.
     pub profile: Option<ProfileSummary>,
     /// Functions by total share, from 0.1 % on.
     pub functions: Vec<FunctionSummary>,
@@ -42,9 +42,9 @@ pub struct CaseSummary {
     pub bottlenecks: Vec<Bottleneck>,
     /// Components by share.
     pub components: Vec<ComponentCost>,
-    /// Steps; absent if the target marks none.
+    /// Steps; `null` if the target marks none.
     pub steps: Option<StepSummary>,
-    /// How threads spent their time; absent if nothing runs Python.
+    /// How threads spent their time; `null` if nothing runs Python.
     #[serde(default)]
     pub thread_time: Option<TimeShares>,
     /// The lines with the longest waits, at most 20; only of threads that run Python.
@@ -56,7 +56,7 @@ pub struct CaseSummary {
     pub cpu_s: f64,
     /// Work done in one run: the target's own counters.
     pub counters: BTreeMap<String, f64>,
-    /// Exact calls of Python functions; absent if they were not counted.
+    /// Exact calls of Python functions; `null` if they were not counted.
     pub calls: Option<CallsSummary>,
     /// Findings, one sentence each.
     pub statements: Vec<String>,
@@ -87,7 +87,7 @@ pub struct ProfileSummary {
     pub recorder_cpu_share: f64,
     /// Events that were tried first and refused, with the reason.
     pub fallbacks: Vec<String>,
-    /// How Python frames were obtained, and what is missing from them; absent if nothing runs Python.
+    /// How Python frames were obtained, and what is missing from them; `null` if nothing runs Python.
     #[serde(default)]
     pub python: Option<PythonProvenance>,
 }
@@ -114,18 +114,18 @@ pub struct FunctionSummary {
     pub total_share: f64,
     /// 95 % interval of `total_share` (binomial over samples).
     pub total_interval: Bounds,
-    /// CPU time per step in it and its callees, ms; absent without steps.
+    /// CPU time per step in it and its callees, ms; `null` without steps.
     pub ms_per_step: Option<f64>,
-    /// Exact number of calls in one run, counted in a separate run; absent if calls were not counted.
+    /// Exact number of calls in one run, counted in a separate run; `null` if calls were not counted.
     pub calls: Option<u64>,
-    /// Calls in one run divided by its steps, including calls outside of steps; absent without steps or calls.
+    /// Calls in one run divided by its steps, including calls outside of steps; `null` without steps or calls.
     pub calls_per_step: Option<f64>,
 }
 
 /// A function to look at first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bottleneck {
-    /// 1 is the first.
+    /// Rank, counted from 1.
     pub rank: usize,
     /// Its name.
     pub name: String,
@@ -144,7 +144,7 @@ pub struct Bottleneck {
     pub total_share: f64,
     /// 95 % interval of `share`.
     pub interval: Bounds,
-    /// Charged CPU time per step, ms; absent without steps.
+    /// Charged CPU time per step, ms; `null` without steps.
     pub ms_per_step: Option<f64>,
 }
 
@@ -157,7 +157,7 @@ pub struct ComponentCost {
     pub share: f64,
     /// 95 % interval of the share.
     pub interval: Bounds,
-    /// CPU time per step, ms; absent without steps.
+    /// CPU time per step, ms; `null` without steps.
     pub ms_per_step: Option<f64>,
 }
 

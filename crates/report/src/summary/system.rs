@@ -55,7 +55,7 @@ pub struct TimelineSummary {
     pub page_faults: [u64; 2],
     /// Context switches: `[voluntary, involuntary]`.
     pub context_switches: [u64; 2],
-    /// Bytes of storage: `[read, written]`; absent if the kernel does not report them.
+    /// Bytes of storage: `[read, written]`; `null` if the kernel does not report them.
     pub io_bytes: Option<[u64; 2]>,
     /// Growth of memory.
     pub growth: Option<Growth>,
@@ -151,7 +151,7 @@ pub struct Prediction {
     pub predicted: f64,
     /// 95 % prediction interval.
     pub interval: Bounds,
-    /// Value measured at that size; absent if it was not measured.
+    /// Value measured at that size; `null` if it was not measured.
     pub measured: Option<f64>,
     /// Whether the measured value is in the interval.
     pub verdict: PredictionVerdict,
@@ -217,7 +217,7 @@ impl ReadinessVerdict {
 pub struct Check {
     /// The quantity that is checked.
     pub check: String,
-    /// Its value; absent if it was not measured.
+    /// Its value; `null` if it was not measured.
     pub value: Option<f64>,
     /// 95 % interval of the value.
     pub interval: Option<Bounds>,

@@ -1,5 +1,5 @@
-//! `simprof doctor`: what can be measured on this machine and of this target, and how to fix what
-//! cannot.
+//! `simprof doctor`: checks what can be measured on this machine and of this target, and how to fix
+//! the rest.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

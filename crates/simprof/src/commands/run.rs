@@ -86,8 +86,8 @@ fn print_plan(plan: &mut Plan, recorder: Recorder) -> Result<Completion> {
     Ok(Completion::Success)
 }
 
-/// Returns the spec to use, and how strictly braces in its command are read: arguments of a command
-/// that was typed may contain braces.
+/// Returns the spec to use, and how braces in its command are read: a typed command may contain
+/// literal braces.
 fn spec(arguments: &RunArgs) -> Result<(Spec, Strictness)> {
     let file = arguments.spec.clone().or_else(|| {
         let default = PathBuf::from(FILE_NAME);
@@ -120,7 +120,7 @@ fn remove_unused_parameters(spec: &mut Spec) {
     }
     let names = unused.join(", ");
     message(&format!(
-        "simprof: note: the command does not use {names} of the spec, so these parameters are not swept"
+        "simprof: note: these parameters of the spec are not used by the command, so they are not swept: {names}"
     ));
     let known = |set: &BTreeMap<String, Value>| set.keys().all(|name| !unused.contains(name));
     spec.phase1.cases.retain(known);
@@ -132,14 +132,14 @@ fn remove_unused_parameters(spec: &mut Spec) {
         .for_each(|parameter| parameter.with.retain(|name, _| !unused.contains(name)));
 }
 
-/// Removes the configuration files whose path a typed command does not get.
+/// Removes the configuration files whose path is not passed to a typed command.
 fn remove_unused_configs(target: &mut Target) {
     let texts: Vec<&String> = target.command.iter().chain(target.environment.values()).collect();
     let is_used = |config: &Config| config.is_reached(&target.config, &texts);
     let (used, unused): (Vec<_>, Vec<_>) = target.config.iter().cloned().partition(is_used);
     for Config { file, placeholder, .. } in unused {
         message(&format!(
-            "simprof: note: the command does not contain {} of the spec, so {} is not edited",
+            "simprof: note: the command does not contain the placeholder {} of the spec, so {} is not edited",
             written(&placeholder),
             file.display()
         ));
@@ -204,8 +204,8 @@ fn cancel_on_signals() -> Result<Cancel> {
     Ok(cancel)
 }
 
-/// Looks for the target's program before the folder for results is created. A run of component
-/// benchmarks alone does not need it.
+/// Checks that the target's program exists before the folder for results is created. A run of only
+/// component benchmarks does not need the program.
 fn find_program(plan: &Plan, runner: &Runner) -> Result<()> {
     if plan.phases == [Phase::Component] && !plan.benchmarks.is_empty() {
         return Ok(());
@@ -326,7 +326,7 @@ fn close_open_phases(run: &mut Run, interrupted: bool, error: Option<&str>) {
         let parts = record.measurements.iter().map(|measurement| measurement.status);
         let status = Status::of_parts(parts.chain([Status::Skipped]));
         record.status = Some(status);
-        let text = format!("This phase did not end: {reason}.");
+        let text = format!("This phase was not completed: {reason}.");
         record.notices.push(Notice::new(NoticeId::PhaseCutShort, text));
     }
 }

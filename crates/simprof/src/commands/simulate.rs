@@ -55,7 +55,7 @@ pub struct SimulateArgs {
     /// Number of changes that the index queues before it applies them [default: from the preset]
     #[arg(long, value_name = "N")]
     index_batch: Option<usize>,
-    /// Side length of the index's dirty regions [default: from the preset]
+    /// Side length of the regions by which the index groups queued changes [default: from the preset]
     #[arg(long, allow_negative_numbers = true, value_name = "X")]
     region_size: Option<f32>,
     /// Radius of an observation, in cells

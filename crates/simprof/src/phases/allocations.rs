@@ -22,11 +22,11 @@ use crate::session::Session;
 use crate::text::error_chain;
 
 const PHASE: Phase = Phase::Line;
-/// Number of allocation samples that is enough.
+/// Number of allocation samples from which a run is not repeated.
 const ENOUGH_SAMPLES: u64 = 2000;
-/// Number of allocation samples that a second run aims at.
+/// Number of allocation samples that a second run should take.
 const TARGET_SAMPLES: u64 = 10_000;
-/// Number of allocations up to which a second run records every one.
+/// Number of allocations up to which a second run records every allocation.
 const MAX_RECORD_ALL: u64 = 20_000;
 /// Name of the measurement, and the stem of its files.
 pub const NAME: &str = "memory";
@@ -110,7 +110,9 @@ impl Attempt {
                 Outcome::Exited(0) => format!("measured; {cause}"),
                 Outcome::Exited(_) => format!("measured; the program {cause}"),
                 Outcome::Signalled { .. } => format!("measured until the program was {cause}"),
-                Outcome::TimedOut | Outcome::Cancelled => format!("measured until then: {cause}"),
+                Outcome::TimedOut | Outcome::Cancelled => {
+                    format!("measured until the run was ended: {cause}")
+                }
             });
         }
         if profile.is_some() && status == Status::Skipped {
@@ -118,7 +120,7 @@ impl Attempt {
         }
         let cut = (!matches!(outcome, Outcome::Exited(_))).then(|| {
             let text = format!(
-                "The recording of memory ended early ({cause}): memory reported as live at the end was live at that moment."
+                "The recording of memory ended early ({cause}). Memory that is reported as live at the end was live at that moment."
             );
             Notice::new(NoticeId::MemoryRecordedInPart, text)
         });
@@ -376,7 +378,7 @@ mod tests {
                 Status::TimedOut,
                 "no end",
                 Status::TimedOut,
-                "measured until then: no end",
+                "measured until the run was ended: no end",
                 true,
             ),
             (
@@ -384,7 +386,7 @@ mod tests {
                 Status::Skipped,
                 "interrupted",
                 Status::Partial,
-                "measured until then: interrupted",
+                "measured until the run was ended: interrupted",
                 true,
             ),
         ] {

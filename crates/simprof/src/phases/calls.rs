@@ -22,7 +22,7 @@ const NAME: &str = "calls";
 
 /// Expected slowdown of a traced run compared with a sampled one; a larger one is rare.
 const EXPECTED: u32 = 4;
-/// Time limit of tracing in a quick run, which as a whole should take less than a minute.
+/// Time limit of tracing in a quick run, all phases of which should take about a minute.
 const QUICK: Duration = Duration::from_secs(10);
 /// Time that an interpreter needs to start, traced or not.
 const START: Duration = Duration::from_secs(2);
@@ -63,7 +63,8 @@ pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
     let quick = session.plan.mode == Mode::Quick;
     let Some(limit) = limit(plain, session.plan.target.timeout, quick) else {
         let needed = START + plain * EXPECTED;
-        let why = format!("a traced run may need {:.0} s", needed.as_secs_f64());
+        let why =
+            format!("a traced run may need {:.0} s, too long for this run", needed.as_secs_f64());
         session.notice(PHASE, too_long(&why));
         return Ok(None);
     };
@@ -120,9 +121,7 @@ fn limit(plain: Duration, timeout: Duration, quick: bool) -> Option<Duration> {
 }
 
 fn too_long(why: &str) -> Notice {
-    let text = format!(
-        "Calls were not counted: {why}, longer than this run allows. Use a full run, or fewer steps."
-    );
+    let text = format!("Calls were not counted: {why}. Use a full run, or fewer steps.");
     Notice::new(NoticeId::CallsNotCounted, text)
 }
 
@@ -176,7 +175,7 @@ fn uncounted(counted: &CallCounts) -> Notice {
     let text = if counted.yielded > 0 {
         "Calls were not counted: the program profiles itself, and the interpreter allows only one profiler."
     } else if counted.lost > 0 {
-        "Calls were not counted: no process that ran Python ended in a way that lets it report them."
+        "Calls were not counted: every process that ran Python ended before it could report them."
     } else {
         "Calls were not counted: the interpreter has no tracer (its Python has no module _lsprof)."
     };

@@ -57,7 +57,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.begin(PHASE, 1 + usize::from(session.plan.memory.is_some()))?;
     let parameters = session.plan.target.defaults.clone();
     let recorded = record(session, PHASE, &Case { name: "default".into(), parameters }, 0)?;
-    // Written before allocations are recorded, so that it is kept whatever happens then.
+    // Written before allocations are recorded, so that an error there cannot lose it.
     if let Some(profile) = &recorded.profile {
         super::macro_::write_profile(session, PHASE, "", profile)?;
     }
@@ -124,8 +124,8 @@ fn summary(
     }
 }
 
-/// Selects functions: those that flags name, or else those that phases 1 and 2 found and the spec
-/// names.
+/// Selects functions: those that the flags name; without such flags, those that phases 1 and 2 found
+/// and those that the spec names.
 fn choose(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
     let by_name =
         |asked: &String| Chosen { asked: asked.clone(), by: ChosenBy::Name, phase1_share: None };
@@ -246,7 +246,7 @@ fn not_found(
     let reason = match error {
         Some(error) => format!("`{}` cannot be searched for: {error}.", chosen.asked),
         None => format!(
-            "No sample has a function that matches `{}`: it took no time, was inlined, or has another name (see phase1_summary.json).",
+            "No sample contains a function that matches `{}`: it took no time, was inlined, or has another name (see phase1_summary.json).",
             chosen.asked
         ),
     };
@@ -356,7 +356,7 @@ fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
         )
     });
     let followed = found.iter().filter(|function| !function.followed.is_empty()).map(|function| {
-        format!("{} delegates its work; followed to {}.", function.asked, function.name)
+        format!("{} is a wrapper, which was followed to {}.", function.asked, function.name)
     });
     let differs = found.iter().filter_map(|function| {
         let before = function.phase1_share.filter(|_| function.followed.is_empty())?;

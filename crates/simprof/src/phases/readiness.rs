@@ -7,7 +7,7 @@ use crate::plan::Plan;
 use crate::session::Session;
 use crate::spec::Readiness;
 
-/// Returns the parameter that is the model's size: the one in the spec, else `agents`, else the
+/// Returns the parameter that is the model's size: the one in the spec, or else `agents`, or else the
 /// first that is swept.
 pub fn size_parameter(plan: &Plan) -> Option<String> {
     let swept: Vec<&String> = plan.sweeps.iter().map(|sweep| &sweep.parameter).collect();
@@ -59,7 +59,7 @@ fn not_measured(check: &str, threshold: f64, why: &str) -> Check {
     }
 }
 
-/// Returns the verdict, and its word, of a value for which less is better.
+/// Returns the verdict on a value, and its word. Smaller values are better.
 fn judge(value: f64, good: f64, poor: f64, words: [&str; 3]) -> (ReadinessVerdict, String) {
     let (verdict, word) = if value <= good {
         (ReadinessVerdict::Good, words[0])
@@ -145,7 +145,7 @@ fn memory(limits: &Readiness, fits: &[&(Law, ScalingFit)], size: Option<&str>) -
         return not_measured(
             &check,
             limits.kb_per_agent,
-            "too few sizes to separate memory that grows with the size from memory that does not",
+            "too few sizes to separate memory that grows with the model's size from memory that does not",
         );
     };
     let kb = slope.value / 1024.0;
@@ -289,7 +289,7 @@ pub fn statements(
     sentences.extend(size.and_then(|size| capacity(session, time_law(fits, size)?)));
     sentences.extend(timelines.iter().take(1).map(|timeline| {
         format!(
-            "{}: {:.2} cores used on average, peak memory {}.",
+            "Case {}: {:.2} cores used on average, peak memory {}.",
             timeline.case,
             timeline.cpu_s / timeline.wall_s.max(f64::MIN_POSITIVE),
             simprof_report::format::bytes(timeline.peak_rss_bytes as f64)

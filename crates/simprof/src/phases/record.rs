@@ -114,7 +114,7 @@ fn conclude(measurement: &mut Measurement, replicate: &Replicate) {
     measurement.reason.clone_from(&replicate.reason);
 }
 
-/// A process of the target with the command and the seed of the plan.
+/// A process of the target that runs with the command and the seed of the plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Process<'a> {
     /// The phase that it belongs to.
@@ -253,7 +253,7 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     let runs = recorded.wall_ns.len();
     if runs > 1 {
         let text = format!(
-            "One run of {} is too short for enough samples: {runs} runs with the same seed were joined.",
+            "Case {}: one run is too short for enough samples, so {runs} runs with the same seed were joined.",
             case.name
         );
         session.notice(phase, Notice::new(NoticeId::RunsJoined, text));
@@ -263,7 +263,7 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     let enough = session.plan.sampling.enough_samples;
     if provenance.samples < enough {
         let text = format!(
-            "{}: only {} samples (fewer than {enough}), so intervals are wide.",
+            "Case {}: only {} samples (fewer than {enough}), so intervals are wide.",
             case.name, provenance.samples
         );
         session.notice(phase, Notice::new(NoticeId::FewSamples, text));
@@ -272,7 +272,7 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     let cut = provenance.truncated as f64 / samples;
     if cut > NOTABLE_TRUNCATED {
         let text = format!(
-            "{}: {:.0} % of the stacks are truncated, so the totals of outer functions are too small.",
+            "Case {}: {:.0} % of the stacks are truncated, so total times of outer functions are too small.",
             case.name,
             cut * 100.0
         );
@@ -281,7 +281,7 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     let recorder = provenance.recorder_cpu_ns as f64 / provenance.target_cpu_ns.max(1) as f64;
     if recorder > NOTABLE_RECORDER {
         let text = format!(
-            "{}: the recorder used {:.0} % as much CPU time as the target itself.",
+            "Case {}: simprof itself used {:.0} % as much CPU time as the target.",
             case.name,
             recorder * 100.0
         );

@@ -198,7 +198,7 @@ fn chart(measured: &MeasuredSweep<'_>, law: &Law, fit: &ScalingFit, target: &str
     }
 }
 
-/// Predicts the time at twice the largest size, measures it, and compares the two.
+/// Predicts the time at twice the largest size, measures the time there, and compares the two.
 fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Option<Prediction> {
     let (law, fit) = measured.laws.iter().find(|(law, _)| readiness::is_time(law))?;
     let largest = measured.sweep.planned.last()?;

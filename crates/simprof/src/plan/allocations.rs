@@ -20,13 +20,13 @@ pub struct AllocationPlan {
     /// [`DEFAULT_INTERVAL_BYTES`], and a short run with too few samples is repeated with a smaller
     /// one.
     pub interval_bytes: Option<u64>,
-    /// The flag that requested it: if the target does not support it, that is an error. If `None`,
-    /// recording is then skipped instead.
+    /// The flag that requested it. If the target does not support recording, that is an error with a
+    /// flag; without one (`None`), recording is skipped.
     pub requested_by: Option<&'static str>,
 }
 
 impl AllocationPlan {
-    /// Describes it for the plan.
+    /// Describes the recording for `--plan`.
     pub fn describe(self) -> String {
         match self.interval_bytes {
             Some(1) => "record every allocation, in a separate run".to_owned(),
@@ -35,15 +35,15 @@ impl AllocationPlan {
                 format::bytes(bytes as f64)
             ),
             None => format!(
-                "record allocations, one byte in {}, in a separate run; if a short run has too few, record more of them in a second run",
+                "record allocations, one byte in {}, in a separate run; if a short run has too few samples, repeat it with more",
                 format::bytes(DEFAULT_INTERVAL_BYTES as f64)
             ),
         }
     }
 }
 
-/// Returns what the flags request: allocations are recorded if a flag says so, and in a full run of
-/// all phases.
+/// Returns what the flags request. Allocations are recorded if a flag requests it, and in a full run
+/// of all phases.
 ///
 /// # Errors
 /// Returns an error if a flag requests allocations but phase 3, which records them, is not among

@@ -23,7 +23,7 @@ pub use allocations::{AllocationPlan, DEFAULT_INTERVAL_BYTES};
 /// Time limit of each process by default, so that no run hangs forever.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Number of on-CPU samples at which a recording has enough.
+/// Number of on-CPU samples that are enough for a recording.
 const ENOUGH_SAMPLES: u64 = 5_000;
 
 /// A run of the target with one set of parameters.
@@ -118,7 +118,7 @@ pub struct Plan {
     pub spec: Spec,
     /// Which grids and repeats to use.
     pub mode: Mode,
-    /// Seed of the order of processes, and of targets that take one.
+    /// Seed for the order of processes, and for targets that use one.
     pub seed: u64,
     /// The phases to run, in order.
     pub phases: Vec<Phase>,
@@ -155,7 +155,7 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Samples per second of CPU time.
     pub rate_hz: u32,
-    /// Seed of the order of processes, and of targets that take one.
+    /// Seed for the order of processes, and for targets that use one.
     pub seed: u64,
     /// Fresh processes for each point; a default for the mode if `None`.
     pub repeats: Option<u32>,
@@ -174,7 +174,7 @@ pub enum PlanError {
     Template {
         /// The key in the spec.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         source: TemplateError,
     },
     /// There is no program to run.

@@ -20,7 +20,7 @@ struct Notes {
     loaded: Vec<String>,
 }
 
-/// Returns a notice that says why no call of the step function was recorded, and how to fix it.
+/// Returns a notice with the reason why no call of the step function was recorded, and the fix.
 pub fn uncalled_step(folder: &ScriptFolder, function: &StepFunction) -> Notice {
     let reason = if folder.ran() { notes(folder).reason(function) } else { not_python() };
     let text = format!("target.step: no call of `{function}` was recorded: {reason}.");
@@ -62,14 +62,14 @@ impl Notes {
             return trouble.clone();
         }
         if self.found {
-            return "it exists, but its Python code was not called".into();
+            return "the function exists, but its Python code was not called".into();
         }
         if let Some(module) = self.modules.first() {
             let suggestion = suggest(&function.name, &self.names, "it has");
             return format!("module `{module}` has no `{}`{suggestion}", function.name);
         }
         if self.loaded.is_empty() {
-            return "no process that ran Python exited normally, which is when simprof would learn the reason"
+            return "the reason is unknown, because no process that ran Python exited normally"
                 .into();
         }
         let suggestion = suggest(&function.module, &self.loaded, "imported modules are");

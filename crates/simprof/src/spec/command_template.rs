@@ -96,8 +96,8 @@ impl CommandTemplate {
                 .and_then(|()| ConfigTemplate::parse(config, &known))
                 .map_err(|error| (format!("config {}", config.file.display()), error))
         });
-        // Files come first: a wrong placeholder of a file also makes those of the command unknown, and the first error
-        // is the one that is reported.
+        // Files come first. A wrong placeholder of a file also makes that placeholder unknown in the command, and only the
+        // first error is reported.
         let configs = configs.collect::<Result<_, _>>()?;
         Ok(Self {
             argv: argv.collect::<Result<_, _>>()?,

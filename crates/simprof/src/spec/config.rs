@@ -1,4 +1,4 @@
-//! The key `config`: configuration files of the target, of which each process gets edited copies.
+//! The key `config`: configuration files of the target. Each process gets edited copies of them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,8 +34,8 @@ fn is_default_placeholder(name: &str) -> bool {
 }
 
 impl Config {
-    /// Returns true if a program gets the path of the copy: from `texts` (its arguments and
-    /// environment), or from a file among `all` whose path it gets.
+    /// Returns true if the path of the copy is passed to the program: in `texts` (its arguments and
+    /// environment), or in another file of `all` whose path is passed.
     pub fn is_reached<'t>(&'t self, all: &'t [Config], texts: &[&'t String]) -> bool {
         let told_by = |config: &Config, texts: &[&String]| {
             let placeholder = format!("{{{}}}", config.placeholder);

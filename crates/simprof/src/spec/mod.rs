@@ -24,7 +24,7 @@ pub use placeholder::{BUILT_IN, Strictness, escaped, is_used, written};
 pub use readiness::Readiness;
 pub use step::{StepFunction, StepRule, StepSource};
 
-/// The spec of the reference simulation. It uses only what every spec can use.
+/// The spec of the reference simulation. It uses no feature that other specs do not have.
 pub const REFERENCE: &str = include_str!("reference.toml");
 
 /// The commented template that `simprof init` writes.
@@ -120,7 +120,7 @@ pub struct Phase1 {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Phase3 {
-    /// Globs over function names.
+    /// Names of functions, or globs over names, files and modules.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
 }

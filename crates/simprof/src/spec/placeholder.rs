@@ -1,6 +1,6 @@
 //! Placeholders: `{name}` in a text of the spec, replaced by a value for each process.
 //!
-//! Everything that knows how a placeholder is written stands here. No shell is involved.
+//! All code that depends on how a placeholder is written is in this file. No shell is involved.
 
 use std::collections::BTreeMap;
 

@@ -88,7 +88,10 @@ fn a_missing_step_function_is_named_with_the_nearest() {
                 "no module `ticks_modle` was imported; did you mean `ticks_model`?",
             ),
             ("__main__:own_tack", "`__main__` has no `own_tack`; did you mean `own_tick`?"),
-            ("ticks_model:Model.uncalled", "it exists, but its Python code was not called"),
+            (
+                "ticks_model:Model.uncalled",
+                "the function exists, but its Python code was not called",
+            ),
             ("ticks_model:Model", "Model is a class; give the name of a method"),
             ("nomod:step", "no module `nomod` was imported; imported modules are __main__"),
         ] {

@@ -18,7 +18,7 @@ const COUNT_MIN: u64 = 1000;
 
 /// Minimum CPU time of one allocation and its release, ns.
 const ALLOCATION_NS_MIN: f64 = 10.0;
-/// If at least this many allocator samples are expected, seeing none is not by chance.
+/// If at least this many allocator samples are expected, it is not chance that there are none.
 const EXPECTED_SAMPLES: f64 = 5.0;
 
 /// A line with many short-lived allocations.
@@ -45,7 +45,7 @@ impl Churn {
     }
 }
 
-/// Returns the lines with many short-lived allocations, by falling CPU share and number.
+/// Returns the lines with many short-lived allocations, by decreasing CPU share and number.
 pub fn churn(profile: &HeapProfile, cpu: Option<&Profile>) -> Vec<Churn> {
     let whole = profile.total(|site| site.amounts.allocated).count;
     let lines = heap_lines(profile);
@@ -146,8 +146,8 @@ impl AllocatorTime {
     }
 
     /// Returns the share of all time that a line's short-lived allocations cost: the fraction `of_line` of its time to
-    /// allocate, plus the fraction `of_function` of its function's time to free. `None` if no such time is seen although
-    /// `short` allocations must show: then the allocator has unknown names, or is inlined.
+    /// allocate, plus the fraction `of_function` of its function's time to free. `None` if the profile shows
+    /// no such time, although `short` allocations are enough to be seen: then the allocator has unknown names, or is inlined.
     fn share(&self, line: &HeapLine, short: u64, of_line: f64, of_function: f64) -> Option<f64> {
         let is_seen = self.freeing.contains_key(&line.function)
             || self.lines.keys().any(|(function, ..)| *function == line.function);

@@ -10,7 +10,7 @@ const MANY: f64 = 1000.0;
 /// (`interval_bytes` is 1).
 ///
 /// The lower end is that of the normal approximation. The upper end treats the number of samples as Poisson distributed
-/// (Garwood 1936): without any sample it is 3.7 times `interval_bytes`, since so much may have been missed.
+/// (Garwood 1936): without any sample it is 3.7 times `interval_bytes`, the most that is likely to be missed.
 pub fn bytes_interval(amount: HeapAmount, interval_bytes: u64) -> [f64; 2] {
     interval(amount.bytes as f64, amount.bytes_error as f64, interval_bytes, interval_bytes as f64)
 }
@@ -39,7 +39,7 @@ fn interval(value: f64, error: f64, interval_bytes: u64, weight: f64) -> [f64; 2
     if interval_bytes <= 1 {
         return [value, value];
     }
-    // Large allocations are always sampled and add nothing to the error. This is the number of samples left to chance.
+    // Large allocations are always sampled and add nothing to the error. This is the number of the other samples.
     let samples = if weight > 0.0 { (error / weight).powi(2) } else { 0.0 };
     let above =
         if samples < MANY { (poisson_max(samples) - samples) * weight } else { NORMAL_95 * error };

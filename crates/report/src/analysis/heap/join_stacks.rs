@@ -1,4 +1,4 @@
-//! Limits the size of heap profiles: the stacks with the least memory are joined to their callers.
+//! Limits the size of heap profiles: merges the stacks with the least memory into their callers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ const SITES_UNCHANGED: usize = 20_000;
 /// Nodes of the stack tree to keep of larger profiles.
 const NODES: usize = 30_000;
 
-/// Returns the profile; if it has very many stacks, those with the least memory are joined to their callers. Each is
-/// charged to its innermost frame that is kept. All sums stay the same.
+/// Returns the profile. If it has very many stacks, those with the least memory are merged into their callers: each is
+/// charged to its innermost frame that is kept. Sums do not change.
 pub fn without_small_stacks(profile: &HeapProfile) -> Cow<'_, HeapProfile> {
     if profile.sites.len() <= SITES_UNCHANGED {
         Cow::Borrowed(profile)

@@ -14,11 +14,11 @@ use super::lines::{HeapLine, heap_lines};
 const WARM_UP: f64 = 0.1;
 /// Growth below this is normal for caches and buffers, bytes.
 const FLOOR_BYTES: f64 = 65536.0;
-/// Sampled growth counts from this many additional live samples on.
+/// Minimum number of additional live samples for sampled growth to count.
 const FLOOR_SAMPLES: u64 = 8;
 /// If less than this share of the growth is live at the end, it was freed.
 const LEFT_SHARE: f64 = 0.5;
-/// Without steps, minimum duration after the warm-up, s: in less time a program still loads its libraries.
+/// Without steps, minimum duration after the warm-up, s: a shorter run may still load its libraries.
 const SECONDS_MIN: f64 = 5.0;
 
 /// Minimum number of readings after the warm-up.
@@ -46,7 +46,7 @@ impl fmt::Display for GrowthPer {
 /// The result of a search for leaks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeakSearch {
-    /// Lines that may leak, by falling growth.
+    /// Lines that may leak, by decreasing growth.
     pub suspects: Vec<LeakSuspect>,
     /// Why no search was possible.
     pub too_little: Option<TooLittleData>,

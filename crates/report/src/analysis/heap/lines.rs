@@ -18,11 +18,11 @@ pub struct HeapLine {
     pub file: Option<String>,
     /// Line, 1-based, if known.
     pub line: Option<u32>,
-    /// Who wrote the function.
+    /// Origin of the function.
     pub origin: Origin,
     /// The memory that it allocated.
     pub amounts: HeapAmounts,
-    /// The functions that it calls to allocate, by falling bytes.
+    /// The functions that it calls to allocate, by decreasing bytes.
     pub via: Vec<String>,
 }
 
@@ -32,7 +32,7 @@ type Key = (usize, Option<StringId>, Option<u32>);
 /// The key of allocations without a stack.
 const NO_STACK: Key = (usize::MAX, None, None);
 
-/// Returns every line that allocated, by falling bytes.
+/// Returns every line that allocated, by decreasing bytes.
 ///
 /// An allocation belongs to the frame nearest the allocator that the author wrote. If there is none, it belongs to the
 /// nearest library frame, or else to the nearest frame outside the allocator. Each allocation counts once, and all lines
@@ -127,7 +127,7 @@ impl Chooser {
         let mut frames: Vec<FrameId> = profile.tables.frames_from_leaf(stack).collect();
         let function = |id: FrameId| profile.tables.frame(id).function.index();
         let role = |id: FrameId| self.roles[function(id)];
-        // Functions that an allocator calls are part of the allocator, whoever wrote them.
+        // Functions that an allocator calls are part of the allocator, regardless of their author.
         let outermost = frames.iter().rposition(|&id| role(id) == Some(AllocatorRole::Allocates));
         frames.drain(..outermost.unwrap_or(0));
         let is = |id, wanted| self.origins[function(id)] == wanted && role(id).is_none();

@@ -44,7 +44,7 @@ pub fn unexplained_growth(profile: &HeapProfile) -> Option<Notice> {
             )
         }
         bytes => format!(
-            "No allocation was sampled at one sample per {}: the target allocates little, or allocates {UNSEEN}. A smaller \
+            "No allocation was sampled, with one sample per {} on average: the target allocates little, or allocates {UNSEEN}. A smaller \
              --memory-interval samples more.",
             format::bytes(bytes as f64)
         ),
@@ -99,8 +99,8 @@ fn whole(summary: &MemorySummary) -> String {
         match (summary.is_blind(), summary.unrecorded) {
             (true, _) => "Most memory was not recorded. Of the recorded memory, ".to_owned(),
             (false, 0) => String::new(),
-            (false, 1) => "Without 1 process that was not recorded, ".to_owned(),
-            (false, many) => format!("Without {many} processes that were not recorded, "),
+            (false, 1) => "Not counting 1 process that was not recorded, ".to_owned(),
+            (false, many) => format!("Not counting {many} processes that were not recorded, "),
         },
         format::bytes(summary.allocated.bytes as f64),
         format::count(summary.allocated.count as f64),
@@ -133,8 +133,8 @@ pub(super) fn leak_sentence(leak: &LeakSummary) -> String {
         ),
         LeakVerdict::Growing => format!("{location} leaks {rate}{corrected}."),
         LeakVerdict::Confounded => format!(
-            "{location} grows by {rate}, but so does the population: cannot tell whether it leaks. Profile a run with a steady \
-             population to find out."
+            "{location} grows by {rate}, but the population grows too, so it is unknown whether it leaks. Profile a run with a \
+             constant population to find out."
         ),
     }
 }
@@ -146,8 +146,8 @@ fn churn_sentence(churn: &ChurnSummary) -> String {
         .map_or_else(String::new, |per_step| format!(", {} per step", format::count(per_step)));
     let gain = match (churn.cpu_share, churn.speed_up) {
         (Some(share), Some(times)) if share >= NOTABLE_GAIN => format!(
-            ". The allocator takes {} of CPU time for them: reusing the memory makes the whole about {} faster, or more if other \
-             functions free it",
+            ". The allocator takes {} of CPU time for them: reusing the memory would make the program about {} faster, or more \
+             if other functions free it",
             format::share(share),
             format::share(times - 1.0)
         ),

@@ -36,7 +36,7 @@ pub struct SpatialArgs {
     /// Number of moves that are queued before they are applied
     #[arg(long, value_name = "N", default_value_t = 100)]
     batch: usize,
-    /// Side length of a dirty region
+    /// Side length of the regions by which the index groups queued changes
     #[arg(long, value_name = "X", default_value_t = 50.0)]
     region: f32,
 }
