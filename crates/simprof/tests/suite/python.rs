@@ -1,4 +1,4 @@
-//! Python programs whose answers are known: shares, lines, native functions beneath lines.
+//! Python programs whose results are known: shares, lines, and the native functions that lines call.
 
 use serde_json::Value;
 use simprof_testkit::python;
@@ -17,7 +17,7 @@ fn simprof(workspace: &Workspace, phase: &[&str], command: &[&str]) -> Done {
     workspace.simprof(&arguments)
 }
 
-/// The row of a function in a summary.
+/// Returns the row of a function in a summary.
 fn function<'s>(summary: &'s Value, name: &str) -> &'s Value {
     let rows = summary["functions"].as_array().expect("functions");
     rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name} in {rows:#?}"))
@@ -113,13 +113,16 @@ fn waiting_for_a_lock_is_on_its_line_with_its_duration() {
     let lock = found.iter().find(|wait| wait["cause"] == "synchronisation");
     let lock = lock.unwrap_or_else(|| panic!("the lock is waited for: {waits:#?}"));
     assert_eq!(lock["function"], "lock_wait.wait_for_it");
-    // The time that the program measured includes getting the interpreter's lock back and the code between its two readings.
+    // The time that the program measured includes the wait for the GIL afterwards and the code between its two clock readings.
     let measured: f64 = found.iter().map(|wait| share(wait, "wait_s")).sum();
     let part = measured / waited;
     assert!((0.8..1.02).contains(&part), "{measured} of {waited}: {found:#?}");
     let thread_s = share(&summary["thread_time"], "thread_s");
     let ratio = share(lock, "share") * thread_s / share(lock, "wait_s");
-    assert!((ratio - 1.0).abs() < 1e-6, "the share is of the time of threads: {lock:#}");
+    assert!(
+        (ratio - 1.0).abs() < 1e-6,
+        "the share is relative to the time of all threads: {lock:#}"
+    );
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn time_in_sqlite_is_on_the_line_of_the_query() {
 }
 
 #[test]
-fn functions_of_the_interpreter_are_only_in_the_summary() {
+fn the_report_omits_functions_of_the_interpreter() {
     let workspace = Workspace::new();
     let program = python_program("three_to_one.py");
     let phases = ["--phase", "1", "--phase", "3"];
@@ -160,7 +163,7 @@ fn functions_of_the_interpreter_are_only_in_the_summary() {
     assert!(!own.is_empty(), "{functions:#?}");
     let report = workspace.text("phase1/PHASE1_REPORT.md");
     let (_, table) = report.split_once("## Functions by total time").expect("a table");
-    let (table, _) = table.split_once("\n## ").expect("what follows it");
+    let (table, _) = table.split_once("\n## ").expect("a section follows");
     assert!(table.contains("`three_to_one.three`"), "{table}");
     for row in own {
         let name = row["name"].as_str().expect("a name");
