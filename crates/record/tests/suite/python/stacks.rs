@@ -9,8 +9,8 @@ use super::support::{
 };
 use crate::support::{Fixture, symbolised};
 
-/// Spins in two methods, three times as long in one of them as in the other, in steps of random lengths, with which the sampling clock
-/// cannot keep step. Prints the CPU time of both.
+/// Spins three times as long in `heavy` as in `light`. Its steps have random lengths, so that they do not run in step with the sampling
+/// clock. Prints the CPU time of both.
 const SPIN: &str = "\
 import random
 from time import thread_time as now
@@ -111,7 +111,7 @@ fn native_frames_are_beneath_the_line_that_called_them() {
     }
 }
 
-/// A key function that is called from native code, which Python called.
+/// A Python function `key` that native code calls (`sorted`), which Python called.
 const CALLBACK: &str = "\
 def key(value):
     x = 0
@@ -158,7 +158,7 @@ fn informative_native_frames_between_python_frames_are_kept() {
     }
 }
 
-/// Recurses deeper than the copied part of the native stack, where each Python call is a native one.
+/// Recurses deeper than the copied part of the native stack, in versions in which each Python call is a native call.
 const DEEP: &str = "\
 def bottom():
     x = 0
@@ -197,7 +197,7 @@ fn a_deep_recursion_is_completed_to_its_root() {
     }
 }
 
-/// Work within a generator, within a comprehension.
+/// Works in a generator that a comprehension consumes.
 const GENERATOR: &str = "\
 def squares(n):
     for i in range(n):
@@ -238,7 +238,7 @@ fn a_generator_is_beneath_its_consumer() {
     }
 }
 
-/// Fills a database and asks it.
+/// Fills a database and queries it.
 const DATABASE: &str = "\
 import sqlite3
 connection = sqlite3.connect(':memory:')
@@ -269,14 +269,14 @@ fn a_query_is_beneath_its_line() {
 fn no_time_is_counted_twice() {
     let folder = Fixture::new();
     let script = folder.write("spin.py", SPIN);
-    // Reached through a shell, the process has events of both kinds.
+    // If a shell starts it, the process has inherited events, and its own events for Python frames.
     let python = python();
     let command = format!("{} {script}; exit 0", python.text());
     for argv in [&[python.text(), &script][..], &["/bin/sh", "-c", &command]] {
         let Some(profile) = profile(&folder, argv) else { return };
         assert_counted_once(&profile, 0.08);
-        let came = profile.samples.len() as f64;
-        assert!(account(&profile).samples as f64 > 0.8 * came, "{}", explain(&profile));
+        let recorded = profile.samples.len() as f64;
+        assert!(account(&profile).samples as f64 > 0.8 * recorded, "{}", explain(&profile));
     }
 }
 
