@@ -1,6 +1,6 @@
-"""One thread holds a lock while it sleeps; the other waits for the lock, and adds the time to a file, s.
+"""One thread holds a lock while it sleeps. The other waits for the lock, and appends the duration to a file, s.
 
-Time that it waits for a processor after it got the lock does not count: it is not part of the wait, and long on a busy machine.
+The time for which the thread waits for a processor afterwards is subtracted. It is not part of the wait, and long on a busy machine.
 """
 
 import os
@@ -21,7 +21,7 @@ def hold(rounds, taken):
 
 
 def ready(file):
-    """How long this thread has been ready to run without a processor, s."""
+    """Returns how long this thread was ready to run but had no processor, s."""
     return int(os.pread(file.fileno(), 100, 0).split()[1]) / 1e9
 
 

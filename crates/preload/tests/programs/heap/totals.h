@@ -1,6 +1,5 @@
-/* Allocation that counts itself: what the program prints is the truth that a recording is compared with.
-   Counts are only made by these functions, so that what the C library allocates for itself is told apart by its
-   caller: the program's own calls return into the program. */
+/* Counts the allocations of a program. The program prints the totals, and tests compare them with the recording. Allocations that the
+   C library makes for itself are not counted; in the recording they differ by their caller, which is not in the program. */
 #ifdef __cplusplus
 #include <atomic>
 using std::atomic_ulong;

@@ -144,7 +144,7 @@ fn operators_and_exceptions_of_cpp_are_counted() {
     assert_eq!(recording.output.status.code(), Some(0));
     recording.check();
     let reported = recording.reported();
-    // The program's own calls: requests of `main` to `new`, with sizes that nothing else uses.
+    // Requests of the program to `new`, with sizes of the objects that it counts. Its containers may request such sizes too.
     let libstdcxx = |event: &Event| {
         let stack = recording.memory.stack(event.node);
         stack[0].module.contains("libstdc++") && stack[1].module.ends_with(name_of(&path))
