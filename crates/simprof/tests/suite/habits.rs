@@ -98,8 +98,8 @@ fn doctor_names_every_missing_capability_with_consequence_and_fix() {
     missing.assert_status(0);
     assert!(missing.stdout.contains("nowhere does not exist"), "{missing:#?}");
     let program = c_program("inlined");
-    let fine = workspace.simprof(&["doctor", "--", &program]);
-    assert!(fine.stdout.contains("it has line tables"), "{fine:#?}");
+    let valid = workspace.simprof(&["doctor", "--", &program]);
+    assert!(valid.stdout.contains("it has line tables"), "{valid:#?}");
     assert!(!workspace.path("profiling_results").exists(), "doctor writes nothing");
 }
 

@@ -290,7 +290,7 @@ fn annotated_source_shows_memory_and_time() {
 }
 
 #[test]
-fn a_python_leak_is_at_its_line_with_native_frames_beneath() {
+fn a_python_leak_is_at_its_line_with_native_callees() {
     let workspace = Workspace::new();
     let (python, program) = (python_with_packages(), python_program(PY));
     let spec = format!(
@@ -329,16 +329,16 @@ fn a_python_leak_is_at_its_line_with_native_frames_beneath() {
             .any(|name| name.as_str().is_some_and(|name| name.starts_with("CPython 3")))
     );
     assert!(
-        beneath(&workspace, "Model.field").iter().any(|name| name.contains("numpy")
+        callees_of(&workspace, "Model.field").iter().any(|name| name.contains("numpy")
             || name.contains("PyArray")
             || name.contains("array")),
         "{:?}",
-        beneath(&workspace, "Model.field")
+        callees_of(&workspace, "Model.field")
     );
 }
 
-/// Returns the names of the functions below a function in the stacks of allocations.
-fn beneath(workspace: &Workspace, function: &str) -> Vec<String> {
+/// Returns the names of all callees of a function in the stacks of allocations.
+fn callees_of(workspace: &Workspace, function: &str) -> Vec<String> {
     let heap: HeapProfile =
         serde_json::from_str(&workspace.text("phase3/memory.json")).expect("a profile");
     let mut names = Vec::new();

@@ -73,7 +73,7 @@ fn the_lines_of_python_functions_are_exact() {
 }
 
 #[test]
-fn numpy_is_shown_beneath_the_lines_that_call_it() {
+fn numpy_time_is_attributed_to_the_lines_that_call_it() {
     let workspace = Workspace::new();
     let program = python_program("numpy_lines.py");
     let times = truth_file(&workspace);
@@ -88,11 +88,11 @@ fn numpy_is_shown_beneath_the_lines_that_call_it() {
         let number = marked_line("numpy_lines.py", mark);
         lines.iter().find(|line| line["line"] == number).unwrap_or_else(|| panic!("{lines:#?}"))
     };
-    let [most, least] =
+    let [larger, smaller] =
         [of("THREE QUARTERS"), of("A QUARTER")].map(|line| share(line, "cpu_share"));
-    let [in_most, in_least] = truth(&workspace, &summary);
+    let [in_larger, in_smaller] = truth(&workspace, &summary);
     let samples = share(&summary["profile"], "samples");
-    assert_share(in_most / (in_most + in_least), most, most + least, samples);
+    assert_share(in_larger / (in_larger + in_smaller), larger, larger + smaller, samples);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn time_in_sqlite_is_on_the_line_of_the_query() {
     assert_eq!(first["function"], "sqlite_work.count");
     assert_eq!(first["line"], marked_line("sqlite_work.py", "# QUERY"), "{lines:#}");
     let native = first["natives"][0].as_str().unwrap_or_else(|| panic!("a function: {first:#}"));
-    assert!(native.starts_with("sqlite3"), "SQLite's own function runs beneath it: {first:#}");
+    assert!(native.starts_with("sqlite3"), "the line calls SQLite: {first:#}");
 }
 
 #[test]

@@ -96,7 +96,7 @@ checksum()
 ";
 
 #[test]
-fn native_frames_are_beneath_the_line_that_called_them() {
+fn native_frames_are_callees_of_the_line_that_called_them() {
     let folder = Fixture::new();
     let script = folder.write("native.py", NATIVE);
     for python in pythons() {
@@ -213,28 +213,28 @@ total()
 ";
 
 #[test]
-fn a_generator_is_beneath_its_consumer() {
+fn a_generator_is_a_callee_of_its_consumer() {
     let folder = Fixture::new();
     let script = folder.write("generator.py", GENERATOR);
     for python in pythons() {
         let python = python.text();
         let Some(profile) = profile(&folder, &[python, &script]) else { return };
-        let mut right = 0;
+        let mut correct = 0;
         let samples = count(&profile, "generator.squares");
         for (stack, count) in stacks(&profile) {
             let Some(at) = stack.iter().position(|f| f.starts_with("generator.squares")) else {
                 continue;
             };
             // From 3.12 on, comprehensions are part of the function around them.
-            let is_right = match &stack[..at] {
+            let is_correct = match &stack[..at] {
                 [module, total] | [module, total, _] => {
                     module == "generator.<module>:11" && total == "generator.total:9"
                 }
                 _ => false,
             };
-            right += usize::from(is_right) * count;
+            correct += usize::from(is_correct) * count;
         }
-        assert!(samples > 200 && right == samples, "{right}: {}", explain(&profile));
+        assert!(samples > 200 && correct == samples, "{correct}: {}", explain(&profile));
     }
 }
 
@@ -251,18 +251,18 @@ query()
 ";
 
 #[test]
-fn a_query_is_beneath_its_line() {
+fn sqlite_is_a_callee_of_the_line_with_the_query() {
     let folder = Fixture::new();
     let script = folder.write("database.py", DATABASE);
     let Some(profile) = profile(&folder, &[python().text(), &script]) else { return };
-    let mut beneath = 0;
+    let mut in_sqlite = 0;
     for (stack, count) in stacks(&profile) {
         let line = stack.iter().position(|frame| frame == "database.query:7");
         if line.is_some_and(|line| stack[line..].iter().any(|f| f.contains("sqlite3_step"))) {
-            beneath += count;
+            in_sqlite += count;
         }
     }
-    assert!(beneath > 50, "{}", explain(&profile));
+    assert!(in_sqlite > 50, "{}", explain(&profile));
 }
 
 #[test]

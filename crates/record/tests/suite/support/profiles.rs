@@ -9,7 +9,7 @@ use super::Blocked;
 pub const SAMPLING: Sampling =
     Sampling { rate_hz: 1000, stack_bytes: 16384, kernel: true, recorder: Recorder::Auto };
 
-/// Profiles a program. Returns `None` if this system does not allow sampling; the refusal is then checked and printed.
+/// Profiles a program. If this system does not allow sampling, checks and prints the refusal and returns `None`.
 pub fn profile_with(sampling: &Sampling, argv: &[&str]) -> Option<Profile> {
     let child = Blocked::new(argv);
     match Sampler::open(child.pid, sampling) {
