@@ -139,7 +139,7 @@ fn a_failed_build_is_reported() {
 }
 
 #[test]
-fn a_function_without_samples_is_reported() {
+fn a_requested_function_without_samples_is_reported() {
     use crate::support::{FAST, c_program, sampling_allowed};
     let workspace = Workspace::new();
     let program = c_program("inlined");
