@@ -1,4 +1,4 @@
-"""The machine that the figures are for, and its load by other processes."""
+"""The machine on which the benchmarks run, and its load by other processes."""
 
 import os
 import platform
@@ -51,7 +51,7 @@ class OtherProcesses:
         self.began = (time.monotonic(), busy_s(), own_s())
 
     def share(self):
-        """Returns their share of the time of all CPUs, 0 to 1. Child processes that nobody waited for count as others."""
+        """Returns their share of the time of all CPUs, 0 to 1. Child processes that have not been waited for are included."""
         began, busy, own = self.began
         capacity = (time.monotonic() - began) * (os.cpu_count() or 1)
         return max(0.0, (busy_s() - busy) - (own_s() - own)) / max(capacity, 1e-9)

@@ -15,7 +15,7 @@ QUICK_ROUNDS = 2
 def run(session):
     programs.run(["cargo", "build", "--release", "--quiet", "--package", "simprof-probe", "--example", "mark_cost"])
     program = programs.target_folder() / "release/examples/mark_cost"
-    # Each process measures both alternately, several times.
+    # Each process measures marks with and without a recorder, alternately and several times.
     starts = interleave(session, {"both": lambda: measure(program)})["both"]
     taken = {name: [start[name] for start in starts] for name in starts[0]}
     table([["", "ns per mark"], *([name, Spread(costs).text(".2f")] for name, costs in taken.items())])

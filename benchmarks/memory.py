@@ -19,9 +19,9 @@ ROUNDS = 15
 QUICK_ROUNDS = 3
 
 CPU_MS = 2500.0
-# Recorders of every allocation are many times slower, so fewer rounds are enough to compare them.
+# Recording every allocation slows a program many times, so few rounds are enough to compare recorders.
 EXACT_ROUNDS = 3
-# A recorder that takes longer is skipped, and that is reported.
+# A recorder that takes longer is skipped and reported.
 TIMEOUT_S = 180
 FILES_MB = 10.0
 DEFAULT, EXACT, HEAPTRACK = "simprof", "simprof, every allocation", "heaptrack"
@@ -33,7 +33,7 @@ class Recorded:
 
     wall_ms: float  # By the clock of the target, like `cpu_ms`.
     cpu_ms: float
-    all_cpu_ms: float | None = None  # Including the recorder while the target ran.
+    all_cpu_ms: float | None = None  # CPU time of the target, and of the recorder while the target ran.
     file_bytes: int | None = None
     records: int | None = None
     lost: int | None = None
@@ -57,7 +57,7 @@ def run(session):
 
 
 def targets(session, python):
-    """Each sized to take some seconds."""
+    """Returns the programs to record. Each takes a few seconds."""
     small = compiled(session.folder)
     millions = programs.sized(lambda work: [small, work], 10, "cpu_ms", CPU_MS)
     steps = programs.sized(lambda work: recording.simulate(session, work), 500, "cpu_ms", CPU_MS)

@@ -105,7 +105,7 @@ def samply():
 
 
 def usable(session, command, with_frame_pointers):
-    """Returns the recorders that work here, after trying each. Prints which are skipped, and why."""
+    """Tries each recorder and returns those that work here. Prints which are skipped, and why."""
     frame_pointers = [Perf("perf, frame pointers", "fp")] if with_frame_pointers else []
     works = [Plain(), Simprof(session.simprof)]
     for peer in [Perf(), *frame_pointers, Samply()]:

@@ -19,10 +19,10 @@ PACKAGES = ["mesa==3.3.1", "networkx>=3", "numpy>=2", "py-spy==0.4.3", "scalene=
             "memray==1.20.0"]
 # Many short rounds are better than few long ones, because the load of the machine changes within seconds.
 CPU_MS = 800.0
-# The recorders in the goals take part in every round. The others take part in the first few only, because some are slow,
-# and with --quick not at all.
+# The recorders that the goal mentions run in every round. The others run only in the first rounds, because some are slow, and not
+# at all with --quick.
 OTHERS_ROUNDS = 2
-# A profiler that takes longer is skipped, and that is reported.
+# A profiler that takes longer is skipped and reported.
 TIMEOUT_S = 90
 
 

@@ -32,7 +32,7 @@ def targets(session):
 
 
 def simulate(session, steps):
-    """Returns the command of the reference simulation. A shell removes the database first, because simprof may run it again."""
+    """Returns the command of the reference simulation. A shell first removes the database, because simprof may run the command again."""
     file = session.folder / "simulation.db"
     line = 'rm -f "$1" "$1-wal" "$1-shm"; exec "$2" simulate --json --agents 50 --steps "$3" --db "$1"'
     return ["sh", "-c", line, "sh", file, session.simprof, steps]

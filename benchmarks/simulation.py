@@ -10,8 +10,8 @@ ROUNDS = 31
 QUICK_ROUNDS = 7
 
 STEPS = 500
-# The original is a Python simulation: 500 steps with 30 agents took 45.3 s on a 2-core machine. It is not run here, so the
-# factor is valid for a similar machine only.
+# The original is a Python simulation: 500 steps with 30 agents took 45.3 s on a 2-core machine. It is not run here, so the factor
+# is only valid for a similar machine.
 ORIGINAL_STEPS_PER_S = 11.0
 
 

@@ -46,7 +46,7 @@ def measure(session, command):
         "functions": len(profile["functions"]),
         "recorder_cpu_s": provenance["recorder_cpu_ns"] * 1e-9,
         "symbolise_s": symbolise_s,
-        # With too few samples the time is scaled up. That overestimates it, because part of it is constant. With more samples
-        # than wanted it is not scaled.
+        # With too few samples the time is scaled up, which overestimates it, because part of it is constant. With enough samples
+        # it is not scaled.
         "scaled_s": symbolise_s * max(1.0, SAMPLES / max(provenance["samples"], 1)),
     }

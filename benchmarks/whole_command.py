@@ -39,4 +39,4 @@ def report(taken):
     allowed = [plain * 1.05 + 0.5 for plain in whole["plain"]]
     share = ratios(whole["simprof"], allowed)
     print(f"  simprof / (plain * 1.05 + 0.5 s): {share.text('.3f')}; goal (at most 1): {verdict(share, 1.0)}")
-    print("  perf and samply do not symbolise while recording: their time is that of writing the file")
+    print("  perf and samply do not symbolise in this command: they only write the recorded data")

@@ -3,7 +3,7 @@
 
     tests/interpreters.py FOLDER
 
-prints the paths of the interpreters, one per line. The executables and their modules come from wheels of `freeze-core`, the
+Prints the paths of the interpreters, one per line. The executables and their modules come from wheels of `freeze-core`, the
 standard library from the npm package `pyodide`. An interpreter that cannot be assembled is skipped and reported on standard
 error. Assembled interpreters differ from an installed Python: they have no `site`, ignore `PYTHON*` variables, and their
 outermost frame is `run` of `__startup__.py`.
@@ -17,7 +17,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-# Version, ABI, and the version of `pyodide` with its standard library.
+# Version, ABI, and the version of `pyodide` that contains the standard library.
 KINDS = [
     ("3.12", "cp312", "0.27.7"),
     ("3.13", "cp313", "0.29.4"),
@@ -92,7 +92,7 @@ def assemble(home, python, version, abi, stdlib):
     shutil.copytree(home / "wheel/freeze_core.libs", home / "freeze_core.libs")
     (library / "__startup__.py").write_text(STARTUP)
     shutil.rmtree(home / "wheel" / "freeze_core.libs")
-    # Last: the executable marks a complete interpreter.
+    # The executable is moved last, because its presence marks a complete interpreter.
     shutil.move(next((parts / "bases").glob("console-cpython-*")), python)
     python.chmod(0o755)
     shutil.rmtree(home / "wheel")

@@ -1,4 +1,4 @@
-# Calls whose numbers are known, in processes of every kind: 100 of leaf, and 1000 more in each of three processes or threads.
+# Makes known numbers of calls in processes of every kind: 100 calls of leaf, and 1000 more in each of three processes or threads.
 import multiprocessing
 import os
 import sys

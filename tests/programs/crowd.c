@@ -1,4 +1,4 @@
-/* Ten forked children and 64 threads, all of which spend CPU time at the same time as others. */
+/* Ten forked children and 64 threads, which use CPU time at the same time. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@ enum { CHILDREN = 10, THREADS = 64, SPIN_MS = 8 };
 
 static pthread_barrier_t all_here;
 
-/* Until this thread has had its time, however busy the machine is. */
+/* Spins until this thread has used `ms` of CPU time, however busy the machine is. */
 __attribute__((noinline)) static void spin(long ms) {
     struct timespec used;
     do {

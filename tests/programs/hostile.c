@@ -1,4 +1,4 @@
-/* A function whose name is an attack on every format that a report may have. */
+/* A function whose name has special characters of every report format. */
 #include <stdlib.h>
 
 static volatile unsigned long sink;

@@ -19,7 +19,7 @@ __attribute__((noinline)) static unsigned long diffuse(unsigned long value) {
     return smooth(value + 1) ^ 1;
 }
 
-/* Only passes the work on. The assignment after the call keeps the compiler from turning the call into a jump. */
+/* A wrapper. The assignment after the call keeps the compiler from turning the call into a jump. */
 __attribute__((noinline)) static void update_world(void) {
     sink = diffuse(sink);
 }

@@ -22,7 +22,7 @@ def hold(rounds, taken):
 
 
 def ready(file):
-    """How long this thread has been ready to run without a processor, s."""
+    """Returns how long this thread was ready to run but had no processor, s."""
     return int(os.pread(file.fileno(), 100, 0).split()[1]) / 1e9
 
 

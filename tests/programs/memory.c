@@ -3,13 +3,13 @@
  *
  *     memory MODE [STEPS]
  *
- * simulate   marked steps: a leak, temporaries, and agents whose number changes; two thirds in, much is alive at once
- * print      the same, with a line of output for each step instead of a mark
- * killed     the same, and kills itself after the last step
+ * simulate   marked steps: a leak, temporaries, and agents whose number changes; the peak is after two thirds of the steps
+ * print      like simulate, with a line of output for each step instead of a mark
+ * killed     like simulate, and kills itself after the last step
  * growing    agents only, more with each step
- * exhausted  asks for more than there is, and goes on; exit status 7
+ * exhausted  requests more memory than its limit, and continues; exit status 7
  * pool       maps memory without an allocator and uses it
- * outcomes   what the allocator's functions return and leave in errno, and which signals came; exit status 3
+ * outcomes   prints the results and errno of the allocator's functions, and the signals received; exit status 3
  */
 #define _GNU_SOURCE
 #include "simprof_probe.h"
@@ -92,7 +92,7 @@ static void simulate(unsigned steps, int mark) {
             if (write(1, line, (size_t)length) != length)
                 exit(1);
             step(i, steps);
-            // Steps long enough that the times at which their lines are read differ, even on a busy machine.
+            // Steps are so long that their lines are read at different times, even on a busy machine.
             usleep(20000);
         }
     }
@@ -127,7 +127,7 @@ static int exhaust(void) {
 static void take_from_pool(void) {
     for (size_t at = 0; at < POOL; at += 4096)
         pool[at] = 1;
-    // Long enough for its size to be seen, on a busy machine too.
+    // Long enough for the resident set to be read, even on a busy machine.
     sleep(1);
 }
 

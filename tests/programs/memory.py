@@ -1,4 +1,4 @@
-"""Memory whose use is known, in Python: a leak, temporaries and, with NumPy, buffers.
+"""Python code whose use of memory is known: a leak, temporaries and, with NumPy, buffers.
 
     memory.py STEPS [numpy]
 """

@@ -1,5 +1,5 @@
-"""Spends its time in one NumPy function, three quarters from one line and a quarter from another; adds to a
-file the CPU time of both, s.
+"""Spends its time in one NumPy function: three quarters called from one line, a quarter from another. Appends the CPU time of both, s,
+to a file.
 """
 
 import random

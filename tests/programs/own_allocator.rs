@@ -1,4 +1,4 @@
-//! A program whose allocator takes memory from the kernel; built with `--cfg shim`, it reports its allocations.
+//! A program whose allocator takes memory from the kernel. If built with `--cfg shim`, it reports its allocations.
 //!
 //!     own_allocator
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[allow(dead_code)]
 mod heap;
 
-/// Gives from one mapping, and takes nothing back.
+/// An allocator that takes memory from one mapping and never reuses it.
 struct Bump;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -1,11 +1,11 @@
-# Prints a file of cProfile as JSON, by Python's own reader: the oracle of `simprof analyze`.
+# Prints a file of cProfile as JSON, read with `pstats`. It is the oracle for `simprof analyze`.
 import json
 import pstats
 import sys
 
 
 def location(function):
-    # The module `profile` has code instead of a name for the program, and no file for functions in C.
+    # The module `profile` stores a code object instead of the name of the program, and no file for functions in C.
     file, line, name = function
     return ["~" if (file, line) == ("", 0) else file, line, getattr(name, "co_name", name)]
 

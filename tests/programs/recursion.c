@@ -11,13 +11,13 @@ __attribute__((noinline)) static void bottom(unsigned long rounds) {
     }
 }
 
-/* NOLINTNEXTLINE: it is the recursion that is wanted. */
+/* NOLINTNEXTLINE: the recursion is intended. */
 __attribute__((noinline)) static unsigned long descend(int level, unsigned long rounds) {
     if (level == 0) {
         bottom(rounds);
         return sink;
     }
-    /* What comes after the call keeps it from being turned into a loop. */
+    /* The work after the call keeps the compiler from turning the recursion into a loop. */
     return descend(level - 1, rounds) + (unsigned long)level + sink;
 }
 

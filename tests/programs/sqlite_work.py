@@ -1,4 +1,4 @@
-"""Spends most of its time in SQLite, in one line, and the rest in Python; adds to a file the CPU time of both, s."""
+"""Spends most of its time in SQLite, in one line, and the rest in Python. Appends the CPU time of both, s, to a file."""
 
 import random
 import sqlite3

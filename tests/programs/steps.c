@@ -1,5 +1,5 @@
 /*
- * Steps that are known in number, marked by the header and printed as lines.
+ * A known number of steps, which are marked with the header or printed as lines.
  *
  *     steps STEPS mark|print
  */

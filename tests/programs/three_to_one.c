@@ -1,9 +1,9 @@
-/* Spends three times as long in `three` as in `one`. Adds the CPU time of both, s, to the file that is named. */
+/* Spends three times as long in `three` as in `one`. Appends the CPU time of both, s, to a file. Arguments: turns, file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-/* A chain of multiplications takes as long wherever the code happens to lie. */
+/* A chain of multiplications, whose time does not depend on the alignment of the code. */
 static unsigned long chain(unsigned long value, unsigned long rounds) {
     for (unsigned long i = 0; i < rounds; i++) {
         value = value * 6364136223846793005UL + 1442695040888963407UL;
@@ -25,7 +25,8 @@ static double now(void) {
     return at.tv_sec + at.tv_nsec / 1e9;
 }
 
-/* Many turns, so that a machine that slows down slows both; of lengths that no timer can keep step with. */
+/* Many turns, so that a machine that slows down slows both functions. Their lengths are random, so that no timer is in step with
+   them. */
 int main(int argc, char **argv) {
     int turns = argc > 1 ? atoi(argv[1]) : 50;
     double in_three = 0, in_one = 0;

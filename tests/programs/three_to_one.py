@@ -1,4 +1,4 @@
-"""Spends three times as long in `three` as in `one`. Adds the CPU time of both, s, to the file that is named."""
+"""Spends three times as long in `three` as in `one`. Appends the CPU time of both, s, to a file."""
 
 import random
 import sys

@@ -1,4 +1,4 @@
-# A simulation whose steps are functions of every kind, in this module and another one. Each is called a given number of times.
+# A simulation with step functions of every kind, in this module and in `ticks_model`. Each is called a given number of times.
 import asyncio
 import sys
 import threading

@@ -1,4 +1,4 @@
-# For `simprof analyze`: everything that a tracer of calls can meet, with numbers of calls that are known.
+# Input for `simprof analyze`: every kind of call that a tracer records, in known numbers.
 import functools
 import re
 import threading
@@ -44,7 +44,7 @@ def größe_名(n):
 
 
 def hostile():
-    """Code whose file and function are named to command a terminal and to break a table."""
+    """Runs code whose file and function names contain terminal commands and special characters of tables."""
     space = {}
     source = "def innocent(n):\n    return n\n"
     exec(compile(source, "\x1b[31m|<b>\n;x.py", "exec"), space)

@@ -1,9 +1,9 @@
 /*
- * Everything that a target can do wrong.
+ * Targets that fail in different ways.
  *
  *     trouble exit | crash | killed | hang | stubborn | orphans | chatter
  *     trouble later FILE RUNS     the first RUNS runs do some work, the next one hangs
- *     trouble report FILE RUNS    likewise, and reports by the runner protocol
+ *     trouble report FILE RUNS    the same, and prints a line of the runner protocol
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static void crash(void) {
     *(volatile int *)0 = 1;
 }
 
-/* Three generations, none of which ends when asked to. */
+/* Three generations of processes that ignore SIGTERM, SIGINT and SIGHUP. */
 static void stubborn(void) {
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
@@ -66,7 +66,7 @@ static void orphans(void) {
     }
 }
 
-/* True in the first `runs` runs; FILE counts them, a byte each. */
+/* Returns whether this is one of the first `runs` runs. Each run appends a byte to the file. */
 static int is_early(const char *file, long runs) {
     struct stat status;
     int fd = open(file, O_WRONLY | O_CREAT | O_APPEND, 0666);

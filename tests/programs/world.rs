@@ -23,8 +23,8 @@ mod world {
 
         const K: u64 = 0x9e37_79b9_7f4a_7c15;
 
-        /// A chain so long that on every processor nearly all samples of the loop fall into its line. It wraps, as a release
-        /// build does not check. Functions of the standard library would be inlined frames.
+        /// A chain so long that on every processor nearly all samples of the loop fall into its line. It needs a release build, in
+        /// which overflow wraps. It uses plain operators, because functions of the standard library would add inlined frames.
         #[inline(always)]
         fn mix(x: u64) -> u64 {
             (((((((((((x * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851) * K ^ 0x5851 // HOT LINE

@@ -59,7 +59,7 @@ const fn row<T: JsonSchema>(
     Row { file, title, format, schema: schema_of::<T> }
 }
 
-/// Returns the schema of a type as it is written: every field that is always present is required.
+/// Returns the schema of a type's JSON output. Fields that are always written are required.
 fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize().with_transform(OneLine);
     settings.into_generator().into_root_schema_for::<T>()

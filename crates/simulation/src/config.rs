@@ -87,7 +87,7 @@ pub struct ResourceConfig {
     pub density: Option<f32>,
     /// Initial positions.
     pub layout: Layout,
-    /// Largest amount of a resource. The initial amounts are between half of it and all of it.
+    /// Largest amount of a resource. Initial amounts are between half of it and this amount.
     pub amount_max: f32,
     /// Amount that a resource gains when it regenerates.
     pub regeneration: f32,
@@ -179,9 +179,9 @@ pub struct DatabaseConfig {
     pub buffer_size: usize,
     /// Rows per INSERT statement, 1 to 500.
     pub batch_rows: usize,
-    /// Longest time between commits. It is checked at the end of each step.
+    /// Largest time between commits. It is checked only at the end of each step.
     pub flush_interval: Option<Duration>,
-    /// Commit at the end of every this many steps. If 0, the buffer and the interval alone cause commits.
+    /// Number of steps between commits. If 0, only the buffer and the interval cause commits.
     pub flush_every_steps: u64,
     /// Whether a separate thread writes to SQLite.
     pub writer_thread: bool,

@@ -29,7 +29,7 @@ pub struct Counters {
     pub index_moves: u64,
     /// Batches applied to an index.
     pub index_flushes: u64,
-    /// Dirty regions touched by those batches.
+    /// Regions that had queued changes, summed over those batches.
     pub dirty_regions: u64,
 }
 

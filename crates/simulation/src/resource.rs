@@ -78,7 +78,7 @@ impl Resources {
     }
 }
 
-/// Returns the subject of a resource for random numbers. It differs from those of agents.
+/// Returns the subject that keys the random numbers of a resource. It differs from the subjects of agents.
 fn subject(id: u32) -> u64 {
     u64::from(id) | 1 << 40
 }

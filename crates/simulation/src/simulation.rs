@@ -113,7 +113,7 @@ impl Simulation {
         Ok(StepReport { step, living: self.world.living as u64, counters })
     }
 
-    /// Runs the remaining steps of the configured number. Calls `on_step` when a step begins and when it ends.
+    /// Runs until the configured number of steps is reached. Calls `on_step` when a step begins and when it ends.
     ///
     /// # Errors
     ///

@@ -14,8 +14,8 @@ use crate::spatial::{BatchedIndex, Change, IndexCounters, Priority};
 
 /// The state of a run.
 ///
-/// Agents are stored in the order of their numbers. The slot of an agent is its index in that list. The index of agents stores slots,
-/// so that the smaller slot wins a tie exactly if the smaller number does. Dead agents keep their slots until they are removed.
+/// Agents are stored in the order of their numbers. The slot of an agent is its position in `agents`. The spatial index stores slots
+/// as the numbers of its entries. Slots and numbers have the same order, so a tie goes to the agent with the smaller number.
 #[derive(Debug)]
 pub struct World {
     /// Extent of the world.
@@ -36,9 +36,9 @@ pub struct World {
     pub living: usize,
     /// All resources.
     pub resources: Resources,
-    /// Index of agents.
+    /// Spatial index of agents. The number of an entry is the slot of the agent.
     pub agent_index: BatchedIndex,
-    /// Index of resources.
+    /// Spatial index of resources.
     pub resource_index: BatchedIndex,
     /// Past events that agents can observe. `None` if agents do not observe.
     pub events: Option<EventFields>,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 /// The file that marks a folder as complete.
 const COMPLETE: &str = ".complete";
-/// Folders of an older key are removed after this time. A run of all tests is much shorter.
+/// Cached folders older than this are removed when a folder of the same name is filled. A run of all tests is much shorter.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns the target folder that the running test was built in.
@@ -23,17 +23,17 @@ pub fn target_folder() -> PathBuf {
     built_in.map(Path::to_owned).or(set).unwrap_or_else(default)
 }
 
-/// Returns the folder of all cached folders, which exists.
+/// Returns the folder that contains all cached folders. Creates it if necessary.
 pub fn cache_root() -> PathBuf {
     let root = target_folder().join("tmp");
     fs::create_dir_all(&root).expect("the target folder can be written");
-    root.canonicalize().expect("it was just made")
+    root.canonicalize().expect("it was just created")
 }
 
 /// Returns a folder that `fill` has filled, in this process or in an earlier one.
 ///
-/// `key` holds everything that the content depends on. A folder with another key is filled anew. Concurrent processes wait for
-/// the one that fills the folder. If `fill` panics, the next caller starts over.
+/// `key` contains everything that the content depends on. Each key has its own folder. Concurrent processes wait for the one that
+/// fills the folder. If `fill` panics, the next caller fills it again.
 pub fn cached_folder(name: &str, key: impl Hash, fill: impl FnOnce(&Path)) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
@@ -56,7 +56,7 @@ pub fn cached_folder(name: &str, key: impl Hash, fill: impl FnOnce(&Path)) -> Pa
     folder
 }
 
-/// Removes folders of the same name whose key is no longer used.
+/// Removes folders of the same name that are older than [`MAX_AGE`], whatever their key.
 fn remove_old(root: &Path, name: &str) {
     let hash_follows = |file: &str| {
         let rest =

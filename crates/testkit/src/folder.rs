@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::process::run;
 
-/// A temporary folder of one test, removed at its end. Its path is UTF-8.
+/// A temporary folder of one test. It is removed on drop. Its path is UTF-8.
 #[derive(Debug)]
 pub struct TestFolder(tempfile::TempDir);
 
@@ -53,15 +53,15 @@ impl TestFolder {
 
     /// Writes an executable file. Returns its path.
     ///
-    /// Another process writes it: a child that another test forks meanwhile would keep a file open that this process wrote, and
-    /// executing it would fail with "text file busy".
+    /// Another process writes the file. If this process did, a child that another test forks at the same time could inherit the
+    /// open file, and executing it would fail with "text file busy".
     pub fn write_script(&self, name: &str, content: &str) -> String {
         let draft = self.write(&format!("{name}.draft"), content);
         run(Command::new("install").args(["-m", "755", &draft]).arg(self.path(name)));
         self.text_path(name)
     }
 
-    /// Copies a program into the folder, by another process for the reason given at [`TestFolder::write_script`].
+    /// Copies a program into the folder. Another process does it, for the same reason as in [`TestFolder::write_script`].
     pub fn copy_program(&self, from: impl AsRef<Path>, name: &str) -> String {
         run(Command::new("cp").arg(from.as_ref()).arg(self.path(name)));
         self.text_path(name)

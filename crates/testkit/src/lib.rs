@@ -1,7 +1,7 @@
 //! Helpers that the tests of several crates share: temporary folders, compiled programs, Python interpreters, waiting.
 //!
-//! Everything here panics when it fails, because a test has nothing better to do. Results that are expensive to make are kept
-//! in the target folder (see [`cache`]), because nextest runs each test in a process of its own.
+//! The helpers panic on failure. Expensive results are kept in the target folder (see [`cache`]), because nextest runs each test in
+//! a separate process.
 
 pub mod cache;
 pub mod folder;

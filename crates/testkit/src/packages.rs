@@ -11,7 +11,7 @@ use crate::python::python;
 
 /// Returns the interpreter of a virtual environment with the packages of `tests/programs/requirements.txt`.
 ///
-/// The environment is made at first use and kept until the list or the interpreter changes.
+/// The environment is created on first use and kept until the list or the interpreter changes.
 pub fn python_with_packages() -> PathBuf {
     let requirements = workspace().join("tests/programs/requirements.txt");
     let list =
@@ -20,7 +20,7 @@ pub fn python_with_packages() -> PathBuf {
     cached_environment("python-packages", &list, &["--requirement", requirements])
 }
 
-/// Returns the interpreter of a virtual environment that has maturin.
+/// Returns the interpreter of a virtual environment with maturin.
 pub fn python_with_maturin() -> PathBuf {
     let requirement = "maturin>=1.16,<2";
     cached_environment("python-maturin", requirement, &[requirement])
@@ -35,7 +35,7 @@ fn cached_environment(name: &str, key: &str, packages: &[&str]) -> PathBuf {
     folder.join("bin/python")
 }
 
-/// Makes an empty virtual environment. Returns its interpreter.
+/// Creates an empty virtual environment. Returns its interpreter.
 pub fn make_environment(folder: &Path) -> PathBuf {
     run(python().command().args(["-m", "venv"]).arg(folder));
     folder.join("bin/python")

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Every condition that a test waits for holds sooner than this on any machine.
+/// Time after which a test gives up waiting. It is long enough for a slow machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a command that must succeed, and returns its output.
@@ -43,7 +43,7 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Returns the alive processes whose environment holds `variable`, a text `NAME=VALUE`.
+/// Returns the living processes that have `variable`, a text `NAME=VALUE`, in their environment.
 pub fn with_variable(variable: &str) -> Vec<u32> {
     let has_variable = |pid: &u32| {
         // The environment of a zombie is empty, and that of an ended process cannot be read.

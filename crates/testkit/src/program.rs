@@ -7,19 +7,19 @@ use std::process::Command;
 use crate::cache::cached_folder;
 use crate::process::run;
 
-/// The folder of the workspace.
+/// Returns the folder of the workspace.
 pub fn workspace() -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     path.canonicalize().expect("the workspace exists")
 }
 
-/// The folder of the header that marks steps.
+/// Returns the folder of the header for step marks.
 pub fn probe_headers() -> PathBuf {
     workspace().join("crates/probe/include")
 }
 
-/// Compiles a source file with these options, unless that was done before. Returns the path of the executable `name`, or `None`
-/// if the compiler fails.
+/// Compiles a source file with these options, unless the result is cached. Returns the path of the executable `name`, or `None` if
+/// the compiler fails.
 ///
 /// The language follows from the extension: `.c`, `.cc` or `.rs`. The result is kept until the source, a header beside it, the
 /// probe or the options change.
@@ -42,7 +42,7 @@ pub fn try_compile(source: &Path, name: &str, options: &[&str]) -> Option<PathBu
     program.exists().then_some(program)
 }
 
-/// As [`try_compile`]. Panics if the compiler fails.
+/// Compiles like [`try_compile`], and panics if the compiler fails.
 pub fn compile(source: &Path, name: &str, options: &[&str]) -> PathBuf {
     try_compile(source, name, options)
         .unwrap_or_else(|| panic!("{} does not compile with {options:?}", source.display()))
@@ -58,7 +58,7 @@ pub fn stripped(program: &Path) -> PathBuf {
     folder.join(name)
 }
 
-/// The contents of all files that a compiled program may depend on.
+/// Returns the contents of all files that a compiled program may depend on.
 fn contents(source: &Path) -> Vec<Vec<u8>> {
     let folder = source.parent().expect("a source is in a folder");
     let mut files = vec![source.to_owned()];

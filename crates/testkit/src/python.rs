@@ -11,7 +11,7 @@ use simprof_preload::supported::is_supported_cpython;
 
 use crate::cache::cached_folder;
 
-/// The variable that lists further interpreters, separated by colons. `./test` sets it to what `tests/interpreters.py` assembled.
+/// The variable that lists further interpreters, separated by colons. `./test` sets it to the output of `tests/interpreters.py`.
 const EXTRA: &str = "SIMPROF_TEST_PYTHONS";
 
 /// An interpreter of Python 3.
@@ -21,7 +21,7 @@ pub struct Python {
     pub version: (u32, u32),
     /// `sys.version`.
     pub build: String,
-    /// Whether it has no global interpreter lock. simprof does not follow such interpreters.
+    /// Whether it is a free-threaded build, without the GIL. simprof does not support such builds.
     pub is_free_threaded: bool,
     /// Whether it was assembled for tests. Such an interpreter has no `site` module, ignores the variables `PYTHON*`, and its
     /// outermost frames are functions of `__startup__.py`.
@@ -41,7 +41,7 @@ impl Python {
         Command::new(&self.path)
     }
 
-    /// Returns whether simprof follows this interpreter.
+    /// Returns whether simprof can record the Python frames of this interpreter.
     pub fn is_followed(&self) -> bool {
         self.version.0 == 3 && is_supported_cpython(self.version.1) && !self.is_free_threaded
     }
@@ -55,7 +55,7 @@ impl Python {
     }
 }
 
-/// If it is set, [`pythons`] returns one interpreter.
+/// The variable that, if set, makes [`pythons`] return only one interpreter.
 const ONE: &str = "SIMPROF_TEST_ONE_PYTHON";
 
 /// Returns every Python 3 of this machine, by version: those of the folders in `PATH`, of pyenv, and of `SIMPROF_TEST_PYTHONS`.
@@ -77,25 +77,25 @@ pub fn all_pythons() -> &'static [Python] {
     })
 }
 
-/// Returns the interpreters that simprof follows; at least one.
+/// Returns the interpreters whose Python frames simprof can record. There is at least one.
 pub fn pythons() -> Vec<Python> {
     if std::env::var_os(ONE).is_some() {
         return vec![python().clone()];
     }
     let followed: Vec<Python> =
         all_pythons().iter().filter(|python| python.is_followed()).cloned().collect();
-    assert!(!followed.is_empty(), "the tests need a Python that simprof follows");
+    assert!(!followed.is_empty(), "the tests need a Python that simprof supports");
     followed
 }
 
-/// As [`pythons`], without the assembled ones.
+/// Returns the interpreters of [`pythons`] without the assembled ones.
 pub fn installed_pythons() -> Vec<Python> {
     pythons().into_iter().filter(|python| !python.is_assembled).collect()
 }
 
-/// Returns the newest installed interpreter that simprof follows.
+/// Returns the newest installed interpreter that simprof supports.
 pub fn newest_python() -> Python {
-    installed_pythons().pop().expect("one is followed")
+    installed_pythons().pop().expect("one is supported")
 }
 
 /// Returns the interpreter that the command `python3` runs. A launcher such as pyenv's is resolved.
@@ -111,13 +111,13 @@ pub fn python() -> &'static Python {
     })
 }
 
-/// The real paths of all executables that may be interpreters, and whether each was assembled.
+/// Returns the real paths of all executables that may be interpreters, and whether each was assembled.
 fn candidates() -> BTreeSet<(PathBuf, bool)> {
     let mut paths: Vec<(PathBuf, bool)> = Vec::new();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/bin", "/usr/local/bin"].map(PathBuf::from);
     for folder in std::env::split_paths(&path).chain(usual) {
-        // The launchers of pyenv are shell scripts; what they launch is found below.
+        // The launchers of pyenv are shell scripts. The interpreters that they start are found below.
         if !folder.ends_with("shims") {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             paths.extend(
@@ -142,7 +142,7 @@ fn candidates() -> BTreeSet<(PathBuf, bool)> {
         .collect()
 }
 
-/// Whether a file is named `python3` or `python3.N`.
+/// Returns whether a file is named `python3` or `python3.N`.
 fn is_name(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let rest = name.strip_prefix("python3").unwrap_or("?");

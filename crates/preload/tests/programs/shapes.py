@@ -1,4 +1,4 @@
-"""Calls `burn` from stacks of every shape, and prints the callers as Python reports them."""
+"""Calls `burn` from every kind of stack, and prints the callers that Python reports."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ class Shared(ctypes.Structure):
 
 
 def evaluations():
-    """How many calls of the interpreter's native evaluation function the stack of this thread has."""
+    """Returns the number of calls of the native evaluation function on the stack of this thread."""
     addresses = (ctypes.c_void_p * 4000)()
     count = native.backtrace(addresses, 4000)
     found = Shared()

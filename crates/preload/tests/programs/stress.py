@@ -1,4 +1,4 @@
-"""Runs code that is difficult to interrupt for a number of seconds, and checks that it works."""
+"""Runs code that is difficult to sample for a given number of seconds, and checks its results."""
 
 import asyncio
 import ctypes
@@ -192,7 +192,7 @@ def trapped(number, frame):
 
 
 def own_trap():
-    """In the main thread, where Python's handlers run."""
+    """Must run in the main thread, where Python runs signal handlers."""
     before = traps
     signal.raise_signal(signal.SIGTRAP)
     os.kill(os.getpid(), signal.SIGTRAP)

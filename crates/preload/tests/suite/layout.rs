@@ -1,4 +1,4 @@
-//! The tables of offsets match the interpreters' headers, as a C compiler sees them.
+//! The tables of offsets match the offsets that a C compiler computes from the headers of each interpreter.
 
 use std::path::Path;
 use std::process::Command;
@@ -106,12 +106,12 @@ fn layout_tables_match_the_headers() {
         let Some(offsets) = headers_of(&python.path) else { continue };
         let (major, minor) = python.version;
         let version = (major << 24) | (minor << 16);
-        // From 3.13 on the library reads the offsets from the interpreter; the table must agree with them.
+        // From 3.13 on the library reads the offsets from the interpreter. The table must still agree with the headers.
         let layout = tables::table(version).expect("the version is read");
         for line in offsets.lines() {
             let (name, value) = line.split_once(' ').expect("a name and a value");
             let value: usize = value.parse().expect("a number");
-            assert_eq!(value, ours(&layout, name), "{name} of {python:?}");
+            assert_eq!(value, offset_in_table(&layout, name), "{name} of {python:?}");
         }
         assert!(offsets.lines().count() >= 18, "offsets are missing: {offsets}");
         checked += 1;
@@ -119,7 +119,7 @@ fn layout_tables_match_the_headers() {
     println!("{checked} interpreters have headers and a compiler");
 }
 
-fn ours(layout: &Layout, name: &str) -> usize {
+fn offset_in_table(layout: &Layout, name: &str) -> usize {
     match name {
         "object_type" => layout.object_type,
         "bytes.0" => layout.bytes.0,

@@ -18,7 +18,7 @@ fn run(python: &Python, arguments: &[&str], options: Options) -> Recording {
     record(command, options)
 }
 
-/// The interpreter of the tests that need only one.
+/// Returns the interpreter for tests that need only one.
 fn one() -> Python {
     let pythons = pythons();
     pythons.iter().find(|python| python.version == (3, 11)).unwrap_or(&pythons[0]).clone()
@@ -29,7 +29,7 @@ fn text(output: &Output) -> String {
     format!("{} {}{}", output.status, String::from_utf8_lossy(out), String::from_utf8_lossy(err))
 }
 
-/// States of all slots that were ever taken.
+/// Returns the states of all slots that were used.
 fn states(memory: &Memory) -> Vec<u32> {
     let slots = memory.processes().iter();
     let states = slots.map(|slot| slot.state.load(Ordering::Relaxed));
@@ -41,7 +41,7 @@ fn nothing_fails_under_stress() {
     stress(2.0, 4000);
 }
 
-/// Runs for SIMPROF_STRESS_SECONDS with each interpreter.
+/// Runs for `SIMPROF_STRESS_SECONDS` seconds with each interpreter.
 #[test]
 #[ignore = "takes minutes"]
 fn nothing_fails_under_long_stress() {
@@ -136,7 +136,7 @@ fn an_unhandled_trap_ends_the_process() {
     }
 }
 
-/// The program sees its own settings of the signal, and so do the programs that it starts.
+/// Asserts that the program and the programs that it starts see the program's own settings of SIGTRAP.
 const SETTINGS: &str = "
 import os, signal, subprocess, sys
 assert signal.getsignal(signal.SIGTRAP) == signal.SIG_DFL
@@ -146,7 +146,7 @@ calls = []
 assert signal.signal(signal.SIGTRAP, lambda *_: calls.append(1)) == signal.SIG_IGN
 signal.raise_signal(signal.SIGTRAP)
 assert calls == [1]
-# A trap that comes while it is blocked comes afterwards.
+# A blocked trap is delivered when it is unblocked.
 old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTRAP])
 assert signal.SIGTRAP not in old
 signal.raise_signal(signal.SIGTRAP)
@@ -186,7 +186,7 @@ fn the_programs_settings_of_the_signal_are_kept() {
     }
 }
 
-/// Replaces itself many times, with threads that run meanwhile.
+/// Executes itself again many times while its threads run.
 const EXECS: &str = "
 import os, sys, threading
 left = int(sys.argv[1])
@@ -207,7 +207,7 @@ else:
 ";
 
 #[test]
-fn images_are_replaced_while_they_are_sampled() {
+fn a_sampled_program_can_execute_itself_again() {
     let python = one();
     let options = Options { rate_hz: 10_000, ..Options::default() };
     let folder = TestFolder::new();
@@ -260,7 +260,7 @@ fn processes_beyond_the_number_of_slots_are_counted() {
     assert_eq!(memory.header().processes_lost.load(Ordering::Relaxed), 2);
 }
 
-/// Loads an interpreter as a plug-in would, when the program runs already.
+/// Loads an interpreter with `dlopen` after the program has started.
 const LATE: &str = r#"
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-//! Recorded stacks match the stacks that the program reports: names, files, lines, and the number of native calls that they
-//! stand for.
+//! Recorded stacks match the stacks that the program reports: names, files, lines, and the number of native calls of the
+//! interpreter.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,7 +10,7 @@ use simprof_testkit::{Python, pythons};
 
 use crate::support::{Options, Recording, StackFrame, record};
 
-/// The callers that a function of the program reported: the outermost first, each as name, file and line.
+/// The callers that a function of the program reported, the outermost first. Each is a text of name, file and line.
 #[derive(Debug)]
 struct Reported {
     pid: u32,
@@ -19,7 +19,7 @@ struct Reported {
     callers: Vec<String>,
 }
 
-/// The shapes of stacks that every interpreter must show. Shapes that need optional modules are not among them.
+/// The kinds of stacks that must be recorded in every interpreter. Kinds that need optional modules are not in the list.
 const TAGS: &[&str] = &[
     "nested",
     "recursion",

@@ -1,4 +1,4 @@
-/* Allocations whose sums are known: 200 steps, each with a leak, temporaries and a reallocated block; step 120 has the peak. */
+/* Allocations whose totals are known: 200 steps, each with a leak, temporaries and a reallocated block; step 120 has the peak. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>

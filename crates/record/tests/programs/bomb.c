@@ -1,5 +1,5 @@
-/* Forks as fast as it can, as many as argv[1] processes at a time, for ever; writes a line when the
- * first is there. All of them ignore what can be ignored. */
+/* Prints a line, then forks without end, with at most argv[1] children at a time. All processes ignore the
+ * signals that can be ignored. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

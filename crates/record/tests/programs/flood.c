@@ -1,5 +1,5 @@
-/* Writes argv[1] MiB: lines of 64 bytes, every 65,536th being "step N", or (with argv[2] "endless")
- * one line without end. */
+/* Writes argv[1] MiB in lines of 64 bytes, with a line "step N" before every 65,536 of them; or, if argv[2]
+ * is "endless", as one line without an end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

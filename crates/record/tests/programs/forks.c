@@ -1,5 +1,5 @@
-/* Forks argv[1] children one after the other; each uses some CPU, and every second one leaves an
- * orphan behind that ends soon. Nobody waits for the last tenth. */
+/* Forks argv[1] children one after the other. Each uses some CPU time, and every second one leaves an
+ * orphan that ends soon. The last tenth of the children is not waited for. */
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>

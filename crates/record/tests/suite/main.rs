@@ -1,7 +1,7 @@
-//! Recordings of programs whose answer is known.
+//! Recordings of programs whose results are known.
 //!
-//! All tests are one program, which `cargo test` runs in threads of one process and nextest in one process per test. Tests that
-//! change something of their own process (a seccomp filter, the user) therefore run this program again as a child.
+//! All tests are one program. `cargo test` runs them in threads of one process, nextest in one process per test. Tests that change
+//! the state of a process (a seccomp filter, the user) therefore run this program again as a child.
 
 mod privileges;
 mod processes;

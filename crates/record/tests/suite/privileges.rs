@@ -10,7 +10,7 @@ use simprof_testkit::{TestFolder, is_root};
 
 use crate::support::{Blocked, SAMPLING, explain, profile, samples_with};
 
-/// Set in the child that runs a test under the conditions that it is about.
+/// The variable that is set in the child process of a test, which runs as another user or in a sandbox.
 const INSIDE: &str = "SIMPROF_TEST_INSIDE";
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
@@ -96,7 +96,7 @@ fn run_as_nobody(test: &str) {
     });
 }
 
-/// Runs a test of this file again, in a child with other conditions.
+/// Runs a test of this file again in a child process, which `prepare` sets up. `inside` is the value of [`INSIDE`].
 fn run_again(test: &str, inside: &str, prepare: impl FnOnce(&mut Command)) {
     let folder = TestFolder::new();
     let world = std::fs::Permissions::from_mode(0o777);

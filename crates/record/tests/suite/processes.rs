@@ -1,4 +1,4 @@
-//! Programs of many threads and processes, and programs that load, replace or remove code.
+//! Programs with many threads and processes, and programs that load, replace or remove code.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use simprof_testkit::TestFolder;
 
 use crate::support::{Blocked, SAMPLING, explain, names, profile, samples_with};
 
-/// Spins for about as many million steps as asked.
+/// A function that spins for the given number of million iterations.
 const WORK: &str = r#"
 #include <stdint.h>
 static volatile uint64_t sink;
@@ -132,7 +132,7 @@ fn a_program_reached_through_a_shell_is_seen() {
 }
 
 #[test]
-fn a_program_that_removes_itself_is_still_named() {
+fn functions_of_a_program_that_removes_itself_are_named() {
     let folder = TestFolder::new();
     let source = source(
         "#include <unistd.h>\nint main(int c, char **v) { unlink(v[c - 1]); spin(200); return 0; }",
@@ -144,7 +144,7 @@ fn a_program_that_removes_itself_is_still_named() {
 }
 
 #[test]
-fn a_program_that_ends_at_once_has_an_empty_profile() {
+fn a_program_that_ends_at_once_has_few_samples() {
     let folder = TestFolder::new();
     let program = folder.compile_c("empty", "int main(void) { return 0; }", &[]);
     let Some(profile) = profile(&[&program]) else { return };
@@ -159,7 +159,7 @@ fn a_program_that_cannot_be_executed_has_no_samples() {
 }
 
 #[test]
-fn a_process_that_has_ended_is_an_error() {
+fn sampling_a_process_that_has_ended_is_an_error() {
     let child = Blocked::new(&["/bin/true"]);
     let pid = child.pid;
     child.run();
@@ -171,7 +171,7 @@ fn a_process_that_has_ended_is_an_error() {
 }
 
 #[test]
-fn a_sampler_may_be_dropped() {
+fn a_sampler_can_be_dropped_before_the_program_runs() {
     let child = Blocked::new(&["/bin/true"]);
     drop(Sampler::open(child.pid, &SAMPLING));
     child.run();

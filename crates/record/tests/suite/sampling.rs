@@ -5,7 +5,7 @@ use simprof_testkit::TestFolder;
 
 use crate::support::{SAMPLING, explain, frames, names, profile, profile_with, samples_with};
 
-/// Spins three times as long in `three` as in `one`. Arguments: the number of turns, and a file to which it adds the CPU time of
+/// Spins three times as long in `three` as in `one`. Arguments: the number of turns, and a file to which it appends the CPU time of
 /// both.
 const SPIN: &str = include_str!("../../../../tests/programs/three_to_one.c");
 
@@ -24,7 +24,7 @@ fn shares_follow_the_work_without_frame_pointers() {
     let expected = in_three / (in_three + in_one);
     let (share, error) = (three as f64 / total, (expected * (1.0 - expected) / total).sqrt());
     assert!(total > 200.0, "{}", explain(&profile));
-    // Four standard errors of a binomial share; periodic samples spread less than random ones.
+    // Four standard errors of a binomial share. Periodic samples vary less than random ones.
     assert!((share - expected).abs() < 4.0 * error, "{share} +- {error}: {}", explain(&profile));
     let whole =
         profile.samples.iter().filter(|s| names(&profile, s).last() == Some(&"_start")).count();
@@ -52,7 +52,7 @@ fn the_provenance_of_a_profile_is_consistent() {
     assert!(parents_first);
 }
 
-/// A loop that is inlined, so that no symbol table knows it. The loop is line 5, its function starts in line 4.
+/// A loop in an inlined function, which is in no symbol table. The loop is in line 5, its function starts in line 4.
 const INLINED: &str = r#"
 #include <stdint.h>
 static volatile uint64_t sink;
@@ -97,7 +97,7 @@ fn an_inlined_function_is_named_at_its_line() {
     assert!(at_loop * 10 > hot.len() * 9, "{at_loop} of {}: {}", hot.len(), explain(&profile));
 }
 
-/// Recurses as deep as its argument asks, and spins at the bottom.
+/// Recurses to the depth given as its argument, and spins at the bottom.
 const DEEP: &str = r#"
 #include <stdint.h>
 #include <stdlib.h>
@@ -113,7 +113,7 @@ int main(int argc, char **argv) { return recurse(atoi(argv[argc - 1])) == 0; }
 "#;
 
 #[test]
-fn a_deep_recursion_is_unwound_whole() {
+fn a_deep_recursion_is_unwound_completely() {
     let folder = TestFolder::new();
     let program = folder.compile_c("deep", DEEP, &["-O1", "-g", "-fomit-frame-pointer"]);
     let Some(profile) = profile(&[&program, "200"]) else { return };
@@ -125,13 +125,17 @@ fn a_deep_recursion_is_unwound_whole() {
         assert_eq!(depth, 201, "{}", explain(&profile));
         assert_eq!(names.last(), Some(&"_start"));
     }
-    // The loader reaches pages of the stack that are not there yet, so that the kernel cannot copy them.
-    let beside = profile.samples.len() - samples_with(&profile, "main").len();
-    assert!(profile.provenance.truncated <= beside as u64, "{beside}: {}", explain(&profile));
+    // Samples in the loader may be truncated: it uses stack pages that are not mapped yet, which the kernel cannot copy.
+    let outside_main = profile.samples.len() - samples_with(&profile, "main").len();
+    assert!(
+        profile.provenance.truncated <= outside_main as u64,
+        "{outside_main}: {}",
+        explain(&profile)
+    );
 }
 
 #[test]
-fn a_stack_that_is_not_copied_whole_counts_as_truncated() {
+fn a_stack_that_is_not_copied_completely_counts_as_truncated() {
     let folder = TestFolder::new();
     let program = folder.compile_c("deep", DEEP, &["-O1", "-g"]);
     let sampling = Sampling { stack_bytes: 1024, ..SAMPLING };
@@ -142,13 +146,13 @@ fn a_stack_that_is_not_copied_whole_counts_as_truncated() {
     assert!(samples_with(&profile, "_start").len() < 50, "{}", explain(&profile));
 }
 
-/// Recurses deeply with a zero in the register that some code keeps frame pointers in; spins at the bottom.
+/// Recurses deeply with a zero in %rbp, which can be a frame pointer, and spins at the bottom.
 #[cfg(target_arch = "x86_64")]
 const ZERO: &str = r#"
 #include <stdint.h>
 static volatile uint64_t sink;
 __attribute__((used, noinline)) void bottom(void) { for (uint64_t i = 0; i < 300000000; i++) sink += i; }
-/* 4096 frames, each of 32 bytes; main's own register comes back at the end. */
+/* 4096 frames of 32 bytes. The value of %rbp in main is restored at the end. */
 __asm__(
     ".type deep, @function\n"
     "deep: .cfi_startproc\n"
@@ -169,7 +173,7 @@ int main(void) { zero(); return 0; }
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn a_zero_in_a_register_is_not_the_end_of_a_stack() {
+fn a_zero_frame_pointer_is_not_the_end_of_a_stack() {
     let folder = TestFolder::new();
     let program = folder.compile_c("zero", ZERO, &["-O2", "-g", "-fomit-frame-pointer"]);
     let Some(profile) = profile(&[&program]) else { return };

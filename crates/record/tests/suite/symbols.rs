@@ -1,4 +1,4 @@
-//! The same work under every way of naming it: stripped, compressed, split off, mangled.
+//! Names of functions in programs that are stripped, have compressed or separate debug information, or have mangled names.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -17,7 +17,7 @@ __attribute__((noinline)) void spin(uint64_t n) {
 int main(void) { spin(100000000); return 0; }
 "#;
 
-/// How many samples have the function at their leaf, and the lines that were seen there.
+/// Returns the number of samples with the function at the leaf, and their lines.
 fn leaves(profile: &Profile, function: &str) -> (usize, BTreeSet<Option<u32>>) {
     let leaves: Vec<_> = profile
         .samples
@@ -32,7 +32,7 @@ fn leaves(profile: &Profile, function: &str) -> (usize, BTreeSet<Option<u32>>) {
 fn assert_named_with_lines(profile: &Profile) {
     let (count, lines) = leaves(profile, "spin");
     assert!(count * 2 > profile.samples.len(), "{}", explain(profile));
-    // A sample may fall on the function's first instruction, which is of line 4.
+    // A sample may fall on the first instruction of the function, which belongs to line 4.
     assert!(lines.contains(&Some(5)), "{}", explain(profile));
     assert!(lines.is_subset(&BTreeSet::from([Some(4), Some(5)])), "{}", explain(profile));
 }
@@ -50,12 +50,7 @@ fn without_symbols_a_function_is_an_offset_in_its_module() {
         .filter(|function| function.kind == FunctionKind::Unsymbolised)
         .map(|function| profile.string(function.name))
         .collect();
-    assert_eq!(
-        unnamed.len(),
-        1,
-        "one function, wherever it was interrupted: {}",
-        explain(&profile)
-    );
+    assert_eq!(unnamed.len(), 1, "all addresses belong to one function: {}", explain(&profile));
     let name = unnamed.first().expect("one");
     let offset = name.strip_prefix("bare+0x").expect("the module's name");
     assert!(u64::from_str_radix(offset, 16).is_ok(), "{name}");
@@ -154,8 +149,8 @@ int main() { f(); }
 
 #[test]
 fn a_rust_release_program_is_unwound_and_named() {
-    // `mix` is a long chain without a branch, so that a sample of the loop falls into it on every processor. Plain operators
-    // are not functions of the standard library, which would be inlined frames.
+    // `mix` is a long chain without a branch, so that samples of the loop fall into it on every processor. It uses plain operators,
+    // because functions of the standard library would add inlined frames.
     let source = r#"
 use std::hint::black_box;
 mod world {
@@ -178,7 +173,7 @@ fn main() {
     let folder = TestFolder::new();
     let program = compile_rust(&folder, &source.replace("CHAIN", &chain));
     let Some(profile) = profile(&[&program]) else { return };
-    // The two manglings, of which compilers have one by default, keep differently much.
+    // The name depends on which of the two mangling schemes the compiler uses by default.
     let decide = ["<simulation::world::Agent>::decide", "simulation::world::Agent::decide"]
         .map(|name| samples_with(&profile, name))
         .concat();
@@ -194,7 +189,7 @@ fn main() {
     assert_eq!(profile.provenance.truncated, 0, "{}", explain(&profile));
 }
 
-/// Compiles a Rust program as a release with limited debug information does, by the default linker.
+/// Compiles a Rust program like a release build with limited debug information, with the default linker.
 fn compile_rust(folder: &TestFolder, source: &str) -> String {
     let file = folder.write("simulation.rs", source);
     let program = folder.text_path("simulation");

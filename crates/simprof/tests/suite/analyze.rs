@@ -10,14 +10,14 @@ use simprof_testkit::{Python, python};
 
 use crate::support::{Workspace, python_program};
 
-/// Traces `tests/programs/NAME` into a file of this folder.
+/// Traces `tests/programs/NAME` with a profiler module into a file of the workspace.
 fn trace(workspace: &Workspace, python: &Python, module: &str, name: &str, file: &str) {
     let program = python_program(name);
     let arguments = ["-B", "-m", module, "-o", file, &program];
     run(workspace, python, &arguments);
 }
 
-/// Runs Python here, and returns what it prints.
+/// Runs Python in the workspace and returns its output.
 fn run(workspace: &Workspace, python: &Python, arguments: &[&str]) -> String {
     let done = workspace.done(workspace.program(python.text(), arguments));
     done.assert_status(0);
@@ -35,7 +35,7 @@ fn rows(analysis: &Value) -> &Vec<Value> {
     analysis["functions"].as_array().expect("functions")
 }
 
-/// The row of a function by module and name.
+/// Returns the row of a function by module and name.
 fn row<'a>(analysis: &'a Value, name: &str) -> &'a Value {
     let found = rows(analysis).iter().find(|row| row["name"] == name);
     found.unwrap_or_else(|| panic!("no {name} in {:#?}", rows(analysis)))
@@ -51,14 +51,14 @@ fn key(file: &Value, line: &Value, name: &str) -> Key {
     (file.as_str().expect("a file").to_owned(), line.as_u64().expect("a line"), name.to_owned())
 }
 
-/// The name without its module.
+/// Returns the name of a function without its module.
 fn bare(row: &Value) -> &str {
     let name = row["name"].as_str().expect("a name");
     let module = row["module"].as_str().expect("a module");
     name.strip_prefix(module).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name)
 }
 
-/// Figures and callers of every function, from simprof.
+/// Returns the figures and callers of every function from simprof's analysis.
 fn figures(analysis: &Value) -> Figures {
     let rows = rows(analysis);
     let key_of = |row: &Value| key(&row["file"], &row["line"], bare(row));
@@ -83,10 +83,10 @@ fn figures(analysis: &Value) -> Figures {
         .collect()
 }
 
-/// The same from `pstats`.
+/// Returns the totals and the same figures from `pstats`.
 fn oracle(workspace: &Workspace, python: &Python, file: &str) -> (Value, Figures) {
     let text = run(workspace, python, &[&python_program("pstats_rows.py"), file]);
-    // Python's JSON may have half a surrogate pair, for which simprof writes three replacement characters.
+    // Python's JSON may have an unpaired surrogate. simprof writes three replacement characters for it.
     let text = text.replace("\\ud800", "\u{fffd}\u{fffd}\u{fffd}");
     let all: Value = serde_json::from_str(&text).expect("JSON");
     let numbers = |values: &[Value]| values.iter().filter_map(Value::as_f64).collect::<Vec<f64>>();
@@ -103,7 +103,7 @@ fn oracle(workspace: &Workspace, python: &Python, file: &str) -> (Value, Figures
     (all, rows)
 }
 
-/// Asserts that every count is the same, and every time within one unit in the last place.
+/// Asserts that every count is the same, and that every time differs by at most its rounding error.
 fn assert_same(workspace: &Workspace, python: &Python, file: &str) -> Value {
     let analysis = analysis(workspace, file);
     let (all, expected) = oracle(workspace, python, file);
@@ -124,7 +124,7 @@ fn assert_same(workspace: &Workspace, python: &Python, file: &str) -> Value {
 
 fn assert_alike(key: &Key, found: &[f64], expected: &[f64]) {
     let same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-15 * b.abs();
-    // Of a caller `profile` has only the number of calls, which is then also that of primitive calls.
+    // For callers, the module `profile` stores only the number of calls. Only that is compared.
     let found = if expected.len() == 1 { &found[..1] } else { found };
     let alike = found.len() == expected.len() && found.iter().zip(expected).all(same);
     assert!(alike, "{key:?}: {found:?} {expected:?}");
@@ -144,19 +144,23 @@ fn figures_are_those_of_pstats_in_every_version() {
         assert_eq!(calls("traced.tiny"), (100_000, 100_000), "{shown}");
         assert_eq!(calls("traced.even"), (1, 16), "{shown}");
         assert_eq!(calls("traced.größe_名"), (3, 3), "{shown}");
-        assert_eq!(calls("traced.counter"), (501, 501), "each going on of a generator: {shown}");
+        assert_eq!(
+            calls("traced.counter"),
+            (501, 501),
+            "a generator counts each time it resumes: {shown}"
+        );
         assert_eq!(calls("agents.flock.distance"), (400, 400), "{shown}");
         assert_eq!(calls("traced.decorated"), (1, 1), "{shown}");
         assert_sound(&analysis);
     }
 }
 
-/// Asserts what holds for every analysis.
+/// Asserts the properties that every analysis has.
 fn assert_sound(analysis: &Value) {
     let number = |row: &Value, name: &str| row[name].as_f64().expect("a number");
     let rows = rows(analysis);
     let times: Vec<f64> = rows.iter().map(|row| number(row, "self_s")).collect();
-    assert!(times.is_sorted_by(|a, b| a >= b), "by falling time: {times:?}");
+    assert!(times.is_sorted_by(|a, b| a >= b), "in descending order: {times:?}");
     let sum = |name: &str, of: &[Value]| of.iter().map(|row| number(row, name)).sum::<f64>();
     let components = analysis["components"].as_array().expect("components");
     for sum in [
@@ -219,7 +223,7 @@ fn components_are_packages_and_advice_has_its_figures() {
     let statement = tiny["statement"].as_str().expect("words");
     assert!(statement.contains("100,000") && statement.contains("100 %"), "{statement}");
     let fib = row(&analysis, "traced.fib")["calls"].as_u64().expect("calls");
-    assert!(fib >= 57_313, "calls of threads are there or not: {fib}");
+    assert!(fib >= 57_313, "calls of other threads may be missing: {fib}");
     assert_eq!(about("recursion", "traced.fib")["calls"], fib);
     for advice in advice {
         let share = advice["share_max"].as_f64().expect("a bound");

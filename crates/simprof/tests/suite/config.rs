@@ -1,4 +1,4 @@
-//! Parameters that reach the program by its environment and by a configuration file.
+//! Parameters that are passed to the program in its environment or in a configuration file.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use crate::support::{Done, Workspace, c_program};
 
 const SIZES: &str = "[100, 200, 400, 800, 1600]";
 
-/// Reads `agents` below `model` of a file in JSON (which YAML includes) or TOML as this test writes it, by the
-/// standard library of any Python 3, and becomes the program whose work is the square of that.
+/// Reads `model.agents` from a JSON or YAML file as this test writes it, with the standard library of any Python 3. Then executes the
+/// program whose work grows with the square of that number.
 const WRAPPER: &str = r#"
 import os, re, sys
 text = open(sys.argv[2]).read()
@@ -15,7 +15,7 @@ agents = re.search(r'agents"?\s*[:=]\s*(\d+)\s*[,}#\n]', text).group(1)
 os.execv(sys.argv[1], [sys.argv[1], agents])
 "#;
 
-/// Phase 4 with few processes; the law of CPU time over agents.
+/// Runs phase 4 with few processes. Returns the scaling law of CPU time over agents.
 fn law(workspace: &Workspace) -> Value {
     let done = workspace.simprof(&["run", "--phase", "4", "--quick", "--repeats", "3"]);
     done.assert_status(0);
@@ -25,17 +25,17 @@ fn law(workspace: &Workspace) -> Value {
     law.unwrap_or_else(|| panic!("{laws:#?}")).clone()
 }
 
-/// The program's start costs some milliseconds of a constant, which makes the interval wider than the truth needs.
+/// Asserts that the exponent is 2. The start of the program takes some constant milliseconds, which makes the interval wider.
 fn assert_square(law: &Value) {
     let bound = |index: usize| law["exponent_interval"][index].as_f64().expect("a bound");
     let (middle, half) = ((bound(0) + bound(1)) / 2.0, (bound(1) - bound(0)) / 2.0);
     assert!((middle - 2.0).abs() <= 2.0 * half.max(0.1), "{law:#}");
-    assert!(middle > 1.5, "a square is distinguished from a line: {law:#}");
+    assert!(middle > 1.5, "quadratic, not linear: {law:#}");
     assert_eq!(law["n"], 15, "five sizes, three processes each: {law:#}");
 }
 
 #[test]
-fn a_square_is_found_over_a_variable() {
+fn a_quadratic_law_is_found_over_an_environment_variable() {
     let workspace = Workspace::new();
     let program = c_program("quadratic");
     let script = format!("exec '{program}' \"$MODEL_AGENTS\"");
@@ -51,7 +51,7 @@ fn a_square_is_found_over_a_variable() {
 }
 
 #[test]
-fn a_square_is_found_over_a_key_of_a_file() {
+fn a_quadratic_law_is_found_over_a_key_of_a_file() {
     let workspace = Workspace::new();
     let program = c_program("quadratic");
     let text = "{\"model\": {\"agents\": 7}, \"seed\": 1}\n";
@@ -69,12 +69,12 @@ fn a_square_is_found_over_a_key_of_a_file() {
             ),
         );
         assert_square(&law(&workspace));
-        assert_eq!(std::fs::read_to_string(file).expect("it is there"), text, "it is untouched");
         assert_eq!(
-            workspace.text(&format!("configuration/{name}")),
+            std::fs::read_to_string(file).expect("it is there"),
             text,
-            "it is kept as it was read"
+            "the original is unchanged"
         );
+        assert_eq!(workspace.text(&format!("configuration/{name}")), text, "the run keeps a copy");
         assert!(!workspace.latest(".scratch").exists(), "copies are removed");
     }
     let manifest = workspace.manifest();
@@ -84,11 +84,11 @@ fn a_square_is_found_over_a_key_of_a_file() {
         "the manifest has the settings: {spec}"
     );
     let first = &manifest["phases"][0]["measurements"][0];
-    assert!(first["parameters"]["agents"].is_number(), "and to what: {first:#}");
+    assert!(first["parameters"]["agents"].is_number(), "and the values: {first:#}");
 }
 
-/// A program that shows what it was given, in phases 1 (its output is kept) and 2.
-const SHOWS: &str = r#"
+/// A program that prints its configuration file, its variables and the content of its scratch folder.
+const PRINT_SETTINGS: &str = r#"
 import json, os, sys
 text = open(sys.argv[1]).read()
 print(sys.argv[1])
@@ -97,15 +97,15 @@ print(os.environ.get("THREADS"), os.environ.get("OTHER"), os.path.isdir(sys.argv
 sys.exit(3)
 "#;
 
-/// Runs one process of the target, which fails by its own will, and returns what it printed.
-fn shown(workspace: &Workspace, arguments: &[&str]) -> (Done, String) {
-    workspace.write("shows.py", SHOWS);
+/// Runs phase 4 on a target that exits with status 3, and returns the output of its first process.
+fn run_and_print(workspace: &Workspace, arguments: &[&str]) -> (Done, String) {
+    workspace.write("shows.py", PRINT_SETTINGS);
     let done = workspace.simprof(&[&["run", "--phase", "4", "--quick"], arguments].concat());
     let text = workspace.text("phase4/timeline-default.out");
     (done, text)
 }
 
-const SHOWN: &str = r#"
+const SPEC_WITH_FILES: &str = r#"
 [target]
 command = ["python3", "shows.py", "{config}", "{scratch}"]
 environment = { THREADS = "{threads}", OTHER = "{other}" }
@@ -130,7 +130,7 @@ fast = { default = "true" }
 #[test]
 fn settings_keep_their_types() {
     let workspace = Workspace::new();
-    workspace.write("simprof.toml", SHOWN);
+    workspace.write("simprof.toml", SPEC_WITH_FILES);
     std::fs::create_dir(workspace.path("conf")).expect("a folder");
     workspace.write(
         "conf/main.toml",
@@ -138,7 +138,7 @@ fn settings_keep_their_types() {
     );
     workspace.write("other.json", "{\"list\": [{\"seed\": 0}]}");
     let (_, text) =
-        shown(&workspace, &["--seed", "11", "--set", "agents=250", "--set", "fast=false"]);
+        run_and_print(&workspace, &["--seed", "11", "--set", "agents=250", "--set", "fast=false"]);
     let lines: Vec<&str> = text.lines().collect();
     let other = lines.iter().find_map(|line| line.strip_prefix("\"include\" = ")).expect(&text);
     assert!(lines[0].ends_with("/copies/config/main.toml"), "{text}");
@@ -159,7 +159,7 @@ fn settings_keep_their_types() {
 #[test]
 fn a_plan_shows_what_would_be_set_and_reads_no_file() {
     let workspace = Workspace::new();
-    workspace.write("simprof.toml", SHOWN);
+    workspace.write("simprof.toml", SPEC_WITH_FILES);
     let done = workspace.simprof(&["run", "--plan", "--set", "agents=9"]);
     done.assert_status(0);
     for words in [
@@ -206,14 +206,17 @@ fn a_benchmark_has_its_own_variables_and_files() {
 #[test]
 fn a_command_on_the_command_line_need_not_use_the_file() {
     let workspace = Workspace::new();
-    workspace.write("simprof.toml", SHOWN);
+    workspace.write("simprof.toml", SPEC_WITH_FILES);
     let done = workspace.simprof(&["run", "--plan", "--", "true", "{threads}"]);
     done.assert_status(0);
     done.assert_reports(&["note", "{config}", "conf/main.toml is not edited"]);
     assert!(!done.stdout.contains("main.toml"), "{done:#?}");
     let done = workspace.simprof(&["run", "--plan", "--", "true", "{config}"]);
     done.assert_status(0);
-    assert!(!done.stderr.contains("is not edited"), "one file leads to the other: {done:#?}");
+    assert!(
+        !done.stderr.contains("is not edited"),
+        "other.json is used through main.toml: {done:#?}"
+    );
     assert!(done.stdout.contains("{other} is a copy of other.json"), "{done:#?}");
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Workspace;
 
-/// First parts of paths that belong to a run, to the system or to a user's project.
+/// First components of paths that belong to a run, to the system or to a user's project.
 const ELSEWHERE: [&str; 9] =
     ["", ".", "~", "profiling_results", "phaseN", "phase1", "phase2", "phase3", "phase4"];
 
@@ -13,7 +13,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Name and text of every document.
+/// Returns the name and text of every document.
 fn documents() -> Vec<(String, String)> {
     let mut names: Vec<String> =
         ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
@@ -35,7 +35,7 @@ fn documents() -> Vec<(String, String)> {
     names.into_iter().map(read).collect()
 }
 
-/// A document's text outside of fenced blocks, and the blocks with their languages.
+/// Returns a document's text outside of fenced blocks, and the blocks with their languages.
 fn split(text: &str) -> (String, Vec<(String, String)>) {
     let (mut prose, mut blocks) = (String::new(), Vec::new());
     let mut open: Option<(String, String)> = None;
@@ -72,10 +72,10 @@ fn every_path_exists() {
         for path in backticked(&split(&text).0).filter(|text| looks_like_a_path(text)) {
             let first = path.split('/').next().unwrap_or_default();
             if path.contains('/') && ELSEWHERE.contains(&first) {
-                // Either a file of this repository, such as `./test`, or one of a user.
+                // It can be a file of the repository, such as `./test`, or of a user.
                 continue;
             }
-            assert!(root().join(path).exists(), "{name} speaks of `{path}`, which is not there");
+            assert!(root().join(path).exists(), "{name} names `{path}`, which does not exist");
             checked += 1;
         }
     }
@@ -92,7 +92,7 @@ fn every_link_leads_somewhere() {
                 continue;
             }
             let target = if path.is_empty() { root().join(&name) } else { folder.join(path) };
-            assert!(target.exists(), "{name} links to {link}, which is not there");
+            assert!(target.exists(), "{name} links to {link}, which does not exist");
             if !anchor.is_empty() {
                 let text = std::fs::read_to_string(&target).expect("text");
                 assert!(anchors(&text).contains(anchor), "{name}: no heading for {link}");
@@ -101,7 +101,7 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// What the headings of a document are linked by.
+/// Returns the anchors of a document's headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     headings

@@ -1,4 +1,4 @@
-//! Behaviour that all commands share: plans run nothing, specs work, refusals are clear.
+//! Basic behaviour of the commands: plans run nothing, `init` writes valid specs, `doctor` names fixes, every phase runs alone.
 
 use serde_json::Value;
 
@@ -98,13 +98,13 @@ fn doctor_names_every_missing_capability_with_consequence_and_fix() {
     missing.assert_status(0);
     assert!(missing.stdout.contains("nowhere does not exist"), "{missing:#?}");
     let program = c_program("inlined");
-    let fine = workspace.simprof(&["doctor", "--", &program]);
-    assert!(fine.stdout.contains("it has line tables"), "{fine:#?}");
-    assert!(!workspace.path("profiling_results").exists(), "looking changes nothing");
+    let valid = workspace.simprof(&["doctor", "--", &program]);
+    assert!(valid.stdout.contains("it has line tables"), "{valid:#?}");
+    assert!(!workspace.path("profiling_results").exists(), "doctor writes nothing");
 }
 
 #[test]
-fn a_single_phase_is_complete() {
+fn each_phase_can_run_alone() {
     let program = c_program("inlined");
     for phase in ["1", "2", "3", "4"] {
         let workspace = Workspace::new();
@@ -143,5 +143,5 @@ fn every_command_has_help_and_there_is_a_version() {
     assert_eq!(version.stdout.trim(), concat!("simprof ", env!("CARGO_PKG_VERSION")));
     let done = workspace.simprof(&["stauts"]);
     done.assert_status(2);
-    assert!(done.stderr.contains("'status'"), "the nearest is suggested: {done:#?}");
+    assert!(done.stderr.contains("'status'"), "the nearest command is suggested: {done:#?}");
 }

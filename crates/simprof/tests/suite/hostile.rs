@@ -1,4 +1,4 @@
-//! Names that attack the formats of reports, as programs, functions and arguments.
+//! Names of programs, functions and arguments that contain the special characters of report formats.
 
 use crate::support::{FAST, Workspace, c_program, sampled};
 
@@ -36,7 +36,7 @@ fn hostile_names_do_not_break_reports() {
     assert!(named, "data keeps the name as it is: {functions:#?}");
 }
 
-/// Paths of all files of a run, relative to it.
+/// Returns the paths of all files of a run, relative to its folder.
 fn files(folder: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -54,7 +54,7 @@ fn files(folder: &std::path::Path) -> Vec<String> {
     found
 }
 
-/// Asserts that no HTML is outside of code, and that names do not add cells to a table.
+/// Asserts that HTML occurs only in code, and that names do not add cells to a table.
 fn assert_markdown(file: &str, text: &str) {
     let mut fence = None;
     for line in text.lines() {
@@ -81,7 +81,7 @@ fn assert_markdown(file: &str, text: &str) {
     }
 }
 
-/// The line without its parts in code.
+/// Returns a line without its inline code.
 fn without_code(line: &str) -> String {
     let mut plain = String::new();
     let mut rest = line;
@@ -99,7 +99,7 @@ fn without_code(line: &str) -> String {
     plain + rest
 }
 
-/// Every line is a stack and a number.
+/// Asserts that every line is a stack and a number.
 fn assert_folded(file: &str, text: &str) {
     for line in text.lines() {
         let (stack, weight) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{file}: {line}"));

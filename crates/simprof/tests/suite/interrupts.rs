@@ -6,10 +6,10 @@ use simprof_testkit::wait_for;
 
 use crate::support::{Started, Workspace, c_program, sampling_allowed};
 
-/// Runs that end well before one hangs.
+/// Number of runs of the target that succeed before one hangs.
 const EARLY: u64 = 3;
 
-/// Starts a phase whose fourth process of the target hangs, and waits until that is there.
+/// Starts a phase in which the fourth process of the target hangs, and waits until that process runs.
 fn start(workspace: &Workspace, phase: u8) -> Started {
     workspace.write("hang.toml", &spec());
     let started = workspace.start(&[
@@ -41,12 +41,12 @@ fn spec() -> String {
     )
 }
 
-/// Phases that can be run here.
+/// Returns the phases that can run on this machine.
 fn phases() -> &'static [u8] {
     if sampling_allowed() { &[1, 2, 3, 4] } else { &[2, 4] }
 }
 
-/// How many processes of the target ended with this status, as the manifest has it.
+/// Returns the number of replicates with this status in the manifest.
 fn replicates(manifest: &Value, status: &str) -> usize {
     let measurements = manifest["phases"][0]["measurements"].as_array().expect("measurements");
     let replicates = measurements
@@ -56,7 +56,7 @@ fn replicates(manifest: &Value, status: &str) -> usize {
 }
 
 #[test]
-fn an_interrupted_run_keeps_what_it_measured() {
+fn an_interrupted_run_keeps_its_results() {
     for &phase in phases() {
         let workspace = Workspace::new();
         let started = start(&workspace, phase);
@@ -79,7 +79,7 @@ fn an_interrupted_run_keeps_what_it_measured() {
 }
 
 #[test]
-fn a_killed_run_leaves_no_process_and_all_it_measured() {
+fn a_killed_run_leaves_no_process_and_keeps_its_results() {
     for &phase in phases() {
         let workspace = Workspace::new();
         let started = start(&workspace, phase);
@@ -88,10 +88,7 @@ fn a_killed_run_leaves_no_process_and_all_it_measured() {
         assert_eq!(started.end().status, None, "a signal ended it");
         workspace.assert_nothing_left();
         let manifest = workspace.manifest();
-        assert_eq!(
-            manifest["status"], "running",
-            "phase {phase}: no process was left to write more"
-        );
+        assert_eq!(manifest["status"], "running", "phase {phase}: a killed run cannot update it");
         assert_eq!(replicates(&manifest, "ok"), EARLY as usize, "phase {phase}: {manifest:#}");
         let status = workspace.simprof(&["status"]);
         status.assert_status(1);
@@ -105,8 +102,8 @@ fn a_killed_run_leaves_no_process_and_all_it_measured() {
             printed.contains(&format!("phase{phase}/phase{phase}.log")),
             "phase {phase}: {printed}"
         );
-        assert!(!printed.contains("left"), "phase {phase}: no time left is claimed: {printed}");
-        // What a killed run leaves does not keep another from starting.
+        assert!(!printed.contains("left"), "phase {phase}: no remaining time is shown: {printed}");
+        // The files of a killed run do not prevent another run.
         let again = workspace.simprof(&["run", "--quick", "--phase", "4", "--", "true"]);
         again.assert_status(0);
     }
@@ -125,7 +122,7 @@ fn a_second_interrupt_ends_the_run_at_once() {
 }
 
 #[test]
-fn two_runs_at_once_in_one_folder() {
+fn a_second_run_in_the_same_folder_is_refused() {
     let workspace = Workspace::new();
     let first = start(&workspace, 4);
     let busy = workspace.simprof(&["run", "--quick", "--phase", "4", "--", "true"]);
@@ -134,7 +131,7 @@ fn two_runs_at_once_in_one_folder() {
     busy.assert_reports(&["another run", &owner, "profiling_results", "--output-dir"]);
     let elsewhere = ["run", "--quick", "--phase", "4", "--output-dir", "other", "--", "true"];
     workspace.simprof(&elsewhere).assert_status(0);
-    assert_eq!(workspace.manifest()["status"], "running", "the first is not disturbed");
+    assert_eq!(workspace.manifest()["status"], "running", "the first run continues");
     first.signal(libc::SIGINT);
     first.end().assert_status(1);
     workspace.assert_nothing_left();

@@ -1,4 +1,4 @@
-//! Programs whose answers are known: shares, lines, wrappers, threads, depths and names.
+//! Programs whose results are known: shares, lines, wrappers, threads, depth of stacks and names.
 
 use serde_json::Value;
 use simprof_model::Profile;
@@ -17,8 +17,8 @@ fn record(workspace: &Workspace, command: &[&str]) -> Done {
     workspace.simprof(&arguments)
 }
 
-/// Records a program in phase 3 and looks at one function.
-fn look_at(workspace: &Workspace, function: &str, command: &[&str]) -> Done {
+/// Records a program in phase 3 and requests one function.
+fn request_function(workspace: &Workspace, function: &str, command: &[&str]) -> Done {
     let mut arguments = vec!["run", "--phase", "3", "--function", function];
     arguments.extend(FAST);
     arguments.push("--");
@@ -30,7 +30,7 @@ fn profile(workspace: &Workspace) -> Profile {
     serde_json::from_str(&workspace.text("phase1/profile.json")).expect("a profile")
 }
 
-/// The row of a function in phase 1's summary.
+/// Returns the row of a function in the summary of phase 1.
 fn function<'s>(summary: &'s Value, name: &str) -> &'s Value {
     let rows = summary["functions"].as_array().expect("functions");
     rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name} in {rows:#?}"))
@@ -55,7 +55,7 @@ fn work_of_three_to_one_is_shown_three_to_one() {
 #[test]
 fn a_hot_inlined_function_is_named_at_its_line() {
     let workspace = Workspace::new();
-    if !sampled(&look_at(&workspace, "smooth", &[&c_program("inlined"), "40"])) {
+    if !sampled(&request_function(&workspace, "smooth", &[&c_program("inlined"), "40"])) {
         return;
     }
     let summary = workspace.json("phase3/phase3_summary.json");
@@ -70,9 +70,9 @@ fn a_hot_inlined_function_is_named_at_its_line() {
 }
 
 #[test]
-fn a_wrapper_is_followed_to_the_work() {
+fn a_requested_wrapper_leads_to_the_function_that_works() {
     let workspace = Workspace::new();
-    if !sampled(&look_at(&workspace, "update_world", &[&c_program("inlined"), "40"])) {
+    if !sampled(&request_function(&workspace, "update_world", &[&c_program("inlined"), "40"])) {
         return;
     }
     let found = &workspace.json("phase3/phase3_summary.json")["functions"][0];
@@ -108,13 +108,13 @@ fn sixty_four_threads_and_ten_children_are_all_seen() {
 }
 
 #[test]
-fn a_recursion_of_two_hundred_levels_unwinds_whole() {
+fn a_recursion_of_two_hundred_levels_is_unwound_completely() {
     let workspace = Workspace::new();
     if !sampled(&record(&workspace, &[&c_program("recursion"), "150000000"])) {
         return;
     }
     let profile = profile(&workspace);
-    let (mut at_bottom, mut before_main) = (0, 0);
+    let (mut at_bottom, mut outside_main) = (0, 0);
     for sample in &profile.samples {
         let names: Vec<&str> = profile
             .frames_from_leaf(sample.stack)
@@ -125,19 +125,23 @@ fn a_recursion_of_two_hundred_levels_unwinds_whole() {
             assert_eq!(names.iter().filter(|name| **name == "descend").count(), 201, "{names:?}");
             assert_eq!(names.iter().filter(|name| **name == "main").count(), 1, "{names:?}");
         }
-        before_main += u64::from(!names.contains(&"main"));
+        outside_main += u64::from(!names.contains(&"main"));
     }
     assert!(at_bottom > 1000, "{at_bottom} of {} samples", profile.samples.len());
-    // Before and after `main` some have to be: the loader reaches pages of the stack that are not there yet, so that the kernel cannot
-    // copy them, and crt's functions have no unwind tables.
-    assert!(profile.provenance.truncated <= before_main, "{before_main}: {:?}", profile.provenance);
+    // Some samples outside of `main` are truncated: the loader uses stack pages that are not mapped yet, which the kernel cannot copy,
+    // and the start-up code of the C runtime has no unwind tables.
+    assert!(
+        profile.provenance.truncated <= outside_main,
+        "{outside_main}: {:?}",
+        profile.provenance
+    );
     let descend = function(&workspace.json("phase1/phase1_summary.json"), "descend").clone();
     let total = descend["total_share"].as_f64().expect("a share");
     assert!(total > 0.9 && total <= 1.0, "a recursive function counts once: {descend:#}");
 }
 
 #[test]
-fn a_stripped_binary_still_gives_module_and_offset() {
+fn functions_of_a_stripped_binary_are_module_and_offset() {
     let workspace = Workspace::new();
     if !sampled(&record(&workspace, &[&stripped("three_to_one"), "100"])) {
         return;
@@ -161,7 +165,11 @@ fn a_stripped_binary_still_gives_module_and_offset() {
 #[test]
 fn a_rust_program_has_qualified_names_and_lines() {
     let workspace = Workspace::new();
-    if !sampled(&look_at(&workspace, "world::grid::mix", &[&rust_program("world"), "300000"])) {
+    if !sampled(&request_function(
+        &workspace,
+        "world::grid::mix",
+        &[&rust_program("world"), "300000"],
+    )) {
         return;
     }
     let summary = workspace.json("phase3/phase3_summary.json");
@@ -181,5 +189,5 @@ fn a_rust_program_has_qualified_names_and_lines() {
     assert!(diffuse["file"].as_str().expect("a file").ends_with("world.rs"), "{diffuse:#}");
     assert!(diffuse["total_share"].as_f64().expect("a share") > 0.9, "{diffuse:#}");
     let own = diffuse["self_share"].as_f64().expect("a share");
-    assert!(own < 0.05, "its work is that of the one inlined into it: {diffuse:#}");
+    assert!(own < 0.05, "its work is in the function inlined into it: {diffuse:#}");
 }

@@ -1,7 +1,7 @@
-//! The command as a person meets it: run as a process, judged by what it prints and what it leaves behind.
+//! Tests of the command as a process: its exit status, its output, the files that it writes and the processes that remain.
 //!
-//! The tests run in threads of one process under `cargo test`, and in one process each under nextest. They change nothing of
-//! their own process.
+//! The tests run in threads of one process under `cargo test`, and in one process each under nextest. They do not change the state
+//! of their own process.
 
 #![allow(missing_docs, reason = "tests")]
 

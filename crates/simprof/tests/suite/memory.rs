@@ -1,4 +1,4 @@
-//! Memory in phase 3, of programs whose allocations are known: leaks, short-lived allocations, peaks, and targets that cannot be
+//! Memory in phase 3, on programs whose allocations are known: leaks, short-lived allocations, peaks, and targets that cannot be
 //! recorded.
 
 use std::process::Command;
@@ -20,7 +20,8 @@ fn run(workspace: &Workspace, options: &[&str], command: &[&str]) -> Done {
     workspace.simprof(&arguments)
 }
 
-/// As [`run`], and returns the part of the summary on memory. The run must succeed, unless the machine does not allow sampling.
+/// Runs phase 3 like [`run`] and returns the memory part of the summary. The run must succeed, unless the machine does not allow
+/// sampling.
 fn recorded(workspace: &Workspace, options: &[&str], command: &[&str]) -> Value {
     let done = run(workspace, options, command);
     done.assert_status(if sampling_allowed() { 0 } else { 1 });
@@ -37,7 +38,7 @@ fn report(workspace: &Workspace) -> String {
     workspace.text("phase3/PHASE3_REPORT.md")
 }
 
-/// The entry of a list for a marked line of a program.
+/// Returns the entry of a list for a marked line of a program.
 fn at<'s>(memory: &'s Value, list: &str, program: &str, mark: &str) -> &'s Value {
     find(memory, list, program, mark)
         .unwrap_or_else(|| panic!("{mark} is not in {list}: {:#}", memory[list]))
@@ -56,12 +57,13 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("a number: {value:#}"))
 }
 
-/// Whether an interval of the summary contains a number.
+/// Returns whether an interval of the summary contains a number.
 fn holds(interval: &Value, truth: f64) -> bool {
     (number(&interval[0])..=number(&interval[1])).contains(&truth)
 }
 
-/// Whether the 95 % interval of a random estimate contains a number, widened so that one run in ten thousand fails.
+/// Returns whether a 95 % interval, widened to twice its width, contains a number. For a correct estimate that fails in one run of
+/// ten thousand.
 fn nearly_holds(interval: &Value, truth: f64) -> bool {
     let (low, high) = (number(&interval[0]), number(&interval[1]));
     let half = (high - low) / 2.0;
@@ -79,12 +81,12 @@ const C: &str = "memory.c";
 const PY: &str = "memory.py";
 const STEPS: u64 = 120;
 
-/// Bytes of all temporaries of a step of `memory.c`.
+/// Returns the bytes of all temporaries of a step of `memory.c`.
 fn churned() -> u64 {
     (0..400).map(|i| 1500 + i).sum()
 }
 
-/// The most agents that `memory.c` has alive at once, and the number that it makes in all.
+/// Returns the largest number of agents that are alive at once in `memory.c`, and the number that it creates.
 fn agents() -> (u64, u64) {
     let (mut most, mut made, mut alive) = (0, 0, 0);
     for step in 0..STEPS {
@@ -122,35 +124,35 @@ fn a_leak_of_forty_kilobytes_a_step_is_named_with_its_line_and_rate() {
 }
 
 #[test]
-fn exact_figures_are_the_truth_to_the_byte() {
+fn exact_figures_are_correct_to_the_byte() {
     let workspace = Workspace::new();
     let program = c_program("memory");
     let steps = STEPS.to_string();
     let memory = recorded(&workspace, &["--memory-interval", "1"], &[&program, "simulate", &steps]);
     assert_eq!((&memory["interval_bytes"], &memory["lost"]), (&1.into(), &0.into()), "{memory:#}");
     let (most, made) = agents();
-    let whole = [
+    let expected = [
         ("LEAK LINE", STEPS * 40_000, STEPS),
         ("CHURN LINE", STEPS * churned(), STEPS * 400),
         ("AGENT LINE", made * 3000, made),
         ("PEAK LINE", 64 << 20, 1),
     ];
-    for (mark, bytes, count) in whole {
+    for (mark, bytes, count) in expected {
         let allocated = &at(&memory, "lines", C, mark)["allocated"];
         assert_eq!((&allocated["bytes"], &allocated["count"]), (&bytes.into(), &count.into()));
         assert_eq!(allocated["bytes_interval"][0], allocated["bytes_interval"][1]);
     }
-    // Nothing else of the program allocates; the C library does a little to start it.
-    let bytes: u64 = whole.iter().map(|row| row.1).sum();
-    let count: u64 = whole.iter().map(|row| row.2).sum();
+    // The program allocates nothing else. The C library allocates a little at start.
+    let bytes: u64 = expected.iter().map(|row| row.1).sum();
+    let count: u64 = expected.iter().map(|row| row.2).sum();
     let allocated = &memory["allocated"];
-    let beside = number(&allocated["bytes"]) - bytes as f64;
-    assert!((0.0..1000.0).contains(&beside), "{beside}: {memory:#}");
-    let beside = number(&allocated["count"]) - count as f64;
-    assert!((0.0..10.0).contains(&beside), "{beside}: {memory:#}");
+    let other_bytes = number(&allocated["bytes"]) - bytes as f64;
+    assert!((0.0..1000.0).contains(&other_bytes), "{other_bytes}: {memory:#}");
+    let other_count = number(&allocated["count"]) - count as f64;
+    assert!((0.0..10.0).contains(&other_count), "{other_count}: {memory:#}");
     let temporary = STEPS * churned() + (64 << 20);
     assert_eq!(memory["temporary"]["bytes"], temporary, "{memory:#}");
-    // At its two thirds, much is alive at once.
+    // The peak is after two thirds of the steps.
     let step = STEPS * 2 / 3;
     assert_eq!(memory["peak_step"], step, "{memory:#}");
     let agents = &at(&memory, "lines", C, "AGENT LINE")["peak"]["count"];
@@ -169,7 +171,7 @@ fn estimates_at_the_default_rate_lie_in_their_intervals() {
     let memory =
         recorded(&workspace, &["--memory-interval", &default], &[&program, "simulate", "600"]);
     let leak = &at(&memory, "lines", C, "LEAK LINE")["allocated"];
-    // A 95 % interval misses the truth in one run of twenty, whatever the seed: twice its width does in one of ten thousand.
+    // A 95 % interval misses the truth in one run of twenty, an interval of twice the width in one of ten thousand.
     let within = |amount: &Value, of: &str, truth: f64| {
         let interval = &amount[format!("{of}_interval")];
         let half = (number(&interval[1]) - number(&interval[0])) / 2.0;
@@ -181,7 +183,7 @@ fn estimates_at_the_default_rate_lie_in_their_intervals() {
     let churn = &at(&memory, "lines", C, "CHURN LINE")["allocated"];
     within(churn, "bytes", 600.0 * churned() as f64);
     within(churn, "count", 600.0 * 400.0);
-    // A single block of 128 times the interval is surely seen.
+    // A single block of 128 times the interval is practically always sampled.
     assert_eq!(at(&memory, "lines", C, "PEAK LINE")["allocated"]["count"], 1);
 }
 
@@ -222,12 +224,12 @@ fn temporaries_of_a_loop_are_short_lived_and_kept_blocks_are_not() {
 }
 
 #[test]
-fn growth_with_the_population_is_no_leak() {
+fn growth_with_the_population_is_not_a_leak() {
     let workspace = Workspace::new();
     let program = c_program("memory");
     let steps = STEPS.to_string();
     let memory = recorded(&workspace, &["--memory-interval", "1"], &[&program, "simulate", &steps]);
-    assert!(find(&memory, "leaks", C, "AGENT LINE").is_none(), "it follows the population");
+    assert!(find(&memory, "leaks", C, "AGENT LINE").is_none(), "it grows with the population");
     let per_agent = number(&memory["per_step"]["live_bytes_per_agent"]);
     let alive = 1000 + (STEPS - 1) * 37 % 400;
     let truth = 3000.0 + (STEPS * 40_000) as f64 / alive as f64;
@@ -254,7 +256,7 @@ fn printed_steps_have_memory_figures() {
     let arguments = ["run", "--phase", "3", "--quick", "--rate", "5000", "--memory-interval", "1"];
     workspace.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
     let memory = memory(&workspace);
-    // A line begins a step; the end of the last one is unknown.
+    // A printed line begins a step, so the end of the last step is unknown.
     assert_eq!(memory["steps"], 59, "{memory:#}");
     let leak = at(&memory, "leaks", C, "LEAK LINE");
     assert!(holds(&leak["rate_interval"], 40_000.0) && leak["per"] == "step", "{leak:#}");
@@ -288,7 +290,7 @@ fn annotated_source_shows_memory_and_time() {
 }
 
 #[test]
-fn a_python_leak_is_at_its_line_with_native_frames_beneath() {
+fn a_python_leak_is_at_its_line_with_native_callees() {
     let workspace = Workspace::new();
     let (python, program) = (python_with_packages(), python_program(PY));
     let spec = format!(
@@ -301,7 +303,7 @@ fn a_python_leak_is_at_its_line_with_native_frames_beneath() {
     let memory = memory(&workspace);
     assert_eq!(memory["steps"], 80, "{memory:#}");
     let leak = at(&memory, "leaks", PY, "LEAK LINE");
-    // The bytes, the object that has them, and its entry in the list.
+    // The buffer with its terminating zero, the bytearray object, and its entry in the list.
     assert!(nearly_holds(&leak["rate_interval"], 40_001.0 + 56.0 + 8.0), "{leak:#}");
     assert!(leak["function"].as_str().expect("a name").ends_with("Model.leak"), "{leak:#}");
     assert_eq!(
@@ -309,10 +311,10 @@ fn a_python_leak_is_at_its_line_with_native_frames_beneath() {
         Some("KEPT.append(bytearray(40_000))  # LEAK LINE")
     );
     let churn = at(&memory, "churn", PY, "CHURN LINE");
-    // The bytes of 300 arrays and their ends, and small objects.
+    // The buffers of 300 bytearrays with their terminating zeros, and small objects.
     let bytes = 80.0 * f64::from((0..300).map(|i| 5001 + i).sum::<i32>());
     assert!((1.0..1.1).contains(&(number(&churn["short"]["bytes"]) / bytes)), "{churn:#}");
-    // NumPy's buffers: one of 8 MB is kept, one lives for the length of a line.
+    // NumPy's buffers of 8 MB: one is kept, another is freed in the line that made it.
     let field = at(&memory, "lines", PY, "FIELD LINE");
     assert!((number(&field["allocated"]["bytes"]) / 640e6 - 1.0).abs() < 0.02, "{field:#}");
     let sum = at(&memory, "lines", PY, "SUM LINE");
@@ -327,16 +329,16 @@ fn a_python_leak_is_at_its_line_with_native_frames_beneath() {
             .any(|name| name.as_str().is_some_and(|name| name.starts_with("CPython 3")))
     );
     assert!(
-        beneath(&workspace, "Model.field").iter().any(|name| name.contains("numpy")
+        callees_of(&workspace, "Model.field").iter().any(|name| name.contains("numpy")
             || name.contains("PyArray")
             || name.contains("array")),
         "{:?}",
-        beneath(&workspace, "Model.field")
+        callees_of(&workspace, "Model.field")
     );
 }
 
-/// Names of the functions that a function calls to allocate.
-fn beneath(workspace: &Workspace, function: &str) -> Vec<String> {
+/// Returns the names of all callees of a function in the stacks of allocations.
+fn callees_of(workspace: &Workspace, function: &str) -> Vec<String> {
     let heap: HeapProfile =
         serde_json::from_str(&workspace.text("phase3/memory.json")).expect("a profile");
     let mut names = Vec::new();
@@ -413,7 +415,7 @@ fn a_killed_target_keeps_its_memory_results() {
 }
 
 #[test]
-fn a_recording_that_was_cut_is_reported() {
+fn an_incomplete_memory_recording_is_reported() {
     let workspace = Workspace::new();
     let options = ["--memory-interval", "1", "--timeout", "1"];
     run(&workspace, &options, &[&c_program("trouble"), "hang"]).assert_status(1);
@@ -444,7 +446,7 @@ fn the_behaviour_of_a_target_is_unchanged() {
             assert!(reason.contains(&words), "{memory:#}");
         }
         if mode == "exhausted" {
-            // What it could not have is not counted, what it could have afterwards is.
+            // Failed allocations are not counted. Later successful ones are.
             run(&workspace, &["--memory-interval", "1"], &[&program, mode]);
             let memory = memory(&workspace);
             let line = at(&memory, "lines", C, "AFTERWARDS");
@@ -469,19 +471,19 @@ fn assert_refused(workspace: &Workspace, options: &[&str], program: &str, words:
 fn targets_that_cannot_be_recorded_are_refused_with_reason_and_fix() {
     let workspace = Workspace::new();
     let options = ["--phase", "3", "--memory"];
-    let fixed =
+    let static_program =
         c_program_with("memory", "memory-static", &["-static"]).expect("a static C library");
-    let words = ["--memory: ", fixed.as_str(), "linked statically", "link it dynamically"];
-    assert_refused(&workspace, &options, &fixed, &words);
+    let words = ["--memory: ", static_program.as_str(), "linked statically", "link it dynamically"];
+    assert_refused(&workspace, &options, &static_program, &words);
     let options_by_interval = ["--phase", "3", "--memory-interval", "64K"];
     assert_refused(
         &workspace,
         &options_by_interval,
-        &fixed,
-        &["--memory-interval: ", fixed.as_str()],
+        &static_program,
+        &["--memory-interval: ", static_program.as_str()],
     );
-    assert_refused(&workspace, &["--plan", "--memory"], &fixed, &words);
-    let plan = workspace.simprof(&["run", "--plan", "--", &fixed]);
+    assert_refused(&workspace, &["--plan", "--memory"], &static_program, &words);
+    let plan = workspace.simprof(&["run", "--plan", "--", &static_program]);
     plan.assert_status(0);
     plan.assert_reports(&["allocations will not be recorded", "link it dynamically"]);
     assert!(!plan.stdout.contains("allocations"), "{plan:#?}");
@@ -490,7 +492,7 @@ fn targets_that_cannot_be_recorded_are_refused_with_reason_and_fix() {
             let words = [checked.as_str(), "sanitizer", "without `-fsanitize`"];
             assert_refused(&workspace, &options, &checked, &words);
         }
-        None => eprintln!("no AddressSanitizer here: its refusal is not tried"),
+        None => eprintln!("no AddressSanitizer here: its refusal is not tested"),
     }
 }
 
@@ -504,12 +506,12 @@ fn doctor_reports_whether_allocations_can_be_recorded() {
         rows.into_iter().find(|row| row["name"] == "allocations of the target")
     };
     assert_eq!(row(&c_program("memory")).expect("doctor reports it")["state"], "ok");
-    let fixed =
+    let static_program =
         c_program_with("memory", "memory-static", &["-static"]).expect("a static C library");
-    let row_of_fixed = row(&fixed).expect("doctor reports it");
-    assert_eq!(row_of_fixed["state"], "missing");
+    let static_row = row(&static_program).expect("doctor reports it");
+    assert_eq!(static_row["state"], "missing");
     for field in ["detail", "fix"] {
-        assert_ne!(row_of_fixed[field], "", "{row_of_fixed:#}");
+        assert_ne!(static_row[field], "", "{static_row:#}");
     }
     assert!(row("./nowhere").is_none(), "another row reports that it does not exist");
 }
@@ -517,15 +519,16 @@ fn doctor_reports_whether_allocations_can_be_recorded() {
 #[test]
 fn a_run_of_all_phases_continues_if_memory_cannot_be_recorded() {
     let workspace = Workspace::new();
-    let fixed =
+    let static_program =
         c_program_with("memory", "memory-static", &["-static"]).expect("a static C library");
-    let arguments = ["run", "--rate", "5000", "--repeats", "1", "--", &fixed, "simulate", "50"];
+    let arguments =
+        ["run", "--rate", "5000", "--repeats", "1", "--", &static_program, "simulate", "50"];
     workspace.simprof(&arguments).assert_status(if sampling_allowed() { 0 } else { 1 });
     let summary = workspace.json("phase3/phase3_summary.json");
     assert!(shows_notice(&report(&workspace), &summary, "memory_not_recorded"), "{summary:#}");
     assert!(summary["memory"].is_null(), "{summary:#}");
     let memory = summary["measurements"].as_array().expect("measurements").iter();
-    assert_eq!(memory.filter(|one| one["name"] == "memory").count(), 0, "it was not planned");
+    assert_eq!(memory.filter(|one| one["name"] == "memory").count(), 0, "memory was not planned");
 }
 
 #[test]
@@ -576,9 +579,9 @@ fn flags_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_setuid_target_is_refused() {
-    // A file can be given to another user by root alone; then root runs it with that user's rights.
+    // Only root can give a file to another user. If root runs it, it has the rights of that user.
     if !simprof_testkit::is_root() {
-        eprintln!("not root: a program with other rights cannot be made");
+        eprintln!("not root: a setuid program of another user cannot be made");
         return;
     }
     let workspace = Workspace::new();

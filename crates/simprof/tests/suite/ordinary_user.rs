@@ -1,4 +1,4 @@
-//! As an ordinary user, without any privilege.
+//! Runs of an ordinary user without privileges.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -7,17 +7,17 @@ use simprof_testkit::is_root;
 
 use crate::support::{FAST, Workspace, c_program, sampled};
 
-/// A user that owns nothing.
+/// The id of the user `nobody`.
 const NOBODY: &str = "65534";
 
-/// A command that runs simprof as an ordinary user: as `nobody` if the tests run as root.
+/// Returns a command that runs simprof as an ordinary user: as `nobody` if the tests run as root.
 fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
     if !is_root() {
         return workspace.command(arguments);
     }
     let simprof = workspace.text_path("simprof");
     if !workspace.path("simprof").exists() {
-        // The folder that it was built in may be closed to others.
+        // Other users may not be able to read the folder in which it was built.
         workspace.copy_program(env!("CARGO_BIN_EXE_simprof"), "simprof");
         std::fs::set_permissions(workspace.path(""), PermissionsExt::from_mode(0o777))
             .expect("chmod");
@@ -27,6 +27,7 @@ fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
     workspace.program("setpriv", &all)
 }
 
+/// Copies a C program into the workspace, where every user can execute it. Returns its path.
 fn own(workspace: &Workspace, name: &str) -> String {
     workspace.copy_program(c_program(name), name);
     format!("./{name}")
@@ -64,7 +65,7 @@ fn all_four_phases_work_and_report_that_the_kernel_is_not_sampled() {
 }
 
 #[test]
-fn a_stubborn_target_leaves_no_process() {
+fn a_target_that_ignores_signals_leaves_no_process() {
     let workspace = Workspace::new();
     let program = own(&workspace, "trouble");
     let arguments =

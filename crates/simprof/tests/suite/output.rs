@@ -1,4 +1,4 @@
-//! Results that cannot be written, and output that is not read.
+//! Results that cannot be written because the disk is full or the folder is not writable, and closed pipes.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use simprof_testkit::{is_root, wait_for};
 
 use crate::support::{Done, Workspace, c_program, sampling_allowed};
 
-/// A mounted file system, unmounted at the end.
+/// A mounted file system. It is unmounted on drop.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -34,15 +34,15 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: files that a failed test left open do not prevent it.
+        // A lazy unmount also works if a failed test left files open.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
-/// The manifest in a folder of results, which must be complete.
+/// Returns the manifest in a folder of results. The file must be complete.
 fn manifest(results: &Path) -> serde_json::Value {
     let text = std::fs::read_to_string(results.join("latest/run.json")).expect("a manifest");
-    serde_json::from_str(&text).expect("it is whole")
+    serde_json::from_str(&text).expect("it is complete")
 }
 
 /// Asserts that the error is printed once, with the folder and the fix.
@@ -54,7 +54,7 @@ fn assert_full(done: &Done) {
 }
 
 #[test]
-fn a_disk_that_fills_with_results() {
+fn a_disk_that_results_fill_is_reported() {
     let workspace = Workspace::new();
     let Some(disk) = Mount::new(workspace.path("disk"), "size=200k") else { return };
     if !sampling_allowed() {
@@ -72,7 +72,7 @@ fn a_disk_that_fills_with_results() {
 }
 
 #[test]
-fn a_disk_that_the_target_fills() {
+fn a_disk_that_the_target_fills_is_reported() {
     let workspace = Workspace::new();
     let Some(disk) = Mount::new(workspace.path("disk"), "size=200k") else { return };
     let program = c_program("trouble");
@@ -83,10 +83,10 @@ fn a_disk_that_the_target_fills() {
 }
 
 #[test]
-fn a_disk_that_is_full_from_the_start() {
+fn a_disk_that_is_full_at_the_start_is_reported() {
     let workspace = Workspace::new();
     let Some(disk) = Mount::new(workspace.path("disk"), "size=40k") else { return };
-    // Writing fails when the disk is full.
+    // The write fills the disk and then fails.
     let _ = std::fs::write(disk.0.join("filler"), [0; 100_000]);
     let done = workspace.simprof(&["run", "--quick", "--output-dir", "disk", "--", "true"]);
     assert_ne!(done.status, Some(0), "{done:#?}");
@@ -104,7 +104,7 @@ fn assert_refused(workspace: &Workspace, folder: &str, why: &str) {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written() {
+fn a_folder_that_cannot_be_written_is_refused() {
     let workspace = Workspace::new();
     workspace.write("file", "");
     assert_refused(&workspace, "file", "File exists");
@@ -126,7 +126,8 @@ fn a_folder_that_cannot_be_written() {
     }
 }
 
-/// Runs simprof with standard output (or error) closed after its first byte, or at once.
+/// Runs simprof and closes the reading end of its standard output, or of standard error if `error`. If `read`, one byte is read
+/// before.
 fn with_closed_pipe(
     workspace: &Workspace,
     arguments: &[&str],
@@ -142,13 +143,13 @@ fn with_closed_pipe(
         command.stdout(writer)
     };
     let mut child = command.spawn().expect("simprof starts");
-    // The command keeps the writing end until it goes.
+    // The command holds the writing end until it is dropped.
     drop(command);
     if read {
         reader.read_exact(&mut [0]).expect("it prints something");
     }
     drop(reader);
-    wait_for("its end", || child.try_wait().expect("a child")).code()
+    wait_for("the end of simprof", || child.try_wait().expect("a child")).code()
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn a_closed_pipe_is_not_a_failure() {
             assert_eq!(status, Some(0), "{arguments:?}, read {read}");
         }
     }
-    assert_eq!(with_closed_pipe(&workspace, &run, true, false), Some(0), "the run goes on");
+    assert_eq!(with_closed_pipe(&workspace, &run, true, false), Some(0), "the run continues");
     assert_eq!(workspace.manifest()["status"], "ok");
     let failing = ["run", "--quick", "--phase", "4", "--", "false"];
     assert_eq!(

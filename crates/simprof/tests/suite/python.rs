@@ -1,4 +1,4 @@
-//! Python programs whose answers are known: shares, lines, native functions beneath lines.
+//! Python programs whose results are known: shares, lines, and the native functions that lines call.
 
 use serde_json::Value;
 use simprof_testkit::python;
@@ -17,7 +17,7 @@ fn simprof(workspace: &Workspace, phase: &[&str], command: &[&str]) -> Done {
     workspace.simprof(&arguments)
 }
 
-/// The row of a function in a summary.
+/// Returns the row of a function in a summary.
 fn function<'s>(summary: &'s Value, name: &str) -> &'s Value {
     let rows = summary["functions"].as_array().expect("functions");
     rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name} in {rows:#?}"))
@@ -73,7 +73,7 @@ fn the_lines_of_python_functions_are_exact() {
 }
 
 #[test]
-fn numpy_is_shown_beneath_the_lines_that_call_it() {
+fn numpy_time_is_attributed_to_the_lines_that_call_it() {
     let workspace = Workspace::new();
     let program = python_program("numpy_lines.py");
     let times = truth_file(&workspace);
@@ -88,11 +88,11 @@ fn numpy_is_shown_beneath_the_lines_that_call_it() {
         let number = marked_line("numpy_lines.py", mark);
         lines.iter().find(|line| line["line"] == number).unwrap_or_else(|| panic!("{lines:#?}"))
     };
-    let [most, least] =
+    let [larger, smaller] =
         [of("THREE QUARTERS"), of("A QUARTER")].map(|line| share(line, "cpu_share"));
-    let [in_most, in_least] = truth(&workspace, &summary);
+    let [in_larger, in_smaller] = truth(&workspace, &summary);
     let samples = share(&summary["profile"], "samples");
-    assert_share(in_most / (in_most + in_least), most, most + least, samples);
+    assert_share(in_larger / (in_larger + in_smaller), larger, larger + smaller, samples);
 }
 
 #[test]
@@ -120,7 +120,10 @@ fn waiting_for_a_lock_is_on_its_line_with_its_duration() {
     assert!(range.contains(&measured), "{measured} is not in {range:?}: {found:#?}");
     let thread_s = share(&summary["thread_time"], "thread_s");
     let ratio = share(lock, "share") * thread_s / share(lock, "wait_s");
-    assert!((ratio - 1.0).abs() < 1e-6, "the share is of the time of threads: {lock:#}");
+    assert!(
+        (ratio - 1.0).abs() < 1e-6,
+        "the share is relative to the time of all threads: {lock:#}"
+    );
 }
 
 #[test]
@@ -144,11 +147,11 @@ fn time_in_sqlite_is_on_the_line_of_the_query() {
     assert_eq!(first["function"], "sqlite_work.count");
     assert_eq!(first["line"], marked_line("sqlite_work.py", "# QUERY"), "{lines:#}");
     let native = first["natives"][0].as_str().unwrap_or_else(|| panic!("a function: {first:#}"));
-    assert!(native.starts_with("sqlite3"), "SQLite's own function runs beneath it: {first:#}");
+    assert!(native.starts_with("sqlite3"), "the line calls SQLite: {first:#}");
 }
 
 #[test]
-fn functions_of_the_interpreter_are_only_in_the_summary() {
+fn the_report_omits_functions_of_the_interpreter() {
     let workspace = Workspace::new();
     let program = python_program("three_to_one.py");
     let phases = ["--phase", "1", "--phase", "3"];
@@ -161,7 +164,7 @@ fn functions_of_the_interpreter_are_only_in_the_summary() {
     assert!(!own.is_empty(), "{functions:#?}");
     let report = workspace.text("phase1/PHASE1_REPORT.md");
     let (_, table) = report.split_once("## Functions by total time").expect("a table");
-    let (table, _) = table.split_once("\n## ").expect("what follows it");
+    let (table, _) = table.split_once("\n## ").expect("a section follows");
     assert!(table.contains("`three_to_one.three`"), "{table}");
     for row in own {
         let name = row["name"].as_str().expect("a name");

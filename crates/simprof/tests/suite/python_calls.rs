@@ -5,9 +5,9 @@ use simprof_testkit::{is_root, python, pythons};
 
 use crate::support::{Done, Workspace, python_program, sampled, shows_notice};
 
-/// Rounds of a loop: long enough that a run or two give as many samples as a quick run wants at [`RATE`].
+/// Rounds of a loop. At [`RATE`], one or two runs then have as many samples as a quick run needs.
 const SPIN: &str = "4000000";
-/// Samples per second of CPU time: as many as the kernel takes, because nothing here depends on shares.
+/// Samples per second of CPU time. A high rate keeps runs short, and these tests do not compare shares.
 const RATE: &str = "10000";
 
 fn record(workspace: &Workspace, python: &str, kind: &str) -> Done {
@@ -22,18 +22,18 @@ fn row<'s>(summary: &'s Value, name: &str) -> Option<&'s Value> {
     rows.iter().find(|row| row["function"].as_str().is_some_and(|found| found.ends_with(name)))
 }
 
-/// A column of a function's row in the table of all.
+/// Returns a column of a function's row in `calls.csv`, the table of all functions.
 fn counted(workspace: &Workspace, name: &str, column: &str) -> u64 {
     let text = workspace.text("phase1/calls.csv");
     let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let columns = lines.next().expect("a head");
+    let columns = lines.next().expect("a header");
     let at = columns.iter().position(|found| *found == column).expect("a column");
     let row =
         lines.find(|row| row[0].ends_with(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
     row[at].parse().expect("a number")
 }
 
-/// Returns whether the program was run once more to count calls. A quick run does so only if it expects to end in time.
+/// Returns whether the program was run once more to count calls. A quick run does so only if it expects that run to end in time.
 fn was_traced(summary: &Value) -> bool {
     let measurements = summary["measurements"].as_array().expect("measurements");
     measurements.iter().any(|measurement| measurement["name"] == "calls")
@@ -49,7 +49,7 @@ fn calls_are_exact_in_spawned_processes() {
     assert_exact(&[("spawn", 3100)]);
 }
 
-/// Counts the calls of `leaf` in each kind of program, in every Python.
+/// Asserts the number of calls of `leaf` in each kind of program, in every Python.
 fn assert_exact(kinds: &[(&str, u64)]) {
     let mut runs = 0;
     for python in pythons() {
@@ -86,7 +86,7 @@ fn assert_exact(kinds: &[(&str, u64)]) {
 }
 
 #[test]
-fn both_shares_and_what_is_lost_are_reported() {
+fn both_shares_and_lost_processes_are_reported() {
     let workspace = Workspace::new();
     let python = python();
     let done = record(&workspace, python.text(), "killed");

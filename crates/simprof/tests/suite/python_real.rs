@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use crate::support::{FAST, Workspace, python_program, python_with_packages, sampled};
 
-/// Phase 1 of `command`, with the calls of a function as steps; its summary.
+/// Runs phase 1 on `command`, with the calls of the function `step` as steps. Returns the summary.
 fn record(workspace: &Workspace, step: Option<&str>, command: &[&str]) -> Option<Value> {
     let words = command.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
     let mut spec = format!("[target]\ncommand = [{words}]\n");
     if let Some(step) = step {
-        writeln!(spec, "step = {step:?}").expect("text grows");
+        writeln!(spec, "step = {step:?}").expect("writing to a string cannot fail");
     }
     workspace.write("simprof.toml", &spec);
     let mut arguments = vec!["run", "--phase", "1"];
@@ -19,7 +19,7 @@ fn record(workspace: &Workspace, step: Option<&str>, command: &[&str]) -> Option
     sampled(&workspace.simprof(&arguments)).then(|| workspace.json("phase1/phase1_summary.json"))
 }
 
-/// The share of a function with all that it calls.
+/// Returns the share of a function and all that it calls.
 fn total_share(summary: &Value, name: &str) -> f64 {
     let rows = summary["functions"].as_array().expect("functions");
     let row = rows.iter().find(|row| row["name"] == name);
@@ -27,12 +27,12 @@ fn total_share(summary: &Value, name: &str) -> f64 {
     share.expect("a share")
 }
 
-fn assert_nearly_whole(summary: &Value) {
+fn assert_few_incomplete(summary: &Value) {
     let account = &summary["profile"]["python"];
     let count = |which: &str| account[which].as_u64().unwrap_or_else(|| panic!("{account:#}"));
-    let torn = count("lost") + count("unreadable");
+    let incomplete = count("lost") + count("unreadable");
     assert!(count("samples") > 200, "{account:#}");
-    assert!(torn as f64 <= 0.01 * count("samples") as f64, "{account:#}");
+    assert!(incomplete as f64 <= 0.01 * count("samples") as f64, "{account:#}");
 }
 
 fn mesa(model: &str, step: &str, agent: &str, sizes: [(u32, u32); 2]) {
@@ -46,7 +46,7 @@ fn mesa(model: &str, step: &str, agent: &str, sizes: [(u32, u32); 2]) {
         let of_step = total_share(&summary, &step.replace(':', "."));
         let of_agent = total_share(&summary, agent);
         assert!(of_agent > 0.01 && of_agent < of_step, "{of_agent} of {of_step}");
-        assert_nearly_whole(&summary);
+        assert_few_incomplete(&summary);
     }
 }
 
@@ -92,7 +92,7 @@ fn a_program_that_fills_a_database() {
     let command: Vec<&str> =
         std::iter::once(&*python).chain(command).chain(["--pk", "id"]).collect();
     let Some(summary) = record(&workspace, None, &command) else { return };
-    assert_nearly_whole(&summary);
+    assert_few_incomplete(&summary);
     let inserting = total_share(&summary, "sqlite_utils.db.Table.insert_all");
     let in_sqlite = total_share(&summary, "sqlite3_step");
     assert!(in_sqlite > 0.05 && in_sqlite < inserting, "{in_sqlite} of {inserting}");

@@ -1,4 +1,4 @@
-//! Steps of Python programs by named functions and by the marker module, in every Python of the machine.
+//! Steps of Python programs, defined by named functions or marked with the module `simprof_probe`, in every Python of the machine.
 
 use serde_json::Value;
 use simprof_testkit::{installed_pythons, pythons};
@@ -12,7 +12,7 @@ fn spec(command: &[&str], step: Option<&str>) -> String {
     format!("[target]\ncommand = {command:?}\n{step}")
 }
 
-/// Follows the resources of one run, for which nothing needs to be sampled.
+/// Runs phase 4, which needs no sampling, and returns its timeline.
 fn run(workspace: &Workspace, spec: &str) -> (Done, Value) {
     workspace.write("simprof.toml", spec);
     let done = workspace.simprof(&["run", "--quick", "--phase", "4"]);
@@ -50,7 +50,7 @@ fn calls_of_a_named_function_are_steps() {
 }
 
 #[test]
-fn a_program_is_followed_however_it_is_started() {
+fn steps_are_counted_however_the_program_is_started() {
     let program = python_program("ticks.py");
     let folder = program.strip_suffix("/ticks.py").expect("its name");
     let code = "import ticks; ticks.run('threads', 25)";
@@ -74,7 +74,7 @@ fn a_program_is_followed_however_it_is_started() {
 }
 
 #[test]
-fn a_missing_step_function_is_named_with_the_nearest() {
+fn a_missing_step_function_is_reported_with_a_suggestion() {
     let program = python_program("ticks.py");
     for python in pythons() {
         let python = python.text();

@@ -1,10 +1,10 @@
-//! The reference simulation alone, its components, and a whole run of it.
+//! The commands `simulate` and `component`, and runs of the reference simulation.
 
 use serde_json::Value;
 
 use crate::support::{Done, Workspace, sampled, sampling_allowed};
 
-/// The output, which must be one line of JSON.
+/// Parses the output. It must be one line of JSON.
 fn line(done: &Done) -> Value {
     done.assert_status(0);
     assert_eq!(done.stdout.lines().count(), 1, "{done:#?}");
@@ -12,7 +12,7 @@ fn line(done: &Done) -> Value {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_state_whatever_the_index() {
+fn the_same_seed_gives_the_same_state_with_every_index() {
     let workspace = Workspace::new();
     let hash = |index: &str, seed: &str| {
         let line = line(&workspace.simprof(&[
@@ -46,7 +46,7 @@ fn a_logged_simulation_writes_its_database() {
 }
 
 #[test]
-fn values_out_of_range_are_refused_by_name() {
+fn invalid_values_are_refused_by_name() {
     let workspace = Workspace::new();
     for (arguments, words) in [
         (&["--index", "octree"][..], &["octree", "--index", "kdtree"][..]),
@@ -70,7 +70,7 @@ fn values_out_of_range_are_refused_by_name() {
 }
 
 #[test]
-fn each_component_reports_by_the_protocol() {
+fn each_component_prints_the_runner_protocol() {
     let workspace = Workspace::new();
     let mut commands: Vec<Vec<&str>> = vec![vec!["observation", "--agents", "10"]];
     for operation in ["build", "nearby", "nearest", "range", "update"] {
@@ -98,14 +98,14 @@ fn each_component_reports_by_the_protocol() {
         assert!(!metrics.is_empty(), "{command:?}: {line:#}");
         for (name, samples) in metrics {
             let samples = samples.as_array().expect("samples");
-            let positive = |sample: &Value| sample.as_f64().is_some_and(|sample| sample >= 0.0);
-            assert!(!samples.is_empty() && samples.iter().all(positive), "{command:?}: {name}");
+            let is_time = |sample: &Value| sample.as_f64().is_some_and(|sample| sample >= 0.0);
+            assert!(!samples.is_empty() && samples.iter().all(is_time), "{command:?}: {name}");
         }
-        assert!(line["counters"].is_object(), "work travels with time: {command:?}: {line:#}");
+        assert!(line["counters"].is_object(), "counters come with times: {command:?}: {line:#}");
     }
 }
 
-/// Small enough for a build without optimisation.
+/// A run that is small enough for a build without optimisation.
 const SMALL: [&str; 8] =
     ["run", "--quick", "--repeats", "2", "--set", "steps=40", "--set", "agents=10"];
 

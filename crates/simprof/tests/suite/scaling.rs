@@ -1,11 +1,11 @@
-//! A planted law of growth is found.
+//! Phase 4 finds the scaling law of a program whose law is known.
 
 use crate::support::{Workspace, c_program, has_notice};
 
 const SIZES: &str = "[100, 200, 400, 800, 1600]";
 
 #[test]
-fn a_planted_square_is_found() {
+fn a_quadratic_law_is_found() {
     let workspace = Workspace::new();
     let program = c_program("quadratic");
     workspace.write(
@@ -25,9 +25,9 @@ fn a_planted_square_is_found() {
         .unwrap_or_else(|| panic!("{laws:#?}"));
     let bound = |index: usize| law["exponent_interval"][index].as_f64().expect("a bound");
     let (middle, half) = ((bound(0) + bound(1)) / 2.0, (bound(1) - bound(0)) / 2.0);
-    // One 95 % interval in twenty misses; at twice the width hardly any does.
+    // One 95 % interval in twenty misses the truth. At twice the width very few do.
     assert!((middle - 2.0).abs() <= 2.0 * half.max(0.05), "{law:#}");
-    assert!(half < 0.5, "a square is distinguished from a line: {law:#}");
+    assert!(half < 0.5, "quadratic, not linear: {law:#}");
     assert_eq!(law["n"], 15, "five sizes, three processes each: {law:#}");
     let predictions = summary["predictions"].as_array().expect("predictions");
     match predictions.first() {

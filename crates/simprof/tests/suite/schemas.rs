@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::support::Workspace;
 
-/// A small target with everything that a phase may find: steps, components, a benchmark with arms and sizes, a sweep, another
-/// case, and a function that is named.
+/// A small target with everything that a phase can report: steps, components, a benchmark with arms and sizes, a sweep, another
+/// case, and a named function.
 const SPEC: &str = r#"
 [target]
 command = ["{simprof}", "simulate", "--json", "--seed", "{seed}", "--agents", "{agents}", "--steps", "20"]
@@ -55,7 +55,7 @@ fn files_of_a_run_match_their_schemas() {
     ] {
         validate(&latest.join(file), schema);
     }
-    the_names_that_scripts_rely_on_are_there(&latest);
+    assert_fields_that_scripts_use(&latest);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn close_objects(schema: &mut Value) {
     }
 }
 
-fn the_names_that_scripts_rely_on_are_there(run: &Path) {
+fn assert_fields_that_scripts_use(run: &Path) {
     let summary = |phase: u8| read(&run.join(format!("phase{phase}/phase{phase}_summary.json")));
     let [one, two, three, four] = [summary(1), summary(2), summary(3), summary(4)];
     for summary in [&one, &two, &three, &four] {
@@ -139,7 +139,7 @@ fn the_names_that_scripts_rely_on_are_there(run: &Path) {
 }
 
 fn first<'a>(value: &'a Value, list: &str) -> &'a Value {
-    let items = value[list].as_array().unwrap_or_else(|| panic!("{list} is no list"));
+    let items = value[list].as_array().unwrap_or_else(|| panic!("{list} is not a list"));
     items.first().unwrap_or_else(|| panic!("{list} is empty"))
 }
 

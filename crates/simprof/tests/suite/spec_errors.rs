@@ -1,11 +1,12 @@
-//! Wrong specs and flags: exit status 2, one error that names the thing and the fix, and nothing is run.
+//! Wrong specs and flags: exit status 2, one error that names the thing and the fix, and nothing is run. Also errors that appear
+//! only later, with exit status 1.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::support::{Done, Workspace};
 
-/// Runs with a spec (`COMMAND` stands for a good command) and further arguments.
+/// Runs with a spec and further arguments. `COMMAND` in the spec is replaced by a valid command.
 fn run(spec: &str, arguments: &[&str]) -> Done {
     let workspace = Workspace::new();
     workspace.write("bad.toml", &spec.replace("COMMAND", "command = [\"touch\", \"it-ran\"]"));
@@ -15,7 +16,7 @@ fn run(spec: &str, arguments: &[&str]) -> Done {
     done
 }
 
-/// Asserts that each spec is refused with all of the words.
+/// Asserts that each spec is refused with an error that contains all of the words.
 fn assert_refused(cases: &[(&str, &[&str], &[&str])]) {
     for (spec, arguments, words) in cases {
         let done = run(spec, arguments);
@@ -23,14 +24,14 @@ fn assert_refused(cases: &[(&str, &[&str], &[&str])]) {
         for word in *words {
             assert!(done.stderr.contains(word), "{word:?} for {spec}: {done:#?}");
         }
-        let once = |word: &str| done.stderr.matches(word).count();
-        assert_eq!(once("os error 2)"), once("(os error 2)").min(1), "printed once: {done:#?}");
+        let count = |word: &str| done.stderr.matches(word).count();
+        assert_eq!(count("os error 2)"), count("(os error 2)").min(1), "printed once: {done:#?}");
         assert!(!done.stderr.contains("panicked"), "{done:#?}");
     }
 }
 
 #[test]
-fn a_spec_that_cannot_be_read() {
+fn a_spec_that_cannot_be_read_is_refused() {
     let workspace = Workspace::new();
     for path in ["missing.toml", "."] {
         let done = workspace.simprof(&["run", "--spec", path]);
@@ -41,24 +42,24 @@ fn a_spec_that_cannot_be_read() {
 }
 
 #[test]
-fn arguments_that_are_not_text() {
+fn arguments_that_are_not_utf8_are_refused() {
     let workspace = Workspace::new();
-    let no_text = OsStr::from_bytes(b"n\xffm");
+    let not_utf8 = OsStr::from_bytes(b"n\xffm");
     let mut command = workspace.command(&["run", "--quick", "--phase", "1", "--", "true"]);
-    command.arg(no_text);
+    command.arg(not_utf8);
     let done = workspace.done(command);
     done.assert_status(2);
     done.assert_reports(&["the argument n\u{fffd}m is not UTF-8", "script"]);
-    // A folder may have any name.
+    // The name of a folder need not be UTF-8.
     let mut command = workspace.command(&["run", "--quick", "--phase", "1", "--output-dir"]);
-    command.arg(no_text).args(["--", "true"]);
+    command.arg(not_utf8).args(["--", "true"]);
     let done = workspace.done(command);
     done.assert_status(0);
     done.assert_reports(&["reports in n\u{fffd}m/", "phase1/PHASE1_REPORT.md"]);
 }
 
 #[test]
-fn keys_and_types() {
+fn wrong_keys_and_types_are_refused() {
     assert_refused(&[
         (
             "[target]\ncomand = ['x']\n",
@@ -83,7 +84,7 @@ fn keys_and_types() {
 }
 
 #[test]
-fn placeholders_and_parameters() {
+fn wrong_placeholders_and_parameters_are_refused() {
     let swept = "[target]\nCOMMAND\n[parameters]\nn = { default = 1, sweep = [1, 2] }\n";
     let used = "[target]\ncommand = ['touch', '{agnts}']\n[parameters]\nagents = { default = 1 }\n";
     assert_refused(&[
@@ -104,7 +105,7 @@ fn placeholders_and_parameters() {
 }
 
 #[test]
-fn flags_that_name_nothing() {
+fn wrong_flags_are_refused() {
     let spec = "[target]\ncommand = ['touch', 'it-ran', '{agents}']\n[parameters]\n\
                 agents = { default = 1 }\n[components]\nspatial = ['x']\n";
     assert_refused(&[
@@ -123,7 +124,7 @@ fn flags_that_name_nothing() {
 }
 
 #[test]
-fn a_build_that_fails() {
+fn a_failed_build_is_reported() {
     let workspace = Workspace::new();
     workspace.write("simprof.toml", "[target]\ncommand = ['true']\nbuild = ['false']\n");
     let done = workspace.simprof(&["run", "--quick"]);
@@ -138,7 +139,7 @@ fn a_build_that_fails() {
 }
 
 #[test]
-fn a_function_that_nothing_calls() {
+fn a_requested_function_without_samples_is_reported() {
     use crate::support::{FAST, c_program, sampling_allowed};
     let workspace = Workspace::new();
     let program = c_program("inlined");
@@ -146,12 +147,12 @@ fn a_function_that_nothing_calls() {
     arguments.extend(FAST);
     arguments.extend(["--", &program, "40"]);
     let done = workspace.simprof(&arguments);
-    // It cannot be known before the program was recorded.
+    // Only the recording shows whether the function exists.
     done.assert_status(1);
     if sampling_allowed() {
         done.assert_reports(&["function no_such_function failed", "has another name"]);
         let count = done.stderr.matches("matches `no_such_function`").count();
-        assert_eq!(count, 1, "it is count once: {done:#?}");
+        assert_eq!(count, 1, "printed once: {done:#?}");
         assert_eq!(workspace.json("phase3/phase3_summary.json")["status"], "partial");
     }
 }

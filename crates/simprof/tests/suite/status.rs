@@ -6,7 +6,7 @@ use simprof_testkit::wait_for;
 
 use crate::support::{Started, Workspace, c_program};
 
-/// A run of phase 4 alone, of a program that hangs once it has run three times.
+/// Starts phase 4 on a program that hangs in its fourth run, and waits until three runs are done.
 fn start_hanging(workspace: &Workspace) -> Started {
     let program = c_program("trouble");
     let spec = format!(
@@ -15,10 +15,10 @@ fn start_hanging(workspace: &Workspace) -> Started {
     );
     workspace.write("simprof.toml", &spec);
     let started = workspace.start(&["run", "--quick", "--phase", "4"]);
-    wait_for("three processes that are done", || {
+    wait_for("three processes to be done", || {
         let path = workspace.latest("run.json");
         let manifest: Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?)
-            .expect("the manifest is whole at any instant");
+            .expect("the manifest is complete at any time");
         (manifest["phases"][0]["done"] == 3).then_some(())
     });
     started

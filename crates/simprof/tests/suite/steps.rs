@@ -1,4 +1,4 @@
-//! Steps are counted whether the target marks or prints them.
+//! Steps that the target marks, and steps that it prints.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::support::{Workspace, c_program, sampling_allowed};
 
 const STEPS: u64 = 40;
 
-/// The steps that phase 4 saw over time, and phase 1 where sampling is allowed.
+/// Returns phase 1 if the machine allows sampling, and nothing otherwise.
 fn phases() -> &'static [&'static str] {
     if sampling_allowed() { &["1"] } else { &[] }
 }
@@ -24,10 +24,10 @@ fn steps(workspace: &Workspace, spec: &str) -> Vec<(Value, Value)> {
         .collect()
 }
 
-fn check(found: &[(Value, Value)], source: &str, seen_of_each_run: u64) {
+fn check(found: &[(Value, Value)], source: &str, steps_per_run: u64) {
     for (steps, runs) in found {
         let runs = runs.as_u64().expect("a number of runs");
-        assert_eq!(steps["count"], seen_of_each_run * runs, "{steps:#}");
+        assert_eq!(steps["count"], steps_per_run * runs, "{steps:#}");
         assert_eq!(steps["source"], source, "{steps:#}");
         let figure = |name: &str| steps[name].as_f64().expect(name);
         assert!(figure("per_second") > 0.0, "{steps:#}");
@@ -57,6 +57,6 @@ fn steps_printed_as_lines_are_counted() {
         "[target]\ncommand = [{program:?}, \"{STEPS}\", \"print\"]\n\
          step = {{ output = '^step (\\d+) of' }}\n"
     );
-    // A line begins a step; the end of the last one is unknown.
+    // A printed line begins a step, so the end of the last step is unknown.
     check(&steps(&workspace, &spec), "output", STEPS - 1);
 }

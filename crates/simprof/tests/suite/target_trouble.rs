@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::{Done, Workspace, c_program, sampled, sampling_allowed, shows_notice};
 
-/// A quick run of all phases on one of the troubles.
+/// Runs all phases with `--quick` on `tests/programs/trouble.c`, and asserts that no process remains.
 fn trouble(workspace: &Workspace, arguments: &[&str]) -> Done {
     let program = c_program("trouble");
     let mut all = vec!["run", "--quick", "--rate", "5000", "--timeout", "1", "--", &program];
@@ -15,12 +15,12 @@ fn trouble(workspace: &Workspace, arguments: &[&str]) -> Done {
     done
 }
 
-/// The number of lines of standard error that contain a word.
+/// Returns the number of lines of standard error that contain a text.
 fn lines_with(done: &Done, word: &str) -> usize {
     done.stderr.lines().filter(|line| line.contains(word)).count()
 }
 
-/// Every planned measurement of the run has this status and a reason that holds `words`.
+/// Asserts that every planned measurement of the run has this status and a reason that contains `words`.
 fn assert_all_measurements(workspace: &Workspace, status: &str, words: &str) {
     let manifest = workspace.manifest();
     assert_eq!(manifest["status"], "failed", "{manifest:#}");
@@ -98,7 +98,7 @@ fn a_target_that_crashes() {
     done.assert_reports(&["phase 1", "default failed", "SIGSEGV"]);
     assert_all_measurements(&workspace, "failed", "SIGSEGV");
     let system = workspace.json("phase4/phase4_summary.json");
-    assert_eq!(system["timelines"], Value::Array(vec![]), "a crash is no measure of its work");
+    assert_eq!(system["timelines"], Value::Array(vec![]), "a crashed run gives no timeline");
 }
 
 #[test]
@@ -132,7 +132,6 @@ fn a_target_that_hangs_with_children_and_ignores_signals() {
 fn a_target_that_leaves_daemons_behind() {
     let workspace = Workspace::new();
     let program = c_program("trouble");
-    // A rate at which the one run is enough.
     let arguments =
         ["run", "--quick", "--phase", "4", "--phase", "1", "--", program.as_str(), "orphans"];
     let done = workspace.simprof(&arguments);

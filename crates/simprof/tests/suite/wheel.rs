@@ -1,4 +1,4 @@
-//! The wheel: built by maturin, installed by pip, and then a command like any other.
+//! The wheel: maturin builds it, pip installs it, and the installed command records a program.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ use crate::support::{FAST, Workspace, python_program, sampled};
 
 /// Builds the wheel as a development build.
 ///
-/// Its target folder is its own: cargo would otherwise replace the executable that other tests run at the same time. It is kept,
-/// so that only what changed is compiled again. Cargo fetches what it needs, because maturin asks for the dependencies of all
-/// platforms, of which a fresh machine has only its own.
+/// It has a separate target folder, because cargo would otherwise replace the executable that other tests run at the same time. The
+/// folder is kept, so that only changed crates are compiled again. Cargo may need the network: maturin asks for the dependencies of
+/// all platforms, and a fresh machine has downloaded only those of its own platform.
 fn build(workspace: &Workspace) -> PathBuf {
     let maturin = python_with_maturin().with_file_name("maturin");
     let wheels = workspace.path("wheels");
@@ -24,7 +24,7 @@ fn build(workspace: &Workspace) -> PathBuf {
         .arg(&wheels)
         .env("CARGO_TARGET_DIR", cache_root().join("wheel-target"))
         .current_dir(repository()));
-    let files: Vec<_> = fs::read_dir(&wheels).expect("maturin made it").flatten().collect();
+    let files: Vec<_> = fs::read_dir(&wheels).expect("maturin created it").flatten().collect();
     let [wheel] = &files[..] else { panic!("one wheel is expected: {files:?}") };
     wheel.path()
 }

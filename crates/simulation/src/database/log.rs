@@ -1,4 +1,4 @@
-//! The log of a run: buffers rows and writes them when the buffer is full, an interval has passed, or after a number of steps.
+//! The log of a run. It buffers rows, and writes them when the buffer is full, after an interval of time, or after a number of steps.
 
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,7 @@ impl Log {
         self.rows += 1;
     }
 
-    /// Logs the metrics of a step, which must be its last row. Writes and commits if that is due.
+    /// Logs the metrics of a step. They must be the last row of the step. Writes and commits if the settings require it.
     ///
     /// # Errors
     ///

@@ -19,7 +19,7 @@ kinds! {
     }
 }
 
-/// A run, when its database is created.
+/// The parameters of a run, written when its database is created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRow {
     /// Seed.

@@ -73,7 +73,7 @@ impl DatabaseScene {
     pub fn write(&mut self, rows: u64) -> Result<u64, Error> {
         let mut logged = 0;
         while logged < rows {
-            // One row of each step is that of its metrics.
+            // One row of each step has its metrics.
             logged += self.write_step(rows - logged - 1)?;
         }
         Ok(logged)

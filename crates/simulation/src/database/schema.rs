@@ -1,8 +1,8 @@
 //! The tables of the database and their indexes.
 //!
-//! The step is the first column of each primary key, so the rows of a step are adjacent and are inserted in key order. The primary
-//! key thus serves as the index on step. The indexes on agents would cause random writes in every step, so they are created at the end.
-//! In the database of a killed run they are missing.
+//! In tables with rows for each step, the primary key begins with the step. The rows of a step are thus adjacent and inserted in key
+//! order, and the primary key serves as the index on step. The indexes on agents would cause random writes in every step, so they
+//! are created at the end. In the database of a killed run they are missing.
 
 /// The tables. Referenced tables come first.
 pub const TABLES: [&str; 9] = [

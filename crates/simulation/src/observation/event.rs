@@ -52,7 +52,8 @@ impl Field {
         self.blocks[block] = turn + 1;
     }
 
-    /// Raises the visible cells of a plane to the values of events from turn `since` on. Returns whether there were any.
+    /// Sets each visible cell of a plane to the maximum of its value and the event there, if that is not older than turn `since`.
+    /// Returns whether there were such events.
     fn read(&self, window: &Window, centre: Cell, since: u64, plane: &mut [f32]) -> bool {
         let low = |at: i32| (at - window.view).max(0) / BLOCK;
         let high = |at: i32, count: i32| (at + window.view).min(count - 1) / BLOCK;
@@ -133,8 +134,8 @@ impl EventFields {
         }
     }
 
-    /// Raises the visible cells of a plane to the values of the events of a channel from turn `since` on. Returns whether there were
-    /// any. `view` is the window with its centre.
+    /// Sets each visible cell of a plane to the maximum of its value and the channel's event there, if that is not older than turn
+    /// `since`. Returns whether there were such events. `view` is the window with its centre.
     pub fn read(
         &self,
         channel: Channel,

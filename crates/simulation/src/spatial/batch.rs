@@ -1,8 +1,8 @@
 //! An index with a queue of changes, which are applied in batches.
 //!
-//! Queries return results as if all queued changes had been applied. Entries with a queued change are removed from the result of the
-//! index and searched in the queue instead, in the regions that the query touches. A larger batch thus makes flushes cheaper
-//! and queries more expensive. Smaller regions let a query read less of the queue.
+//! Queries return results as if all queued changes had been applied. A query first searches the index and drops the entries that have
+//! a queued change. It then searches the queue, in the regions that it touches. A larger batch thus makes flushes cheaper and queries
+//! more expensive. With smaller regions, a query reads less of the queue.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -33,9 +33,9 @@ pub struct FlushPolicy {
     pub region_size: f32,
     /// Longest time that a change stays queued. It is checked when a change is queued and when a step ends.
     pub interval: Option<Duration>,
-    /// Flush at the end of every this many steps. If 0, steps do not cause a flush.
+    /// Number of steps between flushes. If 0, steps do not cause a flush.
     pub every_steps: u64,
-    /// Let queries ignore queued changes. The results, and thus the run, then depend on the other fields.
+    /// Whether queries ignore queued changes. If so, the results of queries, and thus of the run, depend on the other fields.
     pub stale_reads: bool,
 }
 
@@ -64,7 +64,7 @@ pub struct IndexCounters {
     pub applied: u64,
     /// Batches applied.
     pub flushes: u64,
-    /// Dirty regions touched by the batches.
+    /// Regions that had queued changes, summed over the batches.
     pub dirty_regions: u64,
     /// Complete rebuilds.
     pub rebuilds: u64,
@@ -234,13 +234,13 @@ impl BatchedIndex {
             self.append(change, priority);
             return;
         }
-        let held = &mut self.queue[position as usize];
-        let before = held.change.to;
-        held.change.to = change.to;
-        if held.priority == Priority::Low && priority > Priority::Low {
+        let queued = &mut self.queue[position as usize];
+        let before = queued.change.to;
+        queued.change.to = change.to;
+        if queued.priority == Priority::Low && priority > Priority::Low {
             self.low -= 1;
         }
-        held.priority = held.priority.max(priority);
+        queued.priority = queued.priority.max(priority);
         if let Some(at) = before {
             self.regions.remove(at, position);
         }
@@ -347,15 +347,15 @@ impl BatchedIndex {
         radius: f32,
         mut accept: impl FnMut(u32) -> bool,
     ) -> Option<Neighbour> {
-        let fresh = self.queue.is_empty() || self.policy.stale_reads;
-        let mut best = if fresh {
+        let is_current = self.queue.is_empty() || self.policy.stale_reads;
+        let mut best = if is_current {
             self.index.nearest(centre, radius, &mut accept)
         } else {
             let not_queued = |id: u32| self.positions.get(id as usize).is_none_or(|&p| p == NONE);
             let mut accept_indexed = |id: u32| not_queued(id) && accept(id);
             self.index.nearest(centre, radius, &mut accept_indexed)
         };
-        if !fresh {
+        if !is_current {
             let reach = best.map_or(radius, |best| best.squared_distance.sqrt() * 1.000_01);
             self.visit_queue(&Area::around(centre, reach.min(radius)), |entry| {
                 let candidate = Neighbour::new(entry, centre);
@@ -410,7 +410,7 @@ pub fn spatial_update(target: &mut BatchedIndex) -> usize {
     }
     let mut batch = target.batch.take();
     batch.clear();
-    batch.extend(target.queue.iter().map(|held| held.change));
+    batch.extend(target.queue.iter().map(|queued| queued.change));
     for change in &batch {
         target.positions[change.id as usize] = NONE;
     }

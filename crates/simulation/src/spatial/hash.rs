@@ -3,7 +3,7 @@
 use super::{Change, IndexKind, Neighbour, SpatialIndex};
 use crate::geometry::{Area, Entry, Point};
 
-/// Largest number of cells. Smaller cell sizes are increased accordingly.
+/// Largest number of cells. If the cell size would give more, it is increased.
 const CELLS_MAX: f32 = 4_194_304.0;
 
 /// A grid index. The cost of a move is a linear search in one cell.

@@ -12,8 +12,8 @@ const BUCKET: usize = 32;
 
 type Tree = KdTree<f32, u32, Eytzinger, FlatVec<f32, u32, 2, BUCKET>, 2, BUCKET>;
 
-/// Relative enlargement of the radii passed to kiddo. Its rounding must not lose an entry on the border. The results are then compared
-/// exactly.
+/// Factor that enlarges the radii passed to kiddo, so that its rounding does not lose an entry on the border. The results are then
+/// filtered by their exact distances.
 const SLACK: f32 = 1.0 + 1e-5;
 
 /// A k-d tree index that is rebuilt for every batch of changes.

@@ -15,7 +15,7 @@ pub(super) struct Regions {
     pub(super) dirty: Vec<u32>,
 }
 
-/// Largest number of regions. Smaller region sizes are increased accordingly.
+/// Largest number of regions. If the region size would give more, it is increased.
 const REGIONS_MAX: f32 = 1_048_576.0;
 
 impl Regions {

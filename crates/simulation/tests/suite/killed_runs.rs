@@ -42,7 +42,7 @@ impl Case {
     }
 }
 
-/// Runs the simulation until it is killed, in the child process of the other tests. Does nothing otherwise.
+/// The child process of the other tests: runs the simulation until it is killed. As an ordinary test it does nothing.
 #[test]
 fn child() {
     let (Ok(path), Ok(settings)) = (std::env::var(DATABASE), std::env::var(SETTINGS)) else {

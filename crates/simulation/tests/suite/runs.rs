@@ -1,4 +1,4 @@
-//! Tests of complete runs: which parameters change the result, which must not, and what happens in a run.
+//! Tests of complete runs: which parameters change the final state, which do not, and what happens in a run.
 
 use simprof_simulation::action::ActionKind;
 use simprof_simulation::agent::AgentType;

@@ -1,4 +1,4 @@
-# NumPy's arrays, made at known lines; it prints the true bytes. They are too large for NumPy's own cache.
+# Makes NumPy arrays in known lines and prints their bytes. They are too large for NumPy's own cache.
 import os
 import sys
 

@@ -1,4 +1,5 @@
-/* Prints the stack of the C library's own unwinder at each allocation, as module and address there, from the innermost frame. */
+/* Prints the stack that `backtrace` of the C library returns at each allocation, from the innermost frame. Frames are module and
+   address in it. */
 #define _GNU_SOURCE
 #include <alloca.h>
 #include <dlfcn.h>
@@ -12,8 +13,8 @@
 
 static size_t next_size = 100001;
 
-/* Allocates a size that occurs at no other call, and prints the frames that return from here. */
-#define PLACE()                                                                                                                \
+/* Allocates a size that no other call uses, and prints the stack. */
+#define CALL_SITE()                                                                                                                \
     do {                                                                                                                       \
         void *frames[300];                                                                                                     \
         size_t size = next_size++;                                                                                             \
@@ -25,7 +26,7 @@ static size_t next_size = 100001;
 static void print_stack(size_t size, void **frames, int count)
 {
     printf("stack %zu", size);
-    /* The innermost frame returns from `backtrace`, not from `malloc`: its function is compared only. */
+    /* The innermost frame returns from `backtrace`, not from `malloc`. The test compares only its function. */
     for (int i = 0; i < count; i++) {
         Dl_info info;
         struct link_map *map;
@@ -38,7 +39,7 @@ static void print_stack(size_t size, void **frames, int count)
 __attribute__((noinline)) static int recursive(int depth)
 {
     if (depth == 0) {
-        PLACE();
+        CALL_SITE();
         return 1;
     }
     return recursive(depth - 1) + 1;
@@ -48,28 +49,28 @@ __attribute__((noinline)) static int dynamic(int n)
 {
     volatile char *buffer = alloca(n);
     buffer[0] = 1;
-    PLACE();
+    CALL_SITE();
     return buffer[0] + n;
 }
 
-/* Aligns its stack beyond what the caller gives. */
+/* Aligns its stack more strictly than the caller. */
 __attribute__((noinline)) static int aligned(int n)
 {
     volatile char buffer[64] __attribute__((aligned(128)));
     buffer[n & 63] = 1;
     int got = dynamic(n);
-    PLACE();
+    CALL_SITE();
     return got + buffer[n & 63];
 }
 
 static int compare(const void *a, const void *b)
 {
     static int calls;
-    if (calls++ % 4 == 0) PLACE();
+    if (calls++ % 4 == 0) CALL_SITE();
     return *(const int *)a - *(const int *)b;
 }
 
-/* Many values that live in registers across calls. */
+/* Keeps many values in registers across calls. */
 __attribute__((noinline)) static long crowded(long a, long b, long c, long d, long e, long f)
 {
     long sum = 0;
@@ -83,7 +84,7 @@ __attribute__((noinline)) static long crowded(long a, long b, long c, long d, lo
 
 static void *thread(void *argument)
 {
-    PLACE();
+    CALL_SITE();
     crowded(1, 2, 3, 4, 5, 6);
     return argument;
 }
@@ -91,13 +92,13 @@ static void *thread(void *argument)
 static void handler(int signal)
 {
     (void)signal;
-    PLACE();
+    CALL_SITE();
     recursive(2);
 }
 
 int main(void)
 {
-    PLACE();
+    CALL_SITE();
     for (int depth = 0; depth < 60; depth += 7) recursive(depth);
     dynamic(100);
     dynamic(5000);
@@ -112,7 +113,7 @@ int main(void)
     }
     signal(SIGUSR1, handler);
     raise(SIGUSR1);
-    /* The same on another stack. */
+    /* The same handler on a signal stack. */
     static char stack[65536];
     stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
     sigaltstack(&other, NULL);

@@ -1,4 +1,4 @@
-/* Limits its address space, makes many small allocations, and then a large one that fits without the library. */
+/* Limits its address space, makes many small allocations, and then a large one, which succeeds without the library. */
 #include "totals.h"
 #include <sys/resource.h>
 

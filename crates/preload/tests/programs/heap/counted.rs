@@ -1,4 +1,4 @@
-//! A Rust program whose allocator counts, above the system's.
+//! A Rust program whose allocator counts its calls and forwards them to the system allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ fn work(seed: usize) -> usize {
 }
 
 fn main() {
-    // In one thread: the standard library makes threads' own data by the system's allocator, beside this one.
+    // Only one thread: the standard library allocates the data of threads directly with the system allocator.
     let sum: usize = (1..5).map(work).sum();
     let caught = std::panic::catch_unwind(|| {
         let buffer = vec![1; 1000];

@@ -1,4 +1,4 @@
-/* Loads an interpreter as a plug-in would, when the program runs already, and runs a script by it: embed LIBRARY SCRIPT. */
+/* Loads an interpreter with dlopen after the program has started, and runs a script with it: embed LIBRARY SCRIPT. */
 #include <dlfcn.h>
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* Ends with the errno that it found: what went on before main must leave it 0. Then each function of the family keeps it. */
+/* Checks that errno is 0 when main begins, and that each function of the malloc family leaves it unchanged. */
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Each function of the family, with sizes that end up in different parts of the allocator, and calls that fail. */
+/* Calls each function of the malloc family, with sizes that different parts of the allocator serve, and with requests that fail. */
 #include "totals.h"
 #include <errno.h>
 #include <stdint.h>
@@ -54,7 +54,7 @@ int main(void)
             expect(realloc(chain, 0) == NULL, "realloc to nothing");
         }
     }
-    /* What fails fails as ever, and is not counted. */
+    /* These requests fail as without the library, and are not counted. */
     volatile size_t half = SIZE_MAX / 2;
     errno = 0;
     expect(calloc(half, 3) == NULL && errno == ENOMEM, "calloc overflow");

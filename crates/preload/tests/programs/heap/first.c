@@ -1,5 +1,5 @@
-/* Children whose first allocation is interrupted by a signal, at another moment in each, whose handler allocates as well. It prints how
-   many allocations there were, and how many of the handlers' interrupted the library. */
+/* Starts children whose first allocation is interrupted by a signal, in each child at a different time. The signal handler allocates
+   too. Prints the number of allocations, and how many handlers interrupted the library. */
 #define _GNU_SOURCE
 #include "interrupted.h"
 #include <signal.h>

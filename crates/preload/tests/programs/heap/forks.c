@@ -1,5 +1,5 @@
-/* Children made by every system call that can, which free inherited blocks. Each process prints its own totals, after
-   its process id. */
+/* Creates children with fork, clone, vfork and posix_spawn. They free inherited blocks. Each process prints its process id and its
+   own totals. */
 #define _GNU_SOURCE
 #include "totals.h"
 #include <sched.h>
@@ -15,7 +15,7 @@ extern char **environ;
 static void *inherited[1000];
 
 /* Prints the totals of this process in one write. */
-static void tell_all(void)
+static void print_own_totals(void)
 {
     char line[200];
     int n = snprintf(line, sizeof line, "%d %lu %lu %lu %lu\n", (int)syscall(SYS_getpid), total_count, total_bytes, freed_count,
@@ -34,7 +34,7 @@ static void child(void)
         void *p = made(malloc(i), i);
         if (i % 2) ended(i), free(p);
     }
-    tell_all();
+    print_own_totals();
 }
 
 static void wait_for(pid_t pid)
@@ -63,7 +63,7 @@ int main(int count, char **arguments)
         _exit(5);
     }
     wait_for(pid);
-    /* Without the C library's knowledge. */
+    /* Directly by the system call, without the C library. */
     pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) {
         child();
@@ -72,7 +72,7 @@ int main(int count, char **arguments)
     wait_for(pid);
     pid = vfork();
     if (pid == 0) {
-        /* It shares its parent's memory: what it allocates is the parent's. */
+        /* The child shares the memory of its parent, so its allocations are the parent's. */
         inherited[0] = made(realloc(inherited[0], 5000), 5000), ended(100);
         execl("/proc/self/exe", "again", "child", NULL);
         _exit(1);
@@ -82,6 +82,6 @@ int main(int count, char **arguments)
     if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, again, environ)) return 1;
     wait_for(pid);
     for (int i = 0; i < 500; i++) ended(i ? 100 + i : 5000), free(inherited[i]);
-    tell_all();
+    print_own_totals();
     return 0;
 }

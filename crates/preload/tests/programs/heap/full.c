@@ -1,5 +1,5 @@
-/* Reallocates until the ring is full, then pretends that a reader has read everything, and frees. Arguments: the offsets of the
-   written and the taken position in the shared memory. */
+/* Reallocates until the ring is full, then marks everything as read, as a reader would, and frees. Arguments: the offsets in the
+   shared memory of the positions up to which the ring is written and read. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>

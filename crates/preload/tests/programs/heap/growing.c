@@ -1,4 +1,4 @@
-/* Many mappings that grow from little to much, some of which stay. */
+/* Many mappings that grow from small to large. Some are kept. */
 #define _GNU_SOURCE
 #include "totals.h"
 #include <sys/mman.h>

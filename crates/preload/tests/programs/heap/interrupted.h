@@ -1,5 +1,5 @@
-/* Whether a signal's handler may allocate: where it interrupted the program itself or the library that records, but not the
-   allocator, which allows no such thing, nor the loader. */
+/* Returns whether a signal handler may allocate. It may if the signal interrupted the program or the recording library, but not if it
+   interrupted the allocator or the loader, which are not reentrant. */
 #include <link.h>
 #include <string.h>
 #include <ucontext.h>
@@ -11,7 +11,7 @@ static struct range {
 } ranges[RANGES];
 static int range_count;
 
-/* The program itself and the library that was loaded before all others. */
+/* Notes the code ranges of the program and of the preloaded library. */
 static int visit(struct dl_phdr_info *info, size_t size, void *data)
 {
     (void)size, (void)data;

@@ -25,7 +25,7 @@ int main(void)
         if (calloc(1000, 100000) || aligned_alloc(4096, 80 << 20)) return 1;
         void *r = NULL;
         if (posix_memalign(&r, 64, 80 << 20) != ENOMEM || r) return 1;
-        /* The small ones still work as far as they do without the library. */
+        /* Small allocations still succeed, as without the library. */
         while (count > round) ended(100000), free(blocks[--count]);
     }
     print_totals();

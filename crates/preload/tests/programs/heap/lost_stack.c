@@ -21,7 +21,7 @@ int main(int count, char **arguments)
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK};
     if (count != 2 || sigaltstack(&stack, NULL)) return 1;
     if (sigaction(SIGSEGV, &action, NULL) || sigaction(SIGBUS, &action, NULL)) return 1;
-    unsigned long nowhere = strtoul(arguments[1], NULL, 16);
-    __asm__ volatile("mov %0, %%rsp\n\tpush %%rax" : : "r"(nowhere) : "memory");
+    unsigned long stack_pointer = strtoul(arguments[1], NULL, 16);
+    __asm__ volatile("mov %0, %%rsp\n\tpush %%rax" : : "r"(stack_pointer) : "memory");
     return 2;
 }

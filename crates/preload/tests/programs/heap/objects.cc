@@ -1,4 +1,4 @@
-// C++: operators, containers, exceptions through frames that allocate. It counts by its own operators' sizes.
+// C++ operators, containers and exceptions. The program counts the objects that `main` creates with `new`.
 #include "totals.h"
 #include <map>
 #include <memory>

@@ -1,4 +1,4 @@
-# Python objects of known sizes, made at known lines; it ends without freeing what it keeps.
+# Makes Python objects of known sizes in known lines. Ends without freeing those that it keeps.
 import os
 import sys
 

@@ -1,4 +1,4 @@
-/* A `dlsym` that allocates first, as glibc before 2.34 did. If the allocation fails it uses a static buffer. */
+/* A `dlsym` that allocates first, as in glibc before 2.34. If the allocation fails, it uses a static buffer. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@ mod heap;
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Gives from one mapping, and takes nothing back.
+/// An allocator that takes memory from one mapping and never reuses it.
 struct Bump;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-/* Loads libraries in turn at the same address; each allocates another size. */
+/* Loads libraries in turn at the same address. Each allocates a different size. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ int main(int count, char **paths)
         free(plugin());
         dlclose(library);
     }
-    /* How often a library came to where another one had been. */
+    /* Number of times that a library was loaded at the address of the one before. */
     printf("again %d\n", again);
     return 0;
 }

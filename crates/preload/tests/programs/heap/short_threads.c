@@ -1,4 +1,4 @@
-/* Very many threads that each live for a few allocations. */
+/* Many threads that make a few allocations each and end. */
 #include "totals.h"
 #include <pthread.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* Allocates many blocks of several sizes, each size from another function; some of them live to the end. */
+/* Allocates many blocks of several sizes, each size in its own function. Some blocks are kept until the end. */
 #include "totals.h"
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Threads that allocate, fork and load libraries, while signals interrupt them and allocate as well: also within the library that
-   records, but not within the allocator, which allows no such thing. */
+/* Threads that allocate, fork and load libraries, while signals interrupt them. The signal handlers allocate too, also if they
+   interrupted the recording library, but not if they interrupted the allocator, which is not reentrant. */
 #define _GNU_SOURCE
 #include "interrupted.h"
 #include <dlfcn.h>
@@ -47,7 +47,7 @@ static void *allocate(void *argument)
         free(*slot);
         *slot = malloc(1 + i * i % 5000);
         memset(*slot, (int)i, 1 + i * i % 5000);
-        /* Work that is interrupted too. */
+        /* Signals interrupt this work too. */
         for (volatile int j = 0; j < 50; j++);
     }
     for (int i = 0; i < 100; i++) free(kept[i]);
@@ -83,7 +83,7 @@ int main(int count, char **arguments)
     setitimer(ITIMER_REAL, &timer, NULL);
     pthread_t threads[4];
     for (long i = 0; i < 3; i++) pthread_create(&threads[i], NULL, allocate, (void *)(i * 1000));
-    /* The signals are for the threads that allocate. */
+    /* Only the threads that allocate receive the signals. */
     sigset_t blocked;
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGALRM);

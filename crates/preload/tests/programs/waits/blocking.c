@@ -32,7 +32,7 @@ static FILE *out;
         int number = errno;                                    \
         fprintf(out, "%s = %ld, %d\n", #call, result, number); \
     } while (0)
-/* The same with a signal soon after the call began, and again and again, should it come before. */
+/* The same, with signals that interrupt the call. They are repeated, in case the first one arrives before the call. */
 #define INTERRUPTED(call) \
     do {                  \
         timer(20000);     \
@@ -79,7 +79,7 @@ static sem_t never;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
 
-/* Waits for ever in one of several functions, to be cancelled there. */
+/* Waits without end in one of several functions, until the thread is cancelled. */
 static void *cancelled(void *unused) {
     char byte;
     (void)unused;
@@ -266,7 +266,7 @@ static void descriptors(const char *path) {
     unlink(name);
 }
 
-/* A child that ends at once, or waits to be killed. */
+/* Starts a child that ends at once, or that waits until it is killed. */
 static pid_t child(int status, int lives) {
     pid_t pid = fork();
     if (pid == 0) {
@@ -301,7 +301,7 @@ static void children(void) {
     CHECK(WEXITSTATUS(system("exit 9")));
 }
 
-/* A signal handler that makes another call during a call. */
+/* A signal handler that makes a call while another call is interrupted. */
 static int in_handler[2];
 static void writes(int number) {
     (void)number;

@@ -1,6 +1,6 @@
-"""Waits in functions that are named after what they wait for.
+"""Waits for several causes, in functions named for the cause.
 
-Prints for each, as JSON: the thread, the least that it must have waited and the most that it can have, ns.
+Prints for each function, as JSON: the thread, and the minimum and maximum duration of its waits, ns.
 """
 
 import json
@@ -19,7 +19,7 @@ found = {}
 
 
 def timed(function, least=0):
-    """Runs it, and writes down how long that took."""
+    """Runs a function and stores its thread, the minimum wait `least` and the time that it took."""
     begin = time.monotonic_ns()
     function()
     most = time.monotonic_ns() - begin
@@ -52,13 +52,13 @@ def in_join():
 
 
 def in_recv():
-    # The answer is sent by a child that sleeps after it was asked.
+    # A child process sleeps after the request and then sends the answer.
     near.sendall(b"?")
     near.recv(1)
 
 
 def in_child():
-    # It sleeps once its input is closed.
+    # The child sleeps after its input is closed.
     sleeper.stdin.close()
     sleeper.wait()
 

@@ -1,5 +1,4 @@
-"""Two threads that compute for a while and so take turns with the interpreter. Prints for each when it began and ended, and its CPU
-time, ns."""
+"""Two threads that compute, so that they take turns in holding the GIL. Prints for each its begin, its end and its CPU time, ns."""
 
 import json
 import threading

@@ -1,4 +1,5 @@
-/* Counts the locks that a program takes by semaphores, and writes the number to the file LOCKS. Loaded with LD_PRELOAD. */
+/* A library for LD_PRELOAD. Counts how often a program takes a semaphore, and writes the number to the file that the environment
+   variable LOCKS names. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <semaphore.h>

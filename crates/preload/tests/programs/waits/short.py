@@ -1,4 +1,4 @@
-"""Many short sleeps. Prints the least and the most that all of them together can have waited, ns."""
+"""Many short sleeps. Prints the minimum and maximum of their total duration, ns."""
 
 import time
 

@@ -1,4 +1,5 @@
-"""Forks, starts processes and is interrupted by signals, all during waits. Prints how much of each it did."""
+"""Forks, starts processes and is interrupted by signals during waits. Prints the number of started processes and of forks, and whether
+signals arrived."""
 
 import os
 import signal

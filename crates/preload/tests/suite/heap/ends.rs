@@ -1,4 +1,4 @@
-//! Programs that are killed, readers that do not read, and programs that the library must not record.
+//! Programs that are killed, missing readers, and programs that the library must not record.
 
 use std::collections::HashMap;
 use std::mem::offset_of;
@@ -12,17 +12,17 @@ use crate::heap::recorder::{
     Memory, Options, Reader, program, record, record_at, record_until, run,
 };
 
-/// Every record is complete and fits the records before it, whenever the program was killed.
+/// Whenever the program is killed, every record is complete and consistent with the records before it.
 #[test]
-fn a_killed_program_leaves_whole_records() {
+fn a_killed_program_leaves_complete_records() {
     let path = compiled("endless.c", &["-O2", "-pthread"]);
     let mut read = 0;
     for round in 0..20 {
         let options = if round % 2 == 0 { Options::EXACT } else { Options::sampled(10_000, round) };
-        // Any instant will do, before the program has begun as well.
+        // The program is killed at different times, in the first round right after its start.
         let recording = record_until(&mut program(&path), options, Some(round as usize * 97));
         assert!(!recording.output.status.success());
-        // At most one operation of each thread was being written.
+        // Each of the four threads can be killed in one operation, which writes up to two records.
         let unwritten = recording.lost;
         if round % 2 == 0 {
             assert!(unwritten <= 2 * 4);
@@ -60,7 +60,7 @@ fn lost_allocations_have_no_later_records() {
     let path = compiled("full.c", &["-O1", "-fno-builtin"]);
     let fields = [offset_of!(Lane, next), offset_of!(Lane, taken)];
     let fields = fields.map(|field| (offset::LANES + field).to_string());
-    // At such a small interval every block of that size is sampled, and no thread waits for a reader.
+    // At this interval every block of that size is sampled. Unlike in exact mode, no thread waits for a reader.
     let options = Options { reads: false, ..Options::sampled(2, 0) };
     let memory = Memory::new(options);
     let (output, _) = run(program(&path).args(fields), &memory, false, |_| {}, &mut |_| {});
@@ -95,19 +95,24 @@ fn sanitized(arguments: &[&str], expected: u32) {
     assert_eq!(processes[0].reason.load(Ordering::Relaxed), expected);
 }
 
-/// The interrupted stack pointer is invalid. The handler still ends the program as it would without the library.
+/// The stack pointer of the interrupted program is invalid. The handler still ends the program, as without the library.
 #[test]
-fn a_signal_handler_may_allocate_after_the_stack_was_lost() {
+fn a_signal_handler_may_allocate_if_the_stack_pointer_is_invalid() {
     let path = compiled("lost_stack.c", &["-O1"]);
-    for nowhere in ["10", "7fff0000", "dead000000000008", "fffffffffffffff8"] {
-        let recording = record(program(&path).arg(nowhere), Options::EXACT);
-        assert_eq!(recording.output.status.code(), Some(7), "{nowhere}: {:?}", recording.output);
+    for stack_pointer in ["10", "7fff0000", "dead000000000008", "fffffffffffffff8"] {
+        let recording = record(program(&path).arg(stack_pointer), Options::EXACT);
+        assert_eq!(
+            recording.output.status.code(),
+            Some(7),
+            "{stack_pointer}: {:?}",
+            recording.output
+        );
         recording.check();
         assert_eq!(recording.totals(|event| event.size == 12345).allocated_count, 1.0);
     }
 }
 
-/// The library's table of live allocations leaves a limited program most of its address space.
+/// If the address space is limited, the library's table of live allocations leaves most of it to the program.
 #[test]
 fn a_program_with_limited_address_space_can_still_allocate() {
     let recording =
@@ -144,7 +149,7 @@ fn a_program_with_too_little_address_space_is_not_recorded() {
 }
 
 #[test]
-fn a_loader_that_allocates_during_the_lookup_gets_nothing() {
+fn allocations_in_dlsym_fail_during_the_lookup() {
     let path = compiled("old_loader.c", &["-O0", "-fno-builtin", "-rdynamic"]);
     let recording = record(&mut program(&path), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(6), "{:?}", recording.output);
@@ -169,7 +174,7 @@ fn errno_is_not_changed() {
 fn a_program_without_shared_memory_runs_unchanged() {
     let path = compiled("family.c", &["-O2"]);
     let plain = program(&path).output().expect("it runs");
-    // A file of another length than the format's.
+    // This file does not have the length of the format.
     let recording = record_at(&mut program(&path), "/dev/null");
     assert_eq!(recording.status, plain.status);
     assert_eq!(recording.stdout, plain.stdout);

@@ -1,4 +1,4 @@
-//! Exact mode equals the truth to the byte.
+//! Exact mode counts all allocations correctly, to the byte.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +14,7 @@ fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).expect("tests' names are ASCII")
 }
 
-/// Compares with the totals that the program printed: `[count, bytes, freed count, freed bytes]`.
+/// Compares a recording with the totals that the program printed: `[count, bytes, freed count, freed bytes]`.
 fn compare_with(recording: &Recording, reported: [u64; 4], own: impl Fn(&Event) -> bool) {
     let Totals { allocated_count, allocated_bytes, live_count, live_bytes, .. } =
         recording.totals(&own);
@@ -24,7 +24,8 @@ fn compare_with(recording: &Recording, reported: [u64; 4], own: impl Fn(&Event) 
     assert!(reported[0] > 0);
 }
 
-/// Compares with the totals that the program printed. Its own calls are those that return into it within `depth` frames.
+/// Compares a recording with the totals that the program printed. The program's own calls are those with a frame of the program
+/// among the innermost `depth`.
 fn compare(recording: &Recording, path: &Path, depth: usize) {
     assert_eq!(recording.lost, 0);
     recording.check();
@@ -67,7 +68,7 @@ fn allocations_through_pointers_are_counted() {
 }
 
 #[test]
-fn threads_may_free_allocations_of_other_threads() {
+fn threads_can_free_allocations_of_other_threads() {
     let recording = check("cross.c", &["-O2", "-pthread"], 0);
     let mut makers = HashMap::new();
     let mut crossed = 0;
@@ -91,7 +92,7 @@ fn a_hundred_thousand_threads_are_seen() {
 }
 
 #[test]
-fn a_program_that_is_out_of_memory_continues() {
+fn failed_allocations_are_not_counted() {
     check("limited.c", &["-O2"], 4);
 }
 
@@ -111,17 +112,17 @@ fn forked_children_are_counted_separately() {
         .collect();
     assert_eq!(lines.len(), 6);
     for line in &lines {
-        // Two images may have one process id: before and after an exec, of which only one reports.
-        let images: Vec<u32> = (0..processes.len() as u32)
+        // Two slots can have the same process id: those before and after an exec. Only one of them prints totals.
+        let slots: Vec<u32> = (0..processes.len() as u32)
             .filter(|&at| u64::from(processes[at as usize].pid.load(Ordering::Relaxed)) == line[0])
             .collect();
         let own = |event: &Event| {
-            images.contains(&event.process) && recording.is_called_from(event, name_of(&path), 1)
+            slots.contains(&event.process) && recording.is_called_from(event, name_of(&path), 1)
         };
         compare_with(&recording, [line[1], line[2], line[3], line[4]], own);
     }
     let parents = processes.iter().map(|process| process.parent.load(Ordering::Relaxed));
-    // A child, its child, and one that the C library does not know; the other two are new images.
+    // A child, a grandchild, and a child of the `clone` system call have a parent; the other two were started by exec.
     assert_eq!(parents.filter(|&parent| parent != 0).count(), 3);
 }
 
@@ -137,13 +138,13 @@ fn mappings_are_counted() {
 }
 
 #[test]
-fn operators_and_exceptions_of_cxx_work() {
+fn operators_and_exceptions_of_cpp_are_counted() {
     let path = compiled("objects.cc", &["-O2"]);
     let recording = record(&mut program(&path), Options::EXACT);
     assert_eq!(recording.output.status.code(), Some(0));
     recording.check();
     let reported = recording.reported();
-    // Its own calls: what `main` asks `new` for, as one of the sizes that nothing else has.
+    // Requests of the program to `new`, with sizes of the objects that it counts. Its containers may request such sizes too.
     let libstdcxx = |event: &Event| {
         let stack = recording.memory.stack(event.node);
         stack[0].module.contains("libstdc++") && stack[1].module.ends_with(name_of(&path))

@@ -1,4 +1,4 @@
-//! The heap library in programs that know what they allocate.
+//! The heap library in programs that report their own allocations.
 
 mod programs;
 mod recorder;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use simprof_testkit::program;
 
-/// The path of `tests/programs/heap/NAME`.
+/// Returns the path of `tests/programs/heap/NAME`.
 pub fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/heap").join(name)
 }

@@ -1,4 +1,4 @@
-//! Python's objects, by the lines that made them.
+//! Allocations of Python objects, by the lines that made them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn script() -> PathBuf {
     source("objects.py")
 }
 
-/// The line of a program that ends with this comment.
+/// Returns the number of the line of a program that ends with this comment.
 fn line(program: &str, comment: &str) -> u32 {
     let text = std::fs::read_to_string(source(program)).expect("the program is there");
     let is = |(_, line): &(usize, &str)| line.ends_with(comment);
@@ -40,7 +40,7 @@ impl Recorded {
         Recorded { recording, memory }
     }
 
-    /// The events of the line with this comment, in the parent or the child.
+    /// Returns the events of the line with this comment, in the parent or the child.
     fn of(&self, comment: &str, child: bool) -> Vec<Event> {
         self.of_program("objects.py", comment, child)
     }
@@ -68,7 +68,7 @@ fn count(events: &[Event], kind: Kind, size: u64, origin: Origin) -> usize {
     events.iter().filter(is).count()
 }
 
-/// Which of an interpreter's allocators has an object does not matter.
+/// Checks exact counts of objects, with the default allocator of Python or with the one that `PYTHONMALLOC` selects.
 fn exact(pythons: Vec<Python>, allocator: Option<&str>) {
     for python in pythons {
         let mut command = Command::new(&python.path);
@@ -82,7 +82,7 @@ fn exact(pythons: Vec<Python>, allocator: Option<&str>) {
     }
 }
 
-/// Compares with what the program knows of its objects.
+/// Compares the recorded objects with the numbers that the program printed. `small` is the origin of small objects.
 fn check_objects(recorded: &Recorded, small: Origin, python: &Python) {
     assert_eq!(recorded.recording.reported()["status"], 5 << 8);
     let reported = recorded.recording.reported();
@@ -95,7 +95,7 @@ fn check_objects(recorded: &Recorded, small: Origin, python: &Python) {
     assert_eq!(count(&passing, Kind::Free, size, small), 10000);
     let buffers = recorded.of("# line of buffers", false);
     assert_eq!(count(&buffers, Kind::Alloc, 3001, Origin::Malloc), 300);
-    // A list grows by `realloc`, which takes it from one allocator to the other: what is live is its last size.
+    // A list grows with `realloc`, which can move it from one allocator to the other. Only its last size is live.
     let grown = recorded.of("# line of grown", false);
     let made = grown.iter().filter(|event| event.kind == Kind::Alloc);
     let freed: u64 = grown.iter().filter(|e| e.kind == Kind::Free).map(|e| e.size).sum();
@@ -165,15 +165,15 @@ fn arrays_are_counted_at_the_lines_that_make_them() {
     command.arg(source("arrays.py")).env_remove("PYTHONMALLOC");
     let recorded = Recorded::record(&mut command, Options::EXACT);
     let reported = recorded.recording.reported();
-    for (name, lives) in [("zeros", true), ("empty", true), ("passing", false)] {
+    for (name, is_kept) in [("zeros", true), ("empty", true), ("passing", false)] {
         let events = recorded.of_program("arrays.py", &format!("# line of {name}"), false);
         let bytes = |kind| {
-            // Beside the arrays' contents the line makes small objects.
+            // The line also makes small objects, which are not counted here.
             let contents = events.iter().filter(|e| e.kind == kind && e.size > 1000);
             contents.map(|event| event.size).sum::<u64>()
         };
         assert_eq!(bytes(Kind::Alloc), reported[name], "{name}");
-        assert_eq!(bytes(Kind::Free), if lives { 0 } else { reported[name] }, "{name}");
+        assert_eq!(bytes(Kind::Free), if is_kept { 0 } else { reported[name] }, "{name}");
         let native = |event: &Event| recorded.recording.is_called_from(event, ".so", 3);
         assert!(events.iter().filter(|event| event.size > 1000).all(native));
     }

@@ -29,10 +29,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Every allocation.
+    /// Records every allocation.
     pub const EXACT: Options = Options { interval: 1, seed: 0, reads: true };
 
-    /// Samples this many bytes apart on average.
+    /// Samples one byte in `interval` bytes on average.
     pub fn sampled(interval: u64, seed: u64) -> Options {
         Options { interval, seed, reads: true }
     }
@@ -50,7 +50,7 @@ pub struct Event {
     pub process: u32,
     pub address: u64,
     pub size: u64,
-    /// Native and Python node.
+    /// Node of the native stack, and node of the Python stack in `python`.
     pub node: u32,
     pub python: u32,
     pub made_ns: u64,
@@ -62,7 +62,7 @@ impl Event {
     }
 }
 
-/// A frame: path of its module, and the address there.
+/// A frame: the path of its module and the address in that module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StackFrame {
     pub module: String,
@@ -76,7 +76,7 @@ pub struct Memory {
     map: MmapRaw,
 }
 
-// SAFETY: all that is read while a target writes are atomics.
+// SAFETY: all fields that are read while a target writes are atomic.
 unsafe impl Sync for Memory {}
 
 impl Memory {
@@ -123,7 +123,7 @@ impl Memory {
             .collect()
     }
 
-    /// Frames of a stack, from the innermost.
+    /// Returns the frames of a stack, from the innermost.
     pub fn stack(&self, mut node: u32) -> Vec<StackFrame> {
         let mut frames = Vec::new();
         while node != 0 {
@@ -150,7 +150,7 @@ impl Memory {
         String::from_utf8(bytes).expect("tests use no other paths")
     }
 
-    /// The build id of the module with this path.
+    /// Returns the build id of the module with this path.
     pub fn build_id(&self, path: &str) -> Vec<u8> {
         let count = self.header().modules.load(Ordering::Relaxed) as u32;
         let number = (1..=count).find(|&number| self.module(number) == path).expect("it is there");
@@ -172,8 +172,7 @@ impl<'a> Reader<'a> {
         Reader { memory, next: [0; LANES], lost: 0 }
     }
 
-    /// Takes the complete records. Returns whether there were any. If all writers have `ended`, records that were never completed
-    /// are skipped.
+    /// Takes the complete records. Returns whether there were any. If all writers have `ended`, skips records that are incomplete.
     pub fn drain(&mut self, ended: bool, each: &mut dyn FnMut(Event)) -> bool {
         (0..LANES).map(|lane| u32::from(self.drain_lane(lane, ended, each))).sum::<u32>() > 0
     }
@@ -222,16 +221,16 @@ pub struct Recording {
     pub memory: Memory,
     pub output: Output,
     pub events: Vec<Event>,
-    /// Records that were begun and never written, or found no free slot.
+    /// Number of records that are incomplete or for which no slot was free.
     pub lost: u64,
 }
 
-/// Runs a program with the library until it ended, and keeps its records.
+/// Runs a program with the library until it ends. Returns its records.
 pub fn record(command: &mut Command, options: Options) -> Recording {
     record_until(command, options, None)
 }
 
-/// As [`record`]. With a `count`, the program must be endless and is killed when that many of its records were read.
+/// Records like [`record`]. If `count` is given, the program must be endless. It is killed after that many of its records were read.
 pub fn record_until(command: &mut Command, options: Options, count: Option<usize>) -> Recording {
     let memory = Memory::new(options);
     let (reached, waits) = mpsc::channel();
@@ -257,10 +256,10 @@ pub fn record_until(command: &mut Command, options: Options, count: Option<usize
     Recording { memory, output, events, lost }
 }
 
-/// A program that runs longer than this hangs, and is killed.
+/// A program that runs longer than this is assumed to hang and is killed.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Runs a program with the library; its output, and how many records were not whole.
+/// Runs a program with the library. Returns its output and the number of incomplete records.
 pub fn run(
     command: &mut Command,
     memory: &Memory,
@@ -299,7 +298,7 @@ pub fn run(
                 if over || !reads {
                     break;
                 }
-                // Exact mode fills a ring in milliseconds; samples can wait, and waking up costs the target too.
+                // In exact mode a ring is full after milliseconds. Samples can be read later, and each wake-up takes CPU time.
                 let exact = memory.header().interval <= 1;
                 std::thread::sleep(Duration::from_micros(if exact { 500 } else { 10_000 }));
             }
@@ -316,12 +315,12 @@ pub fn record_at(command: &mut Command, memory: &str) -> Output {
     command.output().expect("the program can be started")
 }
 
-/// The library as a file that has no name.
+/// Returns the library as a file without a name.
 fn library() -> File {
     file_of(simprof_preload::HEAP_LIBRARY)
 }
 
-/// A library as a file that has no name.
+/// Returns a library as a file without a name.
 pub fn file_of(library: &[u8]) -> File {
     let mut file = memfd(c"simprof-heap");
     file.write_all(library).expect("the library can be written");
@@ -359,7 +358,7 @@ impl Recording {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
-    /// The numbers that the program printed as lines `name value`.
+    /// Returns the numbers that the program printed as lines `name value`.
     pub fn reported(&self) -> HashMap<String, u64> {
         self.stdout()
             .lines()
@@ -370,7 +369,7 @@ impl Recording {
             .collect()
     }
 
-    /// Sums over the events that `chosen` accepts, in the order in which they were read.
+    /// Returns sums over the events that `chosen` accepts, in the order in which they were read.
     pub fn totals(&self, chosen: impl Fn(&Event) -> bool) -> Totals {
         let interval = self.memory.header().interval;
         let mut totals = Totals::default();
@@ -389,14 +388,13 @@ impl Recording {
         totals
     }
 
-    /// Whether an event's stack has a frame of the file with this name (or of one whose path ends with it), among the
-    /// innermost `depth`.
+    /// Returns whether one of the innermost `depth` frames of an event's stack is in a file whose path ends with `file`.
     pub fn is_called_from(&self, event: &Event, file: &str, depth: usize) -> bool {
         let stack = self.memory.stack(event.node);
         stack.iter().take(depth).any(|frame| frame.module.ends_with(file))
     }
 
-    /// Asserts what holds for every recording: each free has its allocation, and times rise within a thread.
+    /// Asserts the properties of every recording: each free has its allocation, and times do not decrease within a thread.
     pub fn check(&self) {
         let mut live: HashMap<(u32, u64), Event> = HashMap::new();
         let mut times: HashMap<(u32, u32), u64> = HashMap::new();
@@ -418,7 +416,7 @@ impl Recording {
                 }
                 Kind::Free => {
                     let made = live.remove(&key);
-                    let made = made.unwrap_or_else(|| panic!("{event:?} was never made"));
+                    let made = made.unwrap_or_else(|| panic!("{event:?} has no allocation"));
                     let same = (made.size, made.node, made.python, made.made_ns, made.origin);
                     let own = (event.size, event.node, event.python, event.made_ns, event.origin);
                     assert_eq!(same, own);
@@ -428,7 +426,7 @@ impl Recording {
     }
 }
 
-/// A command that does not outlive the test.
+/// Returns a command whose process is killed when the test ends.
 pub fn program(path: &std::path::Path) -> Command {
     let mut command = Command::new(path);
     // SAFETY: prctl may be called between fork and exec.

@@ -7,8 +7,8 @@ use simprof_preload::heap::format::{Kind, weight};
 use crate::heap::programs::compiled;
 use crate::heap::recorder::{Event, Options, Recording, program, record};
 
-/// Standard error of the estimated count of `count` allocations of `size` bytes: each is seen with probability `p` and then
-/// stands for `1 / p`.
+/// Returns the standard error of the estimated number of `count` allocations of `size` bytes. Each is sampled with probability `p`
+/// and then stands for `1 / p` allocations.
 fn error_of(count: f64, size: u64, interval: u64) -> f64 {
     let p = 1.0 / weight(size, interval);
     (count * (1.0 - p) / p).sqrt()
@@ -45,7 +45,7 @@ fn estimates_lie_in_their_intervals() {
     assert!(seen.values().all(|&recordings| recordings == 4));
 }
 
-/// A mapping is sampled when it grows, whether it was sampled before or not.
+/// A mapping that grows is sampled again, whether or not it was sampled before.
 #[test]
 fn growing_mappings_are_estimated() {
     const LARGE: u64 = 1 << 20;
@@ -63,7 +63,7 @@ fn growing_mappings_are_estimated() {
     }
 }
 
-/// Each half of a `realloc` is sampled independently, and marked as a half.
+/// The two halves of a `realloc`, a free and an allocation, are sampled independently and marked.
 #[test]
 fn each_half_of_a_realloc_is_marked() {
     let path = compiled("regrown.c", &["-O2"]);

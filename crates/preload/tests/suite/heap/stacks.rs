@@ -1,4 +1,4 @@
-//! Native stacks match those of the C library's unwinder at the same calls.
+//! Native stacks match those of the C library's `backtrace` in the same function.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -8,7 +8,7 @@ use simprof_preload::heap::format::{Kind, flag};
 use crate::heap::programs::compiled;
 use crate::heap::recorder::{Event, Options, Recording, program, record};
 
-/// The lines `stack SIZE MODULE+ADDRESS...` of a program's output.
+/// Returns the stacks that a program printed as lines `stack SIZE MODULE+ADDRESS...`, by size.
 fn reported(recording: &Recording) -> HashMap<u64, Vec<(String, u64)>> {
     let frame = |text: &str| {
         let (module, address) = text.rsplit_once('+').expect("a module and an address");
@@ -42,7 +42,7 @@ fn compare(command: &mut Command) {
         let event = made(&recording, size);
         let found = recording.memory.stack(event.node);
         let found: Vec<_> = found.into_iter().map(|frame| (frame.module, frame.address)).collect();
-        // The innermost frames return from different calls of one function, close to each other.
+        // The innermost addresses differ: one returns from `malloc`, the other from `backtrace`, close to it in the same function.
         assert_eq!(found[0].0, expected[0].0);
         assert!(found[0].1.abs_diff(expected[0].1) < 200, "{size} {found:x?} {expected:x?}");
         let rest = &expected[1..];

@@ -1,4 +1,4 @@
-//! Everything at once: nothing crashes, waits for itself or changes what the program does.
+//! Signals, forks and loading of libraries at once. They cause no crash and no deadlock, and do not change the program's behaviour.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ fn libraries_loaded_at_one_address_are_distinguished() {
 }
 
 #[test]
-fn signals_forks_and_loads_do_no_harm() {
+fn signals_forks_and_loads_do_not_disturb_the_program() {
     let path = compiled("stress.c", &["-O2", "-pthread"]);
     let library = plugin("10007");
     for options in [Options::EXACT, Options::sampled(1000, 1), Options::sampled(1 << 19, 2)] {
@@ -40,7 +40,7 @@ fn signals_forks_and_loads_do_no_harm() {
         let output = (recording.stdout(), recording.stderr());
         assert_eq!(recording.output.status.code(), Some(0), "{output:?}");
         assert_eq!(output.0, "failures 0\nhandled 1\n", "{}", output.1);
-        // A reader that gets too little time loses samples that are as close as in the second.
+        // With samples as frequent as in the second case, a reader that gets too little CPU time loses some.
         assert!(recording.lost == 0 || options.interval == 1000);
         assert!(!recording.events.is_empty());
     }

@@ -1,4 +1,4 @@
-//! The line tables of each version of the interpreter, read as its documents describe them.
+//! Decodes the line tables of each version of CPython as its documentation describes them.
 
 /// Returns the line of the instruction at `offset`: the first line if the frame has not started, 0 if there is no line.
 pub fn line(version: u32, first_line: u32, table: &[u8], offset: u32) -> u32 {
@@ -12,7 +12,7 @@ pub fn line(version: u32, first_line: u32, table: &[u8], offset: u32) -> u32 {
     }
 }
 
-/// Up to 3.9: pairs of the instructions' bytes and the change of the line after them.
+/// Up to 3.9: pairs of a number of bytes of instructions and the change of the line after these.
 fn pairs(first_line: u32, table: &[u8], offset: u32) -> u32 {
     let (mut at, mut line) = (0_u32, i64::from(first_line));
     for pair in table.chunks_exact(2) {
@@ -25,7 +25,7 @@ fn pairs(first_line: u32, table: &[u8], offset: u32) -> u32 {
     line as u32
 }
 
-/// 3.10: pairs of the instructions' bytes and the change of the line before them; -128 is no line.
+/// 3.10: pairs of a number of bytes of instructions and the change of the line before these. -128 means that they have no line.
 fn ranges(first_line: u32, table: &[u8], offset: u32) -> u32 {
     let (mut at, mut line) = (0_u32, i64::from(first_line));
     for pair in table.chunks_exact(2) {
@@ -41,7 +41,7 @@ fn ranges(first_line: u32, table: &[u8], offset: u32) -> u32 {
     0
 }
 
-/// From 3.11 on: entries of a kind, a number of code units and a change of the line.
+/// From 3.11 on: entries with a kind, a number of code units and a change of the line.
 fn locations(first_line: u32, table: &[u8], offset: u32) -> u32 {
     let (mut at, mut line) = (0_u32, i64::from(first_line));
     let mut bytes = table.iter().copied().peekable();
@@ -64,7 +64,7 @@ fn locations(first_line: u32, table: &[u8], offset: u32) -> u32 {
     0
 }
 
-/// The first number of `bytes`: six bits in each, the lowest first; the lowest bit of all is its sign.
+/// Decodes the first number of `bytes`: six bits per byte, the lowest first. The lowest bit of the number is its sign.
 fn signed(bytes: &[u8]) -> i64 {
     let mut value = 0_i64;
     for (at, byte) in bytes.iter().enumerate() {

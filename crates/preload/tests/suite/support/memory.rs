@@ -1,4 +1,4 @@
-//! The shared memory, read from the profiler's side.
+//! The shared memory, as the profiler creates and reads it.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,13 +11,13 @@ use simprof_preload::format::{
 
 use super::lines;
 
-/// The memory and the file that it is of.
+/// The shared memory and its file.
 pub struct Memory {
     map: MmapRaw,
     file: File,
 }
 
-/// A record of a sample (or a wait) that was read whole.
+/// A complete record of a sample or a wait.
 #[derive(Debug, Clone)]
 pub struct Sample {
     pub kind: u8,
@@ -28,7 +28,7 @@ pub struct Sample {
     pub flags: u32,
 }
 
-/// A frame, decoded. The innermost comes last.
+/// A decoded frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackFrame {
     pub name: String,
@@ -40,7 +40,7 @@ pub struct StackFrame {
 }
 
 impl Memory {
-    /// Makes a fresh memory with the path of the pipe that processes write their requests to.
+    /// Creates the memory. `notify` is the path of the pipe to which processes write their requests.
     pub fn new(features: u64, notify: &str) -> Memory {
         // SAFETY: the name is a C string.
         let fd = unsafe { libc::memfd_create(c"simprof-memory".as_ptr(), libc::MFD_CLOEXEC) };
@@ -60,7 +60,7 @@ impl Memory {
         Memory { map, file }
     }
 
-    /// The path by which another process opens it.
+    /// Returns the path with which another process opens the memory.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
@@ -79,7 +79,7 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at).cast(), count) }
     }
 
-    /// All records from `next` on; the position to go on from, and how many were lost.
+    /// Returns the records from position `next` on, the position to continue from, and the number of lost records.
     pub fn records(&self, mut next: u64) -> (Vec<Sample>, u64, u64) {
         let end = self.header().next.load(Ordering::Acquire);
         let mut lost = end.saturating_sub(RECORDS).saturating_sub(next);
@@ -115,17 +115,17 @@ impl Memory {
         (record.stamp.load(Ordering::Relaxed) == stamp).then_some(sample)
     }
 
-    /// The frames of a node, the outermost first.
+    /// Returns the frames of the stack that ends at a node, the outermost first.
     pub fn stack(&self, mut node: u32) -> Vec<StackFrame> {
         let nodes: &[Node] = self.part(offset::NODES, format::NODES);
         let mut frames = Vec::new();
         while node != 0 {
             let at = &nodes[node as usize];
             let flags = at.flags.load(Ordering::Acquire);
-            assert!(flags & format::WRITTEN != 0, "a node that a record names is written");
+            assert!(flags & format::WRITTEN != 0, "a node that a record refers to is written");
             frames.push(self.frame(at, flags & format::ENTRY != 0));
             let parent = at.parent.load(Ordering::Relaxed);
-            assert!(frames.len() <= format::MAX_FRAMES, "stacks are bounded");
+            assert!(frames.len() <= format::MAX_FRAMES, "the depth of stacks is limited");
             node = parent;
         }
         frames.reverse();
@@ -147,7 +147,11 @@ impl Memory {
         let at = offset::ARENA + 8 * (number as usize - 1);
         // SAFETY: codes lie within the arena.
         let code = unsafe { &*self.map.as_ptr().add(at).cast::<Code>() };
-        assert_eq!(code.written.load(Ordering::Acquire), 1, "a code that a node names is whole");
+        assert_eq!(
+            code.written.load(Ordering::Acquire),
+            1,
+            "a code that a node refers to is complete"
+        );
         let texts = at + size_of::<Code>();
         let file_at = texts + padded(code.name.bytes);
         let table_at = file_at + padded(code.file.bytes);
@@ -178,13 +182,13 @@ impl Memory {
         bytes.chunks(text.width as usize).map(character).collect()
     }
 
-    /// Nodes and units of the arena in use.
+    /// Returns the number of nodes and of arena units in use.
     pub fn used(&self) -> (u64, u64) {
         let header = self.header();
         (header.nodes.load(Ordering::Relaxed), header.arena.load(Ordering::Relaxed))
     }
 
-    /// A process's state.
+    /// Returns the state of the process in a slot.
     pub fn state(&self, position: usize) -> &AtomicU32 {
         &self.processes()[position].state
     }

@@ -1,4 +1,5 @@
-//! A small profiler: starts a program with the library, opens events on the processes that ask, and reads what they record.
+//! A small profiler. It starts a program with the library, opens events on the processes that request sampling, and reads their
+//! records.
 
 #![allow(dead_code, unused_imports, reason = "the tests and an example each use a part")]
 

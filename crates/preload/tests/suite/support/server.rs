@@ -1,4 +1,4 @@
-//! Runs a program and answers its processes that request sampling.
+//! Runs a program and answers the requests of its processes for sampling.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +18,7 @@ pub struct Options {
     /// Samples per second of CPU time.
     pub rate_hz: u64,
     pub features: u64,
-    /// Whether processes that request sampling get an answer.
+    /// Whether the requests of processes are answered.
     pub answers: bool,
 }
 
@@ -34,9 +34,9 @@ pub struct Recording {
     pub output: Output,
     /// Every record that could be read.
     pub samples: Vec<Sample>,
-    /// Records that could not.
+    /// Number of records that could not be read.
     pub lost: u64,
-    /// Nanoseconds that the events of all processes counted.
+    /// Time that the events of all processes counted, ns.
     pub taken: u64,
 }
 
@@ -51,7 +51,7 @@ struct Server<'a> {
     lost: u64,
 }
 
-/// Runs `command` with the library, until it ended.
+/// Runs `command` with the library until it ends.
 pub fn record(mut command: Command, options: Options) -> Recording {
     let (reader, writer) = pipe();
     let notify = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
@@ -131,7 +131,7 @@ impl Server<'_> {
             (0..cpus()).filter_map(|cpu| open(pid, cpu, self.options.rate_hz)).collect();
         let answer = if opened.is_empty() { state::REFUSED } else { state::SAMPLED };
         for event in &opened {
-            // SAFETY: it is an event.
+            // SAFETY: the descriptor is an event.
             unsafe { sys::ioctls::ENABLE(event.as_raw_fd(), 0) };
         }
         if change(state::OPENING, answer) {
@@ -165,7 +165,7 @@ fn open(pid: u32, cpu: i32, rate_hz: u64) -> Option<OwnedFd> {
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// How many nanoseconds an event of the clock counted.
+/// Returns the time that an event of the clock counted, ns.
 fn count(event: &OwnedFd) -> u64 {
     let mut value = [0_u8; 8];
     // SAFETY: the buffer has 8 bytes.
@@ -174,11 +174,11 @@ fn count(event: &OwnedFd) -> u64 {
 }
 
 fn cpus() -> i32 {
-    // SAFETY: no memory is involved.
+    // SAFETY: sysconf accesses no memory of the caller.
     unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) as i32 }
 }
 
-/// The library as a file in memory.
+/// Returns the library as a file in memory.
 fn library() -> File {
     use std::io::Write;
     // SAFETY: the name is a C string.
@@ -192,7 +192,7 @@ fn library() -> File {
 
 fn pipe() -> (File, File) {
     let mut ends = [0; 2];
-    // SAFETY: the array has room for two descriptors.
+    // SAFETY: the array has two elements, one per descriptor.
     assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) }, 0);
     // SAFETY: the descriptors are new.
     unsafe { (File::from_raw_fd(ends[0]), File::from_raw_fd(ends[1])) }
@@ -200,6 +200,6 @@ fn pipe() -> (File, File) {
 
 fn wait_readable(file: &File, most: Duration) {
     let mut poll = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one descriptor, which lives.
+    // SAFETY: `poll` is one valid entry, and its descriptor is open.
     unsafe { libc::poll(&raw mut poll, 1, most.as_millis() as i32) };
 }

@@ -21,9 +21,9 @@ fn sum<'a>(waits: impl Iterator<Item = &'a Wait>) -> u64 {
     waits.map(|wait| wait.weight_ns).sum()
 }
 
-/// With a period of one nanosecond every wait is recorded with its duration.
+/// With a period of one nanosecond, every wait is recorded with its full duration.
 #[test]
-fn each_cause_is_recorded_where_it_is_waited_for() {
+fn each_cause_is_recorded_in_the_function_that_waits() {
     for python in pythons() {
         let memory = Memory::new(1);
         let printed = run(&memory, &python.path, "causes.py");
@@ -38,7 +38,7 @@ fn each_cause_is_recorded_where_it_is_waited_for() {
             ("in_join", Cause::Synchronisation, false),
             ("in_recv", Cause::Io, true),
             ("in_child", Cause::Child, true),
-            // A file system in memory does not wait.
+            // On a file system in memory, fsync does not wait.
             ("in_fsync", Cause::Io, false),
         ] {
             let [tid, least, most] = expected[function];
@@ -50,14 +50,14 @@ fn each_cause_is_recorded_where_it_is_waited_for() {
             let found = sum(of_function);
             let found_in = format!("{function} in {}: {found} ns", python.path.display());
             assert!(found <= most, "{found_in}, at most {most}");
-            // The interpreter computes the end of a wait before it starts to wait, so part of it may have passed.
+            // The interpreter computes the end of a wait before it starts to wait, so the wait can be shorter than requested.
             assert!(!is_sure || found >= least / 2, "{found_in}, at least {least}: {waits:?}");
         }
         assert!(waits.iter().all(|wait| wait.weight_ns == wait.duration_ns));
     }
 }
 
-/// At each instant one of two threads at most has the interpreter: the other waits for it.
+/// Only one of the two threads holds the GIL at a time. The other waits for it.
 #[test]
 fn threads_that_compute_wait_for_the_interpreter() {
     for python in pythons() {
@@ -74,7 +74,7 @@ fn threads_that_compute_wait_for_the_interpreter() {
                     && (begin..end).contains(&wait.time_ns)
                     && wait.stack.iter().any(|name| name == "compute")
             }));
-            // The work of waiting itself is in both figures.
+            // The CPU time of the waiting functions is part of the wait too, so a wait can be longer than the idle time.
             let idle = (end - begin).saturating_sub(cpu);
             assert!(found <= idle + idle / 10 + 10_000_000, "{found} of {idle} ns");
             both += found;

@@ -1,4 +1,4 @@
-//! The shared memory, made as the profiler makes it and read as the profiler reads it.
+//! The shared memory, as the profiler creates and reads it.
 
 use std::fs::{File, OpenOptions};
 use std::mem::{offset_of, size_of};
@@ -29,12 +29,12 @@ pub struct Wait {
 }
 
 impl Memory {
-    /// Asks for waits alone.
+    /// Creates memory that requests only waits.
     pub fn new(wait_period_ns: u64) -> Memory {
         Self::with_features(feature::WAITS, wait_period_ns, "")
     }
 
-    /// Asks for waits, each of which is recorded, and for a script.
+    /// Creates memory that requests all waits and runs a script.
     pub fn with_script(script: &str) -> Memory {
         Self::with_features(feature::WAITS | feature::SCRIPT, 1, script)
     }
@@ -75,7 +75,7 @@ impl Memory {
         self.folder.root()
     }
 
-    /// All waits, in their order.
+    /// Returns all waits in the order of their records.
     pub fn waits(&self) -> Vec<Wait> {
         let next = self.u64(offset_of!(Header, next));
         assert!(next <= RECORDS, "no record was overwritten");
@@ -86,7 +86,7 @@ impl Memory {
         let at = offset::RECORDS + position as usize * size_of::<Record>();
         let field = |field: usize| self.u64(at + field);
         let stamp = field(offset_of!(Record, stamp));
-        assert_eq!(stamp >> 8, position + 1, "the record is whole");
+        assert_eq!(stamp >> 8, position + 1, "the record is complete");
         (stamp & 0xff == Kind::Wait as u64).then(|| Wait {
             time_ns: field(offset_of!(Record, time_ns)),
             tid: field(offset_of!(Record, thread)) as u32,

@@ -1,4 +1,4 @@
-//! What threads wait for, as the library records it in real programs.
+//! The waits that the library records in real programs.
 
 mod memory;
 mod program;

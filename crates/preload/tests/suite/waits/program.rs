@@ -1,4 +1,4 @@
-//! Programs to observe.
+//! Runs and compiles programs whose waits are recorded.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,7 +12,7 @@ pub fn observed(memory: &Memory, command: &mut Command) -> Output {
     observed_beside(memory, command, Path::new(""))
 }
 
-/// As [`observed`], with another library loaded after it.
+/// Runs a program like [`observed`], with another library loaded after simprof's.
 pub fn observed_beside(memory: &Memory, command: &mut Command, other: &Path) -> Output {
     let output = command
         .env("LD_PRELOAD", format!("{}:{}", memory.library().display(), other.display()))

@@ -7,7 +7,7 @@ use crate::waits::memory::Memory;
 use crate::waits::program::{blocking, observed};
 use simprof_testkit::pythons;
 
-/// The results of the program without the library.
+/// Returns the results of the program without the library.
 fn expected(memory: &Memory) -> String {
     let program = blocking(memory.folder(), "alone", &[]);
     let results = memory.folder().join("expected");

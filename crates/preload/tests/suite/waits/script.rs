@@ -1,4 +1,4 @@
-//! A script that runs in the target before its program, and does not affect it.
+//! A Python script that the library runs in the target before the program.
 
 use std::process::{Command, Stdio};
 
@@ -6,13 +6,13 @@ use crate::waits::memory::Memory;
 use crate::waits::program::{locks_library, observed, observed_beside};
 use simprof_testkit::pythons;
 
-/// Leaves a mark for the program in a module that every interpreter has.
+/// A script that leaves a mark for the program in the module `sys`.
 const SCRIPT: &str = "import sys\nsys.was_there = True\n";
-/// Fails if the script did not run before.
+/// A program that fails if the script did not run before.
 const PROGRAM: &str = "import sys\nsys.exit(0 if hasattr(sys, 'was_there') else 9)\n";
 
 #[test]
-fn the_script_is_run_first_however_the_interpreter_is_started() {
+fn the_script_runs_first_however_the_interpreter_is_started() {
     for python in pythons() {
         let memory = Memory::with_script(SCRIPT);
         let file = memory.folder().join("program.py");
@@ -24,7 +24,7 @@ fn the_script_is_run_first_however_the_interpreter_is_started() {
             let mut command = Command::new(&python.path);
             command.args(arguments).stdin(Stdio::null());
             observed(&memory, &mut command);
-            // Without any standard stream.
+            // With all standard streams closed.
             let mut command = Command::new("sh");
             command.args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh"]).arg(&python.path);
             observed(&memory, command.args(arguments));
@@ -45,8 +45,8 @@ fn waits_of_the_script_are_not_recorded() {
     }
 }
 
-/// The interpreter takes a lock each time that it is asked to call the library. Up to 3.12 that lock is a semaphore, which can be
-/// counted.
+/// The interpreter takes a lock for each call of the library that is requested with `Py_AddPendingCall`. Up to 3.12 that lock is a
+/// semaphore, whose use another library can count.
 #[test]
 fn the_script_hook_costs_few_interpreter_calls() {
     for python in pythons().iter().filter(|python| python.version < (3, 13)) {

@@ -1,4 +1,4 @@
-//! Python programs whose stacks, lines and waits are known, under real interpreters.
+//! Python programs whose stacks, lines and waits are known, in real interpreters.
 
 mod processes;
 mod stacks;

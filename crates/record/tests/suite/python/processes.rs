@@ -1,4 +1,4 @@
-//! Programs of several threads and processes, and the ways by which Python is started.
+//! Python programs with several threads and processes, and the ways in which Python is started.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::support::{
 };
 use crate::support::{Fixture, record, symbolised};
 
-/// The process ids of samples that have a frame whose name starts with `name`.
+/// Returns the process ids of the samples that have a frame whose name starts with `name`.
 fn pids(profile: &Profile, name: &str) -> BTreeSet<u32> {
     let has = |sample: &&simprof_model::StackSample| {
         stack(profile, sample).iter().any(|frame| frame.starts_with(name))
@@ -85,12 +85,12 @@ assert libc.sigaltstack(ctypes.byref(Stack(0, SS_DISABLE, 0)), None) == 0
 ";
 
 #[test]
-fn a_small_stack_for_signals_is_enough() {
+fn a_small_signal_stack_is_enough() {
     let folder = Fixture::new();
     let script = folder.write("small_stack.py", SMALL_STACK);
     for python in pythons() {
         let python = python.text();
-        // Launching asserts that it ends well.
+        // `profile` asserts that the program succeeds.
         let Some(profile) = profile(&folder, &[python, &script]) else { return };
         let is_deep = |sample: &simprof_model::StackSample| {
             stack(&profile, sample)
@@ -124,7 +124,7 @@ if __name__ == '__main__':
 ";
 
 #[test]
-fn every_worker_of_multiprocessing_is_followed() {
+fn every_worker_of_multiprocessing_has_python_stacks() {
     let folder = Fixture::new();
     let script = folder.write("pool.py", POOL);
     for method in ["fork", "spawn"] {
@@ -152,7 +152,7 @@ fn a_native_program_that_python_starts_has_native_stacks() {
     let mut seen = 0;
     for (stack, count) in stacks(&profile) {
         if stack.contains(&"spin".to_owned()) {
-            // Above it there may be the kernel's, at most.
+            // The stack is native from its root.
             assert!(stack[0] == "_start" && stack.contains(&"main".to_owned()), "{stack:?}");
             seen += count;
         }
@@ -169,7 +169,7 @@ work()
 ";
 
 #[test]
-fn python_is_followed_however_it_is_started() {
+fn python_stacks_are_recorded_however_python_is_started() {
     let folder = Fixture::new();
     let python = python();
     let python = python.text();
@@ -192,7 +192,7 @@ fn python_is_followed_however_it_is_started() {
 }
 
 #[test]
-fn a_program_that_replaces_itself_is_still_followed() {
+fn python_stacks_are_recorded_after_an_exec() {
     let folder = Fixture::new();
     let python = python();
     let python = python.text();
@@ -256,7 +256,7 @@ fn an_unsupported_interpreter_is_reported_and_runs() {
     }
 }
 
-/// Starts programs as another user, and as one that the process has become itself.
+/// Starts programs as another user, then changes its own user and starts one more.
 const USERS: &str = "\
 import os, subprocess
 def stderr(**options):
@@ -278,7 +278,7 @@ fn programs_of_another_user_print_nothing_extra() {
     profile(&folder, &[python().text(), &script]);
 }
 
-/// Removes the library that it was started with, and starts programs by all functions that execute one.
+/// Removes the preload libraries, then starts programs with each function of the exec family.
 const WITHOUT_LIBRARY: &str = r#"
 import ctypes, os, subprocess, sys
 library = os.environ["LD_PRELOAD"]
@@ -303,7 +303,7 @@ assert stderr_of(lambda: libc.execvp(listed[0], (ctypes.c_char_p * 2)(b"true")))
 assert stderr_of(lambda: libc.execl(*listed)) == b""
 assert stderr_of(lambda: libc.execlp(*listed)) == b""
 assert subprocess.run([true], capture_output=True, check=True).stderr == b""
-# Others than simprof's stay as they were.
+# Other libraries in LD_PRELOAD are kept.
 os.environ["LD_PRELOAD"] = library + ":/no/such.so"
 text = stderr_of(lambda: os.execv(true, ["true"]))
 assert b"/no/such.so" in text and b"libsimprof" not in text, text

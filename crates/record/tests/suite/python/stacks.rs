@@ -9,8 +9,8 @@ use super::support::{
 };
 use crate::support::{Fixture, symbolised};
 
-/// Spins in two methods, three times as long in one of them as in the other, in steps of random lengths, with which the sampling clock
-/// cannot keep step. Prints the CPU time of both.
+/// Spins three times as long in `heavy` as in `light`. Its steps have random lengths, so that they do not run in step with the sampling
+/// clock. Prints the CPU time of both.
 const SPIN: &str = "\
 import random
 from time import thread_time as now
@@ -96,7 +96,7 @@ checksum()
 ";
 
 #[test]
-fn native_frames_are_beneath_the_line_that_called_them() {
+fn native_frames_are_callees_of_the_line_that_called_them() {
     let folder = Fixture::new();
     let script = folder.write("native.py", NATIVE);
     for python in pythons_with_symbols() {
@@ -111,7 +111,7 @@ fn native_frames_are_beneath_the_line_that_called_them() {
     }
 }
 
-/// A key function that is called from native code, which Python called.
+/// A Python function `key` that native code calls (`sorted`), which Python called.
 const CALLBACK: &str = "\
 def key(value):
     x = 0
@@ -158,7 +158,7 @@ fn informative_native_frames_between_python_frames_are_kept() {
     }
 }
 
-/// Recurses deeper than the copied part of the native stack, where each Python call is a native one.
+/// Recurses deeper than the copied part of the native stack, in versions in which each Python call is a native call.
 const DEEP: &str = "\
 def bottom():
     x = 0
@@ -197,7 +197,7 @@ fn a_deep_recursion_is_completed_to_its_root() {
     }
 }
 
-/// Work within a generator, within a comprehension.
+/// Works in a generator that a comprehension consumes.
 const GENERATOR: &str = "\
 def squares(n):
     for i in range(n):
@@ -213,32 +213,32 @@ total()
 ";
 
 #[test]
-fn a_generator_is_beneath_its_consumer() {
+fn a_generator_is_a_callee_of_its_consumer() {
     let folder = Fixture::new();
     let script = folder.write("generator.py", GENERATOR);
     for python in pythons() {
         let python = python.text();
         let Some(profile) = profile(&folder, &[python, &script]) else { return };
-        let mut right = 0;
+        let mut correct = 0;
         let samples = count(&profile, "generator.squares");
         for (stack, count) in stacks(&profile) {
             let Some(at) = stack.iter().position(|f| f.starts_with("generator.squares")) else {
                 continue;
             };
             // From 3.12 on, comprehensions are part of the function around them.
-            let is_right = match &stack[..at] {
+            let is_correct = match &stack[..at] {
                 [module, total] | [module, total, _] => {
                     module == "generator.<module>:11" && total == "generator.total:9"
                 }
                 _ => false,
             };
-            right += usize::from(is_right) * count;
+            correct += usize::from(is_correct) * count;
         }
-        assert!(samples > 200 && right == samples, "{right}: {}", explain(&profile));
+        assert!(samples > 200 && correct == samples, "{correct}: {}", explain(&profile));
     }
 }
 
-/// Fills a database and asks it.
+/// Fills a database and queries it.
 const DATABASE: &str = "\
 import sqlite3
 connection = sqlite3.connect(':memory:')
@@ -251,32 +251,32 @@ query()
 ";
 
 #[test]
-fn a_query_is_beneath_its_line() {
+fn sqlite_is_a_callee_of_the_line_with_the_query() {
     let folder = Fixture::new();
     let script = folder.write("database.py", DATABASE);
     let Some(profile) = profile(&folder, &[python().text(), &script]) else { return };
-    let mut beneath = 0;
+    let mut in_sqlite = 0;
     for (stack, count) in stacks(&profile) {
         let line = stack.iter().position(|frame| frame == "database.query:7");
         if line.is_some_and(|line| stack[line..].iter().any(|f| f.contains("sqlite3_step"))) {
-            beneath += count;
+            in_sqlite += count;
         }
     }
-    assert!(beneath > 50, "{}", explain(&profile));
+    assert!(in_sqlite > 50, "{}", explain(&profile));
 }
 
 #[test]
 fn no_time_is_counted_twice() {
     let folder = Fixture::new();
     let script = folder.write("spin.py", SPIN);
-    // Reached through a shell, the process has events of both kinds.
+    // If a shell starts it, the process has inherited events, and its own events for Python frames.
     let python = python();
     let command = format!("{} {script}; exit 0", python.text());
     for argv in [&[python.text(), &script][..], &["/bin/sh", "-c", &command]] {
         let Some(profile) = profile(&folder, argv) else { return };
         assert_counted_once(&profile, 0.08);
-        let came = profile.samples.len() as f64;
-        assert!(account(&profile).samples as f64 > 0.8 * came, "{}", explain(&profile));
+        let recorded = profile.samples.len() as f64;
+        assert!(account(&profile).samples as f64 > 0.8 * recorded, "{}", explain(&profile));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Recordings of Python programs, and questions to their profiles.
+//! Records Python programs, and inspects their profiles.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -16,7 +16,7 @@ pub fn profile(folder: &Fixture, argv: &[&str]) -> Option<Profile> {
     symbolised(&folder.python_plan(argv), Outcome::Exited(0))
 }
 
-/// The first of the two times that the last program printed, as a share of both.
+/// Returns the first of the two times that the last program printed, as a share of their sum.
 pub fn times_share(folder: &Fixture) -> f64 {
     let text = folder.read("stdout.log");
     let times: Vec<f64> =
@@ -42,7 +42,7 @@ pub fn unsupported_pythons() -> impl Iterator<Item = &'static Python> {
         .filter(|python| ((3, 7)..(3, OLDEST_CPYTHON_MINOR)).contains(&python.version))
 }
 
-/// The account of Python frames, which there must be.
+/// Returns the provenance of the Python frames. The profile must have one.
 pub fn account(profile: &Profile) -> &PythonProvenance {
     profile.provenance.python.as_ref().unwrap_or_else(|| panic!("{}", explain(profile)))
 }
@@ -73,7 +73,7 @@ pub fn stack(profile: &Profile, sample: &StackSample) -> Vec<String> {
     frames.drain(first..).map(|(_, name)| name).collect()
 }
 
-/// All samples' stacks, with how often each occurs.
+/// Returns the stacks of all samples with their numbers of samples.
 pub fn stacks(profile: &Profile) -> BTreeMap<Vec<String>, usize> {
     let mut counts = BTreeMap::new();
     for sample in &profile.samples {
@@ -82,13 +82,13 @@ pub fn stacks(profile: &Profile) -> BTreeMap<Vec<String>, usize> {
     counts
 }
 
-/// How many samples have a frame that begins so.
+/// Returns the number of samples with a frame whose name starts with `name`.
 pub fn count(profile: &Profile, name: &str) -> usize {
     let has = |stack: &[String]| stack.iter().any(|frame| frame.starts_with(name));
     stacks(profile).iter().filter(|(stack, _)| has(stack)).map(|(_, count)| count).sum()
 }
 
-/// How many samples have frames that begin so next to each other, the caller first.
+/// Returns the number of samples in which a frame that starts with `caller` is followed by one that starts with `callee`.
 pub fn count_calls(profile: &Profile, caller: &str, callee: &str) -> usize {
     let has = |stack: &[String]| {
         stack.windows(2).any(|pair| pair[0].starts_with(caller) && pair[1].starts_with(callee))
@@ -104,20 +104,20 @@ pub fn assert_share(profile: &Profile, part: usize, rest: usize, expected: f64) 
     assert!((share - expected).abs() < 4.0 * error, "{share} +- {error}: {}", explain(profile));
 }
 
-/// Asserts that as many samples came as are due for the CPU time, but for a share; and that they weigh as much.
+/// Asserts that the number of samples and the sum of their weights match the CPU time, within `tolerance`.
 pub fn assert_counted_once(profile: &Profile, tolerance: f64) {
     let account = &profile.provenance;
-    let due = account.target_cpu_ns as f64 / 1e9 * account.rate_hz;
-    let came = profile.samples.len() as f64 / due;
+    let expected = account.target_cpu_ns as f64 / 1e9 * account.rate_hz;
+    let recorded = profile.samples.len() as f64 / expected;
     let weight = profile.total_weight() as f64 / account.target_cpu_ns as f64;
-    for ratio in [came, weight] {
-        // Where the kernel may not be sampled, its time gives no samples.
+    for ratio in [recorded, weight] {
+        // If the kernel may not be sampled, there are no samples of the time in it.
         let is_enough = ratio > 1.0 - tolerance || !account.kernel;
         assert!(is_enough && ratio < 1.0 + tolerance, "{ratio}: {}", explain(profile));
     }
 }
 
-/// The account of a profile and its commonest stacks.
+/// Describes a profile for the message of a failed assertion: its provenance and most frequent stacks.
 pub fn explain(profile: &Profile) -> String {
     let mut stacks: Vec<_> = stacks(profile).into_iter().collect();
     stacks.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -6,7 +6,7 @@ use simprof_testkit::{python, pythons};
 use super::support::{explain, profile, stack};
 use crate::support::Fixture;
 
-/// Seconds of waiting for a cause in stacks that have a frame.
+/// Returns the seconds of waits with this cause in stacks that contain the frame.
 fn waited(profile: &Profile, cause: WaitCause, frame: &str) -> f64 {
     let has = |wait: &&simprof_model::WaitSample| {
         let (thread, stack_id) = (wait.thread, wait.stack);
@@ -96,7 +96,7 @@ fn two_threads_that_compute_wait_for_the_interpreter() {
         .map(|frame| waited(&profile, WaitCause::Interpreter, frame))
         .iter()
         .sum();
-    // While one runs the other waits: as long as both compute.
+    // While one thread runs the other waits, so together they wait about as long as they compute.
     let computed = profile.provenance.target_cpu_ns as f64 / 1e9;
     assert!(waited > 0.3 * computed, "{waited} of {computed}: {}", explain(&profile));
 }

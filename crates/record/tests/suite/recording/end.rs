@@ -1,4 +1,4 @@
-//! How a target ends, or why it does not start.
+//! The end of a target, and the reasons why it cannot start.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use simprof_testkit::{is_alive, wait_for};
 use crate::support::{Fixture, record, written_pids};
 
 #[test]
-fn a_status_and_output_are_kept() {
+fn the_exit_status_and_the_output_are_kept() {
     let folder = Fixture::new();
     let run = folder.run(&["sh", "-c", "echo out; echo err >&2; exit 3"]);
     assert_eq!(run.outcome, Outcome::Exited(3));
@@ -22,7 +22,7 @@ fn a_status_and_output_are_kept() {
 }
 
 #[test]
-fn a_crash_is_named() {
+fn a_crash_is_reported_with_its_signal() {
     let run = Fixture::new().run(&["sh", "-c", "ulimit -c 0; kill -SEGV $$"]);
     assert_eq!(run.outcome.to_string(), "killed by SIGSEGV");
 }
@@ -101,20 +101,20 @@ fn a_program_is_relative_to_its_directory_and_sees_its_environment() {
 fn a_target_starts_with_clean_descriptors_and_signals() {
     let folder = Fixture::new();
     let run = folder.run(&["ls", "/proc/self/fd"]);
-    // The fourth is the descriptor by which ls reads the folder.
+    // Descriptor 3 is the one with which ls reads the folder.
     assert_eq!(run.stdout_tail, "0\n1\n2\n3\n");
     let run = folder.run(&["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]);
     for line in run.stdout_tail.lines() {
         let mask = line.split_whitespace().nth(1).expect("a mask");
         let mask = u64::from_str_radix(mask, 16).expect("hexadecimal");
-        // Two signals belong to the C library, which does not let programs change them.
+        // The C library uses signals 32 and 33 itself, and programs cannot change them.
         assert_eq!(mask & !(1 << 31 | 1 << 32), 0, "{line}");
     }
     assert_eq!(folder.run(&["cat"]).outcome, Outcome::Exited(0), "standard input is empty");
 }
 
 #[test]
-fn a_hanging_tree_times_out_whole_and_keeps_what_was_measured() {
+fn a_timeout_ends_all_processes_and_keeps_results() {
     let folder = Fixture::new();
     let pids = folder.text_path("pids");
     let script = format!(

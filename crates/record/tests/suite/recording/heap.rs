@@ -1,4 +1,4 @@
-//! Allocations of programs whose sums are known.
+//! Allocations of programs whose totals are known.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use simprof_record::{Launch, Outcome, RecordError, Recording};
 
 use crate::support::{Fixture, record};
 
-/// The line of `allocations.c` that ends with a comment.
+/// Returns the number of the line of `allocations.c` that ends with the comment `mark`.
 fn line_of(mark: &str) -> u32 {
     let source = include_str!("../../programs/allocations.c");
     let at = source.lines().position(|line| line.ends_with(&format!("/* {mark} */")));
@@ -33,14 +33,14 @@ fn recorded(interval_bytes: u64) -> HeapProfile {
     heap(recording)
 }
 
-/// How much of the growth of a program is explained. The program must grow.
+/// Returns how much of a program's growth the recorded allocations explain. The program must grow.
 fn coverage(folder: &Fixture, argv: &[&str]) -> HeapCoverage {
     let resources = Some(Duration::from_millis(10));
     let plan = Launch { resources, ..plan(folder, argv, 1) };
     heap(record(&plan)).provenance.coverage.expect("it grew")
 }
 
-/// All sites with this line of the program on their stack.
+/// Returns all sites whose stack contains the marked line of the program.
 fn at<'p>(profile: &'p HeapProfile, mark: &str) -> Vec<&'p HeapSite> {
     let line = line_of(mark);
     let has = |site: &&HeapSite| {
@@ -110,7 +110,7 @@ fn estimates_lie_in_their_intervals() {
     ];
     for (mark, bytes, count) in table {
         let found = sum(&at(&profile, mark), |site| site.amounts.allocated);
-        // Four standard errors: one seed in some ten thousand is beyond.
+        // Four standard errors: about one seed in ten thousand exceeds them.
         let within = |found: u64, error: u64, truth: u64| found.abs_diff(truth) <= 4 * error + 1;
         assert!(within(found.bytes, found.bytes_error, bytes), "{mark}: {found:?} for {bytes}");
         assert!(within(found.count, found.count_error, count), "{mark}: {found:?} for {count}");
@@ -162,9 +162,9 @@ fn stacks_and_allocations_are_not_recorded_together() {
 }
 
 #[test]
-fn memory_of_the_recorder_in_the_target_is_not_counted() {
+fn memory_of_the_library_in_the_target_is_not_counted() {
     let folder = Fixture::new();
-    // Small allocations, of which the library keeps more than they hold; then time for a reading.
+    // The library's data about these small allocations is larger than they are. The pause gives time to read the resources.
     let text = "#include <stdlib.h>\n#include <unistd.h>\n\
         int main(void) {\n\
             for (int i = 0; i < 1500000; i++) if (!malloc(24)) return 1;\n\
@@ -172,7 +172,7 @@ fn memory_of_the_recorder_in_the_target_is_not_counted() {
         }\n";
     let program = folder.compile_c("many", text, &["-fno-builtin"]);
     let coverage = coverage(&folder, &[&program]);
-    // The allocator adds 8 bytes to each, and the kernel and the C library are read in.
+    // The allocator adds 8 bytes to each block. The tolerance is for other growth, such as pages of the C library.
     let expected = 24.0 / 32.0;
     assert!((coverage.explained().expect("it grew") - expected).abs() < 0.2, "{coverage:?}");
 }
@@ -183,7 +183,7 @@ fn file_backed_pages_are_distinguished() {
     let data = folder.path("data");
     let file = std::fs::File::create(&data).expect("created");
     file.set_len(96 << 20).expect("a sparse file");
-    // Time for a reading before it grows, and one after.
+    // The pauses give time to read the resources before and after the growth.
     let text = "#include <fcntl.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/mman.h>\n#include <unistd.h>\n\
         int main(int count, char **arguments) {\n\
             int fd = open(arguments[count - 1], O_RDONLY);\n\

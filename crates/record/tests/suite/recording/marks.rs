@@ -62,7 +62,7 @@ fn marks_before_a_crash_are_kept() {
 }
 
 #[test]
-fn a_program_in_rust_marks_the_same() {
+fn all_marks_of_a_rust_program_arrive() {
     let folder = Fixture::new();
     let own = std::env::current_exe().expect("this program has a path");
     let own = own.to_str().expect("its path is text");
@@ -94,7 +94,7 @@ fn target() {
 }
 
 #[test]
-fn a_program_runs_the_same_if_marks_are_impossible() {
+fn a_program_runs_unchanged_if_marks_cannot_be_written() {
     let folder = Fixture::new();
     let marks = folder.program("marks");
     std::fs::write(folder.path("wrong-size"), "simprof1").expect("written");

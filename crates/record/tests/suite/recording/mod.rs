@@ -1,4 +1,4 @@
-//! Whole recordings of programs whose answer is known.
+//! Complete recordings of programs whose results are known.
 
 mod end;
 mod heap;

@@ -1,4 +1,4 @@
-//! No process of a target is left behind, whatever ends first and however it ends.
+//! No process of a target remains, whether the target, the guardian or the recorder ends first, and however it ends.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use simprof_testkit::{is_alive, wait_for, wait_for_end};
 
 use crate::support::{Fixture, RECORD_ONE, record, written_pids};
 
-/// A tree of four processes that only SIGKILL ends, one of them a daemon. They write their ids to `pids`.
+/// Returns a script that starts four processes which only SIGKILL ends. One is a daemon. They write their ids to `pids`.
 fn stubborn(folder: &Fixture) -> String {
     let (daemon, pids, started) =
         (folder.program("daemon"), folder.text_path("pids"), folder.text_path("d"));
@@ -20,7 +20,7 @@ fn stubborn(folder: &Fixture) -> String {
     )
 }
 
-/// Another process that records `script`.
+/// Starts another process that records `script`.
 fn recorder(folder: &Fixture, script: &str) -> Child {
     Command::new(RECORD_ONE)
         .arg(folder.path(""))
@@ -93,7 +93,7 @@ fn a_terminated_guardian_ends_its_target() {
     let guardian = guardian_of(&recorder);
     Command::new("kill").arg(guardian.to_string()).status().expect("kill");
     let output = recorder.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "the end of the target is no failure of the recorder");
+    assert!(output.status.success(), "the recorder succeeds although its target was ended");
     wait_for_end(&pids);
 }
 

@@ -1,4 +1,4 @@
-//! Output: logs, steps by lines, floods and full disks.
+//! Output of targets: logs, steps by lines, large amounts of output and full disks.
 
 use std::fs;
 
@@ -40,7 +40,7 @@ fn buffered_output_is_reported() {
 }
 
 #[test]
-fn a_flood_goes_through_whole_and_in_bounded_memory() {
+fn a_flood_of_output_is_logged_in_bounded_memory() {
     let folder = Fixture::new();
     let flood = folder.program("flood");
     let before = own_peak_bytes();
@@ -50,8 +50,8 @@ fn a_flood_goes_through_whole_and_in_bounded_memory() {
     let length = fs::metadata(folder.path("stdout.log")).expect("a log").len();
     assert!(length >= 100 << 20, "{length}");
     assert_eq!(run.stdout_tail.len(), 8192);
-    // Other tests run in this process, none of which needs much.
-    assert!(own_peak_bytes() - before < 50 << 20, "the flood is not kept in memory");
+    // Other tests may run in this process. They need little memory.
+    assert!(own_peak_bytes() - before < 50 << 20, "the output is not kept in memory");
 }
 
 fn own_peak_bytes() -> u64 {
@@ -61,7 +61,7 @@ fn own_peak_bytes() -> u64 {
 }
 
 #[test]
-fn an_endless_line_passes_through() {
+fn a_very_long_line_is_logged() {
     let folder = Fixture::new();
     let flood = folder.program("flood");
     let run = record(&watched(&folder, &[&flood, "20", "endless"], "^step"));
@@ -70,7 +70,7 @@ fn an_endless_line_passes_through() {
 }
 
 #[test]
-fn bytes_that_are_not_text_pass_through() {
+fn bytes_that_are_not_text_are_logged() {
     let folder = Fixture::new();
     let script = r"printf 'step 1\n\377\000\376step 2\nstep 3\n'";
     let run = record(&watched(&folder, &["sh", "-c", script], r"^step (\d)"));
@@ -86,7 +86,7 @@ fn a_full_disk_is_reported_and_does_not_stop_the_target() {
     let mut plan = watched(&folder, &[&flood, "4", "lines"], r"^step (\d+)");
     plan.stdout = "/dev/full".into();
     let run = record(&plan);
-    assert_eq!(run.outcome, Outcome::Exited(0), "the target does not notice");
+    assert_eq!(run.outcome, Outcome::Exited(0), "the target is not affected");
     assert!(has_notice(&run.notices, NoticeId::OutputNotWritten), "{:?}", run.notices);
     assert_eq!(run.stdout_tail.len(), 8192, "the end of the output is kept");
 }

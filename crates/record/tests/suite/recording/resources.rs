@@ -1,4 +1,4 @@
-//! Resources over time, of programs whose use is known.
+//! Resources over time, of programs whose use of resources is known.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn last(run: &Recording) -> &ResourceSample {
     run.timeline.samples.last().expect("there is always a last sample")
 }
 
-/// Totals never fall, and times rise.
+/// Asserts that times increase and totals never decrease.
 fn check_order(run: &Recording) {
     for pair in run.timeline.samples.windows(2) {
         assert!(pair[0].time_ns < pair[1].time_ns);
@@ -32,7 +32,7 @@ fn touched_memory_is_resident() {
     let peak = run.timeline.peak_rss_bytes().expect("samples");
     assert!(peak > 200 << 20 && peak < 260 << 20, "{peak}");
     assert!(run.peak_rss_bytes >= peak);
-    assert!(run.timeline.samples[0].rss_bytes < 50 << 20, "it begins small");
+    assert!(run.timeline.samples[0].rss_bytes < 50 << 20, "memory is small at the start");
     let pss = run.timeline.samples.iter().filter_map(|sample| sample.pss_bytes).max();
     assert!(pss.expect("at least the first sample has it") <= run.peak_rss_bytes);
     check_order(&run);
@@ -44,13 +44,13 @@ fn cpu_time_of_threads_adds_up() {
     let run = sampled(&folder, &[&folder.program("spin"), "200"]);
     let spent = run.user_cpu_ns + run.system_cpu_ns;
     assert!(spent >= 400_000_000, "{spent}");
-    // The main process's clock and rusage count the same.
+    // The CPU clock of the main process and rusage count the same time.
     let seen = last(&run).cpu_ns;
     assert!(seen.abs_diff(spent) < spent / 10, "{seen} of {spent}");
     check_order(&run);
     for name in ["spin-a", "spin-b"] {
         let thread = run.timeline.threads.iter().find(|thread| thread.name == name);
-        // It ends unseen, so that what it used after its last sample is missing.
+        // The CPU time between the last sample of the thread and its end is missing.
         let cpu_ns = thread.unwrap_or_else(|| panic!("{:?}", run.timeline.threads)).cpu_ns;
         assert!(cpu_ns > 20_000_000 && cpu_ns < 300_000_000, "{cpu_ns}");
     }
@@ -68,12 +68,12 @@ fn a_program_that_ends_at_once_has_a_first_and_a_last_sample() {
 }
 
 #[test]
-fn children_that_come_and_go_unseen_are_counted() {
+fn children_that_live_between_two_samples_are_counted() {
     let folder = Fixture::new();
     let run = sampled(&folder, &[&folder.program("forks"), "400"]);
     let spent = run.user_cpu_ns + run.system_cpu_ns;
     let seen = last(&run).cpu_ns;
-    // What ends after the main process is in rusage alone; ticks are cut off per process.
+    // Only rusage has the processes that end after the main process. Ticks are rounded down per process.
     assert!(seen <= spent + spent / 10 + 40_000_000, "{seen} of {spent}");
     assert!(seen + seen / 2 + 60_000_000 >= spent, "{seen} of {spent}");
     assert!(last(&run).minor_faults > 400 * 20, "{}", last(&run).minor_faults);
@@ -98,7 +98,7 @@ fn bytes_written_are_counted() {
     let file = folder.text_path("file");
     let argv = ["dd", "if=/dev/zero", &format!("of={file}"), "bs=1M", "count=8", "conv=fsync"];
     let run = sampled(&folder, &argv);
-    // Some file systems (in memory) write nothing to storage.
+    // A file system in memory writes nothing to storage.
     if let Some(bytes @ 1..) = last(&run).written_bytes {
         assert!(bytes >= 8 << 20, "{bytes}");
     }

@@ -1,4 +1,4 @@
-//! A folder of one test, with plans to record programs in it.
+//! A temporary folder of one test, and recordings of programs in it.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::SAMPLING;
 /// The executable that serves as guardian, or records one command by itself.
 pub const RECORD_ONE: &str = env!("CARGO_BIN_EXE_record-one");
 
-/// A folder for one test, with plans and programs.
+/// A temporary folder for one test. Its methods make plans of recordings and compile programs.
 pub struct Fixture(TestFolder);
 
 impl Deref for Fixture {
@@ -40,7 +40,7 @@ impl Fixture {
         self.copy_program(compile(&source.with_extension("c"), name, &options), name)
     }
 
-    /// A plan that observes nothing.
+    /// Returns a plan that only runs the program: no samples, no resources, no marks.
     pub fn plan(&self, argv: &[&str]) -> Launch {
         Launch {
             argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
@@ -59,7 +59,7 @@ impl Fixture {
         }
     }
 
-    /// A plan that samples the stacks of a Python program, in this folder.
+    /// Returns a plan that samples the stacks of a Python program, which runs in this folder.
     pub fn python_plan(&self, argv: &[&str]) -> Launch {
         Launch {
             directory: Some(self.root().to_owned()),
@@ -69,12 +69,12 @@ impl Fixture {
         }
     }
 
-    /// Records a program with a plan that observes nothing.
+    /// Records a program with [`Fixture::plan`].
     pub fn run(&self, argv: &[&str]) -> Recording {
         record(&self.plan(argv))
     }
 
-    /// The error of a program that cannot be recorded.
+    /// Returns the error for a program that cannot be recorded.
     pub fn refusal(&self, argv: &[&str]) -> RecordError {
         launch(&self.plan(argv), &Cancel::new()).expect_err("it cannot run")
     }

@@ -1,4 +1,4 @@
-//! Fixtures, and questions to profiles.
+//! Fixtures, and functions that inspect profiles.
 
 mod blocked;
 mod fixture;

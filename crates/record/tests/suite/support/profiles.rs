@@ -1,15 +1,15 @@
-//! Programs run under the sampler, and questions to their profiles.
+//! Runs programs under the sampler, and inspects their profiles.
 
 use simprof_model::{FrameId, Profile, StackSample};
 use simprof_record::sample::{Recorder, SampleError, Sampler, Sampling};
 
 use super::Blocked;
 
-/// How programs are sampled unless a test needs something else.
+/// The default settings of the sampler in these tests.
 pub const SAMPLING: Sampling =
     Sampling { rate_hz: 1000, stack_bytes: 16384, kernel: true, recorder: Recorder::Auto };
 
-/// Profiles a program. Returns `None` if this system does not allow sampling; the refusal is then checked and printed.
+/// Profiles a program. If this system does not allow sampling, checks and prints the refusal and returns `None`.
 pub fn profile_with(sampling: &Sampling, argv: &[&str]) -> Option<Profile> {
     let child = Blocked::new(argv);
     match Sampler::open(child.pid, sampling) {
@@ -26,7 +26,7 @@ pub fn profile_with(sampling: &Sampling, argv: &[&str]) -> Option<Profile> {
     }
 }
 
-/// As [`profile_with`], with [`SAMPLING`].
+/// Profiles a program with the settings [`SAMPLING`]. See [`profile_with`].
 pub fn profile(argv: &[&str]) -> Option<Profile> {
     profile_with(&SAMPLING, argv)
 }
@@ -39,19 +39,19 @@ fn check_refusal(error: &SampleError) {
     assert!(refusals.iter().all(|refusal| refusal.errno != 0 && !refusal.reason.is_empty()));
 }
 
-/// Names of the functions on a sample's stack, from leaf to root.
+/// Returns the names of the functions on a sample's stack, from leaf to root.
 pub fn names<'p>(profile: &'p Profile, sample: &StackSample) -> Vec<&'p str> {
     frames(profile, sample)
         .map(|frame| profile.function_name(profile.frame(frame).function))
         .collect()
 }
 
-/// The frames of a sample's stack, from leaf to root.
+/// Returns the frames of a sample's stack, from leaf to root.
 pub fn frames(profile: &Profile, sample: &StackSample) -> impl Iterator<Item = FrameId> {
     profile.frames_from_leaf(sample.stack)
 }
 
-/// Samples whose stack has a function.
+/// Returns the samples whose stack contains a function.
 pub fn samples_with<'p>(profile: &'p Profile, function: &str) -> Vec<&'p StackSample> {
     profile.samples.iter().filter(|sample| names(profile, sample).contains(&function)).collect()
 }

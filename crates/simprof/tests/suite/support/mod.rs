@@ -1,4 +1,4 @@
-//! Workspaces to run simprof in, programs to profile, and known answers.
+//! Workspaces to run simprof in, programs to profile, and assertions on results.
 
 mod programs;
 mod truth;
@@ -17,10 +17,10 @@ use simprof_testkit::{is_root, packages};
 pub use truth::{assert_share, truth, truth_file};
 pub use workspace::{Done, Started, Workspace};
 
-/// Flags that make a recording short: 5000 samples in a second of CPU time.
+/// Flags for a short recording. The rate is 5000 samples per second of CPU time.
 pub const FAST: [&str; 3] = ["--quick", "--rate", "5000"];
 
-/// The Python of a virtual environment that has the packages of `tests/programs/requirements.txt`.
+/// Returns the Python of a virtual environment with the packages of `tests/programs/requirements.txt`.
 pub fn python_with_packages() -> String {
     packages::python_with_packages().into_os_string().into_string().expect("the path is UTF-8")
 }
@@ -49,8 +49,8 @@ pub fn sampling_allowed() -> bool {
     })
 }
 
-/// Returns whether a recording succeeded. If the machine does not allow sampling, the command must have failed and named the
-/// reason, and the test ends there.
+/// Returns whether stacks were sampled, and asserts that the command succeeded. If the machine does not allow sampling, asserts that
+/// the command failed with the reason, and returns `false`; the test then ends early.
 pub fn sampled(done: &Done) -> bool {
     if sampling_allowed() {
         done.assert_status(0);
@@ -61,7 +61,7 @@ pub fn sampled(done: &Done) -> bool {
     false
 }
 
-/// Returns whether a document shows the text of a notice that a summary, or a part of one, has.
+/// Returns whether a document contains the text of a notice with this id. The text is taken from a summary or a part of one.
 ///
 /// Markup and line breaks are ignored.
 pub fn shows_notice(document: &str, summary: &Value, id: &str) -> bool {
@@ -77,7 +77,7 @@ pub fn shows_notice(document: &str, summary: &Value, id: &str) -> bool {
     texts.any(|text| document.contains(&words(text)))
 }
 
-/// Returns whether a summary, or a part of one, has a notice of a kind.
+/// Returns whether a summary, or a part of one, has a notice with this id.
 pub fn has_notice(summary: &Value, id: &str) -> bool {
     let notices = summary["notices"].as_array().expect("notices");
     notices.iter().any(|notice| notice["id"] == id)

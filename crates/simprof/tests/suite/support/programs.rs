@@ -1,15 +1,16 @@
-//! The programs of `tests/programs`, whose answers are known.
+//! The programs of `tests/programs`, whose results are known.
 
 use std::path::{Path, PathBuf};
 
 use simprof_testkit::program::{self, compile, probe_headers, try_compile, workspace};
 
-/// The path of `tests/programs/NAME.c`, compiled with debug information.
+/// Compiles `tests/programs/NAME.c` with debug information and returns the path of the executable.
 pub fn c_program(name: &str) -> String {
     c_program_with(name, name, &[]).unwrap_or_else(|| panic!("{name}.c does not compile"))
 }
 
-/// As [`c_program`], as the executable `executable` and with further options. `None` if the compiler does not support them.
+/// Compiles like [`c_program`], with further options, into the executable `executable`. `None` if the compiler does not support
+/// the options.
 pub fn c_program_with(name: &str, executable: &str, options: &[&str]) -> Option<String> {
     let headers = probe_headers();
     let usual = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-I"];
@@ -17,40 +18,40 @@ pub fn c_program_with(name: &str, executable: &str, options: &[&str]) -> Option<
     try_compile(&source(&format!("{name}.c")), executable, &options).map(text)
 }
 
-/// A C program without symbols, named `NAME-stripped`.
+/// Returns a C program without symbols, named `NAME-stripped`.
 pub fn stripped(name: &str) -> String {
     text(program::stripped(Path::new(&c_program(name))))
 }
 
-/// The path of `tests/programs/NAME.rs`, compiled as a release build with line tables.
+/// Compiles `tests/programs/NAME.rs` as a release build with line tables and returns the path of the executable.
 pub fn rust_program(name: &str) -> String {
     rust_program_with(name, name, &[])
 }
 
-/// As [`rust_program`], as the executable `executable` and with further options.
+/// Compiles like [`rust_program`], with further options, into the executable `executable`.
 pub fn rust_program_with(name: &str, executable: &str, options: &[&str]) -> String {
     let options = [&["-g", "-C", "opt-level=2"][..], options].concat();
     text(compile(&source(&format!("{name}.rs")), executable, &options))
 }
 
-/// The path of a source file of `tests/programs`.
+/// Returns the path of a source file of `tests/programs`.
 fn source(file: &str) -> PathBuf {
     workspace().join("tests/programs").join(file)
 }
 
-/// The path of a Python program of `tests/programs`.
+/// Returns the path of a Python program of `tests/programs`.
 pub fn python_program(name: &str) -> String {
     text(source(name))
 }
 
-/// The number of the line of a source file that contains `mark`.
+/// Returns the number of the first line of a source file that contains `mark`.
 pub fn marked_line(file: &str, mark: &str) -> u64 {
     let text = std::fs::read_to_string(source(file)).expect("the source exists");
     let index = text.lines().position(|line| line.contains(mark)).expect("the mark exists");
     index as u64 + 1
 }
 
-/// A path as text.
+/// Returns a path as text.
 fn text(path: PathBuf) -> String {
     path.into_os_string().into_string().expect("the folder of the tests is UTF-8")
 }

@@ -1,7 +1,7 @@
-//! The times that a program measured of itself, to compare with what simprof reports.
+//! The times that a program measured itself, to compare with the shares that simprof reports.
 //!
-//! Work of three to one takes three to one of the time only on average: on a shared machine, the shares of a single run differ by
-//! more than the error of its samples. Programs therefore measure where they spend their time.
+//! Three times the work takes three times as long only on average. On a shared machine, the ratio of a single run differs from that
+//! by more than the sampling error. Programs therefore measure their own times.
 
 use serde_json::Value;
 
@@ -9,18 +9,19 @@ use super::Workspace;
 
 const FILE: &str = "truth";
 
-/// The path of the file that a program writes its times to.
+/// Returns the path of the file to which a program writes its times.
 pub fn truth_file(workspace: &Workspace) -> String {
     workspace.text_path(FILE)
 }
 
-/// The times that a program wrote to [`truth_file`]: it adds a row of numbers in each run, and the result has the means over the
-/// runs that a summary joins.
+/// Returns the times that a program wrote to [`truth_file`], as means over the runs that a summary combines.
+///
+/// The program appends a row of numbers in each run.
 pub fn truth<const N: usize>(workspace: &Workspace, summary: &Value) -> [f64; N] {
     let runs = summary["profile"]["runs"].as_u64().expect("runs");
     let runs = usize::try_from(runs).expect("they are few");
     let text = workspace.read(FILE);
-    // The last row is of the run that counts calls.
+    // A run that counts calls appends one more row. It is not part of the profile.
     let mut means = [0.0; N];
     for row in text.lines().take(runs) {
         let numbers: Vec<f64> =
@@ -28,14 +29,14 @@ pub fn truth<const N: usize>(workspace: &Workspace, summary: &Value) -> [f64; N]
         assert_eq!(numbers.len(), N, "{text}");
         means.iter_mut().zip(numbers).for_each(|(mean, number)| *mean += number / runs as f64);
     }
-    assert!(text.lines().count() >= runs, "a row of each run: {text}");
+    assert!(text.lines().count() >= runs, "one row per run: {text}");
     means
 }
 
-/// Asserts that a share lies in the binomial interval of `part` of `whole`, both shares of `samples`.
+/// Asserts that `expected` lies in the binomial interval of `part / whole`. Both are shares of `samples` samples.
 pub fn assert_share(expected: f64, part: f64, whole: f64, samples: f64) {
     let count = |share: f64| (share * samples).round() as u64;
-    // Wide enough to fail by chance once in thousands of runs; the samples of a timer vary less than random ones.
+    // Fails by chance in less than one of a thousand runs: the samples of a timer vary less than random ones.
     let interval = simprof_stats::binomial_interval(count(part), count(whole), 0.999);
     let interval = interval.expect("counts");
     let is_in = interval.lo <= expected && expected <= interval.hi;

@@ -1,4 +1,4 @@
-//! A folder of one test, simprof run in it, and what it leaves there.
+//! A temporary folder in which a test runs simprof, and the files and processes of these runs.
 
 use std::fs;
 use std::ops::Deref;
@@ -10,16 +10,16 @@ use serde_json::Value;
 use simprof_testkit::process::{PATIENCE, with_variable};
 use simprof_testkit::{TestFolder, wait_for};
 
-/// The variable that marks every process which is started from a workspace.
+/// The environment variable that marks every process that is started from a workspace.
 const MARK: &str = "SIMPROF_TEST_MARK";
 
-/// A folder in which simprof is run. Every process that is started from it carries a mark in its environment.
+/// A temporary folder in which simprof is run. Every process that is started from it has a mark in its environment.
 pub struct Workspace {
     folder: TestFolder,
     mark: String,
 }
 
-/// A command that has ended.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Done {
     /// Exit status; `None` if a signal ended it.
@@ -43,12 +43,12 @@ impl Workspace {
         Self { folder: TestFolder::new(), mark }
     }
 
-    /// A command that runs simprof in this folder.
+    /// Returns a command that runs simprof in this folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.program(env!("CARGO_BIN_EXE_simprof"), arguments)
     }
 
-    /// A command that runs a program in this folder.
+    /// Returns a command that runs a program in this folder.
     pub fn program(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.root()).env(MARK, &self.mark);
@@ -74,12 +74,12 @@ impl Workspace {
         }
     }
 
-    /// Starts simprof; what it prints goes to files of this folder.
+    /// Starts simprof. Its output goes to files in this folder.
     pub fn start(&self, arguments: &[&str]) -> Started {
         self.start_into(arguments, "run")
     }
 
-    /// Starts simprof; what it prints goes to `NAME.stdout` and `NAME.stderr`.
+    /// Starts simprof. Its output goes to `NAME.stdout` and `NAME.stderr`.
     pub fn start_into(&self, arguments: &[&str], name: &str) -> Started {
         let [stdout, stderr] = ["stdout", "stderr"].map(|end| self.path(&format!("{name}.{end}")));
         let file = |path: &Path| fs::File::create(path).expect("a file");
@@ -93,28 +93,28 @@ impl Workspace {
         Started { child, stdout, stderr }
     }
 
-    /// The manifest of the latest run.
+    /// Returns the manifest of the latest run.
     pub fn manifest(&self) -> Value {
         self.json("run.json")
     }
 
-    /// A JSON file of the latest run.
+    /// Returns the content of a JSON file of the latest run.
     pub fn json(&self, name: &str) -> Value {
         serde_json::from_str(&self.text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// A text file of the latest run.
+    /// Returns the content of a text file of the latest run.
     pub fn text(&self, name: &str) -> String {
         let path = self.latest(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// The path of a file of the latest run.
+    /// Returns the path of a file of the latest run.
     pub fn latest(&self, name: &str) -> PathBuf {
         self.path("profiling_results/latest").join(name)
     }
 
-    /// Alive processes that were started from here, and their descendants.
+    /// Returns the living processes that were started from here, and their descendants.
     pub fn processes(&self) -> Vec<u32> {
         with_variable(&format!("{MARK}={}", self.mark))
     }
@@ -145,7 +145,7 @@ impl Started {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "the signal is sent");
     }
 
-    /// Waits for its end.
+    /// Waits until it ends and returns the result.
     pub fn end(mut self) -> Done {
         let status =
             wait_for("the end of simprof", || self.child.try_wait().expect("it is a child"));
@@ -156,7 +156,7 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // A failed test leaves nothing running; otherwise the process has ended already.
+        // The process is still running if the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -167,7 +167,8 @@ impl Done {
         assert_eq!(self.status, Some(status), "{self:#?}");
     }
 
-    /// Asserts that one line of standard error holds all of `words`: the thing and the fix.
+    /// Asserts that standard error contains all of `words`, such as the thing and the fix. A line break with an indent counts as a
+    /// space.
     pub fn assert_reports(&self, words: &[&str]) {
         let has_all = |line: &str| words.iter().all(|word| line.contains(word));
         let joined = self.stderr.replace("\n  ", " ");
