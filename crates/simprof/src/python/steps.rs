@@ -128,7 +128,7 @@ mod tests {
                 "`sim` has no `Model.stop`; did you mean `Model.step`?",
             ),
             (&[ran, has], "sim:tick", "`sim` has no `tick`; it has Model.step, Model.run"),
-            (&[ran, ("steps-7", "found step\n")], "sim:step", "it exists"),
+            (&[ran, ("steps-7", "found step\n")], "sim:step", "the function exists"),
             (&[ran, ("steps-7", "trouble nobody knows\n")], "sim:step", "recorded: nobody knows"),
             (
                 &[ran, ("steps-7", "loaded sys\nloaded sim.model\n")],

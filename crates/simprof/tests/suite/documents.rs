@@ -228,3 +228,28 @@ fn every_notice_is_described() {
         .collect();
     assert_eq!(ids, described);
 }
+
+/// Every version range of CPython and every Linux version in a document is one of the supported versions in the code.
+#[test]
+fn supported_versions_in_documents_are_those_of_the_code() {
+    use simprof_record::supported::{CPYTHON, PYTHON_FRAMES_LINUX, PYTHON_KERNEL_TIME_LINUX};
+
+    let linux = regex::Regex::new(r"Linux \d+\.\d+( or later)?").expect("a pattern");
+    let cpython = regex::Regex::new(r"CPython 3\.\d+ to 3\.\d+").expect("a pattern");
+    let known = [PYTHON_FRAMES_LINUX, PYTHON_KERNEL_TIME_LINUX];
+    for (name, text) in documents() {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for found in cpython.find_iter(&text) {
+            assert_eq!(found.as_str(), CPYTHON, "{name}");
+        }
+        for found in linux.find_iter(&text) {
+            let is_known = known.iter().any(|version| version.starts_with(found.as_str()));
+            assert!(is_known, "{name}: {}", found.as_str());
+        }
+    }
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("it exists");
+    let row = |start: &str| readme.lines().find(|line| line.starts_with(start)).expect("a row");
+    let frames = row("| Python frames |");
+    assert!(frames.contains(CPYTHON) && frames.contains(PYTHON_FRAMES_LINUX), "{frames}");
+    assert!(row("| time in the kernel of Python processes |").contains(PYTHON_KERNEL_TIME_LINUX));
+}
