@@ -2,5 +2,6 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rustc-link-arg-bins=-Wl,--compress-debug-sections=zlib");
+    // At -O2 the linker compresses harder.
+    println!("cargo:rustc-link-arg-bins=-Wl,--compress-debug-sections=zlib,-O2");
 }
