@@ -337,7 +337,7 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
             "{}: two measurements of the baseline differ by {:.1} %. Something on this machine favours one of two equal \
              runs, so the verdicts on this operation are unreliable.",
             control.operation,
-            (control.ratio - 1.0) * 100.0
+            (control.ratio - 1.0).abs() * 100.0
         )
     });
     winners.chain(wrong).chain(inert).chain(idle).chain(biased).collect()
