@@ -86,8 +86,7 @@ pub fn find_bend(points: &[Point]) -> Result<Bend, StatsError> {
     let samples = points.samples();
     let effective =
         effective_samples(sizes, samples, best.lack_of_fit, sizes - 4, points.within).effective;
-    let criterion =
-        |lack_of_fit: f64, k: usize| aicc(effective, samples, points.within + lack_of_fit, k);
+    let criterion = |lack_of_fit: f64, k: usize| aicc(&points, effective, lack_of_fit, k);
     let smooth = smooth_fits(&points).map(|(k, lack_of_fit)| criterion(lack_of_fit, k));
     // Five parameters: two slopes, a level, the break and the noise.
     let gain = smooth.fold(f64::INFINITY, f64::min) - criterion(best.lack_of_fit, 5);

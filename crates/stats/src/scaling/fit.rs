@@ -8,6 +8,7 @@ use super::dispersion::{Dispersion, effective_samples};
 use super::exponent::{Exponent, ExponentKind, net, slope};
 use super::law::{Law, Term};
 use super::minimise::{Fitted, least_squares};
+use super::mixed::mixed;
 use super::points::{Point, Points};
 use crate::error::StatsError;
 use crate::interval::Interval;
@@ -16,6 +17,8 @@ use crate::interval::Interval;
 ///
 /// The largest form has three coefficients, so five sizes leave two degrees of freedom.
 pub const SIZES_NEEDED: usize = 5;
+/// Smallest number of distinct sizes that [`fit`] accepts.
+const SIZES_LEAST: usize = 3;
 /// Smallest ratio of the largest size to the smallest for which a law is reported.
 ///
 /// Four doublings. A rule of thumb of this project: over a smaller range, the forms n, n log n and
@@ -39,9 +42,24 @@ const GROWTH_CONFIDENCE: f64 = 0.999;
 /// The fitted cost must change by at least this factor over the whole range to count as growth. It
 /// is the same 3 % as [`crate::MARGIN_FLOOR`].
 const GROWTH_LEAST: f64 = 1.0 + crate::MARGIN_FLOOR;
-/// Smallest relative scatter that is assumed. Without it, rounding errors would decide between laws
-/// that fit exact counts.
-const RESOLUTION: f64 = 1e-3;
+/// Relative deviation of the size means from the best law, beyond noise, from which no law is
+/// reported: 15 %.
+///
+/// A rule of thumb of this project. Data that just exceed a cache, and machines that drift, shift
+/// single sizes by 5 to 10 %; the intervals allow for that. A cost that jumps, or one that is cut
+/// off at a smallest value, deviates by more.
+const MISFIT_LIMIT: f64 = 0.15;
+/// The same limit if no size has repeats: noise and deviation are then indistinguishable.
+const MISFIT_LIMIT_WITHOUT_REPEATS: f64 = 0.3;
+/// The mean square of the size means about the best law must exceed that of the repeats by this
+/// factor to count as deviation. It is the 99 % quantile of F with 2 and 20 degrees of freedom, the
+/// fewest that six processes at each of five sizes give.
+const MISFIT_F: f64 = 5.85;
+/// Smallest half-width of the interval of an exponent.
+///
+/// Real costs have small further parts that no form has, such as the n in n^2 + n. They shift the
+/// exponent by this order without being visible in the fit (`examples/exponents.rs`).
+const EXPONENT_RESOLUTION: f64 = 0.02;
 /// Confidence of the reported intervals.
 const CONFIDENCE: f64 = 0.95;
 
@@ -79,6 +97,11 @@ pub enum Adequacy {
         /// Ratio needed.
         need: f64,
     },
+    /// No form describes the costs: they deviate from the best one by much more than noise.
+    NoForm {
+        /// Relative deviation of the size means from the best law, beyond noise.
+        deviation: f64,
+    },
 }
 
 impl fmt::Display for Adequacy {
@@ -91,6 +114,14 @@ impl fmt::Display for Adequacy {
             Adequacy::TooNarrow { have, need } => {
                 write!(f, "sizes span {}x; a law needs {need}x", (have * 10.0).round() / 10.0)
             }
+            Adequacy::NoForm { deviation } => {
+                write!(f, "no form describes the costs; they deviate from the best by ")?;
+                if *deviation < 1.0 {
+                    write!(f, "about {:.0} %", deviation * 100.0)
+                } else {
+                    write!(f, "a factor of about {:.1}", deviation.exp())
+                }
+            }
         }
     }
 }
@@ -98,16 +129,19 @@ impl fmt::Display for Adequacy {
 /// The growth of a cost, with all fitted laws. A cost is modelled as the law times a noise factor.
 #[derive(Debug, Clone, Serialize)]
 pub struct ScalingFit {
-    /// The exponent to report: `net` if the fit shows an additive constant, else `slope`.
+    /// The exponent to report, that of the part that grows: `net` if the fit shows an additive
+    /// constant, else `slope`.
     ///
-    /// The fit shows a constant if three conditions hold:
-    ///
-    /// - The chosen law grows.
-    /// - The AICc of the best law with a constant is more than 2 below that of the best law
-    ///   without. Forms whose constant is held at 0 count as laws without.
-    /// - The data bound `net` on both sides.
+    /// The fit shows a constant if the chosen law grows, and the AICc of the best law with a constant
+    /// is more than 2 below that of the best law without. Forms whose constant is held at 0 count as
+    /// laws without.
     pub exponent: f64,
-    /// 95 % interval of `exponent`. [`fit`] always computes it, because it requires three sizes.
+    /// 95 % interval of `exponent`.
+    ///
+    /// If the fit shows no constant, there may still be one that is too small to see, so the interval
+    /// covers the intervals of both `slope` and `net`. For a cost that does not grow it is that of
+    /// `slope`. `None` if the cost grows, but the data do not bound the exponent on both sides, or if
+    /// the growth is neither shown nor excluded.
     pub exponent_interval: Option<Interval>,
     /// Whether `exponent` is `slope` or `net`.
     pub exponent_kind: ExponentKind,
@@ -161,9 +195,18 @@ impl ScalingFit {
 /// Returns an error if there are fewer than three distinct sizes, if a size has no costs, or if a
 /// number is not finite or not above zero.
 pub fn fit(points: &[Point]) -> Result<ScalingFit, StatsError> {
-    let points = Points::new(points)?;
-    if points.sizes() < 3 {
-        return Err(StatsError::TooFew { what: "sizes", have: points.sizes(), need: 3 });
+    fit_rounded(points, 0.0)
+}
+
+/// Like [`fit`], for costs that are multiples of `granule`, such as memory in pages. Intervals then
+/// allow for the rounding, which repeats do not show.
+///
+/// # Errors
+/// Returns the errors of [`fit`].
+pub fn fit_rounded(points: &[Point], granule: f64) -> Result<ScalingFit, StatsError> {
+    let points = Points::new(points)?.rounded_to(granule);
+    if points.sizes() < SIZES_LEAST {
+        return Err(StatsError::TooFew { what: "sizes", have: points.sizes(), need: SIZES_LEAST });
     }
     Ok(conclude(points))
 }
@@ -180,14 +223,15 @@ fn conclude(points: Points) -> ScalingFit {
     let chosen = choose(&models, &points);
     let flexible = fits.iter().find(|fit| fit.law.term == Term::OffsetPower);
     let flexible = flexible.expect("c + a n^b is allowed at every size");
-    let net = net(&points, flexible, &dispersion, floor(samples), CONFIDENCE);
+    let net = net(&points, flexible, &dispersion, CONFIDENCE);
     let grows = models[chosen].law.term != Term::Constant;
     let shown = grows && constant_shown(&points, &fits, dispersion.effective);
-    let (exponent_kind, exponent) = if shown && net.interval.is_some() {
-        (ExponentKind::NetOfConstant, net)
-    } else {
-        (ExponentKind::LogLogSlope, slope)
-    };
+    let leading = leading(&points, least).filter(|_| grows);
+    let (exponent_kind, exponent) = leading.map_or_else(
+        || headline(slope, net, grows, shown),
+        |leading| (ExponentKind::Leading, leading),
+    );
+    let exponent = exponent.at_least(EXPONENT_RESOLUTION);
     ScalingFit {
         exponent: exponent.value,
         exponent_interval: exponent.interval,
@@ -202,7 +246,7 @@ fn conclude(points: Points) -> ScalingFit {
         n_effective: dispersion.effective,
         range_ratio: points.span(),
         noise: ((points.within + least) / (samples - 3.0).max(1.0)).sqrt(),
-        adequacy: adequacy(sizes, points.span()),
+        adequacy: adequacy(&points, least),
         points,
         dispersion,
     }
@@ -224,29 +268,22 @@ pub(crate) fn smooth_fits(points: &Points) -> impl Iterator<Item = (usize, f64)>
 /// Returns the corrected Akaike information criterion of a Gaussian fit with `k` parameters including
 /// the noise (Akaike 1973; Hurvich and Tsai 1989).
 ///
-/// `squares` is the sum of squares over `samples`, of which `effective` are independent. The result is
-/// infinite if there are too few effective samples.
-pub(crate) fn aicc(effective: f64, samples: f64, squares: f64, k: usize) -> f64 {
+/// `effective` is the number of independent samples. The result is infinite if it is too small.
+pub(crate) fn aicc(points: &Points, effective: f64, lack_of_fit: f64, k: usize) -> f64 {
     let k = k as f64;
     let spare = effective - k - 1.0;
     if spare <= 0.0 {
         return f64::INFINITY;
     }
-    let variance = squares.max(floor(samples)) / samples;
+    let variance = (points.within + lack_of_fit).max(points.floor()) / points.samples();
     effective * variance.ln() + 2.0 * k + 2.0 * k * (k + 1.0) / spare
-}
-
-/// Returns the smallest sum of squares that is assumed for `samples`.
-fn floor(samples: f64) -> f64 {
-    samples * RESOLUTION * RESOLUTION
 }
 
 /// Returns the fits with AICc and Akaike weights, best first. The sort is stable, so simpler forms
 /// come first at a tie.
 fn rank(points: &Points, fits: &[Fitted], effective: f64) -> Vec<ModelFit> {
     let with_aicc = |fit: &Fitted| {
-        let squares = points.within + fit.lack_of_fit;
-        let aicc = aicc(effective, points.samples(), squares, fit.law.term.parameters());
+        let aicc = aicc(points, effective, fit.lack_of_fit, fit.law.term.parameters());
         ModelFit { law: fit.law, aicc, delta: 0.0, weight: 0.0 }
     };
     let mut models: Vec<ModelFit> = fits.iter().map(with_aicc).collect();
@@ -286,9 +323,7 @@ fn indistinguishable(models: &[ModelFit], chosen: usize) -> Vec<usize> {
 /// Returns whether the best law with a constant is significantly better than the best law without:
 /// see [`ScalingFit::exponent`].
 fn constant_shown(points: &Points, fits: &[Fitted], effective: f64) -> bool {
-    let criterion = |lack_of_fit: f64, k: usize| {
-        aicc(effective, points.samples(), points.within + lack_of_fit, k)
-    };
+    let criterion = |lack_of_fit: f64, k: usize| aicc(points, effective, lack_of_fit, k);
     let (mut with, mut without) = (f64::INFINITY, f64::INFINITY);
     for fit in fits {
         let k = fit.law.term.parameters();
@@ -306,13 +341,62 @@ fn constant_shown(points: &Points, fits: &[Fitted], effective: f64) -> bool {
     with < without - INDISTINGUISHABLE
 }
 
-/// Returns whether the number of sizes and the ratio of largest to smallest are enough.
-fn adequacy(sizes: usize, span: f64) -> Adequacy {
-    if sizes < SIZES_NEEDED {
-        Adequacy::TooFewSizes { have: sizes, need: SIZES_NEEDED }
-    } else if span < SPAN_NEEDED * (1.0 - 1e-9) {
-        Adequacy::TooNarrow { have: span, need: SPAN_NEEDED }
-    } else {
-        Adequacy::Adequate
+/// Returns the exponent of the part that grows: see [`ScalingFit::exponent`].
+fn headline(
+    slope: Exponent,
+    net: Exponent,
+    grows: bool,
+    constant_shown: bool,
+) -> (ExponentKind, Exponent) {
+    if !grows {
+        let slope = slope.at_least(EXPONENT_RESOLUTION);
+        let interval = slope.interval.filter(|slope| slope.contains(0.0));
+        return (ExponentKind::LogLogSlope, Exponent { interval, ..slope });
     }
+    if constant_shown {
+        return (ExponentKind::NetOfConstant, net);
+    }
+    let both = slope.interval.zip(net.interval);
+    let interval = both.map(|(slope, net)| Interval {
+        lo: slope.lo.min(net.lo),
+        hi: slope.hi.max(net.hi),
+        ..slope
+    });
+    (ExponentKind::LogLogSlope, Exponent { interval, ..slope })
+}
+
+/// Returns the leading exponent of a cost with two growing parts, if the data show that there are
+/// two: the best form, with the sum of squares `lack_of_fit`, is significantly worse.
+fn leading(points: &Points, lack_of_fit: f64) -> Option<Exponent> {
+    let mixed = mixed(points, CONFIDENCE)?;
+    let form = (points.within + lack_of_fit).max(points.floor());
+    (form > mixed.indistinguishable).then_some(mixed.exponent)
+}
+
+/// Returns whether the sizes are enough, and whether the best law, with the sum of squares
+/// `lack_of_fit`, describes the costs.
+fn adequacy(points: &Points, lack_of_fit: f64) -> Adequacy {
+    let (sizes, span) = (points.sizes(), points.span());
+    if sizes < SIZES_NEEDED {
+        return Adequacy::TooFewSizes { have: sizes, need: SIZES_NEEDED };
+    }
+    if span < SPAN_NEEDED * (1.0 - 1e-9) {
+        return Adequacy::TooNarrow { have: span, need: SPAN_NEEDED };
+    }
+    let deviation = misfit(points, lack_of_fit);
+    deviation.map_or(Adequacy::Adequate, |deviation| Adequacy::NoForm { deviation })
+}
+
+/// Returns the relative deviation of the size means from the best law, with the sum of squares
+/// `lack_of_fit`, if it is beyond noise and beyond the limit.
+fn misfit(points: &Points, lack_of_fit: f64) -> Option<f64> {
+    let (sizes, samples) = (points.sizes() as f64, points.samples());
+    let mean_square = lack_of_fit / (sizes - 3.0).max(1.0);
+    let spare_repeats = samples - sizes;
+    if spare_repeats <= 0.0 {
+        return Some(mean_square.sqrt()).filter(|&it| it > MISFIT_LIMIT_WITHOUT_REPEATS);
+    }
+    let pure = points.within / spare_repeats;
+    let deviation = ((mean_square - pure).max(0.0) / (samples / sizes)).sqrt();
+    (mean_square > MISFIT_F * pure && deviation > MISFIT_LIMIT).then_some(deviation)
 }

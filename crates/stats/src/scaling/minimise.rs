@@ -100,6 +100,13 @@ fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
         BALANCE_ROUNDS,
     );
     let (bare, lack_of_fit_without_constant) = level(f64::NEG_INFINITY);
+    // The growing part may be 0 at the smallest size, as log n at 1. Without a constant, the law then
+    // does not fit at all, and its sum of squares is not a number.
+    let lack_of_fit_without_constant = if lack_of_fit_without_constant.is_nan() {
+        f64::INFINITY
+    } else {
+        lack_of_fit_without_constant
+    };
     let (offset, offset_lack_of_fit) = level(balance);
     let b = (term == Term::OffsetPower).then_some(b);
     let (law, lack_of_fit) = if lack_of_fit_without_constant <= offset_lack_of_fit {
@@ -113,7 +120,7 @@ fn with_offset(points: &Points, term: Term, b: f64) -> Fitted {
 
 /// Returns the position of the minimum of `f` between `from` and `to`: the best point of a grid,
 /// refined between its neighbours.
-fn search(f: &impl Fn(f64) -> f64, from: f64, to: f64, step: f64, rounds: usize) -> f64 {
+pub(super) fn search(f: &impl Fn(f64) -> f64, from: f64, to: f64, step: f64, rounds: usize) -> f64 {
     let cells = ((to - from) / step).ceil();
     let (mut best, mut least) = (from, f64::INFINITY);
     for cell in 0..=cells as usize {

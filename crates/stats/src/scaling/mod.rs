@@ -25,6 +25,7 @@ mod exponent;
 mod fit;
 mod law;
 mod minimise;
+mod mixed;
 mod points;
 mod predict;
 mod refit;
@@ -33,7 +34,7 @@ mod tests;
 
 pub(crate) use dispersion::effective_samples;
 pub use exponent::{Exponent, ExponentKind};
-pub use fit::{Adequacy, ModelFit, SIZES_NEEDED, SPAN_NEEDED, ScalingFit, fit};
+pub use fit::{Adequacy, ModelFit, SIZES_NEEDED, SPAN_NEEDED, ScalingFit, fit, fit_rounded};
 pub(crate) use fit::{aicc, smooth_fits};
 pub use law::{Law, Term};
 pub use points::Point;

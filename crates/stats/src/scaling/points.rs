@@ -27,7 +27,13 @@ pub(crate) struct Points {
     /// Pure-error sum of squares: the squared distances of the logarithms from the mean of their
     /// size.
     pub within: f64,
+    /// Smallest relative scatter that is assumed: the resolution of the costs.
+    pub resolution: f64,
 }
+
+/// Smallest relative scatter that is assumed of any cost. Without it, rounding errors would decide
+/// between laws that fit exact counts.
+const RESOLUTION: f64 = 1e-3;
 
 impl Points {
     /// Checks and reduces `points`. Entries of equal size are merged.
@@ -64,7 +70,22 @@ impl Points {
             count: groups.iter().map(|(_, logs)| logs.len() as f64).collect(),
             within: groups.iter().zip(&mean).map(squares).sum(),
             mean,
+            resolution: RESOLUTION,
         }
+    }
+
+    /// Returns the points with the resolution of costs that are multiples of `granule`.
+    ///
+    /// A value rounded to multiples of g has an error with the standard deviation g / sqrt(12). It
+    /// is relative to the smallest cost, so that it is not too small at any size.
+    pub fn rounded_to(self, granule: f64) -> Points {
+        let least = self.mean.iter().copied().fold(f64::INFINITY, f64::min).exp();
+        Points { resolution: self.resolution.max(granule / 12f64.sqrt() / least), ..self }
+    }
+
+    /// Returns the smallest sum of squares that is assumed.
+    pub fn floor(&self) -> f64 {
+        self.samples() * self.resolution * self.resolution
     }
 
     /// Returns the number of distinct sizes.

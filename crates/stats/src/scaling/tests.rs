@@ -97,6 +97,86 @@ fn the_net_exponent_excludes_a_constant_overhead() {
     assert_eq!(misleading_slopes, 300);
 }
 
+/// Measures a cost at sizes that start at 1 and double, `repeats` times with relative noise.
+fn measure_cost(cost: impl Fn(f64) -> f64, repeats: usize, noise: f64, seed: u64) -> ScalingFit {
+    let mut rng = SplitMix64::new(seed);
+    let mut point = |i: i32| {
+        let x = 2f64.powi(i);
+        Point { x, y: (0..repeats).map(|_| cost(x) * (noise * rng.normal()).exp()).collect() }
+    };
+    fit(&(0..7).map(&mut point).collect::<Vec<_>>()).unwrap()
+}
+
+/// `examples/exponents.rs` measures the same with more laws and designs.
+#[test]
+fn the_exponent_of_the_growing_part_is_covered_with_and_without_noise() {
+    let laws: [(f64, fn(f64) -> f64); 9] = [
+        (2.0, |n| 3.0 * n * n + 1000.0),
+        (1.0, |n| 29.0 * n + 7.0),
+        (1.0, |n| n + 1.0),
+        (1.0, |n| 1e290 * (n + 1.0)),
+        (1.0, |n| 1e-9 * (n + 1.0)),
+        (1.5, |n| 100.0 * n.powf(1.5) + 1.0),
+        (3.0, |n| n.powi(3) + 10.0 * n),
+        (-1.0, |n| 1e6 / n + 1e4),
+        (0.0, |_| 5000.0),
+    ];
+    for (law, (exponent, cost)) in laws.into_iter().enumerate() {
+        for (repeats, noise, trials) in [(3, 0.0, 1), (1, 0.0, 1), (3, 0.01, 40), (6, 0.01, 40)] {
+            let held = (0..trials).filter(|&seed| {
+                let fit = measure_cost(cost, repeats, noise, seed * 7919 + law as u64);
+                let interval = fit.exponent_interval.filter(|i| i.hi - i.lo < 0.3);
+                interval.is_some_and(|interval| interval.contains(exponent))
+            });
+            let held = held.count() as f64;
+            assert!(held >= 0.9 * trials as f64, "law {law}, {repeats} x {noise}: {held}");
+        }
+    }
+}
+
+#[test]
+fn costs_that_no_form_describes_are_inadequate() {
+    let laws: [fn(f64) -> f64; 3] = [
+        |n| (29.0 * n - 88.0).max(0.5),
+        |n| if n < 8.0 { 10.0 } else { 1000.0 },
+        |n| n.powi(3) + 300.0 * n,
+    ];
+    for cost in laws {
+        for (repeats, noise) in [(1, 0.0), (3, 0.0), (3, 0.01), (6, 0.05)] {
+            let fit = measure_cost(cost, repeats, noise, 3);
+            let inadequate = matches!(fit.adequacy, Adequacy::NoForm { .. });
+            // Without repeats, noise and deviation are indistinguishable, so the limit is higher.
+            assert!(inadequate || repeats == 1 && fit.noise < 0.3, "{:?}", fit.adequacy);
+            assert!(!inadequate || fit.predict(128.0, 1, 0).is_err());
+        }
+    }
+}
+
+#[test]
+fn noise_alone_is_not_a_deviation() {
+    for noise in [0.05, 0.2, 0.5] {
+        let adequate = (0..200).filter(|&seed| {
+            measure_cost(|n| 3.0 * n * n, 6, noise, seed).adequacy == Adequacy::Adequate
+        });
+        let adequate = adequate.count();
+        assert!(adequate >= 196, "{noise}: {adequate} of 200");
+    }
+}
+
+#[test]
+fn rounded_costs_have_wider_intervals() {
+    // Beside 10 MiB, in pages: 64 KiB or 1 KiB for each of n individuals.
+    let measured = |each: f64| -> Vec<Point> {
+        let pages = |n: f64| (10_240.0 + each * n).div_euclid(4.0) * 4096.0;
+        (0..7).map(|i| 2f64.powi(i)).map(|x| Point { x, y: vec![pages(x); 3] }).collect()
+    };
+    let width = |fit: ScalingFit| fit.exponent_interval.map(|i| i.hi - i.lo).unwrap();
+    let (exact, rounded) = (fit(&measured(64.0)), fit_rounded(&measured(64.0), 131_072.0));
+    assert!(width(rounded.unwrap()) > 2.0 * width(exact.unwrap()));
+    let small = fit_rounded(&measured(1.0), 131_072.0).unwrap();
+    assert_eq!(small.chosen_law().term, Term::Constant);
+}
+
 #[test]
 fn noise_shared_by_repeats_widens_the_interval() {
     let square = law(Term::Power, 1e-3, 2.0, 0.0);
