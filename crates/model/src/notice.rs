@@ -172,6 +172,12 @@ pub enum NoticeId {
     HeapGrowthOfFiles,
 
     // Laws, predictions, phases.
+    /// A law does not use all measured sizes.
+    SizesSkipped,
+    /// The values of a sweep cannot give a law.
+    SweepCannotGiveLaw,
+    /// A rule of a component matches no function.
+    ComponentRuleUnmatched,
     /// The data do not support a prediction.
     PredictionRefused,
     /// No function matches a name that phase 3 was asked to examine.
@@ -196,6 +202,13 @@ impl NoticeId {
     /// Returns whether the terminal shows the notice at once. Other notices are only in the report. An urgent notice means that the user
     /// has to fix the spec or the target.
     pub fn is_urgent(self) -> bool {
-        matches!(self, NoticeId::StepFunctionNotCalled | NoticeId::ProcessesOutlived)
+        matches!(
+            self,
+            NoticeId::StepFunctionNotCalled
+                | NoticeId::ProcessesOutlived
+                | NoticeId::SizesSkipped
+                | NoticeId::SweepCannotGiveLaw
+                | NoticeId::ComponentRuleUnmatched
+        )
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Formats a duration in nanoseconds: `0 ns`, `3.42 ms`, `61.2 s`, `2 min 5 s`, `3 h 20 min`.
+/// Formats a duration in nanoseconds: `0 ns`, `3.42 ms`, `61.2 s`, `2 min 5 s`, `3 h 20 min`, `12 days`, `3.4 years`.
 pub fn duration_ns(ns: f64) -> String {
     if !ns.is_finite() {
         return "-".to_owned();
@@ -10,7 +10,7 @@ pub fn duration_ns(ns: f64) -> String {
     let size = ns.abs();
     if size >= 99.95e9 {
         let sign = if ns < 0.0 { "-" } else { "" };
-        return format!("{sign}{}", clock((size * 1e-9).round() as u64));
+        return format!("{sign}{}", clock(size * 1e-9));
     }
     scaled(ns, &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")])
 }
@@ -57,18 +57,25 @@ pub fn count(count: f64) -> String {
         return "-".to_owned();
     }
     let size = count.abs();
+    if size >= 999.5e12 {
+        return scientific(count);
+    }
     if size >= 999_500.0 {
         return scaled(count, &[(1e12, "T"), (1e9, "G"), (1e6, "M")]);
     }
     if size < 99.95 { three_digits(count) } else { grouped(count) }
 }
 
-/// Formats a number with three significant digits, without trailing zeros of a fraction and without an exponent.
+/// Formats a number with three significant digits, without trailing zeros of a fraction. Very large and very small numbers
+/// have an exponent: `1.29e18`.
 pub fn three_digits(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return if value == 0.0 { "0".to_owned() } else { "-".to_owned() };
     }
     let magnitude = rounded_magnitude(value);
+    if magnitude >= 15 || magnitude < -6 {
+        return scientific(value);
+    }
     if magnitude >= 3 {
         return grouped(value);
     }
@@ -117,7 +124,7 @@ fn scaled(value: f64, units: &[(f64, &str)]) -> String {
 /// Returns the power of ten of a value rounded to three digits. The value must not be zero.
 fn rounded_magnitude(value: f64) -> i32 {
     let magnitude = value.abs().log10().floor() as i32;
-    let rounded = (value.abs() / 10_f64.powi(magnitude - 2)).round();
+    let rounded = (value.abs() / 10_f64.powi(magnitude) * 100.0).round();
     magnitude + i32::from(rounded >= 1000.0)
 }
 
@@ -148,12 +155,48 @@ pub fn with_interval(value: f64, [low, high]: [f64; 2], show: fn(f64) -> String)
     if is_exact { shown } else { format!("{shown} ({least} to {most})") }
 }
 
-fn clock(seconds: u64) -> String {
+/// Formats a time of at least 100 s. No duration of more than a million years is meant as one.
+fn clock(seconds: f64) -> String {
+    const DAY: f64 = 86_400.0;
+    const YEAR: f64 = 365.25 * DAY;
+    if seconds >= 1e6 * YEAR {
+        return format!("{} s", scientific(seconds));
+    }
+    if seconds >= 2.0 * YEAR {
+        return format!("{} years", three_digits(seconds / YEAR));
+    }
+    if seconds >= 3.0 * DAY {
+        return format!("{} days", three_digits(seconds / DAY));
+    }
+    let seconds = seconds.round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, minutes, 0) => format!("{minutes} min"),
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
         (hours, 0, _) => format!("{hours} h"),
         (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// Formats a number with three significant digits and an exponent: `1.29e18`, `3e-9`.
+fn scientific(value: f64) -> String {
+    let text = format!("{value:.2e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => format!("{}e{exponent}", trimmed(digits)),
+        None => text,
+    }
+}
+
+/// Formats a value of a metric, in the unit that the metric's name ends with.
+pub fn metric(metric: &str, value: f64) -> String {
+    let unit = metric.rsplit('_').next().unwrap_or_default();
+    match unit {
+        "ns" => duration_ns(value),
+        "us" => duration_ns(value * 1e3),
+        "ms" => duration_ns(value * 1e6),
+        "s" => duration_ns(value * 1e9),
+        "bytes" => bytes(value),
+        "share" => share(value),
+        _ => three_digits(value),
     }
 }
 
@@ -234,6 +277,12 @@ mod tests {
             (120e9, "2 min"),
             (12_000e9, "3 h 20 min"),
             (7_200e9, "2 h"),
+            (250_000e9, "69 h 26 min"),
+            (1e6 * 1e9, "11.6 days"),
+            (1e8 * 1e9, "3.17 years"),
+            (1e290, "1e281 s"),
+            (-1e290, "-1e281 s"),
+            (2e-9, "2e-9 ns"),
             (-5e6, "-5 ms"),
             (-125e9, "-2 min 5 s"),
             (f64::NAN, "-"),
@@ -282,11 +331,29 @@ mod tests {
             (999_999.0, "1 M"),
             (1_254_000.0, "1.25 M"),
             (-1234.0, "-1,234"),
+            (999.4e12, "999 T"),
+            (1.5e290, "1.5e290"),
+            (-1e300, "-1e300"),
+            (f64::MAX, "1.8e308"),
         ] {
             assert_eq!(count(value), expected, "{value}");
         }
         assert_eq!(three_digits(999.7), "1,000");
         assert_eq!(three_digits(9.996), "10");
+        assert_eq!(three_digits(f64::MIN_POSITIVE), "2.23e-308");
+        assert_eq!(three_digits(0.000_012_3), "0.0000123");
+    }
+
+    #[test]
+    fn values_have_the_unit_of_the_metrics_name() {
+        for (name, number, expected) in [
+            ("nearby_ns", 3_420.0, "3.42 µs"),
+            ("step_ms", 2.0, "2 ms"),
+            ("peak_rss_bytes", 1024.0, "1 KiB"),
+            ("queries", 12.0, "12"),
+        ] {
+            assert_eq!(metric(name, number), expected, "{name}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod configuration;
 mod console;
+mod earlier;
 mod exit;
 mod failures;
 mod folder;

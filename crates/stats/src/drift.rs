@@ -58,8 +58,10 @@ pub enum DriftVerdict {
     Growing,
     /// It grew, perhaps by more than the floor, then levelled off.
     Levelled,
-    /// Any growth is below the floor, with 95 % confidence.
+    /// It does not grow, and any growth that the data hide is below the floor, with 95 % confidence.
     Steady,
+    /// It grows, but by less than the floor so far. Only a longer series can show whether it continues.
+    Small,
     /// The data neither show nor exclude growth above the floor.
     Inconclusive,
     /// Memory is not steady, and the population changes together with time. The cause cannot be
@@ -103,14 +105,17 @@ pub struct PopulationFit {
 /// The rules are this project's. Their estimates are those of [`trend`]. The floor is the larger of
 /// the two floors of `rule`. The first rule that applies decides:
 ///
-/// - Growing: the Theil-Sen interval lies above zero, the Mann-Kendall test (corrected for
-///   autocorrelation) is below the rule's p, the growth is above the floor, and the series has not
-///   levelled off (see below).
-/// - Steady: the interval of the growth lies below the floor.
-/// - Levelled: at the rate of the second half, the whole series would grow by less than the floor,
-///   with 95 % confidence. Or the series rises significantly, the slope of the second half is below
-///   a quarter of the slope of the whole, and the interval of the second half lies below the slope
-///   of the whole.
+/// A series rises if the Theil-Sen interval lies above zero and the Mann-Kendall test (corrected for
+/// autocorrelation) is below the rule's p. Its second half is slow if its slope is below a quarter of
+/// the slope of the whole and its interval lies below the slope of the whole. Its second half is
+/// flat if, at its rate, the whole series would grow by less than the floor, with 95 % confidence.
+///
+/// - Levelled: the series rises and its second half is slow, or it grew by more than the floor and
+///   its second half is flat.
+/// - Small: the series rises by less than the floor.
+/// - Growing: the series rises by more than the floor.
+/// - Steady: the series does not rise, and the interval of the growth lies below the floor.
+/// - Levelled: the series does not rise, and its second half is flat.
 /// - Inconclusive: everything else, for instance a series that is too noisy.
 ///
 /// # Errors
@@ -147,8 +152,8 @@ pub fn assess_drift(times: &[f64], values: &[f64], rule: DriftRule) -> Result<Dr
 ///
 /// The bytes per individual come from a linear regression of memory on population and time
 /// together. A regression on population alone would attribute a leak to a population that grows. If
-/// the population changes in proportion to time, no regression can separate the two. Memory that is
-/// not steady is then [`DriftVerdict::Confounded`].
+/// the population changes in proportion to time, no regression can separate the two. Memory that
+/// grows by more than the floor is then [`DriftVerdict::Confounded`].
 ///
 /// # Errors
 /// Returns the errors of [`assess_drift`].
@@ -163,8 +168,10 @@ pub fn assess_leak(
     let raw = assess_drift(times, memory, rule)?;
     let fit = population_fit(times, memory, population);
     if fit.correlation_with_time.abs() > COLLINEAR {
-        let steady = raw.verdict == DriftVerdict::Steady;
-        let verdict = if steady { DriftVerdict::Steady } else { DriftVerdict::Confounded };
+        let verdict = match raw.verdict {
+            DriftVerdict::Steady | DriftVerdict::Small => raw.verdict,
+            _ => DriftVerdict::Confounded,
+        };
         return Ok(Drift { verdict, population: Some(fit), ..raw });
     }
     let centre = mean(population);
@@ -176,13 +183,19 @@ pub fn assess_leak(
 /// Returns the verdict on a series that lasts `duration`. See [`assess_drift`] for the rules.
 fn judge(whole: &Trend, half: &Trend, duration: f64, threshold: f64, p: f64) -> DriftVerdict {
     let rising = whole.interval.lo > 0.0 && whole.p < p;
-    let levelled =
-        half.interval.hi * duration <= threshold || (rising && has_levelled(whole, half));
-    if rising && whole.slope * duration > threshold && !levelled {
-        DriftVerdict::Growing
-    } else if whole.interval.hi * duration <= threshold {
+    let flat = half.interval.hi * duration <= threshold;
+    if rising {
+        let small = whole.slope * duration <= threshold;
+        return match (has_levelled(whole, half), small) {
+            (true, _) => DriftVerdict::Levelled,
+            (false, true) => DriftVerdict::Small,
+            (false, false) if flat => DriftVerdict::Levelled,
+            (false, false) => DriftVerdict::Growing,
+        };
+    }
+    if whole.interval.hi * duration <= threshold {
         DriftVerdict::Steady
-    } else if levelled {
+    } else if flat {
         DriftVerdict::Levelled
     } else {
         DriftVerdict::Inconclusive
@@ -279,6 +292,29 @@ mod tests {
         assert_eq!(verdicts(|t| 0.03 * t, DriftVerdict::Growing), 0);
         assert!(verdicts(|t| 20.0 * (1.0 - (-t / 8.0).exp()), DriftVerdict::Levelled) >= 49);
         assert!(verdicts(|t| if t < 28.0 { 0.0 } else { 30.0 }, DriftVerdict::Growing) == 0);
+    }
+
+    /// Series without noise: of a program that does the same in every step.
+    #[test]
+    fn exact_series_get_the_right_verdict() {
+        let exact = |base: f64, growth: fn(f64) -> f64| {
+            let (times, values): (Vec<f64>, Vec<f64>) =
+                (0..80).map(f64::from).map(|t| (t, (base + growth(t)) * MIB)).unzip();
+            assess_drift(&times, &values, DriftRule::memory()).unwrap().verdict
+        };
+        for (base, growth, want) in [
+            // 73 KiB per step beside 370 MiB: less than 2 % of it. Beside 10 MiB: more than 4 MiB.
+            (370.0, (|t| 0.0715 * t) as fn(f64) -> f64, DriftVerdict::Small),
+            (10.0, |t| 0.0715 * t, DriftVerdict::Growing),
+            (10.0, |t| 0.01 * t, DriftVerdict::Small),
+            (10.0, |_| 0.0, DriftVerdict::Steady),
+            (500.0, |t| -0.05 * t, DriftVerdict::Steady),
+            (10.0, |t| t.min(20.0), DriftVerdict::Levelled),
+            (10.0, |t| (t / 10.0).fract(), DriftVerdict::Steady),
+            (10.0, |t| 20.0 * (t / 10.0).fract() + t, DriftVerdict::Growing),
+        ] {
+            assert_eq!(exact(base, growth), want, "{base} MiB: {}", growth(79.0));
+        }
     }
 
     #[test]

@@ -60,6 +60,21 @@ impl ComponentRules {
         Some(self.components[self.position(profile, id)?].0.as_str())
     }
 
+    /// Returns the globs of each component that match no function of the profile: the component and its globs.
+    pub fn unmatched(&self, profile: &Profile) -> Vec<(&str, Vec<&str>)> {
+        let is_unmatched =
+            |pattern: &&Pattern| !function_ids(profile).any(|id| pattern.matches(profile, id));
+        let mut found = Vec::new();
+        for (name, patterns) in &self.components {
+            let globs: Vec<&str> =
+                patterns.iter().filter(is_unmatched).map(Pattern::text).collect();
+            if !globs.is_empty() {
+                found.push((name.as_str(), globs));
+            }
+        }
+        found
+    }
+
     fn position(&self, profile: &Profile, id: FunctionId) -> Option<usize> {
         self.components
             .iter()

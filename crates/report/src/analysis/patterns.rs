@@ -9,6 +9,7 @@ use crate::ReportError;
 /// One glob. `*` matches anything, including `/` and `::`.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern {
+    text: String,
     whole: GlobMatcher,
     /// The same glob after any folder, for patterns with `/`.
     below_folder: Option<GlobMatcher>,
@@ -24,10 +25,16 @@ impl Pattern {
     pub(crate) fn new(text: &str) -> Result<Self, ReportError> {
         let below = text.contains('/').then(|| glob(&format!("*/{text}"), text)).transpose()?;
         Ok(Self {
+            text: text.to_owned(),
             whole: glob(text, text)?.compile_matcher(),
             below_folder: below.map(|glob| glob.compile_matcher()),
             names_only: text.contains("::"),
         })
+    }
+
+    /// Returns the pattern as the user wrote it.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether the function's name, its source file or its module matches.

@@ -149,11 +149,12 @@ fn draw_legend(svg: &mut Svg, series: &ScalingSeries, at: usize, color: &str) {
     let y = AREA.bottom + 62.0 + at as f64 * LEGEND_ROW;
     svg.circle((AREA.left + 4.0, y - 4.0), 4.0, color, 1.0);
     let n = shown(series).count();
-    let law = series.law.as_ref().map_or(String::new(), |law| format!(": {}", law.label));
+    let law = series.law.as_ref();
+    let law = law.map_or(String::new(), |law| format!("; fitted law: {}", law.label));
     svg.text(
         AREA.left + 16.0,
         y,
-        &format!("{}{law} ({n} runs)", series.name),
+        &format!("{} ({n} runs){law}", series.name),
         12.0,
         INK,
         Anchor::Start,
@@ -206,7 +207,7 @@ mod tests {
     fn every_run_is_a_point() {
         let svg = scaling_chart(&chart());
         assert_eq!(svg.matches("fill-opacity=\"0.45\"").count(), 70);
-        assert!(svg.contains("index=kdtree: n^0.31 [0.25, 0.38] (35 runs)"), "{svg}");
+        assert!(svg.contains("index=kdtree (35 runs); fitted law: n^0.31 [0.25, 0.38]"), "{svg}");
         assert_eq!(svg.matches("stroke-dasharray").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }

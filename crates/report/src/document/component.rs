@@ -5,7 +5,7 @@ use std::fmt::Write;
 use simprof_model::Machine;
 
 use super::macro_::components;
-use super::parts::{measurements, opening, value};
+use super::parts::{measurements, opening};
 use crate::format;
 use crate::markdown::{Align, Table, escape, list};
 use crate::summary::{Arm, ComponentSummary, Law};
@@ -67,7 +67,7 @@ pub fn law_table(laws: &[Law]) -> Table {
         let end = |index: Option<usize>| {
             let at = index.and_then(|index| Some((law.sizes.get(index)?, law.medians.get(index)?)));
             at.map_or_else(String::new, |(size, median)| {
-                format!("{} at {}", value(&law.metric, *median), format::count(*size))
+                format!("{} at {}", format::metric(&law.metric, *median), format::count(*size))
             })
         };
         table.row([

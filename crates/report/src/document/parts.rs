@@ -26,9 +26,7 @@ pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String
     );
     text.push_str("## Results\n\n");
     if statements.is_empty() {
-        text.push_str(
-            "There are no results, because no measurement succeeded. The reasons are below.\n",
-        );
+        text.push_str(without_statements(head));
     } else {
         text.push_str(&list(statements));
     }
@@ -38,6 +36,15 @@ pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String
     }
     let _ = write!(text, "{}", machine_line(machine));
     text
+}
+
+/// Returns what to write in place of results.
+fn without_statements(head: &Head) -> &'static str {
+    if head.measurements.iter().any(|entry| entry.status.is_ok()) {
+        "The measurements succeeded, but no finding stands out. The tables below have the values.\n"
+    } else {
+        "There are no results, because no measurement succeeded. The reasons are below.\n"
+    }
 }
 
 /// The notices as a Markdown list.
@@ -182,35 +189,9 @@ pub fn location(file: Option<&str>, line: Option<u32>) -> String {
     line.map_or_else(|| short.join("/"), |line| format!("{}:{line}", short.join("/")))
 }
 
-/// Formats a value of a metric, in the unit that the metric's name ends with.
-pub fn value(metric: &str, value: f64) -> String {
-    let unit = metric.rsplit('_').next().unwrap_or_default();
-    match unit {
-        "ns" => format::duration_ns(value),
-        "us" => format::duration_ns(value * 1e3),
-        "ms" => format::duration_ns(value * 1e6),
-        "s" => format::duration_ns(value * 1e9),
-        "bytes" => format::bytes(value),
-        "share" => format::share(value),
-        _ => format::three_digits(value),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_have_the_unit_of_the_metrics_name() {
-        for (metric, number, expected) in [
-            ("nearby_ns", 3_420.0, "3.42 µs"),
-            ("step_ms", 2.0, "2 ms"),
-            ("peak_rss_bytes", 1024.0, "1 KiB"),
-            ("queries", 12.0, "12"),
-        ] {
-            assert_eq!(value(metric, number), expected, "{metric}");
-        }
-    }
 
     #[test]
     fn locations_are_short() {

@@ -5,16 +5,24 @@ use std::fmt::Write;
 use simprof_model::Machine;
 
 use super::component::law_table;
-use super::parts::{measurements, notice_list, opening, value};
+use super::parts::{measurements, notice_list, opening};
 use crate::format;
 use crate::markdown::{Align, Table, escape};
-use crate::summary::{Check, Prediction, SystemSummary, TIMELINE_PREFIX, TimelineSummary};
+use crate::summary::{
+    Check, Prediction, ReadinessVerdict, SystemSummary, TIMELINE_PREFIX, TimelineSummary,
+};
 
 /// Returns the report of phase 4.
 pub fn system_report(summary: &SystemSummary, machine: &Machine) -> String {
     let title = "Phase 4, system: the impact";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     let _ = write!(text, "## Readiness\n\n{}\n", readiness(&summary.readiness));
+    if summary.readiness.iter().any(|check| check.verdict == ReadinessVerdict::NotAsked) {
+        text.push_str(
+            "Only what `[readiness]` of the spec sets a limit for is judged, and growth of memory that is shown and \
+             continues. To judge another figure, set its limit in simprof.toml.\n\n",
+        );
+    }
     let swept =
         summary.head.measurements.iter().any(|entry| !entry.name.starts_with(TIMELINE_PREFIX));
     if summary.laws.is_empty() && swept {
@@ -56,7 +64,7 @@ fn readiness(checks: &[Check]) -> Table {
         table.row([
             check.check.clone(),
             value + &interval,
-            format::three_digits(check.threshold),
+            check.threshold.map_or_else(|| "none".to_owned(), format::three_digits),
             verdict(check),
             check.evidence.clone(),
         ]);
@@ -79,7 +87,7 @@ fn predictions(predictions: &[Prediction]) -> Table {
         ("verdict", Align::Left),
     ]);
     for prediction in predictions {
-        let shown = |number: f64| value(&prediction.metric, number);
+        let shown = |number: f64| format::metric(&prediction.metric, number);
         let [low, high] = prediction.interval.map(shown);
         table.row([
             format!("{}={}", prediction.parameter, prediction.value),

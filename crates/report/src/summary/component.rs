@@ -132,13 +132,17 @@ pub fn component_summary(head: Head, benchmarks: &[BenchmarkShape<'_>]) -> Compo
         in_situ: None,
         statements: Vec::new(),
     };
+    let mut main_laws = Vec::new();
     for benchmark in benchmarks {
-        summary.laws.extend(benchmark.laws());
+        let laws = benchmark.laws();
+        let sentences = laws.iter().filter(|law| benchmark.is_main(law)).map(Law::sentence);
+        main_laws.extend(sentences);
+        summary.laws.extend(laws);
         benchmark.compare(&mut summary);
         summary.latencies.extend(benchmark.measurements.iter().flat_map(|m| latencies(m)));
         benchmark.count(&mut summary);
     }
-    summary.statements = statements(&summary);
+    summary.statements = statements(&summary, main_laws);
     summary
 }
 
@@ -161,6 +165,13 @@ impl BenchmarkShape<'_> {
             law.metric == self.metric || !PROCESS_METRICS.contains(&law.metric.as_str())
         });
         found
+    }
+
+    /// Whether a law is the main result on its parameter: that of the baseline, for the metric that the spec names.
+    fn is_main(&self, law: &Law) -> bool {
+        let baseline: Vec<String> =
+            self.arms.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        law.metric == self.metric && law.arm == baseline.join(" ")
     }
 
     /// Returns groups of measurements that differ only in `sweep`, with the arm that they share. Groups with a single
@@ -304,7 +315,7 @@ fn latencies(measurement: &Measurement) -> Vec<LatencySummary> {
         .collect()
 }
 
-fn statements(summary: &ComponentSummary) -> Vec<String> {
+fn statements(summary: &ComponentSummary, laws: Vec<String>) -> Vec<String> {
     let winners =
         summary.winners.iter().map(|winner| format!("{}: {}.", winner.component, winner.statement));
     let inert = summary.arms.iter().filter(|arm| arm.inert).map(|arm| {
@@ -340,7 +351,7 @@ fn statements(summary: &ComponentSummary) -> Vec<String> {
             (control.ratio - 1.0).abs() * 100.0
         )
     });
-    winners.chain(wrong).chain(inert).chain(idle).chain(biased).collect()
+    winners.chain(laws).chain(wrong).chain(inert).chain(idle).chain(biased).collect()
 }
 
 fn at_point(at: &str) -> String {

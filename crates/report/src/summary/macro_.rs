@@ -14,7 +14,7 @@ use crate::analysis::{
     default_component_names, functions, interpreter_functions, python_module, sort_by_total,
     step_summary, within_steps,
 };
-use crate::format::duration_ns;
+use crate::format::{duration_ns, share};
 
 /// phase1_summary.json. The default case is at its top level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -159,6 +159,23 @@ pub struct ComponentCost {
     pub interval: Bounds,
     /// CPU time per step, ms; `null` without steps.
     pub ms_per_step: Option<f64>,
+}
+
+impl ComponentCost {
+    /// Returns the share as a statement without a full stop: `spatial takes 61.2 % of CPU time`.
+    pub fn statement(&self) -> String {
+        let explanation =
+            if self.name == OTHER { " (what no rule of [components] matches)" } else { "" };
+        format!("{}{explanation} takes {} of CPU time", self.name, share(self.share))
+    }
+}
+
+/// Returns the components that have a share, the largest first: `other` included, which tables list last.
+pub fn by_share(components: &[ComponentCost]) -> Vec<&ComponentCost> {
+    let mut found: Vec<&ComponentCost> =
+        components.iter().filter(|component| component.share > 0.0).collect();
+    found.sort_by(|a, b| b.share.total_cmp(&a.share));
+    found
 }
 
 /// Steps and their durations.
@@ -428,17 +445,15 @@ impl Scale {
 }
 
 fn statements(summary: &CaseSummary) -> Vec<String> {
-    let component = summary.components.first().map(|component| {
+    let component = by_share(&summary.components).first().map(|component| {
         let [low, high] = component.interval;
+        let per_step = component.ms_per_step.filter(|&ms| ms > 0.0);
         format!(
-            "{} takes {:.1} % of CPU time (95 % interval {:.1} to {:.1} %){}.",
-            component.name,
-            component.share * 100.0,
+            "{} (95 % interval {:.1} to {:.1} %){}.",
+            component.statement(),
             low * 100.0,
             high * 100.0,
-            component
-                .ms_per_step
-                .map_or_else(String::new, |ms| format!(", {} per step", duration_ns(ms * 1e6)))
+            per_step.map_or_else(String::new, |ms| format!(", {} per step", duration_ns(ms * 1e6)))
         )
     });
     let function = summary.bottlenecks.first().map(|first| {

@@ -25,11 +25,11 @@ pub use heap::{
     Amount, ChurnSummary, LeakSummary, LeakVerdict, MemoryLine, MemoryPerStep, MemorySummary,
     memory_summary, unexplained_growth,
 };
-pub use laws::{Law, laws, sizes};
+pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, laws, sizes, skipped_sizes};
 pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
 pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
-    ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
+    ProfileSummary, RunSteps, StepSummary, by_share, case_summary, profile_summary, share_interval,
 };
 pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, waiting_lines};
 pub use system::{

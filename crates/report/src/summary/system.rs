@@ -81,7 +81,7 @@ pub struct TimelinePoint {
 /// How memory grows with steps after the warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Growth {
-    /// Growth of the resident set per step, KB; negative if it shrinks.
+    /// Growth of the resident set per step, KB; negative if it shrinks. If it levelled off, that of the second half.
     pub kb_per_step: f64,
     /// 95 % interval (Theil and Sen).
     pub interval: Option<Bounds>,
@@ -105,6 +105,9 @@ pub enum GrowthVerdict {
     /// It does not grow.
     #[serde(rename = "steady")]
     Steady,
+    /// It grows, but by so little in all that only a longer run can show whether that continues.
+    #[serde(rename = "cannot tell: run longer")]
+    RunLonger,
     /// The data do not decide.
     #[serde(rename = "cannot tell")]
     Inconclusive,
@@ -120,6 +123,7 @@ impl GrowthVerdict {
             GrowthVerdict::Grows => "grows",
             GrowthVerdict::LevelledOff => "levelled off",
             GrowthVerdict::Steady => "steady",
+            GrowthVerdict::RunLonger => "cannot tell: run longer",
             GrowthVerdict::Inconclusive => "cannot tell",
             GrowthVerdict::Confounded => "cannot tell: grows along with the population",
         }
@@ -132,6 +136,7 @@ impl From<DriftVerdict> for GrowthVerdict {
             DriftVerdict::Growing => GrowthVerdict::Grows,
             DriftVerdict::Levelled => GrowthVerdict::LevelledOff,
             DriftVerdict::Steady => GrowthVerdict::Steady,
+            DriftVerdict::Small => GrowthVerdict::RunLonger,
             DriftVerdict::Inconclusive => GrowthVerdict::Inconclusive,
             DriftVerdict::Confounded => GrowthVerdict::Confounded,
         }
@@ -196,6 +201,10 @@ pub enum ReadinessVerdict {
     Acceptable,
     /// Not good enough.
     Poor,
+    /// The data do not decide.
+    CannotTell,
+    /// The spec sets no limit.
+    NotAsked,
     /// There is no measured value.
     NotMeasured,
 }
@@ -207,6 +216,8 @@ impl ReadinessVerdict {
             ReadinessVerdict::Good => "good",
             ReadinessVerdict::Acceptable => "acceptable",
             ReadinessVerdict::Poor => "poor",
+            ReadinessVerdict::CannotTell => "cannot tell",
+            ReadinessVerdict::NotAsked => "not judged",
             ReadinessVerdict::NotMeasured => "not measured",
         }
     }
@@ -221,8 +232,8 @@ pub struct Check {
     pub value: Option<f64>,
     /// 95 % interval of the value.
     pub interval: Option<Bounds>,
-    /// Limit of a good value.
-    pub threshold: f64,
+    /// Limit of a good value; `null` if the spec sets none.
+    pub threshold: Option<f64>,
     /// Result of the check.
     pub verdict: ReadinessVerdict,
     /// The result in a word for this quantity: `stable`, `watch`, `leak`.

@@ -1,7 +1,7 @@
 //! `simprof run`: reads the spec, runs the phases and writes the reports.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ use simprof_report::document::cross_reference_report;
 
 use crate::cli::RunArgs;
 use crate::console::{self, message};
+use crate::earlier::earlier;
 use crate::exit::{Completion, UsageError, describe_error};
 use crate::failures;
 use crate::folder::{RunFolder, Scratch, now_ms};
@@ -44,7 +45,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     let mut plan = plan::plan(spec, &request(arguments, strictness)?)?;
     let rules = rules(&plan.spec)?;
     if arguments.plan {
-        return print_plan(&mut plan, recorder);
+        return print_plan(&mut plan, recorder, &arguments.output_dir);
     }
     let cancel = cancel_on_signals()?;
     build(&plan)?;
@@ -72,17 +73,20 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
         let text = format!("Memory was not recorded: {reason}.");
         session.notice(Phase::Line, Notice::new(NoticeId::MemoryNotRecorded, text));
     }
+    for (phase, notice) in plan.notices() {
+        session.notice(phase, notice);
+    }
     let outcome = all_phases(&mut session);
     conclude(&mut session, outcome)
 }
 
 /// Prints the plan. Like a run, it omits allocations if the target does not support them.
-fn print_plan(plan: &mut Plan, recorder: Recorder) -> Result<Completion> {
+fn print_plan(plan: &mut Plan, recorder: Recorder, output: &Path) -> Result<Completion> {
     let runner = Runner::new(&plan.target, recorder, Cancel::new())?;
     if let Some(reason) = allocations::check(plan, &runner)? {
         message(&format!("simprof: note: allocations will not be recorded: {reason}"));
     }
-    console::print(&plan.describe())?;
+    console::print(&plan.describe(&earlier(output, plan)))?;
     Ok(Completion::Success)
 }
 

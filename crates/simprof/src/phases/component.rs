@@ -6,7 +6,9 @@ use anyhow::Result;
 use simprof_measure::campaign;
 use simprof_model::{Measurement, Phase, Status, Value};
 use simprof_report::document::component_report;
-use simprof_report::summary::{BenchmarkShape, ComponentSummary, Head, InSitu, component_summary};
+use simprof_report::summary::{
+    BenchmarkShape, ComponentSummary, Head, InSitu, by_share, component_summary, skipped_sizes,
+};
 
 use super::record::record;
 use crate::campaign::TargetExecutor;
@@ -59,7 +61,11 @@ fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {
     let outcome =
         format!("{} points measured", measurements.iter().filter(|m| m.status.is_ok()).count());
     session.end(PHASE, &outcome)?;
-    let summary = component_summary(head(session), &shapes);
+    let mut summary = component_summary(head(session), &shapes);
+    for notice in skipped_sizes(&summary.laws) {
+        session.notice(PHASE, notice);
+    }
+    summary.head = head(session);
     Ok(summary)
 }
 
@@ -127,19 +133,14 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
         }
         None => recorded_here(session)?,
     };
-    let outcome = components.first().map_or_else(
-        || "nothing was recorded".to_owned(),
-        |first| format!("{} takes {:.1} % of CPU time", first.name, first.share * 100.0),
-    );
+    let largest = by_share(&components);
+    let outcome = largest
+        .first()
+        .map_or_else(|| "nothing was recorded".to_owned(), |first| first.statement());
     session.end(PHASE, &outcome)?;
     let mut summary = component_summary(head(session), &[]);
-    summary.statements = components
-        .iter()
-        .take(3)
-        .map(|component| {
-            format!("{} takes {:.1} % of CPU time.", component.name, component.share * 100.0)
-        })
-        .collect();
+    summary.statements =
+        largest.iter().take(3).map(|component| format!("{}.", component.statement())).collect();
     summary.in_situ = Some(InSitu { source, components });
     Ok(summary)
 }

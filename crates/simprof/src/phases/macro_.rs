@@ -6,7 +6,7 @@ use anyhow::Result;
 use simprof_model::{Notice, NoticeId, Phase, Profile};
 use simprof_report::document::macro_report;
 use simprof_report::export::EXPORTS;
-use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, case_summary};
+use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, by_share, case_summary};
 
 use super::calls::{self, Calls};
 use super::record::{Recorded, record};
@@ -114,13 +114,10 @@ fn steps_csv(recorded: &Recorded) -> String {
 }
 
 fn outcome(summary: &CaseSummary) -> String {
-    match (&summary.profile, summary.components.first()) {
-        (Some(profile), Some(first)) => format!(
-            "{} takes {:.1} % of CPU time ({} samples)",
-            first.name,
-            first.share * 100.0,
-            profile.samples
-        ),
+    match (&summary.profile, by_share(&summary.components).first()) {
+        (Some(profile), Some(first)) => {
+            format!("{} ({} samples)", first.statement(), profile.samples)
+        }
         _ => "nothing was recorded".to_owned(),
     }
 }

@@ -83,7 +83,26 @@ pub fn record(
         session.keep(phase, &measurement, done + 1);
     }
     add_profile_notices(session, phase, case, &recorded);
+    if let Some(profile) = &recorded.profile {
+        add_unmatched_rules(session, phase, profile);
+    }
     Ok(recorded)
+}
+
+/// Adds a notice for each component with a glob that matches no recorded function.
+fn add_unmatched_rules(session: &mut Session<'_>, phase: Phase, profile: &Profile) {
+    let text = |(component, globs): (&str, Vec<&str>)| {
+        let globs: Vec<String> = globs.iter().map(|glob| format!("`{glob}`")).collect();
+        format!(
+            "[components] {component}: no recorded function matches {}. Check the spelling; the names are in the table of \
+             functions. Functions that use hardly any CPU time are not sampled.",
+            globs.join(" or ")
+        )
+    };
+    let texts: Vec<String> = session.rules.unmatched(profile).into_iter().map(text).collect();
+    for text in texts {
+        session.notice(phase, Notice::new(NoticeId::ComponentRuleUnmatched, text));
+    }
 }
 
 fn blank(case: &Case) -> Measurement {

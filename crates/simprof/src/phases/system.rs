@@ -3,10 +3,13 @@
 use anyhow::Result;
 use simprof_measure::campaign::{self, Planned};
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Value};
-use simprof_report::chart::{ScalingChart, ScalingSeries, Unit, scaling_chart, timeline_chart};
+use simprof_report::chart::{
+    LawCurve, ScalingChart, ScalingSeries, Unit, scaling_chart, timeline_chart,
+};
 use simprof_report::document::system_report;
 use simprof_report::summary::{
-    Head, Law, Prediction, PredictionVerdict, SystemSummary, TimelineSummary, laws, sizes,
+    FittedLaw, Head, Law, Prediction, PredictionVerdict, SystemSummary, TimelineSummary, laws,
+    sizes, skipped_sizes,
 };
 use simprof_stats::scaling::ScalingFit;
 
@@ -29,7 +32,7 @@ const MAX_CHECK_S: f64 = 20.0;
 struct MeasuredSweep<'a> {
     sweep: &'a Sweep,
     measurements: Vec<Measurement>,
-    laws: Vec<(Law, ScalingFit)>,
+    laws: Vec<FittedLaw>,
 }
 
 /// Sweeps every parameter, records resources over time, checks a prediction and evaluates
@@ -55,8 +58,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         .iter()
         .flat_map(|measured| measured.laws.iter().map(|(law, _)| law.clone()))
         .collect();
-    let fits: Vec<&(Law, ScalingFit)> =
-        measured.iter().flat_map(|measured| &measured.laws).collect();
+    let fits: Vec<&FittedLaw> = measured.iter().flat_map(|measured| &measured.laws).collect();
     let readiness = readiness::checks(session, &fits, size.as_deref(), &timelines);
     let outcome =
         laws.iter().find(|law| readiness::is_time(law) && law.exponent.is_some()).map_or_else(
@@ -71,6 +73,9 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
             },
         );
     session.end(PHASE, &outcome)?;
+    for notice in skipped_sizes(&laws) {
+        session.notice(PHASE, notice);
+    }
     let statements = readiness::statements(session, &fits, size.as_deref(), &timelines);
     let summary = SystemSummary {
         head: Head::new(
@@ -160,29 +165,25 @@ fn write_samples(session: &mut Session<'_>, measured: &[MeasuredSweep<'_>]) -> R
         )?;
         let headline = measured.laws.iter().find(|(law, _)| readiness::is_time(law));
         if let Some((law, fit)) = headline {
-            let chart = chart(measured, law, fit, &session.plan.target.name);
+            let chart = chart(measured, law, fit.as_ref(), &session.plan.target.name);
             session.write(PHASE, &format!("{stem}.svg"), scaling_chart(&chart).as_bytes())?;
         }
     }
     Ok(())
 }
 
-fn chart(measured: &MeasuredSweep<'_>, law: &Law, fit: &ScalingFit, target: &str) -> ScalingChart {
+fn chart(
+    measured: &MeasuredSweep<'_>,
+    law: &Law,
+    fit: Option<&ScalingFit>,
+    target: &str,
+) -> ScalingChart {
     let all: Vec<&Measurement> = measured.measurements.iter().collect();
     let to_ns =
         |(size, costs): (f64, Vec<f64>)| (size, costs.into_iter().map(|ms| ms * 1e6).collect());
     let points: Vec<(f64, Vec<f64>)> =
         sizes(&all, &law.parameter, &law.metric).into_iter().map(to_ns).collect();
-    let (low, high) =
-        (law.sizes.first().copied().unwrap_or(1.0), law.sizes.last().copied().unwrap_or(1.0));
-    let at = |index: i32| low * (high / low).powf(f64::from(index) / 60.0);
-    let curve = (0..=60).map(|index| (at(index), fit.chosen_law().at(at(index)) * 1e6)).collect();
-    let label = match law.exponent_interval {
-        Some([low, high]) => format!("{}, exponent {low:.2} to {high:.2}", law.models.join(" or ")),
-        None => law.models.join(" or "),
-    };
-    let law_curve =
-        simprof_report::chart::LawCurve { label, curve, band: vec![], extrapolated_from: None };
+    let fit = fit.filter(|_| law.exponent.is_some());
     ScalingChart {
         title: format!(
             "{target}: {} against {}",
@@ -194,8 +195,26 @@ fn chart(measured: &MeasuredSweep<'_>, law: &Law, fit: &ScalingFit, target: &str
         x_unit: Unit::Count,
         y_label: law.metric.trim_end_matches("_ms").to_owned(),
         y_unit: Unit::DurationNs,
-        series: vec![ScalingSeries { name: "measured".to_owned(), points, law: Some(law_curve) }],
+        series: vec![ScalingSeries {
+            name: "measured".to_owned(),
+            points,
+            law: fit.map(|fit| curve(law, fit)),
+        }],
     }
+}
+
+/// Returns the curve of a law over the sizes that it is fitted to.
+fn curve(law: &Law, fit: &ScalingFit) -> LawCurve {
+    let (low, high) =
+        (law.sizes.first().copied().unwrap_or(1.0), law.sizes.last().copied().unwrap_or(1.0));
+    let at = |index: i32| low * (high / low).powf(f64::from(index) / 60.0);
+    let curve = (0..=60).map(|index| (at(index), fit.chosen_law().at(at(index)) * 1e6)).collect();
+    let models = law.models.join(" or ");
+    let label = law.exponent_interval.map_or_else(
+        || models.clone(),
+        |[low, high]| format!("{models}, exponent {low:.2} to {high:.2}"),
+    );
+    LawCurve { label, curve, band: vec![], extrapolated_from: None }
 }
 
 /// Predicts the time at twice the largest size, measures the time there, and compares the two.
@@ -203,7 +222,7 @@ fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Option<Pred
     let (law, fit) = measured.laws.iter().find(|(law, _)| readiness::is_time(law))?;
     let largest = measured.sweep.planned.last()?;
     let size = law.sizes.last()? * CHECK_AT;
-    let predicted = match fit.predict(size, largest.repeats, session.plan.seed) {
+    let predicted = match fit.as_ref()?.predict(size, largest.repeats, session.plan.seed) {
         Ok(predicted) => predicted,
         Err(refusal) => {
             let text = format!("No prediction for {}={size}: {refusal}.", law.parameter);
@@ -225,7 +244,7 @@ fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Option<Pred
         return Some(prediction);
     }
     let mut parameters = largest.parameters.clone();
-    parameters.insert(law.parameter.clone(), Value::Integer(size.round() as i64));
+    parameters.insert(law.parameter.clone(), number(size));
     let planned =
         Planned { name: format!("check {}={size}", law.parameter), parameters, ..largest.clone() };
     session.plan_more(PHASE, planned.repeats);
@@ -240,6 +259,15 @@ fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Option<Pred
         prediction.verdict = if held { PredictionVerdict::Held } else { PredictionVerdict::Failed };
     }
     Some(prediction)
+}
+
+/// Returns a size as the value of a parameter: an integer if it is one.
+fn number(size: f64) -> Value {
+    if size.fract() == 0.0 && size.abs() < 1e15 {
+        Value::Integer(size as i64)
+    } else {
+        Value::Float(size)
+    }
 }
 
 /// Returns the expected time of one run at the checked size, in seconds.

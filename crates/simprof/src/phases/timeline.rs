@@ -1,10 +1,13 @@
 //! Records the resources of one run over time.
 
+use std::fmt::Write;
+
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Status, Steps, Timeline};
 use simprof_record::Recording;
+use simprof_report::format::bytes;
 use simprof_report::summary::{Growth, TIMELINE_PREFIX, TimelinePoint, TimelineSummary};
-use simprof_stats::{DriftRule, assess_drift, assess_leak};
+use simprof_stats::{Drift, DriftRule, DriftVerdict, assess_drift, assess_leak};
 
 use super::record::{Process, add_urgent_notices, ending};
 use crate::plan::Case;
@@ -179,23 +182,41 @@ pub fn growth(timeline: &Timeline, steps: &Steps) -> Option<Growth> {
         Some(population) => assess_leak(&times, &memory, &population, DriftRule::memory()),
         None => assess_drift(&times, &memory, DriftRule::memory()),
     };
-    let drift = drift.ok()?;
-    let interval = drift.trend.interval;
-    Some(Growth {
-        kb_per_step: drift.trend.slope / 1024.0,
-        interval: Some([interval.lo / 1024.0, interval.hi / 1024.0]),
+    drift.ok().map(|drift| describe(&drift))
+}
+
+/// Returns the growth with its numbers. The rate of memory that levelled off is that of the second half.
+fn describe(drift: &Drift) -> Growth {
+    let levelled = drift.verdict == DriftVerdict::Levelled;
+    let trend = if levelled { drift.second_half } else { drift.trend };
+    let [slope, low, high] =
+        [trend.slope, trend.interval.lo, trend.interval.hi].map(|bytes| bytes / 1024.0);
+    let p = if trend.p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", trend.p) };
+    let mut evidence = format!(
+        "{slope:.2} KB per step (95 % interval {low:.2} to {high:.2}), {} samples after the warm-up, {p}",
+        drift.n
+    );
+    if levelled {
+        evidence.push_str(", over the second half");
+    }
+    if drift.population.is_some() {
+        evidence.push_str(", without the effect of the population");
+    }
+    if drift.verdict == DriftVerdict::Small {
+        let _ = write!(
+            evidence,
+            "; the growth of {} in all is less than {}, so allocators and warm-up may explain it",
+            bytes(drift.growth),
+            bytes(drift.threshold)
+        );
+    }
+    Growth {
+        kb_per_step: slope,
+        interval: Some([low, high]),
         verdict: drift.verdict.into(),
         n: drift.n,
-        evidence: format!(
-            "{:.2} KB per step (95 % interval {:.2} to {:.2}), {} samples after the warm-up, p = {:.3}{}",
-            drift.trend.slope / 1024.0,
-            interval.lo / 1024.0,
-            interval.hi / 1024.0,
-            drift.n,
-            drift.trend.p,
-            if drift.population.is_some() { ", without the effect of the population" } else { "" }
-        ),
-    })
+        evidence,
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +278,27 @@ mod tests {
         assert_eq!((summary.steps, summary.threads, summary.notices.len()), (200, 2, 0));
         assert!(summary.points.iter().all(|point| (point.cpu_cores - 0.5).abs() < 1e-9));
         assert_eq!(summary.core_busy, [0.5, 0.0]);
+    }
+
+    #[test]
+    fn little_growth_in_all_is_neither_steady_nor_a_leak() {
+        // 16 KiB in each of 160 steps after the warm-up are 2.5 MiB.
+        let (summary, _) = follow_default(&FakeProcesses::new([growing(200, 16 << 10)]));
+        let growth = summary.and_then(|summary| summary.growth).expect("enough samples");
+        assert_eq!(growth.verdict, GrowthVerdict::RunLonger);
+        assert!((growth.kb_per_step - 16.0).abs() < 0.01, "{growth:?}");
+    }
+
+    #[test]
+    fn memory_that_levelled_off_has_the_rate_of_the_second_half() {
+        let mut observed = growing(200, 0);
+        for (index, sample) in (0u64..).zip(&mut observed.recording.timeline.samples) {
+            sample.rss_bytes += index.min(100) << 18;
+        }
+        let (summary, _) = follow_default(&FakeProcesses::new([observed]));
+        let growth = summary.and_then(|summary| summary.growth).expect("enough samples");
+        assert_eq!(growth.verdict, GrowthVerdict::LevelledOff);
+        assert_eq!(growth.kb_per_step, 0.0);
     }
 
     #[test]

@@ -1,36 +1,45 @@
 //! The text that `simprof run --plan` prints.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use simprof_measure::campaign::Planned;
 use simprof_model::{Mode, Phase};
 
 use super::{AllocationPlan, BenchmarkPlan, Case, Plan, Sweep};
+use crate::earlier::Earlier;
 use crate::spec::written;
 use crate::text::counted;
 
 impl Plan {
-    /// Describes the plan: what would run, how often, and the estimated time.
-    pub fn describe(&self) -> String {
+    /// Describes the plan: what would run, how often, and how long it took in `earlier` runs, or is estimated to take.
+    pub fn describe(&self, earlier: &BTreeMap<Phase, Earlier>) -> String {
         let mut text = String::new();
         let mode = if self.mode == Mode::Quick { "quick" } else { "full" };
         let argv = self.target.command.argv(&self.target.defaults).join(" ");
         let _ = writeln!(text, "target   {} ({argv})", self.target.name);
         self.describe_inputs(&mut text);
         let _ = writeln!(text, "mode     {mode}, seed {}, {} Hz", self.seed, self.sampling.rate_hz);
+        let notices = self.notices();
         for &phase in &self.phases {
-            let time = self
-                .estimate_s(phase)
-                .map_or("time unknown before the first run".to_owned(), |seconds| {
-                    format!("about {seconds:.0} s")
-                });
+            let time = match (earlier.get(&phase), self.estimate_s(phase)) {
+                (Some(earlier), _) => format!("{}, as in {}", about(earlier.seconds), earlier.run),
+                (None, Some(seconds)) => about(seconds),
+                (None, None) => "time unknown before the first run".to_owned(),
+            };
             let _ =
                 writeln!(text, "\n{phase}: {}, {time}", counted(self.processes(phase), "process"));
             self.describe_phase(phase, &mut text);
+            for (_, notice) in notices.iter().filter(|(of, _)| *of == phase) {
+                let _ = writeln!(text, "  note: {notice}");
+            }
         }
-        let total: Option<f64> = self.phases.iter().map(|&phase| self.estimate_s(phase)).sum();
+        let seconds = |&phase: &Phase| {
+            earlier.get(&phase).map(|earlier| earlier.seconds).or_else(|| self.estimate_s(phase))
+        };
+        let total: Option<f64> = self.phases.iter().map(seconds).sum();
         let _ = match total {
-            Some(seconds) => writeln!(text, "\ntotal about {seconds:.0} s"),
+            Some(seconds) => writeln!(text, "\ntotal {}", about(seconds)),
             None => writeln!(text, "\ntotal time unknown before the first run"),
         };
         text
@@ -92,6 +101,11 @@ impl Plan {
     }
 }
 
+/// Returns a time for people: `about 7 s`.
+fn about(seconds: f64) -> String {
+    if seconds < 0.5 { "less than 1 s".to_owned() } else { format!("about {seconds:.0} s") }
+}
+
 fn also_requested(functions: &[String]) -> String {
     if functions.is_empty() { String::new() } else { format!(", and {}", functions.join(", ")) }
 }
@@ -114,6 +128,12 @@ impl BenchmarkPlan {
     fn describe(&self) -> String {
         let repeats = self.planned.first().map_or(0, |planned| planned.repeats);
         let points = counted(self.planned.len(), "point");
-        format!("{}: {points} x {}", self.benchmark.name(), counted(repeats, "process"))
+        let arms: Vec<&str> = self.benchmark.arms.keys().map(String::as_str).collect();
+        let arms = if arms.is_empty() {
+            "no arms, so configurations are not compared".to_owned()
+        } else {
+            format!("arms: {}", arms.join(", "))
+        };
+        format!("{}: {points} x {}; {arms}", self.benchmark.name(), counted(repeats, "process"))
     }
 }

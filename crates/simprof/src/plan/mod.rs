@@ -2,6 +2,7 @@
 
 pub mod allocations;
 mod describe;
+mod notices;
 mod size;
 
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ pub use config::Config;
 pub use config_template::ConfigTemplate;
 pub use error::SpecError;
 pub use placeholder::{BUILT_IN, Strictness, escaped, is_used, written};
-pub use readiness::Readiness;
+pub use readiness::{Limits, Readiness};
 pub use step::{StepFunction, StepRule, StepSource};
 
 /// The spec of the reference simulation. It uses no feature that other specs do not have.
@@ -55,7 +55,7 @@ pub struct Spec {
     pub phase3: Phase3,
     /// Additional runs of phase 4.
     pub phase4: Phase4,
-    /// Thresholds of the readiness checks.
+    /// Limits of the readiness checks.
     pub readiness: Readiness,
 }
 

@@ -1,0 +1,305 @@
+//! Readiness for production: the verdict of each check with its evidence, or "not measured".
+
+mod verdict;
+
+use simprof_report::summary::{
+    Bounds, Check, FittedLaw, Growth, GrowthVerdict, Law, RESIDENT_GRANULE, ReadinessVerdict,
+    TimelineSummary,
+};
+
+use self::verdict::{Better, Judged, judge, judge_growth};
+use crate::plan::Plan;
+use crate::session::Session;
+use crate::spec::Limits;
+use crate::text::counted;
+use simprof_report::format::{bytes, three_digits};
+
+/// Returns the parameter that is the model's size: the one in the spec, or else `agents`, or else the
+/// first that is swept.
+pub fn size_parameter(plan: &Plan) -> Option<String> {
+    let swept: Vec<&String> = plan.sweeps.iter().map(|sweep| &sweep.parameter).collect();
+    let named = plan.spec.readiness.size.clone();
+    let agents = swept.iter().find(|name| name.as_str() == "agents").map(|name| (*name).clone());
+    named.or(agents).or_else(|| swept.first().map(|name| (*name).clone()))
+}
+
+/// Returns true if a law describes the time of a step, or the time of a run of the target.
+pub fn is_time(law: &Law) -> bool {
+    law.metric == "step_ms" || (law.metric == "wall_ms" && law.component.is_none())
+}
+
+/// Returns the law of time in a parameter: that of a step if there is one, else that of the run.
+fn time_law<'a>(fits: &[&'a FittedLaw], parameter: &str) -> Option<&'a FittedLaw> {
+    let law_of = |metric: &str| {
+        fits.iter().copied().find(|(law, _)| {
+            law.parameter == parameter && law.metric == metric && law.arm.is_empty()
+        })
+    };
+    law_of("step_ms").or_else(|| law_of("wall_ms"))
+}
+
+/// Returns all checks.
+pub fn checks(
+    session: &Session<'_>,
+    fits: &[&FittedLaw],
+    size: Option<&str>,
+    timelines: &[TimelineSummary],
+) -> Vec<Check> {
+    let limits = &session.plan.spec.readiness;
+    vec![
+        speed(session, limits.speed()),
+        memory(limits.memory(), fits, size),
+        growth(limits.growth(), timelines),
+        exponent(limits.exponent(), fits, size),
+    ]
+}
+
+fn not_measured(check: &str, limits: Option<Limits>, why: &str) -> Check {
+    let verdict = (ReadinessVerdict::NotMeasured, "not measured".to_owned());
+    Check { value: None, ..check_of(check, 0.0, None, limits, verdict, why.to_owned()) }
+}
+
+fn check_of(
+    check: &str,
+    value: f64,
+    interval: Option<Bounds>,
+    limits: Option<Limits>,
+    (verdict, word): Judged,
+    evidence: String,
+) -> Check {
+    Check {
+        check: check.to_owned(),
+        value: Some(value),
+        interval,
+        threshold: limits.map(|limits| limits.good),
+        verdict,
+        word,
+        evidence,
+    }
+}
+
+/// Checks the steps per second of the runs of phase 4 with the default parameters, which are not
+/// sampled; without such runs those of phase 1.
+fn speed(session: &Session<'_>, limits: Option<Limits>) -> Check {
+    const CHECK: &str = "steps per second";
+    let record = session.folder.run().phase(simprof_model::Phase::System);
+    let defaults = &session.plan.target.defaults;
+    let measurements = record.map(|record| record.measurements.as_slice()).unwrap_or_default();
+    let rates: Vec<f64> = measurements
+        .iter()
+        .filter(|measurement| &measurement.parameters == defaults)
+        .flat_map(|measurement| measurement.replicate_medians("steps_per_second"))
+        .collect();
+    let measured = simprof_stats::median(&rates).ok().map(|rate| {
+        let interval = simprof_stats::median_interval(&rates, 0.95).ok();
+        let interval = interval.filter(|_| rates.len() >= 6).map(|it| [it.lo, it.hi]);
+        let runs = counted(rates.len(), "run");
+        (rate, interval, format!("median of {runs} with the default parameters, not sampled"))
+    });
+    let sampled = || {
+        let (summary, _) = session.evidence.macro_.as_ref()?;
+        let steps = summary.default.steps.as_ref()?;
+        let evidence =
+            format!("median of phase 1's runs, which were sampled ({} steps)", steps.count);
+        Some((steps.per_second, None, evidence))
+    };
+    match measured.or_else(sampled) {
+        Some((rate, interval, evidence)) => {
+            let words = ["on target", "acceptable", "slow"];
+            let judged = judge(rate, interval, limits, Better::Larger, words);
+            check_of(CHECK, rate, interval, limits, judged, evidence)
+        }
+        None => {
+            let why = "the target has no steps, or no run with the default parameters succeeded";
+            not_measured(CHECK, limits, why)
+        }
+    }
+}
+
+/// Checks the memory of each additional unit of the size: the slope of the peak resident set.
+fn memory(limits: Option<Limits>, fits: &[&FittedLaw], size: Option<&str>) -> Check {
+    let Some(size) = size else {
+        return not_measured("peak memory, KB per unit of size", limits, "no parameter is swept");
+    };
+    let check = format!("peak memory, KB per unit of {size}");
+    let is_memory = |fit: &&&FittedLaw| fit.0.parameter == size && fit.0.metric == "peak_rss_bytes";
+    let Some((law, _)) = fits.iter().find(is_memory) else {
+        return not_measured(&check, limits, "this parameter is not swept");
+    };
+    let Some(slope) = slope(&law.sizes, &law.medians) else {
+        let why =
+            "too few sizes to separate memory that grows with the size from memory that does not";
+        return not_measured(&check, limits, why);
+    };
+    let interval = slope.interval.map(|bounds| bounds.map(|bytes| bytes / 1024.0));
+    let falls = interval.map_or(slope.value, |[_, high]| high) < 0.0;
+    let judged = match limits {
+        Some(_) if falls => {
+            (ReadinessVerdict::CannotTell, format!("memory does not grow with {size}"))
+        }
+        _ => judge(
+            slope.value / 1024.0,
+            interval,
+            limits,
+            Better::Smaller,
+            ["good", "acceptable", "high"],
+        ),
+    };
+    let evidence =
+        format!("slope of the peak resident set over {} sizes, {} runs", law.sizes.len(), law.n);
+    check_of(&check, slope.value / 1024.0, interval, limits, judged, evidence)
+}
+
+/// A slope, and its interval if there are enough points.
+struct Slope {
+    value: f64,
+    interval: Option<[f64; 2]>,
+}
+
+/// Returns the median of the slopes of resident memory between all pairs of points (Theil 1950), with
+/// the range of the central 95 % of them, widened by the granule of resident memory. Fewer than five
+/// points have no interval.
+fn slope(x: &[f64], y: &[f64]) -> Option<Slope> {
+    if x.len() < 3 {
+        return None;
+    }
+    let pairs = (0..x.len()).flat_map(|i| (i + 1..x.len()).map(move |j| (i, j)));
+    let slopes: Vec<f64> =
+        pairs.filter(|&(i, j)| x[i] != x[j]).map(|(i, j)| (y[j] - y[i]) / (x[j] - x[i])).collect();
+    let value = simprof_stats::median(&slopes).ok()?;
+    let end = |percentile: f64| simprof_stats::percentile(&slopes, percentile).ok();
+    let interval =
+        if x.len() >= 5 { end(2.5).zip(end(97.5)).map(|(low, high)| [low, high]) } else { None };
+    let span =
+        x.iter().copied().fold(0.0, f64::max) - x.iter().copied().fold(f64::INFINITY, f64::min);
+    let granule = RESIDENT_GRANULE / span;
+    let interval = interval.map(|[low, high]| [low - granule, high + granule]);
+    Some(Slope { value, interval })
+}
+
+/// Checks the growth of memory with steps, in the run in which it is worst.
+fn growth(limits: Option<Limits>, timelines: &[TimelineSummary]) -> Check {
+    const CHECK: &str = "memory growth, KB per step";
+    let rank = |growth: &Growth| (growth.verdict == GrowthVerdict::Grows, growth.kb_per_step);
+    let grown = timelines.iter().filter_map(|timeline| Some((timeline, timeline.growth.as_ref()?)));
+    let worst = grown.max_by(|a, b| {
+        let (a, b) = (rank(a.1), rank(b.1));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    let Some((timeline, growth)) = worst else {
+        let why = if timelines.iter().any(|timeline| timeline.steps > 0) {
+            "the run is too short to measure growth; make it longer with [phase4] timelines"
+        } else {
+            "the target has no steps"
+        };
+        return not_measured(CHECK, limits, why);
+    };
+    let judged = judge_growth(growth, limits);
+    let evidence = format!("{}: {}; {}", timeline.case, growth.verdict.describe(), growth.evidence);
+    check_of(CHECK, growth.kb_per_step, growth.interval, limits, judged, evidence)
+}
+
+/// Checks the exponent of time in the size.
+fn exponent(limits: Option<Limits>, fits: &[&FittedLaw], size: Option<&str>) -> Check {
+    let check = format!("exponent of time in {}", size.unwrap_or("the size"));
+    let Some((law, _)) = size.and_then(|size| time_law(fits, size)) else {
+        return not_measured(&check, limits, "no parameter is swept");
+    };
+    let Some(exponent) = law.exponent else {
+        let why = law.inadequate.as_deref();
+        return not_measured(
+            &check,
+            limits,
+            why.unwrap_or("the data do not determine an exponent"),
+        );
+    };
+    let words = ["linear or less", "sub-quadratic", "poor"];
+    let judged = judge(exponent, law.exponent_interval, limits, Better::Smaller, words);
+    let evidence = format!(
+        "{} over {} sizes, {} runs: {}",
+        law.metric,
+        law.sizes.len(),
+        law.n,
+        law.models.join(" or ")
+    );
+    check_of(&check, exponent, law.exponent_interval, limits, judged, evidence)
+}
+
+/// Returns sentences on the scaling laws, the size up to which the target is fast enough, and its
+/// use of resources.
+pub fn statements(
+    session: &Session<'_>,
+    fits: &[&FittedLaw],
+    size: Option<&str>,
+    timelines: &[TimelineSummary],
+) -> Vec<String> {
+    let parameters: Vec<&str> = session
+        .plan
+        .sweeps
+        .iter()
+        .filter(|sweep| sweep.arm.is_empty())
+        .map(|sweep| sweep.parameter.as_str())
+        .collect();
+    let extra = fits.iter().filter(|(law, _)| !law.arm.is_empty() && law.metric == "step_ms");
+    let extra = extra.map(|(law, _)| law.sentence());
+    let mut sentences: Vec<String> = growing(timelines, true);
+    let laws = parameters.iter().filter_map(|parameter| time_law(fits, parameter));
+    sentences.extend(laws.map(|(law, _)| law.sentence()));
+    sentences.extend(extra);
+    sentences.extend(size.and_then(|size| capacity(session, time_law(fits, size)?)));
+    sentences.extend(timelines.iter().take(1).map(|timeline| {
+        format!(
+            "Case {}: {} cores used on average, peak memory {}.",
+            timeline.case,
+            three_digits(timeline.cpu_s / timeline.wall_s.max(f64::MIN_POSITIVE)),
+            bytes(timeline.peak_rss_bytes as f64)
+        )
+    }));
+    sentences.extend(growing(timelines, false));
+    sentences
+}
+
+/// Returns sentences on the runs whose memory grows: those with a leak, or the others.
+fn growing(timelines: &[TimelineSummary], is_leak: bool) -> Vec<String> {
+    let of_kind = timelines.iter().filter(|timeline| {
+        let verdict = timeline.growth.as_ref().map(|growth| growth.verdict);
+        (verdict == Some(GrowthVerdict::Grows)) == is_leak
+    });
+    of_kind.filter_map(growth_sentence).collect()
+}
+
+/// Returns a sentence on the growth of memory in a run, if there is growth.
+fn growth_sentence(timeline: &TimelineSummary) -> Option<String> {
+    let growth = timeline.growth.as_ref()?;
+    let (case, evidence) = (&timeline.case, &growth.evidence);
+    match growth.verdict {
+        GrowthVerdict::Grows => {
+            Some(format!("Case {case}: memory grows with every step, {evidence}."))
+        }
+        GrowthVerdict::RunLonger => Some(format!(
+            "Case {case}: whether memory keeps growing needs a longer run: {evidence}."
+        )),
+        _ => None,
+    }
+}
+
+/// Returns a sentence on the largest size at which the target is as fast as the spec asks.
+fn capacity(session: &Session<'_>, (law, fit): &FittedLaw) -> Option<String> {
+    if law.metric != "step_ms" {
+        return None;
+    }
+    let wanted = session.plan.spec.readiness.speed()?.good;
+    Some(match fit.as_ref()?.capacity(1e3 / wanted, session.plan.seed) {
+        Ok(capacity) => format!(
+            "{wanted} steps/s are reached up to about {:.0} {} (95 % interval {:.0} to {:.0}{}).",
+            capacity.x,
+            law.parameter,
+            capacity.interval.lo,
+            capacity.interval.hi,
+            if capacity.open_above { " or beyond" } else { "" }
+        ),
+        Err(refusal) => {
+            format!("The largest {} with {wanted} steps/s is unknown: {refusal}.", law.parameter)
+        }
+    })
+}
