@@ -350,6 +350,10 @@ mod tests {
             summary(&components(&profile, &rules)),
             [("spatial", 5, 0, 6), ("agents", 4, 4, 9), ("idle", 0, 0, 0), ("other", 3, 8, 8),]
         );
+        assert_eq!(
+            rules.unmatched(&profile),
+            [("spatial", vec!["kd::*"]), ("idle", vec!["sim::never"])]
+        );
     }
 
     #[test]

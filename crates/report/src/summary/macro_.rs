@@ -8,13 +8,14 @@ use simprof_model::{FunctionKind, Profile, Provenance, PythonProvenance, Steps};
 
 use super::calls::{CallCounts, CallsInput, CallsSummary, calls_summary};
 use super::common::{Bounds, Head};
+use super::component_cost::by_share;
 use super::python::{TimeShares, WaitingLine, cause_name, time_shares, waiting_lines};
 use crate::analysis::{
     ComponentRules, ComponentShare, FunctionCost, OTHER, WithinSteps, bottlenecks, components,
     default_component_names, functions, interpreter_functions, python_module, sort_by_total,
     step_summary, within_steps,
 };
-use crate::format::{duration_ns, share};
+use crate::format::duration_ns;
 
 /// phase1_summary.json. The default case is at its top level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -159,23 +160,6 @@ pub struct ComponentCost {
     pub interval: Bounds,
     /// CPU time per step, ms; `null` without steps.
     pub ms_per_step: Option<f64>,
-}
-
-impl ComponentCost {
-    /// Returns the share as a statement without a full stop: `spatial takes 61.2 % of CPU time`.
-    pub fn statement(&self) -> String {
-        let explanation =
-            if self.name == OTHER { " (what no rule of [components] matches)" } else { "" };
-        format!("{}{explanation} takes {} of CPU time", self.name, share(self.share))
-    }
-}
-
-/// Returns the components that have a share, the largest first: `other` included, which tables list last.
-pub fn by_share(components: &[ComponentCost]) -> Vec<&ComponentCost> {
-    let mut found: Vec<&ComponentCost> =
-        components.iter().filter(|component| component.share > 0.0).collect();
-    found.sort_by(|a, b| b.share.total_cmp(&a.share));
-    found
 }
 
 /// Steps and their durations.

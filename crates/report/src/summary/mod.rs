@@ -4,6 +4,7 @@ mod arms;
 mod calls;
 mod common;
 mod component;
+mod component_cost;
 mod counters;
 mod heap;
 mod laws;
@@ -19,6 +20,7 @@ pub use component::{
     BenchmarkShape, ComponentSummary, Control, IdleComponent, InSitu, LatencySummary,
     OperationCounters, component_summary,
 };
+pub use component_cost::by_share;
 pub use counters::Counter;
 pub(crate) use heap::MEMORY_LINES;
 pub use heap::{
@@ -29,7 +31,7 @@ pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, laws, sizes, skipped_sizes};
 pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
 pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
-    ProfileSummary, RunSteps, StepSummary, by_share, case_summary, profile_summary, share_interval,
+    ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
 };
 pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, waiting_lines};
 pub use system::{
