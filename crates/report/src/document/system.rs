@@ -109,9 +109,9 @@ fn timeline_section(timeline: &TimelineSummary) -> String {
     let cpu: Vec<f64> = timeline.points.iter().map(|point| point.cpu_cores).collect();
     let _ = write!(
         text,
-        "```text\ncores used  {}  mean {:.2}\nmemory      {}  peak {}\n```\n\n",
+        "```text\ncores used  {}  mean {}\nmemory      {}  peak {}\n```\n\n",
         format::sparkline(&thin(&cpu)),
-        timeline.cpu_s / timeline.wall_s.max(f64::MIN_POSITIVE),
+        format::three_digits(timeline.cpu_s / timeline.wall_s.max(f64::MIN_POSITIVE)),
         format::sparkline(&thin(&rss)),
         format::bytes(timeline.peak_rss_bytes as f64)
     );

@@ -16,7 +16,7 @@ use simprof_stats::scaling::ScalingFit;
 use super::readiness;
 use super::timeline::follow;
 use crate::campaign::TargetExecutor;
-use crate::plan::Sweep;
+use crate::plan::{Plan, Sweep};
 use crate::processes::Observe;
 use crate::session::Session;
 use crate::text::file_stem;
@@ -60,19 +60,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         .collect();
     let fits: Vec<&FittedLaw> = measured.iter().flat_map(|measured| &measured.laws).collect();
     let readiness = readiness::checks(session, &fits, size.as_deref(), &timelines);
-    let outcome =
-        laws.iter().find(|law| readiness::is_time(law) && law.exponent.is_some()).map_or_else(
-            || "no sweep to fit a scaling law to".to_owned(),
-            |law| {
-                format!(
-                    "{} grows as {}^{:.2}",
-                    law.metric,
-                    law.parameter,
-                    law.exponent.unwrap_or(f64::NAN)
-                )
-            },
-        );
-    session.end(PHASE, &outcome)?;
+    session.end(PHASE, &outcome(plan, &laws))?;
     for notice in skipped_sizes(&laws) {
         session.notice(PHASE, notice);
     }
@@ -94,6 +82,16 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     session.write(PHASE, "PHASE4_REPORT.md", report.as_bytes())?;
     session.evidence.system = Some(summary);
     Ok(())
+}
+
+/// Returns the outcome of the phase in a few words: the law of time, if there is one.
+fn outcome(plan: &Plan, laws: &[Law]) -> String {
+    let of_time = laws.iter().find(|law| readiness::is_time(law) && law.exponent.is_some());
+    match of_time {
+        Some(law) => law.sentence().trim_end_matches('.').to_owned(),
+        None if plan.sweeps.is_empty() => "no sweep to fit a scaling law to".to_owned(),
+        None => "the sweeps give no law of time".to_owned(),
+    }
 }
 
 /// Records the resources of every case over time.

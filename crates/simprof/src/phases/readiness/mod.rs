@@ -242,7 +242,9 @@ pub fn statements(
         .collect();
     let extra = fits.iter().filter(|(law, _)| !law.arm.is_empty() && law.metric == "step_ms");
     let extra = extra.map(|(law, _)| law.sentence());
-    let mut sentences: Vec<String> = growing(timelines, true);
+    let limits = session.plan.spec.readiness.growth();
+    let is_leak = |growth: &Growth| judge_growth(growth, limits).0 == ReadinessVerdict::Poor;
+    let mut sentences: Vec<String> = growing(timelines, is_leak);
     let laws = parameters.iter().filter_map(|parameter| time_law(fits, parameter));
     sentences.extend(laws.map(|(law, _)| law.sentence()));
     sentences.extend(extra);
@@ -255,17 +257,15 @@ pub fn statements(
             bytes(timeline.peak_rss_bytes as f64)
         )
     }));
-    sentences.extend(growing(timelines, false));
+    sentences.extend(growing(timelines, |growth| !is_leak(growth)));
     sentences
 }
 
-/// Returns sentences on the runs whose memory grows: those with a leak, or the others.
-fn growing(timelines: &[TimelineSummary], is_leak: bool) -> Vec<String> {
-    let of_kind = timelines.iter().filter(|timeline| {
-        let verdict = timeline.growth.as_ref().map(|growth| growth.verdict);
-        (verdict == Some(GrowthVerdict::Grows)) == is_leak
-    });
-    of_kind.filter_map(growth_sentence).collect()
+/// Returns sentences on the runs whose memory grows, of those that are selected.
+fn growing(timelines: &[TimelineSummary], is_selected: impl Fn(&Growth) -> bool) -> Vec<String> {
+    let selected =
+        timelines.iter().filter(|timeline| timeline.growth.as_ref().is_some_and(&is_selected));
+    selected.filter_map(growth_sentence).collect()
 }
 
 /// Returns a sentence on the growth of memory in a run, if there is growth.
@@ -302,4 +302,65 @@ fn capacity(session: &Session<'_>, (law, fit): &FittedLaw) -> Option<String> {
             format!("The largest {} with {wanted} steps/s is unknown: {refusal}.", law.parameter)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::processes::fake::{FakeProcesses, FakeSession, plan_for};
+
+    /// Returns the law of peak memory at five sizes, with `kb` more for each of `threads`.
+    fn memory_law(kb: f64) -> FittedLaw {
+        let sizes = vec![1.0, 100.0, 200.0, 400.0, 800.0];
+        let law = Law {
+            component: None,
+            operation: None,
+            arm: String::new(),
+            metric: "peak_rss_bytes".to_owned(),
+            parameter: "threads".to_owned(),
+            exponent: None,
+            exponent_interval: None,
+            models: Vec::new(),
+            formula: String::new(),
+            medians: sizes.iter().map(|size| 1e8 + kb * 1024.0 * size).collect(),
+            sizes,
+            n: 30,
+            inadequate: None,
+            skipped_sizes: Vec::new(),
+        };
+        (law, None)
+    }
+
+    #[test]
+    fn without_limits_nothing_is_judged() {
+        let plan = plan_for("[target]\ncommand = [\"./sim\"]\n");
+        let fake = FakeSession::new(&plan, &FakeProcesses::default());
+        let law = memory_law(3.0);
+        let checks = checks(&fake.session, &[&law], Some("threads"), &[]);
+        assert_eq!(checks.len(), 4);
+        for check in &checks {
+            let verdicts = [ReadinessVerdict::NotAsked, ReadinessVerdict::NotMeasured];
+            assert!(verdicts.contains(&check.verdict), "{check:?}");
+            assert_eq!(check.threshold, None);
+        }
+        assert_eq!(checks[1].verdict, ReadinessVerdict::NotAsked);
+        assert!((checks[1].value.expect("measured") - 3.0).abs() < 0.01);
+        assert!(checks[1].check.contains("threads"), "{}", checks[1].check);
+    }
+
+    #[test]
+    fn memory_that_falls_with_the_size_is_not_good() {
+        let limits = Some(Limits { good: 10.0, acceptable: 50.0 });
+        for (kb, verdict) in [
+            (-8.0, ReadinessVerdict::CannotTell),
+            (0.0, ReadinessVerdict::Good),
+            (9.0, ReadinessVerdict::Good),
+            (10.0, ReadinessVerdict::CannotTell),
+            (30.0, ReadinessVerdict::Acceptable),
+            (90.0, ReadinessVerdict::Poor),
+        ] {
+            let law = memory_law(kb);
+            assert_eq!(memory(limits, &[&law], Some("threads")).verdict, verdict, "{kb}");
+        }
+    }
 }
