@@ -73,7 +73,7 @@ pub fn three_digits(value: f64) -> String {
         return if value == 0.0 { "0".to_owned() } else { "-".to_owned() };
     }
     let magnitude = rounded_magnitude(value);
-    if magnitude >= 15 || magnitude < -6 {
+    if !(-6..15).contains(&magnitude) {
         return scientific(value);
     }
     if magnitude >= 3 {

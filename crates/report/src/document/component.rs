@@ -75,23 +75,13 @@ pub fn law_table(laws: &[Law]) -> Table {
             law.metric.clone(),
             law.parameter.clone(),
             exponent(law),
-            forms(&law.models),
+            law.forms(),
             end(Some(0)),
             end(law.medians.len().checked_sub(1)),
             law.n.to_string(),
         ]);
     }
     table
-}
-
-/// Returns the best forms; if there are more than three, the first two and the number of the others.
-fn forms(models: &[String]) -> String {
-    match models {
-        [first, second, rest @ ..] if rest.len() > 1 => {
-            format!("{first}, {second} or {} more", rest.len())
-        }
-        _ => models.join(", "),
-    }
 }
 
 /// Returns the operation and arm of a law: `spatial/nearby index=kdtree`.

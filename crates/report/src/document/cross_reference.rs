@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::parts::{location, share_with_interval};
-use crate::format;
+use crate::format::{self, three_digits};
 use crate::markdown::{code, escape, list};
 use crate::summary::{Bottleneck, ComponentSummary, Law, LineSummary, MacroSummary, SystemSummary};
 
@@ -160,7 +160,11 @@ fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
 
 /// Returns the findings of phase 4.
 fn whole(system: &SystemSummary) -> String {
-    let checks = system.readiness.iter().map(|check| format!("{}: {}", check.check, check.word));
+    let checks = system.readiness.iter().map(|check| {
+        let value =
+            check.value.map_or_else(String::new, |value| format!("{}, ", three_digits(value)));
+        format!("{}: {value}{}", check.check, check.word)
+    });
     list(system.statements.iter().cloned().chain(checks))
 }
 

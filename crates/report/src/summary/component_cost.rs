@@ -25,7 +25,6 @@ pub fn by_share(components: &[ComponentCost]) -> Vec<&ComponentCost> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
     use crate::analysis::ComponentRules;
     use crate::summary::{CaseInput, case_summary};
     use crate::testing::profile;

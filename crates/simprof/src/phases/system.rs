@@ -207,11 +207,10 @@ fn curve(law: &Law, fit: &ScalingFit) -> LawCurve {
         (law.sizes.first().copied().unwrap_or(1.0), law.sizes.last().copied().unwrap_or(1.0));
     let at = |index: i32| low * (high / low).powf(f64::from(index) / 60.0);
     let curve = (0..=60).map(|index| (at(index), fit.chosen_law().at(at(index)) * 1e6)).collect();
-    let models = law.models.join(" or ");
-    let label = law.exponent_interval.map_or_else(
-        || models.clone(),
-        |[low, high]| format!("{models}, exponent {low:.2} to {high:.2}"),
-    );
+    let label = match law.exponent_interval {
+        Some([low, high]) => format!("{}, exponent {low:.2} to {high:.2}", law.forms()),
+        None => law.forms(),
+    };
     LawCurve { label, curve, band: vec![], extrapolated_from: None }
 }
 

@@ -102,12 +102,11 @@ fn solve(mut rows: [[f64; 3]; 3], mut right: [f64; 3]) -> Option<[f64; 3]> {
             (column..3).max_by(|&a, &b| rows[a][column].abs().total_cmp(&rows[b][column].abs()))?;
         rows.swap(column, pivot);
         right.swap(column, pivot);
-        for row in column + 1..3 {
-            let factor = rows[row][column] / rows[column][column];
-            for at in column..3 {
-                rows[row][at] -= factor * rows[column][at];
-            }
-            right[row] -= factor * right[column];
+        let (pivot, pivot_right) = (rows[column], right[column]);
+        for (row, right) in rows.iter_mut().zip(&mut right).skip(column + 1) {
+            let factor = row[column] / pivot[column];
+            row.iter_mut().zip(pivot).for_each(|(value, above)| *value -= factor * above);
+            *right -= factor * pivot_right;
         }
     }
     let mut solution = [0.0; 3];

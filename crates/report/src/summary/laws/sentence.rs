@@ -15,8 +15,24 @@ impl Law {
         if arm.is_empty() { metric } else { format!("{metric} with{arm}") }
     }
 
+    /// Returns the best forms; if there are more than three, the first two and the number of the others.
+    pub fn forms(&self) -> String {
+        match self.models.as_slice() {
+            [first, second, rest @ ..] if rest.len() > 1 => {
+                format!("{first}, {second} or {} more", rest.len())
+            }
+            models => models.join(" or "),
+        }
+    }
+
     /// Returns the law as one sentence.
     pub fn sentence(&self) -> String {
+        let sentence = self.describe();
+        // Names of metrics keep their case.
+        if self.component.is_some() { sentence } else { capitalised(&sentence) }
+    }
+
+    fn describe(&self) -> String {
         let (subject, parameter) = (self.subject(), &self.parameter);
         if let Some(why) = &self.inadequate {
             return format!("How {subject} grows with {parameter} is unknown: {why}.");
@@ -41,7 +57,7 @@ impl Law {
         let verb = if exponent < 0.0 { "falls" } else { "grows" };
         format!(
             "{subject} {verb} as {parameter}^{exponent:.2} (95 % interval {low:.2} to {high:.2}), best described by {}, n = {}.",
-            self.models.join(" or "),
+            self.forms(),
             self.n
         )
     }
@@ -54,4 +70,11 @@ impl Law {
     fn end(&self, index: usize) -> String {
         format::metric(&self.metric, self.medians[index])
     }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().collect::<String>() + characters.as_str()
+    })
 }

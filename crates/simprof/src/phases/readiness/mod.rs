@@ -215,13 +215,8 @@ fn exponent(limits: Option<Limits>, fits: &[&FittedLaw], size: Option<&str>) -> 
     };
     let words = ["linear or less", "sub-quadratic", "poor"];
     let judged = judge(exponent, law.exponent_interval, limits, Better::Smaller, words);
-    let evidence = format!(
-        "{} over {} sizes, {} runs: {}",
-        law.metric,
-        law.sizes.len(),
-        law.n,
-        law.models.join(" or ")
-    );
+    let evidence =
+        format!("{} over {} sizes, {} runs: {}", law.metric, law.sizes.len(), law.n, law.forms());
     check_of(&check, exponent, law.exponent_interval, limits, judged, evidence)
 }
 
