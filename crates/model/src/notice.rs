@@ -78,7 +78,11 @@ pub enum NoticeId {
     StepFunctionNotCalled,
     /// No line of the output matches the step pattern.
     StepPatternNotMatched,
-    /// The target buffers its output, so the times of printed steps are wrong.
+    /// Steps last from one call or line to the next, and there was only one.
+    StepSeenOnce,
+    /// The steps cover little of the time from the first begin to the last end.
+    StepsCoverLittle,
+    /// The target does not flush after each line, so its printed steps cannot be timed.
     StepOutputBuffered,
     /// Beginnings of steps have no end, or the reverse.
     StepMarksUnpaired,
@@ -202,13 +206,28 @@ impl NoticeId {
     /// Returns whether the terminal shows the notice at once. Other notices are only in the report. An urgent notice means that the user
     /// has to fix the spec or the target.
     pub fn is_urgent(self) -> bool {
-        matches!(
-            self,
-            NoticeId::StepFunctionNotCalled
-                | NoticeId::ProcessesOutlived
-                | NoticeId::SizesSkipped
-                | NoticeId::SweepCannotGiveLaw
-                | NoticeId::ComponentRuleUnmatched
-        )
+        self.is_about_steps_as_specified()
+            || matches!(
+                self,
+                NoticeId::ProcessesOutlived
+                    | NoticeId::SizesSkipped
+                    | NoticeId::SweepCannotGiveLaw
+                    | NoticeId::ComponentRuleUnmatched
+            )
+    }
+
+    /// Returns whether the notice means that steps are not what the spec or the target says. Every run of the target gives the same
+    /// notice with other figures, so the first one of a phase stands for all.
+    pub fn is_about_steps_as_specified(self) -> bool {
+        self.is_step_never_seen()
+            || matches!(
+                self,
+                NoticeId::StepOutputBuffered | NoticeId::StepSeenOnce | NoticeId::StepsCoverLittle
+            )
+    }
+
+    /// Returns whether the notice means that nothing of what the spec calls a step was seen. The run then did not do what was asked.
+    pub fn is_step_never_seen(self) -> bool {
+        matches!(self, NoticeId::StepFunctionNotCalled | NoticeId::StepPatternNotMatched)
     }
 }

@@ -47,6 +47,30 @@ impl Steps {
         self.steps.last().map(|step| step.end_ns)
     }
 
+    /// Returns the disjoint spans of time that the steps cover, in order. Steps may overlap, as those of several processes do.
+    pub fn spans(&self) -> Vec<(u64, u64)> {
+        let mut spans: Vec<(u64, u64)> =
+            self.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect();
+        spans.sort_unstable();
+        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(spans.len());
+        for (begin, end) in spans {
+            match merged.last_mut() {
+                Some(last) if begin <= last.1 => last.1 = last.1.max(end),
+                _ => merged.push((begin, end)),
+            }
+        }
+        merged
+    }
+
+    /// Returns the share of the time from the first begin to the last end that the steps cover, 0 to 1. `None` without steps or
+    /// without time.
+    pub fn covered_share(&self) -> Option<f64> {
+        let spans = self.spans();
+        let wall_ns = spans.last()?.1.saturating_sub(spans.first()?.0);
+        let covered_ns: u64 = spans.iter().map(|(begin, end)| end.saturating_sub(*begin)).sum();
+        (wall_ns > 0).then(|| covered_ns as f64 / wall_ns as f64)
+    }
+
     /// Returns the steps per second from the start of the first step to the end of the last. `None` without steps.
     pub fn per_second(&self) -> Option<f64> {
         let wall_ns = self.last_end_ns()?.checked_sub(self.first_begin_ns()?)?;
@@ -65,5 +89,15 @@ mod tests {
         let steps = vec![step(0, 0, 400_000_000), step(1, 500_000_000, 1_000_000_000)];
         let steps = Steps { steps, ..Steps::default() };
         assert_eq!(steps.per_second(), Some(2.0));
+    }
+
+    #[test]
+    fn overlapping_steps_cover_their_time_once() {
+        let step = |begin_ns, end_ns| Step { index: 0, begin_ns, end_ns, population: None };
+        let steps = vec![step(10, 20), step(12, 15), step(20, 25), step(45, 50)];
+        let steps = Steps { steps, ..Steps::default() };
+        assert_eq!(steps.spans(), [(10, 25), (45, 50)]);
+        assert_eq!(steps.covered_share(), Some(0.5));
+        assert_eq!(Steps::default().covered_share(), None);
     }
 }

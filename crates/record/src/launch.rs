@@ -5,21 +5,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-use simprof_model::{Notice, NoticeId, Steps, Timeline};
-use simprof_probe::format::Kind;
+use simprof_model::{Notice, NoticeId, Steps, Timeline, has_notice};
 
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{Event, FinalReport, Order, Target};
 use crate::heap::{self, HeapRecording, HeapSampling};
-use crate::marks::{Mark, MarkedSteps, Marks};
-use crate::output::{Match, Output, Written};
+use crate::marks::{MarkedSteps, Marks};
+use crate::output::{Output, Written};
 use crate::preload::{self, Injection};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
+use crate::step_source::StepSource;
 use crate::{Cancel, Outcome, Preload, RecordError, clock, program};
 
 /// How often to check for a request to cancel and for the time-out, and to read marks. At 40 Hz,
@@ -68,6 +67,8 @@ pub struct Launch {
     pub marks: bool,
     /// Matches the lines of the output that begin a step. The first group may be the step's index.
     pub step_pattern: Option<Regex>,
+    /// Whether standard output is a pseudo-terminal, so that the C library and Python flush it after each line.
+    pub terminal: bool,
 }
 
 /// How to start a guardian: an executable that calls [`guardian::main`](crate::guardian::main) if run with these arguments.
@@ -147,7 +148,8 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
         check_heap(launch, &program)?;
     }
     let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
-    let (mut output, descriptors) = Output::open(paths, launch.step_pattern.as_ref())?;
+    let (mut output, descriptors) =
+        Output::open(paths, launch.step_pattern.as_ref(), launch.terminal)?;
     // Only the recording of allocations needs the lines during the run. Otherwise the receiver is
     // dropped, so that matches do not pile up in the channel.
     let lines = output.matches().filter(|_| launch.heap.is_some());
@@ -163,7 +165,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let mark = format!("{run_name}={run_value}");
     let handle = Handle::start(&launch.guardian, descriptors, target, mark)?;
     let (ended_by, killed_at) = (None, None);
-    let steps = StepSource { marks, lines, has_marks: false };
+    let steps = StepSource::new(marks, lines);
     let mut run = Run { launch, program, cancel, handle, steps, heap, ended_by, killed_at };
     let pid = run.ready()?;
     let stacks = open_stacks(launch, pid, injection.as_ref());
@@ -189,40 +191,6 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let wall_ms = recording.wall_ns as f64 * 1e-6;
     log::info!("process {pid} ended after {wall_ms:.1} ms: {}", recording.outcome);
     Ok(recording)
-}
-
-/// Where steps come from while the target runs.
-struct StepSource {
-    marks: Option<Marks>,
-    /// Lines of the output that match the step pattern, if allocations are recorded.
-    lines: Option<Receiver<Match>>,
-    /// Whether the target has made a mark. From then on, its lines are ignored.
-    has_marks: bool,
-}
-
-impl StepSource {
-    /// Takes the new marks. If the target makes no marks, takes the lines of its output as marks.
-    fn take(&mut self) -> Vec<Mark> {
-        let mut new = Vec::new();
-        if let Some(marks) = &mut self.marks {
-            marks.drain_with(|mark| new.push(mark));
-        }
-        self.has_marks |= !new.is_empty();
-        let lines = self.lines.iter().flat_map(Receiver::try_iter).map(boundary);
-        if self.has_marks {
-            lines.for_each(drop);
-        } else {
-            new.extend(lines);
-        }
-        new
-    }
-}
-
-/// Turns a line of the output into a boundary mark, which ends one step and begins the next. Its thread is 0, an id that no
-/// thread has.
-fn boundary(line: Match) -> Mark {
-    let Match { time_ns, index } = line;
-    Mark { kind: Kind::Boundary, thread: 0, time_ns, index, population: 0 }
 }
 
 /// One run, from the start of its guardian on.
@@ -345,9 +313,11 @@ impl Run<'_> {
             None => (None, None),
         };
         let [stdout_tail, stderr_tail] = written.tails;
-        let mut notices = written.notices;
-        notices.extend(marked.notices);
         let has_marked_steps = !marked.steps.steps.is_empty();
+        let mut notices = written.notices;
+        // What the output shows does not matter to a target that marks its steps.
+        notices.retain(|notice| !has_marked_steps || !notice.id.is_about_steps_as_specified());
+        notices.extend(marked.notices);
         notices.extend(stuck_notice(&end.stuck));
         let leftover = |(pid, name)| Leftover { pid, name };
         let peak_sampled_bytes = resources.timeline.peak_rss_bytes().unwrap_or(0);
@@ -381,6 +351,9 @@ impl Recording {
             Err(text) => self.notices.push(Notice::new(NoticeId::MemoryNotRecorded, text)),
         }
         if let Some(heap) = &mut self.heap {
+            if has_notice(&self.notices, NoticeId::StepOutputBuffered) {
+                heap.forget_steps();
+            }
             heap.add_observed(&self.timeline, self.user_cpu_ns + self.system_cpu_ns, self.wall_ns);
         }
     }

@@ -21,6 +21,7 @@ mod preload;
 mod program;
 mod resources;
 pub mod sample;
+mod step_source;
 mod tree;
 
 pub use cancel::Cancel;

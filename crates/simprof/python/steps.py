@@ -1,20 +1,33 @@
 # Marks the calls of one function as steps. Runs before the first line of the program. These names
-# are set: MODULE and NAME (the function), FOLDER (where notes are written), mark_begin and mark_end
-# (take the number of a step). It imports only modules that the interpreter has already imported at
-# start-up.
+# are set: MODULE and NAME (the function), SPAN (how its calls delimit steps: "call", "begin" or
+# "end"), FOLDER (where notes are written), mark_begin, mark_end and mark_boundary (take the number
+# of a step). It imports only modules that the interpreter has already imported at start-up.
 import _thread
 import atexit
 import posix
 import sys
 
 CLASS, _, LAST = NAME.rpartition(".")
-FIRST = NAME.partition(".")[0]
 
 
-# A step is a call of the function that is not nested in another call of it. Interleaved calls in
-# one thread, such as coroutines of several tasks, do not share a stack: each is a step.
+IS_MONITORED = sys.version_info >= (3, 12)
+
+# Only calls that are not nested in another call of the function count. Interleaved calls in one
+# thread, such as coroutines of several tasks, do not share a stack: each counts.
 
 fresh = iter(range(1 << 62)).__next__
+
+
+def no_mark(number):
+    pass
+
+
+# What the beginning and the end of a call mark. A boundary ends a step and begins the next one.
+mark_call_begin, mark_call_end = {
+    "call": (mark_begin, mark_end),
+    "begin": (mark_boundary, no_mark),
+    "end": (no_mark, mark_boundary),
+}[SPAN]
 
 
 def is_within(frame, code):
@@ -49,7 +62,7 @@ def named_class(found):
 
 
 # From 3.12 on, sys.monitoring reports calls: the first call of every function, and all calls of the
-# named one.
+# named one. A function that is defined again has other code, which is then watched too.
 
 
 def monitor():
@@ -58,48 +71,45 @@ def monitor():
     tool = next((tool for tool in (4, 3, 5, 1, 0) if monitoring.get_tool(tool) is None), None)
     if tool is None:
         return note("trouble", "all tool IDs of sys.monitoring are in use")
-    target = None
+    # Code of the named function, by its identity.
+    targets = {}
     steps = {}
     frame_of = sys._getframe
 
-    def search(code, offset):
-        nonlocal target
-        # The body of a class is not a function.
-        if code.co_name != LAST or not code.co_flags & 1:
-            return monitoring.DISABLE
-        if is_named(code, frame_of(1)):
-            target = code
-            monitoring.register_callback(tool, events.PY_START, start)
+    def start(code, offset):
+        frame = frame_of(1)
+        if id(code) not in targets:
+            # The body of a class is not a function.
+            if code.co_name != LAST or not code.co_flags & 1:
+                return monitoring.DISABLE
+            if not is_named(code, frame):
+                # Inherited code may still be called for the named class.
+                return monitoring.DISABLE if targets else None
+            targets[id(code)] = code
             monitoring.set_local_events(tool, code, events.PY_START | events.PY_RETURN)
             # PY_UNWIND cannot be enabled for a single function.
-            monitoring.set_events(tool, events.PY_UNWIND)
-            enter(frame_of(1))
-        return None
-
-    def enter(frame):
+            monitoring.set_events(tool, events.PY_START | events.PY_UNWIND)
         # A reference keeps the frame object, so that the same call always has the same object.
-        if not steps or not is_within(frame.f_back, target):
+        if not steps or not is_within(frame.f_back, code):
             steps[frame] = number = fresh()
-            mark_begin(number)
-
-    def start(code, offset):
-        enter(frame_of(1))
+            mark_call_begin(number)
+        return None
 
     def end(code, offset, value):
         number = steps.pop(frame_of(1), None)
         if number is not None:
-            mark_end(number)
+            mark_call_end(number)
 
     def unwind(code, offset, exception):
-        if code is target:
+        if id(code) in targets:
             number = steps.pop(frame_of(1), None)
             if number is not None:
-                mark_end(number)
+                mark_call_end(number)
 
     # A child forked during a step is not part of it.
     posix.register_at_fork(after_in_child=steps.clear)
     monitoring.use_tool_id(tool, "simprof")
-    monitoring.register_callback(tool, events.PY_START, search)
+    monitoring.register_callback(tool, events.PY_START, start)
     monitoring.register_callback(tool, events.PY_RETURN, end)
     monitoring.register_callback(tool, events.PY_UNWIND, unwind)
     monitoring.set_events(tool, events.PY_START)
@@ -126,7 +136,7 @@ def code_of(function):
     return getattr(function, "__code__", None)
 
 
-# Before 3.12, the function's code is replaced as soon as it is defined. If the function is also
+# Before 3.12, the function's code is replaced each time it is defined. If the function is also
 # reachable by other names, the reference is replaced instead.
 
 steps = set()
@@ -141,14 +151,14 @@ def enter():
         return None
     number = fresh()
     steps.add(number)
-    mark_begin(number)
+    mark_call_begin(number)
     return number
 
 
 def leave(number):
     if number in steps:
         steps.remove(number)
-        mark_end(number)
+        mark_call_end(number)
 
 
 def instead(*args, **kwargs):
@@ -181,7 +191,7 @@ def count_in_place(function):
             function.__code__ = original
         number = fresh()
         steps.add(number)
-        mark_begin(number)
+        mark_call_begin(number)
         return number
 
     def end(number):
@@ -256,27 +266,29 @@ def counted(function, may_change):
     return step
 
 
+# The functions that count, so that none is replaced twice.
+counted_functions = []
+
+
 def replace(names):
-    """Replaces the named function if these global names lead to it. Returns whether there is nothing more to wait for."""
-    if FIRST not in names:
-        return False
-    owner, path = None, NAME.split(".")
-    found = names[FIRST]
-    for name in path[1:]:
+    """Replaces the named function if these global names lead to it."""
+    owner, found = None, names.get(FIRST)
+    for name in NAME.split(".")[1:]:
         owner, found = found, static_attribute(found, name)
-        if found is None:
-            return True
+    if found is None or any(found is known for known in counted_functions):
+        return
+    note_found()
     step = replacement(found, owner, is_own(found, owner, names))
     if step is None:
         note("trouble", f"{NAME} is {kind_of(found)}")
-    elif step is found:
-        pass
-    elif owner is None:
+        return
+    counted_functions.append(step)
+    if step is found:
+        return
+    if owner is None:
         names[FIRST] = step
     else:
         type.__setattr__(owner, LAST, step)
-    note_found()
-    return True
 
 
 def static_attribute(owner, name):
@@ -311,81 +323,6 @@ def replacement(found, owner, may_change):
     return counted(found, may_change)
 
 
-class Finder:
-    """Finds the named module with the other finders, and replaces its function after the module has been executed."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name != MODULE:
-            return None
-        for finder in sys.meta_path:
-            find = None if finder is Finder else getattr(finder, "find_spec", None)
-            spec = find and find(name, path, target)
-            if spec is not None:
-                sys.meta_path.remove(Finder)
-                await_execution(spec.loader)
-                return spec
-        return None
-
-
-def await_execution(loader):
-    def exec_module(module):
-        del loader.exec_module
-        loader.exec_module(module)
-        replace(vars(module))
-
-    try:
-        hasattr(loader, "exec_module") and setattr(loader, "exec_module", exec_module)
-    except (AttributeError, TypeError):
-        note("trouble", f"{MODULE} is loaded by {type(loader).__name__}, which simprof does not support")
-
-
-def trace(frame, event, argument):
-    """Waits for the program's main module."""
-    if event == "call" and frame.f_code.co_name == "<module>" and is_main(frame):
-        if FIRST in frame.f_code.co_names:
-            return trace_main
-        sys.settrace(None)
-    return None
-
-
-def trace_main(frame, event, argument):
-    """Traces the lines of the main module until the function is defined."""
-    if replace(frame.f_globals) or event == "return":
-        sys.settrace(None)
-        frame.f_trace = None
-        return None
-    return trace_main
-
-
-def is_main(frame):
-    names = frame.f_globals
-    return names.get("__name__") in ("__main__", "__mp_main__") and is_named_module(names)
-
-
-def may_be_main():
-    """Whether the named module may be the main module, judging by the command line."""
-    arguments = getattr(sys, "argv", None) or ["-m"]
-    program = arguments[0]
-    if MODULE == "__main__" or program == "-m" or "--multiprocessing-fork" in arguments:
-        return True
-    return stem(program) == MODULE
-
-
-def wait_for_definition():
-    if MODULE in sys.modules and MODULE != "__main__":
-        return replace(vars(sys.modules[MODULE]))
-    if MODULE != "__main__":
-        sys.meta_path.insert(0, Finder)
-    if may_be_main() and sys.gettrace() is None:
-        sys.settrace(trace)
-        frame = sys._getframe()
-        while frame is not None:
-            frame.f_trace = trace(frame, "call", None)
-            frame = frame.f_back
-    return None
-
-
 # Notes for simprof if there was no step.
 
 notes = []
@@ -405,15 +342,19 @@ def finish():
     for restore in in_place:
         restore()
     in_place.clear()
+    counted_functions.clear()
 
 
 def write_notes():
     """Writes why there are no steps, and which names the module has."""
-    if fresh() == 0:
-        try:
-            write(f"steps-{posix.getpid()}", explanation().encode(errors="replace"))
-        except OSError:
-            pass  # The folder cannot be accessed after a change of the user or the root.
+    calls = fresh()
+    if calls > 1 or calls == 1 and SPAN == "call":
+        return
+    try:
+        text = explanation() if calls == 0 else "once\n"
+        write(f"steps-{posix.getpid()}", text.encode(errors="replace"))
+    except OSError:
+        pass  # The folder cannot be accessed after a change of the user or the root.
 
 
 def explanation():
@@ -431,8 +372,11 @@ def explanation():
         found = named_by(vars(module))
         if isinstance(found, type):
             note("trouble", f"{NAME} is {kind_of(found)}")
-        elif callable(found):
+        elif callable(found) and (IS_MONITORED or counted_functions):
             note_found()
+        elif callable(found):
+            note("trouble", f"no statement of the module that simprof could see defines {NAME}; use Python 3.12 or later, or name "
+                 "the function and the module that define it")
     if not modules:
         for name, module in list(sys.modules.items()):
             if name == "__main__" or not is_standard(name, module):
@@ -461,7 +405,7 @@ def named_by(names):
 
 
 atexit.register(finish)
-if sys.version_info >= (3, 12):
+if IS_MONITORED:
     monitor()
 else:
     # A child forked during a step is not part of it.

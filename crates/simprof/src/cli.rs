@@ -81,6 +81,10 @@ pub struct RunArgs {
     /// Time limit of each process of the target, in seconds [default: timeout_s of the spec, or 600]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = positive)]
     pub timeout: Option<f64>,
+    /// Run the target on a pseudo-terminal, so that it writes its output line by line. Needed for printed steps if the
+    /// program does not flush [default: terminal of the spec, or a file]
+    #[arg(long)]
+    pub terminal: bool,
     /// Sampling rate: samples per second of CPU time
     #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub rate: u32,

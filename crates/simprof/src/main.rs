@@ -19,6 +19,7 @@ mod replicate;
 mod runner;
 mod session;
 mod spec;
+mod step_notices;
 mod text;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use crate::plan::Target;
 use crate::processes::{Invocation, Observe, Observed, Processes, Stacks};
 use crate::python::{self, CallCounts, ScriptFolder};
 use crate::spec::{CommandTemplate, ConfigTemplate, StepRule};
+use crate::step_notices::step_notices;
 use crate::text::{append_extension, error_chain};
 
 /// Name of the hidden command that the guardian runs as.
@@ -37,6 +38,7 @@ pub struct Runner {
     originals: BTreeMap<PathBuf, Original>,
     timeout: Duration,
     step: Option<StepRule>,
+    terminal: bool,
     recorder: Recorder,
     simprof: PathBuf,
     cancel: Cancel,
@@ -53,6 +55,7 @@ impl Runner {
             originals: BTreeMap::new(),
             timeout: target.timeout,
             step: target.step.clone(),
+            terminal: target.terminal,
             recorder,
             simprof: std::env::current_exe().context("simprof cannot find its own executable")?,
             cancel,
@@ -196,6 +199,8 @@ impl Runner {
             Observe::Allocations { .. } | Observe::Resources => (None, Some(RESOURCE_INTERVAL)),
             Observe::Nothing => (None, None),
         };
+        let rule = self.step.as_ref().filter(|_| invocation.observe != Observe::Nothing);
+        let pattern = rule.and_then(StepRule::pattern);
         let argv = command.argv(&values);
         log::info!("starting {}", command_line(&argv));
         Ok(Launch {
@@ -209,7 +214,8 @@ impl Runner {
             heap: self.heap(invocation),
             resources,
             marks: true,
-            step_pattern: self.step.as_ref().and_then(StepRule::pattern).cloned(),
+            step_pattern: pattern.cloned(),
+            terminal: self.terminal,
             preload,
             guardian: Guardian {
                 exe: self.simprof.clone(),
@@ -255,11 +261,11 @@ impl Processes for Runner {
             function.zip(folder.as_ref()).map(|(function, folder)| folder.steps_script(function));
         let request = self.request(invocation, preload(invocation.observe, script))?;
         let mut recording = launch(&request, &self.cancel)?;
-        if let Some((function, folder)) = function.zip(folder.as_ref())
-            && recording.steps.steps.is_empty()
-        {
-            recording.notices.push(python::uncalled_step(folder, function));
-        }
+        recording.notices.extend(step_notices(
+            &recording.steps,
+            self.step.as_ref(),
+            folder.as_ref(),
+        ));
         let stacks = recording.samples.take().map(Stacks::Sampled);
         Ok(Observed { recording, stacks })
     }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use simprof_model::{Measurement, Notice, Phase, Profile, Run, Status, add_notices, append_line};
+use simprof_model::{
+    Measurement, Notice, NoticeId, Phase, Profile, Status, append_line, has_notice,
+};
 use simprof_record::RecordError;
 use simprof_report::analysis::ComponentRules;
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
@@ -144,13 +146,21 @@ impl Session<'_> {
 
     /// Adds a notice to a phase unless it has it. Also prints it if it is urgent and new in this run.
     pub fn notice(&mut self, phase: Phase, notice: Notice) {
-        let is_new = |run: &Run| !run.phases.iter().any(|record| record.notices.contains(&notice));
-        if notice.id.is_urgent() && is_new(self.folder.run()) {
+        let mut others = self.folder.run().phases.iter().map(|record| &record.notices);
+        let is_new = !others.any(|notices| stands_for(notices, &notice));
+        if notice.id.is_urgent() && is_new {
             self.progress.message(&format!("simprof: {notice}"));
         }
-        if let Some(record) = self.folder.run_mut().phase_mut(phase) {
-            add_notices(&mut record.notices, [notice]);
+        if let Some(record) = self.folder.run_mut().phase_mut(phase)
+            && !stands_for(&record.notices, &notice)
+        {
+            record.notices.push(notice);
         }
+    }
+
+    /// Returns true if a phase has a notice of this kind.
+    pub fn has_notice(&self, phase: Phase, id: NoticeId) -> bool {
+        self.folder.run().phase(phase).is_some_and(|record| has_notice(&record.notices, id))
     }
 
     /// Writes a file of a phase and lists it in the manifest.
@@ -220,6 +230,12 @@ impl Session<'_> {
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Returns true if `notices` contain this notice, or one that stands for it.
+fn stands_for(notices: &[Notice], notice: &Notice) -> bool {
+    notices.contains(notice)
+        || notice.id.is_about_steps_as_specified() && has_notice(notices, notice.id)
 }
 
 /// Returns true if the last replicate was started. Skipped ones do not count as done.

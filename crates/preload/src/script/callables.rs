@@ -1,4 +1,4 @@
-//! Python functions that mark steps. They cost a fraction of a call through ctypes.
+//! Python functions that mark steps or that the profiler's script needs. They cost a fraction of a call through ctypes.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::interposed;
 use crate::marks::{self, Kind};
 use crate::python::interpreter::{Interpreter, Object, interpreter};
 
@@ -23,7 +24,7 @@ struct Method {
     doc: *const c_char,
 }
 
-struct Methods([Method; 4]);
+struct Methods([Method; 5]);
 
 // SAFETY: they are constants.
 unsafe impl Sync for Methods {}
@@ -36,6 +37,7 @@ static METHODS: Methods = Methods([
     one_argument(c"mark_end", mark_end),
     one_argument(c"mark_boundary", mark_boundary),
     arguments(c"mark_end_with_population", mark_end_with_population),
+    one_argument(c"before_modules", before_modules),
 ]);
 
 const fn one_argument(name: &CStr, function: OneArgument) -> Method {
@@ -173,6 +175,16 @@ unsafe extern "C" fn mark_end_with_population(
     unsafe {
         let Some(population) = number(api, *arguments.add(1)) else { return ptr::null_mut() };
         marked(*arguments, |index| marks::mark(Kind::EndWithPopulation, index, population))
+    }
+}
+
+/// Calls a function before the code of each module, see [`interposed::call_before_modules`].
+unsafe extern "C" fn before_modules(_: *mut Object, function: *mut Object) -> *mut Object {
+    let Some(api) = api() else { return ptr::null_mut() };
+    // SAFETY: the interpreter calls this with its lock held and a valid object.
+    unsafe {
+        interposed::call_before_modules(function);
+        none(api)
     }
 }
 

@@ -15,6 +15,7 @@
 //! A forked child keeps the effects of the script. A process that executes a program runs the script again.
 
 mod callables;
+mod interposed;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;

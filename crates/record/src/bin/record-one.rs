@@ -48,6 +48,7 @@ fn record(folder: &Path, argv: &[String], heap: Option<HeapSampling>) -> ExitCod
         preload: Default::default(),
         marks: true,
         step_pattern: None,
+        terminal: false,
     };
     match launch(&plan, &Cancel::new()) {
         Ok(mut recording) => {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use simprof_model::{
-    HEAP_SCHEMA, HeapCoverage, HeapInterval, HeapProfile, HeapProvenance, Notice, NoticeId,
-    Timeline,
+    HEAP_SCHEMA, HeapAmount, HeapCoverage, HeapInterval, HeapProfile, HeapProvenance, Notice,
+    NoticeId, Timeline,
 };
 
 use super::HeapSampling;
@@ -39,6 +39,20 @@ impl HeapRecording {
             touched_bytes: memory.touched_bytes() + injection.python.memory.touched_bytes(),
             provenance: provenance(&drained, injection, sampling),
             drained,
+        }
+    }
+
+    /// Removes all figures per step, because the steps turned out to have no times.
+    pub(crate) fn forget_steps(&mut self) {
+        let totals = &mut self.drained.totals;
+        if totals.steps == 0 {
+            return;
+        }
+        (totals.steps, totals.peak_step) = (0, None);
+        totals.ticks.clear();
+        for (_, site) in &mut totals.sites {
+            site.amounts.live_at_ticks.clear();
+            site.amounts.temporary = HeapAmount::default();
         }
     }
 

@@ -1,8 +1,9 @@
-//! The target's output. It goes directly into log files or, if a step pattern is given, through
-//! pipes where each line is compared with the pattern.
+//! The target's output. It goes directly into log files or, if a step pattern or a terminal is
+//! requested, through pipes or a pseudo-terminal. With a pattern, each line is compared with it.
 
 mod log;
 mod pattern;
+mod terminal;
 mod watcher;
 
 use std::io;
@@ -15,6 +16,7 @@ use simprof_model::{Notice, Steps};
 
 use crate::RecordError;
 use log::Log;
+use pattern::Marker;
 pub use pattern::Match;
 use watcher::Watcher;
 
@@ -41,25 +43,35 @@ pub struct Written {
 impl Output {
     /// Creates the log files and returns the descriptors for the target's standard output and
     /// standard error. Both paths may be the same file. With a pattern, the descriptors are pipes.
+    /// With `terminal`, standard output is a pseudo-terminal.
     pub fn open(
         paths: [&Path; 2],
         pattern: Option<&Regex>,
+        terminal: bool,
     ) -> Result<(Output, [OwnedFd; 2]), RecordError> {
         let logs = [Log::create(paths[0])?, Log::create(paths[1])?];
-        let failed =
-            |source| RecordError::System { what: "the pipe for the output failed", source };
-        let Some(pattern) = pattern else {
+        if pattern.is_none() && !terminal {
             let fds = [logs[0].descriptor()?, logs[1].descriptor()?];
             return Ok((Output { logs, watcher: None, matches: None }, fds));
+        }
+        let failed =
+            |source| RecordError::System { what: "the pipe for the output failed", source };
+        let no_terminal = |source| RecordError::System {
+            what: "the pseudo-terminal for the output could not be opened",
+            source,
         };
-        let [first, second] = [pipe().map_err(failed)?, pipe().map_err(failed)?];
+        let first = if terminal {
+            terminal::open().map_err(no_terminal)?
+        } else {
+            pipe().map_err(failed)?
+        };
+        let second = pipe().map_err(failed)?;
         let watched = [logs[0].reopened()?, logs[1].reopened()?];
-        let readers = [first.0, second.0];
         let (listener, matches) = mpsc::channel();
-        let watcher =
-            Watcher::start(readers, watched, pattern.clone(), listener).map_err(failed)?;
-        let output = Output { logs, watcher: Some(watcher), matches: Some(matches) };
-        Ok((output, [first.1, second.1]))
+        let marker = pattern.map(|pattern| Marker::new(pattern.clone(), listener, terminal));
+        let watcher = Watcher::start([first.0, second.0], watched, marker).map_err(failed)?;
+        let matches = pattern.is_some().then_some(matches);
+        Ok((Output { logs, watcher: Some(watcher), matches }, [first.1, second.1]))
     }
 
     /// Returns the receiver of the matching lines, on the first call only. `None` without a pattern.
@@ -77,15 +89,19 @@ impl Output {
         };
         let seen = watcher.finish();
         notices.extend(seen.notices);
-        Written { tails: seen.tails, steps: Some(seen.steps), notices }
+        Written { tails: seen.tails, steps: seen.steps, notices }
     }
 }
 
-/// Creates a pipe: reader, writer. Enlarges its buffer for bursts if the system allows it.
+/// Creates a pipe: reader, writer. Enlarges its buffer for bursts if the system allows it. Each write of the target is read
+/// by itself, at most 4096 bytes at a time, so that lines of separate writes do not come together if simprof reads late.
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
-    // SAFETY: the call takes no pointers. If it fails, the pipe keeps its size.
-    unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+    // SAFETY: the calls take no pointers. If one fails, the pipe stays as it is.
+    unsafe {
+        libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20);
+        libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_DIRECT);
+    }
     Ok((reader.into(), writer.into()))
 }
 

@@ -62,12 +62,14 @@ pub struct Marker {
     lost: u64,
     /// Matches that came in the same read as the previous one.
     crowded: usize,
+    /// Whether the target writes to a terminal.
+    terminal: bool,
 }
 
 impl Marker {
     /// Creates a marker. The pattern's first group is the step's index if it matches a number.
-    pub fn new(pattern: Regex, listener: Sender<Match>) -> Self {
-        Self { pattern, matches: Vec::new(), listener, lost: 0, crowded: 0 }
+    pub fn new(pattern: Regex, listener: Sender<Match>, terminal: bool) -> Self {
+        Self { pattern, matches: Vec::new(), listener, lost: 0, crowded: 0, terminal }
     }
 
     /// Adds a line that was read at `time_ns`.
@@ -87,9 +89,19 @@ impl Marker {
         self.matches.push(found);
     }
 
+    /// Returns whether so many lines came together that times between lines are not times of steps: from a third of them on.
+    /// Through a terminal, from two thirds on, because separate writes also come together if simprof reads them late.
+    fn is_untimed(&self) -> bool {
+        let thirds = if self.terminal { 2 } else { 1 };
+        self.crowded > 0 && self.crowded * 3 >= (self.matches.len() - 1) * thirds
+    }
+
     /// Returns the steps. Each step lasts from one match to the next. The last match only ends a
-    /// step, since it is unknown when a step that it begins would end.
+    /// step, since it is unknown when a step that it begins would end. Steps that cannot be timed are none.
     pub fn steps(&self) -> Steps {
+        if self.is_untimed() {
+            return Steps::default();
+        }
         let step = |pair: &[Match]| {
             let Match { index, time_ns } = pair[0];
             Step { index, begin_ns: time_ns, end_ns: pair[1].time_ns, population: None }
@@ -98,22 +110,39 @@ impl Marker {
         Steps { steps, lost: self.lost, source: "output".to_owned() }
     }
 
-    /// Returns a notice if no line matched or the times of steps are unreliable.
+    /// Returns a notice if there are no steps: no line matched, only one did, or steps cannot be timed.
     pub fn notice(&self) -> Option<Notice> {
-        let count = self.matches.len();
-        if count == 0 {
-            let text =
-                format!("No line of the output matches the step pattern `{}`.", self.pattern);
-            return Some(Notice::new(NoticeId::StepPatternNotMatched, text));
-        }
-        (count >= 4 && self.crowded * 2 > count).then(|| {
-            let text = format!(
-                "{} of {count} step lines arrived together with the line before: the target buffers its output, so the \
-                 times of single steps are wrong. Let the target flush after each line.",
-                self.crowded
-            );
-            Notice::new(NoticeId::StepOutputBuffered, text)
-        })
+        let Self { pattern, crowded, .. } = self;
+        let (id, text) = match self.matches.len() {
+            0 => (
+                NoticeId::StepPatternNotMatched,
+                format!("target.step: no line of the output matches the step pattern `{pattern}`."),
+            ),
+            1 => (
+                NoticeId::StepSeenOnce,
+                format!(
+                    "target.step: there are no steps, because only one line of the output matches the step pattern `{pattern}` and \
+                     a step lasts from one line to the next."
+                ),
+            ),
+            count if self.is_untimed() => {
+                let terminal = if self.terminal {
+                    ""
+                } else {
+                    ", or write `terminal = true` under [target], so that the C library and Python do so"
+                };
+                (
+                    NoticeId::StepOutputBuffered,
+                    format!(
+                        "target.step: {crowded} of {count} step lines arrived together with the line before, because the target \
+                         does not flush its output after each line. Its steps cannot be timed, so there are no figures per \
+                         step. Let the target flush after each line{terminal}."
+                    ),
+                )
+            }
+            _ => return None,
+        };
+        Some(Notice::new(id, text))
     }
 }
 
@@ -151,7 +180,8 @@ mod tests {
     /// Returns the marker after these lines, and what it sent to its listener.
     fn marker_and_sent(lines: &[(&str, u64)]) -> (Marker, Vec<Match>) {
         let (sender, sent) = std::sync::mpsc::channel();
-        let mut marker = Marker::new(Regex::new(r"^step ?(\w*)").expect("a pattern"), sender);
+        let mut marker =
+            Marker::new(Regex::new(r"^step ?(\w*)").expect("a pattern"), sender, false);
         lines.iter().for_each(|(line, time)| marker.line(line, *time));
         (marker, sent.try_iter().collect())
     }
@@ -166,21 +196,42 @@ mod tests {
     #[test]
     fn a_match_begins_a_step_and_ends_the_previous_one() {
         let marker =
-            marker(&[("step 7", 10), ("else", 15), ("step", 20), ("step x", 20), ("step 3", 50)]);
+            marker(&[("step 7", 10), ("else", 15), ("step", 20), ("step x", 25), ("step 3", 50)]);
         let steps = marker.steps();
         let seen: Vec<_> = steps.steps.iter().map(|s| (s.index, s.begin_ns, s.end_ns)).collect();
-        assert_eq!(seen, [(7, 10, 20), (8, 20, 20), (9, 20, 50)]);
+        assert_eq!(seen, [(7, 10, 20), (8, 20, 25), (9, 25, 50)]);
     }
 
     #[test]
-    fn buffered_or_unmatched_output_makes_a_notice() {
-        let together: Vec<_> = (0..10).map(|_| ("step", 5)).collect();
-        let buffered = marker(&together).notice().expect("a notice");
-        assert_eq!(buffered.id, NoticeId::StepOutputBuffered);
-        assert!(buffered.text.starts_with("9 of 10"));
-        let apart: Vec<_> = (0..10).map(|time| ("step", time)).collect();
-        assert_eq!(marker(&apart).notice(), None);
-        let unmatched = marker(&[]).notice().expect("a notice");
-        assert_eq!(unmatched.id, NoticeId::StepPatternNotMatched);
+    fn lines_that_come_together_make_no_steps() {
+        for (times, id) in [
+            (&[][..], Some(NoticeId::StepPatternNotMatched)),
+            (&[5], Some(NoticeId::StepSeenOnce)),
+            (&[5, 5], Some(NoticeId::StepOutputBuffered)),
+            (&[5, 5, 5], Some(NoticeId::StepOutputBuffered)),
+            (&[5, 5, 8, 8, 12, 12, 13], Some(NoticeId::StepOutputBuffered)),
+            (&[5, 5, 8, 9, 12, 13], None),
+            (&[5, 6], None),
+            (&[1, 2, 3, 4, 5, 6, 7, 8], None),
+        ] {
+            let lines: Vec<_> = times.iter().map(|&time| ("step", time)).collect();
+            let marker = marker(&lines);
+            assert_eq!(marker.notice().map(|notice| notice.id), id, "{times:?}");
+            assert_eq!(marker.steps().steps.is_empty(), id.is_some(), "{times:?}");
+        }
+    }
+
+    #[test]
+    fn a_target_on_a_terminal_is_not_asked_to_use_one() {
+        let mut marker = marker(&[("step", 5), ("step", 5)]);
+        let has_key =
+            |marker: &Marker| marker.notice().expect("one").text.contains("terminal = true");
+        assert!(has_key(&marker));
+        marker.terminal = true;
+        assert!(!has_key(&marker));
+        let mut late = self::marker(&[("step", 5), ("step", 5), ("step", 8), ("step", 9)]);
+        assert!(late.notice().is_some());
+        late.terminal = true;
+        assert_eq!(late.notice(), None);
     }
 }

@@ -3,15 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use regex::Regex;
 use simprof_model::{Notice, NoticeId, Steps};
 
 use super::log::Log;
-use super::pattern::{Lines, Marker, Match};
+use super::pattern::{Lines, Marker};
 use super::{TAIL_BYTES, text};
 use crate::clock;
 use crate::guardian::protocol::poll_readable;
@@ -27,13 +25,14 @@ pub struct Watcher {
 #[derive(Default)]
 pub struct Watched {
     pub tails: [String; 2],
-    pub steps: Steps,
+    /// Steps by the pattern; `None` if there is no pattern.
+    pub steps: Option<Steps>,
     pub notices: Vec<Notice>,
 }
 
 /// Standard output or standard error.
 struct Stream {
-    /// `None` after the end of the stream.
+    /// A pipe or a terminal; `None` after the end of the stream.
     pipe: Option<File>,
     log: Log,
     lines: Lines,
@@ -41,18 +40,16 @@ struct Stream {
 }
 
 impl Watcher {
-    /// Starts the thread. It sends each match to `listener`.
+    /// Starts the thread. It passes each line to `marker`.
     pub fn start(
         pipes: [OwnedFd; 2],
         logs: [Log; 2],
-        pattern: Regex,
-        listener: Sender<Match>,
+        marker: Option<Marker>,
     ) -> io::Result<Watcher> {
         let (stopped, stop) = io::pipe()?;
         let [first, second] = pipes;
         let [first_log, second_log] = logs;
         let streams = [Stream::new(first, first_log), Stream::new(second, second_log)];
-        let marker = Marker::new(pattern, listener);
         let thread = thread::Builder::new()
             .name("output".to_owned())
             .spawn(move || watch(streams, marker, &stopped.into()))?;
@@ -72,7 +69,7 @@ impl Watcher {
     }
 }
 
-fn watch(mut streams: [Stream; 2], mut marker: Marker, stop: &OwnedFd) -> Watched {
+fn watch(mut streams: [Stream; 2], mut marker: Option<Marker>, stop: &OwnedFd) -> Watched {
     let mut chunk = vec![0; 1 << 16];
     let mut stopping = false;
     while streams.iter().any(|stream| stream.pipe.is_some()) {
@@ -81,7 +78,7 @@ fn watch(mut streams: [Stream; 2], mut marker: Marker, stop: &OwnedFd) -> Watche
         let fds = [streams[0].fd(), streams[1].fd(), stop_fd];
         let Ok(ready) = poll_readable(&fds, timeout) else { break };
         for (stream, _) in streams.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
-            stream.read(&mut chunk, &mut marker);
+            stream.read(&mut chunk, marker.as_mut());
         }
         if stopping && !ready[0] && !ready[1] {
             break;
@@ -91,14 +88,17 @@ fn watch(mut streams: [Stream; 2], mut marker: Marker, stop: &OwnedFd) -> Watche
     finish(streams, marker)
 }
 
-fn finish(mut streams: [Stream; 2], mut marker: Marker) -> Watched {
+fn finish(mut streams: [Stream; 2], mut marker: Option<Marker>) -> Watched {
     let now_ns = clock::now_ns();
-    for stream in &mut streams {
-        stream.lines.end(|line| marker.line(line, now_ns));
+    if let Some(marker) = &mut marker {
+        for stream in &mut streams {
+            stream.lines.end(|line| marker.line(line, now_ns));
+        }
     }
     let losses = streams.iter().filter_map(|stream| stream.log.loss_notice());
-    let notices = losses.chain(marker.notice()).collect();
-    Watched { tails: streams.map(|stream| text(stream.recent())), steps: marker.steps(), notices }
+    let notices = losses.chain(marker.as_ref().and_then(Marker::notice)).collect();
+    let steps = marker.as_ref().map(Marker::steps);
+    Watched { tails: streams.map(|stream| text(stream.recent())), steps, notices }
 }
 
 impl Stream {
@@ -111,7 +111,7 @@ impl Stream {
     }
 
     /// Reads once. All lines that end in this read get its time.
-    fn read(&mut self, chunk: &mut [u8], marker: &mut Marker) {
+    fn read(&mut self, chunk: &mut [u8], marker: Option<&mut Marker>) {
         let Some(pipe) = &mut self.pipe else { return };
         let bytes = match pipe.read(chunk) {
             Ok(0) => {
@@ -120,13 +120,16 @@ impl Stream {
             }
             Ok(count) => &chunk[..count],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            // A terminal fails in this way after its last writer has closed it.
             Err(_) => {
                 self.pipe = None;
                 return;
             }
         };
-        let now_ns = clock::now_ns();
-        self.lines.feed(bytes, |line| marker.line(line, now_ns));
+        if let Some(marker) = marker {
+            let now_ns = clock::now_ns();
+            self.lines.feed(bytes, |line| marker.line(line, now_ns));
+        }
         self.log.write(bytes);
         self.tail.extend_from_slice(bytes);
         if self.tail.len() > 16 * TAIL_BYTES {

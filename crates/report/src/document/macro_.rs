@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use simprof_model::Machine;
+use simprof_model::{Machine, Notice};
 
 use super::parts::{location, measurements, ms, opening, recording, share_with_interval, waits};
 use crate::format;
@@ -18,11 +18,12 @@ const SHOWN: usize = 40;
 pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
     let statements = &summary.default.statements;
     let mut text = opening("Phase 1, macro: what is slow", &summary.head, machine, statements);
-    text.push_str(&case(&summary.default));
+    let notices = &summary.head.notices;
+    text.push_str(&case(&summary.default, notices));
     for extra in &summary.cases {
         let _ = write!(text, "# Case {}\n\n", escape(&extra.case));
         text.push_str(&crate::markdown::list(&extra.statements));
-        let _ = write!(text, "\n{}", case(extra));
+        let _ = write!(text, "\n{}", case(extra, notices));
     }
     text.push_str(&measurements(&summary.head));
     if summary.default.profile.is_some() {
@@ -35,7 +36,7 @@ pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
     text
 }
 
-fn case(case: &CaseSummary) -> String {
+fn case(case: &CaseSummary, notices: &[Notice]) -> String {
     let mut text = String::new();
     let Some(profile) = &case.profile else { return text };
     let _ = write!(
@@ -61,7 +62,7 @@ fn case(case: &CaseSummary) -> String {
              Only waits of threads that run Python are recorded.\n\n",
         );
     }
-    text.push_str(&steps(case));
+    text.push_str(&steps(case, notices));
     if !case.counters.is_empty() {
         let _ = write!(text, "## Work done per run\n\n{}\n", counters(case));
     }
@@ -71,9 +72,13 @@ fn case(case: &CaseSummary) -> String {
     text
 }
 
-fn steps(case: &CaseSummary) -> String {
+fn steps(case: &CaseSummary, notices: &[Notice]) -> String {
+    let is_explained = notices.iter().any(|notice| notice.id.is_about_steps_as_specified());
     match &case.steps {
         Some(steps) => format!("## Steps\n\n{}\n", step_table(steps)),
+        None if is_explained => {
+            "## Steps\n\nThere are no times per step. `Read this first` says why.\n\n".to_owned()
+        }
         None => "## Steps\n\nThe target marks no steps, so there are no times per step. To mark steps, use the \
                  simprof-probe crate, simprof_probe.h or the Python module simprof_probe; or name a Python function in \
                  simprof.toml, `step = \"sim.model:Model.step\"`, or a pattern of the output, \

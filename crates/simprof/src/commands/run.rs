@@ -173,6 +173,7 @@ fn request(arguments: &RunArgs, strictness: Strictness) -> Result<Request> {
         functions: arguments.functions.clone(),
         memory: allocations::requested(arguments)?,
         timeout: arguments.timeout.map(Duration::from_secs_f64),
+        terminal: arguments.terminal,
         rate_hz: arguments.rate,
         seed: arguments.seed,
         repeats: arguments.repeats,
@@ -318,9 +319,18 @@ fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Completion
         message(&format!("simprof: {line}"));
     }
     let printed = report_results(session);
-    let success =
-        session.folder.run().status == RunStatus::Ok && session.stopped.is_none() && printed;
+    let run = session.folder.run();
+    let success = run.status == RunStatus::Ok
+        && session.stopped.is_none()
+        && printed
+        && !has_unseen_steps(run);
     Ok(if success { Completion::Success } else { Completion::WithFailures })
+}
+
+/// Returns true if nothing of what the spec calls a step was seen in a phase. A notice has reported it.
+fn has_unseen_steps(run: &Run) -> bool {
+    let mut notices = run.phases.iter().flat_map(|record| &record.notices);
+    notices.any(|notice| notice.id.is_step_never_seen())
 }
 
 /// Gives every phase that did not end the status skipped or partial, with the reason.
@@ -435,6 +445,7 @@ mod tests {
                 memory: (mode == Mode::Full)
                     .then_some(AllocationPlan { interval_bytes: None, requested_by: None }),
                 timeout: None,
+                terminal: false,
                 rate_hz: 1000,
                 seed: 1,
                 repeats: None,

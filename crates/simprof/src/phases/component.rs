@@ -129,6 +129,7 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
             };
             let result = ("phase 1's recording".to_owned(), summary.default.components.clone());
             session.keep(PHASE, &measurement, 1);
+            repeat_step_notices(session);
             result
         }
         None => recorded_here(session)?,
@@ -143,6 +144,15 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
         largest.iter().take(3).map(|component| format!("{}.", component.statement())).collect();
     summary.in_situ = Some(InSitu { source, components });
     Ok(summary)
+}
+
+/// Adds phase 1's notices about steps, which also hold for the shares taken from its recording.
+fn repeat_step_notices(session: &mut Session<'_>) {
+    let record = session.folder.run().phase(Phase::Macro);
+    let notices = record.map(|record| record.notices.clone()).unwrap_or_default();
+    for notice in notices.into_iter().filter(|notice| notice.id.is_about_steps_as_specified()) {
+        session.notice(PHASE, notice);
+    }
 }
 
 /// Returns status and reason of phase 1's recording. The shares taken from it have the same status.

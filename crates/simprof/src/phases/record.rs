@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use simprof_measure::grid::Parameters;
-use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Replicate, Status};
+use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Replicate, Status, Steps};
 use simprof_record::{RecordError, Recording};
 use simprof_report::summary::RunSteps;
 
@@ -69,6 +69,9 @@ pub fn record(
         }
     }
     session.keep(phase, &measurement, done + 1);
+    if session.has_notice(phase, NoticeId::StepOutputBuffered) {
+        recorded.steps.iter_mut().for_each(|run| run.steps = Steps::default());
+    }
     session.progress.current("reading symbols");
     let profile = Stacks::symbolise(runs);
     recorded.profile = (!profile.samples.is_empty()).then_some(profile);
@@ -315,7 +318,7 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
 mod tests {
     use std::time::Duration;
 
-    use simprof_model::FunctionKind;
+    use simprof_model::{FunctionKind, Step};
     use simprof_record::Outcome;
 
     use super::*;
@@ -369,6 +372,37 @@ mod tests {
         assert_eq!(recorded.profile.expect("a profile").samples.len(), 40);
         assert_eq!(measurement.status, Status::Ok);
         assert_eq!(notices, [NoticeId::FewSamples]);
+    }
+
+    #[test]
+    fn steps_that_cannot_be_timed_in_one_run_are_dropped_in_all() {
+        let plan = plan();
+        let step = Step { index: 0, begin_ns: 1, end_ns: 2, population: None };
+        let processes = FakeProcesses::new([0, 1].map(|run| {
+            let mut observed = sampled(GOOD, 60);
+            let id = NoticeId::StepOutputBuffered;
+            match run {
+                0 => observed.recording.steps.steps.push(step),
+                _ => observed.recording.notices.push(Notice::new(id, "together")),
+            }
+            observed
+        }));
+        let (recorded, _, notices) = record_default(&plan, &processes);
+        assert!(recorded.steps.iter().all(|run| run.steps.steps.is_empty()), "{recorded:?}");
+        assert!(notices.contains(&NoticeId::StepOutputBuffered), "{notices:?}");
+    }
+
+    #[test]
+    fn the_first_notice_about_steps_stands_for_those_of_all_runs() {
+        let plan = plan();
+        let processes = FakeProcesses::new([60, 61].map(|samples| {
+            let mut observed = sampled(GOOD, samples);
+            let text = format!("{samples} steps");
+            observed.recording.notices.push(Notice::new(NoticeId::StepsCoverLittle, text));
+            observed
+        }));
+        let (.., notices) = record_default(&plan, &processes);
+        assert_eq!(notices, [NoticeId::StepsCoverLittle, NoticeId::RunsJoined]);
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct Target {
     pub timeout: Duration,
     /// How steps are recognised if the target does not mark them.
     pub step: Option<StepRule>,
+    /// Whether standard output is a pseudo-terminal.
+    pub terminal: bool,
     /// Defaults of all parameters.
     pub defaults: Parameters,
     /// Seconds that one run with the defaults takes, if known.
@@ -154,6 +156,8 @@ pub struct Request {
     pub memory: Option<AllocationPlan>,
     /// Time limit of each process; the spec's if `None`.
     pub timeout: Option<Duration>,
+    /// Whether the target runs on a pseudo-terminal even if the spec does not say so.
+    pub terminal: bool,
     /// Samples per second of CPU time.
     pub rate_hz: u32,
     /// Seed for the order of processes, and for targets that use one.
@@ -275,6 +279,7 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
         build: spec.target.build.clone(),
         timeout: request.timeout.or(limit).unwrap_or(DEFAULT_TIMEOUT),
         step: spec.target.step.as_ref().map(StepSource::rule).transpose()?,
+        terminal: spec.target.terminal || request.terminal,
         defaults: spec.defaults(),
         estimate_s: spec.target.estimate_s,
     })

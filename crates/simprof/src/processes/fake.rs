@@ -177,6 +177,7 @@ pub fn plan_for(spec: &str) -> Plan {
         functions: vec![],
         memory: None,
         timeout: None,
+        terminal: false,
         rate_hz: 1000,
         seed: 1,
         repeats: Some(3),

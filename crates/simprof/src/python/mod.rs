@@ -11,13 +11,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::spec::StepFunction;
+use crate::spec::{StepFunction, StepSpan};
 use crate::text::append_extension;
 
 pub use calls::{CallCounts, read_call_counts};
 pub use steps::uncalled_step;
 
 const WRITE: &str = include_str!("../../python/folder.py");
+const DEFINITION: &str = include_str!("../../python/definition.py");
 const STEPS: &str = include_str!("../../python/steps.py");
 const CALLS: &str = include_str!("../../python/calls.py");
 
@@ -42,11 +43,16 @@ impl ScriptFolder {
         self.0.join("ran").exists()
     }
 
-    /// Returns the script that marks the calls of a function as steps.
+    /// Returns the script that marks the steps that the calls of a function delimit.
     pub fn steps_script(&self, function: &StepFunction) -> String {
-        let StepFunction { module, name } = function;
-        let inputs = [("MODULE", module.as_str()), ("NAME", name.as_str())];
-        self.script(&inputs, STEPS)
+        let StepFunction { module, name, span } = function;
+        let span = match span {
+            StepSpan::Call => "call",
+            StepSpan::Begins => "begin",
+            StepSpan::Ends => "end",
+        };
+        let inputs = [("MODULE", module.as_str()), ("NAME", name.as_str()), ("SPAN", span)];
+        self.script(&inputs, &format!("{DEFINITION}\n\n{STEPS}"))
     }
 
     /// Returns the script that counts all calls.
@@ -99,12 +105,13 @@ mod tests {
     fn scripts_get_their_inputs_and_the_folder_is_removed() {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let scripts = ScriptFolder::create(&directory.path().join("a \"log\"")).expect("a folder");
-        let function = StepFunction { module: "sim".into(), name: "Model.step".into() };
+        let function =
+            StepFunction { module: "sim".into(), name: "Model.step".into(), span: StepSpan::Ends };
         let text = scripts.steps_script(&function);
         let folder = directory.path().join("a \"log\".python");
         let first = format!("FOLDER = {}", literal(&folder.to_string_lossy()));
         assert_eq!(text.lines().next(), Some(first.as_str()));
-        assert!(text.contains("\nMODULE = \"sim\"\nNAME = \"Model.step\"\n"));
+        assert!(text.contains("\nMODULE = \"sim\"\nNAME = \"Model.step\"\nSPAN = \"end\"\n"));
         assert!(text.len() < 64 << 10 && scripts.calls_script().len() < 64 << 10);
         assert!(!scripts.ran());
         drop(scripts);

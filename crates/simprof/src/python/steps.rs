@@ -14,6 +14,8 @@ const MAX_LISTED: usize = 8;
 #[derive(Debug, Default)]
 struct Notes {
     found: bool,
+    /// Whether the function was called once, and steps last from one call to the next.
+    once: bool,
     trouble: Option<String>,
     modules: Vec<String>,
     names: Vec<String>,
@@ -22,7 +24,15 @@ struct Notes {
 
 /// Returns a notice with the reason why no call of the step function was recorded, and the fix.
 pub fn uncalled_step(folder: &ScriptFolder, function: &StepFunction) -> Notice {
-    let reason = if folder.ran() { notes(folder).reason(function) } else { not_python() };
+    let notes = notes(folder);
+    if notes.once {
+        let text = format!(
+            "target.step: there are no steps, because `{function}` was called only once in a process and a step lasts from one \
+             call to the next."
+        );
+        return Notice::new(NoticeId::StepSeenOnce, text);
+    }
+    let reason = if folder.ran() { notes.reason(function) } else { not_python() };
     let text = format!("target.step: no call of `{function}` was recorded: {reason}.");
     Notice::new(NoticeId::StepFunctionNotCalled, text)
 }
@@ -43,9 +53,10 @@ fn notes(folder: &ScriptFolder) -> Notes {
 
 impl Notes {
     fn read(&mut self, line: &str) {
-        let Some((kind, text)) = line.split_once(' ') else { return };
+        let (kind, text) = line.split_once(' ').unwrap_or((line, ""));
         let list = match kind {
             "found" => return self.found = true,
+            "once" => return self.once = true,
             "trouble" => return self.trouble = Some(text.to_owned()),
             "module" => &mut self.modules,
             "has" => &mut self.names,
@@ -104,15 +115,24 @@ fn is_private(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::StepSpan;
 
-    fn explanation(files: &[(&str, &str)], function: &str) -> String {
+    fn notice(files: &[(&str, &str)], function: &str) -> Notice {
         let directory = tempfile::tempdir().expect("a temporary folder");
         let folder = ScriptFolder::create(&directory.path().join("log")).expect("a folder");
         for (name, content) in files {
             std::fs::write(folder.0.join(name), content).expect("the file is written");
         }
         let (module, name) = function.split_once(':').expect("a function");
-        uncalled_step(&folder, &StepFunction { module: module.into(), name: name.into() }).text
+        let span = StepSpan::Begins;
+        uncalled_step(&folder, &StepFunction { module: module.into(), name: name.into(), span })
+    }
+
+    #[test]
+    fn one_call_makes_no_step() {
+        let files = [("ran", ""), ("steps-1", "once\n"), ("steps-2", "module sim\nhas step\n")];
+        assert_eq!(notice(&files, "sim:step").id, NoticeId::StepSeenOnce);
+        assert_eq!(notice(&files[2..], "sim:step").id, NoticeId::StepFunctionNotCalled);
     }
 
     #[test]
@@ -141,7 +161,7 @@ mod tests {
                 "no module `nomod` was imported; imported modules are __main__, sim.model",
             ),
         ] {
-            let text = explanation(files, function);
+            let text = notice(files, function).text;
             assert!(text.contains(words) && text.contains(function), "{text}");
         }
     }

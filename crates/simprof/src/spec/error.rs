@@ -52,7 +52,7 @@ pub enum SpecError {
     },
     /// The name of a step function is malformed.
     #[error(
-        "target.step: `{name}` does not name a Python function; write step = \"package.module:Class.step\" (`__main__` is the module of a script). For a program in another language, mark steps with simprof-probe or simprof_probe.h, or recognise them in its output: step = {{ output = \"^step (\\\\d+)\" }}"
+        "target.step: `{name}` does not name a Python function; write step = \"package.module:Class.step\" or step = {{ begin = \"package.module:Class.step\" }} (`__main__` is the module of a script). For a program in another language, mark steps with simprof-probe or simprof_probe.h, or recognise them in its output: step = {{ output = \"^step (\\\\d+)\" }}"
     )]
     StepFunction {
         /// The text, as written.

@@ -22,7 +22,7 @@ pub use config_template::ConfigTemplate;
 pub use error::SpecError;
 pub use placeholder::{BUILT_IN, Strictness, escaped, is_used, written};
 pub use readiness::{Limits, Readiness};
-pub use step::{StepFunction, StepRule, StepSource};
+pub use step::{StepFunction, StepRule, StepSource, StepSpan};
 
 /// The spec of the reference simulation. It uses no feature that other specs do not have.
 pub const REFERENCE: &str = include_str!("reference.toml");
@@ -85,6 +85,9 @@ pub struct Target {
     /// How steps are recognised if the program does not mark them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepSource>,
+    /// Whether standard output is a pseudo-terminal, so that the C library and Python flush it after each line.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub terminal: bool,
     /// Time of one run with the default parameters, in seconds, for estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub estimate_s: Option<f64>,

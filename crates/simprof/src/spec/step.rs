@@ -8,13 +8,25 @@ use super::SpecError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "`step` must be \"module:function\" or { output = \"a regular expression\" }"
+    deny_unknown_fields,
+    expecting = "`step` must be \"module:function\", { begin = \"module:function\" }, { end = \"module:function\" } \
+                 or { output = \"a regular expression\" }"
 )]
 pub enum StepSource {
     /// By the lines of the program's output.
     Output {
         /// A regular expression. Its first group is the number of the step.
         output: String,
+    },
+    /// By the beginnings of the calls of a Python function.
+    Begin {
+        /// `module:Class.function`.
+        begin: String,
+    },
+    /// By the ends of the calls of a Python function.
+    End {
+        /// `module:Class.function`.
+        end: String,
     },
     /// By the calls of a Python function: `module:Class.function`.
     Function(String),
@@ -25,17 +37,30 @@ pub enum StepSource {
 pub enum StepRule {
     /// A matching line of the output begins a step.
     Pattern(regex::Regex),
-    /// Each call of the function is a step.
+    /// The calls of the function delimit steps.
     Function(StepFunction),
 }
 
-/// The name of a Python function.
+/// A Python function whose calls delimit steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepFunction {
     /// Module with its packages; `__main__` for the program itself.
     pub module: String,
     /// Name in the module, with its class.
     pub name: String,
+    /// How its calls delimit steps.
+    pub span: StepSpan,
+}
+
+/// How the calls of a function delimit steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepSpan {
+    /// Each call is a step.
+    Call,
+    /// A step lasts from the beginning of a call to the beginning of the next.
+    Begins,
+    /// A step lasts from the end of a call to the end of the next.
+    Ends,
 }
 
 impl StepSource {
@@ -51,11 +76,17 @@ impl StepSource {
                     SpecError::Pattern { pattern: output.clone(), source: Box::new(source) }
                 })
             }
-            StepSource::Function(name) => match StepFunction::parse(name) {
-                Some(function) => Ok(StepRule::Function(function)),
-                None => Err(SpecError::StepFunction { name: name.clone() }),
-            },
+            StepSource::Begin { begin } => function_rule(begin, StepSpan::Begins),
+            StepSource::End { end } => function_rule(end, StepSpan::Ends),
+            StepSource::Function(name) => function_rule(name, StepSpan::Call),
         }
+    }
+}
+
+fn function_rule(name: &str, span: StepSpan) -> Result<StepRule, SpecError> {
+    match StepFunction::parse(name, span) {
+        Some(function) => Ok(StepRule::Function(function)),
+        None => Err(SpecError::StepFunction { name: name.to_owned() }),
     }
 }
 
@@ -79,11 +110,14 @@ impl StepRule {
 
 impl StepFunction {
     /// Parses `package.module:Class.function`.
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str, span: StepSpan) -> Option<Self> {
         let (module, name) = text.split_once(':')?;
         let dotted = |text: &str| text.split('.').all(is_identifier);
-        (dotted(module) && dotted(name))
-            .then(|| Self { module: module.to_owned(), name: name.to_owned() })
+        (dotted(module) && dotted(name)).then(|| Self {
+            module: module.to_owned(),
+            name: name.to_owned(),
+            span,
+        })
     }
 }
 
@@ -113,6 +147,31 @@ mod tests {
             assert_eq!(rule.function().expect("a function").to_string(), text);
             assert!(rule.pattern().is_none());
         }
+    }
+
+    #[test]
+    fn calls_delimit_steps_as_the_key_says() {
+        #[derive(Deserialize)]
+        struct Keys {
+            step: StepSource,
+        }
+        for (text, span) in [
+            ("\"sim:f\"", StepSpan::Call),
+            ("{ begin = \"sim:f\" }", StepSpan::Begins),
+            ("{ end = \"sim:f\" }", StepSpan::Ends),
+        ] {
+            let keys: Keys = toml::from_str(&format!("step = {text}")).expect(text);
+            let rule = keys.step.rule().expect(text);
+            assert_eq!(rule.function().map(|function| function.span), Some(span), "{text}");
+        }
+        for text in ["{ begin = \"sim:f\", end = \"sim:g\" }", "{ start = \"sim:f\" }", "3"] {
+            let error = toml::from_str::<Keys>(&format!("step = {text}")).err().expect(text);
+            assert!(error.to_string().contains("{ begin = "), "{error}");
+        }
+        assert!(matches!(
+            StepSource::Begin { begin: "f".into() }.rule(),
+            Err(SpecError::StepFunction { .. })
+        ));
     }
 
     #[test]

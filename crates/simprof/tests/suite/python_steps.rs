@@ -14,10 +14,22 @@ fn spec(command: &[&str], step: Option<&str>) -> String {
 
 /// Runs phase 4, which needs no sampling, and returns its timeline.
 fn run(workspace: &Workspace, spec: &str) -> (Done, Value) {
+    run_to(workspace, spec, 0)
+}
+
+/// Like [`run`], with the exit status.
+fn run_to(workspace: &Workspace, spec: &str, status: i32) -> (Done, Value) {
     workspace.write("simprof.toml", spec);
     let done = workspace.simprof(&["run", "--quick", "--phase", "4"]);
-    done.assert_status(0);
+    done.assert_status(status);
     (done, workspace.json("phase4/phase4_summary.json")["timeline"].clone())
+}
+
+/// Returns the ids of the notices of phase 4.
+fn notices(workspace: &Workspace) -> Vec<String> {
+    let summary = workspace.json("phase4/phase4_summary.json");
+    let notices = summary["notices"].as_array().expect("a list");
+    notices.iter().map(|notice| notice["id"].as_str().expect("an id").to_owned()).collect()
 }
 
 #[test]
@@ -44,7 +56,8 @@ fn calls_of_a_named_function_are_steps() {
             let command = [python, &program, "plain", &STEPS.to_string()];
             let (done, timeline) = run(&workspace, &spec(&command, Some(step)));
             assert_eq!(timeline["steps"], STEPS, "{python} {step}: {done:#?}");
-            assert!(!done.stderr.contains("target.step"), "{python} {step}: {done:#?}");
+            let notices = notices(&workspace);
+            assert!(!notices.iter().any(|id| id == "step_function_not_called"), "{notices:?}");
         }
     }
 }
@@ -97,10 +110,152 @@ fn a_missing_step_function_is_reported_with_a_suggestion() {
         ] {
             let workspace = Workspace::new();
             let (done, timeline) =
-                run(&workspace, &spec(&[python, &program, "plain", "3"], Some(step)));
+                run_to(&workspace, &spec(&[python, &program, "plain", "3"], Some(step)), 1);
             assert_eq!(timeline["steps"], 0, "{python} {step}: {done:#?}");
             done.assert_reports(&["target.step", step, words]);
         }
+    }
+}
+
+#[test]
+fn calls_that_begin_or_end_steps_delimit_the_whole_loop() {
+    let text = "\
+import time
+class Model:
+    def act(self):
+        time.sleep(0.004)
+    def update(self, depth=2):
+        return depth and self.update(depth - 1)
+    def turns(self):
+        yield 1
+    def fails(self):
+        raise KeyError
+    async def waits(self): pass
+model = Model()
+for _ in range(25):
+    model.act()
+    model.update()
+    list(model.turns())
+    try: model.fails()
+    except KeyError: pass
+    try: model.waits().send(None)
+    except StopIteration: pass
+";
+    for python in pythons() {
+        for (step, steps, covers_little) in [
+            ("'__main__:Model.update'".to_owned(), STEPS, true),
+            ("'__main__:Model.act'".to_owned(), STEPS, false),
+            ("{ begin = '__main__:Model.act' }".to_owned(), STEPS - 1, false),
+            ("{ end = '__main__:Model.update' }".to_owned(), STEPS - 1, false),
+            ("{ begin = '__main__:Model.turns' }".to_owned(), STEPS - 1, false),
+            ("{ end = '__main__:Model.fails' }".to_owned(), STEPS - 1, false),
+            ("{ end = '__main__:Model.waits' }".to_owned(), STEPS - 1, false),
+        ] {
+            let workspace = Workspace::new();
+            let program = workspace.write("loop.py", text);
+            let python = python.text();
+            let spec = format!("{}step = {step}\n", spec(&[python, &program], None));
+            let (done, timeline) = run(&workspace, &spec);
+            assert_eq!(timeline["steps"], steps, "{python} {step}: {done:#?}");
+            let notices = notices(&workspace);
+            let found = notices.iter().any(|id| id == "steps_cover_little");
+            assert_eq!(found, covers_little, "{python} {step}: {notices:?}");
+            assert_eq!(done.stderr.contains("{ end = "), covers_little, "{step}: {done:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_function_is_found_wherever_it_is_defined_and_nothing_is_traced() {
+    let untraced = "assert sys.gettrace() is None and sys.getprofile() is None";
+    let again = format!(
+        "import sys
+def other(): {untraced}
+for _ in range(100): other()
+{untraced}
+def step(): return 1
+for _ in range(10): step()
+def run():
+    {untraced}
+    step()
+def step(): return 2
+for _ in range(15): run()
+"
+    );
+    let late = "def outer():
+    for _ in range(15): step()
+def step(): pass
+for _ in range(10): step()
+outer()
+";
+    let nested = format!(
+        "import functools, sys
+{untraced}
+def traced(function):
+    @functools.wraps(function)
+    def call(*arguments): return function(*arguments)
+    return call
+try:
+    import nothing_of_this_name
+except ImportError:
+    class Model:
+        @traced
+        def step(self): return '\\d'
+for _ in range(25): Model().step()
+"
+    );
+    for python in pythons() {
+        let python = python.text();
+        let workspace = Workspace::new();
+        let again = workspace.write("again.py", &again);
+        let nested = workspace.write("nested.py", &nested);
+        workspace.write("late.py", late);
+        let user = workspace.write("user.py", "import sys\nimport late\n");
+        let code = "def step(): pass\nfor _ in range(25): step()";
+        for (command, step) in [
+            (&[python, &again][..], "__main__:step"),
+            (&[python, "-c", code], "__main__:step"),
+            (&[python, &nested], "nested:Model.step"),
+            (&[python, &user], "late:step"),
+        ] {
+            let (done, timeline) = run(&workspace, &spec(command, Some(step)));
+            assert_eq!(timeline["steps"], STEPS, "{command:?} {step}: {done:#?}");
+        }
+    }
+}
+
+#[test]
+fn printed_steps_are_timed_on_a_terminal() {
+    let workspace = Workspace::new();
+    let text = "\
+import time
+for step in range(25):
+    time.sleep(0.003)
+    print('step', step)
+";
+    let program = workspace.write("prints.py", text);
+    // The variables of Python are ignored, because one of them makes Python flush.
+    let command = spec(&[simprof_testkit::python().text(), "-E", &program], None);
+    for (terminal, steps) in [("", 0), ("terminal = true\n", STEPS - 1)] {
+        let spec = format!("{command}step = {{ output = '^step' }}\n{terminal}");
+        let (done, timeline) = run(&workspace, &spec);
+        assert_eq!(timeline["steps"], steps, "{done:#?}");
+        let untimed = notices(&workspace).iter().any(|id| id == "step_output_buffered");
+        assert_eq!(untimed, steps == 0, "{done:#?}");
+        assert_eq!(done.stderr.contains("terminal = true"), untimed, "{done:#?}");
+    }
+}
+
+#[test]
+fn one_call_does_not_make_a_step_between_calls() {
+    for python in pythons() {
+        let workspace = Workspace::new();
+        let program = workspace.write("once.py", "def step(): pass\nstep()\n");
+        let command = spec(&[python.text(), &program], None);
+        let (_, timeline) =
+            run(&workspace, &format!("{command}step = {{ begin = '__main__:step' }}\n"));
+        assert_eq!(timeline["steps"], 0);
+        assert!(notices(&workspace).iter().any(|id| id == "step_seen_once"));
     }
 }
 
@@ -185,7 +340,7 @@ assert str(inspect.signature(Model.sign)) == '(self, a, b=2, *, c=3)'
 #[test]
 fn a_step_function_of_a_program_without_python_is_reported() {
     let workspace = Workspace::new();
-    let (done, _) = run(&workspace, &spec(&["true"], Some("sim:step")));
+    let (done, _) = run_to(&workspace, &spec(&["true"], Some("sim:step")), 1);
     done.assert_reports(&["target.step", "sim:step", "ran no Python"]);
 }
 

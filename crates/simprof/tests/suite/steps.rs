@@ -50,6 +50,29 @@ fn steps_marked_by_the_header_are_counted() {
 }
 
 #[test]
+fn a_pattern_that_matches_no_line_or_one_is_reported() {
+    for (pattern, status, id) in
+        [("^tick", 1, "step_pattern_not_matched"), ("^step 3 of", 0, "step_seen_once")]
+    {
+        let workspace = Workspace::new();
+        let program = c_program("steps");
+        workspace.write(
+            "simprof.toml",
+            &format!(
+                "[target]\ncommand = [{program:?}, \"{STEPS}\", \"print\"]\nstep = {{ output = {pattern:?} }}\n"
+            ),
+        );
+        let done = workspace.simprof(&["run", "--quick", "--phase", "4"]);
+        done.assert_status(status);
+        done.assert_reports(&["target.step", pattern]);
+        let summary = workspace.json("phase4/phase4_summary.json");
+        let notices = summary["notices"].as_array().expect("a list");
+        assert!(notices.iter().any(|notice| notice["id"] == id), "{notices:?}");
+        assert_eq!(summary["timeline"]["steps"], 0);
+    }
+}
+
+#[test]
 fn steps_printed_as_lines_are_counted() {
     let workspace = Workspace::new();
     let program = c_program("steps");

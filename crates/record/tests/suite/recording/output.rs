@@ -4,6 +4,7 @@ use std::fs;
 
 use regex::Regex;
 use simprof_model::{NoticeId, has_notice};
+use simprof_record::heap::{HeapSampling, symbolise};
 use simprof_record::{Launch, Outcome};
 
 use crate::support::{Fixture, record};
@@ -35,8 +36,51 @@ fn buffered_output_is_reported() {
     let folder = Fixture::new();
     let run = record(&watched(&folder, &["seq", "100"], r"^\d+$"));
     assert!(has_notice(&run.notices, NoticeId::StepOutputBuffered), "{:?}", run.notices);
+    assert_eq!(run.steps.steps, []);
     let run = record(&watched(&folder, &["true"], "^step"));
     assert!(has_notice(&run.notices, NoticeId::StepPatternNotMatched), "{:?}", run.notices);
+}
+
+#[test]
+fn unflushed_steps_have_no_times_unless_they_go_to_a_terminal() {
+    let folder = Fixture::new();
+    let program = folder.program("unflushed");
+    for (steps, terminal) in [("3", false), ("20", false), ("3", true), ("20", true)] {
+        let plan = watched(&folder, &[&program, steps], r"^step (\d+)");
+        let run = record(&Launch { terminal, ..plan });
+        let count: usize = steps.parse().expect("a number");
+        let timed = if terminal { count - 1 } else { 0 };
+        assert_eq!(run.steps.steps.len(), timed, "{steps} {terminal}");
+        assert_eq!(has_notice(&run.notices, NoticeId::StepOutputBuffered), !terminal);
+        assert_eq!(run.outcome, Outcome::Exited(3));
+        let log = fs::read_to_string(folder.path("stdout.log")).expect("a log");
+        let lines: String = (0..count).map(|step| format!("step {step}\n")).collect();
+        assert_eq!((log, run.stdout_tail), (lines.clone(), lines));
+    }
+}
+
+#[test]
+fn a_terminal_needs_no_step_pattern_and_is_standard_output_alone() {
+    let folder = Fixture::new();
+    let script = "test -t 1 && ! test -t 2 && ! test -t 0 && printf 'a\\r\\n' && echo b >&2";
+    let run = record(&Launch { terminal: true, ..folder.plan(&["sh", "-c", script]) });
+    assert_eq!(run.outcome, Outcome::Exited(0));
+    assert_eq!((run.stdout_tail.as_str(), run.stderr_tail.as_str()), ("a\r\n", "b\n"));
+    assert_eq!(run.steps.steps, []);
+}
+
+#[test]
+fn unflushed_steps_give_no_memory_per_step() {
+    let folder = Fixture::new();
+    let program = folder.program("unflushed");
+    let heap = Some(HeapSampling { interval_bytes: 1, seed: 1 });
+    let plan = watched(&folder, &[&program, "20"], r"^step (\d+)");
+    let run = record(&Launch { heap, ..plan });
+    let profile = symbolise(run.heap.expect("memory was recorded"));
+    assert_eq!((profile.steps, profile.peak_step), (0, None));
+    let temporary = profile.total(|site| site.amounts.temporary);
+    assert_eq!(temporary.count, 0);
+    assert!(profile.total(|site| site.amounts.allocated).count >= 20);
 }
 
 #[test]
@@ -72,7 +116,7 @@ fn a_very_long_line_is_logged() {
 #[test]
 fn bytes_that_are_not_text_are_logged() {
     let folder = Fixture::new();
-    let script = r"printf 'step 1\n\377\000\376step 2\nstep 3\n'";
+    let script = r"printf 'step 1\n\377\000\376step 2\n'; printf 'step 3\n'";
     let run = record(&watched(&folder, &["sh", "-c", script], r"^step (\d)"));
     assert_eq!(run.steps.steps.len(), 1);
     let log = fs::read(folder.path("stdout.log")).expect("a log");

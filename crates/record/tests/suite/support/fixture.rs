@@ -56,6 +56,7 @@ impl Fixture {
             guardian: Guardian { exe: RECORD_ONE.into(), arguments: vec!["--guardian".to_owned()] },
             marks: false,
             step_pattern: None,
+            terminal: false,
         }
     }
 

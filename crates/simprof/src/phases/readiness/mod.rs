@@ -2,6 +2,7 @@
 
 mod verdict;
 
+use simprof_model::{NoticeId, Phase};
 use simprof_report::summary::{
     Bounds, Check, FittedLaw, Growth, GrowthVerdict, Law, RESIDENT_GRANULE, ReadinessVerdict,
     TimelineSummary,
@@ -49,7 +50,7 @@ pub fn checks(
     vec![
         speed(session, limits.speed()),
         memory(limits.memory(), fits, size),
-        growth(limits.growth(), timelines),
+        growth(session, limits.growth(), timelines),
         exponent(limits.exponent(), fits, size),
     ]
 }
@@ -78,11 +79,17 @@ fn check_of(
     }
 }
 
+/// Returns why there are no figures per step, if the target prints its steps in groups.
+fn untimed(session: &Session<'_>) -> Option<&'static str> {
+    let has = session.has_notice(Phase::System, NoticeId::StepOutputBuffered);
+    has.then_some("the steps that the target prints could not be timed")
+}
+
 /// Checks the steps per second of the runs of phase 4 with the default parameters, which are not
 /// sampled; without such runs those of phase 1.
 fn speed(session: &Session<'_>, limits: Option<Limits>) -> Check {
     const CHECK: &str = "steps per second";
-    let record = session.folder.run().phase(simprof_model::Phase::System);
+    let record = session.folder.run().phase(Phase::System);
     let defaults = &session.plan.target.defaults;
     let measurements = record.map(|record| record.measurements.as_slice()).unwrap_or_default();
     let rates: Vec<f64> = measurements
@@ -111,7 +118,7 @@ fn speed(session: &Session<'_>, limits: Option<Limits>) -> Check {
         }
         None => {
             let why = "the target has no steps, or no run with the default parameters succeeded";
-            not_measured(CHECK, limits, why)
+            not_measured(CHECK, limits, untimed(session).unwrap_or(why))
         }
     }
 }
@@ -178,7 +185,7 @@ fn slope(x: &[f64], y: &[f64]) -> Option<Slope> {
 }
 
 /// Checks the growth of memory with steps, in the run in which it is worst.
-fn growth(limits: Option<Limits>, timelines: &[TimelineSummary]) -> Check {
+fn growth(session: &Session<'_>, limits: Option<Limits>, timelines: &[TimelineSummary]) -> Check {
     const CHECK: &str = "memory growth, KB per step";
     let rank = |growth: &Growth| (growth.verdict == GrowthVerdict::Grows, growth.kb_per_step);
     let grown = timelines.iter().filter_map(|timeline| Some((timeline, timeline.growth.as_ref()?)));
@@ -190,7 +197,7 @@ fn growth(limits: Option<Limits>, timelines: &[TimelineSummary]) -> Check {
         let why = if timelines.iter().any(|timeline| timeline.steps > 0) {
             "the run is too short to measure growth; make it longer with [phase4] timelines"
         } else {
-            "the target has no steps"
+            untimed(session).unwrap_or("the target has no steps")
         };
         return not_measured(CHECK, limits, why);
     };
