@@ -31,12 +31,26 @@ from _thread import get_ident
 __all__ = ["end", "is_recorded", "step", "step_begin", "step_end"]
 
 
+def _is_profiled():
+    """Return whether the program was started with simprof's variables, perhaps without seeing them.
+
+    If another program started it with a cleared environment, simprof's library removed them again.
+    """
+    if "SIMPROF_MARKS" in os.environ:
+        return True
+    try:
+        with open("/proc/self/environ", "rb") as started_with:
+            return b"SIMPROF_MARKS=" in started_with.read()
+    except OSError:
+        return False
+
+
 def _recorders():
     """Return the functions of the library that simprof loads into the program, in the library's order.
 
     None if the program does not run under simprof.
     """
-    if "SIMPROF_MARKS" not in os.environ:
+    if not _is_profiled():
         return None
     try:
         import ctypes

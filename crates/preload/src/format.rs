@@ -46,8 +46,11 @@ pub const CODE_SLOTS: usize = 1 << 18;
 pub const ARENA_BYTES: usize = 64 << 20;
 /// Size of the buffer for the script.
 pub const SCRIPT_BYTES: usize = 64 << 10;
-/// Maximum number of frames recorded per stack, counted from the leaf.
-pub const MAX_FRAMES: usize = 512;
+/// Maximum number of frames recorded per stack. Python's own limit of recursion is 1000.
+pub const MAX_FRAMES: usize = 2048;
+/// Number of the outermost frames that are recorded of a deeper stack. A frame with the code [`LEFT_OUT`] stands for the
+/// frames in its middle.
+pub const OUTERMOST_FRAMES: usize = 256;
 
 /// Offsets of the parts, bytes.
 pub mod offset {
@@ -212,12 +215,14 @@ pub mod flag {
     pub const NO_PYTHON: u32 = 1;
     /// A frame could not be read: the frames from there to the root are missing.
     pub const UNREADABLE: u32 = 2;
-    /// The stack is deeper than [`super::MAX_FRAMES`]: the frames towards the root are missing.
+    /// The stack is deeper than [`super::MAX_FRAMES`], and its root was not found: the frames towards the root are missing.
     pub const CUT: u32 = 4;
     /// The signal arrived after the thread had continued.
     pub const LATE: u32 = 8;
     /// The tables are full: the stack is missing.
     pub const FULL: u32 = 16;
+    /// The stack is deeper than [`super::MAX_FRAMES`]: frames in its middle are missing, see [`super::LEFT_OUT`].
+    pub const LEFT_OUT: u32 = 32;
 }
 
 /// The reason why a thread waited.
@@ -243,7 +248,7 @@ pub enum Cause {
 pub struct Node {
     /// The caller's node, or 0.
     pub parent: AtomicU32,
-    /// Number of the code object, see [`Header::arena`]; 0 if the frame could not be read.
+    /// Number of the code object, see [`Header::arena`]; 0 if the frame could not be read; or [`LEFT_OUT`].
     pub code: AtomicU32,
     /// Offset of the current instruction in the code, bytes; `u32::MAX` if the frame has not started.
     pub instruction: AtomicU32,
@@ -256,6 +261,9 @@ pub struct Node {
 pub const ENTRY: u32 = 1;
 /// Bit of [`Node::flags`]: the node is written.
 pub const WRITTEN: u32 = 2;
+
+/// Value of [`Node::code`] for the frames in the middle of a very deep stack. It is no number of a code object.
+pub const LEFT_OUT: u32 = u32::MAX;
 
 /// A code object, aligned to 8 in the arena. The bytes of its name, its file and its line table follow, each
 /// padded to a multiple of 4.

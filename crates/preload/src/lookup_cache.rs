@@ -58,7 +58,7 @@ const EMPTY_CALL: Called = (0, Frame { code: 0, instruction: 0, flags: 0 });
 
 /// Number of frames from the root that are kept of the last stack. The next stack mostly begins with the same
 /// frames.
-const PATH: usize = 128;
+const PATH: usize = crate::format::MAX_FRAMES;
 
 /// Cached code objects and Python stacks of one buffer of [`crate::scratch`]; all zeros if empty.
 pub struct PythonCache {

@@ -6,15 +6,20 @@ use crate::format::feature;
 use crate::own_work::OwnWork;
 use crate::real_function::RealFunction;
 use crate::sys;
-#[cfg(simprof_preloaded)]
-use crate::waits;
 use crate::{exec, process, python, scratch, shared_memory, signal};
+#[cfg(simprof_preloaded)]
+use crate::{marks, waits};
 
 /// The loader calls this when the library is loaded, before the program's constructors and `main`.
 extern "C" fn start() {
     let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     shared_memory::map();
     exec::prepare();
+    #[cfg(simprof_preloaded)]
+    exec::remove_added_variables(|| {
+        // It reads one of the variables when it is first used.
+        marks::is_recorded();
+    });
     let Some(memory) = shared_memory::memory() else { return };
     #[cfg(simprof_preloaded)]
     waits::prepare();

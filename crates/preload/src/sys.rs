@@ -58,6 +58,7 @@ pub const EAGAIN: c_int = 11;
 pub const EACCES: c_int = 13;
 pub const ENOTDIR: c_int = 20;
 pub const EINVAL: c_int = 22;
+pub const ENOSYS: c_int = 38;
 pub const ELOOP: c_int = 40;
 
 #[cfg(target_arch = "x86_64")]

@@ -20,6 +20,10 @@ pub struct PythonProvenance {
     pub unreadable: u64,
     /// Samples whose Python stack is truncated because it is too deep. The innermost frames are present.
     pub cut: u64,
+    /// Samples whose Python stack is so deep that frames in its middle are missing. The innermost and the outermost frames are
+    /// present.
+    #[serde(default)]
+    pub left_out: u64,
     /// Samples whose Python and native frames could not be merged. All Python frames are present. The innermost native frames follow them
     /// as callees.
     pub unmerged: u64,
@@ -42,6 +46,7 @@ impl PythonProvenance {
         self.lost += other.lost;
         self.unreadable += other.unreadable;
         self.cut += other.cut;
+        self.left_out += other.left_out;
         self.unmerged += other.unmerged;
         self.own += other.own;
     }

@@ -1,4 +1,5 @@
-//! Builds the environment for a new image, without the profiler's libraries if the image could not load them.
+//! Builds the environment for a new image, without the profiler's libraries if the image could not load them, and with
+//! them otherwise ([`super::restored`]).
 //!
 //! After a change of its user, its root or its file systems a process may be unable to open the library. The
 //! loader of the new image would then print an error on the target's standard error. So the library is
@@ -16,16 +17,16 @@ use crate::sys;
 pub type Texts = *const *const c_char;
 
 /// Maximum number of variables, and of bytes in `LD_PRELOAD`. A larger environment is passed on unchanged.
-const VARIABLES: usize = 512;
-const TEXT_BYTES: usize = 512;
-const NAME: &[u8] = b"LD_PRELOAD=";
+pub(super) const VARIABLES: usize = 512;
+pub(super) const TEXT_BYTES: usize = 512;
+pub(super) const NAME: &[u8] = b"LD_PRELOAD=";
 /// File names of the profiler's libraries.
 const OWN_NAMES: [&[u8]; 2] = [b"libsimprof_preload.so", b"libsimprof_heap.so"];
 
 /// Storage for a changed environment, on the stack of the caller of `exec`.
 pub struct Buffer {
-    variables: [*const c_char; VARIABLES],
-    text: [u8; TEXT_BYTES],
+    pub(super) variables: [*const c_char; VARIABLES],
+    pub(super) text: [u8; TEXT_BYTES],
 }
 
 /// Path that this library was loaded from; null until known.
@@ -33,6 +34,8 @@ static OWN_PATH: AtomicPtr<c_char> = AtomicPtr::new(ptr::null_mut());
 
 /// Records the path of this library. Must be called once, when the library is loaded.
 pub fn prepare() {
+    #[cfg(not(simprof_heap))]
+    super::restored::save();
     let mut found = MaybeUninit::<sys::SharedObject>::uninit();
     let address = (for_new_image as *const ()).cast();
     // SAFETY: `found` is valid for the result. The path lives as long as the library, which is never
@@ -44,7 +47,15 @@ pub fn prepare() {
     }
 }
 
-/// Returns the environment to pass on: `environment` itself if the library can be opened or is not in it.
+/// Returns the path of this library, once it is known.
+#[cfg(not(simprof_heap))]
+pub fn own_path() -> Option<&'static CStr> {
+    let path = OWN_PATH.load(Ordering::Acquire);
+    // SAFETY: unless it is null it is a C string, see `prepare`.
+    (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) })
+}
+
+/// Returns the environment to pass on, which may be `environment` itself.
 ///
 /// # Safety
 /// `environment` must be null, or valid for the `exec` functions. The result is valid as long as it and `buffer` are.
@@ -59,6 +70,10 @@ pub unsafe fn for_new_image(environment: Texts, buffer: &mut MaybeUninit<Buffer>
     match is_out_of_reach(path) {
         // SAFETY: the caller's promise.
         true => unsafe { without_libraries(path, environment, buffer) },
+        #[cfg(not(simprof_heap))]
+        // SAFETY: the caller's promise.
+        false => unsafe { super::restored::with_library(path, environment, buffer) },
+        #[cfg(simprof_heap)]
         false => environment,
     }
 }
@@ -128,7 +143,7 @@ unsafe fn without_libraries(
 ///
 /// # Safety
 /// `variable` must be null or a C string.
-unsafe fn libraries<'a>(variable: *const c_char) -> Option<&'a [u8]> {
+pub(super) unsafe fn libraries<'a>(variable: *const c_char) -> Option<&'a [u8]> {
     if variable.is_null() {
         return None;
     }
@@ -137,7 +152,7 @@ unsafe fn libraries<'a>(variable: *const c_char) -> Option<&'a [u8]> {
 }
 
 /// Splits the value into paths.
-fn entries(libraries: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn entries(libraries: &[u8]) -> impl Iterator<Item = &[u8]> {
     libraries.split(|byte| matches!(byte, b':' | b' ')).filter(|entry| !entry.is_empty())
 }
 

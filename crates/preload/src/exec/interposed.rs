@@ -1,4 +1,4 @@
-//! The `exec` functions that the target calls.
+//! The functions by which the target starts programs: `exec` and `posix_spawn`.
 
 use core::ffi::{c_char, c_int};
 use core::mem::MaybeUninit;
@@ -13,6 +13,28 @@ unsafe extern "C" {
     static environ: Texts;
 }
 
+/// Returns the environment of this process.
+#[cfg(all(simprof_preloaded, not(simprof_heap)))]
+pub fn environment() -> Texts {
+    // SAFETY: the caller sees to it that no other thread changes it meanwhile.
+    unsafe { environ }
+}
+
+/// Returns the C library's function of a name; `None` if there is none.
+macro_rules! real {
+    ($name:ident: $type:ty) => {{
+        const NAME: &[u8] = concat!(stringify!($name), "\0").as_bytes();
+        static NEXT: RealFunction =
+            RealFunction::new(match core::ffi::CStr::from_bytes_with_nul(NAME) {
+                Ok(name) => name,
+                Err(_) => panic!("the name contains no zero"),
+            });
+        // SAFETY: the C library's function of this name has this type.
+        let function: Option<$type> = unsafe { core::mem::transmute(NEXT.address()) };
+        function
+    }};
+}
+
 macro_rules! exec {
     ($($name:ident($($before:ident: $type:ty),*; $environment:ident $(, $after:ident: $last:ty)*);)*) => {$(
         #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
@@ -21,14 +43,8 @@ macro_rules! exec {
             $environment: Texts
             $(, $after: $last)*
         ) -> c_int {
-            const NAME: &[u8] = concat!(stringify!($name), "\0").as_bytes();
-            static NEXT: RealFunction = RealFunction::new(match core::ffi::CStr::from_bytes_with_nul(NAME) {
-                Ok(name) => name,
-                Err(_) => panic!("the name contains no zero"),
-            });
-            type Function = unsafe extern "C" fn($($type,)* Texts $(, $last)*) -> c_int;
-            // SAFETY: the C library's function of this name has this type.
-            let function: Option<Function> = unsafe { core::mem::transmute(NEXT.address()) };
+            let function =
+                real!($name: unsafe extern "C" fn($($type,)* Texts $(, $last)*) -> c_int);
             let mut buffer = MaybeUninit::<Buffer>::uninit();
             // SAFETY: the target's arguments; the buffer outlives the call.
             function.map_or(-1, |function| unsafe {
@@ -44,6 +60,39 @@ exec! {
     execvpe(file: Text, arguments: Texts; environment);
     fexecve(fd: c_int, arguments: Texts; environment);
     execveat(fd: c_int, path: Text, arguments: Texts; environment, flags: c_int);
+}
+
+/// The arguments of `posix_spawn` that are passed on unchanged.
+type Unchanged = *const core::ffi::c_void;
+
+macro_rules! spawn {
+    ($($name:ident;)*) => {$(
+        /// Like the C library's. The child has neither the events nor the handlers of this process, so the signal stays as it is.
+        #[cfg_attr(simprof_preloaded, unsafe(no_mangle))]
+        unsafe extern "C" fn $name(
+            pid: Unchanged,
+            path: Text,
+            actions: Unchanged,
+            attributes: Unchanged,
+            arguments: Texts,
+            environment: Texts,
+        ) -> c_int {
+            let function = real!($name: unsafe extern "C" fn(
+                Unchanged, Text, Unchanged, Unchanged, Texts, Texts
+            ) -> c_int);
+            let mut buffer = MaybeUninit::<Buffer>::uninit();
+            // SAFETY: the target's arguments; the buffer outlives the call, which returns when the child has its own memory.
+            function.map_or(crate::sys::ENOSYS, |function| unsafe {
+                let environment = for_new_image(environment, &mut buffer);
+                function(pid, path, actions, attributes, arguments, environment)
+            })
+        }
+    )*};
+}
+
+spawn! {
+    posix_spawn;
+    posix_spawnp;
 }
 
 /// Like the C library's, with the environment of this process.

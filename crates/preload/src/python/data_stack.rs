@@ -9,8 +9,10 @@ const SIZE: usize = 8;
 const TOP: usize = 16;
 const DATA: usize = 24;
 
-/// Maximum number of chunks that are examined.
+/// Maximum number of chunks that are examined for a frame.
 const CHUNKS: usize = 32;
+/// Maximum number of chunks that are followed to the oldest one.
+const ALL_CHUNKS: usize = 16_384;
 
 /// The used part of a thread's newest chunk, which links to the older ones.
 ///
@@ -79,6 +81,27 @@ impl DataStack {
             Some((chunk, top))
         })
     }
+}
+
+/// Returns the beginning of the first frame on the data stack of the thread state at `address`, and the end of the used part of
+/// its chunk. `None` if the layout has no data stack, or if it has a single chunk or too many. The state must be live.
+pub fn base(layout: &Layout, address: usize) -> Option<(usize, usize)> {
+    if layout.thread.chunk == 0 {
+        return None;
+    }
+    let newest = word(address + layout.thread.chunk);
+    let mut chunk = newest;
+    for _ in 0..ALL_CHUNKS {
+        if chunk == 0 {
+            return None;
+        }
+        match word(chunk + PREVIOUS) {
+            // The interpreter does not use the first word of the oldest chunk, so that it never frees this chunk.
+            0 => return (chunk != newest).then(|| (chunk + DATA + 8, used_end(chunk))),
+            previous => chunk = previous,
+        }
+    }
+    None
 }
 
 /// Returns the end of the used part of a chunk that is not the newest.

@@ -31,6 +31,8 @@ pub struct Layout {
     pub object_type: usize,
     /// `ob_size` of `bytes`, and the offset of its content.
     pub bytes: (usize, usize),
+    /// `next` and `threads.head` of `PyInterpreterState`. From 3.13 on only the interpreter's description has them.
+    pub interpreter: (usize, usize),
     /// `PyThreadState`.
     pub thread: Thread,
     /// `_PyInterpreterFrame`, or `PyFrameObject`.
@@ -46,6 +48,10 @@ pub struct Layout {
 /// Offsets in `PyThreadState`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thread {
+    /// `next`.
+    pub next: usize,
+    /// `interp`.
+    pub interpreter: usize,
     /// `frame`, `cframe` or `current_frame`.
     pub frame: usize,
     /// `cframe->current_frame`, if there is a `cframe`.
@@ -118,7 +124,8 @@ const V3_9: Layout = Layout {
     chain: Chain::Objects,
     object_type: 8,
     bytes: (16, 32),
-    thread: Thread { frame: 24, current: 0, id: 176, chunk: 0 },
+    interpreter: (0, 8),
+    thread: Thread { next: 8, interpreter: 16, frame: 24, current: 0, id: 176, chunk: 0 },
     frame: Frame {
         previous: 24,
         code: 32,
@@ -146,7 +153,8 @@ const V3_10: Layout = Layout { frame: Frame { instruction: 96, ..V3_9.frame }, .
 
 const V3_11: Layout = Layout {
     chain: Chain::Marked,
-    thread: Thread { frame: 56, current: 8, id: 152, chunk: 296 },
+    interpreter: (0, 16),
+    thread: Thread { frame: 56, current: 8, id: 152, chunk: 296, ..V3_9.thread },
     frame: Frame {
         previous: 48,
         code: 32,
@@ -172,7 +180,8 @@ const V3_11: Layout = Layout {
 
 const V3_12: Layout = Layout {
     chain: Chain::Shims,
-    thread: Thread { frame: 56, current: 0, id: 136, chunk: 232 },
+    interpreter: (0, 72),
+    thread: Thread { current: 0, id: 136, chunk: 232, ..V3_11.thread },
     frame: Frame { previous: 8, code: 0, owner: 70, entry: 0, ..V3_11.frame },
     code: Code { first_line: 68, frame_size: (76, 76), instructions: 192, ..V3_11.code },
     generator: (72, 67),
@@ -182,7 +191,8 @@ const V3_12: Layout = Layout {
 
 const V3_13: Layout = Layout {
     chain: Chain::Direct,
-    thread: Thread { frame: 72, current: 0, id: 152, chunk: 232 },
+    interpreter: (0, 0),
+    thread: Thread { frame: 72, id: 152, ..V3_12.thread },
     code: Code { instructions: 200, ..V3_12.code },
     ..V3_12
 };
@@ -243,6 +253,10 @@ type Field = (usize, fn(&mut Layout) -> &mut usize);
 
 /// Words of the description of 3.13.
 const FIELDS_3_13: &[Field] = &[
+    (8, |layout| &mut layout.interpreter.0),
+    (9, |layout| &mut layout.interpreter.1),
+    (21, |layout| &mut layout.thread.next),
+    (22, |layout| &mut layout.thread.interpreter),
     (23, |layout| &mut layout.thread.frame),
     (24, |layout| &mut layout.thread.id),
     (26, |layout| &mut layout.thread.chunk),
@@ -266,6 +280,10 @@ const FIELDS_3_13: &[Field] = &[
 
 /// Words of the description of 3.14.
 const FIELDS_3_14: &[Field] = &[
+    (8, |layout| &mut layout.interpreter.0),
+    (9, |layout| &mut layout.interpreter.1),
+    (24, |layout| &mut layout.thread.next),
+    (25, |layout| &mut layout.thread.interpreter),
     (26, |layout| &mut layout.thread.frame),
     (27, |layout| &mut layout.thread.id),
     (29, |layout| &mut layout.thread.chunk),

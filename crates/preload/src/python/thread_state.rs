@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::interpreter::Interpreter;
 use super::layout::{Chain, Layout};
+use super::outer_states;
 use crate::{sys, thread};
 
 /// A thread state.
@@ -52,8 +53,11 @@ fn reported(interpreter: &Interpreter, layout: &Layout) -> Option<usize> {
         Chain::Objects | Chain::Marked => {
             // SAFETY: the function reads a global variable.
             let current = unsafe { (interpreter.api.current_state)() }.addr();
-            let is_own = current != own && current != 0 && is_of_this_thread(layout, current);
-            Some(if is_own { current } else { own })
+            if current == own || (current != 0 && is_of_this_thread(layout, current)) {
+                return Some(current);
+            }
+            // The thread released the lock of the interpreters.
+            outer_states::newest_running(interpreter, layout).or(Some(own))
         }
     }
 }

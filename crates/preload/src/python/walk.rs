@@ -19,7 +19,8 @@
 //!
 //! All this applies to interrupts. If the interpreter called the current code, such as an allocator, it has
 //! linked its innermost frame and no frame is half written: then a frame on the data stack needs no proof
-//! ([`Moment::Call`]).
+//! ([`Moment::Call`]). The same holds for the innermost frame of an interpreter that called another one, whose frames
+//! continue the stack ([`super::outer_states`]).
 
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
@@ -27,9 +28,10 @@ use core::sync::atomic::Ordering;
 use super::data_stack::DataStack;
 use super::interpreter::{Interpreter, interpreter};
 use super::layout::{Chain, Layout};
+use super::outer_states::States;
 use super::thread_state::{self, ThreadState};
 use crate::codes::{self, CodeIdentity, Owner};
-use crate::format::{ENTRY, MAX_FRAMES, flag};
+use crate::format::{ENTRY, MAX_FRAMES, OUTERMOST_FRAMES, flag};
 use crate::lookup_cache::PythonCache;
 use crate::scratch::Buffer;
 use crate::shared_memory::{self, SharedMemory};
@@ -45,6 +47,8 @@ pub struct Stack {
     pub flags: u32,
 }
 
+/// Number of frames that are recorded from the leaf before frames in the middle are left out.
+const INNERMOST_FRAMES: usize = MAX_FRAMES - OUTERMOST_FRAMES - 1;
 /// Maximum number of frames that are read with checks. Each costs a few system calls, so this bounds the
 /// work.
 const CHECKED_FRAMES: usize = 64;
@@ -82,8 +86,13 @@ pub fn record_stack(moment: Moment) -> Stack {
         let recent = recent.for_process(process);
         let stack = DataStack::for_thread(layout, state);
         let trusted = layout.chain == Chain::Objects && !state.checked;
+        let mut states = States::one(state.address);
+        if !state.checked {
+            states.add_outer(interpreter, layout);
+        }
+        let inner = Inner::None;
         let mut walk =
-            Walk { memory, interpreter, layout, owner, state, stack, inner: Inner::None, trusted };
+            Walk { memory, interpreter, layout, owner, states, state, stack, inner, trusted };
         if moment == Moment::Call {
             walk.trust_innermost();
         }
@@ -121,9 +130,18 @@ struct RawFrame {
 }
 
 /// Why a walk stopped before the root.
-enum Stop {
+pub(super) enum Stop {
     Unreadable,
     Full,
+}
+
+/// Why reading frames ended.
+pub(super) enum End {
+    /// There are no more.
+    Root,
+    /// There are more than asked for.
+    Many,
+    Stopped(Stop),
 }
 
 /// The previously read frame, while no frame is proven to be live.
@@ -136,11 +154,23 @@ enum Inner {
     Yielding,
 }
 
-struct Walk<'a> {
+/// A frame on the way from the leaf to the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    /// Address of the frame, or 0 beyond the root.
+    pub address: usize,
+    /// Position in [`Walk::states`] of the thread state that it belongs to.
+    pub state: usize,
+}
+
+pub(super) struct Walk<'a> {
     memory: SharedMemory,
     interpreter: &'a Interpreter,
-    layout: &'a Layout,
+    pub(super) layout: &'a Layout,
     owner: Owner<'a>,
+    /// The states of this thread.
+    pub(super) states: States,
+    /// The state whose frames are being read, and its data stack.
     state: ThreadState,
     stack: DataStack,
     /// The previously read frame.
@@ -152,39 +182,87 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Reads the stack into `frames`. Returns the number of frames, and flags.
     fn collect(&mut self, frames: &mut scratch::Frames, recent: &mut PythonCache) -> (usize, u32) {
-        let Some(mut address) = self.innermost() else { return unreadable(frames, 0) };
-        let mut count = 0;
+        let Some(address) = self.innermost() else { return unreadable(frames, 0) };
+        let mut at = Position { address, state: 0 };
+        let (count, end) = self.read(&mut at, frames, 0, INNERMOST_FRAMES, recent);
+        match end {
+            End::Root => (count, 0),
+            End::Many => self.collect_outermost(at, frames, count, recent),
+            End::Stopped(stop) => self.stopped(stop, frames, count),
+        }
+    }
+
+    pub(super) fn stopped(
+        &self,
+        stop: Stop,
+        frames: &mut scratch::Frames,
+        count: usize,
+    ) -> (usize, u32) {
+        match stop {
+            Stop::Unreadable => unreadable(frames, count),
+            Stop::Full => {
+                self.memory.header().full.fetch_add(1, Ordering::Relaxed);
+                (0, flag::FULL)
+            }
+        }
+    }
+
+    /// Appends frames from `at` on, until there are `limit`. Returns their number.
+    pub(super) fn read(
+        &mut self,
+        at: &mut Position,
+        frames: &mut scratch::Frames,
+        mut count: usize,
+        limit: usize,
+        recent: &mut PythonCache,
+    ) -> (usize, End) {
+        let (mut of_state, mut checked) = (0, 0);
         // Frames that are not Python's do not add to `count`, but there are at most as many of them as of others.
-        for step in 0..2 * MAX_FRAMES {
-            if address == 0 {
+        for _ in 0..2 * MAX_FRAMES {
+            if at.address == 0 {
                 // Each is a frame, but none was proven to be live: some may be missing, or in the wrong order.
-                if !self.trusted && count > 1 && !self.state.checked {
-                    return unreadable(frames, count);
+                if !self.trusted && of_state > 1 && !self.state.checked {
+                    return (count, End::Stopped(Stop::Unreadable));
                 }
-                return (count, 0);
+                if !self.enter_outer_state(at) {
+                    return (count, End::Root);
+                }
+                (of_state, checked) = (0, 0);
+                continue;
             }
-            if count == MAX_FRAMES {
-                return (count, flag::CUT);
+            if count == limit {
+                return (count, End::Many);
             }
-            if !self.trusted && step >= CHECKED_FRAMES {
-                return unreadable(frames, count);
+            checked += usize::from(!self.trusted);
+            if checked > CHECKED_FRAMES {
+                return (count, End::Stopped(Stop::Unreadable));
             }
-            match self.step(address, recent) {
+            match self.step(at.address, recent) {
                 Ok((previous, frame)) => {
-                    address = previous;
+                    at.address = previous;
                     if let Some(frame) = frame {
                         frames[count] = frame;
                         count += 1;
+                        of_state += 1;
                     }
                 }
-                Err(Stop::Unreadable) => return unreadable(frames, count),
-                Err(Stop::Full) => {
-                    self.memory.header().full.fetch_add(1, Ordering::Relaxed);
-                    return (0, flag::FULL);
-                }
+                Err(stop) => return (count, End::Stopped(stop)),
             }
         }
-        (count, flag::CUT)
+        (count, End::Many)
+    }
+
+    /// Continues with the innermost frame of the next outer thread state. Returns false if there is none.
+    fn enter_outer_state(&mut self, at: &mut Position) -> bool {
+        let Some(address) = self.states.get(at.state + 1) else { return false };
+        self.state = ThreadState { address, checked: false };
+        self.stack = DataStack::for_thread(self.layout, self.state);
+        self.inner = Inner::None;
+        self.trusted = self.layout.chain == Chain::Objects;
+        // It waits in a call, so its frames are complete.
+        self.trust_innermost();
+        *at = Position { address: self.innermost().unwrap_or(0), state: at.state + 1 };
+        true
     }
 
     /// Trusts the innermost frame at a call made by the interpreter, where it is complete. Only a frame on the data
@@ -196,14 +274,18 @@ impl Walk<'_> {
 
     /// Returns the address of the innermost frame, or 0.
     fn innermost(&self) -> Option<usize> {
-        let slot = self.state.address + self.layout.thread.frame;
-        let frame = self.word(slot, !self.state.checked)?;
+        self.innermost_of(self.state)
+    }
+
+    /// Returns the address of the innermost frame of a thread state, or 0.
+    pub(super) fn innermost_of(&self, state: ThreadState) -> Option<usize> {
+        let frame = self.word(state.address + self.layout.thread.frame, !state.checked)?;
         match self.layout.chain {
             Chain::Objects | Chain::Direct => Some(frame),
             // The structure is on this thread's native stack or within the thread state. It is mapped in any
             // case, but perhaps not written yet.
             Chain::Marked | Chain::Shims => {
-                self.word(frame + self.layout.thread.current, !self.state.checked)
+                self.word(frame + self.layout.thread.current, !state.checked)
             }
         }
     }
@@ -337,13 +419,17 @@ impl Walk<'_> {
 
     /// Reads the identity of the code object at `address`, and the size of its frames, bytes.
     fn head(&self, address: usize) -> Option<(CodeIdentity, usize)> {
+        self.head_with(address, self.trusted)
+    }
+
+    /// Like [`Walk::head`], with checks unless `trusted`.
+    pub(super) fn head_with(&self, address: usize, trusted: bool) -> Option<(CodeIdentity, usize)> {
         let code = &self.layout.code;
         let mut copy = MaybeUninit::<[u8; 160]>::uninit();
         if address == 0 {
             return None;
         }
-        let base =
-            if self.trusted { address } else { checked(address, code.table + 8, &mut copy)? };
+        let base = if trusted { address } else { checked(address, code.table + 8, &mut copy)? };
         // SAFETY: `base` is the address of `copy`, or of a code object that a live frame references.
         let (word, half) = unsafe { (reader::<usize>(base), reader::<u32>(base)) };
         if word(self.layout.object_type) != self.interpreter.api.code_type {
@@ -363,7 +449,7 @@ impl Walk<'_> {
         }
     }
 
-    fn word(&self, address: usize, trusted: bool) -> Option<usize> {
+    pub(super) fn word(&self, address: usize, trusted: bool) -> Option<usize> {
         let mut copy = [0_u8; 8];
         if trusted {
             // SAFETY: see the module documentation.
@@ -401,6 +487,7 @@ unsafe fn reader<T: Copy>(base: usize) -> impl Fn(usize) -> T {
 
 /// Ends a stack with a frame that could not be read.
 fn unreadable(frames: &mut scratch::Frames, count: usize) -> (usize, u32) {
-    frames[count] = Frame { code: 0, instruction: u32::MAX, flags: 0 };
+    let Some(frame) = frames.get_mut(count) else { return (count, flag::UNREADABLE) };
+    *frame = Frame { code: 0, instruction: u32::MAX, flags: 0 };
     (count + 1, flag::UNREADABLE)
 }

@@ -24,8 +24,8 @@ class Shared(ctypes.Structure):
 
 def evaluations():
     """Returns the number of calls of the native evaluation function on the stack of this thread."""
-    addresses = (ctypes.c_void_p * 4000)()
-    count = native.backtrace(addresses, 4000)
+    addresses = (ctypes.c_void_p * 100000)()
+    count = native.backtrace(addresses, 100000)
     found = Shared()
     names = []
     for address in addresses[:count]:
@@ -70,6 +70,17 @@ def recursion(n):
         burn("recursion")
     else:
         recursion(n - 1)
+
+
+def deep():
+    """Recurses beyond the number of frames that are recorded, in a thread with enough native stack."""
+    sys.setrecursionlimit(20000)
+    before = threading.stack_size(128 << 20)
+    for depth in [1500, 2020, 2060, 3000, 12000]:
+        one = threading.Thread(target=recursion, args=(depth,))
+        one.start()
+        one.join()
+    threading.stack_size(before)
 
 
 def numbers():
@@ -218,6 +229,29 @@ def traced():
     sys.settrace(None)
 
 
+IN_ANOTHER = """
+def work():
+    n = 0
+    for i in range(600000):
+        n += i * i % 7
+    return n
+def other():
+    return work()
+other()
+"""
+NESTED = """
+try:
+    import _interpreters
+except ImportError:
+    import _xxsubinterpreters as _interpreters
+def nesting():
+    two = _interpreters.create()
+    _interpreters.run_string(two, INNER)
+    _interpreters.destroy(two)
+nesting()
+"""
+
+
 def interpreters():
     try:
         import _interpreters
@@ -227,19 +261,8 @@ def interpreters():
         except ImportError:
             return
     one = _interpreters.create()
-    _interpreters.run_string(
-        one,
-        """
-def work():
-    n = 0
-    for i in range(600000):
-        n += i * i % 7
-    return n
-def other():
-    return work()
-other()
-""",
-    )
+    _interpreters.run_string(one, IN_ANOTHER)
+    _interpreters.run_string(one, NESTED.replace("INNER", repr(IN_ANOTHER)))
     _interpreters.destroy(one)
 
 
@@ -297,6 +320,10 @@ def main():
     traced()
     switching()
     interpreters()
+    one = threading.Thread(target=interpreters)
+    one.start()
+    one.join()
+    deep()
     processes()
 
 

@@ -24,11 +24,21 @@ const PROGRAM: &str = r#"
 #include <internal/pycore_interpframe.h>
 #endif
 #include <internal/pycore_runtime.h>
+#include <internal/pycore_interp.h>
 #define PRINT(name, value) printf(name " %zu\n", (size_t)(value))
 int main(void) {
     PRINT("object_type", offsetof(PyObject, ob_type));
     PRINT("bytes.0", offsetof(PyVarObject, ob_size));
     PRINT("bytes.1", offsetof(PyBytesObject, ob_sval));
+    PRINT("thread.next", offsetof(PyThreadState, next));
+    PRINT("thread.interpreter", offsetof(PyThreadState, interp));
+#if PY_VERSION_HEX < 0x030b0000
+    PRINT("interpreter.0", offsetof(PyInterpreterState, next));
+    PRINT("interpreter.1", offsetof(PyInterpreterState, tstate_head));
+#elif PY_VERSION_HEX < 0x030d0000
+    PRINT("interpreter.0", offsetof(PyInterpreterState, next));
+    PRINT("interpreter.1", offsetof(PyInterpreterState, threads.head));
+#endif
     PRINT("thread.id", offsetof(PyThreadState, thread_id));
     PRINT("code.first_line", offsetof(PyCodeObject, co_firstlineno));
     PRINT("code.file", offsetof(PyCodeObject, co_filename));
@@ -124,6 +134,10 @@ fn offset_in_table(layout: &Layout, name: &str) -> usize {
         "object_type" => layout.object_type,
         "bytes.0" => layout.bytes.0,
         "bytes.1" => layout.bytes.1,
+        "interpreter.0" => layout.interpreter.0,
+        "interpreter.1" => layout.interpreter.1,
+        "thread.next" => layout.thread.next,
+        "thread.interpreter" => layout.thread.interpreter,
         "thread.id" => layout.thread.id,
         "thread.frame" => layout.thread.frame,
         "thread.current" => layout.thread.current,

@@ -23,6 +23,8 @@ pub(super) struct Notices {
     lost_lifecycle: u64,
     malformed: u64,
     unopened: BTreeSet<String>,
+    /// Processes that were forked by a plain system call.
+    unsampled_forks: u64,
     /// Samples that were due for the target's CPU time at the requested rate.
     due: f64,
     arrived: u64,
@@ -44,6 +46,7 @@ impl Notices {
         let seconds = info.target_cpu_ns as f64 / 1e9;
         self.due += seconds * f64::from(info.sampling.rate_hz);
         self.unopened.extend(unopened(trace));
+        self.unsampled_forks += trace.unsampled_forks() as u64;
     }
 
     /// Returns the collector of facts about Python.
@@ -61,6 +64,7 @@ impl Notices {
                 format!("These files could not be opened for symbols: {}.", paths.join(", "));
             notices.push(Notice::new(NoticeId::ModulesNotOpened, text));
         }
+        notices.extend(self.not_sampled());
         notices.extend(self.shortfall());
         notices.extend(self.python.notices(python));
         notices
@@ -100,6 +104,20 @@ impl Notices {
         applicable.map(|(_, id, text)| Notice::new(id, text)).collect()
     }
 
+    /// Returns a notice about processes without samples.
+    fn not_sampled(&self) -> Option<Notice> {
+        let who = match self.unsampled_forks {
+            0 => return None,
+            1 => "1 process was".to_owned(),
+            count => format!("{count} processes were"),
+        };
+        let text = format!(
+            "{who} forked by a plain system call, which simprof's library cannot see, and not sampled: their CPU time is missing, \
+             and all shares are of the rest. Use fork() of the C library or of Python's module os."
+        );
+        Some(Notice::new(NoticeId::ProcessesUnsampled, text))
+    }
+
     /// Returns a notice with the reason if far fewer samples arrived than were due.
     ///
     /// Each thread has a separate timer on each CPU, which starts with a full period. So the first sample of a thread comes after
@@ -111,6 +129,8 @@ impl Notices {
         }
         let reason = if self.lost as f64 > (due - arrived) / 2.0 {
             "the rest were lost because buffers were full; use a lower rate"
+        } else if self.unsampled_forks > 0 {
+            "processes that were forked by a plain system call are not sampled"
         } else if self.without_kernel {
             "time in the kernel is not sampled, nor are threads and processes that run for less than a sampling period"
         } else {
@@ -152,6 +172,12 @@ mod tests {
             assert!(enough.finish(None).is_empty(), "{arrived} of {due}");
         }
         let unopened = ["/b", "/a"].map(str::to_owned).into();
+        let forked = Notices { due: 100.0, arrived: 30, unsampled_forks: 2, ..Notices::default() };
+        let notices = forked.finish(None);
+        let ids: Vec<NoticeId> = notices.iter().map(|notice| notice.id).collect();
+        assert_eq!(ids, [NoticeId::ProcessesUnsampled, NoticeId::SamplesMissing]);
+        assert!(notices[0].text.starts_with("2 processes were"), "{notices:?}");
+        assert!(notices[1].text.contains("plain system call"), "{notices:?}");
         let all = Notices { without_kernel: true, throttled: 3, unopened, ..Notices::default() };
         let notices = all.finish(None);
         let ids: Vec<NoticeId> = notices.iter().map(|notice| notice.id).collect();

@@ -17,7 +17,7 @@ use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
 use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
 use super::record_order::TimedRecord;
-use super::trace::{Counts, RawSample, RawThread, Trace};
+use super::trace::{Counts, Lifetime, RawSample, RawThread, Trace};
 use super::unwind::{Registers, WalkEnd, Walker};
 
 /// The bit for executable memory in a mapping's protection.
@@ -65,6 +65,8 @@ impl Observer {
                 stacks: RawStacks::default(),
                 samples: Vec::new(),
                 threads: Vec::new(),
+                execs: HashMap::new(),
+                forks: HashMap::new(),
                 counts: Counts::default(),
                 python: None,
             },
@@ -135,7 +137,7 @@ impl Observer {
             Ok(EventRecord::Sample(sample)) => self.sample(timed.time_ns, &sample),
             Ok(EventRecord::Mmap2(mapping)) => self.mapping(&mapping),
             Ok(EventRecord::Comm(name)) => self.name(timed.time_ns, &name),
-            Ok(EventRecord::Fork(fork)) => self.fork(&fork),
+            Ok(EventRecord::Fork(fork)) => self.fork(timed.time_ns, &fork),
             Ok(EventRecord::Exit(exit)) => self.exit(timed.time_ns, &exit),
             Ok(EventRecord::Lost(lost)) if is_sampling => {
                 add(&mut self.trace.counts.lost_samples, lost.count);
@@ -255,12 +257,14 @@ impl Observer {
         if record.is_execve {
             self.disarm(pid, time_ns);
             self.processes.insert(pid, Process::new());
+            self.trace.execs.entry(pid).or_default().push(time_ns);
+            self.trace.forks.remove(&pid);
         }
         let thread = self.thread(pid, tid);
         self.trace.threads[thread as usize].name = text(record.name);
     }
 
-    fn fork(&mut self, record: &ForkOrExitRecord) {
+    fn fork(&mut self, time_ns: u64, record: &ForkOrExitRecord) {
         let (Some(pid), Some(tid)) = (id(Some(record.pid)), id(Some(record.tid))) else { return };
         let (Some(parent), Some(parent_tid)) = (id(Some(record.ppid)), id(Some(record.ptid)))
         else {
@@ -272,6 +276,11 @@ impl Observer {
             let space = self.processes.get(&parent).map(|process| Arc::clone(&process.space));
             let space = space.unwrap_or_else(|| Arc::new(AddressSpace::new()));
             self.processes.insert(pid, Process { space, threads: 1 });
+            self.trace.forks.remove(&pid);
+            if self.armed.get(&parent).is_some_and(|&since_ns| since_ns <= time_ns) {
+                let life = Lifetime { from_ns: time_ns, until_ns: None };
+                self.trace.forks.insert(pid, life);
+            }
         }
         let inherited = self.thread(parent, parent_tid);
         let name = self.trace.threads[inherited as usize].name.clone();
@@ -286,6 +295,9 @@ impl Observer {
         if process.threads == 0 {
             self.processes.remove(&pid);
             self.disarm(pid, time_ns);
+            if let Some(life) = self.trace.forks.get_mut(&pid) {
+                life.until_ns = Some(time_ns);
+            }
         }
     }
 
@@ -451,6 +463,23 @@ mod tests {
         give(observer, RecordType::EXIT, 0, &exit, lifecycle());
         assert_eq!(sample(observer, 10, 0x10010), ("[unknown]".into(), 0x10010));
         assert_eq!(observer.trace.threads[1].name, "name", "a thread inherits its parent's name");
+    }
+
+    #[test]
+    fn forks_of_armed_processes_are_remembered_until_an_exec() {
+        const EXEC: u16 = linux_perf_event_reader::constants::PERF_RECORD_MISC_COMM_EXEC;
+        let observer = &mut Observer::new();
+        comm(observer, 10, "name", EXEC);
+        fork(observer, 10, 11, 11);
+        assert!(observer.trace.forks.is_empty(), "the parent is not armed");
+        observer.arm(10, 0);
+        (12..15).for_each(|pid| fork(observer, 10, pid, pid));
+        comm(observer, 13, "other", EXEC);
+        let exit = words(&[pair(14, 10), pair(14, 14), 0, 0, 0, 0]);
+        give(observer, RecordType::EXIT, 0, &exit, lifecycle());
+        let life = |until_ns| Lifetime { from_ns: 1, until_ns };
+        let expected = HashMap::from([(12, life(None)), (14, life(Some(1)))]);
+        assert_eq!(observer.trace.forks, expected);
     }
 
     #[test]

@@ -126,6 +126,8 @@ fn provenance(run: &Samples, stacks: &NativeStacks) -> Provenance {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use simprof_model::{NoticeId, has_notice};
 
     use super::*;
@@ -153,6 +155,8 @@ mod tests {
             stacks,
             samples: vec![sample],
             threads: vec![RawThread { pid: 1, tid: 1, name: "main".to_owned() }],
+            execs: HashMap::new(),
+            forks: HashMap::new(),
             counts: Counts::default(),
             python: None,
         };

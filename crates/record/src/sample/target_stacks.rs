@@ -1,6 +1,7 @@
 //! Symbolises stacks that were recorded in the target, without perf events: native frames by module and address, and Python
 //! frames.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,8 @@ impl TargetStacks {
             stacks: self.stacks,
             samples: Vec::new(),
             threads: Vec::new(),
+            execs: HashMap::new(),
+            forks: HashMap::new(),
             counts: Counts::default(),
             python: Some(PythonTrace { tree, directory, frames: true, ..PythonTrace::default() }),
         }

@@ -1,5 +1,7 @@
 //! A recording before symbolisation: samples, stacks as addresses in modules, threads, and counts of losses.
 
+use std::collections::{HashMap, HashSet};
+
 use super::module::ModuleTable;
 use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawStackId, RawStacks};
@@ -31,6 +33,14 @@ pub(super) struct RawThread {
     pub name: String,
 }
 
+/// When a process began and ended, CLOCK_MONOTONIC, ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lifetime {
+    pub from_ns: u64,
+    /// `None` if it outlived the recording.
+    pub until_ns: Option<u64>,
+}
+
 /// Losses that the kernel reported, and records that could not be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Counts {
@@ -51,7 +61,80 @@ pub(super) struct Trace {
     pub stacks: RawStacks,
     pub samples: Vec<RawSample>,
     pub threads: Vec<RawThread>,
+    /// Times at which processes executed a program, by process id, in order.
+    pub execs: HashMap<u32, Vec<u64>>,
+    /// Children that armed processes forked and that executed no program, by process id.
+    pub forks: HashMap<u32, Lifetime>,
     pub counts: Counts,
     /// The records of the preload library; `None` if it was not loaded.
     pub python: Option<PythonTrace>,
+}
+
+/// Processes that live for less are too short to be sampled, ns.
+const SHORTEST_NS: u64 = 20_000_000;
+
+impl Trace {
+    /// Returns the number of processes that an armed process forked without the preload library's knowledge: they have neither
+    /// samples nor a slot in the shared memory.
+    pub fn unsampled_forks(&self) -> usize {
+        let Some(python) = self.python.as_ref().filter(|python| python.processes_lost == 0) else {
+            return 0;
+        };
+        let registered = python.processes.iter().map(|process| process.pid);
+        let sampled = self.samples.iter().map(|sample| self.threads[sample.thread as usize].pid);
+        let seen: HashSet<u32> = registered.chain(sampled).collect();
+        let is_long = |life: &Lifetime| {
+            life.until_ns.is_none_or(|until_ns| until_ns >= life.from_ns + SHORTEST_NS)
+        };
+        self.forks.iter().filter(|(pid, life)| is_long(life) && !seen.contains(pid)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::python::PythonProcess;
+
+    #[test]
+    fn forks_without_samples_and_slot_are_counted() {
+        let life = |until_ns| Lifetime { from_ns: 5, until_ns };
+        let forks = [
+            (20, life(None)),
+            (21, life(Some(5 + SHORTEST_NS))),
+            (22, life(Some(4 + SHORTEST_NS))),
+            (23, life(None)),
+            (24, life(None)),
+        ];
+        let process = PythonProcess {
+            state: 0,
+            pid: 23,
+            time_ns: 6,
+            version: 0,
+            reason: 0,
+            free_threaded: false,
+        };
+        let python = PythonTrace { processes: vec![process], ..PythonTrace::default() };
+        let sample = RawSample {
+            time_ns: 7,
+            period: 1,
+            thread: 0,
+            stack: None,
+            end: WalkEnd::Root,
+            in_kernel: false,
+            python: Attached::None,
+        };
+        let mut trace = Trace {
+            modules: ModuleTable::new(),
+            stacks: RawStacks::default(),
+            samples: vec![sample],
+            threads: vec![RawThread { pid: 24, tid: 24, name: String::new() }],
+            execs: HashMap::new(),
+            forks: HashMap::from(forks),
+            counts: Counts::default(),
+            python: Some(python),
+        };
+        assert_eq!(trace.unsampled_forks(), 2, "20 and 21");
+        trace.python = None;
+        assert_eq!(trace.unsampled_forks(), 0, "no process is armed without the library");
+    }
 }

@@ -145,6 +145,7 @@ fn python_rows(table: &mut Table, python: &PythonProvenance) {
     table.row(["lost Python stacks", &part(python.lost)]);
     table.row(["Python stacks with an unreadable frame", &part(python.unreadable)]);
     table.row(["truncated Python stacks", &part(python.cut)]);
+    table.row(["Python stacks without their middle", &part(python.left_out)]);
     table.row(["Python stacks not merged with native frames", &part(python.unmerged)]);
     table.row(["samples of the recorder itself, omitted", &part(python.own)]);
 }

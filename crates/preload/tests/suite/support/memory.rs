@@ -28,6 +28,9 @@ pub struct Sample {
     pub flags: u32,
 }
 
+/// Name of the frame that stands for the frames in the middle of a very deep stack.
+pub const LEFT_OUT: &str = "...";
+
 /// A decoded frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackFrame {
@@ -134,9 +137,10 @@ impl Memory {
 
     fn frame(&self, node: &Node, entry: bool) -> StackFrame {
         let number = node.code.load(Ordering::Relaxed);
-        if number == 0 {
+        if number == 0 || number == format::LEFT_OUT {
+            let name = if number == 0 { "?" } else { LEFT_OUT };
             return StackFrame {
-                name: "?".into(),
+                name: name.into(),
                 file: "?".into(),
                 line: 0,
                 first_line: 0,

@@ -7,5 +7,5 @@ pub mod lines;
 pub mod memory;
 pub mod server;
 
-pub use memory::{Memory, Sample, StackFrame};
+pub use memory::{LEFT_OUT, Memory, Sample, StackFrame};
 pub use server::{Options, Recording, record};

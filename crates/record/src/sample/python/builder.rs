@@ -1,11 +1,10 @@
 //! Builds the Python part of a profile: merged stacks, waits, and counts of missing frames.
 
-use std::collections::BTreeSet;
-
 use simprof_model::{ProfileBuilder, PythonProvenance};
 
 use super::attach::Attached;
 use super::counts::PythonCounts;
+use super::images::Images;
 use super::merged_stacks::{Merged, StackMerger};
 use super::python_notices::PythonNotices;
 use super::role::Role;
@@ -23,10 +22,7 @@ pub struct PythonBuilder<'a> {
     evaluates: Vec<bool>,
     /// By raw stack: whether the sample is of the preload library's own work.
     in_preload: Vec<bool>,
-    /// Processes that loaded the preload library.
-    loaded: BTreeSet<u32>,
-    /// Processes that run Python without it.
-    unloaded: BTreeSet<u32>,
+    images: Images<'a>,
 }
 
 impl<'a> PythonBuilder<'a> {
@@ -46,8 +42,7 @@ impl<'a> PythonBuilder<'a> {
             counts: PythonCounts::default(),
             evaluates,
             in_preload,
-            loaded: recorded.processes.iter().map(|process| process.pid).collect(),
-            unloaded: BTreeSet::new(),
+            images: Images::new(&trace.execs, &recorded.processes),
         })
     }
 
@@ -93,7 +88,7 @@ impl<'a> PythonBuilder<'a> {
 
     /// Returns the counts, and adds the facts of the run to `notices`.
     pub fn finish(self, notices: &mut PythonNotices) -> Option<PythonProvenance> {
-        let unloaded = if self.recorded.frames { self.unloaded.len() } else { 0 };
+        let unloaded = if self.recorded.frames { self.images.unloaded() } else { 0 };
         notices.add_run(self.recorded, unloaded);
         self.counts.provenance(self.recorded)
     }
@@ -102,8 +97,8 @@ impl<'a> PythonBuilder<'a> {
     fn look_for_python(&mut self, sample: &RawSample) {
         let pid = self.trace.threads[sample.thread as usize].pid;
         let evaluates = sample.stack.is_some_and(|stack| self.evaluates[stack.0 as usize]);
-        if evaluates && !self.loaded.contains(&pid) {
-            self.unloaded.insert(pid);
+        if evaluates {
+            self.images.add_python(pid, sample.time_ns);
         }
     }
 }

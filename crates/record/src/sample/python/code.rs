@@ -4,14 +4,18 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use simprof_model::{Frame, FrameId, Function, FunctionId, FunctionKind, ProfileBuilder, StringId};
+use simprof_preload::format;
 
 use super::line_table;
 use super::module_name;
 use super::scopes::Scopes;
 use crate::preload::{Code, Node, Tree};
+use crate::source;
 
 /// The function name of frames that could not be read.
 const UNREADABLE: &str = "unreadable";
+/// The function name that stands for the frames in the middle of a very deep stack.
+const LEFT_OUT: &str = "[frames left out]";
 /// Longer source files are not read for qualified names, bytes.
 const LONGEST_SOURCE: u64 = 16 << 20;
 
@@ -54,6 +58,7 @@ impl<'a> PythonFrames<'a> {
                 let line = line_of(code, node.instruction);
                 builder.frame(Frame { function, line, file, address: 0, inlined: false })
             }
+            None if node.code == format::LEFT_OUT => placeholder(LEFT_OUT, builder),
             None => unreadable(builder),
         };
         self.frames.insert(key, frame);
@@ -85,7 +90,7 @@ impl<'a> PythonFrames<'a> {
             return file.to_owned();
         }
         let path = self.directory.join(file);
-        if path.is_file() { path.to_string_lossy().into_owned() } else { file.to_owned() }
+        if source::exists(&path) { path.to_string_lossy().into_owned() } else { file.to_owned() }
     }
 
     fn module(&mut self, path: &str) -> String {
@@ -97,7 +102,7 @@ impl<'a> PythonFrames<'a> {
             if let Some(&known) = packages.get(folder) {
                 return known;
             }
-            let known = folder.join("__init__.py").is_file();
+            let known = source::is_package(folder);
             packages.insert(folder.to_owned(), known);
             known
         };
@@ -120,7 +125,11 @@ impl<'a> PythonFrames<'a> {
 
 /// Returns the frame that stands for one that could not be read.
 pub fn unreadable(builder: &mut ProfileBuilder) -> FrameId {
-    let name = builder.string(UNREADABLE);
+    placeholder(UNREADABLE, builder)
+}
+
+fn placeholder(name: &str, builder: &mut ProfileBuilder) -> FrameId {
+    let name = builder.string(name);
     let kind = FunctionKind::Python;
     let function = builder.function(Function { name, module: None, file: None, line: None, kind });
     builder.frame(Frame { function, line: None, file: None, address: 0, inlined: false })
@@ -143,12 +152,8 @@ fn line_of(code: &Code, instruction: Option<u32>) -> Option<u32> {
 }
 
 fn read_scopes(path: &str) -> Option<Scopes> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > LONGEST_SOURCE {
-        return None;
-    }
-    let source = std::fs::read(path).ok()?;
-    Some(Scopes::read(&String::from_utf8_lossy(&source)))
+    let source = source::read(Path::new(path), LONGEST_SOURCE)?;
+    Some(Scopes::read(&source))
 }
 
 #[cfg(test)]
@@ -202,6 +207,7 @@ mod tests {
             (node(6, None), "<module>", None, Some(1)),
             (node(0, None), "unreadable", None, None),
             (node(9, Some(3)), "unreadable", None, None),
+            (node(format::LEFT_OUT, None), "[frames left out]", None, None),
         ];
         let ids: Vec<_> = table.iter().map(|(node, ..)| frames.frame(node, &mut builder)).collect();
         let profile = builder.finish();

@@ -36,6 +36,7 @@ impl PythonCounts {
         counts.native += u64::from(is_native && !is_unreadable);
         counts.unreadable += u64::from(is_unreadable);
         counts.cut += u64::from(flags & flag::CUT != 0);
+        counts.left_out += u64::from(flags & flag::LEFT_OUT != 0);
         counts.unmerged += u64::from(merged.is_some_and(|merged| merged.fit == Fit::Unmerged));
     }
 
@@ -76,19 +77,21 @@ mod tests {
         counts.count(stack(4, 0), Some(&merged(Fit::Whole, false)));
         counts.count(stack(4, flag::CUT), Some(&merged(Fit::Unmerged, false)));
         counts.count(stack(4, 0), Some(&merged(Fit::Completed, true)));
+        counts.count(stack(4, flag::LEFT_OUT), Some(&merged(Fit::Whole, false)));
         counts.count_own(stack(4, 0));
         assert_eq!(counts.provenance(&PythonTrace::default()), None);
         let (version, free_threaded) = (0x030b_07f0, false);
-        let process =
-            PythonProcess { state: state::SAMPLED, pid: 7, version, reason: 0, free_threaded };
+        let (state, pid, time_ns, reason) = (state::SAMPLED, 7, 0, 0);
+        let process = PythonProcess { state, pid, time_ns, version, reason, free_threaded };
         let python = PythonTrace { processes: vec![process], ..PythonTrace::default() };
         let expected = PythonProvenance {
             interpreters: vec!["CPython 3.11.7".to_owned()],
-            samples: 7,
+            samples: 8,
             native: 1,
             lost: 2,
             unreadable: 1,
             cut: 1,
+            left_out: 1,
             unmerged: 1,
             own: 1,
         };

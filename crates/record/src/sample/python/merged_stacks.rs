@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use simprof_model::{FrameId, ProfileBuilder, StackId};
-use simprof_preload::format::flag;
+use simprof_preload::format::{LEFT_OUT, flag};
 
 use super::PythonTrace;
 use super::code::{self, PythonFrames};
@@ -65,12 +65,13 @@ impl<'a> StackMerger<'a> {
             return merged;
         }
         let (python, unreadable) = self.python_frames(node, flags, builder);
-        let missing =
-            Missing { native: native_truncated, python: unreadable || flags & flag::CUT != 0 };
+        let is_cut = flags & flag::CUT != 0;
+        let missing = Missing { native: native_truncated, python: unreadable || is_cut };
         let (frames, fit) = stack_merge::merge(&self.native_frames(native), &python, missing);
         let merged = Merged {
             stack: builder.stack(frames.into_iter().flatten()),
-            reaches_root: !native_truncated || (fit == Fit::Completed && !python.is_empty()),
+            reaches_root: !is_cut
+                && (!native_truncated || (fit == Fit::Completed && !python.is_empty())),
             fit,
             unreadable,
         };
@@ -122,7 +123,9 @@ impl<'a> StackMerger<'a> {
         builder: &mut ProfileBuilder,
     ) -> (Vec<PythonFrame<Option<FrameId>>>, bool) {
         let nodes: Vec<_> = self.recorded.tree.stack(node).map(|(_, node)| node).collect();
-        let is_unreadable = |code: u32| code == 0 || !self.recorded.tree.codes.contains_key(&code);
+        let is_unreadable = |code: u32| {
+            code != LEFT_OUT && (code == 0 || !self.recorded.tree.codes.contains_key(&code))
+        };
         let mut unreadable = nodes.iter().any(|node| is_unreadable(node.code));
         let mut frames = Vec::with_capacity(nodes.len() + 1);
         let is_outermost_unreadable = nodes.last().is_some_and(|node| is_unreadable(node.code));

@@ -10,6 +10,7 @@ mod builder;
 mod code;
 mod counts;
 mod file_limit;
+mod images;
 mod interpreter;
 mod line_table;
 mod listener;
@@ -96,6 +97,8 @@ pub(super) struct PythonProcess {
     /// See [`simprof_preload::format::state`].
     pub state: u32,
     pub pid: u32,
+    /// When it took the slot, CLOCK_MONOTONIC, ns.
+    pub time_ns: u64,
     /// `PY_VERSION_HEX`, or 0 if unknown.
     pub version: u32,
     /// Why there are no Python frames: see [`simprof_preload::format::reason`], or an error number after a refusal.
@@ -110,6 +113,7 @@ impl PythonProcess {
         (state != state::FREE).then(|| Self {
             state,
             pid: process.pid.load(Ordering::Relaxed),
+            time_ns: process.time_ns.load(Ordering::Relaxed),
             version: process.version.load(Ordering::Relaxed),
             reason: process.reason.load(Ordering::Relaxed),
             free_threaded: process.free_threaded.load(Ordering::Relaxed) != 0,

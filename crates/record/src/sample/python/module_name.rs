@@ -4,10 +4,12 @@ use std::path::{Component, Path};
 
 /// Folders from which modules are imported: names begin below them.
 const ROOTS: [&str; 2] = ["site-packages", "dist-packages"];
+/// Endings of archives from which modules are imported. Archives that no longer exist are recognised by them.
+const ARCHIVES: [&str; 5] = [".zip", ".egg", ".whl", ".pyz", ".pyzw"];
 
 /// Returns the name of the module in a file, such as `sim.model` for `/home/u/sim/model.py` if `/home/u/sim` is a package.
 ///
-/// The name of a script is the stem of its file. `is_package` returns whether a folder has an `__init__.py`.
+/// The name of a script is the stem of its file. `is_package` returns whether a folder is a package.
 pub fn for_file(file: &str, is_package: impl FnMut(&Path) -> bool) -> String {
     if let Some(inner) = file.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
         let frozen = inner.strip_prefix("frozen ");
@@ -48,10 +50,7 @@ fn is_root(parts: &[String], index: usize) -> bool {
         })
     };
     let is_library = || index > 0 && parts[index - 1].starts_with("lib") && is_versioned();
-    ROOTS.contains(&part.as_str())
-        || part.ends_with(".zip")
-        || part.ends_with(".egg")
-        || is_library()
+    ROOTS.contains(&part.as_str()) || ARCHIVES.iter().any(|end| part.ends_with(end)) || is_library()
 }
 
 /// Returns the position of the outermost of the nested packages that contain the file.
@@ -90,6 +89,25 @@ mod tests {
         ];
         for (file, expected) in table {
             assert_eq!(for_file(file, is_package), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn names_begin_below_archives() {
+        let tool = Path::new("/w/tool");
+        let in_tool = |path: &Path| path != tool && path.starts_with(tool);
+        let table = [
+            ("/w/two.pyz/pa/model.py", "pa.model"),
+            ("/w/two.pyz/__main__.py", "__main__"),
+            ("/w/tool/pa/__init__.py", "pa"),
+            ("/w/tool/pa/model.py", "pa.model"),
+            ("/w/tool/__main__.py", "__main__"),
+            ("/w/tool/site-packages/pa/model.py", "pa.model"),
+            ("/w/a-1.0-py3-none-any.whl/pa/model.py", "pa.model"),
+            ("/w/a-1.0-py3.9.egg/pa/model.py", "pa.model"),
+        ];
+        for (file, expected) in table {
+            assert_eq!(for_file(file, in_tool), expected, "{file}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use simprof_model::{Notice, NoticeId, PythonProvenance};
-use simprof_preload::format::{reason, state};
+use simprof_preload::format::{MAX_FRAMES, reason, state};
 use simprof_preload::supported::{CPYTHON, PYTHON_FRAMES_LINUX};
 
 use super::interpreter::interpreter;
@@ -52,6 +52,8 @@ impl PythonNotices {
         });
         let mut notices: Vec<Notice> = refused.collect();
         notices.extend(counts.and_then(|counts| self.loss(counts)));
+        notices.extend(counts.and_then(left_out));
+        notices.extend(counts.and_then(unmerged));
         if self.processes_lost > 0 {
             let text = format!(
                 "{} processes that run Python exceeded the number that simprof can follow: {CONSEQUENCE}.",
@@ -96,6 +98,34 @@ impl PythonNotices {
         );
         Some(Notice::new(NoticeId::PythonFramesLost, text))
     }
+}
+
+/// Returns a notice if many stacks are so deep that frames in their middle are missing.
+fn left_out(counts: &PythonProvenance) -> Option<Notice> {
+    let share = notable(counts.left_out, counts)?;
+    let text = format!(
+        "{share} of {} samples have more than {MAX_FRAMES} Python frames: those in the middle are left out, so total times of \
+         functions that are only there are too small.",
+        counts.samples
+    );
+    Some(Notice::new(NoticeId::PythonFramesLeftOut, text))
+}
+
+/// Returns a notice if the two halves of many stacks contradict each other.
+fn unmerged(counts: &PythonProvenance) -> Option<Notice> {
+    let share = notable(counts.unmerged, counts)?;
+    let text = format!(
+        "The Python and native frames of {share} of {} samples do not match: native functions that call Python are missing \
+         there, so their total times are too small.",
+        counts.samples
+    );
+    Some(Notice::new(NoticeId::PythonFramesUnmerged, text))
+}
+
+/// Returns a share of the samples as text; `None` if it is not notable.
+fn notable(part: u64, counts: &PythonProvenance) -> Option<String> {
+    let share = part as f64 / counts.samples.max(1) as f64;
+    (share > NOTABLE_LOSS).then(|| format!("{:.1} %", 100.0 * share))
 }
 
 /// Returns the notices about the Python stacks of a recording without samples. `memory` is shared with the preload library.
@@ -197,7 +227,8 @@ mod tests {
     use super::*;
 
     fn process(state: u32, reason: u32) -> PythonProcess {
-        PythonProcess { state, pid: 7, version: 0x030b_07f0, reason, free_threaded: false }
+        let (pid, time_ns, free_threaded) = (7, 0, false);
+        PythonProcess { state, pid, time_ns, version: 0x030b_07f0, reason, free_threaded }
     }
 
     fn trace(processes: Vec<PythonProcess>) -> PythonTrace {
@@ -265,6 +296,17 @@ mod tests {
         assert_eq!(texts.len(), 2, "{texts:?}");
         assert!(texts[0].ends_with("(6 processes)."), "{texts:?}");
         assert!(texts[1].starts_with("4 processes run Python"), "{texts:?}");
+    }
+
+    #[test]
+    fn deep_and_contradicting_stacks_are_reported_if_notable() {
+        for (left_out, unmerged, expected) in [(0, 0, 0), (1, 1, 0), (2, 0, 1), (0, 90, 1)] {
+            let samples = 100;
+            let counts =
+                PythonProvenance { samples, left_out, unmerged, ..PythonProvenance::default() };
+            let texts = texts(&[trace(Vec::new())], 0, Some(&counts));
+            assert_eq!(texts.len(), expected, "{texts:?}");
+        }
     }
 
     #[test]

@@ -229,17 +229,86 @@ fn nothing_is_loaded_unless_requested() {
     assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
 }
 
+/// Starts programs with an empty environment in several ways. Each fails if it sees variables of the profiler.
+const CLEARED: &str = "\
+import os, subprocess, sys
+run = [sys.executable, '-I', 'called.py']
+subprocess.run(run, env={}, check=True)
+pid = os.posix_spawn(sys.executable, [sys.executable, '-I', 'spawned.py'], {})
+assert os.waitpid(pid, 0)[1] == 0
+os.execve(sys.executable, [sys.executable, '-I', 'execed.py'], {'LD_PRELOAD': ''})
+";
+const CHECK: &str = "\
+import os
+names = [name for name in os.environ if name.startswith(('SIMPROF', 'LD_')) and os.environ[name]]
+assert not names, names
+";
+
+#[test]
+fn programs_with_another_environment_load_the_library() {
+    let folder = Fixture::new();
+    for name in ["called.py", "spawned.py", "execed.py", "empty.py"] {
+        folder.write(name, &format!("{CHECK}{WORK}"));
+    }
+    folder.write("plain.py", WORK);
+    let script = folder.write("cleared.py", CLEARED);
+    for python in pythons() {
+        let Some(profile) = profile(&folder, &[python.text(), &script]) else { return };
+        for name in ["called.work", "spawned.work", "execed.work"] {
+            assert!(count(&profile, name) > 50, "{name}: {}", explain(&profile));
+        }
+        let notices = &profile.provenance.notices;
+        assert!(!has_notice(notices, NoticeId::PythonLibraryNotLoaded), "{}", explain(&profile));
+    }
+    let python = python();
+    for argv in [
+        &["env", "-i", python.text(), "empty.py"][..],
+        &["env", "-u", "LD_PRELOAD", python.text(), "plain.py"],
+    ] {
+        let Some(profile) = profile(&folder, argv) else { return };
+        let work = count(&profile, "empty.work") + count(&profile, "plain.work");
+        assert!(work > 50, "{argv:?}: {}", explain(&profile));
+    }
+}
+
+/// Executes its arguments with an empty environment, by a plain system call, which the library does not see.
+const PLAIN_EXEC: &str = "\
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int count, char **arguments) {
+    char *nothing[] = {0};
+    return count > 1 && syscall(SYS_execve, arguments[1], arguments + 1, nothing);
+}
+";
+
 #[test]
 fn python_without_the_library_is_reported() {
     let folder = Fixture::new();
+    folder.compile_c("execute", PLAIN_EXEC, &["-O1"]);
     let script = folder.write("plain.py", WORK);
     let python = python();
-    let argv = ["env", "-u", "LD_PRELOAD", python.text(), &script];
-    let Some(profile) = profile(&folder, &argv) else { return };
+    let Some(profile) = profile(&folder, &["./execute", python.text(), &script]) else { return };
     let notices = &profile.provenance.notices;
     assert!(has_notice(notices, NoticeId::PythonLibraryNotLoaded), "{}", explain(&profile));
     assert_eq!(profile.provenance.python, None);
     assert!(count(&profile, "_PyEval_EvalFrameDefault") > 50, "{}", explain(&profile));
+}
+
+const PLAIN_FORK: &str = "\
+import ctypes, os, platform, signal
+clone = {'x86_64': 56, 'aarch64': 220}[platform.machine()]
+pid = ctypes.CDLL(None).syscall(clone, int(signal.SIGCHLD), 0, 0, 0, 0)
+";
+
+#[test]
+fn a_child_of_a_plain_system_call_is_reported() {
+    let folder = Fixture::new();
+    let text = format!("{PLAIN_FORK}{WORK}os.waitpid(pid, 0) if pid else os._exit(0)\n");
+    let script = folder.write("forks.py", &text);
+    let Some(profile) = profile(&folder, &[python().text(), &script]) else { return };
+    let notices = &profile.provenance.notices;
+    assert!(has_notice(notices, NoticeId::ProcessesUnsampled), "{}", explain(&profile));
+    assert!(!has_notice(notices, NoticeId::PythonLibraryNotLoaded), "{}", explain(&profile));
 }
 
 #[test]
