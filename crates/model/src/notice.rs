@@ -122,6 +122,8 @@ pub enum NoticeId {
     ModulesNotOpened,
     /// Far fewer samples arrived than were due for the CPU time.
     SamplesMissing,
+    /// Processes were not sampled, so their CPU time is missing.
+    ProcessesUnsampled,
     /// The sample buffers are smaller than intended.
     BufferReduced,
     /// Joined runs were sampled by different events.
@@ -134,6 +136,10 @@ pub enum NoticeId {
     PythonFramesMissing,
     /// Many samples have no Python frames, or incomplete ones.
     PythonFramesLost,
+    /// Many samples have too many Python frames, so frames in the middle of their stacks are missing.
+    PythonFramesLeftOut,
+    /// The Python and the native frames of many samples could not be merged.
+    PythonFramesUnmerged,
     /// There were more Python processes than simprof can follow.
     PythonProcessesLost,
     /// Python processes did not load the preload library.
@@ -200,11 +206,19 @@ pub enum NoticeId {
     TracedTimeNegative,
     /// The file does not record how samples were taken.
     SamplingUnknown,
+    /// Lines of the file are not stacks with weights and were skipped.
+    LinesSkipped,
+    /// Lines of the file have two weights.
+    WeightColumns,
+    /// A part of the weight has an empty stack.
+    StacksEmpty,
+    /// Frames were still open at the end of the file.
+    FramesLeftOpen,
 }
 
 impl NoticeId {
     /// Returns whether the terminal shows the notice at once. Other notices are only in the report. An urgent notice means that the user
-    /// has to fix the spec or the target.
+    /// has to fix the spec or the target, or that figures are of a part of the program only.
     pub fn is_urgent(self) -> bool {
         self.is_about_steps_as_specified()
             || matches!(
@@ -213,6 +227,10 @@ impl NoticeId {
                     | NoticeId::SizesSkipped
                     | NoticeId::SweepCannotGiveLaw
                     | NoticeId::ComponentRuleUnmatched
+                    | NoticeId::ProcessesUnsampled
+                    | NoticeId::PythonFramesLeftOut
+                    | NoticeId::PythonFramesLost
+                    | NoticeId::PythonLibraryNotLoaded
             )
     }
 

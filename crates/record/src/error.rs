@@ -154,6 +154,14 @@ pub enum RecordError {
         /// The problem and its position.
         reason: String,
     },
+    /// The file has a known format, but a part of it is not possible or cannot be interpreted.
+    #[error("the {format} profile cannot be read: {reason}")]
+    ProfileInvalid {
+        /// The format's name.
+        format: &'static str,
+        /// The problem and its position.
+        reason: String,
+    },
     /// A system call failed that normally never fails, such as creating a pipe or a thread.
     #[error("{what}")]
     System {

@@ -21,6 +21,7 @@ mod preload;
 mod program;
 mod resources;
 pub mod sample;
+pub mod source;
 mod step_source;
 mod tree;
 

@@ -1,7 +1,10 @@
 //! Analyses sampled stacks that another program recorded: costs of functions and components.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use simprof_model::{Notice, NoticeId, Profile};
 
 use crate::analysis::{
@@ -12,7 +15,45 @@ use crate::format::share;
 use crate::markdown::Align::{Left, Right};
 
 /// Format name and version of [`StackAnalysis`].
-pub const STACKS_SCHEMA: &str = "simprof.stacks/1";
+pub const STACKS_SCHEMA: &str = "simprof.stacks/2";
+
+/// An imported profile, and how to analyse it.
+pub struct StackInput<'a> {
+    /// The stacks.
+    pub profile: &'a Profile,
+    /// Name of the file's format.
+    pub format: &'a str,
+    /// Unit of the weights: `ns`, `bytes` or `samples`.
+    pub unit: &'a str,
+    /// How many units of the profile's weights are one of the file's. Above 1 if the file has fractions.
+    pub units: u64,
+    /// What the import reported.
+    pub notices: &'a [Notice],
+    /// The user's components.
+    pub rules: &'a ComponentRules,
+}
+
+/// A weight in the file's unit. It is written as a whole number unless it has a fraction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct FileWeight(Number);
+
+impl FileWeight {
+    /// Converts a weight of a profile with so many units in one of the file's.
+    fn new(weight: u64, units: u64) -> Self {
+        if weight.is_multiple_of(units.max(1)) {
+            return Self((weight / units.max(1)).into());
+        }
+        let fraction = Number::from_f64(weight as f64 / units as f64);
+        Self(fraction.expect("the quotient of two whole numbers above 0 is finite"))
+    }
+}
+
+impl fmt::Display for FileWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// The analysis of an imported profile. Shares are fractions of `weight`, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,7 +65,7 @@ pub struct StackAnalysis {
     /// Unit of the weights: `ns`, `bytes` or `samples`.
     pub unit: String,
     /// Sum of all weights.
-    pub weight: u64,
+    pub weight: FileWeight,
     /// Stacks in the file, each with its weight. The file may not state how often each was sampled.
     pub stacks: usize,
     /// Every function, by decreasing self weight.
@@ -43,9 +84,9 @@ pub struct StackCost {
     /// Source file, if the imported file has it.
     pub file: Option<String>,
     /// Weight of stacks with it as the leaf.
-    pub self_weight: u64,
+    pub self_weight: FileWeight,
     /// Weight of stacks with it anywhere, each stack once.
-    pub total_weight: u64,
+    pub total_weight: FileWeight,
     /// `self_weight` as a fraction of all weight.
     pub self_share: f64,
     /// `total_weight` as a fraction of all weight.
@@ -63,35 +104,38 @@ pub struct StackComponent {
     pub self_share: f64,
 }
 
-/// Analyses imported stacks. `format` is the name of the file's format, `unit` the unit of the weights.
-pub fn analyse_stacks(profile: &Profile, format: &str, unit: &str) -> StackAnalysis {
+/// Analyses imported stacks.
+pub fn analyse_stacks(input: &StackInput<'_>) -> StackAnalysis {
+    let StackInput { profile, units, .. } = *input;
     let mut costs = functions(profile);
     sort_by_self(&mut costs);
+    let mut notices = input.notices.to_vec();
+    notices.push(Notice::new(
+        NoticeId::SamplingUnknown,
+        "The file does not record how samples were taken or how many were lost. Stacks do not give call counts.",
+    ));
     StackAnalysis {
         schema: STACKS_SCHEMA.to_owned(),
-        format: format.to_owned(),
-        unit: unit.to_owned(),
-        weight: profile.total_weight(),
+        format: input.format.to_owned(),
+        unit: input.unit.to_owned(),
+        weight: FileWeight::new(profile.total_weight(), units),
         stacks: profile.samples.len(),
-        functions: costs.into_iter().map(StackCost::from).collect(),
-        components: components(profile, &ComponentRules::default())
+        functions: costs.into_iter().map(|cost| StackCost::new(cost, units)).collect(),
+        components: components(profile, input.rules)
             .into_iter()
             .map(StackComponent::from)
             .collect(),
-        notices: vec![Notice::new(
-            NoticeId::SamplingUnknown,
-            "The file does not record how samples were taken or how many were lost. Stacks do not give call counts.",
-        )],
+        notices,
     }
 }
 
-impl From<FunctionCost> for StackCost {
-    fn from(cost: FunctionCost) -> Self {
+impl StackCost {
+    fn new(cost: FunctionCost, units: u64) -> Self {
         Self {
             name: cost.name,
             file: cost.file,
-            self_weight: cost.self_weight,
-            total_weight: cost.total_weight,
+            self_weight: FileWeight::new(cost.self_weight, units),
+            total_weight: FileWeight::new(cost.total_weight, units),
             self_share: cost.self_share,
             total_share: cost.total_share,
         }
@@ -108,7 +152,7 @@ impl From<ComponentShare> for StackComponent {
 pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> String {
     let by_self: Vec<&StackCost> = analysis.functions.iter().collect();
     let mut by_total = by_self.clone();
-    by_total.sort_by_key(|cost| std::cmp::Reverse(cost.total_weight));
+    by_total.sort_by(|a, b| b.total_share.total_cmp(&a.total_share));
     let (title, StackAnalysis { format, weight, unit, stacks, .. }) = (one_line(title), analysis);
     let mut text = format!("{title}: {format}, {weight} {unit} in {stacks} stacks\n");
     for (weight, order) in [("self", by_self), ("total", by_total)] {
@@ -150,19 +194,47 @@ mod tests {
     use super::*;
     use crate::testing::profile;
 
+    fn input<'a>(profile: &'a Profile, units: u64, rules: &'a ComponentRules) -> StackInput<'a> {
+        StackInput { profile, format: "folded", unit: "samples", units, notices: &[], rules }
+    }
+
     #[test]
     fn functions_and_components_are_listed() {
         let profile = profile(&[("main > sim::step > sim::near", 30), ("main > sim::step", 10)]);
-        let analysis = analyse_stacks(&profile, "folded", "samples");
-        let rows: Vec<(&str, u64, u64)> = analysis
+        let analysis = analyse_stacks(&input(&profile, 1, &ComponentRules::default()));
+        let rows: Vec<(&str, String, String)> = analysis
             .functions
             .iter()
-            .map(|cost| (&*cost.name, cost.self_weight, cost.total_weight))
+            .map(|cost| (&*cost.name, cost.self_weight.to_string(), cost.total_weight.to_string()))
             .collect();
-        assert_eq!(rows, [("sim::near", 30, 30), ("sim::step", 10, 40), ("main", 0, 40)]);
+        let row = |name, own: &str, total: &str| (name, own.to_owned(), total.to_owned());
+        let expected =
+            [row("sim::near", "30", "30"), row("sim::step", "10", "40"), row("main", "0", "40")];
+        assert_eq!(rows, expected);
         let text = describe_stacks(&analysis, "x", 2);
         assert!(text.starts_with("x: folded, 40 samples in 2 stacks\n"), "{text}");
         assert!(text.contains("\n  75 %   75 %  sim::near (src/sim.rs)\n"), "{text}");
         assert!(text.contains("and 1 more; --top 3"), "{text}");
+    }
+
+    #[test]
+    fn weights_are_in_the_unit_of_the_file() {
+        let profile = profile(&[("main > a", 25), ("main > b", 75)]);
+        let analysis = analyse_stacks(&input(&profile, 10, &ComponentRules::default()));
+        let json = serde_json::to_value(&analysis).expect("JSON");
+        assert_eq!(
+            (&json["weight"], &json["functions"][0]["self_weight"]),
+            (&10.into(), &7.5.into())
+        );
+        assert_eq!(json["functions"][1]["self_share"], 0.25);
+    }
+
+    #[test]
+    fn components_follow_the_rules() {
+        let profile = profile(&[("main > sim::near", 30), ("main > io", 10)]);
+        let rules = ComponentRules::new([("space", ["sim::*"])]).expect("valid");
+        let components = analyse_stacks(&input(&profile, 1, &rules)).components;
+        let shares: Vec<_> = components.iter().map(|c| (&*c.name, c.share)).collect();
+        assert_eq!(shares, [("space", 0.75), ("other", 0.25)]);
     }
 }

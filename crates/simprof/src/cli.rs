@@ -107,7 +107,7 @@ pub struct RunArgs {
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub set: Vec<String>,
     /// The program to profile and its arguments [default: the command of the spec]
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
@@ -137,6 +137,9 @@ pub struct AnalyzeArgs {
     /// Rows in each table
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
+    /// Spec whose [components] to use [default: simprof.toml in the current folder, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
 }
 
 /// Options of `doctor`.
@@ -230,6 +233,17 @@ mod tests {
         assert_eq!(cli.verbose, 0);
         let Command::Run(args) = cli.command else { panic!("run") };
         assert_eq!(args.command, ["./prog", "--quick", "-n", "3", "-v"]);
+    }
+
+    #[test]
+    fn the_target_begins_at_the_first_word_that_is_no_option() {
+        let line = ["simprof", "run", "--rate", "99", "./prog", "--quick", "-n", "3", "--", "x"];
+        let Command::Run(args) = Cli::try_parse_from(line).expect("valid").command else {
+            panic!("run")
+        };
+        assert_eq!(args.command, ["./prog", "--quick", "-n", "3", "--", "x"]);
+        assert_eq!((args.rate, args.quick), (99, false));
+        assert!(Cli::try_parse_from(["simprof", "run", "--qick", "./prog"]).is_err());
     }
 
     #[test]

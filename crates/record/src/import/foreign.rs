@@ -1,5 +1,7 @@
 //! Descriptions of files that are not profiles, with what to do about each.
 
+use super::text;
+
 /// First bytes of common kinds of files, with a description and the fix.
 const KNOWN: [(&[u8], &str); 6] = [
     (
@@ -23,6 +25,9 @@ const KNOWN: [(&[u8], &str); 6] = [
 pub(super) fn describe(bytes: &[u8]) -> &'static str {
     if bytes.is_empty() {
         return "empty: check whether the program that writes it ended early";
+    }
+    if text::is_unmarked_utf16(bytes) {
+        return "text in UTF-16 without a byte order mark: convert it to UTF-8";
     }
     let known = KNOWN.iter().find(|(beginning, _)| bytes.starts_with(beginning));
     known.map_or("an unknown kind of file", |&(_, description)| description)

@@ -9,8 +9,10 @@ mod marshal;
 mod pstats;
 mod sampled;
 mod speedscope;
+mod text;
+mod weight;
 
-use simprof_model::{CallProfile, Profile};
+use simprof_model::{CallProfile, Notice, Profile};
 
 use crate::RecordError;
 
@@ -19,8 +21,21 @@ use crate::RecordError;
 pub enum Imported {
     /// Every call of a program, counted and timed.
     Calls(CallProfile),
-    /// Stacks of a program. If the unit is [`Unit::Samples`], the kind of their weights has no meaning.
-    Stacks(Box<Profile>, Unit),
+    /// Stacks of a program.
+    Stacks(Box<ImportedStacks>),
+}
+
+/// Stacks that another program recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportedStacks {
+    /// The stacks. If the unit is [`Unit::Samples`], the kind of their weights has no meaning.
+    pub profile: Profile,
+    /// The unit of the weights in the file.
+    pub unit: Unit,
+    /// How many units of the profile's weights are one of the file's: a power of ten, above 1 if the file has fractions.
+    pub units: u64,
+    /// What could not be read, or was read in one of several possible ways.
+    pub notices: Vec<Notice>,
 }
 
 /// The unit of the weights of imported stacks.
@@ -45,7 +60,13 @@ pub struct Format {
 }
 
 /// The problem with a file of a known format, and its position.
-type Malformed = String;
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Malformed {
+    /// The file is damaged, or its end is missing.
+    Damaged(String),
+    /// A part of the file is not possible, or cannot be interpreted.
+    Invalid(String),
+}
 
 /// All formats, in the order in which they are tried. To add one, add a file and a row.
 pub const FORMATS: [Format; 3] = [
@@ -72,16 +93,24 @@ pub const FORMATS: [Format; 3] = [
 /// Reads a profile of any of the [`FORMATS`]. Returns the format's name and the profile.
 ///
 /// # Errors
-/// Returns [`RecordError::ProfileFormat`] if no format recognises the bytes, and [`RecordError::ProfileMalformed`] if
-/// one does but cannot read them.
+/// Returns [`RecordError::ProfileFormat`] if no format recognises the bytes, and [`RecordError::ProfileMalformed`] or
+/// [`RecordError::ProfileInvalid`] if one does but cannot read them.
 pub fn import(bytes: &[u8]) -> Result<(&'static str, Imported), RecordError> {
     const TABLE: &[Format] = &FORMATS;
+    let bytes = &*text::decode(bytes);
     let Some(format) = TABLE.iter().find(|format| (format.recognises)(bytes)) else {
         return Err(RecordError::ProfileFormat { content: foreign::describe(bytes) });
     };
-    let read = (format.read)(bytes);
-    let malformed = |reason| RecordError::ProfileMalformed { format: format.name, reason };
-    Ok((format.name, read.map_err(malformed)?))
+    let name = format.name;
+    match (format.read)(bytes) {
+        Ok(imported) => Ok((name, imported)),
+        Err(Malformed::Damaged(reason)) => {
+            Err(RecordError::ProfileMalformed { format: name, reason })
+        }
+        Err(Malformed::Invalid(reason)) => {
+            Err(RecordError::ProfileInvalid { format: name, reason })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -99,10 +128,25 @@ mod tests {
             (b"\x7fELF\x02", "program"),
             (b"\xe3\0\0\0\0", "unknown kind"),
             (b"hello\nworld\n", "unknown kind"),
+            (b"m\0a\0i\0n\0 \x003\0", "UTF-16"),
             (b"{\"traceEvents\": []}", "JSON"),
         ] {
             let error = import(bytes).expect_err("no profile").to_string();
             assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_content() {
+        let speedscope = r#"{"$schema": "https://www.speedscope.app/file-format-schema.json",
+            "shared": {"frames": [{"name": "main"}]}, "profiles": [{"type": "sampled", "unit": "none",
+            "samples": [[0]], "weights": [1]}]}"#;
+        for text in ["main;a 3\nmain;b 1\n", speedscope] {
+            let expected = import(text.as_bytes()).expect("it is read");
+            let marked = format!("\u{feff}{text}");
+            let utf16: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            assert_eq!(import(marked.as_bytes()).expect("it is read"), expected);
+            assert_eq!(import(&utf16).expect("it is read"), expected);
         }
     }
 

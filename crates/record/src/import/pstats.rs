@@ -26,6 +26,13 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 
 /// Reads a dump.
 pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
+    dump(bytes).map_err(Malformed::Damaged)
+}
+
+/// The reason why a dump cannot be read.
+type Problem = String;
+
+fn dump(bytes: &[u8]) -> Result<Imported, Problem> {
     let Value::Table(entries) = marshal::read(bytes)? else {
         return Err("it is not a dictionary of functions".to_owned());
     };
@@ -61,7 +68,7 @@ impl Reader {
         Self { profile: CallProfile::default(), strings, functions, callers_left }
     }
 
-    fn function(&mut self, key: &Value, value: &Value) -> Result<(), Malformed> {
+    fn function(&mut self, key: &Value, value: &Value) -> Result<(), Problem> {
         let (file, line, name) = self.key(key)?;
         let [primitive_calls, calls, self_s, cumulative_s, _] = fields(value)?;
         let position =
@@ -83,7 +90,7 @@ impl Reader {
     }
 
     /// Adds the callers of a function. Skips callers that are not in the profile: they stand for code outside of it.
-    fn callers(&mut self, index: usize, value: &Value) -> Result<(), Malformed> {
+    fn callers(&mut self, index: usize, value: &Value) -> Result<(), Problem> {
         let [.., callers] = fields::<5>(value)?;
         let Value::Table(entries) = callers else {
             return Err("the callers of a function are not a dictionary".to_owned());
@@ -102,7 +109,7 @@ impl Reader {
         Ok(())
     }
 
-    fn key(&mut self, key: &Value) -> Result<Key, Malformed> {
+    fn key(&mut self, key: &Value) -> Result<Key, Problem> {
         let [Value::Text(file), Value::Int(line), Value::Text(name)] = fields::<3>(key)? else {
             return Err("a function is not named by file, line and name".to_owned());
         };
@@ -134,12 +141,12 @@ fn shortened(text: &str) -> String {
     format!("{}…", &text[..end])
 }
 
-fn fields<const N: usize>(value: &Value) -> Result<&[Value; N], Malformed> {
+fn fields<const N: usize>(value: &Value) -> Result<&[Value; N], Problem> {
     let fields = if let Value::Sequence(values) = value { values.first_chunk() } else { None };
     fields.ok_or_else(|| format!("an entry does not have the {N} fields of a profile"))
 }
 
-fn caller(function: CalledId, value: &Value) -> Result<Caller, Malformed> {
+fn caller(function: CalledId, value: &Value) -> Result<Caller, Problem> {
     if let Value::Int(_) = value {
         let calls = count(value)?;
         let (self_s, cumulative_s) = (None, None);
@@ -155,13 +162,13 @@ fn caller(function: CalledId, value: &Value) -> Result<Caller, Malformed> {
     })
 }
 
-fn count(value: &Value) -> Result<u64, Malformed> {
+fn count(value: &Value) -> Result<u64, Problem> {
     let count = if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None };
     count.ok_or_else(|| "a number of calls is not a number".to_owned())
 }
 
 /// Parses a time, s. It is negative if the tracer subtracted more for its own cost than it measured.
-fn seconds(value: &Value) -> Result<f64, Malformed> {
+fn seconds(value: &Value) -> Result<f64, Problem> {
     match value {
         Value::Float(seconds) if seconds.is_finite() => Ok(*seconds),
         Value::Int(seconds) => Ok(*seconds as f64),
@@ -221,7 +228,7 @@ mod tests {
             (b"{)\x03z\x01mi\x01\x00\x00\x00z\x01f)\x05NNNNN0", "number of calls"),
             (&dump(b"i\x01\x00\x00\x00N"), "3 fields"),
         ] {
-            let reason = read(bytes).expect_err("it is not valid");
+            let reason = super::dump(bytes).expect_err("it is not valid");
             assert!(reason.contains(words), "{words}: {reason}");
         }
         let nan = dump(b"").iter().position(|&byte| byte == b'f').expect("a time");
@@ -247,7 +254,7 @@ mod tests {
             }
         }
         bytes.extend(b"0");
-        assert!(read(&bytes).expect_err("too many").contains("more callers"));
+        assert!(super::dump(&bytes).expect_err("too many").contains("more callers"));
     }
 
     #[test]

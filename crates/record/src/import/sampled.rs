@@ -1,38 +1,70 @@
 //! The builder and the frame parser that all readers of sampled stacks share.
 
 use simprof_model::{
-    Frame, FrameId, Function, FunctionKind, Profile, ProfileBuilder, StackId, StackSample,
+    Frame, FrameId, Function, FunctionKind, Notice, NoticeId, ProfileBuilder, StackId, StackSample,
     ThreadId, WeightKind,
 };
 
-use super::Malformed;
+use super::weight::{Weight, multiples};
+use super::{ImportedStacks, Malformed, Unit};
 
-/// Builds a profile and checks that the sum of its weights fits in 64 bits.
+/// The component of weight without a stack.
+const UNKNOWN: &str = "[unknown]";
+
+/// Builds a profile. Its weights are converted to whole numbers at the end.
 pub(super) struct Stacks {
     pub(super) builder: ProfileBuilder,
-    total: u64,
+    samples: Vec<(ThreadId, Option<StackId>)>,
+    weights: Vec<Weight>,
 }
 
 impl Stacks {
     pub(super) fn new(weight: WeightKind) -> Self {
-        Self { builder: ProfileBuilder::new(weight), total: 0 }
+        Self { builder: ProfileBuilder::new(weight), samples: Vec::new(), weights: Vec::new() }
     }
 
-    pub(super) fn sample(
-        &mut self,
-        thread: ThreadId,
-        stack: Option<StackId>,
-        weight: u64,
-    ) -> Result<(), Malformed> {
-        let total = self.total.checked_add(weight);
-        self.total = total.ok_or("the sum of its weights does not fit in 64 bits")?;
-        self.builder.sample(StackSample { time_ns: 0, thread, stack, weight });
-        Ok(())
+    pub(super) fn sample(&mut self, thread: ThreadId, stack: Option<StackId>, weight: Weight) {
+        self.samples.push((thread, stack));
+        self.weights.push(weight);
     }
 
-    pub(super) fn finish(self) -> Profile {
-        self.builder.finish()
+    /// Returns the profile. Fractions of nanoseconds and of bytes are rounded.
+    ///
+    /// # Errors
+    /// Returns an error if all weights are 0, or if their sum does not fit in 64 bits.
+    pub(super) fn finish(mut self, unit: Unit) -> Result<ImportedStacks, Malformed> {
+        if unit != Unit::Samples {
+            self.weights.iter_mut().for_each(|weight| *weight = weight.rounded());
+        }
+        let (units, weights) = multiples(&self.weights)
+            .ok_or_else(|| invalid("the sum of its weights does not fit in 64 bits"))?;
+        if weights.iter().all(|&weight| weight == 0) {
+            return Err(invalid("there is nothing in it: all weights are 0"));
+        }
+        let mut without_stack = 0;
+        for (&(thread, stack), &weight) in self.samples.iter().zip(&weights) {
+            without_stack += if stack.is_none() { weight } else { 0 };
+            self.builder.sample(StackSample { time_ns: 0, thread, stack, weight });
+        }
+        let share = without_stack as f64 / weights.iter().sum::<u64>() as f64;
+        let profile = self.builder.finish();
+        Ok(ImportedStacks { profile, unit, units, notices: without(share).into_iter().collect() })
     }
+}
+
+/// Returns a notice about the share of the weight that has no stack.
+fn without(share: f64) -> Option<Notice> {
+    (share > 0.0).then(|| {
+        let text = format!(
+            "{:.1} % of the weight has an empty stack: it belongs to no function, and its component is {UNKNOWN}.",
+            100.0 * share
+        );
+        Notice::new(NoticeId::StacksEmpty, text)
+    })
+}
+
+pub(super) fn invalid(reason: &str) -> Malformed {
+    Malformed::Invalid(reason.to_owned())
 }
 
 /// A frame as a file describes it.

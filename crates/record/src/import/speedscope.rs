@@ -1,9 +1,10 @@
 //! Reads the JSON of speedscope.app: sampled and evented profiles, one per thread.
 
 use serde::Deserialize;
-use simprof_model::{FrameId, StackId, ThreadId, WeightKind};
+use simprof_model::{FrameId, Notice, NoticeId, StackId, ThreadId, WeightKind};
 
 use super::sampled::{ImportedFrame, Stacks};
+use super::weight::Weight;
 use super::{Imported, Malformed, Unit};
 
 /// The name of the schema, which every file of this format contains.
@@ -24,29 +25,43 @@ struct Shared {
 struct FrameEntry {
     name: String,
     file: Option<String>,
-    line: Option<u32>,
+    /// Some programs write -1 or 0 for an unknown line.
+    line: Option<f64>,
 }
 
+impl FrameEntry {
+    fn line(&self) -> Option<u32> {
+        let line = self.line.filter(|line| (1.0..=f64::from(u32::MAX)).contains(line))?;
+        Some(line as u32)
+    }
+}
+
+/// A profile. The kinds are not an enum: serde would hold the whole profile in a general form first, which takes several times the
+/// memory.
 #[derive(Deserialize)]
 struct Entry {
     #[serde(default)]
     name: String,
     unit: String,
-    #[serde(flatten)]
-    content: Content,
+    #[serde(rename = "type")]
+    kind: Kind,
+    /// Of a sampled profile: positions of frames, from root to leaf.
+    #[serde(default)]
+    samples: Vec<Box<[u32]>>,
+    #[serde(default)]
+    weights: Vec<f64>,
+    /// Of an evented profile.
+    #[serde(default)]
+    events: Vec<Event>,
+    #[serde(rename = "endValue")]
+    end: Option<f64>,
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Content {
-    Sampled {
-        /// Positions of frames, from root to leaf.
-        samples: Vec<Vec<usize>>,
-        weights: Vec<f64>,
-    },
-    Evented {
-        events: Vec<Event>,
-    },
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Sampled,
+    Evented,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +69,7 @@ struct Event {
     /// `O` if the frame opens, `C` if it closes.
     #[serde(rename = "type")]
     kind: char,
-    frame: usize,
+    frame: u32,
     at: f64,
 }
 
@@ -66,7 +81,10 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 
 /// Reads all profiles of the file as threads of one profile.
 pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
-    let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let file: File = serde_json::from_slice(bytes).map_err(|error| {
+        let reason = error.to_string();
+        if error.is_eof() { Malformed::Damaged(reason) } else { Malformed::Invalid(reason) }
+    })?;
     let name = file.profiles.first().map_or("none", |entry| entry.unit.as_str());
     let scale = Scale::parse(name)?;
     let mut stacks = Stacks::new(scale.kind);
@@ -75,19 +93,36 @@ pub(super) fn read(bytes: &[u8]) -> Result<Imported, Malformed> {
         .frames
         .iter()
         .map(|entry| {
-            let FrameEntry { name, file, line } = entry;
-            ImportedFrame { name, file: file.as_deref(), line: *line }.frame(&mut stacks.builder)
+            let (name, file) = (&*entry.name, entry.file.as_deref());
+            ImportedFrame { name, file, line: entry.line() }.frame(&mut stacks.builder)
         })
         .collect();
-    let mut reader = Reader { stacks, frames, factor: scale.factor };
+    let mut reader = Reader { stacks, frames, factor: scale.factor, left_open: 0 };
     for (number, entry) in (0..).zip(&file.profiles) {
         if entry.unit != name {
-            return Err(format!("its profiles have different units, {name} and {}", entry.unit));
+            let text = format!("its profiles have different units, {name} and {}", entry.unit);
+            return Err(Malformed::Invalid(text));
         }
         let thread = reader.stacks.builder.thread(0, number, &entry.name);
-        reader.content(thread, &entry.content)?;
+        reader.content(thread, entry).map_err(|reason| {
+            Malformed::Invalid(format!("profile {} ({:?}): {reason}", number + 1, entry.name))
+        })?;
     }
-    Ok(Imported::Stacks(Box::new(reader.stacks.finish()), scale.unit))
+    let notice = left_open(reader.left_open);
+    let mut stacks = reader.stacks.finish(scale.unit)?;
+    stacks.notices.extend(notice);
+    Ok(Imported::Stacks(Box::new(stacks)))
+}
+
+fn left_open(frames: usize) -> Option<Notice> {
+    let text = match frames {
+        0 => return None,
+        1 => "1 frame is not closed: it is taken to run until the end of its profile.".to_owned(),
+        _ => format!(
+            "{frames} frames are not closed: they are taken to run until the end of their profile."
+        ),
+    };
+    Some(Notice::new(NoticeId::FramesLeftOpen, text))
 }
 
 /// How weights of a unit are converted.
@@ -107,7 +142,7 @@ impl Scale {
             "seconds" => time(1e9),
             "bytes" => (Unit::Bytes, WeightKind::Bytes, 1.0),
             "none" => (Unit::Samples, WeightKind::WallNs, 1.0),
-            other => return Err(format!("its unit {other:?} is unknown")),
+            other => return Err(Malformed::Invalid(format!("its unit {other:?} is unknown"))),
         };
         Ok(Self { unit, kind, factor })
     }
@@ -117,54 +152,89 @@ struct Reader {
     stacks: Stacks,
     frames: Vec<FrameId>,
     factor: f64,
+    /// Frames that no event closes.
+    left_open: usize,
 }
 
-impl Reader {
-    fn content(&mut self, thread: ThreadId, content: &Content) -> Result<(), Malformed> {
-        match content {
-            Content::Sampled { samples, weights } if samples.len() == weights.len() => {
-                samples.iter().zip(weights).try_for_each(|(sample, &weight)| {
-                    let mut stack = None;
-                    for &frame in sample {
-                        stack = Some(self.stacks.builder.child(stack, self.frame(frame)?));
-                    }
-                    self.sample(thread, stack, weight)
-                })
-            }
-            Content::Sampled { samples, weights } => {
-                Err(format!("it has {} samples and {} weights", samples.len(), weights.len()))
-            }
-            Content::Evented { events } => self.events(thread, events),
-        }
-    }
+/// The problem with a profile, and its position.
+type Problem = String;
 
-    /// Adds the time between two events to the stack that is open then.
-    fn events(&mut self, thread: ThreadId, events: &[Event]) -> Result<(), Malformed> {
-        let mut open: Vec<(usize, StackId)> = Vec::new();
-        let mut last = events.first().map_or(0.0, |event| event.at);
-        for event in events {
-            let stack = open.last().map(|&(_, stack)| stack);
-            if stack.is_some() {
-                self.sample(thread, stack, event.at - last)?;
-            }
-            last = event.at;
-            match event.kind {
-                'O' => open.push((
-                    event.frame,
-                    self.stacks.builder.child(stack, self.frame(event.frame)?),
-                )),
-                'C' if open.last().is_some_and(|&(frame, _)| frame == event.frame) => {
-                    open.pop();
-                }
-                _ => return Err("an event closes a frame that is not open".to_owned()),
-            }
+impl Reader {
+    fn content(&mut self, thread: ThreadId, entry: &Entry) -> Result<(), Problem> {
+        if entry.kind == Kind::Evented {
+            return self.events(thread, &entry.events, entry.end);
+        }
+        let (samples, weights) = (&entry.samples, &entry.weights);
+        if samples.len() != weights.len() {
+            return Err(format!("it has {} samples and {} weights", samples.len(), weights.len()));
+        }
+        for (number, (frames, &weight)) in (1..).zip(samples.iter().zip(weights)) {
+            self.sampled(thread, frames, weight)
+                .map_err(|problem| format!("sample {number} {problem}"))?;
         }
         Ok(())
     }
 
-    fn frame(&self, position: usize) -> Result<FrameId, Malformed> {
-        let frame = self.frames.get(position).copied();
-        frame.ok_or_else(|| format!("a sample refers to frame {position}, which does not exist"))
+    fn sampled(&mut self, thread: ThreadId, frames: &[u32], weight: f64) -> Result<(), Problem> {
+        let mut stack = None;
+        for &frame in frames {
+            stack = Some(self.stacks.builder.child(stack, self.frame(frame)?));
+        }
+        self.sample(thread, stack, weight)
+    }
+
+    /// Adds the time between two events to the stack that is open then. Frames that are not closed are open until `end`.
+    fn events(
+        &mut self,
+        thread: ThreadId,
+        events: &[Event],
+        end: Option<f64>,
+    ) -> Result<(), Problem> {
+        let mut open: Vec<(u32, StackId)> = Vec::new();
+        let mut last = events.first().map_or(0.0, |event| event.at);
+        for (number, event) in (1..).zip(events) {
+            self.event(thread, event, &mut open, event.at - last)
+                .map_err(|problem| format!("event {number} {problem}"))?;
+            last = event.at;
+        }
+        self.left_open += open.len();
+        match (open.last(), end) {
+            (Some(&(_, stack)), Some(end)) if end > last => {
+                self.sample(thread, Some(stack), end - last)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Handles an event that comes `since` after the one before it.
+    fn event(
+        &mut self,
+        thread: ThreadId,
+        event: &Event,
+        open: &mut Vec<(u32, StackId)>,
+        since: f64,
+    ) -> Result<(), Problem> {
+        let stack = open.last().map(|&(_, stack)| stack);
+        if stack.is_some() {
+            self.sample(thread, stack, since)?;
+        }
+        match event.kind {
+            'O' => {
+                let frame = self.frame(event.frame)?;
+                open.push((event.frame, self.stacks.builder.child(stack, frame)));
+            }
+            'C' if open.last().is_some_and(|&(frame, _)| frame == event.frame) => {
+                open.pop();
+            }
+            'C' => return Err("closes a frame that is not the innermost open one".to_owned()),
+            other => return Err(format!("has the unknown type {other:?}")),
+        }
+        Ok(())
+    }
+
+    fn frame(&self, position: u32) -> Result<FrameId, Problem> {
+        let frame = self.frames.get(position as usize).copied();
+        frame.ok_or_else(|| format!("refers to frame {position}, which does not exist"))
     }
 
     fn sample(
@@ -172,20 +242,18 @@ impl Reader {
         thread: ThreadId,
         stack: Option<StackId>,
         weight: f64,
-    ) -> Result<(), Malformed> {
-        let scaled = (weight * self.factor).round();
-        if !(0.0..1.8e19).contains(&scaled) {
-            return Err(format!("a weight of {weight} is not possible"));
-        }
-        self.stacks.sample(thread, stack, scaled as u64)
+    ) -> Result<(), Problem> {
+        let scaled = Weight::new(weight * self.factor);
+        let scaled = scaled.ok_or_else(|| format!("has the weight {weight}"))?;
+        self.stacks.sample(thread, stack, scaled);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use simprof_model::Profile;
-
     use super::*;
+    use crate::import::ImportedStacks;
 
     fn file(profiles: &str) -> String {
         format!(
@@ -195,31 +263,74 @@ mod tests {
         )
     }
 
-    fn stacks(profiles: &str) -> (Profile, Unit) {
+    fn stacks(profiles: &str) -> ImportedStacks {
         assert!(recognises(file(profiles).as_bytes()));
         match read(file(profiles).as_bytes()) {
-            Ok(Imported::Stacks(profile, unit)) => (*profile, unit),
+            Ok(Imported::Stacks(stacks)) => *stacks,
             other => panic!("{other:?}"),
         }
     }
 
+    /// Returns the depth and the weight of each sample.
+    fn weights(stacks: &ImportedStacks) -> Vec<(usize, u64)> {
+        let profile = &stacks.profile;
+        let depth = |stack| profile.frames_from_leaf(stack).count();
+        profile.samples.iter().map(|sample| (depth(sample.stack), sample.weight)).collect()
+    }
+
     #[test]
     fn sampled_and_evented_profiles_are_threads() {
-        let (profile, unit) = stacks(
+        let stacks = stacks(
             r#"{"type": "sampled", "name": "a", "unit": "seconds", "startValue": 0, "endValue": 3,
                 "samples": [[0, 1], [0], []], "weights": [1.5, 0.5, 1]},
                {"type": "evented", "name": "b", "unit": "seconds", "startValue": 0, "endValue": 9,
                 "events": [{"type": "O", "frame": 0, "at": 1}, {"type": "O", "frame": 1, "at": 2},
                            {"type": "C", "frame": 1, "at": 5}, {"type": "C", "frame": 0, "at": 6}]}"#,
         );
-        assert_eq!((unit, profile.threads.len()), (Unit::Nanoseconds, 2));
-        let weights: Vec<(usize, u64)> = profile
-            .samples
-            .iter()
-            .map(|sample| (profile.frames_from_leaf(sample.stack).count(), sample.weight))
-            .collect();
+        assert_eq!((stacks.unit, stacks.profile.threads.len()), (Unit::Nanoseconds, 2));
         let s = 1_000_000_000;
-        assert_eq!(weights, [(2, 3 * s / 2), (1, s / 2), (0, s), (1, s), (2, 3 * s), (1, s)]);
+        let expected = [(2, 3 * s / 2), (1, s / 2), (0, s), (1, s), (2, 3 * s), (1, s)];
+        assert_eq!(weights(&stacks), expected);
+        assert_eq!(stacks.notices[0].id, NoticeId::StacksEmpty);
+    }
+
+    #[test]
+    fn fractions_of_samples_are_kept() {
+        let stacks = stacks(
+            r#"{"type": "sampled", "unit": "none", "samples": [[0, 1], [0]], "weights": [0.5, 1.5]}"#,
+        );
+        assert_eq!((weights(&stacks), stacks.units), (vec![(2, 5), (1, 15)], 10));
+    }
+
+    #[test]
+    fn open_frames_run_until_the_end() {
+        for (end, expected) in [
+            (r#", "endValue": 9"#, vec![(1, 2), (2, 6)]),
+            (r#", "endValue": 3"#, vec![(1, 2)]),
+            ("", vec![(1, 2)]),
+        ] {
+            let stacks = stacks(&format!(
+                r#"{{"type": "evented", "unit": "none" {end}, "events": [
+                    {{"type": "O", "frame": 0, "at": 1}}, {{"type": "O", "frame": 1, "at": 3}}]}}"#
+            ));
+            assert_eq!(weights(&stacks), expected, "{end}");
+            let ids: Vec<_> = stacks.notices.iter().map(|notice| notice.id).collect();
+            assert_eq!(ids, [NoticeId::FramesLeftOpen]);
+        }
+    }
+
+    #[test]
+    fn impossible_lines_are_unknown() {
+        for (line, expected) in
+            [("3", Some(3)), ("2.0", Some(2)), ("-1", None), ("0", None), ("null", None)]
+        {
+            let text =
+                file(r#"{"type": "sampled", "unit": "none", "samples": [[1]], "weights": [1]}"#)
+                    .replace("\"line\": 3", &format!("\"line\": {line}"));
+            let Ok(Imported::Stacks(stacks)) = read(text.as_bytes()) else { panic!("{line}") };
+            let frame = stacks.profile.frames_from_leaf(stacks.profile.samples[0].stack).next();
+            assert_eq!(stacks.profile.frame(frame.expect("a leaf")).line, expected, "{line}");
+        }
     }
 
     #[test]
@@ -231,12 +342,26 @@ mod tests {
             (r#"{"type": "sampled", "unit": "inches", "samples": [], "weights": []}"#, "inches"),
             (
                 r#"{"type": "evented", "unit": "none", "events": [{"type": "C", "frame": 0, "at": 1}]}"#,
-                "not open",
+                "innermost open",
+            ),
+            (
+                r#"{"type": "evented", "unit": "none", "name": "b", "events": [
+                    {"type": "O", "frame": 0, "at": 2}, {"type": "C", "frame": 0, "at": 1}]}"#,
+                r#"profile 1 ("b"): event 2 has the weight -1"#,
+            ),
+            (
+                r#"{"type": "sampled", "unit": "none", "samples": [[0]], "weights": [0]}"#,
+                "nothing in it",
             ),
             ("3", "invalid type"),
         ] {
-            let reason = read(file(profiles).as_bytes()).expect_err("refused");
+            let Err(Malformed::Invalid(reason)) = read(file(profiles).as_bytes()) else {
+                panic!("{profiles} is read")
+            };
             assert!(reason.contains(words), "{words}: {reason}");
         }
+        let text = file("");
+        let cut = read(&text.as_bytes()[..text.len() / 2]);
+        assert!(matches!(cut, Err(Malformed::Damaged(_))), "{cut:?}");
     }
 }

@@ -325,10 +325,11 @@ mod tests {
 
     use super::super::modules::Modules;
     use super::*;
+    use crate::analysis::ComponentRules;
     use crate::testing::calls::{Calls, call};
 
     fn found(profile: &CallProfile) -> Vec<Advice> {
-        advice(&Facts::new(profile, &Modules::new(profile, &|_| false)))
+        advice(&Facts::new(profile, &Modules::new(profile, &|_| false), &ComponentRules::default()))
     }
 
     fn of_kind(profile: &CallProfile, kind: AdviceKind) -> Vec<Advice> {

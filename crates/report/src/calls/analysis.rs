@@ -11,7 +11,7 @@ use super::facts::Facts;
 use super::modules::Modules;
 use super::notices::notices;
 use super::tracing::Tracing;
-use crate::analysis::Origin;
+use crate::analysis::{ComponentRules, Origin};
 
 /// Format name and version of [`CallAnalysis`].
 pub const CALLS_SCHEMA: &str = "simprof.calls/1";
@@ -93,9 +93,15 @@ pub struct CallComponent {
     pub self_share: f64,
 }
 
-/// Analyses a call profile. `format` is the name of the file's format; `modules` names its modules.
-pub fn analyse(profile: &CallProfile, format: &str, modules: &Modules<'_>) -> CallAnalysis {
-    let facts = Facts::new(profile, modules);
+/// Analyses a call profile. `format` is the name of the file's format; `modules` names its modules; `rules` are the user's
+/// components.
+pub fn analyse(
+    profile: &CallProfile,
+    format: &str,
+    modules: &Modules<'_>,
+    rules: &ComponentRules,
+) -> CallAnalysis {
+    let facts = Facts::new(profile, modules, rules);
     CallAnalysis {
         schema: CALLS_SCHEMA.to_owned(),
         format: format.to_owned(),
@@ -161,7 +167,7 @@ impl Facts<'_> {
         for (at, function) in self.profile.functions.iter().enumerate() {
             let (functions, charged, own) = sums.entry(&self.components[at]).or_default();
             *functions += 1;
-            *charged += self.charged_s[at];
+            *charged += self.component_s[at];
             *own += function.self_s.max(0.0);
         }
         let mut components: Vec<CallComponent> = sums
@@ -186,8 +192,12 @@ mod tests {
     use super::*;
     use crate::testing::calls::{Calls, call};
 
+    fn analyse_with(profile: &CallProfile, rules: &ComponentRules) -> CallAnalysis {
+        analyse(profile, "pstats", &Modules::new(profile, &|_| false), rules)
+    }
+
     fn analysis(profile: &CallProfile) -> CallAnalysis {
-        analyse(profile, "pstats", &Modules::new(profile, &|_| false))
+        analyse_with(profile, &ComponentRules::default())
     }
 
     /// Returns the name and charged share of each component.

@@ -6,7 +6,7 @@ use simprof_model::{
 };
 
 use super::modules::slashes;
-use crate::analysis::{BUILT_IN, Origin, default_component_names, origins};
+use crate::analysis::{BUILT_IN, ComponentRules, Origin, default_component_names, origins};
 
 /// The traced functions as a sampled profile.
 pub(super) struct AsProfile {
@@ -41,6 +41,12 @@ impl AsProfile {
     pub(super) fn origins(&self) -> Vec<Origin> {
         let origins = origins(&self.profile);
         self.ids.iter().map(|id| origins[id.index()]).collect()
+    }
+
+    /// Returns the component of each function under the user's rules; `None` if no rule matches.
+    pub(super) fn ruled_components(&self, rules: &ComponentRules) -> Vec<Option<String>> {
+        let name = |&id: &FunctionId| rules.component_of(&self.profile, id).map(str::to_owned);
+        self.ids.iter().map(name).collect()
     }
 
     /// Returns the component of each function. The times decide which package is split into its modules.

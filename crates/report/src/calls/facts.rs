@@ -6,7 +6,7 @@ use super::as_profile::AsProfile;
 use super::charge::charge;
 use super::modules::{Modules, is_generated};
 use super::tracing::{Tracing, calls_made};
-use crate::analysis::{GENERATED, Origin};
+use crate::analysis::{ComponentRules, GENERATED, OTHER, Origin};
 
 /// Minimum share of all time, with their callees, of the functions that are taken as the profiled program.
 const PROFILED_SHARE: f64 = 0.05;
@@ -23,11 +23,17 @@ pub(super) struct Facts<'a> {
     pub(super) origins: Vec<Origin>,
     pub(super) components: Vec<String>,
     pub(super) charged_s: Vec<f64>,
+    /// Time of each function, including the functions without a component that it called, s.
+    pub(super) component_s: Vec<f64>,
     pub(super) calls_made: Vec<u64>,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(profile: &'a CallProfile, modules: &Modules<'_>) -> Self {
+    pub(super) fn new(
+        profile: &'a CallProfile,
+        modules: &Modules<'_>,
+        rules: &ComponentRules,
+    ) -> Self {
         let modules: Vec<String> =
             profile.functions.iter().map(|f| modules.name(profile.file(f))).collect();
         let functions = profile.functions.iter().zip(&modules);
@@ -39,11 +45,21 @@ impl<'a> Facts<'a> {
         let origins = as_profile.origins();
         let authors = authors(profile, &origins);
         let charged_s = charge(profile, &authors);
+        let (components, component_s) = if rules.is_empty() {
+            let components = components(profile, &mut as_profile, &charged_s, &authors);
+            (components, charged_s.clone())
+        } else {
+            let ruled = as_profile.ruled_components(rules);
+            let claims: Vec<bool> = ruled.iter().map(Option::is_some).collect();
+            let name = |component: Option<String>| component.unwrap_or_else(|| OTHER.to_owned());
+            (ruled.into_iter().map(name).collect(), charge(profile, &claims))
+        };
         Self {
             total_s: charged_s.iter().sum(),
             tracing: Tracing::new(profile),
             with_built_in_s: charge(profile, &is_python),
-            components: components(profile, &mut as_profile, &charged_s, &authors),
+            components,
+            component_s,
             calls_made: calls_made(profile),
             profile,
             names,

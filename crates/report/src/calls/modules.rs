@@ -7,6 +7,9 @@ use simprof_model::{BUILT_IN_FILE, CallProfile};
 /// The file that makes a folder a package.
 const PACKAGE_FILE: &str = "/__init__.py";
 
+/// Endings of archives from which Python imports modules, with the slash that follows.
+const ARCHIVES: [&str; 5] = [".zip/", ".egg/", ".whl/", ".pyz/", ".pyzw/"];
+
 /// Names modules by their files. A folder is a package if the profile has code of its `__init__.py`, or if `is_package`
 /// returns true for it.
 pub struct Modules<'a> {
@@ -71,8 +74,12 @@ pub(super) fn slashes(file: &str) -> String {
     if is_drive { file.replace('\\', "/") } else { file.to_owned() }
 }
 
-/// Returns the path below a folder of installed packages or of the standard library.
+/// Returns the path below an archive, a folder of installed packages or of the standard library.
 fn library_path(file: &str) -> Option<&str> {
+    let archived = ARCHIVES.iter().filter_map(|end| file.rfind(end).map(|at| at + end.len())).max();
+    if let Some(below) = archived {
+        return Some(&file[below..]);
+    }
     let packages = ["/site-packages/", "/dist-packages/"]
         .iter()
         .find_map(|folder| file.rfind(folder).map(|at| &file[at + folder.len()..]));
@@ -131,6 +138,10 @@ mod tests {
             ("/usr/lib/python3/dist-packages/yaml/loader.py", "yaml.loader"),
             ("/p/lib/python3.11/json/decoder.py", "json.decoder"),
             ("/p/lib/python2.7/json/__init__.py", "json"),
+            ("/w/two.pyz/pa/model.py", "pa.model"),
+            ("two.pyz/__main__.py", "__main__"),
+            ("/w/a-1.0-py3-none-any.whl/sim/__init__.py", "sim"),
+            ("/v/site-packages/a-1.0-py3.9.egg/sim/model.py", "sim.model"),
             ("C:\\v\\Lib\\site-packages\\mesa\\time.py", "mesa.time"),
             ("D:\\work\\run.py", "run"),
             ("<frozen importlib._bootstrap>", "importlib._bootstrap"),

@@ -72,10 +72,11 @@ fn tracer(tracing: &Tracing) -> String {
 mod tests {
     use super::super::{Modules, analyse};
     use super::*;
+    use crate::analysis::ComponentRules;
     use crate::testing::calls::{Calls, call};
 
     fn analysis(profile: &CallProfile) -> super::super::CallAnalysis {
-        analyse(profile, "pstats", &Modules::new(profile, &|_| false))
+        analyse(profile, "pstats", &Modules::new(profile, &|_| false), &ComponentRules::default())
     }
 
     #[test]

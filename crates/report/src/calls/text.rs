@@ -125,6 +125,7 @@ fn notices(analysis: &CallAnalysis) -> String {
 mod tests {
     use super::super::{Modules, analyse};
     use super::*;
+    use crate::analysis::ComponentRules;
     use crate::testing::calls::{Calls, call};
 
     #[test]
@@ -141,7 +142,12 @@ mod tests {
             .primitive(1)
             .function("<built-in method x>", 100, 0.25, 0.25, &[call("main", 100, 0.25, 0.25)])
             .finish();
-        let analysis = analyse(&profile, "pstats", &Modules::new(&profile, &|_| false));
+        let analysis = analyse(
+            &profile,
+            "pstats",
+            &Modules::new(&profile, &|_| false),
+            &ComponentRules::default(),
+        );
         insta::assert_snapshot!(describe(&analysis, "a\nb.prof", 2));
     }
 }

@@ -7,16 +7,20 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
-use simprof_model::{CallProfile, Profile};
-use simprof_record::RecordError;
-use simprof_record::import::{Imported, Unit, import};
+use simprof_model::CallProfile;
+use simprof_record::import::{Imported, ImportedStacks, Unit, import};
+use simprof_record::{RecordError, source};
+use simprof_report::analysis::ComponentRules;
 use simprof_report::calls::{Modules, analyse, describe};
-use simprof_report::stacks::{analyse_stacks, describe_stacks};
+use simprof_report::stacks::{StackInput, analyse_stacks, describe_stacks};
 
 use crate::cli::AnalyzeArgs;
 use crate::console::print;
 use crate::exit::{Completion, UsageError};
+use crate::spec::{FILE_NAME, Spec};
 use crate::text::error_chain;
+
+use super::run::rules;
 
 /// Maximum size of a profile. Without a limit, reading a device such as /dev/zero would exhaust the
 /// memory.
@@ -32,9 +36,10 @@ pub fn run(arguments: &AnalyzeArgs) -> Result<Completion> {
     let bytes = read(path).map_err(|error| usage_error(path, &error, fix_for_reading(&error)))?;
     let (format, imported) =
         import(&bytes).map_err(|error| usage_error(path, &error, fix_for_content(&error)))?;
+    let rules = component_rules(arguments)?;
     let text = match imported {
-        Imported::Calls(profile) => calls(&profile, format, arguments)?,
-        Imported::Stacks(profile, unit) => stacks(&profile, format, unit, arguments)?,
+        Imported::Calls(profile) => calls(&profile, format, &rules, arguments)?,
+        Imported::Stacks(imported) => stacks(&imported, format, &rules, arguments)?,
     };
     print(&text)?;
     Ok(Completion::Success)
@@ -47,6 +52,15 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 GiB"));
     }
     Ok(bytes)
+}
+
+/// Returns the components of the given spec, or of the one in the current folder.
+fn component_rules(arguments: &AnalyzeArgs) -> Result<ComponentRules> {
+    let default = Path::new(FILE_NAME);
+    match arguments.spec.as_deref().or_else(|| default.is_file().then_some(default)) {
+        Some(path) => rules(&Spec::load(path).map_err(|error| UsageError(error_chain(&error)))?),
+        None => Ok(ComponentRules::default()),
+    }
 }
 
 fn fix_for_reading(error: &io::Error) -> &'static str {
@@ -68,6 +82,7 @@ fn fix_for_content(error: &RecordError) -> &'static str {
         RecordError::ProfileMalformed { .. } => {
             "record it again, and do not interrupt the program that writes it"
         }
+        RecordError::ProfileInvalid { .. } => "correct the file, or record it again",
         _ => "give a profile in one of these formats",
     }
 }
@@ -79,22 +94,34 @@ fn usage_error(path: &Path, error: &dyn std::error::Error, fix: &str) -> anyhow:
 
 /// Analyses a call profile. A module is a package if its folder on this machine has an
 /// `__init__.py`; a profile recorded on another machine may name folders that do not exist here.
-fn calls(profile: &CallProfile, format: &str, arguments: &AnalyzeArgs) -> Result<String> {
-    let is_package = |folder: &str| Path::new(folder).join("__init__.py").is_file();
-    let analysis = analyse(profile, format, &Modules::new(profile, &is_package));
+fn calls(
+    profile: &CallProfile,
+    format: &str,
+    rules: &ComponentRules,
+    arguments: &AnalyzeArgs,
+) -> Result<String> {
+    let is_package = |folder: &str| source::is_package(Path::new(folder));
+    let analysis = analyse(profile, format, &Modules::new(profile, &is_package), rules);
     if arguments.json {
         return json(&analysis);
     }
     Ok(describe(&analysis, &title(arguments), arguments.top as usize))
 }
 
-fn stacks(profile: &Profile, format: &str, unit: Unit, arguments: &AnalyzeArgs) -> Result<String> {
+fn stacks(
+    imported: &ImportedStacks,
+    format: &str,
+    rules: &ComponentRules,
+    arguments: &AnalyzeArgs,
+) -> Result<String> {
+    let ImportedStacks { profile, unit, units, notices } = imported;
     let unit = match unit {
         Unit::Nanoseconds => "ns",
         Unit::Bytes => "bytes",
         Unit::Samples => "samples",
     };
-    let analysis = analyse_stacks(profile, format, unit);
+    let analysis =
+        analyse_stacks(&StackInput { profile, format, unit, units: *units, notices, rules });
     if arguments.json {
         return json(&analysis);
     }

@@ -181,7 +181,8 @@ fn request(arguments: &RunArgs, strictness: Strictness) -> Result<Request> {
     })
 }
 
-fn rules(spec: &Spec) -> Result<ComponentRules> {
+/// Returns the components of the spec.
+pub(super) fn rules(spec: &Spec) -> Result<ComponentRules> {
     ComponentRules::new(
         spec.components.iter().map(|(name, patterns)| (name.clone(), patterns.clone())),
     )

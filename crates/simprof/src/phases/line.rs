@@ -1,5 +1,7 @@
 //! Phase 3: where the target is slow.
 
+use std::path::Path;
+
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
@@ -380,11 +382,7 @@ fn short(file: &str) -> &str {
 
 /// Returns the text of a source file, or `None` if it cannot be read or is too large.
 fn source(path: &str) -> Option<String> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > MAX_SOURCE_BYTES {
-        return None;
-    }
-    Some(String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned())
+    simprof_record::source::read(Path::new(path), MAX_SOURCE_BYTES)
 }
 
 fn source_line(path: &str, line: u32) -> Option<String> {

@@ -319,6 +319,53 @@ fn other_formats_are_recognised_by_their_content() {
 }
 
 #[test]
+fn components_come_from_the_spec() {
+    let workspace = Workspace::new();
+    workspace.write("x.folded", "main;near 30\nmain;io 10\n");
+    trace(&workspace, python(), "cProfile", "traced.py", "x.prof");
+    workspace
+        .write("simprof.toml", "[components]\nspace = [\"near\"]\nflock = [\"agents.flock.*\"]\n");
+    workspace.write("other.toml", "[components]\nfiles = [\"io\"]\n");
+    let share = |arguments: &[&str], name: &str| {
+        let done = workspace.simprof(&[&["analyze", "--json"], arguments].concat());
+        done.assert_status(0);
+        let analysis: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let components = analysis["components"].as_array().expect("components");
+        let sum: f64 = components.iter().map(|row| row["share"].as_f64().expect("a share")).sum();
+        assert!((sum - 1.0).abs() < 1e-6, "{components:#?}");
+        components.iter().find(|row| row["name"] == name).map(|row| row["share"].clone())
+    };
+    assert_eq!(share(&["x.folded"], "space"), Some(0.75.into()));
+    assert_eq!(share(&["x.folded", "--spec", "other.toml"], "files"), Some(0.25.into()));
+    assert!(share(&["x.prof"], "flock").is_some() && share(&["x.prof"], "other").is_some());
+    workspace.simprof(&["analyze", "x.folded", "--spec", "none.toml"]).assert_status(2);
+}
+
+#[test]
+fn unusual_folded_stacks_are_read_or_refused_with_the_reason() {
+    let workspace = Workspace::new();
+    let utf16 = |text: &str| -> Vec<u8> {
+        format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    std::fs::write(workspace.path("utf16.folded"), utf16("main;a 2.5\nmain;b 7.5\n"))
+        .expect("written");
+    let fractions = analysis(&workspace, "utf16.folded");
+    assert_eq!(
+        (&fractions["weight"], &fractions["functions"][1]["self_share"]),
+        (&10.into(), &0.25.into())
+    );
+    workspace.write("cut.folded", "main;a 3\nmain;b\nmain;c 1\n");
+    let cut = analysis(&workspace, "cut.folded");
+    assert_eq!((&cut["weight"], &cut["notices"][0]["id"]), (&4.into(), &"lines_skipped".into()));
+    for (content, words) in [("main;a 3\nmain;b -1\n", "line 2"), ("main;a 0\n", "nothing in it")] {
+        workspace.write("bad.folded", content);
+        let done = workspace.simprof(&["analyze", "bad.folded"]);
+        done.assert_status(2);
+        done.assert_reports(&["bad.folded", words]);
+    }
+}
+
+#[test]
 fn files_that_cannot_be_analysed_are_reported_with_the_fix() {
     let workspace = Workspace::new();
     trace(&workspace, python(), "cProfile", "traced.py", "whole.prof");
