@@ -78,6 +78,9 @@ pub enum HeapOrigin {
 pub struct HeapAmounts {
     /// All allocations.
     pub allocated: HeapAmount,
+    /// Allocations that were made while a step ran. 0 in runs without step marks.
+    #[serde(default)]
+    pub in_steps: HeapAmount,
     /// Allocations that were live at the peak: the time with the most live bytes over all processes.
     pub peak: HeapAmount,
     /// Allocations that were live at the end of their process.
@@ -101,6 +104,7 @@ impl HeapAmounts {
     /// Adds the sums over other allocations.
     pub fn add(&mut self, other: &HeapAmounts) {
         self.allocated = self.allocated.plus(other.allocated);
+        self.in_steps = self.in_steps.plus(other.in_steps);
         self.peak = self.peak.plus(other.peak);
         self.live = self.live.plus(other.live);
         self.temporary = self.temporary.plus(other.temporary);
@@ -140,6 +144,12 @@ pub struct HeapTick {
     pub allocated_bytes: u64,
     /// Number of allocations since the end of the previous tick.
     pub allocations: u64,
+    /// The part of `allocated_bytes` that was allocated while a step ran.
+    #[serde(default)]
+    pub in_steps_bytes: u64,
+    /// The part of `allocations` that was made while a step ran.
+    #[serde(default)]
+    pub in_steps_allocations: u64,
     /// The part of `allocated_bytes` that was freed in the step of its allocation.
     pub temporary_bytes: u64,
     /// Live bytes at the end of the tick.

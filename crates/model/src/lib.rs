@@ -31,6 +31,6 @@ pub use profile::{
     Thread, ThreadId, WaitCause, WaitSample, WeightKind,
 };
 pub use run::{Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus};
-pub use steps::{Step, Steps};
+pub use steps::{Step, Steps, merged_spans};
 pub use store::{StoreError, append_line, read_json, write_atomically, write_json};
-pub use timeline::{ResourceSample, ThreadCpu, Timeline};
+pub use timeline::{CpuTime, ResourceSample, ThreadCpu, Timeline};

@@ -106,6 +106,8 @@ pub enum NoticeId {
     RunsJoined,
     /// There are few samples, so intervals are wide.
     FewSamples,
+    /// So few samples lie inside steps that they do not support figures per step.
+    FewSamplesInSteps,
     /// Many stacks are truncated.
     StacksTruncated,
     /// simprof itself used much CPU time.
@@ -231,6 +233,7 @@ impl NoticeId {
                     | NoticeId::PythonFramesLeftOut
                     | NoticeId::PythonFramesLost
                     | NoticeId::PythonLibraryNotLoaded
+                    | NoticeId::FewSamplesInSteps
             )
     }
 

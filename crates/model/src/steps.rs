@@ -15,6 +15,9 @@ pub struct Step {
     /// Population at the end of the step: the number of living agents, or another measure of the size of the model. Null if the target
     /// does not report it.
     pub population: Option<u64>,
+    /// Id of the thread that marked the step, in the target's own namespace. Null if it is unknown, as it is for steps from the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<u32>,
 }
 
 impl Step {
@@ -24,7 +27,7 @@ impl Step {
     }
 }
 
-/// All steps of one process of a target.
+/// All steps of one run of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Steps {
     /// Steps in order of time.
@@ -42,9 +45,14 @@ impl Steps {
         self.steps.first().map(|step| step.begin_ns)
     }
 
-    /// Returns the end of the last step in ns of CLOCK_MONOTONIC. `None` without steps.
+    /// Returns when the last step ended in ns of CLOCK_MONOTONIC. `None` without steps.
     pub fn last_end_ns(&self) -> Option<u64> {
-        self.steps.last().map(|step| step.end_ns)
+        self.steps.iter().map(|step| step.end_ns).max()
+    }
+
+    /// Returns the disjoint spans of time that the steps cover, in order: begin and end in ns of CLOCK_MONOTONIC.
+    pub fn spans(&self) -> Vec<(u64, u64)> {
+        merged_spans(self.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect())
     }
 
     /// Returns the disjoint spans of time that the steps cover, in order. Steps may overlap, as those of several processes do.
@@ -78,17 +86,45 @@ impl Steps {
     }
 }
 
+/// Returns the disjoint spans that cover the same time as `spans`, in order.
+pub fn merged_spans(mut spans: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    spans.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::with_capacity(spans.len());
+    for (begin, end) in spans {
+        match merged.last_mut() {
+            Some(last) if begin <= last.1 => last.1 = last.1.max(end),
+            _ => merged.push((begin, end)),
+        }
+    }
+    merged
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn spans_are_disjoint() {
+        let spans = vec![(100, 120), (200, 250), (205, 210), (120, 130), (90, 95)];
+        assert_eq!(merged_spans(spans), [(90, 95), (100, 130), (200, 250)]);
+    }
+
+    #[test]
     fn a_rate_needs_steps_and_time() {
         assert_eq!(Steps::default().per_second(), None);
-        let step = |index, begin_ns, end_ns| Step { index, begin_ns, end_ns, population: None };
+        let step = |index, begin_ns, end_ns| Step {
+            index,
+            begin_ns,
+            end_ns,
+            population: None,
+            thread: None,
+        };
         let steps = vec![step(0, 0, 400_000_000), step(1, 500_000_000, 1_000_000_000)];
         let steps = Steps { steps, ..Steps::default() };
         assert_eq!(steps.per_second(), Some(2.0));
+        let steps = vec![step(0, 0, 1_000_000_000), step(1, 200_000_000, 400_000_000)];
+        let overlapping = Steps { steps, ..Steps::default() };
+        assert_eq!(overlapping.per_second(), Some(2.0));
     }
 
     #[test]

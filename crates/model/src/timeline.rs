@@ -73,9 +73,88 @@ pub struct Timeline {
     pub notices: Vec<Notice>,
 }
 
+/// An amount of CPU time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CpuTime {
+    /// CPU time in ns.
+    pub ns: f64,
+    /// Largest possible error of `ns`.
+    pub error_ns_max: f64,
+}
+
 impl Timeline {
+    /// Returns the CPU time of all processes between two times in ns of CLOCK_MONOTONIC. `None` if the samples do not cover them.
+    ///
+    /// The samples are exact. Between two of them the time is interpolated, so the result is exact if the load is even around
+    /// both times. The possible error is small if all threads were busy, because none can use more CPU time than passes.
+    pub fn cpu_between(&self, begin_ns: u64, end_ns: u64) -> Option<CpuTime> {
+        let (begin, end) = (self.cpu_at(begin_ns)?, self.cpu_at(end_ns)?);
+        Some(CpuTime { ns: end.ns - begin.ns, error_ns_max: begin.error_ns_max + end.error_ns_max })
+    }
+
+    /// Returns the CPU time of all processes until `time_ns`.
+    fn cpu_at(&self, time_ns: u64) -> Option<CpuTime> {
+        let after = self.samples.partition_point(|sample| sample.time_ns < time_ns);
+        let next = self.samples.get(after)?;
+        let previous =
+            if next.time_ns == time_ns { next } else { self.samples.get(after.checked_sub(1)?)? };
+        let used = next.cpu_ns.saturating_sub(previous.cpu_ns) as f64;
+        let passed = (time_ns - previous.time_ns) as f64;
+        let rest = (next.time_ns - time_ns) as f64;
+        let threads = f64::from(previous.threads.max(next.threads).max(1));
+        let bounds = (used - threads * rest).max(0.0)..=used.min(threads * passed);
+        // More threads than were seen may have run.
+        let bounds = if bounds.is_empty() { 0.0..=used } else { bounds };
+        let (low, high) = (*bounds.start(), *bounds.end());
+        let ns = (used * passed / (passed + rest).max(1.0)).clamp(low, high);
+        let error_ns_max = (ns - low).max(high - ns);
+        Some(CpuTime { ns: previous.cpu_ns as f64 + ns, error_ns_max })
+    }
+
     /// Returns the largest resident set in bytes. `None` without samples.
     pub fn peak_rss_bytes(&self) -> Option<u64> {
         self.samples.iter().map(|sample| sample.rss_bytes).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_between_samples_is_interpolated() {
+        let sample = |time_ns, cpu_ns, threads| ResourceSample {
+            time_ns,
+            cpu_ns,
+            threads,
+            ..ResourceSample::default()
+        };
+        let samples = vec![
+            sample(100, 0, 1),
+            sample(200, 100, 1),
+            sample(300, 100, 1),
+            sample(400, 150, 1),
+            sample(500, 250, 2),
+            sample(600, 550, 1),
+        ];
+        let timeline = Timeline { samples, ..Timeline::default() };
+        for (begin, end, ns, error_ns_max) in [
+            (100, 400, 150.0, 0.0),
+            // One thread was busy all the time.
+            (150, 300, 50.0, 0.0),
+            (210, 290, 0.0, 0.0),
+            // It used half of the time: all of it may be in either half.
+            (300, 350, 25.0, 25.0),
+            // Two threads may have run.
+            (400, 450, 50.0, 50.0),
+            // More threads than were seen.
+            (500, 550, 150.0, 150.0),
+        ] {
+            let expected = Some(CpuTime { ns, error_ns_max });
+            assert_eq!(timeline.cpu_between(begin, end), expected, "{begin} to {end}");
+        }
+        assert_eq!(timeline.cpu_between(99, 200), None);
+        assert_eq!(timeline.cpu_between(100, 601), None);
+        assert_eq!(Timeline::default().cpu_between(0, 0), None);
     }
 }

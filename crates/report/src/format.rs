@@ -188,7 +188,8 @@ fn scientific(value: f64) -> String {
 
 /// Formats a value of a metric, in the unit that the metric's name ends with.
 pub fn metric(metric: &str, value: f64) -> String {
-    let unit = metric.rsplit('_').next().unwrap_or_default();
+    let per_step = metric.strip_suffix("_per_step").unwrap_or(metric);
+    let unit = per_step.rsplit('_').next().unwrap_or_default();
     match unit {
         "ns" => duration_ns(value),
         "us" => duration_ns(value * 1e3),
@@ -349,6 +350,7 @@ mod tests {
         for (name, number, expected) in [
             ("nearby_ns", 3_420.0, "3.42 µs"),
             ("step_ms", 2.0, "2 ms"),
+            ("cpu_ms_per_step", 2.0, "2 ms"),
             ("peak_rss_bytes", 1024.0, "1 KiB"),
             ("queries", 12.0, "12"),
         ] {

@@ -109,6 +109,12 @@ impl Sketch {
         self
     }
 
+    /// Sets the process and the thread of later samples.
+    pub(crate) fn on_process(mut self, pid: u32, tid: u32) -> Self {
+        self.thread = self.builder.thread(pid, tid, "");
+        self
+    }
+
     pub(crate) fn builder(&mut self) -> &mut ProfileBuilder {
         &mut self.builder
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use simprof_measure::grid::Parameters;
-use simprof_model::Profile;
+use simprof_model::{Profile, Steps};
 use simprof_record::sample::{Samples, symbolise};
 use simprof_record::{RecordError, Recording};
 
@@ -80,6 +80,22 @@ impl Stacks {
             Self::Sampled(samples) => samples.count(),
             #[cfg(test)]
             Self::Recorded(profile) => profile.samples.len() as u64,
+        }
+    }
+
+    /// Returns the number of samples that figures are based on: those inside steps, or all of a run without steps.
+    pub fn count_of_work(&self, steps: &Steps) -> u64 {
+        if steps.steps.is_empty() {
+            return self.count();
+        }
+        match self {
+            Self::Sampled(samples) => samples.count_within(&steps.spans()),
+            #[cfg(test)]
+            Self::Recorded(profile) => {
+                let spans = steps.spans();
+                let is_in = |time| spans.iter().any(|&(begin, end)| (begin..end).contains(&time));
+                profile.samples.iter().filter(|sample| is_in(sample.time_ns)).count() as u64
+            }
         }
     }
 

@@ -15,6 +15,10 @@ use crate::text::error_chain;
 /// Bytes at the end of the output that are searched for a report of the runner protocol.
 const OUTPUT_READ: u64 = 1 << 20;
 
+/// Largest possible error of the CPU time of all steps, as a fraction of it, with which it is reported. The expected error is
+/// far smaller: it is 0 if the load does not change with the first and the last step.
+const CPU_ERROR_MAX: f64 = 0.1;
+
 /// The circumstances of a process.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessContext {
@@ -98,6 +102,18 @@ fn steps(metrics: &mut BTreeMap<String, Metric>, recording: &Recording) {
     let Some(per_second) = recording.steps.per_second() else { return };
     metrics.insert("steps_per_second".to_owned(), Metric::single(per_second));
     metrics.insert("step_ms".to_owned(), Metric::single(1e3 / per_second));
+    if let Some(ms) = cpu_ms_per_step(recording) {
+        metrics.insert("cpu_ms_per_step".to_owned(), Metric::single(ms));
+    }
+}
+
+/// Returns the CPU time of all processes from the beginning of the first step to the end of the last one, divided by the
+/// number of steps. `None` if the steps take too little time for the resolution of the timeline.
+pub fn cpu_ms_per_step(recording: &Recording) -> Option<f64> {
+    let steps = &recording.steps;
+    let cpu = recording.timeline.cpu_between(steps.first_begin_ns()?, steps.last_end_ns()?)?;
+    let is_sure = cpu.ns > 0.0 && cpu.error_ns_max <= CPU_ERROR_MAX * cpu.ns;
+    is_sure.then(|| cpu.ns * 1e-6 / steps.steps.len() as f64)
 }
 
 /// Returns the end of a file as text; empty if it cannot be read.
@@ -116,4 +132,52 @@ fn tail(path: &Path) -> String {
 /// Returns the one-minute load average of the machine, or `None` if it is not available.
 pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use simprof_model::{ResourceSample, Step};
+
+    use super::*;
+    use crate::processes::fake::recording;
+
+    const MS: u64 = 1_000_000;
+
+    /// A process that is busy for `set_up_ms`, then half busy in ten steps of `step_ms`, sampled every 50 ms.
+    fn with_steps(set_up_ms: u64, step_ms: u64) -> Recording {
+        let end = set_up_ms + 10 * step_ms;
+        let cpu_ms = |time: u64| time - time.saturating_sub(set_up_ms) / 2;
+        let times = (0..=end / 50).map(|sample| sample * 50).chain([end]);
+        let sample = |time| ResourceSample {
+            time_ns: time * MS,
+            cpu_ns: cpu_ms(time) * MS,
+            threads: 1,
+            ..ResourceSample::default()
+        };
+        let step = |index| Step {
+            index,
+            begin_ns: (set_up_ms + index * step_ms) * MS,
+            end_ns: (set_up_ms + (index + 1) * step_ms) * MS,
+            population: None,
+            thread: None,
+        };
+        let mut recording = recording(Outcome::Exited(0));
+        recording.timeline.samples = times.map(sample).collect();
+        recording.steps.steps = (0..10).map(step).collect();
+        recording
+    }
+
+    #[test]
+    fn cpu_time_per_step_is_without_set_up() {
+        let found = |set_up_ms, step_ms| {
+            let mut metrics = BTreeMap::new();
+            steps(&mut metrics, &with_steps(set_up_ms, step_ms));
+            metrics.get("cpu_ms_per_step").map(|metric| metric.samples[0])
+        };
+        assert_eq!(found(1000, 100), Some(50.0));
+        let between = found(1020, 100).expect("the steps take long enough");
+        assert!((between - 50.0).abs() < 2.0, "{between}");
+        assert_eq!(found(1025, 3), None, "the steps take less time than one interval");
+        assert_eq!(cpu_ms_per_step(&recording(Outcome::Exited(0))), None);
+    }
 }

@@ -58,6 +58,11 @@ impl Session<'_> {
         }
     }
 
+    /// Returns true if other programs used the machine when the run began.
+    pub fn is_machine_busy(&self) -> bool {
+        has_notice(&self.folder.run().machine.notices, NoticeId::MachineBusy)
+    }
+
     /// Returns the folder of a phase.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Intervals with the confidence they achieve, and the interval of a share of samples.
 
 use serde::Serialize;
-use statrs::distribution::{Beta, ContinuousCDF};
+use statrs::distribution::{Beta, ContinuousCDF, Gamma};
 
 use crate::error::{StatsError, require_probability};
 
@@ -60,6 +60,20 @@ pub fn binomial_interval(
     Ok(Interval { lo, hi, confidence })
 }
 
+/// Returns the interval of the mean of a Poisson distribution of which `count` events were seen (Garwood 1936).
+///
+/// # Errors
+/// Returns an error if `confidence` is not between 0 and 1.
+pub fn poisson_interval(count: u64, confidence: f64) -> Result<Interval, StatsError> {
+    require_probability("confidence", confidence)?;
+    let tail = (1.0 - confidence) / 2.0;
+    let quantile = |p: f64, shape: f64| {
+        Gamma::new(shape, 1.0).expect("callers pass shapes above zero").inverse_cdf(p)
+    };
+    let lo = if count == 0 { 0.0 } else { quantile(tail, count as f64) };
+    Ok(Interval { lo, hi: quantile(1.0 - tail, count as f64 + 1.0), confidence })
+}
+
 /// Returns the quantile at probability `p` of the beta distribution with shapes `a` and `b`, both
 /// above zero.
 fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
@@ -86,6 +100,18 @@ mod tests {
             assert!((got.lo - lo).abs() < 1e-6, "{k}/{n} lo {}", got.lo);
             assert!((got.hi - hi).abs() < 1e-6, "{k}/{n} hi {}", got.hi);
         }
+    }
+
+    #[test]
+    fn poisson_intervals_match_tables() {
+        for (count, lo, hi) in
+            [(0, 0.0, 3.6889), (1, 0.0253, 5.5716), (10, 4.7954, 18.3904), (1000, 938.97, 1063.95)]
+        {
+            let got = poisson_interval(count, 0.95).unwrap();
+            assert!((got.lo - lo).abs() < 2e-4 * (1.0 + lo), "{count} lo {}", got.lo);
+            assert!((got.hi - hi).abs() < 2e-4 * (1.0 + hi), "{count} hi {}", got.hi);
+        }
+        assert!(poisson_interval(1, 0.0).is_err());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use drift::{
     Drift, DriftRule, DriftVerdict, LEAK_FLOOR_BYTES, PopulationFit, assess_drift, assess_leak,
 };
 pub use error::StatsError;
-pub use interval::{Interval, binomial_interval};
+pub use interval::{Interval, binomial_interval, poisson_interval};
 pub use rng::SplitMix64;
 pub use summary::{Summary, median, median_interval, percentile};
 pub use trend::{Trend, trend};

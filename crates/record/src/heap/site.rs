@@ -32,6 +32,7 @@ pub struct Site {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
     pub allocated: Sum,
+    pub in_steps: Sum,
     pub temporary: Sum,
     pub short_lived: Sum,
     pub reallocations: f64,
@@ -52,6 +53,7 @@ impl Counts {
 
     fn merge(&mut self, other: &Counts) {
         self.allocated.merge(other.allocated);
+        self.in_steps.merge(other.in_steps);
         self.temporary.merge(other.temporary);
         self.short_lived.merge(other.short_lived);
         self.reallocations += other.reallocations;
@@ -152,6 +154,7 @@ impl EndedSite {
         let peak = if self.at_peak_number == peak { self.at_peak } else { Sum::default() };
         let amounts = HeapAmounts {
             allocated: self.counts.allocated.amount(),
+            in_steps: self.counts.in_steps.amount(),
             peak: peak.amount(),
             live: self.live_at_end.amount(),
             temporary: self.counts.temporary.amount(),

@@ -184,10 +184,14 @@ impl Tally {
 
     fn allocate(&mut self, event: &HeapEvent, weighted: Weighted) {
         let number = self.peak.number;
+        let is_in_step = self.steps.open > 0;
         let site = site(&mut self.images, &mut self.dirty, event);
         site.allocate(weighted, number);
         if !event.is_remainder() {
             site.counts.allocate(event, weighted);
+            if is_in_step {
+                site.counts.in_steps.add(weighted);
+            }
         }
         self.live.add(weighted);
         if self.live.bytes > self.peak.bytes {
@@ -198,7 +202,7 @@ impl Tally {
         if event.is_remainder() {
             return;
         }
-        self.ticks.add_allocated(weighted);
+        self.ticks.add_allocated(weighted, is_in_step);
         self.timeline.add_allocated(event.time_ns, weighted);
         let class = &mut self.sizes[size_class(event.size)];
         class.0 += weighted.count();

@@ -106,6 +106,10 @@ fn temporary_allocations_are_freed_within_their_step() {
     for (stack, why) in [(1, "before the steps"), (3, "freed a step later"), (4, "between steps")] {
         assert_eq!(temporary(stack), exact(0, 0), "{why}");
     }
+    let in_steps = |stack| site(&totals, stack).amounts.in_steps;
+    assert_eq!([1, 2, 3, 4].map(in_steps), [exact(0, 0), exact(300, 3), exact(24, 3), exact(0, 0)]);
+    let of_ticks = totals.ticks.iter().map(|tick| (tick.in_steps_bytes, tick.in_steps_allocations));
+    assert_eq!(of_ticks.collect::<Vec<_>>(), [(108, 2); 3]);
     assert_eq!(totals.steps, 3);
     let ticks: Vec<_> =
         totals.ticks.iter().map(|t| (t.temporary_bytes, t.live_bytes, t.population)).collect();

@@ -30,6 +30,8 @@ struct Current {
     steps: u64,
     allocated: f64,
     allocations: f64,
+    in_steps: f64,
+    in_steps_allocations: f64,
     temporary: f64,
     population: Option<u64>,
 }
@@ -66,10 +68,14 @@ impl Ticks {
         &self.done
     }
 
-    /// Counts an allocation in the current tick.
-    pub fn add_allocated(&mut self, weighted: Weighted) {
+    /// Counts an allocation in the current tick. `is_in_step` is whether a step runs.
+    pub fn add_allocated(&mut self, weighted: Weighted, is_in_step: bool) {
         self.current.allocated += weighted.bytes();
         self.current.allocations += weighted.count();
+        if is_in_step {
+            self.current.in_steps += weighted.bytes();
+            self.current.in_steps_allocations += weighted.count();
+        }
     }
 
     /// Counts the end of a temporary allocation in the current tick.
@@ -110,13 +116,22 @@ impl Ticks {
 
     /// Ends the current tick. If this merges the ticks, the caller must merge all [`LiveHistory`] values too.
     pub fn end(&mut self, end_ns: u64, live: f64) -> TickEnd {
-        let Current { steps, allocated, allocations, temporary, population } =
-            std::mem::take(&mut self.current);
+        let Current {
+            steps,
+            allocated,
+            allocations,
+            in_steps,
+            in_steps_allocations,
+            temporary,
+            population,
+        } = std::mem::take(&mut self.current);
         self.done.push(HeapTick {
             end_ns,
             steps,
             allocated_bytes: allocated.round() as u64,
             allocations: allocations.round() as u64,
+            in_steps_bytes: in_steps.round() as u64,
+            in_steps_allocations: in_steps_allocations.round() as u64,
             temporary_bytes: temporary.round() as u64,
             live_bytes: live.max(0.0).round() as u64,
             population,
@@ -141,6 +156,8 @@ fn merged(pair: &[HeapTick]) -> HeapTick {
         steps: sum(|tick| tick.steps),
         allocated_bytes: sum(|tick| tick.allocated_bytes),
         allocations: sum(|tick| tick.allocations),
+        in_steps_bytes: sum(|tick| tick.in_steps_bytes),
+        in_steps_allocations: sum(|tick| tick.in_steps_allocations),
         temporary_bytes: sum(|tick| tick.temporary_bytes),
         ..last
     }
@@ -233,7 +250,7 @@ mod tests {
         let mut merges = 0;
         ticks.begin_step();
         for step in 0..5 * TICKS as u64 {
-            ticks.add_allocated(Weighted::new(10, 1));
+            ticks.add_allocated(Weighted::new(10, 1), step % 2 == 0);
             if ticks.end_step(Some(step)) {
                 merges += u32::from(ticks.end(step, step as f64) == TickEnd::Merged);
             }
@@ -241,6 +258,9 @@ mod tests {
         let done = ticks.done();
         assert!(merges == 3 && done.len() < TICKS, "{merges} {}", done.len());
         assert!(done.iter().all(|tick| tick.steps == 8 && tick.allocated_bytes == 80));
+        assert!(
+            done.iter().all(|tick| (tick.in_steps_bytes, tick.in_steps_allocations) == (40, 4))
+        );
         assert_eq!(done[2].population, Some(23));
         assert_eq!(done[2].live_bytes, 23);
     }

@@ -70,7 +70,7 @@ impl Pairing {
         match open.iter().rposition(|open| open.index == mark.index) {
             Some(position) => {
                 let open = open.remove(position);
-                self.close(open, mark.time_ns, population);
+                self.close(open, mark, population);
             }
             None => self.unmatched += 1,
         }
@@ -80,17 +80,18 @@ impl Pairing {
         let open = self.open.entry(mark.thread).or_default();
         if let Some(position) = open.iter().rposition(|open| open.by_boundary) {
             let open = open.remove(position);
-            self.close(open, mark.time_ns, None);
+            self.close(open, mark, None);
         }
     }
 
-    fn close(&mut self, open: Open, end_ns: u64, population: Option<u64>) {
+    fn close(&mut self, open: Open, end: &Mark, population: Option<u64>) {
         if self.steps.len() == MAX_STEPS {
             self.dropped += 1;
             return;
         }
         let Open { index, begin_ns, .. } = open;
-        self.steps.push(Step { index, begin_ns, end_ns, population });
+        let (end_ns, thread) = (end.time_ns, Some(end.thread));
+        self.steps.push(Step { index, begin_ns, end_ns, population, thread });
     }
 
     /// Returns the steps in order of time. An open step that a boundary mark began is no error: it
@@ -190,7 +191,8 @@ mod tests {
         let mark = Mark { kind: Kind::Begin, thread: 1, time_ns: 3, index: 8, population: 0 };
         pairing.add(mark);
         pairing.add(Mark { kind: Kind::EndWithPopulation, time_ns: 9, population: 500, ..mark });
-        let step = Step { index: 8, begin_ns: 3, end_ns: 9, population: Some(500) };
+        let step =
+            Step { index: 8, begin_ns: 3, end_ns: 9, population: Some(500), thread: Some(1) };
         assert_eq!(pairing.finish(0).steps.steps, [step]);
     }
 }

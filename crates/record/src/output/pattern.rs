@@ -104,7 +104,8 @@ impl Marker {
         }
         let step = |pair: &[Match]| {
             let Match { index, time_ns } = pair[0];
-            Step { index, begin_ns: time_ns, end_ns: pair[1].time_ns, population: None }
+            let (begin_ns, end_ns) = (time_ns, pair[1].time_ns);
+            Step { index, begin_ns, end_ns, population: None, thread: None }
         };
         let steps = self.matches.windows(2).map(step).collect();
         Steps { steps, lost: self.lost, source: "output".to_owned() }

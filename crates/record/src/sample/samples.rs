@@ -18,6 +18,15 @@ impl Samples {
     pub fn count(&self) -> u64 {
         self.trace.samples.len() as u64
     }
+
+    /// Returns the number of samples within disjoint spans of time, given in order as begin and end in ns of CLOCK_MONOTONIC.
+    pub fn count_within(&self, spans: &[(u64, u64)]) -> u64 {
+        let is_within = |time_ns: u64| {
+            let after = spans.partition_point(|&(begin, _)| begin <= time_ns);
+            after.checked_sub(1).is_some_and(|last| time_ns < spans[last].1)
+        };
+        self.trace.samples.iter().filter(|sample| is_within(sample.time_ns)).count() as u64
+    }
 }
 
 /// How a run was sampled.

@@ -11,7 +11,10 @@ mod origin;
 mod patterns;
 mod placeholders;
 mod python;
+mod run_parts;
 mod select;
+mod stack_kinds;
+mod step_spans;
 mod steps;
 mod weights;
 
@@ -28,8 +31,10 @@ pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, function_lines, ho
 pub use origin::{Origin, origin};
 pub use placeholders::UNKNOWN;
 pub use python::{ThreadTime, Waiting, interpreter_functions, runs_python, thread_time, waiting};
+pub use run_parts::{PartCost, RunPart, RunSplit, split_run};
 pub use select::FunctionSet;
-pub use steps::{StepSummary, WithinSteps, step_summary, within_steps};
+pub use step_spans::RunSteps;
+pub use steps::{StepSummary, step_summary};
 
 pub(crate) use names::python_module;
 pub(crate) use origin::{origin_of_file, origins};

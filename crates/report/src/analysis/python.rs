@@ -112,11 +112,16 @@ pub fn interpreter_functions(profile: &Profile) -> Vec<bool> {
             let name = path.map(names::file_name).unwrap_or_default();
             profile.string(function.name).starts_with("__libc_start_")
                 || LAUNCHERS.contains(&name)
-                || LOADERS.iter().any(|prefix| name.starts_with(prefix))
+                || is_loader(name)
         };
         is_python && function.kind == FunctionKind::Native && (is_inside() || starts())
     };
     profile.functions.iter().map(is_part).collect()
+}
+
+/// Whether a module is a dynamic loader.
+pub(crate) fn is_loader(path: &str) -> bool {
+    LOADERS.iter().any(|prefix| names::file_name(path).starts_with(prefix))
 }
 
 /// Returns the time of all threads together, or `None` if nothing runs Python.

@@ -1,10 +1,8 @@
-//! Durations of steps, their warm-up, and the samples within them.
+//! Durations of steps and their warm-up.
 
 use serde::Serialize;
-use simprof_model::{Profile, StackSample, Steps};
+use simprof_model::Steps;
 use simprof_stats::{Summary, median};
-
-use super::weights::share;
 
 /// Minimum number of steps for detecting a warm-up.
 const MIN_STEPS_FOR_WARM_UP: usize = 8;
@@ -26,6 +24,8 @@ pub struct StepSummary {
     pub p95_ms: Option<f64>,
     /// 99th percentile of all steps, ms.
     pub p99_ms: Option<f64>,
+    /// Mean of all steps, ms.
+    pub mean_ms: Option<f64>,
     /// Number of leading steps that are warm-up: those before the first step that is as fast as the settled ones.
     pub warm_up_steps: usize,
     /// Time from `start_ns` to the first step, ms.
@@ -46,6 +46,7 @@ pub fn step_summary(steps: &Steps, start_ns: Option<u64>) -> StepSummary {
         p50_ms: all.map(|all| all.median),
         p95_ms: all.map(|all| all.p95),
         p99_ms: all.map(|all| all.p99),
+        mean_ms: all.map(|all| all.mean),
         warm_up_steps: warm_up_steps(&durations),
         setup_ms: setup_ns.map(|ns| ns as f64 * 1e-6),
     }
@@ -72,71 +73,22 @@ fn durations_ms(steps: &Steps) -> Vec<f64> {
     steps.steps.iter().map(|step| step.duration_ns() as f64 * 1e-6).collect()
 }
 
-/// The part of a profile that was sampled within steps; every analysis can be applied to it.
-#[derive(Debug, Clone)]
-pub struct WithinSteps {
-    /// The profile with only the samples within steps.
-    pub profile: Profile,
-    /// Number of steps.
-    pub steps: usize,
-    /// Share of the weight of the whole profile that is within steps, 0 to 1.
-    pub steps_share: f64,
-}
-
-impl WithinSteps {
-    /// Returns a weight of `profile` per step.
-    pub fn per_step(&self, weight: u64) -> f64 {
-        weight as f64 / self.steps as f64
-    }
-}
-
-/// Returns the part of a profile within steps, or `None` if there are no steps. A sample at the end time of a step is
-/// not in it. Steps may overlap, as those of several processes do.
-pub fn within_steps(profile: &Profile, steps: &Steps) -> Option<WithinSteps> {
-    if steps.steps.is_empty() {
-        return None;
-    }
-    let spans = union(steps);
-    let in_step = |sample: &&StackSample| {
-        let after = spans.partition_point(|&(begin, _)| begin <= sample.time_ns);
-        after > 0 && sample.time_ns < spans[after - 1].1
-    };
-    let samples: Vec<StackSample> = profile.samples.iter().filter(in_step).copied().collect();
-    let inside = samples.iter().map(|sample| sample.weight).sum();
-    Some(WithinSteps {
-        profile: Profile { samples, ..profile.clone() },
-        steps: steps.steps.len(),
-        steps_share: share(inside, profile.total_weight()),
-    })
-}
-
-/// Returns the disjoint spans of time that steps cover, in order.
-fn union(steps: &Steps) -> Vec<(u64, u64)> {
-    let mut spans: Vec<(u64, u64)> =
-        steps.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect();
-    spans.sort_unstable();
-    let mut merged: Vec<(u64, u64)> = Vec::with_capacity(spans.len());
-    for (begin, end) in spans {
-        match merged.last_mut() {
-            Some(last) if begin <= last.1 => last.1 = last.1.max(end),
-            _ => merged.push((begin, end)),
-        }
-    }
-    merged
-}
-
 #[cfg(test)]
 mod tests {
     use simprof_model::Step;
 
     use super::*;
-    use crate::analysis::functions;
-    use crate::testing::Sketch;
 
     fn steps(spans: &[(u64, u64)]) -> Steps {
         let steps = (0..)
             .zip(spans)
-            .map(|(index, &(begin_ns, end_ns))| Step { index, begin_ns, end_ns, population: None })
+            .map(|(index, &(begin_ns, end_ns))| Step {
+                index,
+                begin_ns,
+                end_ns,
+                population: None,
+                thread: None,
+            })
             .collect();
         Steps { steps, lost: 0, source: "marks".into() }
     }
@@ -178,25 +130,5 @@ mod tests {
         assert!((summary.per_second.expect("a rate") - 2000.0 / 6.0).abs() < 1e-9);
         let none = step_summary(&Steps::default(), Some(1));
         assert_eq!((none.per_second, none.p99_ms, none.setup_ms), (None, None, None));
-    }
-
-    #[test]
-    fn weights_are_split_by_steps() {
-        let profile = Sketch::new()
-            .sample("main > load", 5)
-            .at(100)
-            .sample("main > step", 2)
-            .at(150)
-            .sample("main > pause", 1)
-            .at(210)
-            .sample("main > step", 2)
-            .finish();
-        let within = within_steps(&profile, &steps(&[(100, 120), (200, 250), (205, 210)]))
-            .expect("there are steps");
-        assert_eq!((within.steps, within.profile.total_weight()), (3, 4));
-        assert_eq!(within.steps_share, 0.4);
-        let costs = functions(&within.profile);
-        assert!((within.per_step(costs[0].total_weight) - 4.0 / 3.0).abs() < 1e-12);
-        assert!(within_steps(&profile, &Steps::default()).is_none());
     }
 }

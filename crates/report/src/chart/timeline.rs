@@ -253,6 +253,7 @@ mod tests {
                 begin_ns: 5_600 * ms + index * 50 * ms,
                 end_ns: 5_600 * ms + (index + 1) * 50 * ms,
                 population: None,
+                thread: None,
             })
             .collect();
         let timeline = Timeline { interval_ns: 20 * ms, samples, ..Timeline::default() };

@@ -60,8 +60,9 @@ fn cost(bottleneck: &Bottleneck) -> String {
     let per_step = bottleneck
         .ms_per_step
         .map_or_else(String::new, |ms| format!(" ({} per step)", format::duration_ns(ms * 1e6)));
+    let inside = if bottleneck.ms_per_step.is_some() { " inside steps" } else { "" };
     format!(
-        "{} of CPU time in the function and the libraries that it calls{per_step}, {} including all callees; component {}; {}.",
+        "{} of CPU time{inside} in the function and the libraries that it calls{per_step}, {} including all callees; component {}; {}.",
         share_with_interval(bottleneck.share, bottleneck.interval),
         format::share(bottleneck.total_share),
         escape(&bottleneck.component),
@@ -171,8 +172,9 @@ fn whole(system: &SystemSummary) -> String {
 /// Returns the upper bound of the gain (Amdahl 1967), in CPU time: the gain in wall time also depends on waiting and
 /// parallel work.
 fn bound(bottleneck: &Bottleneck) -> String {
+    let what = if bottleneck.ms_per_step.is_some() { "a step" } else { "the program" };
     format!(
-        "without this function a run would use at most {} less CPU time. That is an upper bound, not a prediction: measure \
+        "without this function {what} would use at most {} less CPU time. That is an upper bound, not a prediction: measure \
          before and after a change.",
         format::share(bottleneck.interval[1])
     )

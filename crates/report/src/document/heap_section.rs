@@ -73,6 +73,9 @@ fn totals(summary: &MemorySummary) -> Table {
         table.row([name.to_owned(), bytes(amount), count(amount)]);
     };
     row("allocated", &summary.allocated);
+    if let Some(in_steps) = &summary.in_steps {
+        row("allocated inside steps", in_steps);
+    }
     row("live at the peak", &summary.peak);
     row("live at the end", &summary.live);
     match &summary.temporary {
@@ -184,26 +187,34 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn line_table(lines: &[&MemoryLine], amount: fn(&MemoryLine) -> &Amount, whole: u64) -> Table {
-    let mut table = Table::new(&[
+    let has_steps = lines.iter().any(|line| line.allocated_bytes_per_step.is_some());
+    let mut columns = vec![
         ("share", Align::Right),
         ("bytes", Align::Right),
         ("allocations", Align::Right),
         ("mean size", Align::Right),
+        ("allocated per step", Align::Right),
         ("line", Align::Left),
         ("source", Align::Left),
         ("function", Align::Left),
-    ]);
+    ];
+    columns.retain(|(name, _)| has_steps || *name != "allocated per step");
+    let mut table = Table::new(&columns);
     for line in lines.iter().take(SHOWN) {
         let amount = amount(line);
-        table.markdown_row(vec![
+        let numbers = [
             format::share(amount.bytes as f64 / whole.max(1) as f64),
             bytes(amount),
             count(amount),
             format::bytes(amount.bytes as f64 / amount.count.max(1) as f64),
+        ];
+        let names = [
             code(&location(line.file.as_deref(), line.line)),
             source(line.text.as_deref()),
             code(&line.function),
-        ]);
+        ];
+        let per_step = line.allocated_bytes_per_step.map(format::bytes);
+        table.markdown_row(numbers.into_iter().chain(per_step).chain(names));
     }
     table
 }

@@ -6,7 +6,7 @@ use simprof_model::Machine;
 
 use super::heap_section::memory_section;
 use super::parts::{
-    location, measurements, opening, recording, share_with_interval, source, waits,
+    location, measurements, opening, recording, run_parts, share_with_interval, source, waits,
 };
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
@@ -19,6 +19,7 @@ const SHOWN: usize = 12;
 pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, String)]) -> String {
     let title = "Phase 3, line: where it is slow";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
+    text.push_str(&run_parts(&summary.parts));
     if !summary.lines.is_empty() {
         let _ = write!(text, "## Hottest lines\n\n{}\n", line_table(&summary.lines, true));
         text.push_str(
@@ -54,6 +55,11 @@ fn section(function: &FunctionLines) -> String {
     );
     if let Some(share) = function.phase1_share {
         let _ = write!(text, "; {} in the runs of phase 1", format::share(share));
+    }
+    if function.is_outside_work {
+        text.push_str(
+            "; it runs only outside of the program's work, so shares are of the whole run",
+        );
     }
     text.push_str(".\n\n");
     if !function.followed.is_empty() {

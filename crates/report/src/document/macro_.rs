@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use simprof_model::{Machine, Notice};
 
-use super::parts::{location, measurements, ms, opening, recording, share_with_interval, waits};
+use super::parts::{
+    location, measurements, ms, opening, recording, run_parts, share_with_interval, waits,
+};
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
 use crate::summary::{
@@ -39,17 +41,8 @@ pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
 fn case(case: &CaseSummary, notices: &[Notice]) -> String {
     let mut text = String::new();
     let Some(profile) = &case.profile else { return text };
-    let _ = write!(
-        text,
-        "## Top {} bottlenecks\n\n{}\n",
-        case.bottlenecks.len(),
-        bottlenecks(&case.bottlenecks)
-    );
-    text.push_str(
-        "`share` is the CPU time in the function and in the libraries and the kernel that it calls, but not in other \
-         functions of the program; over all functions it sums to 100 %. `self` is the time in the function alone, `with \
-         callees` includes everything that it calls.\n\n",
-    );
+    text.push_str(&run_parts(&case.parts));
+    text.push_str(&top(&case.bottlenecks));
     let _ = write!(text, "## Components\n\n{}\n", components(&case.components));
     if let Some(time) = &case.thread_time {
         let _ = write!(text, "## How threads spend their time\n\n{}\n", thread_table(time));
@@ -70,6 +63,23 @@ fn case(case: &CaseSummary, notices: &[Notice]) -> String {
     text.push_str(&case.calls.as_ref().map(super::calls::calls).unwrap_or_default());
     text.push_str(&recording(profile));
     text
+}
+
+/// Returns the section on the functions to look at first; empty if there are none.
+fn top(found: &[Bottleneck]) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    let title = match found.len() {
+        1 => "The top bottleneck".to_owned(),
+        many => format!("Top {many} bottlenecks"),
+    };
+    format!(
+        "## {title}\n\n{}\n`share` is the CPU time in the function and in the libraries and the kernel that it calls, but not in other \
+         functions of the program; over all functions it sums to 100 %. `self` is the time in the function alone, `with \
+         callees` includes everything that it calls.\n\n",
+        bottlenecks(found)
+    )
 }
 
 fn steps(case: &CaseSummary, notices: &[Notice]) -> String {
@@ -105,7 +115,7 @@ fn by_total_time(case: &CaseSummary) -> String {
 }
 
 /// The explanation of the table of thread time.
-const THREAD_TIME: &str = "Shares are of the CPU time and waiting of all threads together. `in the interpreter` is bytecode and the \
+const THREAD_TIME: &str = "Shares are of the CPU time and waiting of all threads together; with steps, only of their time inside steps. `in the interpreter` is bytecode and the \
     interpreter's own functions. `in native code` is compiled modules and libraries, including the C library functions that they \
     call. Waiting is recorded only for threads that run Python. Time in which a thread is ready to run but has no CPU is not \
     included, so on a busy machine the times sum to less than the duration of the run.\n\n";
@@ -138,7 +148,7 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
         ("share (95 %)", Align::Right),
         ("self", Align::Right),
         ("with callees", Align::Right),
-        ("per step", Align::Right),
+        ("CPU time per step", Align::Right),
         ("location", Align::Left),
     ]);
     for found in found {
@@ -161,14 +171,14 @@ pub fn components(costs: &[ComponentCost]) -> Table {
     let mut table = Table::new(&[
         ("component", Align::Left),
         ("share (95 %)", Align::Right),
-        ("per step", Align::Right),
+        ("CPU time per step", Align::Right),
         ("", Align::Left),
     ]);
     for cost in costs {
         table.row([
             cost.name.clone(),
             share_with_interval(cost.share, cost.interval),
-            ms(cost.ms_per_step),
+            ms(cost.cpu_ms_per_step),
             format::bar(cost.share, 20),
         ]);
     }
@@ -181,11 +191,19 @@ fn step_table(steps: &StepSummary) -> Table {
         if steps.source.is_empty() { String::new() } else { format!(" (from {})", steps.source) };
     table.row(["recorded".to_owned(), format!("{}{source}", steps.count)]);
     table.row(["per second".to_owned(), format::count(steps.per_second)]);
-    for (name, value) in [("p50", steps.p50_ms), ("p95", steps.p95_ms), ("p99", steps.p99_ms)] {
+    let [low, high] = steps.cpu_ms_per_step_interval.map(|bound| ms(Some(bound)));
+    let cpu = format!("{} ({low} to {high})", ms(Some(steps.cpu_ms_per_step)));
+    table.row(["CPU time per step, all processes (95 %)".to_owned(), cpu]);
+    for (name, value) in [
+        ("wall time of a step: mean", steps.wall_ms_per_step),
+        ("median", steps.p50_ms),
+        ("p95", steps.p95_ms),
+        ("p99", steps.p99_ms),
+    ] {
         table.row([name.to_owned(), ms(Some(value))]);
     }
     table.row(["warm-up".to_owned(), format!("{} steps", steps.warm_up)]);
-    table.row(["set-up before the first step".to_owned(), ms(Some(steps.set_up_ms))]);
+    table.row(["wall time before the first step".to_owned(), ms(Some(steps.set_up_ms))]);
     table
 }
 
@@ -201,7 +219,7 @@ fn functions(case: &CaseSummary) -> Table {
     let mut columns = vec![
         ("total", Align::Right),
         ("self", Align::Right),
-        ("per step", Align::Right),
+        ("CPU time per step", Align::Right),
         ("calls", Align::Right),
         ("function", Align::Left),
         ("location", Align::Left),

@@ -6,7 +6,7 @@ use simprof_model::{Machine, Notice, PythonProvenance, Status};
 
 use crate::format;
 use crate::markdown::{Align, Table, code, escape, list};
-use crate::summary::{Bounds, Head, ProfileSummary, WaitingLine, cause_name};
+use crate::summary::{Bounds, Head, PartSummary, ProfileSummary, WaitingLine, cause_name};
 
 /// Formats a source line for a column; empty if there is none.
 pub fn source(text: Option<&str>) -> String {
@@ -45,6 +45,37 @@ fn without_statements(head: &Head) -> &'static str {
     } else {
         "There are no results, because no measurement succeeded. The reasons are below.\n"
     }
+}
+
+/// Returns the section on the parts of a run; empty if the program's work is all of it.
+pub fn run_parts(parts: &[PartSummary]) -> String {
+    if parts.iter().all(|part| part.part.is_work() || part.share == 0.0) {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("part of a run", Align::Left),
+        ("CPU time", Align::Right),
+        ("share", Align::Right),
+        ("", Align::Left),
+        ("mostly in", Align::Left),
+    ]);
+    for part in parts {
+        let name = part.part.describe();
+        table.markdown_row([
+            if part.part.is_work() { format!("**{name}**") } else { name.to_owned() },
+            format::duration_ns(part.cpu_s * 1e9),
+            format::share(part.share),
+            format::bar(part.share, 20),
+            part.mostly.as_deref().map_or_else(String::new, code),
+        ]);
+    }
+    let work = parts.iter().find(|part| part.part.is_work());
+    let work = work.map_or("", |part| part.part.describe());
+    format!(
+        "## Parts of a run\n\n{table}\nAll shares and times per step below are of **{work}** alone. `mostly in` is the function of \
+         the part with the most CPU time. In `flamegraph.svg` and `profile.folded` each other part is under a frame with \
+         its name, such as `[set-up]`; `profile.json` and `profile.speedscope.json` have all samples as they came.\n\n"
+    )
 }
 
 /// The notices as a Markdown list.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use simprof_model::Machine;
 
 use super::component::law_table;
-use super::parts::{measurements, notice_list, opening};
+use super::parts::{measurements, ms, notice_list, opening};
 use crate::format;
 use crate::markdown::{Align, Table, escape};
 use crate::summary::{
@@ -126,6 +126,14 @@ fn resource_table(timeline: &TimelineSummary) -> Table {
     let mut table = Table::new(&[("resource", Align::Left), ("", Align::Left)]);
     table.row(["wall time".to_owned(), format::duration_ns(timeline.wall_s * 1e9)]);
     table.row(["CPU time".to_owned(), format::duration_ns(timeline.cpu_s * 1e9)]);
+    for (name, per_step) in [
+        ("wall time per step", timeline.wall_ms_per_step),
+        ("CPU time per step, all processes", timeline.cpu_ms_per_step),
+    ] {
+        if per_step.is_some() {
+            table.row([name.to_owned(), ms(per_step)]);
+        }
+    }
     let cores: Vec<String> = timeline.core_busy.iter().map(|&busy| format::share(busy)).collect();
     table.row(["mean load of each core of the machine".to_owned(), cores.join(", ")]);
     table.row(["maximum number of threads".to_owned(), timeline.threads.to_string()]);

@@ -23,14 +23,26 @@ pub struct Export {
     pub name: &'static str,
     /// File name in a run's folder.
     pub file_name: &'static str,
+    /// Whether the file has the times of samples, which show the parts of a run.
+    pub has_times: bool,
     write: fn(&Profile, &mut dyn Write) -> io::Result<()>,
 }
 
 /// All exports. To add one, add a file and a row here.
 pub const EXPORTS: [Export; 3] = [
-    Export { name: "flamegraph", file_name: "flamegraph.svg", write: flamegraph::write },
-    Export { name: "folded", file_name: "profile.folded", write: folded::write },
-    Export { name: "speedscope", file_name: "profile.speedscope.json", write: speedscope::write },
+    Export {
+        name: "flamegraph",
+        file_name: "flamegraph.svg",
+        has_times: false,
+        write: flamegraph::write,
+    },
+    Export { name: "folded", file_name: "profile.folded", has_times: false, write: folded::write },
+    Export {
+        name: "speedscope",
+        file_name: "profile.speedscope.json",
+        has_times: true,
+        write: speedscope::write,
+    },
 ];
 
 impl Export {

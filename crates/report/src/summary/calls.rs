@@ -1,12 +1,13 @@
 //! Exact call counts from a separate traced run, with the sampled times of the same functions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{CallProfile, FunctionId, Profile};
 
 use super::common::Bounds;
+use crate::analysis::FunctionCost;
 use crate::calls::{Joined, join};
 use crate::format;
 
@@ -69,7 +70,8 @@ pub struct CallRow {
     pub calls: u64,
     /// Calls made while no other call of it was on the stack.
     pub primitive_calls: u64,
-    /// Calls in one run divided by its steps, including calls outside of steps; `null` without steps.
+    /// Calls in one run divided by its steps; `null` without steps, or unless samples show the function only inside steps,
+    /// because calls are counted over the whole run.
     pub calls_per_step: Option<f64>,
     /// Traced share; `null` if the tracer's times are unusable.
     pub traced_share: Option<f64>,
@@ -99,12 +101,45 @@ impl CallCounts {
     }
 }
 
-/// Joins a traced run with a sampled profile. `steps` is the number of steps per run, `wall_s` the wall time of a sampled
-/// run.
+/// Divides the calls of a run, which the tracer counts as a whole, by its steps. That is meaningful only for functions that
+/// are called inside steps alone.
+#[derive(Debug, Default)]
+pub(super) struct CallsPerStep {
+    /// Steps of one run; 0 without steps.
+    pub(super) steps: f64,
+    /// Functions that samples show, and show inside steps only.
+    inside: HashSet<FunctionId>,
+}
+
+impl CallsPerStep {
+    /// `all` are the functions of whole runs, `work` those of the steps.
+    pub(super) fn new(
+        all: &[FunctionCost],
+        work: &[FunctionCost],
+        steps: usize,
+        runs: usize,
+    ) -> Self {
+        let weights: HashMap<FunctionId, u64> =
+            work.iter().filter_map(|cost| Some((*cost.ids.first()?, cost.total_weight))).collect();
+        let is_inside = |cost: &&FunctionCost| {
+            cost.ids.first().and_then(|id| weights.get(id)) == Some(&cost.total_weight)
+        };
+        let inside = all.iter().filter(is_inside).flat_map(|cost| cost.ids.iter().copied());
+        Self { steps: steps as f64 / runs.max(1) as f64, inside: inside.collect() }
+    }
+
+    /// Returns the calls per step of the function with these entries in the profile's table.
+    pub(super) fn of(&self, calls: u64, ids: &[FunctionId]) -> Option<f64> {
+        let is_inside = !ids.is_empty() && ids.iter().all(|id| self.inside.contains(id));
+        (self.steps > 0.0 && is_inside).then(|| calls as f64 / self.steps)
+    }
+}
+
+/// Joins a traced run with a sampled profile. `wall_s` is the wall time of a sampled run.
 pub(super) fn calls_summary(
     input: &CallsInput<'_>,
     sampled: &Profile,
-    steps: Option<f64>,
+    per_step: &CallsPerStep,
     wall_s: f64,
 ) -> (CallsSummary, CallCounts) {
     let joined = join(input.profile, sampled);
@@ -113,7 +148,7 @@ pub(super) fn calls_summary(
         row.distorted && !input.untimed || row.traced_share.max(row.sampled_share) >= SHARE_MIN
     };
     let functions: Vec<CallRow> =
-        joined.iter().filter(shown).map(|joined| row(joined, input.untimed, steps)).collect();
+        joined.iter().filter(shown).map(|joined| row(joined, input.untimed, per_step)).collect();
     let mut summary = CallsSummary {
         calls: input.profile.total_calls(),
         processes: input.processes,
@@ -131,17 +166,18 @@ pub(super) fn calls_summary(
 /// Returns every traced Python function, in the order of the summary, including those with small shares.
 pub fn call_rows(input: &CallsInput<'_>, sampled: &Profile) -> Vec<CallRow> {
     let joined = join(input.profile, sampled);
-    joined.iter().map(|joined| row(joined, input.untimed, None)).collect()
+    let without_steps = CallsPerStep::default();
+    joined.iter().map(|joined| row(joined, input.untimed, &without_steps)).collect()
 }
 
-fn row(joined: &Joined, untimed: bool, steps: Option<f64>) -> CallRow {
+fn row(joined: &Joined, untimed: bool, per_step: &CallsPerStep) -> CallRow {
     CallRow {
         function: joined.function.clone(),
         file: joined.file.clone(),
         line: joined.line,
         calls: joined.calls,
         primitive_calls: joined.primitive_calls,
-        calls_per_step: steps.map(|steps| joined.calls as f64 / steps),
+        calls_per_step: per_step.of(joined.calls, &joined.ids),
         traced_share: (!untimed).then_some(joined.traced_share),
         sampled_share: joined.sampled_share,
         sampled_interval: joined.sampled_interval,
@@ -209,6 +245,8 @@ fn distortions(summary: &CallsSummary) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::functions;
+    use crate::testing::profile;
 
     fn row(name: &str, traced: f64, sampled: f64, distorted: bool) -> CallRow {
         CallRow {
@@ -247,6 +285,20 @@ mod tests {
         assert!(found[1].starts_with("2 of 5 processes profiled themselves"), "{found:?}");
         assert!(found[2].contains("several threads"), "{found:?}");
         assert_eq!(statements(&CallsSummary::default(), false), [""; 0]);
+    }
+
+    #[test]
+    fn calls_per_step_are_of_functions_that_run_only_inside_steps() {
+        let all = profile(&[("main > load > near", 2), ("main > step > act", 5)]);
+        let work = profile(&[("main > load > near", 0), ("main > step > act", 5)]);
+        let per_step = CallsPerStep::new(&functions(&all), &functions(&work), 20, 2);
+        for (name, expected) in [("near", None), ("main", None), ("act", Some(3.0))] {
+            let costs = functions(&all);
+            let cost = costs.iter().find(|cost| cost.name == name).expect("it has samples");
+            assert_eq!(per_step.of(30, &cost.ids), expected, "{name}");
+        }
+        assert_eq!(per_step.of(30, &[]), None);
+        assert_eq!(CallsPerStep::default().of(30, &[FunctionId(0)]), None);
     }
 
     #[test]

@@ -5,11 +5,13 @@ use crate::analysis::OTHER;
 use crate::format::share;
 
 impl ComponentCost {
-    /// Returns the share as a statement without a full stop: `spatial takes 61.2 % of CPU time`.
+    /// Returns the share as a statement without a full stop: `spatial takes 61.2 % of CPU time inside
+    /// steps`.
     pub fn statement(&self) -> String {
         let explanation =
             if self.name == OTHER { " (what no rule of [components] matches)" } else { "" };
-        format!("{}{explanation} takes {} of CPU time", self.name, share(self.share))
+        let inside = if self.cpu_ms_per_step.is_some() { " inside steps" } else { "" };
+        format!("{}{explanation} takes {} of CPU time{inside}", self.name, share(self.share))
     }
 }
 
@@ -40,6 +42,7 @@ mod tests {
             rules: &rules.expect("valid"),
             counters: BTreeMap::new(),
             calls: None,
+            is_machine_busy: false,
         };
         case_summary(&input).statements.first().cloned()
     }
@@ -48,7 +51,9 @@ mod tests {
     fn the_first_statement_is_the_largest_share() {
         for (sim, log, first) in [(3, 7, "other "), (7, 3, "sim takes 70 % "), (0, 7, "other ")] {
             let samples = [("main > sim::run", sim), ("main > log", log)];
-            let samples: Vec<_> = samples.into_iter().filter(|sample| sample.1 > 0).collect();
+            // As many samples as are compared.
+            let samples: Vec<_> =
+                samples.into_iter().filter(|sample| sample.1 > 0).cycle().take(100).collect();
             let statement = first_statement(&samples).expect("a share");
             assert!(statement.starts_with(first), "{statement}");
         }

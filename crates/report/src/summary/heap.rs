@@ -1,5 +1,6 @@
 //! The part of phase 3's summary on allocated memory.
 
+mod per_step;
 mod sentences;
 
 use schemars::JsonSchema;
@@ -8,8 +9,9 @@ use simprof_model::{HeapAmount, HeapCoverage, HeapProfile, HeapSizeClass, Notice
 use simprof_stats::{DriftVerdict, Interval};
 
 use super::common::Bounds;
-use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect, sum_interval};
+use crate::analysis::{self, Churn, GrowthPer, HeapLine, LeakSearch, LeakSuspect};
 
+pub use per_step::MemoryPerStep;
 pub use sentences::unexplained_growth;
 
 /// Number of lines to keep by each amount.
@@ -39,6 +41,9 @@ pub struct MemorySummary {
     pub recorder_cpu_share: f64,
     /// All memory that was allocated.
     pub allocated: Amount,
+    /// Memory that was allocated while a step ran; `null` without steps.
+    #[serde(default)]
+    pub in_steps: Option<Amount>,
     /// Memory that was live at the peak.
     pub peak: Amount,
     /// The step of the peak.
@@ -125,25 +130,6 @@ impl Amount {
     }
 }
 
-/// Memory per step. Allocations between steps count for the next step.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MemoryPerStep {
-    /// Mean bytes allocated per step.
-    pub allocated_bytes: f64,
-    /// 95 % interval of that mean, for the uncertainty from sampling; its ends are equal if it is exact.
-    pub allocated_bytes_interval: Bounds,
-    /// Mean number of allocations per step.
-    pub allocations: f64,
-    /// Mean bytes allocated and freed within a step.
-    pub temporary_bytes: f64,
-    /// Mean bytes allocated per step and living agent; `null` if the target reports no population.
-    pub allocated_bytes_per_agent: Option<f64>,
-    /// Live bytes per agent at the end of the last step.
-    pub live_bytes_per_agent: Option<f64>,
-    /// 95 % interval of the live bytes per agent.
-    pub live_bytes_per_agent_interval: Option<Bounds>,
-}
-
 /// A line of the program, with the memory that it and the libraries that it calls allocated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryLine {
@@ -157,6 +143,9 @@ pub struct MemoryLine {
     pub text: Option<String>,
     /// All memory that it allocated.
     pub allocated: Amount,
+    /// Mean bytes that it allocated per step, inside steps; `null` without steps.
+    #[serde(default)]
+    pub allocated_bytes_per_step: Option<f64>,
     /// Its allocated bytes as a fraction of all allocated bytes, 0 to 1.
     pub allocated_share: f64,
     /// Its memory that was live at the peak.
@@ -271,13 +260,14 @@ pub fn memory_summary(
         recorder_cpu_share: provenance.recorder_cpu_ns as f64
             / provenance.target_cpu_ns.max(1) as f64,
         allocated: total(|site| site.amounts.allocated),
+        in_steps: (profile.steps > 0).then(|| total(|site| site.amounts.in_steps)),
         peak: total(|site| site.amounts.peak),
         peak_step: profile.peak_step,
         live: total(|site| site.amounts.live),
         temporary: (profile.steps > 0).then(|| total(|site| site.amounts.temporary)),
         short_lived: total(|site| site.amounts.short_lived),
         steps: profile.steps,
-        per_step: per_step(profile),
+        per_step: MemoryPerStep::new(profile),
         lines,
         leaks,
         leaks_untold: too_little.map(|reason| reason.to_string()),
@@ -289,35 +279,6 @@ pub fn memory_summary(
     };
     summary.statements = sentences::statements(&summary);
     summary
-}
-
-fn per_step(profile: &HeapProfile) -> Option<MemoryPerStep> {
-    let steps: u64 = profile.ticks.iter().map(|tick| tick.steps).sum();
-    if steps == 0 {
-        return None;
-    }
-    let sum = |value: fn(&simprof_model::HeapTick) -> u64| {
-        profile.ticks.iter().map(value).sum::<u64>() as f64
-    };
-    let allocated = sum(|tick| tick.allocated_bytes);
-    let agent_steps: Option<u64> =
-        profile.ticks.iter().map(|tick| Some(tick.population? * tick.steps)).sum();
-    let last = profile.ticks.last()?;
-    let agents = last.population.filter(|&population| population > 0);
-    let interval_bytes = profile.provenance.interval_bytes;
-    let per_step = sum_interval(allocated, interval_bytes).map(|bytes| bytes / steps as f64);
-    let per_agent = |bytes: f64| agents.map(|agents| bytes / agents as f64);
-    let live = last.live_bytes as f64;
-    let [low, high] = sum_interval(live, interval_bytes).map(per_agent);
-    Some(MemoryPerStep {
-        allocated_bytes: allocated / steps as f64,
-        allocated_bytes_interval: per_step,
-        allocations: sum(|tick| tick.allocations) / steps as f64,
-        temporary_bytes: sum(|tick| tick.temporary_bytes) / steps as f64,
-        allocated_bytes_per_agent: agent_steps.filter(|&n| n > 0).map(|n| allocated / n as f64),
-        live_bytes_per_agent: per_agent(live),
-        live_bytes_per_agent_interval: low.zip(high).map(<[f64; 2]>::from),
-    })
 }
 
 /// Returns the first lines by each amount.
@@ -343,13 +304,17 @@ fn lines(
         order.into_iter().take(MEMORY_LINES).for_each(|at| kept[at] = true);
     }
     let chosen = all.iter().zip(kept).filter(|(_, kept)| *kept);
-    chosen.map(|(line, _)| memory_line(line, whole, interval_bytes, suspects, text)).collect()
+    let steps = profile.steps;
+    chosen
+        .map(|(line, _)| memory_line(line, whole, interval_bytes, steps, suspects, text))
+        .collect()
 }
 
 fn memory_line(
     line: &HeapLine,
     whole: u64,
     interval_bytes: u64,
+    steps: u64,
     suspects: &[LeakSuspect],
     text: &dyn Fn(&str, u32) -> Option<String>,
 ) -> MemoryLine {
@@ -365,6 +330,7 @@ fn memory_line(
         line: line.line,
         text: text_of(line, text),
         allocated: amount(amounts.allocated),
+        allocated_bytes_per_step: (steps > 0).then(|| amounts.in_steps.bytes as f64 / steps as f64),
         allocated_share: amounts.allocated.bytes as f64 / whole.max(1) as f64,
         peak: amount(amounts.peak),
         live: amount(amounts.live),
@@ -436,7 +402,10 @@ mod tests {
             [("main@1 > s::leak@5 > malloc", 8_000_000), ("main@1 > s::work@9 > malloc", 60)];
         let live = |site: usize, step: u64| if site == 0 { 40_000 * step } else { 60 };
         let mut profile = with_ticks(heap(&stacks), 200, |_| Some(100), live);
-        profile.ticks.iter_mut().for_each(|tick| tick.allocated_bytes = 50_000);
+        for tick in &mut profile.ticks {
+            // The rest was allocated between the steps.
+            (tick.allocated_bytes, tick.in_steps_bytes) = (70_000, 50_000);
+        }
         profile
     }
 

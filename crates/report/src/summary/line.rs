@@ -8,6 +8,7 @@ use simprof_model::{HeapAmount, HeapProfile};
 use super::common::{Bounds, Head};
 use super::heap::{LeakSummary, MemorySummary};
 use super::macro_::ProfileSummary;
+use super::parts::PartSummary;
 use super::python::{TimeShares, WaitingLine};
 use crate::analysis::{heap_lines, heap_lines_with_callees};
 
@@ -19,6 +20,9 @@ pub struct LineSummary {
     pub head: Head,
     /// How the profile was recorded; `null` if nothing was.
     pub profile: Option<ProfileSummary>,
+    /// The parts of a run in order of time. Shares of lines are of the program's work: `steps`, or `program` without steps.
+    #[serde(default)]
+    pub parts: Vec<PartSummary>,
     /// The functions that were examined, in the order of choice.
     pub functions: Vec<FunctionLines>,
     /// The hottest lines by share: of the author's code over the whole program, each including the libraries that it
@@ -76,6 +80,9 @@ pub struct FunctionLines {
     pub followed: Vec<String>,
     /// Share of CPU time in it and its callees, 0 to 1.
     pub total_share: f64,
+    /// Whether it runs only outside of the program's work, such as in the set-up. Its shares are then of the whole run.
+    #[serde(default)]
+    pub is_outside_work: bool,
     /// 95 % interval of that share.
     pub interval: Bounds,
     /// Its share in the runs of phase 1; `null` if phase 1 did not run.
@@ -186,6 +193,7 @@ mod tests {
             name: "s::f".to_owned(),
             followed: Vec::new(),
             total_share: 0.5,
+            is_outside_work: false,
             interval: [0.4, 0.6],
             phase1_share: None,
             time: None,
@@ -206,6 +214,7 @@ mod tests {
                 notices: Vec::new(),
             },
             profile: None,
+            parts: Vec::new(),
             functions: vec![of_function(vec![cost("s::f", 5)])],
             lines: vec![cost("s::f", 5), cost("s::g", 5), cost("s::f", 6)],
             waits: Vec::new(),

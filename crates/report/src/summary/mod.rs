@@ -10,9 +10,11 @@ mod heap;
 mod laws;
 mod line;
 mod macro_;
+mod parts;
 mod python;
 mod system;
 
+pub use crate::analysis::RunSteps;
 pub use arms::{Arm, ArmVerdict, Winner};
 pub use calls::{CallRow, CallsInput, CallsSummary, call_rows};
 pub use common::{Bounds, Entry, Head, entries};
@@ -27,12 +29,13 @@ pub use heap::{
     Amount, ChurnSummary, LeakSummary, LeakVerdict, MemoryLine, MemoryPerStep, MemorySummary,
     memory_summary, unexplained_growth,
 };
-pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, laws, sizes, skipped_sizes};
+pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, STEP_CPU, laws, sizes, skipped_sizes};
 pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
 pub use macro_::{
-    Bottleneck, CaseInput, CaseSummary, ComponentCost, FunctionSummary, MacroSummary,
-    ProfileSummary, RunSteps, StepSummary, case_summary, profile_summary, share_interval,
+    Bottleneck, CaseInput, CaseSummary, ComponentCost, FEW_SAMPLES, FunctionSummary, MacroSummary,
+    ProfileSummary, StepSummary, case_summary, profile_summary, share_interval,
 };
+pub use parts::{OutsideSteps, PartSummary};
 pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, waiting_lines};
 pub use system::{
     Check, Growth, GrowthVerdict, Prediction, PredictionVerdict, ReadinessVerdict, SystemSummary,

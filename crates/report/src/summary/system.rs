@@ -45,6 +45,12 @@ pub struct TimelineSummary {
     pub cpu_s: f64,
     /// Steps that the run marked.
     pub steps: usize,
+    /// Wall time per step, from the beginning of the first to the end of the last, ms; `null` without steps.
+    #[serde(default)]
+    pub wall_ms_per_step: Option<f64>,
+    /// CPU time of all processes per step in the same time, ms; `null` without steps, or if they take too little time to tell.
+    #[serde(default)]
+    pub cpu_ms_per_step: Option<f64>,
     /// Largest resident set, bytes.
     pub peak_rss_bytes: u64,
     /// Mean load of each core of the machine during the run, by all programs, 0 to 1.

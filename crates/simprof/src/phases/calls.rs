@@ -212,6 +212,7 @@ mod tests {
             steps: Vec::new(),
             wall_ns: vec![100_000_000],
             counters: Default::default(),
+            work_samples: 10,
         };
         let calls = count(&mut fake.session, &plan.cases[0], &recorded).expect("a result");
         let record = fake.record(PHASE);

@@ -7,7 +7,8 @@ use simprof_measure::campaign;
 use simprof_model::{Measurement, Phase, Status, Value};
 use simprof_report::document::component_report;
 use simprof_report::summary::{
-    BenchmarkShape, ComponentSummary, Head, InSitu, by_share, component_summary, skipped_sizes,
+    BenchmarkShape, CaseInput, ComponentCost, ComponentSummary, Head, InSitu, by_share,
+    case_summary, component_summary, skipped_sizes,
 };
 
 use super::record::record;
@@ -162,14 +163,12 @@ fn recorded_before(session: &Session<'_>) -> (Status, Option<String>) {
     first.map_or((Status::Ok, None), |first| (first.status, first.reason.clone()))
 }
 
-fn recorded_here(
-    session: &mut Session<'_>,
-) -> Result<(String, Vec<simprof_report::summary::ComponentCost>)> {
+fn recorded_here(session: &mut Session<'_>) -> Result<(String, Vec<ComponentCost>)> {
     let parameters = session.plan.target.defaults.clone();
     let case = Case { name: "default".into(), parameters };
     let recorded = record(session, PHASE, &case, 0)?;
     let components = recorded.profile.as_ref().map_or_else(Vec::new, |profile| {
-        simprof_report::summary::case_summary(&simprof_report::summary::CaseInput {
+        case_summary(&CaseInput {
             name: &case.name,
             profile,
             steps: &recorded.steps,
@@ -177,6 +176,7 @@ fn recorded_here(
             rules: &session.rules,
             counters: BTreeMap::new(),
             calls: None,
+            is_machine_busy: session.is_machine_busy(),
         })
         .components
     });

@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
-    self, CalleeCost, FunctionSet, bottlenecks, follow_wrappers, function_lines, functions,
-    hot_lines, sort_by_total,
+    self, CalleeCost, FunctionSet, RunSplit, bottlenecks, follow_wrappers, function_lines,
+    functions, hot_lines, sort_by_total, split_run,
 };
 use simprof_report::annotate::{MemoryLines, annotate_with_memory, annotated_file_name};
 use simprof_report::document::line_report;
 use simprof_report::summary::{
-    ChosenBy, ComponentSummary, FunctionLines, Head, LineCost, LineSummary, TimeShares,
-    profile_summary, share_interval, waiting_lines,
+    ChosenBy, ComponentSummary, FEW_SAMPLES, FunctionLines, Head, LineCost, LineSummary,
+    PartSummary, TimeShares, profile_summary, share_interval, waiting_lines,
 };
 use simprof_report::{ReportError, format};
 
@@ -46,7 +46,10 @@ struct Chosen {
 /// The recordings of this phase.
 #[derive(Debug, Clone, Copy)]
 struct Recordings<'a> {
+    /// The program's work.
     profile: &'a Profile,
+    /// Everything, also set-up and tear-down.
+    whole: &'a Profile,
     memory: Option<&'a MemoryLines>,
     runs: usize,
 }
@@ -61,30 +64,30 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
     let recorded = record(session, PHASE, &Case { name: "default".into(), parameters }, 0)?;
     // Written before allocations are recorded, so that an error there cannot lose it.
     if let Some(profile) = &recorded.profile {
-        super::macro_::write_profile(session, PHASE, "", profile)?;
+        super::macro_::write_profile(session, PHASE, "", profile, &recorded.steps)?;
     }
+    let split = recorded.profile.as_ref().map(|profile| split_run(profile, &recorded.steps));
+    let work = split.as_ref().map(|split| &split.work);
     let memory = match session.plan.memory {
-        Some(plan) => {
-            super::allocations::run(session, plan, recorded.profile.as_ref(), &source_line, 1)?
-        }
+        Some(plan) => super::allocations::run(session, plan, work, &source_line, 1)?,
         None => None,
     };
     let runs = recorded.wall_ns.len();
     let mut annotated = Vec::new();
-    if let Some(profile) = &recorded.profile {
+    if let (Some(profile), Some(whole)) = (work, &recorded.profile) {
         let allocated = memory.as_ref().map(|memory| MemoryLines::new(&memory.profile));
-        let recordings = Recordings { profile, memory: allocated.as_ref(), runs };
+        let recordings = Recordings { profile, whole, memory: allocated.as_ref(), runs };
         for chosen in choose(session, profile) {
             annotate(session, recordings, &chosen, &mut annotated)?;
         }
     }
-    let lines = match &recorded.profile {
+    let lines = match work {
         _ if !session.plan.functions.is_empty() => hottest_of(&annotated),
         Some(profile) => hottest(profile, runs),
         None => Vec::new(),
     };
-    session.end(PHASE, &outcome(&lines))?;
-    let mut summary = summary(session, recorded.profile.as_ref(), runs, annotated, lines);
+    session.end(PHASE, &outcome(&lines, split.as_ref()))?;
+    let mut summary = summary(session, split.as_ref(), runs, annotated, lines);
     let files = memory.as_ref().map(|memory| memory.files.clone()).unwrap_or_default();
     if let Some(memory) = memory {
         summary.add_memory(&memory.profile, memory.summary);
@@ -97,10 +100,13 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
 }
 
 /// Describes the result of the phase in one line.
-fn outcome(lines: &[LineCost]) -> String {
+fn outcome(lines: &[LineCost], split: Option<&RunSplit>) -> String {
+    if split.is_some_and(has_few_samples) {
+        return "too few samples to compare lines".to_owned();
+    }
     let of_line = |line: &LineCost| {
-        let share = line.cpu_share * 100.0;
-        format!("{}:{} takes {share:.1} % of CPU time", short(&line.file), line.line)
+        let (share, of) = (line.cpu_share * 100.0, of_steps(split));
+        format!("{}:{} takes {share:.1} % of CPU time{of}", short(&line.file), line.line)
     };
     lines.first().map_or_else(|| "no line is known".to_owned(), of_line)
 }
@@ -108,18 +114,20 @@ fn outcome(lines: &[LineCost]) -> String {
 /// Returns the summary without memory.
 fn summary(
     session: &Session<'_>,
-    profile: Option<&Profile>,
+    split: Option<&RunSplit>,
     runs: usize,
     functions: Vec<FunctionLines>,
     lines: Vec<LineCost>,
 ) -> LineSummary {
     let run = session.folder.run();
+    let profile = split.map(|split| &split.work);
     let waits = profile.map(|profile| waiting_lines(profile, runs, HOTTEST));
     LineSummary {
         head: Head::new(run, run.phase(PHASE).expect("the phase is planned")),
         profile: profile.map(|profile| profile_summary(&profile.provenance, runs)),
+        parts: split.map(|split| PartSummary::all(split, runs)).unwrap_or_default(),
         waits: waits.unwrap_or_default(),
-        statements: statements(&functions, &lines),
+        statements: statements(&functions, &lines, split),
         functions,
         lines,
         memory: None,
@@ -193,15 +201,19 @@ fn steepest(summary: &ComponentSummary) -> Option<String> {
 /// Follows a function through wrappers to the function that does its work, and annotates that.
 fn annotate(
     session: &mut Session<'_>,
-    Recordings { profile, memory, runs }: Recordings<'_>,
+    recordings: Recordings<'_>,
     chosen: &Chosen,
     found: &mut Vec<FunctionLines>,
 ) -> Result<()> {
+    let Recordings { profile, whole, memory, runs } = recordings;
     let set = match FunctionSet::matching(profile, &chosen.asked) {
         Ok(set) if !set.is_empty() => set,
         Ok(_) => return not_found(session, chosen, None),
         Err(error) => return not_found(session, chosen, Some(&error)),
     };
+    // A function that was requested by name is also examined if it runs only outside of the program's work.
+    let is_work = function_lines(profile, &set, &set).is_some();
+    let profile = if is_work || chosen.by != ChosenBy::Name { profile } else { whole };
     let chain = follow_wrappers(profile, &set);
     if chain.last().is_some_and(|last| found.iter().any(|known| known.name == last.name)) {
         return Ok(());
@@ -229,6 +241,7 @@ fn annotate(
         name: lines.function.clone(),
         followed: chain.iter().rev().skip(1).rev().map(|step| step.name.clone()).collect(),
         total_share: lines.total_share,
+        is_outside_work: !is_work,
         interval: interval(lines.total_share, samples),
         phase1_share: chosen.phase1_share.filter(|_| chain.len() == 1),
         time: lines.time.as_ref().and_then(|time| TimeShares::new(time, runs)),
@@ -344,13 +357,24 @@ fn hottest_of(found: &[FunctionLines]) -> Vec<LineCost> {
     lines
 }
 
-fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
-    let is_shown = |line: &&LineCost| line.cpu_share >= MIN_SHARE;
+fn statements(
+    found: &[FunctionLines],
+    lines: &[LineCost],
+    split: Option<&RunSplit>,
+) -> Vec<String> {
+    let of = of_steps(split);
+    let few = split.filter(|split| has_few_samples(split)).map(|split| {
+        let samples = split.work.samples.len();
+        format!(
+            "Samples of the program's work{of}: {samples}, too few to compare lines. Give the run more steps."
+        )
+    });
+    let is_shown = |line: &&LineCost| few.is_none() && line.cpu_share >= MIN_SHARE;
     let hottest = lines.iter().take(3).filter(is_shown).map(|line| {
         let text = format::quoted_line(line.text.as_deref().unwrap_or_default());
         let text = if text.is_empty() { String::new() } else { format!(": {text}") };
         format!(
-            "{}:{} in {} takes {:.1} % of CPU time{text}",
+            "{}:{} in {} takes {:.1} % of CPU time{of}{text}",
             short(&line.file),
             line.line,
             line.function,
@@ -373,7 +397,16 @@ fn statements(found: &[FunctionLines], lines: &[LineCost]) -> Vec<String> {
             )
         })
     });
-    hottest.chain(followed).chain(differs).collect()
+    few.clone().into_iter().chain(hottest).chain(followed).chain(differs).collect()
+}
+
+/// Returns ` inside steps` if shares are of the steps.
+fn of_steps(split: Option<&RunSplit>) -> &'static str {
+    if split.is_some_and(|split| split.steps > 0) { " inside steps" } else { "" }
+}
+
+fn has_few_samples(split: &RunSplit) -> bool {
+    (split.work.samples.len() as u64) < FEW_SAMPLES
 }
 
 fn short(file: &str) -> &str {

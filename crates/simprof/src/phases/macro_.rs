@@ -4,9 +4,12 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use simprof_model::{Notice, NoticeId, Phase, Profile};
+use simprof_report::analysis::split_run;
 use simprof_report::document::macro_report;
 use simprof_report::export::EXPORTS;
-use simprof_report::summary::{CaseInput, CaseSummary, Head, MacroSummary, by_share, case_summary};
+use simprof_report::summary::{
+    CaseInput, CaseSummary, FEW_SAMPLES, Head, MacroSummary, RunSteps, by_share, case_summary,
+};
 
 use super::calls::{self, Calls};
 use super::record::{Recorded, record};
@@ -66,10 +69,11 @@ fn summarise(
         rules: &session.rules,
         counters: recorded.counters.clone(),
         calls: calls.map(Calls::input),
+        is_machine_busy: session.is_machine_busy(),
     });
     let folder =
         if case.name == "default" { String::new() } else { format!("{}/", file_stem(&case.name)) };
-    write_profile(session, PHASE, &folder, profile)?;
+    write_profile(session, PHASE, &folder, profile, &recorded.steps)?;
     if let Some(calls) = calls {
         calls::write(session, calls, profile)?;
     }
@@ -77,7 +81,8 @@ fn summarise(
     Ok(summary)
 }
 
-/// Writes a profile and all its exports.
+/// Writes a profile and all its exports. Exports without times have the parts of a run apart, see
+/// [`simprof_report::analysis::RunSplit::grouped`].
 ///
 /// # Errors
 /// Returns an error if a file cannot be written.
@@ -86,9 +91,11 @@ pub fn write_profile(
     phase: Phase,
     folder: &str,
     profile: &Profile,
+    steps: &[RunSteps],
 ) -> Result<()> {
+    let grouped = split_run(profile, steps).grouped(profile);
     for export in &EXPORTS {
-        match export.to_bytes(profile) {
+        match export.to_bytes(if export.has_times { profile } else { &grouped }) {
             Ok(bytes) => session.write(phase, &format!("{folder}{}", export.file_name), &bytes)?,
             Err(error) => {
                 let text = format!("{} was not written: {error}.", export.file_name);
@@ -114,10 +121,13 @@ fn steps_csv(recorded: &Recorded) -> String {
 }
 
 fn outcome(summary: &CaseSummary) -> String {
+    let samples = summary.work_samples;
     match (&summary.profile, by_share(&summary.components).first()) {
-        (Some(profile), Some(first)) => {
-            format!("{} ({} samples)", first.statement(), profile.samples)
+        (Some(_), _) if samples < FEW_SAMPLES => {
+            let inside = if summary.steps.is_some() { " inside steps" } else { "" };
+            format!("too few samples of the program's work{inside} ({samples})")
         }
+        (Some(_), Some(first)) => format!("{} ({samples} samples)", first.statement()),
         _ => "nothing was recorded".to_owned(),
     }
 }

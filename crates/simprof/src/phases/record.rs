@@ -7,7 +7,8 @@ use anyhow::Result;
 use simprof_measure::grid::Parameters;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Replicate, Status, Steps};
 use simprof_record::{RecordError, Recording};
-use simprof_report::summary::RunSteps;
+use simprof_report::analysis::split_run;
+use simprof_report::summary::{FEW_SAMPLES, RunSteps};
 
 use crate::plan::Case;
 use crate::processes::{Invocation, Observe, Observed, Stacks};
@@ -33,6 +34,8 @@ pub struct Recorded {
     pub wall_ns: Vec<u64>,
     /// Work counters of one run.
     pub counters: BTreeMap<String, f64>,
+    /// Number of samples that figures are based on, see [`Stacks::count_of_work`].
+    pub work_samples: u64,
 }
 
 /// Runs `case` repeatedly until there are enough samples, and saves the measurement.
@@ -51,6 +54,7 @@ pub fn record(
         steps: Vec::new(),
         wall_ns: Vec::new(),
         counters: BTreeMap::new(),
+        work_samples: 0,
     };
     let mut measurement = blank(case);
     let began = Instant::now();
@@ -64,7 +68,7 @@ pub fn record(
         let sampled = samples.is_some();
         runs.extend(samples);
         session.keep(phase, &measurement, done);
-        if !measurement.status.is_ok() || !sampled || enough(session, &runs, began) {
+        if !measurement.status.is_ok() || !sampled || enough(session, &recorded, began) {
             break;
         }
     }
@@ -230,6 +234,8 @@ fn once(
     };
     add_notices(session, phase, &recording);
     recorded.wall_ns.push(recording.wall_ns);
+    recorded.work_samples +=
+        stacks.as_ref().map_or(0, |stacks| stacks.count_of_work(&recording.steps));
     recorded.steps.push(RunSteps { start_ns: recording.start_ns, steps: recording.steps });
     if stacks.is_none() && measurement.status.is_ok() {
         measurement.status = Status::Failed;
@@ -263,11 +269,11 @@ pub fn ending(replicate: &Replicate) -> String {
 
 /// Returns true if the recording can end. The limit is elapsed time, not CPU time, because a target
 /// can be slow to start and to end.
-fn enough(session: &Session<'_>, runs: &[Stacks], began: Instant) -> bool {
+fn enough(session: &Session<'_>, recorded: &Recorded, began: Instant) -> bool {
     let sampling = session.plan.sampling;
-    runs.iter().map(Stacks::count).sum::<u64>() >= sampling.enough_samples
+    recorded.work_samples >= sampling.enough_samples
         || began.elapsed() >= sampling.enough
-        || runs.len() >= MAX_RUNS
+        || recorded.wall_ns.len() >= MAX_RUNS
 }
 
 /// Adds notices on how the profile was obtained.
@@ -283,7 +289,28 @@ fn add_profile_notices(session: &mut Session<'_>, phase: Phase, case: &Case, rec
     let Some(profile) = &recorded.profile else { return };
     let provenance = profile.provenance.clone();
     let enough = session.plan.sampling.enough_samples;
-    if provenance.samples < enough {
+    let split = split_run(profile, &recorded.steps);
+    let work_samples = split.work.samples.len() as u64;
+    let has_steps = split.steps > 0;
+    if has_steps && work_samples < FEW_SAMPLES {
+        let found = match work_samples {
+            0 => "no sample is".to_owned(),
+            1 => "only 1 sample is".to_owned(),
+            many => format!("only {many} samples are"),
+        };
+        let text = format!(
+            "Case {}: {found} work of the steps (of {} samples), too few for figures per step. Give the run more steps, so \
+             that they take longer than the rest of it.",
+            case.name, provenance.samples
+        );
+        session.notice(phase, Notice::new(NoticeId::FewSamplesInSteps, text));
+    } else if has_steps && work_samples < enough {
+        let text = format!(
+            "Case {}: only {work_samples} of {} samples are work of the steps (fewer than {enough}), so intervals are wide.",
+            case.name, provenance.samples
+        );
+        session.notice(phase, Notice::new(NoticeId::FewSamples, text));
+    } else if provenance.samples < enough {
         let text = format!(
             "Case {}: only {} samples (fewer than {enough}), so intervals are wide.",
             case.name, provenance.samples

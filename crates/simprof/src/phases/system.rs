@@ -8,8 +8,8 @@ use simprof_report::chart::{
 };
 use simprof_report::document::system_report;
 use simprof_report::summary::{
-    FittedLaw, Head, Law, Prediction, PredictionVerdict, SystemSummary, TimelineSummary, laws,
-    sizes, skipped_sizes,
+    FittedLaw, Head, Law, Prediction, PredictionVerdict, STEP_CPU, SystemSummary, TimelineSummary,
+    laws, sizes, skipped_sizes,
 };
 use simprof_stats::scaling::ScalingFit;
 
@@ -214,48 +214,88 @@ fn curve(law: &Law, fit: &ScalingFit) -> LawCurve {
     LawCurve { label, curve, band: vec![], extrapolated_from: None }
 }
 
-/// Predicts the time at twice the largest size, measures the time there, and compares the two.
-fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Option<Prediction> {
-    let (law, fit) = measured.laws.iter().find(|(law, _)| readiness::is_time(law))?;
-    let largest = measured.sweep.planned.last()?;
-    let size = law.sizes.last()? * CHECK_AT;
-    let predicted = match fit.as_ref()?.predict(size, largest.repeats, session.plan.seed) {
-        Ok(predicted) => predicted,
-        Err(refusal) => {
-            let text = format!("No prediction for {}={size}: {refusal}.", law.parameter);
-            session.notice(PHASE, Notice::new(NoticeId::PredictionRefused, text));
-            return None;
-        }
-    };
-    let mut prediction = Prediction {
-        parameter: law.parameter.clone(),
-        value: size,
-        metric: law.metric.clone(),
-        predicted: predicted.value,
-        interval: [predicted.interval.lo, predicted.interval.hi],
-        measured: None,
-        verdict: PredictionVerdict::NotChecked,
-    };
-    if expected_s(measured, predicted.value / law.medians.last()?) > MAX_CHECK_S {
-        prediction.verdict = PredictionVerdict::TooLong;
-        return Some(prediction);
+/// Predicts the wall time and the CPU time of a step at twice the largest size, measures them in runs of that size, and
+/// compares. On a busy machine the CPU time comes first.
+fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Vec<Prediction> {
+    let time = measured.laws.iter().find(|(law, _)| readiness::is_time(law));
+    let cpu = measured.laws.iter().find(|(law, _)| law.metric == STEP_CPU);
+    let Some(largest) = measured.sweep.planned.last() else { return Vec::new() };
+    let mut predictions: Vec<Prediction> = [time, cpu]
+        .into_iter()
+        .flatten()
+        .filter_map(|fit| predict(session, fit, largest))
+        .collect();
+    let Some(time) = predictions.first() else { return predictions };
+    let largest_time = largest_median(measured, &time.metric);
+    let growth = largest_time.map_or(1.0, |largest| time.predicted / largest);
+    if expected_s(measured, growth) > MAX_CHECK_S {
+        predictions.iter_mut().for_each(|one| one.verdict = PredictionVerdict::TooLong);
+    } else {
+        measure_predicted(session, largest, &mut predictions);
     }
+    if session.is_machine_busy() {
+        predictions.reverse();
+    }
+    predictions
+}
+
+/// Returns the median of a metric at the largest size.
+fn largest_median(measured: &MeasuredSweep<'_>, metric: &str) -> Option<f64> {
+    let (law, _) = measured.laws.iter().find(|(law, _)| law.metric == metric)?;
+    law.medians.last().copied()
+}
+
+/// Predicts the metric of a law at twice the largest size. Adds a notice if the data do not support that.
+fn predict(
+    session: &mut Session<'_>,
+    (law, fit): &FittedLaw,
+    largest: &Planned,
+) -> Option<Prediction> {
+    let size = law.sizes.last()? * CHECK_AT;
+    match fit.as_ref()?.predict(size, largest.repeats, session.plan.seed) {
+        Ok(predicted) => Some(Prediction {
+            parameter: law.parameter.clone(),
+            value: size,
+            metric: law.metric.clone(),
+            predicted: predicted.value,
+            interval: [predicted.interval.lo, predicted.interval.hi],
+            measured: None,
+            verdict: PredictionVerdict::NotChecked,
+        }),
+        Err(refusal) => {
+            let text =
+                format!("No prediction of {} for {}={size}: {refusal}.", law.metric, law.parameter);
+            session.notice(PHASE, Notice::new(NoticeId::PredictionRefused, text));
+            None
+        }
+    }
+}
+
+/// Runs the target at the size of the predictions, which is the same for all.
+fn measure_predicted(session: &mut Session<'_>, largest: &Planned, predictions: &mut [Prediction]) {
+    let Some(Prediction { parameter, value: size, .. }) = predictions.first() else { return };
     let mut parameters = largest.parameters.clone();
-    parameters.insert(law.parameter.clone(), number(size));
+    parameters.insert(parameter.clone(), number(*size));
     let planned =
-        Planned { name: format!("check {}={size}", law.parameter), parameters, ..largest.clone() };
+        Planned { name: format!("check {parameter}={size}"), parameters, ..largest.clone() };
     session.plan_more(PHASE, planned.repeats);
     let done = session.folder.run().phase(PHASE).map_or(0, |record| record.done);
     let measured = execute(session, &[planned], done).remove(0);
-    let logs: Vec<f64> =
-        measured.replicate_medians(&law.metric).iter().map(|cost| cost.ln()).collect();
-    if !logs.is_empty() {
+    for prediction in predictions {
+        let logs: Vec<f64> = measured
+            .replicate_medians(&prediction.metric)
+            .iter()
+            .filter(|&&cost| cost > 0.0)
+            .map(|cost| cost.ln())
+            .collect();
+        if logs.is_empty() {
+            continue;
+        }
         let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
         let held = (prediction.interval[0]..=prediction.interval[1]).contains(&mean);
         prediction.measured = Some(mean);
         prediction.verdict = if held { PredictionVerdict::Held } else { PredictionVerdict::Failed };
     }
-    Some(prediction)
 }
 
 /// Returns a size as the value of a parameter: an integer if it is one.

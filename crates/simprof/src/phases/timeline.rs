@@ -12,6 +12,7 @@ use simprof_stats::{Drift, DriftRule, DriftVerdict, assess_drift, assess_leak};
 use super::record::{Process, add_urgent_notices, ending};
 use crate::plan::Case;
 use crate::processes::{Observe, Observed};
+use crate::replicate::cpu_ms_per_step;
 use crate::session::Session;
 use crate::text::file_stem;
 
@@ -109,6 +110,8 @@ fn summarise(case: &Case, recording: &Recording) -> TimelineSummary {
         wall_s: recording.wall_ns as f64 * 1e-9,
         cpu_s: cpu_ns as f64 * 1e-9,
         steps: recording.steps.steps.len(),
+        wall_ms_per_step: recording.steps.per_second().map(|rate| 1e3 / rate),
+        cpu_ms_per_step: cpu_ms_per_step(recording),
         peak_rss_bytes: recording.peak_rss_bytes,
         core_busy: core_busy(timeline),
         threads: timeline.samples.iter().map(|sample| sample.threads).max().unwrap_or(0),
@@ -253,6 +256,7 @@ mod tests {
             begin_ns: time_ns(index),
             end_ns: time_ns(index + 1),
             population: None,
+            thread: None,
         };
         observed.recording.timeline.samples = (0..samples).map(sample).collect();
         observed.recording.steps.steps = (0..samples).map(step).collect();
@@ -278,6 +282,8 @@ mod tests {
         assert_eq!((summary.steps, summary.threads, summary.notices.len()), (200, 2, 0));
         assert!(summary.points.iter().all(|point| (point.cpu_cores - 0.5).abs() < 1e-9));
         assert_eq!(summary.core_busy, [0.5, 0.0]);
+        let wall_ms = summary.wall_ms_per_step.expect("there are steps");
+        assert!((wall_ms - 50.0).abs() < 1e-9, "{wall_ms}");
     }
 
     #[test]

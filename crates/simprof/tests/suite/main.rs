@@ -21,6 +21,7 @@ mod python_calls;
 mod python_real;
 mod python_steps;
 mod reference;
+mod run_parts;
 mod scaling;
 mod schemas;
 mod spec_errors;

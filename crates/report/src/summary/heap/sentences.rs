@@ -93,6 +93,9 @@ pub(super) fn statements(summary: &MemorySummary) -> Vec<String> {
     sentences
 }
 
+/// Share of the allocated bytes from which a sentence names those outside of steps.
+const OUTSIDE_MIN: f64 = 0.01;
+
 fn whole(summary: &MemorySummary) -> String {
     let mut sentence = format!(
         "{}{} were allocated in {} allocation{}; at most {} were live{}.",
@@ -108,6 +111,17 @@ fn whole(summary: &MemorySummary) -> String {
         format::bytes(summary.peak.bytes as f64),
         summary.peak_step.map_or_else(String::new, |step| format!(", in step {step}"))
     );
+    if let (Some(in_steps), true) = (summary.in_steps, summary.allocated.bytes > 0) {
+        let outside = summary.allocated.bytes.saturating_sub(in_steps.bytes);
+        let share = outside as f64 / summary.allocated.bytes as f64;
+        if share >= OUTSIDE_MIN {
+            sentence.push_str(&format!(
+                " {} ({}) of that was allocated outside of steps.",
+                format::bytes(outside as f64),
+                format::share(share)
+            ));
+        }
+    }
     if let Some(step) = summary.per_step {
         sentence.push_str(&format!(
             " Each step allocates {} in {} allocations (counting reallocations), and frees {} of that before it ends.",

@@ -11,6 +11,8 @@ use super::common::Bounds;
 
 mod sentence;
 
+pub use sentence::STEP_CPU;
+
 /// Unit in which the peak of the resident set grows, bytes. The kernel counts pages of 4 KiB, in batches per core, and
 /// allocators request and return memory in units of this size (glibc: `M_TOP_PAD` and `M_TRIM_THRESHOLD`, 128 KiB).
 pub const RESIDENT_GRANULE: f64 = 131_072.0;

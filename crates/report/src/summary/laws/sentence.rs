@@ -3,6 +3,9 @@
 use super::Law;
 use crate::format;
 
+/// The metric of the CPU time of a step, which depends less on other programs than its wall time.
+pub const STEP_CPU: &str = "cpu_ms_per_step";
+
 impl Law {
     /// Returns what grows: `nearby_ns of spatial/nearby index=kdtree`, or `step time` for a run of the target.
     fn subject(&self) -> String {
@@ -10,7 +13,10 @@ impl Law {
         if self.component.is_some() {
             return format!("{} of {}{arm}", self.metric, self.operation_name());
         }
-        let time = self.metric.strip_suffix("_ms").map(|what| format!("{what} time"));
+        let time = match self.metric.as_str() {
+            STEP_CPU => Some("CPU time of a step".to_owned()),
+            metric => metric.strip_suffix("_ms").map(|what| format!("{what} time")),
+        };
         let metric = time.unwrap_or_else(|| self.metric.clone());
         if arm.is_empty() { metric } else { format!("{metric} with{arm}") }
     }

@@ -2,10 +2,10 @@
 
 mod verdict;
 
-use simprof_model::{NoticeId, Phase};
+use simprof_model::{Measurement, NoticeId, Phase};
 use simprof_report::summary::{
     Bounds, Check, FittedLaw, Growth, GrowthVerdict, Law, RESIDENT_GRANULE, ReadinessVerdict,
-    TimelineSummary,
+    STEP_CPU, TimelineSummary,
 };
 
 use self::verdict::{Better, Judged, judge, judge_growth};
@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::session::Session;
 use crate::spec::Limits;
 use crate::text::counted;
-use simprof_report::format::{bytes, three_digits};
+use simprof_report::format::{bytes, duration_ns, three_digits};
 
 /// Returns the parameter that is the model's size: the one in the spec, or else `agents`, or else the
 /// first that is swept.
@@ -29,14 +29,27 @@ pub fn is_time(law: &Law) -> bool {
     law.metric == "step_ms" || (law.metric == "wall_ms" && law.component.is_none())
 }
 
-/// Returns the law of time in a parameter: that of a step if there is one, else that of the run.
+/// Returns the law of a metric in a parameter.
+fn law_of<'a>(fits: &[&'a FittedLaw], parameter: &str, metric: &str) -> Option<&'a FittedLaw> {
+    fits.iter()
+        .copied()
+        .find(|(law, _)| law.parameter == parameter && law.metric == metric && law.arm.is_empty())
+}
+
+/// Returns the law of wall time in a parameter: that of a step if there is one, else that of the run.
 fn time_law<'a>(fits: &[&'a FittedLaw], parameter: &str) -> Option<&'a FittedLaw> {
-    let law_of = |metric: &str| {
-        fits.iter().copied().find(|(law, _)| {
-            law.parameter == parameter && law.metric == metric && law.arm.is_empty()
-        })
-    };
-    law_of("step_ms").or_else(|| law_of("wall_ms"))
+    law_of(fits, parameter, "step_ms").or_else(|| law_of(fits, parameter, "wall_ms"))
+}
+
+/// Returns the law of time to judge by: that of the CPU time of a step if the machine was busy, and if it is known.
+fn judged_law<'a>(
+    session: &Session<'_>,
+    fits: &[&'a FittedLaw],
+    parameter: &str,
+) -> Option<&'a FittedLaw> {
+    let cpu = law_of(fits, parameter, STEP_CPU)
+        .filter(|(law, _)| session.is_machine_busy() && law.exponent.is_some());
+    cpu.or_else(|| time_law(fits, parameter))
 }
 
 /// Returns all checks.
@@ -51,7 +64,7 @@ pub fn checks(
         speed(session, limits.speed()),
         memory(limits.memory(), fits, size),
         growth(session, limits.growth(), timelines),
-        exponent(limits.exponent(), fits, size),
+        exponent(session, limits.exponent(), fits, size),
     ]
 }
 
@@ -101,13 +114,17 @@ fn speed(session: &Session<'_>, limits: Option<Limits>) -> Check {
         let interval = simprof_stats::median_interval(&rates, 0.95).ok();
         let interval = interval.filter(|_| rates.len() >= 6).map(|it| [it.lo, it.hi]);
         let runs = counted(rates.len(), "run");
-        (rate, interval, format!("median of {runs} with the default parameters, not sampled"))
+        let cpu = step_cpu(session, measurements);
+        (rate, interval, format!("median of {runs} with the default parameters, not sampled{cpu}"))
     });
     let sampled = || {
         let (summary, _) = session.evidence.macro_.as_ref()?;
         let steps = summary.default.steps.as_ref()?;
-        let evidence =
-            format!("median of phase 1's runs, which were sampled ({} steps)", steps.count);
+        let evidence = format!(
+            "median of phase 1's runs, which were sampled ({} steps); a step takes {} of CPU time",
+            steps.count,
+            duration_ns(steps.cpu_ms_per_step * 1e6)
+        );
         Some((steps.per_second, None, evidence))
     };
     match measured.or_else(sampled) {
@@ -121,6 +138,17 @@ fn speed(session: &Session<'_>, limits: Option<Limits>) -> Check {
             not_measured(CHECK, limits, untimed(session).unwrap_or(why))
         }
     }
+}
+
+/// Returns the CPU time of a step in the runs with the default parameters, as the end of the evidence.
+fn step_cpu(session: &Session<'_>, measurements: &[Measurement]) -> String {
+    let defaults = &session.plan.target.defaults;
+    let of_defaults = measurements.iter().filter(|measured| &measured.parameters == defaults);
+    let cpu_ms: Vec<f64> =
+        of_defaults.flat_map(|measured| measured.replicate_medians(STEP_CPU)).collect();
+    let Ok(ms) = simprof_stats::median(&cpu_ms) else { return String::new() };
+    let busy = if session.is_machine_busy() { "; other programs used the machine too" } else { "" };
+    format!("{busy}; a step takes {} of CPU time", duration_ns(ms * 1e6))
 }
 
 /// Checks the memory of each additional unit of the size: the slope of the peak resident set.
@@ -207,9 +235,14 @@ fn growth(session: &Session<'_>, limits: Option<Limits>, timelines: &[TimelineSu
 }
 
 /// Checks the exponent of time in the size.
-fn exponent(limits: Option<Limits>, fits: &[&FittedLaw], size: Option<&str>) -> Check {
+fn exponent(
+    session: &Session<'_>,
+    limits: Option<Limits>,
+    fits: &[&FittedLaw],
+    size: Option<&str>,
+) -> Check {
     let check = format!("exponent of time in {}", size.unwrap_or("the size"));
-    let Some((law, _)) = size.and_then(|size| time_law(fits, size)) else {
+    let Some((law, _)) = size.and_then(|size| judged_law(session, fits, size)) else {
         return not_measured(&check, limits, "no parameter is swept");
     };
     let Some(exponent) = law.exponent else {
@@ -247,13 +280,27 @@ pub fn statements(
     let limits = session.plan.spec.readiness.growth();
     let is_leak = |growth: &Growth| judge_growth(growth, limits).0 == ReadinessVerdict::Poor;
     let mut sentences: Vec<String> = growing(timelines, is_leak);
-    let laws = parameters.iter().filter_map(|parameter| time_law(fits, parameter));
+    let busy = session.is_machine_busy();
+    let of_parameter = |parameter: &&str| {
+        let (wall, cpu) = (time_law(fits, parameter), law_of(fits, parameter, STEP_CPU));
+        // On a busy machine the CPU time is more certain.
+        if busy { [cpu, wall] } else { [wall, cpu] }
+    };
+    let laws = parameters.iter().flat_map(of_parameter).flatten();
     sentences.extend(laws.map(|(law, _)| law.sentence()));
     sentences.extend(extra);
     sentences.extend(size.and_then(|size| capacity(session, time_law(fits, size)?)));
     sentences.extend(timelines.iter().take(1).map(|timeline| {
+        let ms = |ms: f64| duration_ns(ms * 1e6);
+        let per_step = match (timeline.wall_ms_per_step, timeline.cpu_ms_per_step) {
+            (Some(wall), Some(cpu)) => {
+                format!(", {} of wall time and {} of CPU time per step", ms(wall), ms(cpu))
+            }
+            (Some(wall), None) => format!(", {} of wall time per step", ms(wall)),
+            (None, _) => String::new(),
+        };
         format!(
-            "Case {}: {} cores used on average, peak memory {}.",
+            "Case {}: {} cores used on average, peak memory {}{per_step}.",
             timeline.case,
             three_digits(timeline.cpu_s / timeline.wall_s.max(f64::MIN_POSITIVE)),
             bytes(timeline.peak_rss_bytes as f64)
