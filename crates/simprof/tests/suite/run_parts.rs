@@ -1,7 +1,7 @@
 //! Figures per step are of what happens inside steps; the other parts of a run are listed apart.
 
 use serde_json::Value;
-use simprof_testkit::installed_pythons;
+use simprof_testkit::python;
 
 use crate::support::{
     FAST, Workspace, assert_share, c_program, marked_line, python_program, sampled, truth,
@@ -92,24 +92,23 @@ fn memory_per_step_is_what_steps_allocate() {
 fn imports_are_not_work_of_the_components_that_they_load() {
     let program = python_program("slow_import.py");
     let rules = "[components]\nslow = ['slow_module*']\nown = ['*move', '*step']\n";
-    for python in installed_pythons() {
-        let python = python.text();
-        for (arguments, step, part) in [
-            (&[python, &program][..], true, "imports"),
-            (&[python, &program, "lazy"], true, "imports_in_steps"),
-            (&[python, &program], false, "imports"),
-        ] {
-            let workspace = Workspace::new();
-            let step = if step { "step = '__main__:step'\n" } else { "" };
-            let spec = format!("[target]\ncommand = {arguments:?}\n{step}{rules}");
-            let Some(summary) = record(&workspace, &spec) else { return };
-            let import = row(&summary["parts"], "part", part).expect("the import is sampled");
-            assert!(number(&import["share"]) > 0.2, "{arguments:?}: {:#}", summary["parts"]);
-            assert_eq!(import["mostly"], "slow_module.<module>", "{arguments:?}");
-            let slow = share(&summary["components"], "name", "slow");
-            assert!(slow < 0.05, "{arguments:?} {step}: {:#}", summary["components"]);
-            let first = &summary["bottlenecks"][0]["name"];
-            assert!(first.as_str().is_some_and(|name| name.ends_with("move")), "{first}");
-        }
+    let python = python();
+    let python = python.text();
+    for (arguments, step, part) in [
+        (&[python, &program][..], true, "imports"),
+        (&[python, &program, "lazy"], true, "imports_in_steps"),
+        (&[python, &program], false, "imports"),
+    ] {
+        let workspace = Workspace::new();
+        let step = if step { "step = '__main__:step'\n" } else { "" };
+        let spec = format!("[target]\ncommand = {arguments:?}\n{step}{rules}");
+        let Some(summary) = record(&workspace, &spec) else { return };
+        let import = row(&summary["parts"], "part", part).expect("the import is sampled");
+        assert!(number(&import["share"]) > 0.2, "{arguments:?}: {:#}", summary["parts"]);
+        assert_eq!(import["mostly"], "slow_module.<module>", "{arguments:?}");
+        let slow = share(&summary["components"], "name", "slow");
+        assert!(slow < 0.05, "{arguments:?} {step}: {:#}", summary["components"]);
+        let first = &summary["bottlenecks"][0]["name"];
+        assert!(first.as_str().is_some_and(|name| name.ends_with("move")), "{first}");
     }
 }
