@@ -50,24 +50,9 @@ impl Steps {
         self.steps.iter().map(|step| step.end_ns).max()
     }
 
-    /// Returns the disjoint spans of time that the steps cover, in order: begin and end in ns of CLOCK_MONOTONIC.
-    pub fn spans(&self) -> Vec<(u64, u64)> {
-        merged_spans(self.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect())
-    }
-
     /// Returns the disjoint spans of time that the steps cover, in order. Steps may overlap, as those of several processes do.
     pub fn spans(&self) -> Vec<(u64, u64)> {
-        let mut spans: Vec<(u64, u64)> =
-            self.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect();
-        spans.sort_unstable();
-        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(spans.len());
-        for (begin, end) in spans {
-            match merged.last_mut() {
-                Some(last) if begin <= last.1 => last.1 = last.1.max(end),
-                _ => merged.push((begin, end)),
-            }
-        }
-        merged
+        merged_spans(self.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect())
     }
 
     /// Returns the share of the time from the first begin to the last end that the steps cover, 0 to 1. `None` without steps or
@@ -129,7 +114,8 @@ mod tests {
 
     #[test]
     fn overlapping_steps_cover_their_time_once() {
-        let step = |begin_ns, end_ns| Step { index: 0, begin_ns, end_ns, population: None };
+        let step =
+            |begin_ns, end_ns| Step { index: 0, begin_ns, end_ns, population: None, thread: None };
         let steps = vec![step(10, 20), step(12, 15), step(20, 25), step(45, 50)];
         let steps = Steps { steps, ..Steps::default() };
         assert_eq!(steps.spans(), [(10, 25), (45, 50)]);

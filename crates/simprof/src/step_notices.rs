@@ -78,7 +78,13 @@ mod tests {
     fn steps(count: u64, step_ms: u64) -> Steps {
         let step = |index| {
             let begin_ns = index * 20 * MS;
-            Step { index, begin_ns, end_ns: begin_ns + step_ms * MS, population: None }
+            Step {
+                index,
+                begin_ns,
+                end_ns: begin_ns + step_ms * MS,
+                population: None,
+                thread: None,
+            }
         };
         let steps = (0..count).map(step).collect();
         Steps { steps, source: "marks".into(), ..Steps::default() }
@@ -112,6 +118,7 @@ mod tests {
             begin_ns: index * 3000,
             end_ns: index * 3000 + 100,
             population: None,
+            thread: None,
         };
         let tiny = Steps { steps: (0..100).map(step).collect(), ..Steps::default() };
         assert_eq!(step_notices(&tiny, None, None), [], "the time between is that of the marks");
