@@ -122,6 +122,10 @@ pub enum NoticeId {
     RecordsMalformed,
     /// Program files could not be opened for symbols.
     ModulesNotOpened,
+    /// Files with debug information that a program refers to were not found.
+    DebugFilesMissing,
+    /// Much time is in code without a file and without names.
+    AnonymousCode,
     /// Far fewer samples arrived than were due for the CPU time.
     SamplesMissing,
     /// Processes were not sampled, so their CPU time is missing.

@@ -1,5 +1,6 @@
 //! Inspects an ELF file for everything that a profiler needs: symbols, line tables, unwind tables.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
@@ -8,7 +9,7 @@ use crate::program::loader;
 use crate::sample;
 
 /// What an ELF file contains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binary {
     /// Whether it has debug information.
     pub has_debug_info: bool,
@@ -16,6 +17,8 @@ pub struct Binary {
     pub has_lines: bool,
     /// Whether its debug information is installed as a separate file.
     pub has_debug_file: bool,
+    /// Files with debug information that it refers to but that are not found.
+    pub missing_files: BTreeSet<String>,
     /// Which function symbols it has.
     pub symbols: Symbols,
     /// Whether it has unwind tables.
@@ -46,6 +49,7 @@ pub fn inspect(data: &[u8], path: &Path) -> Option<Binary> {
         has_debug_info: filled(".debug_info") || filled(".zdebug_info"),
         has_lines: filled(".debug_line") || filled(".zdebug_line"),
         has_debug_file: sample::has_debug_file(data, path),
+        missing_files: sample::missing_files(data.to_vec(), path),
         symbols: symbols(&file),
         has_unwind_tables: filled(".eh_frame") || filled(".debug_frame"),
         is_static: loader(data).is_none(),

@@ -101,6 +101,15 @@ fn symbols(binary: &Binary) -> Capability {
 }
 
 fn lines(binary: &Binary) -> Capability {
+    if let Some(first) = binary.missing_files.first() {
+        let count = binary.missing_files.len();
+        return Capability::degraded(
+            LINES,
+            format!("{count} files with its debug information are not found, such as {first}"),
+            "inlined functions are missing from stacks, and their time counts as that of the functions around them",
+            "keep the files where the build wrote them, or beside the program (.dwo, .dwp)",
+        );
+    }
     if binary.has_lines {
         return Capability::available(LINES, "it has line tables");
     }
@@ -151,6 +160,7 @@ mod tests {
             has_debug_info: false,
             has_lines: false,
             has_debug_file: false,
+            missing_files: Default::default(),
             symbols: Symbols::None,
             has_unwind_tables: false,
             is_static: true,

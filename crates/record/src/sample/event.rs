@@ -10,7 +10,7 @@ use perf_event_open_sys as sys;
 use simprof_preload::supported::PYTHON_KERNEL_TIME_KERNEL;
 use sys::bindings::{self, perf_event_attr};
 
-use super::unwind;
+use super::registers;
 
 /// The counter that triggers samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Event {
                 | bindings::PERF_SAMPLE_PERIOD
                 | bindings::PERF_SAMPLE_REGS_USER,
         );
-        attr.sample_regs_user = unwind::REGISTER_MASK;
+        attr.sample_regs_user = registers::REGISTER_MASK;
         if stack_bytes > 0 {
             attr.sample_type |= u64::from(bindings::PERF_SAMPLE_STACK_USER);
             attr.sample_stack_user = stack_bytes;

@@ -6,9 +6,13 @@
 //! falls behind, samples are lost and counted.
 
 mod address_space;
+mod call_sites;
+mod code_exit;
 mod debug_file;
+mod debug_storage;
 mod drain;
 mod dwarf;
+mod dynamic_symbols;
 mod error;
 mod event;
 mod event_fallback;
@@ -17,20 +21,28 @@ mod module;
 mod native_frames;
 mod native_stacks;
 mod notices;
+mod observed_process;
 mod observer;
+mod partial_units;
+mod perf_map;
+mod process_memory;
 mod profile;
 mod python;
 mod raw_stacks;
 mod record_order;
+mod registers;
 mod ring;
 mod sampler;
 mod samples;
+mod split_files;
 mod symbol_table;
 mod symbolise;
 mod symbols;
 mod target_stacks;
 mod trace;
 mod unwind;
+mod unwind_rule;
+mod unwind_table;
 
 pub use error::{Refusal, SampleError};
 pub(crate) use event_fallback::probe_signalling;
@@ -49,6 +61,8 @@ pub(crate) fn has_debug_file(data: &[u8], path: &std::path::Path) -> bool {
     let file = ElfFile64::<object::Endianness>::parse(data);
     file.is_ok_and(|file| debug_file::find(&file, path).is_some())
 }
+
+pub(crate) use symbolise::missing_files;
 
 /// The event that triggers samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

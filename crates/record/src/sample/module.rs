@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use framehop::ExplicitModuleSectionInfo;
 use object::elf;
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{Endianness, Object, ObjectSection};
 
+use super::unwind_table::{SectionAt, UnwindSections};
 use crate::preload;
 
 /// Position in [`ModuleTable`].
@@ -27,10 +27,18 @@ impl ModuleIndex {
     pub const ANONYMOUS: Self = Self(1);
     /// Addresses without a known mapping.
     pub const UNKNOWN: Self = Self(2);
+    /// Functions of generated code that a runtime has named. Instead of addresses, frames have positions in a list of names.
+    pub const GENERATED: Self = Self(3);
 }
+
+/// The module of generated code with names, in profiles.
+pub(super) const GENERATED_CODE: &str = "[jit]";
 
 /// The name of the preload library in profiles.
 pub(super) const PRELOAD_LIBRARY: &str = "[simprof]";
+
+/// Start of the paths of files in memory.
+const MEMORY_FILE: &str = "/memfd:";
 
 /// A mapping of a file into a process, as the kernel reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +65,7 @@ pub(super) struct ModuleFile {
     pub path: String,
     pub identity: FileIdentity,
     /// Its content; `None` if it could not be opened or is not a 64-bit ELF file.
-    pub image: Option<Image>,
+    pub image: Option<Arc<Image>>,
 }
 
 /// The modules of a recording.
@@ -77,7 +85,7 @@ impl ModuleTable {
             image: None,
         };
         Self {
-            modules: vec![named("[kernel]"), named("[anon]"), named("[unknown]")],
+            modules: ["[kernel]", "[anon]", "[unknown]", GENERATED_CODE].map(named).into(),
             known: HashMap::new(),
             started: SystemTime::now(),
         }
@@ -98,6 +106,12 @@ impl ModuleTable {
         } else {
             (path, open_image(mapping, path, self.started))
         };
+        // Code that a runtime generates may be in a file in memory.
+        if image.is_none() && path.starts_with(MEMORY_FILE) {
+            self.known.insert(key, ModuleIndex::ANONYMOUS);
+            return ModuleIndex::ANONYMOUS;
+        }
+        let image = image.map(Arc::new);
         self.modules.push(ModuleFile { path: path.to_owned(), identity: mapping.identity, image });
         let index = ModuleIndex(
             u32::try_from(self.modules.len() - 1).expect("fewer than 2^32 files are mapped"),
@@ -109,6 +123,11 @@ impl ModuleTable {
     /// Drops the content of a module that turned out to be of another file.
     pub fn discard_image(&mut self, index: ModuleIndex) {
         self.modules[index.0 as usize].image = None;
+    }
+
+    /// Returns when the recording started.
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// Returns a module by its index.
@@ -194,24 +213,27 @@ struct CodeSegment {
 
 /// The content of an ELF file, with its unwind information.
 ///
-/// As in framehop, an "svma" (stated virtual memory address) is an address as the file states it, and an "avma" (actual) is
-/// the address in the process.
+/// An "svma" (stated virtual memory address) is an address as the file states it.
 #[derive(Debug)]
 pub(super) struct Image {
     bytes: SharedBytes,
-    base_svma: u64,
+    entry: u64,
     code: Vec<CodeSegment>,
-    sections: ExplicitModuleSectionInfo<SectionBytes>,
+    /// The unwind tables.
+    pub unwind: UnwindSections,
 }
 
 impl Image {
     /// Parses the headers. Returns `None` if the bytes are not a 64-bit ELF file.
     pub fn parse(bytes: SharedBytes) -> Option<Self> {
+        let bytes = match ElfFile64::<Endianness>::parse(&*bytes) {
+            Ok(_) => bytes,
+            Err(_) => without_section_headers(&bytes)?,
+        };
         let file = ElfFile64::<Endianness>::parse(&*bytes).ok()?;
         let endian = file.endian();
         let loads =
             || file.elf_program_headers().iter().filter(|h| h.p_type(endian) == elf::PT_LOAD);
-        let base_svma = loads().map(|header| header.p_vaddr(endian)).min()? & !0xfff;
         let code = loads()
             .filter(|header| header.p_flags(endian).contains(elf::PF_X))
             .map(|header| CodeSegment {
@@ -220,8 +242,24 @@ impl Image {
                 svma: header.p_vaddr(endian),
             })
             .collect();
-        let sections = unwind_sections(&file, &bytes, base_svma);
-        Some(Self { base_svma, code, sections, bytes })
+        let (entry, unwind) = (file.entry(), unwind_sections(&file, &bytes));
+        Some(Self { entry, code, unwind, bytes })
+    }
+
+    /// Returns the address at which the program starts.
+    pub fn entry(&self) -> u64 {
+        self.entry
+    }
+
+    /// Returns the code from an address to the end of its segment; empty if there is none.
+    pub fn code_at(&self, svma: u64) -> &[u8] {
+        let found = self.code.iter().find_map(|segment| {
+            let offset = segment.file_range.start.checked_add(svma.checked_sub(segment.svma)?)?;
+            let range =
+                usize::try_from(offset).ok()?..usize::try_from(segment.file_range.end).ok()?;
+            self.bytes.get(range).filter(|code| !code.is_empty())
+        });
+        found.unwrap_or_default()
     }
 
     /// Returns the bytes of the file.
@@ -246,39 +284,32 @@ impl Image {
             .min_by_key(distance)?;
         Some(segment.svma.wrapping_add(file_offset).wrapping_sub(segment.file_range.start))
     }
+}
 
-    /// Returns the unwind information of the image when its code is mapped to `range`, moved by `bias`.
-    pub fn unwind_module(&self, range: Range<u64>, bias: u64) -> framehop::Module<SectionBytes> {
-        let base_avma = self.base_svma.wrapping_add(bias);
-        framehop::Module::new(String::new(), range, base_avma, self.sections.clone())
-    }
+/// Returns a copy of a file that states that it has no section headers. Tools that make programs small leave headers behind
+/// that point nowhere; the loader ignores them.
+fn without_section_headers(bytes: &[u8]) -> Option<SharedBytes> {
+    let mut copy = bytes.to_vec();
+    // The fields e_shoff, and e_shnum and e_shstrndx.
+    copy.get_mut(0x28..0x30)?.fill(0);
+    copy.get_mut(0x3c..0x40)?.fill(0);
+    Some(SharedBytes::from_vec(copy))
 }
 
 /// Finds the sections for unwinding, by section headers or, without these, by program headers.
-fn unwind_sections(
-    file: &ElfFile64<'_>,
-    bytes: &SharedBytes,
-    base_svma: u64,
-) -> ExplicitModuleSectionInfo<SectionBytes> {
-    let range = |name: &str| {
-        let section = file.section_by_name(name)?;
-        Some(section.address()..section.address().checked_add(section.size())?)
+fn unwind_sections(file: &ElfFile64<'_>, bytes: &SharedBytes) -> UnwindSections {
+    let address = |name: &str| file.section_by_name(name).map_or(0, |section| section.address());
+    let section = |name: &str| {
+        let bytes = section_bytes(file, bytes, name)?;
+        Some(SectionAt { address: address(name), bytes })
     };
-    let mut sections = ExplicitModuleSectionInfo {
-        base_svma,
-        text_svma: range(".text"),
-        got_svma: range(".got"),
-        eh_frame_svma: range(".eh_frame"),
-        eh_frame: section_bytes(file, bytes, ".eh_frame"),
-        eh_frame_hdr_svma: range(".eh_frame_hdr"),
-        eh_frame_hdr: section_bytes(file, bytes, ".eh_frame_hdr"),
-        debug_frame: section_bytes(file, bytes, ".debug_frame"),
-        text: None,
-        stubs_svma: None,
-        stub_helper_svma: None,
-        unwind_info: None,
-        text_segment_svma: None,
-        text_segment: None,
+    let mut sections = UnwindSections {
+        text: address(".text"),
+        got: address(".got"),
+        eh_frame_hdr: section(".eh_frame_hdr"),
+        eh_frame: section(".eh_frame"),
+        debug_frame: section(".debug_frame"),
+        ..UnwindSections::default()
     };
     if sections.eh_frame.is_none() {
         add_sections_by_program_header(file, bytes, &mut sections);
@@ -308,7 +339,7 @@ fn section_bytes(file: &ElfFile64<'_>, bytes: &SharedBytes, name: &str) -> Optio
 fn add_sections_by_program_header(
     file: &ElfFile64<'_>,
     bytes: &SharedBytes,
-    sections: &mut ExplicitModuleSectionInfo<SectionBytes>,
+    sections: &mut UnwindSections,
 ) -> Option<()> {
     // DW_EH_PE_pcrel | DW_EH_PE_sdata4: the encoding that all linkers use for the pointer to .eh_frame.
     const RELATIVE_I32: u8 = 0x1b;
@@ -333,11 +364,10 @@ fn add_sections_by_program_header(
     let frame_end =
         usize::try_from(load.p_offset(endian).checked_add(load.p_filesz(endian))?).ok()?;
     bytes.get(frame_start..frame_end)?;
-    sections.eh_frame_hdr_svma = Some(svma..svma.checked_add(size)?);
-    sections.eh_frame_hdr = Some(SectionBytes { bytes: bytes.clone(), range: start..end });
-    sections.eh_frame_svma =
-        Some(frame_svma..frame_svma.checked_add((frame_end - frame_start) as u64)?);
-    sections.eh_frame = Some(SectionBytes { bytes: bytes.clone(), range: frame_start..frame_end });
+    let at =
+        |address, range| SectionAt { address, bytes: SectionBytes { bytes: bytes.clone(), range } };
+    sections.eh_frame_hdr = Some(at(svma, start..end));
+    sections.eh_frame = Some(at(frame_svma, frame_start..frame_end));
     Some(())
 }
 

@@ -8,7 +8,7 @@ use object::read::elf::ElfFile64;
 use simprof_model::{Frame, FrameId, Function, FunctionKind, ModuleId, ProfileBuilder};
 
 use super::debug_file::hexadecimal;
-use super::module::{ModuleFile, ModuleIndex, PRELOAD_LIBRARY};
+use super::module::{GENERATED_CODE, ModuleFile, ModuleIndex, PRELOAD_LIBRARY};
 use super::python::{self, Role};
 use super::raw_stacks::{RawFrame, RawFrameId};
 use super::symbol_table;
@@ -75,6 +75,8 @@ enum ModuleKind {
     Interpreter,
     /// It is the preload library.
     Preload,
+    /// It is code that a runtime generated and named.
+    Generated,
     Other,
 }
 
@@ -103,7 +105,7 @@ impl<'a> NativeFrames<'a> {
     pub fn is_program(&mut self, id: RawFrameId) -> bool {
         let raw = self.raw(id);
         let kind = self.module(raw.module).kind;
-        let symbolised = self.symbolised(raw);
+        let symbolised = self.symbolised(id, raw);
         let outermost = symbolised.locations.last().expect("never empty");
         kind != ModuleKind::Interpreter
             && kind.role(&outermost.function.name, symbolised.named) == Role::Work
@@ -113,7 +115,11 @@ impl<'a> NativeFrames<'a> {
         self.trace.stacks.frames()[id.0 as usize]
     }
 
-    fn symbolised(&self, raw: RawFrame) -> Cow<'a, Symbolised> {
+    fn symbolised(&self, id: RawFrameId, raw: RawFrame) -> Cow<'a, Symbolised> {
+        if let Some(name) = self.trace.generated.name(id, raw) {
+            let locations = vec![symbolise::name_only(name.to_owned())];
+            return Cow::Owned(Symbolised { locations, named: true });
+        }
         if raw.module != ModuleIndex::KERNEL {
             let file = self.trace.modules.get(raw.module);
             return Cow::Borrowed(self.symbols.at(file, raw.address));
@@ -151,7 +157,7 @@ impl<'a> NativeFrames<'a> {
 
     fn expanded(&mut self, id: RawFrameId, builder: &mut ProfileBuilder) -> Expansion {
         let raw = self.raw(id);
-        let symbolised = self.symbolised(raw);
+        let symbolised = self.symbolised(id, raw);
         let module_kind = self.module(raw.module).kind;
         let (kind, address) = match (raw.module, symbolised.named) {
             (ModuleIndex::KERNEL, _) => {
@@ -168,7 +174,7 @@ impl<'a> NativeFrames<'a> {
         for (depth, location) in symbolised.locations.iter().enumerate().rev() {
             let name = builder.string(&location.function.name);
             let module = Some(self.module_id(raw, builder));
-            let file = location.function.file.get().map(|file| builder.string(file));
+            let file = location.function.file.as_ref().map(|file| builder.string(file));
             let line = location.function.line;
             let function = builder.function(Function { name, module, file, line, kind });
             let inlined = depth != inlined.len();
@@ -194,6 +200,7 @@ impl ModuleKind {
     fn for_module(module: &ModuleFile) -> Self {
         match &module.image {
             _ if module.path == PRELOAD_LIBRARY => Self::Preload,
+            _ if module.path == GENERATED_CODE => Self::Generated,
             Some(image) if symbol_table::defines(image.bytes(), python::is_evaluation) => {
                 Self::Interpreter
             }
@@ -205,6 +212,8 @@ impl ModuleKind {
     fn role(self, function: &str, named: bool) -> Role {
         match self {
             Self::Preload => python::preload_role(function),
+            // The interpreter's own entry for each Python function, which is on the stack as a Python frame already.
+            Self::Generated if function.starts_with("py::") => Role::Internal,
             // Treated as internal, since `module+0xoffset` in the interpreter is of no use in a report.
             Self::Interpreter if !named => Role::Internal,
             _ => python::role(function, self == Self::Interpreter),

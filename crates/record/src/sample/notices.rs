@@ -1,17 +1,21 @@
 //! Collects the notices of a profile: each fact once, for all runs together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use simprof_model::{Notice, NoticeId, PythonProvenance, add_notices};
 
+use super::module::ModuleIndex;
 use super::python::PythonNotices;
 use super::samples::RunInfo;
-use super::trace::Trace;
+use super::trace::{RawSample, Trace};
 
 /// If fewer than this share of the samples due arrived, the profile has a notice.
 const NOTABLE_SHORTFALL: f64 = 0.8;
 /// If fewer samples than this were due, a shortfall is not reported, because it may be random.
 const NOTABLE_DUE: f64 = 20.0;
+
+/// If at least this share of the samples is in code without names, the profile has a notice.
+const NOTABLE_ANONYMOUS: f64 = 0.01;
 
 /// The facts collected so far.
 #[derive(Debug, Default)]
@@ -25,10 +29,13 @@ pub(super) struct Notices {
     unopened: BTreeSet<String>,
     /// Processes that were forked by a plain system call.
     unsampled_forks: u64,
+    missing_files: BTreeMap<String, BTreeSet<String>>,
     /// Samples that were due for the target's CPU time at the requested rate.
     due: f64,
     arrived: u64,
     lost: u64,
+    /// Samples in code that belongs to no file and has no name.
+    anonymous: u64,
     python: PythonNotices,
 }
 
@@ -43,10 +50,16 @@ impl Notices {
         self.malformed += counts.malformed;
         self.lost += counts.lost_samples;
         self.arrived += trace.samples.len() as u64;
+        self.anonymous += anonymous_samples(trace);
         let seconds = info.target_cpu_ns as f64 / 1e9;
         self.due += seconds * f64::from(info.sampling.rate_hz);
         self.unopened.extend(unopened(trace));
         self.unsampled_forks += trace.unsampled_forks() as u64;
+    }
+
+    /// Adds the files with debug information that are missing, by the program or library that refers to them.
+    pub fn add_missing_files(&mut self, missing: &BTreeMap<String, BTreeSet<String>>) {
+        self.missing_files.extend(missing.clone());
     }
 
     /// Returns the collector of facts about Python.
@@ -65,6 +78,8 @@ impl Notices {
             notices.push(Notice::new(NoticeId::ModulesNotOpened, text));
         }
         notices.extend(self.not_sampled());
+        notices.extend(missing_debug_files(&self.missing_files));
+        notices.extend(self.anonymous_code());
         notices.extend(self.shortfall());
         notices.extend(self.python.notices(python));
         notices
@@ -118,6 +133,18 @@ impl Notices {
         Some(Notice::new(NoticeId::ProcessesUnsampled, text))
     }
 
+    /// Returns a notice if much time is in code without names.
+    fn anonymous_code(&self) -> Option<Notice> {
+        let share = self.anonymous as f64 / self.arrived.max(1) as f64;
+        let text = format!(
+            "{:.0} % of CPU time is in executable memory without a file and without names: a runtime generated the code, or the \
+             program copied it there. It is one row, \"[anonymous code]\". A runtime can name its functions in /tmp/perf-PID.map \
+             (node --perf-basic-prof, python -X perf, DOTNET_PerfMapEnabled=1, java -XX:+DumpPerfMapAtExit).",
+            share * 100.0
+        );
+        (share >= NOTABLE_ANONYMOUS).then(|| Notice::new(NoticeId::AnonymousCode, text))
+    }
+
     /// Returns a notice with the reason if far fewer samples arrived than were due.
     ///
     /// Each thread has a separate timer on each CPU, which starts with a full period. So the first sample of a thread comes after
@@ -139,6 +166,41 @@ impl Notices {
         let text = format!("Only {arrived:.0} of the {due:.0} samples due arrived: {reason}.");
         Some(Notice::new(NoticeId::SamplesMissing, text))
     }
+}
+
+/// Returns the number of samples in code that belongs to no file and has no name.
+fn anonymous_samples(trace: &Trace) -> u64 {
+    let is_anonymous = |sample: &&RawSample| {
+        let Some(stack) = sample.stack else { return false };
+        let id = trace.stacks.nodes()[stack.0 as usize].frame;
+        let frame = trace.stacks.frames()[id.0 as usize];
+        matches!(frame.module, ModuleIndex::ANONYMOUS | ModuleIndex::UNKNOWN)
+            && trace.generated.name(id, frame).is_none()
+    };
+    trace.samples.iter().filter(is_anonymous).count() as u64
+}
+
+/// Number of missing files that a notice names.
+const NAMED_FILES: usize = 3;
+
+/// Returns a notice for each program or library that refers to files with debug information that are missing.
+pub(super) fn missing_debug_files(
+    missing: &BTreeMap<String, BTreeSet<String>>,
+) -> impl Iterator<Item = Notice> {
+    missing.iter().map(|(module, files)| {
+        let named: Vec<_> = files.iter().take(NAMED_FILES).map(String::as_str).collect();
+        let more = match files.len().saturating_sub(NAMED_FILES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let text = format!(
+            "Debug information of {module} is in files that were not found: {}{more}. Functions that are inlined there are \
+             missing, and their time counts as that of the functions around them. Keep these files where the build wrote them, \
+             or beside the program.",
+            named.join(", ")
+        );
+        Notice::new(NoticeId::DebugFilesMissing, text)
+    })
 }
 
 /// Returns the files that occur in stacks but could not be opened.
@@ -171,6 +233,10 @@ mod tests {
             let enough = Notices { due, arrived, ..Notices::default() };
             assert!(enough.finish(None).is_empty(), "{arrived} of {due}");
         }
+        for (anonymous, is_notable) in [(0, false), (1, true)] {
+            let some = Notices { arrived: 100, anonymous, ..Notices::default() };
+            assert_eq!(!some.finish(None).is_empty(), is_notable);
+        }
         let unopened = ["/b", "/a"].map(str::to_owned).into();
         let forked = Notices { due: 100.0, arrived: 30, unsampled_forks: 2, ..Notices::default() };
         let notices = forked.finish(None);
@@ -178,12 +244,25 @@ mod tests {
         assert_eq!(ids, [NoticeId::ProcessesUnsampled, NoticeId::SamplesMissing]);
         assert!(notices[0].text.starts_with("2 processes were"), "{notices:?}");
         assert!(notices[1].text.contains("plain system call"), "{notices:?}");
-        let all = Notices { without_kernel: true, throttled: 3, unopened, ..Notices::default() };
+        let files = ["a.dwo", "b.dwo", "c.dwo", "d.dwo"].map(str::to_owned).into();
+        let missing_files = BTreeMap::from([("/sim".to_owned(), files)]);
+        let all = Notices {
+            without_kernel: true,
+            throttled: 3,
+            unopened,
+            missing_files,
+            ..Notices::default()
+        };
         let notices = all.finish(None);
         let ids: Vec<NoticeId> = notices.iter().map(|notice| notice.id).collect();
-        let expected =
-            [NoticeId::KernelNotSampled, NoticeId::SamplingThrottled, NoticeId::ModulesNotOpened];
+        let expected = [
+            NoticeId::KernelNotSampled,
+            NoticeId::SamplingThrottled,
+            NoticeId::ModulesNotOpened,
+            NoticeId::DebugFilesMissing,
+        ];
         assert_eq!(ids, expected);
+        assert!(notices[3].text.contains("/sim") && notices[3].text.contains("and 1 more"));
         assert!(notices[1].text.contains("3 times") && notices[2].text.contains("/a, /b"));
     }
 }

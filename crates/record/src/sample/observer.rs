@@ -14,11 +14,16 @@ use linux_perf_event_reader::{
 
 use super::address_space::AddressSpace;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
+use super::observed_process::Process;
+use super::process_memory::ProcessMemory;
 use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
 use super::record_order::TimedRecord;
+use super::registers::Registers;
+use super::trace::{Counts, GeneratedCode, RawSample, RawThread, Trace};
 use super::trace::{Counts, Lifetime, RawSample, RawThread, Trace};
 use super::unwind::{Registers, WalkEnd, Walker};
+use super::unwind::{StackBytes, WalkEnd, Walker};
 
 /// The bit for executable memory in a mapping's protection.
 const PROT_EXEC: u32 = libc::PROT_EXEC as u32;
@@ -27,19 +32,6 @@ const CONTEXT_MARKS: u64 = -4095_i64 as u64;
 
 /// Offset of the call chain's length in a sample: after event, address, thread, time, CPU and period.
 const CALLCHAIN_OFFSET: usize = 48;
-
-/// A running process.
-struct Process {
-    /// Shared with forked children until one of them changes or uses it.
-    space: Arc<AddressSpace>,
-    threads: u32,
-}
-
-impl Process {
-    fn new() -> Self {
-        Self { space: Arc::new(AddressSpace::new()), threads: 1 }
-    }
-}
 
 /// The state of the recording.
 pub(super) struct Observer {
@@ -68,6 +60,7 @@ impl Observer {
                 execs: HashMap::new(),
                 forks: HashMap::new(),
                 counts: Counts::default(),
+                generated: GeneratedCode::default(),
                 python: None,
             },
             processes: HashMap::new(),
@@ -103,10 +96,7 @@ impl Observer {
     /// Returns the frame of a code address of a process; `None` if no code is mapped there.
     pub fn frame_in(&mut self, pid: u32, address: u64) -> Option<RawFrameId> {
         let process = self.processes.get_mut(&pid)?;
-        process
-            .space
-            .contains(address)
-            .then(|| Arc::make_mut(&mut process.space).frame_at(address, &mut self.trace.stacks))
+        process.space.contains(address).then(|| process.frame_at(address, &mut self.trace))
     }
 
     /// Returns the number of samples so far.
@@ -116,6 +106,9 @@ impl Observer {
 
     /// Ends the recording. `malformed` counts the records that could not be read from the buffers.
     pub fn into_trace(mut self, malformed: u64, python: Option<PythonTrace>) -> Trace {
+        for (pid, process) in &mut self.processes {
+            process.name_frames(*pid, &mut self.trace);
+        }
         self.trace.counts.malformed += malformed;
         self.trace.python = python;
         self.trace
@@ -161,7 +154,7 @@ impl Observer {
             return;
         }
         let thread = self.thread(pid, tid);
-        let (parent, end) = self.user_stack(pid, sample);
+        let (parent, end) = self.user_stack(pid, time_ns, sample);
         let stack = self.kernel_stack(parent, sample);
         let period = sample.period.unwrap_or(1);
         let in_kernel = sample.cpu_mode == CpuMode::Kernel;
@@ -180,12 +173,17 @@ impl Observer {
     }
 
     /// Unwinds the user stack of a sample.
-    fn user_stack(&mut self, pid: u32, sample: &SampleRecord<'_>) -> (Option<RawStackId>, WalkEnd) {
+    fn user_stack(
+        &mut self,
+        pid: u32,
+        time_ns: u64,
+        sample: &SampleRecord<'_>,
+    ) -> (Option<RawStackId>, WalkEnd) {
         let Some(registers) = sample.user_regs.as_ref().and_then(Registers::from_sample) else {
             // A kernel thread, or a process that is exiting and has released its memory.
             return (None, WalkEnd::Root);
         };
-        let stack = stack_bytes(sample);
+        let stack = stack_bytes(sample, registers.sp());
         let process = self.processes.entry(pid).or_insert_with(Process::new);
         let space = Arc::make_mut(&mut process.space);
         if sample.cpu_mode == CpuMode::Kernel && !space.contains(registers.ip()) {
@@ -193,10 +191,14 @@ impl Observer {
             return (None, WalkEnd::Root);
         }
         self.addresses.clear();
-        let end = self.walker.walk(space.unwinder(), registers, stack, &mut self.addresses);
+        let memory = ProcessMemory { pid };
+        let end = self.walker.walk(space, memory, registers, stack, &mut self.addresses);
+        if self.addresses.iter().any(|&address| !space.is_file(address)) {
+            process.generated.refresh(pid, time_ns, self.trace.modules.started());
+        }
         let mut node = None;
         for &address in self.addresses.iter().rev() {
-            let frame = space.frame_at(address, &mut self.trace.stacks);
+            let frame = process.frame_at(address, &mut self.trace);
             node = Some(self.trace.stacks.child(node, frame));
         }
         (node, end)
@@ -259,6 +261,9 @@ impl Observer {
             self.processes.insert(pid, Process::new());
             self.trace.execs.entry(pid).or_default().push(time_ns);
             self.trace.forks.remove(&pid);
+            if let Some(mut before) = self.processes.insert(pid, Process::new()) {
+                before.name_frames(pid, &mut self.trace);
+            }
         }
         let thread = self.thread(pid, tid);
         self.trace.threads[thread as usize].name = text(record.name);
@@ -281,6 +286,10 @@ impl Observer {
                 let life = Lifetime { from_ns: time_ns, until_ns: None };
                 self.trace.forks.insert(pid, life);
             }
+            let child = self.processes.get(&parent).map(|parent| {
+                Process::forked(Arc::clone(&parent.space), parent.generated.forked())
+            });
+            self.processes.insert(pid, child.unwrap_or_else(Process::new));
         }
         let inherited = self.thread(parent, parent_tid);
         let name = self.trace.threads[inherited as usize].name.clone();
@@ -293,7 +302,9 @@ impl Observer {
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.threads = process.threads.saturating_sub(1);
         if process.threads == 0 {
-            self.processes.remove(&pid);
+            if let Some(mut ended) = self.processes.remove(&pid) {
+                ended.name_frames(pid, &mut self.trace);
+            }
             self.disarm(pid, time_ns);
             if let Some(life) = self.trace.forks.get_mut(&pid) {
                 life.until_ns = Some(time_ns);
@@ -325,11 +336,14 @@ fn is_sound(record: &RawEventRecord<'_>) -> bool {
     }
 }
 
-/// Returns the stack bytes that were really copied.
-fn stack_bytes<'a>(sample: &SampleRecord<'a>) -> RawData<'a> {
-    let Some((bytes, copied)) = sample.user_stack else { return RawData::empty() };
+/// Returns the stack bytes that were really copied. The kernel stops at the end of the stack's memory.
+fn stack_bytes<'a>(sample: &SampleRecord<'a>, start: u64) -> StackBytes<'a> {
+    let Some((bytes, copied)) = sample.user_stack else {
+        return StackBytes { start, bytes: RawData::empty(), continues: true };
+    };
     let copied = usize::try_from(copied).unwrap_or(usize::MAX).min(bytes.len());
-    bytes.get(0..copied).unwrap_or(RawData::empty())
+    let continues = copied == bytes.len();
+    StackBytes { start, bytes: bytes.get(0..copied).unwrap_or(RawData::empty()), continues }
 }
 
 /// Adds a number from a record to a count. A malformed record must not make it overflow.

@@ -23,6 +23,7 @@ pub fn symbolise(runs: Vec<Samples>) -> Profile {
     let symbols = Symbols::for_traces(&traces);
     let mut builder = ProfileBuilder::new(WeightKind::CpuNs);
     let mut notices = Notices::default();
+    notices.add_missing_files(&symbols.missing_files);
     for run in &runs {
         add_run(run, &symbols, &mut notices, &mut builder);
     }
@@ -136,7 +137,7 @@ mod tests {
     use crate::sample::python::Attached;
     use crate::sample::raw_stacks::{RawFrame, RawStacks};
     use crate::sample::samples::RunInfo;
-    use crate::sample::trace::{Counts, RawThread};
+    use crate::sample::trace::{Counts, GeneratedCode, RawThread};
     use crate::sample::unwind::WalkEnd;
     use crate::sample::{Recorder, Sampling};
 
@@ -158,6 +159,7 @@ mod tests {
             execs: HashMap::new(),
             forks: HashMap::new(),
             counts: Counts::default(),
+            generated: GeneratedCode::default(),
             python: None,
         };
         let recorder = Recorder::Auto;
@@ -177,12 +179,12 @@ mod tests {
         let runs = vec![run(Clock::CpuClock, [16, 32]), run(Clock::CpuClock, [16, 48])];
         let profile = symbolise(runs);
         let sizes = (profile.functions.len(), profile.stacks.len(), profile.threads.len());
-        assert_eq!((profile.total_weight(), sizes), (20, (3, 3, 1)));
+        assert_eq!((profile.total_weight(), sizes), (20, (1, 3, 1)));
         let leaf = |index: usize| {
             let leaf = profile.frames_from_leaf(profile.samples[index].stack).next();
             profile.function_name(profile.frame(leaf.expect("a leaf")).function)
         };
-        assert_eq!([leaf(0), leaf(1)], ["[unknown]+0x20", "[unknown]+0x30"]);
+        assert_eq!([leaf(0), leaf(1)], ["[unknown code]"; 2], "their addresses differ");
         assert_eq!((profile.provenance.samples, profile.provenance.target_cpu_ns), (2, 20));
         assert!(!has_notice(&profile.provenance.notices, NoticeId::EventsDiffer));
     }

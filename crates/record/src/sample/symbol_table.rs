@@ -1,18 +1,48 @@
 //! Function names from the symbol tables of an ELF file.
 
 use object::elf;
-use object::read::elf::ElfFile64;
+use object::read::elf::{ElfFile64, Sym};
 use object::{Endianness, Object, ObjectSymbol, SymbolFlags};
+
+use super::debug_storage::Elf;
+use super::dynamic_symbols::{self, DynamicSymbol};
 
 /// A function in a symbol table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Symbol<'a> {
-    start: u64,
+pub(super) struct Symbol<'a> {
+    pub start: u64,
     /// Bytes; zero if unknown.
     size: u64,
     /// Orders the names of one address: the smallest is used.
     rank: (bool, u8, usize),
     name: &'a [u8],
+}
+
+impl<'a> Symbol<'a> {
+    /// Returns the symbol if it names code.
+    fn new(name: &'a [u8], info: elf::SymbolInfo, start: u64, size: u64) -> Option<Self> {
+        let kind = info.st_type();
+        if !matches!(kind, elf::STT_FUNC | elf::STT_GNU_IFUNC | elf::STT_NOTYPE) {
+            return None;
+        }
+        // Names such as `$x` mark ranges of code and data.
+        if name.is_empty() || name[0] == b'$' {
+            return None;
+        }
+        let binding = match info.st_bind() {
+            elf::STB_GLOBAL => 0,
+            elf::STB_WEAK => 1,
+            _ => 2,
+        };
+        let underscores = name.iter().take_while(|&&byte| byte == b'_').count();
+        let rank = (kind == elf::STT_NOTYPE, binding, underscores);
+        Some(Self { start, size, rank, name })
+    }
+
+    /// Returns the demangled name.
+    pub fn demangled(&self) -> String {
+        demangle(self.name)
+    }
 }
 
 /// The functions of an ELF file, by address.
@@ -23,25 +53,27 @@ pub(super) struct SymbolTable<'a> {
 
 impl<'a> SymbolTable<'a> {
     /// Reads the symbols of `files`, which must belong to one program (a stripped file and its debug file).
-    pub fn read(files: &[&ElfFile64<'a, Endianness>]) -> Self {
-        let mut symbols: Vec<_> = files
-            .iter()
-            .flat_map(|file| file.symbols().chain(file.dynamic_symbols()))
-            .filter_map(|symbol| function(&symbol))
-            .collect();
+    pub fn read(files: &[&Elf<'a>]) -> Self {
+        let mut symbols: Vec<_> = files.iter().flat_map(|file| functions(file)).collect();
         symbols.sort_by(|a, b| (a.start, a.rank, a.name).cmp(&(b.start, b.rank, b.name)));
         symbols.dedup_by_key(|symbol| symbol.start);
         Self { symbols }
     }
 
-    /// Returns the demangled name of the function at an address.
-    pub fn name_at(&self, address: u64) -> Option<String> {
+    /// Returns the function at an address.
+    pub fn at(&self, address: u64) -> Option<&Symbol<'a>> {
         let after = self.symbols.partition_point(|symbol| symbol.start <= address);
         let symbol = &self.symbols[after.checked_sub(1)?];
-        if symbol.size != 0 && address - symbol.start >= symbol.size {
-            return None;
-        }
-        Some(demangle(symbol.name))
+        (symbol.size == 0 || address - symbol.start < symbol.size).then_some(symbol)
+    }
+}
+
+#[cfg(test)]
+impl SymbolTable<'_> {
+    /// Returns the addresses of the function whose name ends like this; none if there is none.
+    pub fn range_of(&self, name: &str) -> std::ops::Range<u64> {
+        let found = self.symbols.iter().find(|symbol| symbol.demangled().ends_with(name));
+        found.map_or(0..0, |symbol| symbol.start..symbol.start + symbol.size)
     }
 }
 
@@ -49,33 +81,32 @@ impl<'a> SymbolTable<'a> {
 pub(super) fn defines(bytes: &[u8], matches: impl Fn(&str) -> bool) -> bool {
     let Ok(file) = ElfFile64::<Endianness>::parse(bytes) else { return false };
     let matches = |name: &[u8]| std::str::from_utf8(name).is_ok_and(&matches);
-    file.dynamic_symbols()
-        .chain(file.symbols())
-        .filter_map(|symbol| function(&symbol))
-        .any(|symbol| matches(symbol.name))
+    functions(&file).iter().any(|symbol| matches(symbol.name))
 }
 
-/// Returns the symbol if it names code.
-fn function<'a>(symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>) -> Option<Symbol<'a>> {
+/// Returns the functions in the symbol tables of a file.
+fn functions<'a>(file: &Elf<'a>) -> Vec<Symbol<'a>> {
+    if file.elf_section_table().is_empty() {
+        let symbols = dynamic_symbols::read(file);
+        return symbols.iter().filter_map(|symbol| of_segment(symbol, file.endian())).collect();
+    }
+    file.dynamic_symbols().chain(file.symbols()).filter_map(|symbol| of_section(&symbol)).collect()
+}
+
+fn of_section<'a>(
+    symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>,
+) -> Option<Symbol<'a>> {
     let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { return None };
-    let kind = st_info.st_type();
-    if !matches!(kind, elf::STT_FUNC | elf::STT_GNU_IFUNC | elf::STT_NOTYPE) {
-        return None;
-    }
     symbol.section_index()?;
-    let name = symbol.name_bytes().ok()?;
-    // Names such as `$x` mark ranges of code and data.
-    if name.is_empty() || name[0] == b'$' {
+    Symbol::new(symbol.name_bytes().ok()?, st_info, symbol.address(), symbol.size())
+}
+
+fn of_segment<'a>(symbol: &DynamicSymbol<'a>, endian: Endianness) -> Option<Symbol<'a>> {
+    let entry = symbol.entry;
+    if entry.st_shndx(endian) == elf::SHN_UNDEF {
         return None;
     }
-    let binding = match st_info.st_bind() {
-        elf::STB_GLOBAL => 0,
-        elf::STB_WEAK => 1,
-        _ => 2,
-    };
-    let underscores = name.iter().take_while(|&&byte| byte == b'_').count();
-    let rank = (kind == elf::STT_NOTYPE, binding, underscores);
-    Some(Symbol { start: symbol.address(), size: symbol.size(), rank, name })
+    Symbol::new(symbol.name, entry.st_info(), entry.st_value(endian), entry.st_size(endian))
 }
 
 /// Suffixes that compilers append to the names of function variants.
@@ -151,7 +182,7 @@ mod tests {
             (0x58, None),
         ];
         for (address, name) in cases {
-            assert_eq!(table.name_at(address).as_deref(), name, "{address:#x}");
+            assert_eq!(table.at(address).map(Symbol::demangled).as_deref(), name, "{address:#x}");
         }
     }
 }

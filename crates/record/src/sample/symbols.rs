@@ -13,6 +13,8 @@ type ModuleKey = (String, FileIdentity);
 /// Functions by module and address.
 #[derive(Debug)]
 pub(super) struct Symbols {
+    /// Files with debug information that are missing, by the program or library that refers to them.
+    pub missing_files: BTreeMap<String, BTreeSet<String>>,
     modules: HashMap<ModuleKey, HashMap<u64, Symbolised>>,
     pub kernel: KernelSymbols,
 }
@@ -28,12 +30,20 @@ impl Symbols {
                 entry.or_insert_with(|| (file, BTreeSet::new())).1.extend(addresses);
             }
         }
-        let read = |(key, (file, addresses)): (ModuleKey, (&ModuleFile, BTreeSet<u64>))| {
-            let addresses: Vec<u64> = addresses.into_iter().collect();
-            let symbolised = symbolise::addresses(file, &addresses);
-            (key, addresses.into_iter().zip(symbolised).collect())
+        let mut found = Self {
+            missing_files: BTreeMap::new(),
+            modules: HashMap::new(),
+            kernel: KernelSymbols::read(),
         };
-        Self { modules: wanted.into_iter().map(read).collect(), kernel: KernelSymbols::read() }
+        for (key, (file, addresses)) in wanted {
+            let addresses: Vec<u64> = addresses.into_iter().collect();
+            let symbols = symbolise::addresses(file, &addresses);
+            if !symbols.missing_files.is_empty() {
+                found.missing_files.insert(file.path.clone(), symbols.missing_files);
+            }
+            found.modules.insert(key, addresses.into_iter().zip(symbols.symbolised).collect());
+        }
+        found
     }
 
     /// Returns the functions at an address of a module, which must occur in the traces.
@@ -49,10 +59,11 @@ fn key(file: &ModuleFile) -> ModuleKey {
     (file.path.clone(), file.identity)
 }
 
-/// Returns the distinct addresses of a trace outside the kernel, by module.
+/// Returns the distinct addresses of a trace that have no name yet, by module.
 fn user_addresses(trace: &Trace) -> BTreeMap<ModuleIndex, BTreeSet<u64>> {
     let mut by_module: BTreeMap<ModuleIndex, BTreeSet<u64>> = BTreeMap::new();
-    for frame in trace.stacks.frames().iter().filter(|frame| frame.module != ModuleIndex::KERNEL) {
+    let is_in_file = |module| !matches!(module, ModuleIndex::KERNEL | ModuleIndex::GENERATED);
+    for frame in trace.stacks.frames().iter().filter(|frame| is_in_file(frame.module)) {
         by_module.entry(frame.module).or_default().insert(frame.address);
     }
     by_module

@@ -12,10 +12,11 @@ use super::debug_file::hexadecimal;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
 use super::native_frames::{NativeFrames, build_id};
 use super::native_stacks::NativeStacks;
+use super::notices::missing_debug_files;
 use super::python::{PythonTrace, StackMerger};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
-use super::trace::{Counts, Trace};
+use super::trace::{Counts, GeneratedCode, Trace};
 use crate::preload::{Tree, is_simprofs};
 
 /// Start of the paths of simprof's libraries when they are loaded from memory.
@@ -151,7 +152,7 @@ impl TargetStacks {
         Some(NativeStack(self.stacks.child(parent.map(|parent| parent.0), frame)))
     }
 
-    /// Symbolises stacks. Returns a profile without samples, and the stacks in their order. Relative paths of Python files start
+    /// Symbolises stacks. Returns a profile without samples but with notices, and the stacks in their order. Relative paths of Python files start
     /// at `directory`.
     pub fn symbolise(
         self,
@@ -162,6 +163,7 @@ impl TargetStacks {
         let trace = self.into_trace(tree, directory.to_owned());
         let symbols = Symbols::for_traces(&[&trace]);
         let mut builder = ProfileBuilder::new(WeightKind::Bytes);
+        builder.provenance().notices.extend(missing_debug_files(&symbols.missing_files));
         let mut frames = NativeFrames::new(&trace, &symbols);
         let native_stacks = NativeStacks::build(&trace, &mut frames, &mut builder);
         let recorded = trace.python.as_ref().expect("into_trace sets it");
@@ -189,6 +191,7 @@ impl TargetStacks {
             execs: HashMap::new(),
             forks: HashMap::new(),
             counts: Counts::default(),
+            generated: GeneratedCode::default(),
             python: Some(PythonTrace { tree, directory, frames: true, ..PythonTrace::default() }),
         }
     }

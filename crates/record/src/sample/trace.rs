@@ -3,8 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::module::ModuleTable;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::module::{ModuleIndex, ModuleTable};
 use super::python::{Attached, PythonTrace};
-use super::raw_stacks::{RawStackId, RawStacks};
+use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
 use super::unwind::WalkEnd;
 
 /// A sample with its interned stack.
@@ -54,6 +58,44 @@ pub(super) struct Counts {
     pub malformed: u64,
 }
 
+/// Functions of generated code.
+#[derive(Debug, Default)]
+pub(super) struct GeneratedCode {
+    names: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, u64>,
+    /// Positions in `names` of frames at addresses that were named only after they were sampled.
+    late: HashMap<RawFrameId, u64>,
+}
+
+impl GeneratedCode {
+    /// Returns the frame of a function with this name.
+    pub fn frame(&mut self, name: &Arc<str>) -> RawFrame {
+        RawFrame { module: ModuleIndex::GENERATED, address: self.position(name) }
+    }
+
+    /// Names a frame that has no name yet.
+    pub fn name_late(&mut self, frame: RawFrameId, name: &Arc<str>) {
+        let position = self.position(name);
+        self.late.insert(frame, position);
+    }
+
+    /// Returns the name of a frame; `None` if it has none.
+    pub fn name(&self, id: RawFrameId, frame: RawFrame) -> Option<&str> {
+        let position = match frame.module {
+            ModuleIndex::GENERATED => frame.address,
+            _ => *self.late.get(&id)?,
+        };
+        self.names.get(usize::try_from(position).ok()?).map(AsRef::as_ref)
+    }
+
+    fn position(&mut self, name: &Arc<str>) -> u64 {
+        *self.by_name.entry(Arc::clone(name)).or_insert_with(|| {
+            self.names.push(Arc::clone(name));
+            self.names.len() as u64 - 1
+        })
+    }
+}
+
 /// Everything that was recorded of one run.
 #[derive(Debug)]
 pub(super) struct Trace {
@@ -66,6 +108,7 @@ pub(super) struct Trace {
     /// Children that armed processes forked and that executed no program, by process id.
     pub forks: HashMap<u32, Lifetime>,
     pub counts: Counts,
+    pub generated: GeneratedCode,
     /// The records of the preload library; `None` if it was not loaded.
     pub python: Option<PythonTrace>,
 }

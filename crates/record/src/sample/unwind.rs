@@ -1,144 +1,88 @@
 //! Unwinds a stack from the registers and the stack bytes that the kernel copied.
+//!
+//! A caller is accepted only if its return address lies in mapped code and follows a call instruction. A stack is complete only
+//! if it ends where a thread or a coroutine begins.
 
-use framehop::{Error, FrameAddress, UnwindRegsNative, Unwinder, UnwinderNative};
-use linux_perf_event_reader::{RawData, Regs};
+use gimli::UnwindContext;
+use linux_perf_event_reader::RawData;
 
-use super::module::SectionBytes;
+use super::address_space::{AddressSpace, Code};
+use super::code_exit::Exit;
+use super::process_memory::ProcessMemory;
+use super::registers::{FRAME_POINTER, Registers, STACK_POINTER};
+use super::unwind_rule::{FixedRule, Rule, WORD};
 
 /// Maximum number of frames of a walk. A walk that finds more has probably followed wrong data.
 const MAX_FRAMES: usize = 4096;
-/// Number of caches of unwind rules. Each holds about 500 addresses, too few for a large program.
-const CACHES: usize = 16;
-
-type RuleCache = framehop::CacheNative<framehop::MayAllocateDuringUnwind>;
-
-/// The unwind information of the modules of one address space.
-pub(super) type ModuleUnwinder = UnwinderNative<SectionBytes, framehop::MayAllocateDuringUnwind>;
-
-/// Registers that the kernel copies, as bits by its numbers for this architecture (asm/perf_regs.h).
-#[cfg(target_arch = "x86_64")]
-pub(super) const REGISTER_MASK: u64 = 0x00ff_01ff;
-/// Registers that the kernel copies: frame pointer, link register, stack pointer, program counter.
-#[cfg(target_arch = "aarch64")]
-pub(super) const REGISTER_MASK: u64 = 0b1111 << 29;
+/// Bytes beyond the first frame of a stack that are searched for return addresses. If there are none, the stack begins there.
+const SEARCHED_BYTES: u64 = 4096;
 
 /// How a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WalkEnd {
-    /// At the function that the thread started in.
+    /// At the function that the thread, or the coroutine, started in.
     Root,
     /// Before that: the copied bytes or the unwind information ended.
     Truncated,
 }
 
-/// The registers of a thread in user code.
-#[derive(Debug)]
-pub(super) struct Registers {
-    ip: u64,
-    sp: u64,
-    rest: UnwindRegsNative,
-}
-
-impl Registers {
-    /// Reads the registers of a sample; `None` if one is missing.
-    #[cfg(target_arch = "x86_64")]
-    pub fn from_sample(regs: &Regs<'_>) -> Option<Self> {
-        use framehop::x86_64::Reg;
-        // The kernel's numbers (asm/perf_regs.h).
-        const GENERAL: [(u64, Reg); 13] = [
-            (0, Reg::RAX),
-            (1, Reg::RBX),
-            (2, Reg::RCX),
-            (3, Reg::RDX),
-            (4, Reg::RSI),
-            (5, Reg::RDI),
-            (16, Reg::R8),
-            (17, Reg::R9),
-            (18, Reg::R10),
-            (19, Reg::R11),
-            (20, Reg::R12),
-            (21, Reg::R13),
-            (22, Reg::R14),
-        ];
-        let (ip, sp) = (regs.get(8)?, regs.get(7)?);
-        let mut rest = UnwindRegsNative::new(ip, sp, regs.get(6)?);
-        for (number, register) in GENERAL {
-            rest.set(register, regs.get(number)?);
-        }
-        rest.set(Reg::R15, regs.get(23)?);
-        Some(Self { ip, sp, rest })
-    }
-
-    /// Reads the registers of a sample; `None` if one is missing.
-    #[cfg(target_arch = "aarch64")]
-    pub fn from_sample(regs: &Regs<'_>) -> Option<Self> {
-        use framehop::aarch64::PtrAuthMask;
-        let (fp, lr, sp, ip) = (regs.get(29)?, regs.get(30)?, regs.get(31)?, regs.get(32)?);
-        let mask = PtrAuthMask::new_24_40();
-        Some(Self { ip, sp, rest: UnwindRegsNative::new_with_ptr_auth_mask(mask, lr, sp, fp) })
-    }
-
-    /// Returns the instruction pointer.
-    pub fn ip(&self) -> u64 {
-        self.ip
-    }
-
-    /// Returns whether a chain of frame pointers has ended.
-    fn frame_pointer_is_null(&self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return self.rest.bp() == 0;
-        #[cfg(target_arch = "aarch64")]
-        return self.rest.fp() == 0;
-    }
-}
-
 /// The part of a stack that was copied with a sample: the bytes from the stack pointer on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StackBytes<'a> {
-    start: u64,
-    bytes: RawData<'a>,
+    pub start: u64,
+    pub bytes: RawData<'a>,
+    /// Whether more bytes of the stack may follow, which were not copied.
+    pub continues: bool,
 }
 
-impl<'a> StackBytes<'a> {
-    /// Takes the bytes of a stack from the address `start` on.
-    pub fn new(start: u64, bytes: RawData<'a>) -> Self {
-        Self { start, bytes }
-    }
-
-    /// Returns whether a word at `address` is beyond the copied bytes, towards the root.
-    fn ends_before(&self, address: u64) -> bool {
+impl StackBytes<'_> {
+    fn end(&self) -> u64 {
         let length = match self.bytes {
             RawData::Single(bytes) => bytes.len(),
             RawData::Split(first, second) => first.len() + second.len(),
         };
-        address.saturating_add(8) > self.start.saturating_add(length as u64)
+        self.start.saturating_add(length as u64)
     }
 
-    fn read(&self, address: u64) -> Result<u64, ()> {
-        let offset = address.checked_sub(self.start).ok_or(())?;
-        let offset = usize::try_from(offset).map_err(|_| ())?;
-        let end = offset.checked_add(8).ok_or(())?;
-        let mut word = [0; 8];
+    fn read(&self, address: u64) -> Option<u64> {
+        let offset = usize::try_from(address.checked_sub(self.start)?).ok()?;
+        let end = offset.checked_add(WORD as usize)?;
+        let mut word = [0; WORD as usize];
         match self.bytes {
-            RawData::Single(bytes) => word.copy_from_slice(bytes.get(offset..end).ok_or(())?),
+            RawData::Single(bytes) => word.copy_from_slice(bytes.get(offset..end)?),
             RawData::Split(..) => {
                 let mut rest = self.bytes;
-                rest.skip(offset).map_err(|_| ())?;
-                rest.read_exact(&mut word).map_err(|_| ())?;
+                rest.skip(offset).ok()?;
+                rest.read_exact(&mut word).ok()?;
             }
         }
-        Ok(u64::from_ne_bytes(word))
+        Some(u64::from_ne_bytes(word))
     }
 }
 
-/// Unwinds stacks and caches unwind rules.
+/// Unwinds stacks.
 pub(super) struct Walker {
-    caches: Vec<RuleCache>,
+    context: UnwindContext<usize>,
+}
+
+/// A step from a frame to its caller.
+enum Step {
+    /// The caller, and whether its instruction pointer is exact rather than a return address.
+    Caller(Registers, bool),
+    End(WalkEnd),
+}
+
+/// One walk.
+struct Walk<'w, 'a> {
+    space: &'w mut AddressSpace,
+    memory: ProcessMemory,
+    stack: StackBytes<'a>,
+    context: &'w mut UnwindContext<usize>,
 }
 
 impl Walker {
     pub fn new() -> Self {
-        Self { caches: std::iter::repeat_with(RuleCache::new).take(CACHES).collect() }
+        Self { context: UnwindContext::new() }
     }
 
     /// Appends the code addresses of a stack to `frames`, leaf first.
@@ -146,39 +90,151 @@ impl Walker {
     /// Return addresses are reduced by one, so that they lie within the call instruction.
     pub fn walk(
         &mut self,
-        unwinder: &ModuleUnwinder,
+        space: &mut AddressSpace,
+        memory: ProcessMemory,
         mut registers: Registers,
-        stack: RawData<'_>,
+        stack: StackBytes<'_>,
         frames: &mut Vec<u64>,
     ) -> WalkEnd {
-        let stack = StackBytes::new(registers.sp, stack);
-        let mut address = FrameAddress::from_instruction_pointer(registers.ip);
+        let mut walk = Walk { space, memory, stack, context: &mut self.context };
+        // Whether the instruction pointer is exact, rather than a return address.
+        let mut is_exact = true;
         for _ in 0..MAX_FRAMES {
-            let lookup = address.address_for_lookup();
-            frames.push(lookup);
-            let cache = &mut self.caches[(lookup >> 4) as usize % CACHES];
-            let mut is_beyond = false;
-            let caller =
-                unwinder.unwind_frame(address, &mut registers.rest, cache, &mut |address| {
-                    is_beyond |= stack.ends_before(address);
-                    stack.read(address)
-                });
-            match caller {
-                Ok(None) | Err(Error::ReturnAddressIsNull) => return WalkEnd::Root,
-                Ok(Some(caller)) => match FrameAddress::from_return_address(caller) {
-                    Some(caller) => address = caller,
-                    None => return WalkEnd::Root,
-                },
-                // Checked before the frame pointer: most code uses that register for other values, which are often 0.
-                Err(_) if is_beyond => return WalkEnd::Truncated,
-                Err(_) if registers.frame_pointer_is_null() && frames.len() > 1 => {
-                    return WalkEnd::Root;
-                }
-                Err(_) => return WalkEnd::Truncated,
+            let address = registers.ip() - u64::from(!is_exact);
+            frames.push(address);
+            let step = walk.step(address, &registers, is_exact, frames.len() == 1);
+            match step {
+                Step::Caller(caller, exact) => (registers, is_exact) = (caller, exact),
+                Step::End(end) => return end,
             }
         }
         WalkEnd::Truncated
     }
+}
+
+impl Walk<'_, '_> {
+    fn step(&mut self, address: u64, registers: &Registers, is_exact: bool, is_leaf: bool) -> Step {
+        let code = self.space.code_at(address, self.memory, self.context);
+        let stack = self.stack;
+        let caller = match code.rule {
+            Rule::End => return Step::End(WalkEnd::Root),
+            Rule::Fixed(rule) => rule.caller(registers, |at| stack.read(at)),
+            Rule::Computed | Rule::Signal => {
+                let read = |at| stack.read(at);
+                self.space.computed_caller(address, registers, self.context, read)
+            }
+            Rule::None => return self.without_table(&code, registers, is_exact, is_leaf),
+        };
+        match caller {
+            // The stack may have been switched to another one.
+            Some(caller) if code.rule == Rule::Signal => self.interrupted(caller),
+            Some(caller) if caller.ip() == 0 => Step::End(WalkEnd::Root),
+            Some(caller) if caller.sp() <= registers.sp() => Step::End(WalkEnd::Truncated),
+            Some(caller) => match self.linked(caller) {
+                Some(step) => step,
+                None => Step::End(self.unlinked(&caller)),
+            },
+            None => Step::End(WalkEnd::Truncated),
+        }
+    }
+
+    fn interrupted(&self, caller: Registers) -> Step {
+        match self.space.contains(caller.ip()) {
+            true => Step::Caller(caller, true),
+            false => Step::End(WalkEnd::Truncated),
+        }
+    }
+
+    /// Finds the caller of code that no unwind table covers.
+    fn without_table(
+        &mut self,
+        code: &Code,
+        registers: &Registers,
+        is_exact: bool,
+        is_leaf: bool,
+    ) -> Step {
+        let stack = self.stack;
+        let read = |at| stack.read(at);
+        if self.space.is_signal_return(registers.ip(), self.memory) {
+            return match interrupted_by_signal(registers, read) {
+                Some(caller) => self.interrupted(caller),
+                None => Step::End(WalkEnd::Truncated),
+            };
+        }
+        let has_no_frames = registers.fp() == 0;
+        let by_code = self.space.exit_at(registers.ip(), self.memory);
+        let never_returns = matches!(by_code, Some(Exit::Never));
+        if has_no_frames && (never_returns && !is_exact || code.is_entry) {
+            return Step::End(WalkEnd::Root);
+        }
+        let found = match by_code {
+            Some(Exit::Return(rule)) => rule.caller(registers, read),
+            _ => None,
+        };
+        let in_leaf = || is_leaf.then(|| FixedRule::new(STACK_POINTER, 8).caller(registers, read));
+        let by_frame_pointer = || {
+            let mut rule = FixedRule::new(FRAME_POINTER, 16);
+            rule.save(FRAME_POINTER, -16)?;
+            rule.caller(registers, read)
+        };
+        let candidates = [found, in_leaf().flatten(), by_frame_pointer()];
+        let outer = |caller: &Registers| caller.sp() > registers.sp();
+        for caller in candidates.into_iter().flatten().filter(outer) {
+            if let Some(step) = self.linked(caller) {
+                return step;
+            }
+            if caller.ip() == 0 && caller.fp() == 0 {
+                return Step::End(WalkEnd::Root);
+            }
+        }
+        Step::End(WalkEnd::Truncated)
+    }
+
+    /// Returns how a stack ends whose outermost function has a word above its frame that is no return address.
+    ///
+    /// Programs that make stacks of their own put there what they like. But a function may also have a wrong unwind table, or
+    /// may have changed the stack pointer unnoticed. Then its caller's return address is further above.
+    fn unlinked(&mut self, caller: &Registers) -> WalkEnd {
+        if self.space.is_function_start(caller.ip()) {
+            return WalkEnd::Root;
+        }
+        let end = caller.sp().saturating_add(SEARCHED_BYTES);
+        if end > self.stack.end() && self.stack.continues {
+            return WalkEnd::Truncated;
+        }
+        let words = (caller.sp()..end.min(self.stack.end())).step_by(WORD as usize);
+        let mut words = words.map_while(|at| self.stack.read(at));
+        match words.any(|word| self.space.is_return_address(word, self.memory)) {
+            true => WalkEnd::Truncated,
+            false => WalkEnd::Root,
+        }
+    }
+
+    /// Returns the step to a caller if a function can return to it.
+    fn linked(&mut self, caller: Registers) -> Option<Step> {
+        if self.space.is_return_address(caller.ip(), self.memory) {
+            return Some(Step::Caller(caller, false));
+        }
+        // The kernel makes a signal handler return to code that nothing calls.
+        let is_signal = self.space.is_signal_return(caller.ip(), self.memory);
+        is_signal.then_some(Step::Caller(caller, true))
+    }
+}
+
+/// Returns the registers of the code that a signal interrupted. The stack pointer points to the kernel's `ucontext_t` (Linux,
+/// arch/x86/include/uapi/asm/sigcontext.h).
+fn interrupted_by_signal(
+    registers: &Registers,
+    read: impl Fn(u64) -> Option<u64>,
+) -> Option<Registers> {
+    /// Offset of the first register, and the numbers of all in DWARF.
+    const FIRST: u64 = 40;
+    const ORDER: [u8; 17] = [8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16];
+    let mut caller = *registers;
+    for (at, number) in (registers.sp() + FIRST..).step_by(WORD as usize).zip(ORDER) {
+        caller.set(number, read(at)?);
+    }
+    Some(caller)
 }
 
 #[cfg(test)]
@@ -189,19 +245,18 @@ mod tests {
     fn wrapped_stack_bytes_are_read_like_contiguous_ones() {
         let bytes: Vec<u8> = (0..24).collect();
         let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
-        let whole = StackBytes::new(0x1000, RawData::Single(&bytes));
+        let stack = |bytes| StackBytes { start: 0x1000, bytes, continues: false };
+        let whole = stack(RawData::Single(&bytes));
         for cut in 0..=24 {
-            let split = StackBytes::new(0x1000, RawData::Split(&bytes[..cut], &bytes[cut..]));
+            let split = stack(RawData::Split(&bytes[..cut], &bytes[cut..]));
+            assert_eq!((whole.end(), split.end()), (0x1018, 0x1018));
             for at in 0..=16 {
-                assert_eq!(whole.read(0x1000 + at as u64), Ok(word(at)));
-                assert_eq!(split.read(0x1000 + at as u64), Ok(word(at)), "cut at {cut}");
+                assert_eq!(whole.read(0x1000 + at as u64), Some(word(at)));
+                assert_eq!(split.read(0x1000 + at as u64), Some(word(at)), "cut at {cut}");
             }
-            for (outside, is_beyond) in [(0x0fff, false), (0x1011, true), (u64::MAX, true)] {
-                assert_eq!(whole.read(outside), Err(()));
-                assert_eq!(split.read(outside), Err(()));
-                assert_eq!(split.ends_before(outside), is_beyond);
+            for outside in [0x0fff, 0x1011, u64::MAX] {
+                assert_eq!((whole.read(outside), split.read(outside)), (None, None));
             }
-            assert!(!split.ends_before(0x1010));
         }
     }
 }

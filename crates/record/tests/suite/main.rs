@@ -10,3 +10,4 @@ mod recording;
 mod sampling;
 mod support;
 mod symbols;
+mod unwinding;

@@ -57,6 +57,13 @@ const LIBRARY_SOURCES: [&str; 8] = [
 /// Parts of the names of Python functions that the language's own library generates, in code without a file.
 const RUNTIME_GENERATED: [&str; 2] = ["__create_fn__", "namedtuple_"];
 
+/// The module of generated code with names.
+const GENERATED_CODE: &str = "[jit]";
+
+/// Prefixes of the names of generated functions that belong to the runtime itself (V8).
+const GENERATED_RUNTIME: [&str; 5] =
+    ["Builtin:", "BytecodeHandler:", "Handler:", "RegExp:", "Stub:"];
+
 /// Prefixes of the file names of modules that belong to the runtime.
 const RUNTIME_MODULES: [&str; 12] = [
     "[",
@@ -184,9 +191,22 @@ fn starts_multiprocessing(profile: &Profile, id: FunctionId) -> bool {
 }
 
 fn native(profile: &Profile, id: FunctionId, function: &Function) -> Origin {
+    if profile.function_module(id) == Some(GENERATED_CODE) {
+        return of_generated(profile.string(function.name));
+    }
     by_module(profile, id)
         .or_else(|| by_file(profile, id))
         .unwrap_or_else(|| by_name(profile.string(function.name)))
+}
+
+/// Returns the origin of a function that a runtime compiled, by the name that the runtime gave it.
+fn of_generated(name: &str) -> Origin {
+    if let Some(python) = name.strip_prefix("py::") {
+        return python.rsplit(':').next().map_or(Origin::Own, origin_of_file);
+    }
+    let is_runtime =
+        GENERATED_RUNTIME.iter().any(|prefix| name.starts_with(prefix)) || name.contains(" node:");
+    if is_runtime { Origin::Runtime } else { Origin::Own }
 }
 
 fn by_module(profile: &Profile, id: FunctionId) -> Option<Origin> {
@@ -267,6 +287,16 @@ mod tests {
                 Origin::Library,
             ),
             ("__memcpy_avx_unaligned", Some(exe), None, Origin::Runtime),
+            ("LazyCompile:*step sim.js:12", Some("[jit]"), None, Origin::Own),
+            ("LazyCompile:~emit node:events:405", Some("[jit]"), None, Origin::Runtime),
+            ("Builtin:ArrayMap", Some("[jit]"), None, Origin::Runtime),
+            ("py::step:/w/sim.py", Some("[jit]"), None, Origin::Own),
+            (
+                "py::loads:/usr/lib/python3.12/json/__init__.py",
+                Some("[jit]"),
+                None,
+                Origin::Runtime,
+            ),
             ("sum", Some("/v/lib/python3.11/site-packages/np/_core.so"), None, Origin::Library),
         ] {
             let mut sketch = Sketch::new();
