@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use simprof_model::{
     HEAP_SCHEMA, HeapAmount, HeapCoverage, HeapInterval, HeapProfile, HeapProvenance, Notice,
-    NoticeId, Timeline,
+    NoticeId, Timeline, add_notices,
 };
 
 use super::HeapSampling;
@@ -86,7 +86,8 @@ pub fn symbolise(recording: HeapRecording) -> HeapProfile {
             python: (*stack >> 32) as u32,
         })
         .collect();
-    let (tables, symbolised) = stacks.symbolise(&wanted, tree, &directory);
+    let (mut tables, symbolised) = stacks.symbolise(&wanted, tree, &directory);
+    add_notices(&mut provenance.notices, std::mem::take(&mut tables.provenance.notices));
     provenance.unsymbolised = symbolised.iter().filter(|stack| !stack.named).count() as u64;
     let mut sites: Vec<_> = totals.sites.into_iter().map(|(_, site)| site).collect();
     for (site, symbolised) in sites.iter_mut().zip(&symbolised) {
@@ -228,6 +229,9 @@ fn notices(drained: &Drained, injection: &HeapInjection) -> Vec<Notice> {
     notices
 }
 
+/// If at least this share of the records has an incomplete stack, the profile has a notice.
+const NOTABLE_CUT: f64 = 0.01;
+
 const NOTHING_RECORDED: &str = "No process of the target reported its allocations: the library was not loaded. Programs that are \
     linked statically, that change their user or that clear LD_PRELOAD do not load it.";
 const STOPPED: &str = "Recording stopped before the target ended, because its records were not read in time. Use a larger \
@@ -274,7 +278,15 @@ fn losses(drained: &Drained, memory: &HeapMemory) -> Vec<Notice> {
             "libraries or programs have no names, because a process was killed as it reported them: their frames have no names.",
         ),
     ];
-    let lost = table.into_iter().filter(|(count, ..)| *count > 0);
+    let cut = drained.totals.stacks_cut;
+    let is_notable = cut as f64 >= NOTABLE_CUT * drained.records as f64;
+    let cut = is_notable.then_some((
+        cut,
+        NoticeId::HeapStacksMissing,
+        "recorded allocations have a stack without its outer functions, or none: those functions' totals are too small.",
+    ));
+    let table = table.into_iter().chain(cut);
+    let lost = table.filter(|(count, ..)| *count > 0);
     lost.map(|(count, id, what)| Notice::new(id, format!("{count} {what}"))).collect()
 }
 

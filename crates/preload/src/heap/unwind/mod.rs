@@ -11,6 +11,7 @@ mod stack_memory;
 
 use super::format::{MAX_FRAMES, flag};
 use super::nodes;
+use super::system::is_readable;
 pub use row::Registers;
 use row::{Base, Row, Saved, needed};
 use rule_cache::CodeLocation;
@@ -128,6 +129,13 @@ impl Trace {
             }
             let pc = if exact { registers.pc } else { registers.pc.wrapping_sub(1) };
             let location = rule_cache::find(pc, &mut self.scratch);
+            if !exact
+                && fresh > 0
+                && location.row.base() == Base::Unknown
+                && let Some(flags) = self.not_called(registers.pc, location)
+            {
+                return self.ended(fresh - 1, flags);
+            }
             let frame = &mut self.fresh[fresh];
             *frame = Frame::new(registers, location, exact);
             match frame.step(location.row, &mut stack) {
@@ -143,6 +151,17 @@ impl Trace {
             }
         }
         self.ended(MAX_FRAMES - 1, flag::CUT)
+    }
+
+    /// Returns flags for the end of the stack if nothing calls the code at a return address. Programs that make stacks of their
+    /// own put the address of a function there, where no call returns to, or anything else.
+    #[cold]
+    fn not_called(&mut self, pc: usize, location: CodeLocation) -> Option<u64> {
+        if rule_cache::find(pc, &mut self.scratch).row.base() == Base::End {
+            return Some(0);
+        }
+        let is_code = location.module != 0 || is_readable(pc);
+        (!is_code).then_some(flag::PARTIAL)
     }
 
     /// Ends a stack that has no frame in common with the previous one.
