@@ -12,7 +12,6 @@ use linux_perf_event_reader::{
     RawEventRecord, RecordType, SampleFormat, SampleRecord,
 };
 
-use super::address_space::AddressSpace;
 use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
 use super::observed_process::Process;
 use super::process_memory::ProcessMemory;
