@@ -19,9 +19,7 @@ use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
 use super::record_order::TimedRecord;
 use super::registers::Registers;
-use super::trace::{Counts, GeneratedCode, RawSample, RawThread, Trace};
-use super::trace::{Counts, Lifetime, RawSample, RawThread, Trace};
-use super::unwind::{Registers, WalkEnd, Walker};
+use super::trace::{Counts, GeneratedCode, Lifetime, RawSample, RawThread, Trace};
 use super::unwind::{StackBytes, WalkEnd, Walker};
 
 /// The bit for executable memory in a mapping's protection.
@@ -277,9 +275,6 @@ impl Observer {
         if pid == parent {
             self.processes.entry(pid).or_insert_with(Process::new).threads += 1;
         } else {
-            let space = self.processes.get(&parent).map(|process| Arc::clone(&process.space));
-            let space = space.unwrap_or_else(|| Arc::new(AddressSpace::new()));
-            self.processes.insert(pid, Process { space, threads: 1 });
             self.trace.forks.remove(&pid);
             if self.armed.get(&parent).is_some_and(|&since_ns| since_ns <= time_ns) {
                 let life = Lifetime { from_ns: time_ns, until_ns: None };

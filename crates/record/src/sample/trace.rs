@@ -1,9 +1,6 @@
 //! A recording before symbolisation: samples, stacks as addresses in modules, threads, and counts of losses.
 
 use std::collections::{HashMap, HashSet};
-
-use super::module::ModuleTable;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::module::{ModuleIndex, ModuleTable};
@@ -174,6 +171,7 @@ mod tests {
             execs: HashMap::new(),
             forks: HashMap::from(forks),
             counts: Counts::default(),
+            generated: GeneratedCode::default(),
             python: Some(python),
         };
         assert_eq!(trace.unsampled_forks(), 2, "20 and 21");
