@@ -52,6 +52,8 @@ const INTERNAL: &[&str] = &[
     "do_call_core",
     "trace_call_function",
     "function_code_fastcall",
+    // Calls through the code that `-X perf` generates.
+    "py_trampoline_*",
     // Calls.
     "_PyFunction_*",
     "PyObject_Call*",
