@@ -68,6 +68,14 @@ pub enum NoticeId {
     LibraryNotLoaded,
     /// Output of the target could not be written to its log.
     OutputNotWritten,
+    /// The target wrote more output than simprof keeps.
+    OutputDropped,
+    /// Standard input was not passed on to the target.
+    InputNotPassed,
+    /// The target failed near a limit of its resources, of which simprof uses a part.
+    LimitShared,
+    /// The target was killed by a seccomp filter, perhaps because of simprof's library.
+    KilledByFilter,
     /// The disk for the target's output is full.
     DiskFull,
     /// The thread that reads the target's output failed.
@@ -164,6 +172,8 @@ pub enum NoticeId {
     MemorySampledAgain,
     /// Allocations of some processes could not be recorded. The text gives the reason.
     HeapProcessesRefused,
+    /// What some libraries allocate and free is not recorded.
+    HeapLibrariesUnseen,
     /// Some processes did not load the library, so their memory is missing.
     HeapProcessesUnrecorded,
     /// No process reported allocations.

@@ -109,6 +109,9 @@ pub struct Header {
     pub arena: AtomicU64,
     /// Processes that found no free slot.
     pub processes_lost: AtomicU64,
+    /// Number of the profiler's own seccomp filters, see [`filters_in`]. The profiler writes it before the target
+    /// starts.
+    pub filters: AtomicU64,
     /// Stacks and code objects that were dropped because a table was full.
     pub full: AtomicU64,
 }
@@ -149,6 +152,20 @@ pub mod reason {
     pub const LAYOUT: u32 = 3;
     /// The program installed a handler for the sampling signal before the library could.
     pub const SIGNAL: u32 = 4;
+    /// A seccomp filter may forbid system calls that the library needs.
+    pub const FILTER: u32 = 5;
+}
+
+/// Returns the number of seccomp filters that a `/proc/PID/status` reports. Kernels before 5.9 only report whether there
+/// is one.
+pub fn filters_in(status: &[u8]) -> u32 {
+    let value = |name: &[u8]| {
+        let mut lines = status.split(|&byte| byte == b'\n');
+        let digits = lines.find_map(|line| line.strip_prefix(name))?.iter();
+        let digits = digits.filter(|byte| byte.is_ascii_digit());
+        Some(digits.fold(0, |sum: u32, digit| sum.saturating_mul(10) + u32::from(digit - b'0')))
+    };
+    value(b"Seccomp_filters:").unwrap_or_else(|| value(b"Seccomp:").unwrap_or(0).min(1))
 }
 
 /// The slot of one process image that runs Python.

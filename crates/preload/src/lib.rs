@@ -45,6 +45,8 @@ mod scratch;
 #[cfg(all(simprof_preloaded, not(simprof_heap)))]
 mod script;
 #[cfg(any(simprof_preloaded, test))]
+mod seccomp;
+#[cfg(any(simprof_preloaded, test))]
 mod shared_memory;
 #[cfg(any(all(simprof_preloaded, not(simprof_heap)), test))]
 mod signal;
@@ -69,6 +71,11 @@ pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_
 /// architecture.
 #[cfg(not(simprof_preloaded))]
 pub const HEAP_LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_heap.so"));
+
+#[cfg(simprof_heap)]
+use heap::confinement::{filter_was_added, prepare as prepare_for_filter};
+#[cfg(all(simprof_preloaded, not(simprof_heap), target_arch = "x86_64"))]
+use start::{filter_was_added, prepare_for_filter};
 
 /// Ends the target. The library contains no intentional panics.
 #[cfg(simprof_preloaded)]

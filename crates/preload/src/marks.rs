@@ -8,7 +8,7 @@ use core::ffi::{CStr, c_int};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::{sys, thread};
+use crate::{seccomp, sys, thread};
 
 #[path = "../../probe/src/append.rs"]
 mod append;
@@ -29,7 +29,7 @@ const OFF: *mut u8 = ptr::without_provenance_mut(1);
 /// Appends a mark of this thread if marks are recorded.
 pub fn mark(kind: Kind, index: u64, population: u64) {
     let memory = memory();
-    if memory != OFF {
+    if memory != OFF && !seccomp::is_strict() {
         let mark = Mark { kind, index, population, time_ns: sys::now_ns(), thread: thread::id() };
         // SAFETY: unless it is OFF, the memory is mapped, of this format, and never unmapped.
         unsafe { append::append(memory, mark) };
@@ -67,6 +67,9 @@ fn open() -> *mut u8 {
 
 /// Maps the file that the environment names. `None` if it names no file, or a file of another format.
 fn map() -> Option<*mut u8> {
+    if !seccomp::allows(sys::OPENAT) || !seccomp::allows(sys::LSEEK) {
+        return None;
+    }
     // SAFETY: the name is a C string. As with any getenv, the program must not change its environment in another thread
     // meanwhile.
     let path = unsafe { sys::getenv(VARIABLE.as_ptr()) };

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crate::format::{Process, feature, state};
 use crate::python::interpreter::Interpreter;
 use crate::shared_memory::{self, SharedMemory};
-use crate::{sys, thread};
+use crate::{seccomp, sys, thread};
 
 /// How long a process waits for the profiler to notice its request.
 const ASKING_NS: u64 = 50_000_000;
@@ -36,8 +36,8 @@ pub fn slot() -> Option<&'static Process> {
 /// It is false in a process made by `vfork`, `clone` or a plain system call. Such a process shares or copies the
 /// memory, but has neither the events nor, perhaps, the signal handlers.
 pub fn is_registered() -> bool {
-    // SAFETY: getpid has no preconditions.
-    PID.load(Ordering::Relaxed) == unsafe { sys::getpid() } as u32
+    // Where a filter forbids to ask, it is the process that installed the filter.
+    !seccomp::allows(sys::GETPID) || PID.load(Ordering::Relaxed) == sys::process_id()
 }
 
 /// Takes a slot for this process, which runs `interpreter`, and returns whether one was free. Its state is then TAKEN.
@@ -52,8 +52,7 @@ pub fn take_slot(memory: SharedMemory, interpreter: &Interpreter) -> bool {
         return false;
     };
     let slot = &memory.processes()[position];
-    // SAFETY: getpid has no preconditions.
-    let pid = unsafe { sys::getpid() } as u32;
+    let pid = sys::process_id();
     slot.pid.store(pid, Ordering::Relaxed);
     slot.version.store(interpreter.version, Ordering::Relaxed);
     slot.free_threaded.store(u32::from(interpreter.free_threaded), Ordering::Relaxed);
@@ -101,7 +100,7 @@ pub fn request_sampling() {
 /// Sends the index of this process's slot to the profiler. Returns whether it was written.
 fn notify(memory: SharedMemory, position: u32) -> bool {
     let path = &memory.header().notify;
-    if !path.contains(&0) {
+    if !path.contains(&0) || !seccomp::allows(sys::OPENAT) {
         return false;
     }
     let flags = sys::O_WRONLY | sys::O_NONBLOCK | sys::O_CLOEXEC | sys::O_NOCTTY;
@@ -136,8 +135,7 @@ fn wait_while(slot: &Process, value: u32, timeout_ns: u64) {
 pub fn forked() {
     thread::forked();
     SLOT.store(0, Ordering::Relaxed);
-    // SAFETY: getpid has no preconditions.
-    PID.store(unsafe { sys::getpid() } as u32, Ordering::Relaxed);
+    PID.store(sys::process_id(), Ordering::Relaxed);
 }
 
 /// Marks the slot as that of a process that is not sampled.

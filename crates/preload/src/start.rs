@@ -1,12 +1,13 @@
 //! Start of the library in a process, in its forked children, and in a program that loads Python late.
 
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering;
 
-use crate::format::feature;
+use crate::format::{feature, reason};
 use crate::own_work::OwnWork;
 use crate::real_function::RealFunction;
 use crate::sys;
-use crate::{exec, process, python, scratch, shared_memory, signal};
+use crate::{exec, process, python, scratch, seccomp, shared_memory, signal};
 #[cfg(simprof_preloaded)]
 use crate::{marks, waits};
 
@@ -14,15 +15,24 @@ use crate::{marks, waits};
 extern "C" fn start() {
     let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     shared_memory::map();
+    let memory = shared_memory::memory();
+    let is_filtered = memory.is_some_and(|memory| {
+        seccomp::is_inherited(memory.header().filters.load(Ordering::Relaxed) as u32)
+    });
     exec::prepare();
     #[cfg(simprof_preloaded)]
     exec::remove_added_variables(|| {
         // It reads one of the variables when it is first used.
         marks::is_recorded();
     });
-    let Some(memory) = shared_memory::memory() else { return };
+    let Some(memory) = memory else { return };
+    #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+    seccomp::resolve();
     #[cfg(simprof_preloaded)]
     waits::prepare();
+    if is_filtered {
+        return report_filter(memory);
+    }
     exec::restore_signal(memory);
     if python::find(sys::RTLD_DEFAULT) {
         begin();
@@ -33,6 +43,33 @@ extern "C" fn start() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
+
+/// Reports that the interpreter of this process, if it has one, is not read.
+fn report_filter(memory: shared_memory::SharedMemory) {
+    if python::find(sys::RTLD_DEFAULT)
+        && let Some(interpreter) = python::interpreter()
+        && process::take_slot(memory, interpreter)
+    {
+        process::set_unsupported(reason::FILTER);
+    }
+}
+
+/// Called before the target installs a seccomp filter.
+#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+pub fn prepare_for_filter() {}
+
+/// Called before a filter of the target takes effect. Without the system call that ends a signal handler the process
+/// cannot be sampled.
+#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+pub fn filter_was_added() {
+    if seccomp::is_strict() {
+        waits::end();
+    }
+    if signal::handles() && !seccomp::allows(sys::RT_SIGRETURN) {
+        signal::ignore();
+        process::set_unsupported(reason::FILTER);
+    }
+}
 
 /// Runs once the interpreter is found, in the thread that loaded it, before the interpreter runs any code.
 fn begin() {
@@ -55,7 +92,7 @@ fn request_sampling(memory: shared_memory::SharedMemory) {
     }
     match interpreter.layout {
         Err(reason) => process::set_unsupported(reason),
-        Ok(_) if !signal::install() => process::set_unsupported(crate::format::reason::SIGNAL),
+        Ok(_) if !signal::install() => process::set_unsupported(reason::SIGNAL),
         Ok(_) => process::request_sampling(),
     }
 }

@@ -4,7 +4,9 @@
 //! All functions are resolved when the library is loaded. Those that the signal handler calls neither
 //! allocate nor lock.
 
-use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
+use core::ffi::{CStr, c_char, c_int, c_long, c_uint, c_ulong, c_void};
+
+use crate::seccomp;
 
 unsafe extern "C" {
     /// `errno` of this thread.
@@ -15,6 +17,7 @@ unsafe extern "C" {
     pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     pub fn write(fd: c_int, bytes: *const c_void, length: usize) -> isize;
     pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
+    pub fn read(fd: c_int, bytes: *mut c_void, length: usize) -> isize;
     pub fn mmap(
         address: *mut c_void,
         length: usize,
@@ -63,19 +66,32 @@ pub const ELOOP: c_int = 40;
 
 #[cfg(target_arch = "x86_64")]
 mod number {
-    use core::ffi::c_long;
-    pub const GETTID: c_long = 186;
-    pub const FUTEX: c_long = 202;
-    pub const TGKILL: c_long = 234;
-    pub const RT_SIGPROCMASK: c_long = 14;
+    pub const LSEEK: usize = 8;
+    pub const RT_SIGPROCMASK: usize = 14;
+    pub const RT_SIGRETURN: usize = 15;
+    pub const GETPID: usize = 39;
+    pub const GETTID: usize = 186;
+    pub const FUTEX: usize = 202;
+    pub const CLOCK_GETTIME: usize = 228;
+    pub const TGKILL: usize = 234;
+    pub const OPENAT: usize = 257;
+    /// The system calls that the loader of the C library makes before any code of the program runs: read, close,
+    /// fstat, mmap, mprotect, munmap, pread64, openat, newfstatat.
+    pub const LOADER_CALLS: [usize; 9] = [0, 3, 5, 9, 10, 11, 17, 257, 262];
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
-    use core::ffi::c_long;
-    pub const GETTID: c_long = 178;
-    pub const FUTEX: c_long = 98;
-    pub const TGKILL: c_long = 131;
-    pub const RT_SIGPROCMASK: c_long = 135;
+    pub const LSEEK: usize = 62;
+    pub const RT_SIGPROCMASK: usize = 135;
+    pub const RT_SIGRETURN: usize = 139;
+    pub const GETPID: usize = 172;
+    pub const GETTID: usize = 178;
+    pub const FUTEX: usize = 98;
+    pub const CLOCK_GETTIME: usize = 113;
+    pub const TGKILL: usize = 131;
+    pub const OPENAT: usize = 56;
+    /// As on x86-64.
+    pub const LOADER_CALLS: [usize; 9] = [63, 57, 80, 222, 226, 215, 67, 56, 79];
 }
 pub use number::*;
 
@@ -133,6 +149,37 @@ pub fn now_ns() -> u64 {
     time.seconds as u64 * 1_000_000_000 + time.nanoseconds as u64
 }
 
+/// Returns the id of this process; 0 if the process may not read it.
+pub fn process_id() -> u32 {
+    if seccomp::allows(GETPID) {
+        // SAFETY: getpid has no preconditions.
+        return unsafe { getpid() } as u32;
+    }
+    let mut text = [0; 64];
+    let length = read_file(c"/proc/self/stat", &mut text);
+    let digits = text[..length].iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |sum: u32, digit| sum.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
+}
+
+/// Reads the beginning of a file. Returns the number of bytes; 0 if it cannot be read.
+pub fn read_file(path: &CStr, to: &mut [u8]) -> usize {
+    if !seccomp::allows(OPENAT) {
+        return 0;
+    }
+    let _errno = ErrnoGuard::new();
+    // SAFETY: the path is a C string; at most the length of `to` is written to it; a descriptor that was
+    // opened is closed.
+    unsafe {
+        let fd = open(path.as_ptr(), O_CLOEXEC | O_NOCTTY);
+        if fd < 0 {
+            return 0;
+        }
+        let length = read(fd, to.as_mut_ptr().cast(), to.len());
+        close(fd);
+        usize::try_from(length).unwrap_or(0)
+    }
+}
+
 /// Copies memory of this process that may be unmapped. Returns whether it could be read. It costs a system
 /// call per page.
 ///
@@ -140,7 +187,18 @@ pub fn now_ns() -> u64 {
 /// only stale for an instant while the thread holds the interpreter's lock, when no other thread unmaps the
 /// interpreter's memory.
 pub fn copy_checked(address: usize, to: &mut [u8]) -> bool {
-    let Some(end) = address.checked_add(to.len()) else { return false };
+    if !is_range_readable(address, to.len()) {
+        return false;
+    }
+    let from = core::ptr::with_exposed_provenance::<u8>(address);
+    // SAFETY: the pages were found readable above; `to` is the caller's.
+    unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    true
+}
+
+/// Returns whether this memory can be read. It costs a system call per page.
+pub fn is_range_readable(address: usize, bytes: usize) -> bool {
+    let Some(end) = address.checked_add(bytes) else { return false };
     let mut word = address & !7;
     while word < end {
         if !is_readable(word) {
@@ -148,9 +206,6 @@ pub fn copy_checked(address: usize, to: &mut [u8]) -> bool {
         }
         word = (word & !(PAGE - 1)) + PAGE;
     }
-    let from = core::ptr::with_exposed_provenance::<u8>(address);
-    // SAFETY: the pages were found readable above; `to` is the caller's.
-    unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     true
 }
 
@@ -164,13 +219,13 @@ const PAGE: usize = 4096;
 /// this is as cheap, or as rarely forbidden by a seccomp filter.
 fn is_readable(address: usize) -> bool {
     const INVALID_HOW: c_int = -1;
-    if address == 0 {
-        // A null address means "no mask": the kernel would read nothing.
+    // A null address means "no mask": the kernel would read nothing.
+    if address == 0 || !seccomp::allows(RT_SIGPROCMASK) {
         return false;
     }
     let kept = ErrnoGuard::new();
     // SAFETY: the call fails and does not change the mask.
-    unsafe { syscall(RT_SIGPROCMASK, INVALID_HOW, address, 0_usize, 8_usize) };
+    unsafe { syscall(RT_SIGPROCMASK as c_long, INVALID_HOW, address, 0_usize, 8_usize) };
     let readable = errno() == EINVAL;
     drop(kept);
     readable
@@ -184,7 +239,9 @@ pub fn futex_wait(word: &core::sync::atomic::AtomicU32, value: u32, timeout_ns: 
         nanoseconds: (timeout_ns % 1_000_000_000) as i64,
     };
     // SAFETY: both the word and the time live during the call.
-    unsafe { syscall(FUTEX, word.as_ptr(), FUTEX_WAIT, value as c_uint, &raw const time) };
+    unsafe {
+        syscall(FUTEX as c_long, word.as_ptr(), FUTEX_WAIT, value as c_uint, &raw const time)
+    };
 }
 
 #[cfg(test)]

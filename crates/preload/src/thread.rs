@@ -7,9 +7,10 @@
 //! one.
 
 use core::cell::UnsafeCell;
+use core::ffi::c_long;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sys;
+use crate::{seccomp, sys};
 
 /// The state of one thread; all zeros when the thread starts.
 ///
@@ -91,8 +92,11 @@ pub fn id() -> u32 {
     let block = block();
     let generation = GENERATION.load(Ordering::Relaxed);
     if block.generation.load(Ordering::Relaxed) != generation {
-        // SAFETY: gettid has no preconditions.
-        let tid = unsafe { sys::syscall(sys::GETTID) } as u32;
+        let tid = match seccomp::allows(sys::GETTID) {
+            // SAFETY: gettid has no preconditions.
+            true => unsafe { sys::syscall(sys::GETTID as c_long) as u32 },
+            false => 0,
+        };
         block.tid.store(tid, Ordering::Relaxed);
         block.generation.store(generation, Ordering::Relaxed);
     }

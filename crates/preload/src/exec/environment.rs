@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::sys;
+use crate::{seccomp, sys};
 
 /// Strings of an environment, terminated by a null pointer.
 pub type Texts = *const *const c_char;
@@ -80,6 +80,9 @@ pub unsafe fn for_new_image(environment: Texts, buffer: &mut MaybeUninit<Buffer>
 
 /// Returns whether the next program of this process certainly cannot open a file.
 fn is_out_of_reach(path: &CStr) -> bool {
+    if !seccomp::allows(sys::OPENAT) {
+        return false;
+    }
     // SAFETY: the path is a C string; a descriptor that was opened is closed.
     unsafe {
         let fd = sys::open(path.as_ptr(), sys::O_CLOEXEC | sys::O_NOCTTY);

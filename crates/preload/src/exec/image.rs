@@ -55,8 +55,7 @@ pub fn restore_signal(memory: SharedMemory) {
     if !signal::is_ignored() {
         return;
     }
-    // SAFETY: getpid has no preconditions.
-    let pid = unsafe { sys::getpid() } as u32;
+    let pid = sys::process_id();
     let is_ours = |slot: &&Process| {
         slot.state.load(Ordering::Acquire) == state::EXECUTING
             && slot.pid.load(Ordering::Relaxed) == pid

@@ -2,7 +2,7 @@
 //! outlives a killed target.
 //!
 //! The file is sparse: pages that are never written use no memory. Numbers have the machine's byte order.
-//! Every field that both sides access is an atomic. Everything except the first five fields of the header
+//! Every field that both sides access is an atomic. Everything except the first six fields of the header
 //! starts as zero.
 //!
 //! | part | content |
@@ -129,6 +129,8 @@ pub struct Header {
     pub seed: u64,
     /// 0: native stacks are recorded; 1: only Python stacks are.
     pub without_native: u64,
+    /// Number of the profiler's own seccomp filters, see [`crate::format::filters_in`].
+    pub filters: u64,
     /// Number of nodes in use. The first is node 1.
     pub nodes: AtomicU64,
     /// Number of modules in use. The first is module 1.
@@ -147,6 +149,8 @@ pub struct Header {
     /// Allocations that were recorded without a stack because too many threads, or signal handlers that
     /// interrupted the library, were unwinding.
     pub nested: AtomicU64,
+    /// Allocations whose stack is cut because a seccomp filter forbids to examine the thread's stack.
+    pub stacks_confined: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Header>() <= offset::PROCESSES);
@@ -175,6 +179,8 @@ pub mod reason {
     /// The process has a limit on its address space (`ulimit -v`) of which the library would use a large
     /// part.
     pub const LIMITED: u32 = 3;
+    /// A seccomp filter may forbid system calls that the library needs.
+    pub const FILTER: u32 = 4;
 }
 
 /// The slot of one process image. Its index is in each record.
@@ -352,9 +358,16 @@ pub struct Module {
     pub path_bytes: AtomicU32,
     /// Index of the slot of the process image that registered it.
     pub process: AtomicU32,
-    /// The file's path, as that process's kernel reports it (with ` (deleted)` if the file is gone), or
-    /// `[vdso]`. Long paths are cut.
-    pub path: [AtomicU8; 976],
+    /// Address at which that process image has mapped the beginning of the file.
+    pub start: AtomicU64,
+    /// 1: `path` is what the process's kernel reports (with ` (deleted)` if the file is gone), or `[vdso]`. 0: it is
+    /// the path by which the process's loader opened the file, which may be relative to any folder and root; the
+    /// program itself then has an empty path.
+    pub is_mapped: AtomicU32,
+    /// 1: this entry only reports that what this library allocates and frees is not recorded.
+    pub is_unseen: AtomicU32,
+    /// The file's path. Long paths are cut.
+    pub path: [AtomicU8; 960],
 }
 
 const _: () = assert!(size_of::<Module>() == 1024);

@@ -6,6 +6,7 @@ use super::format::{self, offset, state};
 use super::shared::image_state::{NEW, NONE, TAKING};
 use super::shared::{self, Shared, image_state};
 use super::{contexts, live, mappings, python, system};
+use crate::seccomp;
 
 /// Index of the last image's slot, plus 1. A forked child still sees its parent's here.
 static LAST_IMAGE: AtomicU32 = AtomicU32::new(NEW);
@@ -22,6 +23,18 @@ pub fn open() -> bool {
     WIPES.store(wipes.into(), Ordering::Relaxed);
     shared::publish(shared);
     true
+}
+
+/// Returns whether the process has inherited seccomp filters that the profiler does not have.
+pub fn is_filtered() -> bool {
+    if seccomp::filters() == 0 {
+        return false;
+    }
+    let Some(shared) = shared::map_bytes(system::PAGE) else { return false };
+    let profilers = shared.header().filters as u32;
+    // SAFETY: it was mapped above and no other code knows its address.
+    unsafe { shared.unmap(system::PAGE) };
+    seccomp::is_inherited(profilers)
 }
 
 /// Reports why this image records nothing, without keeping the memory mapped.
@@ -82,7 +95,7 @@ fn set_unsupported(shared: Shared, image: u32, reason: u32) {
 /// Detects a fork on kernels before 4.14.
 #[cold]
 fn notice_fork() {
-    let process = system::process_id();
+    let process = crate::sys::process_id();
     let before = PROCESS_ID.swap(process, Ordering::Relaxed);
     if before != process && before != 0 {
         live::set_filter(false);
@@ -123,7 +136,7 @@ fn wait(shared: Shared) -> Option<(Shared, u32)> {
     for _ in 0..10_000 {
         match image_state().load(Ordering::Acquire) {
             NEW | NONE => return None,
-            TAKING => system::sleep_ns(10_000),
+            TAKING => system::pause_ns(10_000),
             image => return Some((shared, image - 1)),
         }
     }
@@ -140,7 +153,7 @@ fn take_process(shared: Shared) -> Option<u32> {
     };
     let position = (0..format::PROCESSES as u32).find(is_free)?;
     let process = shared.process(position);
-    process.pid.store(system::process_id(), Ordering::Relaxed);
+    process.pid.store(crate::sys::process_id(), Ordering::Relaxed);
     process.namespace.store(system::inode(c"/proc/self/ns/pid"), Ordering::Relaxed);
     process.parent.store(LAST_IMAGE.load(Ordering::Relaxed), Ordering::Relaxed);
     process.python.store(python::version(), Ordering::Relaxed);

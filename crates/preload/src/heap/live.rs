@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize
 
 use super::format::Origin;
 use super::{byte_sampling, memory_limits, shared, system};
+use crate::seccomp;
 
 /// Number of slots of the filter: a power of two that the assembly of [`super::hooks`] relies on.
 pub const FILTER_SLOTS: usize = 1 << 16;
@@ -154,6 +155,14 @@ impl Table {
             deepest: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             has_overflowed: AtomicBool::new(false),
+        }
+    }
+
+    /// Maps the first levels, before a seccomp filter may forbid that.
+    #[cfg(simprof_heap)]
+    pub fn prepare(&self) {
+        for level in [0, OVERFLOW] {
+            self.map(level);
         }
     }
 
@@ -315,6 +324,8 @@ impl Table {
     /// level always is: it is small, and nothing can be recorded without it.
     fn is_affordable(&self, level: usize) -> bool {
         !self.is_closed.load(Ordering::Relaxed)
+            // Without it, a forked child would find its parent's allocations.
+            && seccomp::allows(system::number::MADVISE)
             && (level == 0 || bytes(level) <= memory_limits::mappable_bytes() / SHARE)
     }
 

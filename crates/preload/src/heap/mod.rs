@@ -13,6 +13,8 @@
 //! | `shared`, `image` | the shared memory, and this process image's slot in it |
 //! | `contexts`, `thread`, `start` | buffers for unwinding, the state of a thread, the start of the library |
 //! | `memory_limits` | how much memory the process may still map |
+//! | `deepbind` | libraries that look past the hooks |
+//! | `confinement` | preparation for a seccomp filter of the program |
 
 pub mod format;
 
@@ -20,10 +22,14 @@ pub mod format;
 mod byte_sampling;
 #[cfg(simprof_heap)]
 mod caller;
+#[cfg(simprof_heap)]
+pub mod confinement;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod contexts;
 #[cfg(simprof_heap)]
 mod custom_allocator;
+#[cfg(simprof_heap)]
+mod deepbind;
 #[cfg(simprof_heap)]
 mod hooks;
 #[cfg(simprof_heap)]

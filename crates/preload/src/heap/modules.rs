@@ -24,6 +24,8 @@ struct Loaded {
     end: usize,
     bias: usize,
     header: *const u8,
+    /// The path by which the loader opened it; empty for the program.
+    name: *const c_char,
 }
 
 /// `struct dl_find_object` of glibc 2.35 and later.
@@ -32,10 +34,16 @@ struct Object {
     flags: u64,
     start: *mut c_void,
     end: *mut c_void,
-    /// `struct link_map`, whose first word is the bias.
-    link_map: *const usize,
+    link_map: *const LinkMap,
     header: *const u8,
     reserved: [u64; 7],
+}
+
+/// The beginning of `struct link_map`.
+#[repr(C)]
+struct LinkMap {
+    bias: usize,
+    name: *const c_char,
 }
 
 type FindObject = unsafe extern "C" fn(*mut c_void, *mut Object) -> c_int;
@@ -101,14 +109,14 @@ fn loaded(pc: usize) -> Option<Loaded> {
     // SAFETY: the function succeeded, so all fields are written.
     let object = unsafe { object.assume_init() };
     // SAFETY: the link map is that of a loaded module.
-    let bias = unsafe { *object.link_map };
+    let &LinkMap { bias, name } = unsafe { &*object.link_map };
     let (start, end, header) = (object.start.addr(), object.end.addr(), object.header);
-    (!header.is_null()).then_some(Loaded { start, end, bias, header })
+    (!header.is_null()).then_some(Loaded { start, end, bias, header, name })
 }
 
 /// The beginning of `struct dl_phdr_info`.
 #[repr(C)]
-struct Listed {
+pub struct Listed {
     bias: usize,
     name: *const c_char,
     segments: *const Segment,
@@ -117,19 +125,21 @@ struct Listed {
 
 /// `Elf64_Phdr`.
 #[repr(C)]
-struct Segment {
-    kind: u32,
+pub struct Segment {
+    pub kind: u32,
     flags: u32,
     offset: u64,
-    address: usize,
+    pub address: usize,
     physical: u64,
     file_bytes: u64,
-    bytes: usize,
+    pub bytes: usize,
     align: u64,
 }
 
 const PT_LOAD: u32 = 1;
+pub const PT_DYNAMIC: u32 = 2;
 const PT_NOTE: u32 = 4;
+pub const PT_GNU_RELRO: u32 = 0x6474_e552;
 const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
 
 unsafe extern "C" {
@@ -145,7 +155,7 @@ fn iterate(pc: usize) -> Option<Loaded> {
         // SAFETY: `data` is the address that is passed below.
         let (pc, found) = unsafe { &mut *data.cast::<(usize, Option<Loaded>)>() };
         // SAFETY: the loader's description of a loaded module.
-        *found = unsafe { (*listed).containing(*pc) };
+        *found = unsafe { (*listed).module() }.filter(|it| (it.start..it.end).contains(pc));
         found.is_some().into()
     }
     let mut search = (pc, None);
@@ -154,9 +164,84 @@ fn iterate(pc: usize) -> Option<Loaded> {
     search.1
 }
 
+/// Calls `visit` with each loaded module, in the order in which they were loaded. It takes the loader's lock.
+#[cfg(simprof_heap)]
+pub fn each_loaded(mut visit: impl FnMut(&Listed)) {
+    unsafe extern "C" fn called<F: FnMut(&Listed)>(
+        listed: *const Listed,
+        _: usize,
+        visit: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the address of `visit`, and the loader's description of a loaded module.
+        unsafe { (*visit.cast::<F>())(&*listed) };
+        0
+    }
+    fn iterate<F: FnMut(&Listed)>(visit: &mut F) {
+        // SAFETY: `visit` lives until the function returns.
+        unsafe { dl_iterate_phdr(called::<F>, (&raw mut *visit).cast()) };
+    }
+    iterate(&mut visit);
+}
+
+#[cfg(simprof_heap)]
 impl Listed {
-    /// Returns the module if it contains `pc`.
-    unsafe fn containing(&self, pc: usize) -> Option<Loaded> {
+    /// Returns the program headers.
+    ///
+    /// # Safety
+    ///
+    /// It must be the loader's description of a loaded module.
+    pub unsafe fn segments(&self) -> &[Segment] {
+        // SAFETY: the caller's promise.
+        unsafe { core::slice::from_raw_parts(self.segments, self.count.into()) }
+    }
+
+    /// Returns an address of the file in memory.
+    pub fn address(&self, address: usize) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut(self.bias.wrapping_add(address))
+    }
+
+    /// Returns the pointer in an entry of the dynamic section, which the loader may have relocated.
+    pub fn pointer(&self, value: usize) -> *mut u8 {
+        if value < self.bias {
+            self.address(value)
+        } else {
+            core::ptr::with_exposed_provenance_mut(value)
+        }
+    }
+
+    /// Returns whether an address is in the module.
+    pub fn contains(&self, address: usize) -> bool {
+        // SAFETY: only the loader makes these descriptions.
+        let segments = unsafe { self.segments() };
+        let mut loads = segments.iter().filter(|segment| segment.kind == PT_LOAD);
+        loads.any(|load| address.wrapping_sub(self.address(load.address).addr()) < load.bytes)
+    }
+
+    /// Reports that allocations of this module are not seen.
+    pub fn report_unseen(&self) {
+        // SAFETY: the loader's name of a module is null or a C string.
+        if !self.name.is_null() {
+            report_unseen(unsafe { core::ffi::CStr::from_ptr(self.name) }.to_bytes());
+        }
+    }
+}
+
+/// Reports that allocations of the library at this path are not seen.
+#[cfg(simprof_heap)]
+pub fn report_unseen(path: &[u8]) {
+    if let Some(shared) = shared::own_process().and_then(|_| shared::get()) {
+        let entry = Registered { path, is_mapped: false, is_unseen: true, start: 0, build_id: &[] };
+        register_in(shared, &entry);
+    }
+}
+
+impl Listed {
+    /// Returns the module. `None` if it has no unwind information.
+    ///
+    /// # Safety
+    ///
+    /// It must be the loader's description of a loaded module.
+    unsafe fn module(&self) -> Option<Loaded> {
         // SAFETY: the caller's promise: the segments are in memory.
         let segments = unsafe { core::slice::from_raw_parts(self.segments, self.count.into()) };
         let by_kind = |kind| segments.iter().filter(move |segment| segment.kind == kind);
@@ -165,7 +250,7 @@ impl Listed {
         let end = by_kind(PT_LOAD).map(|segment| begin(segment) + segment.bytes).max()?;
         let header = begin(by_kind(PT_GNU_EH_FRAME).next()?);
         let header = core::ptr::with_exposed_provenance(header);
-        (start..end).contains(&pc).then_some(Loaded { start, end, bias: self.bias, header })
+        Some(Loaded { start, end, bias: self.bias, header, name: self.name })
     }
 }
 
@@ -191,17 +276,63 @@ fn remember(loaded: &Loaded, number: u32) {
     }
 }
 
+/// Registers all loaded modules, while their paths can still be read. It takes the loader's lock for a short time.
+#[cfg(simprof_heap)]
+pub fn register_all() {
+    each_loaded(|listed| {
+        // SAFETY: the loader's description of a loaded module.
+        if let Some(loaded) = unsafe { listed.module() }
+            && known(&loaded).is_none()
+        {
+            remember(&loaded, register(&loaded, &mut [0; 4096]).0);
+        }
+    });
+}
+
 /// Registers a module unless it is registered. Returns its number, or 0 if the table is full, and whether its path
 /// is known.
 fn register(loaded: &Loaded, scratch: &mut [u8]) -> (u32, bool) {
-    let path = path_of(loaded.start, scratch);
-    let number = shared::get().map_or(0, |shared| register_in(shared, path, build_id_of(loaded)));
+    let line = find_line(|range| range.start == loaded.start, scratch);
+    let path = path_in(scratch, line);
+    let mapped = &scratch[path];
+    // After a change of the root folder, or under a seccomp filter, only the loader knows a path.
+    // SAFETY: the loader's name of a loaded module is a C string.
+    let named = || unsafe { core::ffi::CStr::from_ptr(loaded.name).to_bytes() };
+    let (path, is_mapped) = match mapped {
+        [] if !loaded.name.is_null() => (named(), false),
+        path => (path, true),
+    };
+    let (start, build_id) = (loaded.start, build_id_of(loaded));
+    let entry = Registered { path, is_mapped, is_unseen: false, start, build_id };
+    let number = shared::get().map_or(0, |shared| register_in(shared, &entry));
     (number, !path.is_empty())
 }
 
-fn register_in(shared: Shared, path: &[u8], build_id: &[u8]) -> u32 {
+/// What is registered of a module.
+struct Registered<'a> {
+    path: &'a [u8],
+    /// Whether the path is the kernel's, not the loader's.
+    is_mapped: bool,
+    /// See [`Module::is_unseen`].
+    is_unseen: bool,
+    start: usize,
+    build_id: &'a [u8],
+}
+
+fn register_in(shared: Shared, entry: &Registered<'_>) -> u32 {
+    let &Registered { path, is_mapped, is_unseen, start, build_id } = entry;
     let count = shared.header().modules.load(Ordering::Acquire).min(format::MODULES as u64 - 1);
-    let same = |&number: &u32| is_module(shared.module(number), path, build_id);
+    // Another process may have another file at a path that only its loader knows.
+    let is_comparable = |module: &Module| {
+        is_mapped
+            || !build_id.is_empty()
+            || module.process.load(Ordering::Relaxed) == shared::image()
+    };
+    let same = |&number: &u32| {
+        let module = shared.module(number);
+        let same_kind = module.is_unseen.load(Ordering::Relaxed) == is_unseen.into();
+        same_kind && is_module(module, path, build_id) && is_comparable(module)
+    };
     if let Some(number) = (1..=count as u32).find(same) {
         return number;
     }
@@ -212,6 +343,9 @@ fn register_in(shared: Shared, path: &[u8], build_id: &[u8]) -> u32 {
     }
     let module = shared.module(number as u32);
     module.process.store(shared::image(), Ordering::Relaxed);
+    module.start.store(start as u64, Ordering::Relaxed);
+    module.is_mapped.store(is_mapped.into(), Ordering::Relaxed);
+    module.is_unseen.store(is_unseen.into(), Ordering::Relaxed);
     let path_bytes = path.len().min(module.path.len());
     for (target, &byte) in module.path.iter().zip(path) {
         target.store(byte, Ordering::Relaxed);
@@ -239,11 +373,20 @@ fn is_module(module: &Module, path: &[u8], build_id: &[u8]) -> bool {
         && same(&module.build_id, module.build_id_bytes.load(Ordering::Relaxed), build_id)
 }
 
-/// Returns the path of the file that is mapped at `start`, as the kernel reports it. Empty if there is none.
-fn path_of(start: usize, scratch: &mut [u8]) -> &[u8] {
-    let line = find_line(|range| range.start == start, scratch);
-    let path = path_in(scratch, line);
-    &scratch[path]
+/// Returns the range of the mapping that contains `address`, and the end of the mapping below; 0 for what is not known.
+#[cfg(simprof_heap)]
+pub fn mapping_at(address: usize) -> (usize, core::ops::Range<usize>) {
+    let below = core::cell::Cell::new(0);
+    let mut scratch = [0; 4096];
+    let is_it = |range: core::ops::Range<usize>| {
+        let found = range.contains(&address);
+        if !found {
+            below.set(range.end);
+        }
+        found
+    };
+    let line = find_line(is_it, &mut scratch);
+    (below.get(), range_of(&scratch[line]))
 }
 
 /// Returns whether the memory at this address belongs to no file and is accessible.

@@ -1,7 +1,7 @@
 //! The real functions that the library's hooks call: those of the allocator that the program would otherwise
 //! use.
 
-use core::ffi::{CStr, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::system::{RTLD_NEXT, dlsym};
@@ -61,6 +61,10 @@ impl Failed for i32 {
     const FAILED: i32 = ENOMEM;
 }
 
+impl Failed for *mut c_void {
+    const FAILED: *mut c_void = core::ptr::null_mut();
+}
+
 impl Failed for () {
     const FAILED: () = ();
 }
@@ -81,16 +85,26 @@ functions! {
     MMAP c"mmap" mmap(address: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
     MUNMAP c"munmap" munmap(address: usize, bytes: usize) -> i32;
     MREMAP c"mremap" mremap(address: usize, old: usize, new: usize, flags: i32, to: usize) -> usize;
+    DLOPEN c"dlopen" dlopen(path: *const c_char, flags: i32) -> *mut c_void;
     DLCLOSE c"dlclose" dlclose(handle: *mut c_void) -> i32;
 }
 
 /// Returns the real `pthread_key_create`; null if there is none.
 pub fn key_create() -> *mut c_void {
-    let address = KEY_CREATE.load(Ordering::Relaxed);
-    if address.is_null() { resolve(&KEY_CREATE, c"pthread_key_create") } else { address }
+    static ADDRESS: Address = AtomicPtr::new(core::ptr::null_mut());
+    resolved(&ADDRESS, c"pthread_key_create")
 }
 
-static KEY_CREATE: Address = AtomicPtr::new(core::ptr::null_mut());
+/// Returns the real `dlmopen`.
+pub fn dlmopen() -> *mut c_void {
+    static ADDRESS: Address = AtomicPtr::new(core::ptr::null_mut());
+    resolved(&ADDRESS, c"dlmopen")
+}
+
+fn resolved(address: &Address, name: &CStr) -> *mut c_void {
+    let known = address.load(Ordering::Relaxed);
+    if known.is_null() { resolve(address, name) } else { known }
+}
 
 /// Thread pointer of the thread that is resolving a function; 0 if there is none.
 static RESOLVING: AtomicUsize = AtomicUsize::new(0);

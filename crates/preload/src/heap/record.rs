@@ -7,7 +7,7 @@ use super::format::{Kind, LANES, Lane, Origin, RECORDS, WAIT_NS, flag, stamp};
 use super::live::{self, Allocation, LIVE};
 use super::shared::Shared;
 use super::thread::{self, Thread};
-use super::{byte_sampling, contexts, image, python, start, system, unload};
+use super::{byte_sampling, confinement, contexts, deepbind, image, python, start, system, unload};
 
 /// Number of the first thread. 0 means that a thread has no number yet.
 const FIRST: u32 = 1;
@@ -48,6 +48,7 @@ impl Event {
 #[inline]
 pub fn recorder() -> Option<Recorder> {
     let thread = thread::current();
+    deepbind::replace_pending();
     let current = if start::is_on() || start::start() { image::current() } else { None };
     let Some((shared, image)) = current else {
         if start::is_off() || image::is_finished() {
@@ -260,6 +261,8 @@ impl Recorder {
             Some(stack) => {
                 if stack.lost {
                     header.stacks_lost.fetch_add(1, Ordering::Relaxed);
+                } else if stack.flags & flag::PARTIAL != 0 && confinement::hides_stacks() {
+                    header.stacks_confined.fetch_add(1, Ordering::Relaxed);
                 }
                 (u64::from(stack.node) | python, stack.flags | python_flags)
             }
@@ -318,7 +321,7 @@ impl Recorder {
                 header.abandoned.store(now, Ordering::Relaxed);
                 live::set_filter(false);
             }
-            system::sleep_ns(50_000);
+            system::pause_ns(50_000);
         }
         lane.lost.fetch_add(count, Ordering::Relaxed);
         false

@@ -38,26 +38,14 @@ pub fn get() -> Option<Shared> {
 
 /// Maps the memory that the environment names, as a whole. `None` if there is none of this format.
 pub fn map() -> Option<Shared> {
-    let shared = map_bytes(offset::END)?;
-    if shared.header().bytes == offset::END as u64 {
-        return Some(shared);
-    }
-    // SAFETY: it was mapped above and no other code knows its address.
-    unsafe { shared.unmap(offset::END) };
-    None
+    map_bytes(offset::END)
 }
 
 /// Maps the first bytes of the memory that the environment names. `None` if there is none of this format.
 pub fn map_bytes(bytes: usize) -> Option<Shared> {
     let path = system::variable(format::VARIABLE)?;
-    // SAFETY: variables are C strings.
-    let shared = Shared(unsafe { system::map_file(path, offset::END, bytes) }?);
-    if shared.header().magic == format::MAGIC {
-        return Some(shared);
-    }
-    // SAFETY: it was mapped above and no other code knows its address.
-    unsafe { shared.unmap(bytes) };
-    None
+    // SAFETY: variables are C strings. The profiler wrote the length into the file, and has sealed it.
+    unsafe { system::map_file(path, [format::MAGIC, offset::END as u64], bytes) }.map(Shared)
 }
 
 /// Makes [`get`] return this memory from now on.

@@ -31,6 +31,12 @@ pub fn is_off() -> bool {
     STATE.load(Ordering::Acquire) == OFF
 }
 
+/// Ends the recording in this process image, and reports why.
+pub fn stop(reason: u32) {
+    image::refuse(reason);
+    STATE.store(OFF, Ordering::Release);
+}
+
 /// Starts the library unless it has started. Returns whether it records.
 #[cold]
 pub fn start() -> bool {
@@ -41,6 +47,7 @@ pub fn start() -> bool {
     let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
     if STATE.compare_exchange(NEW, STARTING, acquire, relaxed).is_ok() {
         real::resolve_all();
+        crate::seccomp::resolve();
         let on = open();
         // Symbols that were not found left an error message, which the program must not see.
         // SAFETY: `dlerror` has no preconditions.
@@ -55,6 +62,10 @@ pub fn start() -> bool {
 const USED_BYTES: usize = offset::END + (16 << 20);
 
 fn open() -> bool {
+    if image::is_filtered() {
+        image::report_refusal(reason::FILTER);
+        return false;
+    }
     if memory_limits::bytes_below_rlimits() / 2 < USED_BYTES {
         image::report_refusal(reason::LIMITED);
         return false;

@@ -6,6 +6,7 @@
 use core::arch::asm;
 use core::ffi::{c_char, c_int, c_void};
 
+use crate::seccomp;
 use crate::sys::SharedObject;
 #[cfg(simprof_heap)]
 pub use crate::sys::now_ns;
@@ -24,8 +25,10 @@ unsafe extern "C" {
 }
 
 pub const PAGE: usize = 4096;
-pub const EFAULT: isize = -14;
+const EPERM: isize = -1;
+const EFAULT: isize = -14;
 
+pub const PROT_READ: usize = 1;
 pub const PROT_READ_WRITE: usize = 3;
 pub const MAP_SHARED: usize = 1;
 pub const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
@@ -37,23 +40,24 @@ const O_RDONLY_CLOEXEC: usize = 0o2_000_000;
 const AT_FDCWD: usize = -100isize as usize;
 
 #[cfg(target_arch = "x86_64")]
-mod number {
+pub mod number {
     pub const READ: usize = 0;
     pub const CLOSE: usize = 3;
-    pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
+    pub const MPROTECT: usize = 10;
     pub const MUNMAP: usize = 11;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const MADVISE: usize = 28;
-    pub const NANOSLEEP: usize = 35;
-    pub const GETPID: usize = 39;
     pub const GETTID: usize = 186;
+    pub const FUTEX: usize = 202;
+    pub const CLOCK_GETTIME: usize = 228;
     pub const OPENAT: usize = 257;
     pub const NEWFSTATAT: usize = 262;
     pub const PRLIMIT64: usize = 302;
 }
 
-/// Makes a system call with up to six arguments. Returns its result, or the negated error number.
+/// Makes a system call with up to six arguments. Returns its result, or the negated error number: `EPERM` without a
+/// call if a seccomp filter of the target may forbid it.
 ///
 /// # Safety
 ///
@@ -61,6 +65,9 @@ mod number {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
+    if !seccomp::allows(number) {
+        return EPERM;
+    }
     let [a, b, c, d, e, f] = arguments;
     let result: isize;
     // SAFETY: the kernel changes rax, rcx and r11 only. Its effects on memory are the caller's
@@ -94,23 +101,23 @@ pub fn map_private(bytes: usize) -> Option<*mut u8> {
     (address > 0).then(|| core::ptr::with_exposed_provenance_mut(address as usize))
 }
 
-/// Maps the first `bytes` of a file, shared and writable. `None` unless the file has exactly this `length`.
+/// Maps the first `bytes` of a file, shared and writable. `None` unless the file begins with these two words.
 ///
 /// # Safety
 ///
-/// `path` must end with a zero.
-pub unsafe fn map_file(path: *const c_char, length: usize, bytes: usize) -> Option<*mut u8> {
-    const SEEK_END: usize = 2;
+/// `path` must end with a zero. A file that begins like this must have that many bytes.
+pub unsafe fn map_file(path: *const c_char, begin: [u64; 2], bytes: usize) -> Option<*mut u8> {
     // SAFETY: the caller's promise.
     let fd = unsafe { call(number::OPENAT, [AT_FDCWD, path.addr(), O_RDWR_CLOEXEC, 0, 0, 0]) };
     if fd < 0 {
         return None;
     }
     let fd = fd as usize;
-    // SAFETY: this only returns the length. The descriptor was opened above, so no one else uses its
-    // position.
-    let end = unsafe { call(number::LSEEK, [fd, 0, SEEK_END, 0, 0, 0]) };
-    let address = match end == length as isize {
+    let mut words = [0_u64; 2];
+    let arguments = [fd, words.as_mut_ptr().addr(), size_of_val(&words), 0, 0, 0];
+    // SAFETY: the kernel writes into `words`.
+    let read = unsafe { call(number::READ, arguments) };
+    let address = match read == size_of_val(&words) as isize && words == begin {
         // SAFETY: as in `map_private`.
         true => unsafe { call(number::MMAP, [0, bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0]) },
         false => -1,
@@ -127,6 +134,14 @@ pub unsafe fn map_file(path: *const c_char, length: usize, bytes: usize) -> Opti
 pub unsafe fn unmap(address: *mut u8, bytes: usize) {
     // SAFETY: the caller's promise.
     unsafe { call(number::MUNMAP, [address.addr(), bytes, 0, 0, 0, 0]) };
+}
+
+/// Changes the access rights of the page that contains an address. Returns whether they were changed.
+#[cfg(simprof_heap)]
+pub fn protect(address: usize, rights: usize) -> bool {
+    let arguments = [address & !(PAGE - 1), PAGE, rights, 0, 0, 0];
+    // SAFETY: the callers only add a right for a short time, and then take it again.
+    unsafe { call(number::MPROTECT, arguments) == 0 }
 }
 
 /// Asks the kernel to zero pages of `map_private`, or of zeroed statics, in forked children. Returns whether it will.
@@ -188,6 +203,7 @@ pub fn is_readable(address: usize) -> bool {
     // A null address means "no mask": the kernel would read nothing.
     // SAFETY: the call fails in any case, and changes nothing.
     address != 0
+        && seccomp::allows(number::RT_SIGPROCMASK)
         && unsafe { call(number::RT_SIGPROCMASK, [INVALID, address, 0, 8, 0, 0]) != EFAULT }
 }
 
@@ -228,23 +244,40 @@ pub fn limit(resource: usize) -> usize {
     limits[0]
 }
 
-/// Sleeps.
-pub fn sleep_ns(time_ns: u64) {
-    let time = [0, time_ns as i64];
-    // SAFETY: the time lives during the call.
-    unsafe { call(number::NANOSLEEP, [time.as_ptr().addr(), 0, 0, 0, 0, 0]) };
+/// Pauses for about this time.
+///
+/// A program that may allocate may nearly always wait for a lock, so the pause is a wait for a futex that nobody wakes.
+/// Without system calls it is a loop.
+#[cfg(simprof_heap)]
+pub fn pause_ns(time_ns: u64) {
+    const FUTEX_WAIT_PRIVATE: usize = 128;
+    let (word, time) = (0_u32, [0, time_ns as i64]);
+    let wait = [(&raw const word).addr(), FUTEX_WAIT_PRIVATE, 0, time.as_ptr().addr(), 0, 0];
+    if seccomp::allows(number::FUTEX) {
+        // SAFETY: the word and the time live during the call.
+        unsafe { call(number::FUTEX, wait) };
+        return;
+    }
+    let end_ns = now_ns() + time_ns;
+    while now_ns() < end_ns {
+        core::hint::spin_loop();
+    }
 }
 
-/// Returns the id of this process.
-pub fn process_id() -> u32 {
-    // SAFETY: getpid has no preconditions.
-    unsafe { call(number::GETPID, [0; 6]) as u32 }
+/// Returns whether reading the clock needs a system call on this machine.
+#[cfg(simprof_heap)]
+pub fn does_clock_call() -> bool {
+    let mut source = [0; 32];
+    let path = c"/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let length = crate::sys::read_file(path, &mut source);
+    let without = [&b"tsc"[..], b"kvm-clock", b"hyperv_clocksource_tsc_page"];
+    !without.into_iter().any(|name| source[..length].starts_with(name))
 }
 
-/// Returns the id of this thread.
+/// Returns the id of this thread; 0 if it may not be read.
 pub fn thread_id() -> u32 {
     // SAFETY: gettid has no preconditions.
-    unsafe { call(number::GETTID, [0; 6]) as u32 }
+    unsafe { call(number::GETTID, [0; 6]).try_into().unwrap_or(0) }
 }
 
 /// Returns the value of an environment variable. `None` also before the C library has set up the environment

@@ -1,6 +1,6 @@
 //! SIGTRAP as the target sees it: its action, and whether it is blocked or pending.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use super::abi::{
@@ -88,7 +88,7 @@ fn end() {
 /// Sends the signal to this thread.
 pub fn raise() {
     // SAFETY: the system call accesses no memory.
-    unsafe { sys::syscall(sys::TGKILL, sys::getpid(), thread::id(), SIGTRAP) };
+    unsafe { sys::syscall(sys::TGKILL as c_long, sys::getpid(), thread::id(), SIGTRAP) };
 }
 
 /// Calls the target's handler with the signal mask of the action.

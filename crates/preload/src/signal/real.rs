@@ -1,11 +1,11 @@
 //! The real action and mask of signals, which the target does not see.
 
-use core::ffi::c_int;
+use core::ffi::{c_int, c_long};
 use core::ptr;
 
 use super::abi::{Action, TRAP};
 use crate::real_function::RealFunction;
-use crate::sys;
+use crate::{seccomp, sys};
 
 pub const SIG_BLOCK: c_int = 0;
 pub const SIG_UNBLOCK: c_int = 1;
@@ -42,9 +42,18 @@ pub fn unblock() -> bool {
 
 fn change_mask(how: c_int, signals: u64) -> u64 {
     let mut before = 0_u64;
+    if !seccomp::allows(sys::RT_SIGPROCMASK) {
+        return before;
+    }
     // SAFETY: both sets live during the call; the kernel's sets have 8 bytes.
     unsafe {
-        sys::syscall(sys::RT_SIGPROCMASK, how, &raw const signals, &raw mut before, 8_usize);
+        sys::syscall(
+            sys::RT_SIGPROCMASK as c_long,
+            how,
+            &raw const signals,
+            &raw mut before,
+            8_usize,
+        );
     }
     before
 }

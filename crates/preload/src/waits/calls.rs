@@ -8,7 +8,7 @@ use crate::format::{Cause, Kind, feature, flag};
 use crate::python::interpreter::Interpreter;
 use crate::ring::Entry;
 use crate::shared_memory::SharedMemory;
-use crate::{process, python, ring, shared_memory, sys, thread};
+use crate::{process, python, ring, seccomp, shared_memory, sys, thread};
 
 use super::functions::{self, FUNCTIONS, Function, READ, Reason, Work};
 use super::module_range;
@@ -75,6 +75,11 @@ pub fn begin(memory: SharedMemory, interpreter: &Interpreter) {
     HOOKS.store(hooks, Ordering::Release);
 }
 
+/// Ends the measurements, in a process that can no longer read the clock.
+pub fn end() {
+    HOOKS.store(0, Ordering::Release);
+}
+
 /// Runs before the real function, whose address it returns.
 pub(super) extern "C" fn before(call: &mut Call) -> *mut c_void {
     let real = functions::real(call.function);
@@ -139,9 +144,12 @@ fn is_work(call: &Call) -> bool {
     }
 }
 
-/// Returns this thread's CPU time, ns. It costs a system call.
+/// Returns this thread's CPU time, ns; 0 if it is not known. It costs a system call.
 fn thread_cpu_ns() -> u64 {
     const CLOCK_THREAD_CPUTIME_ID: c_int = 3;
+    if !seccomp::allows(sys::CLOCK_GETTIME) {
+        return 0;
+    }
     let mut time = sys::Timespec { seconds: 0, nanoseconds: 0 };
     // SAFETY: `time` is valid for the result; the clock always exists.
     unsafe { sys::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &raw mut time) };

@@ -20,7 +20,7 @@ mod sampling;
 mod trampoline;
 
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
-pub use calls::{begin, prepare};
+pub use calls::{begin, end, prepare};
 
 /// Nothing is interposed on this architecture.
 #[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]

@@ -1,5 +1,6 @@
 //! The thread that reads the target's allocation records, sorts them by time, and sums them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -52,6 +53,8 @@ pub struct Drained {
     pub unrecorded: Unrecorded,
     pub library_memory: Vec<LibraryMemory>,
     pub modules: OpenedModules,
+    /// Libraries whose allocations are not recorded.
+    pub unseen: BTreeSet<String>,
     /// Modules that were never completely written.
     pub unnamed_modules: u64,
     /// Process images that never filled in their slots.
@@ -142,6 +145,8 @@ struct Drain {
     modules: OpenedModules,
     /// Modules that were incomplete when later ones were read.
     unfinished: Vec<u32>,
+    /// See [`Drained::unseen`].
+    unseen: BTreeSet<String>,
     tally: Tally,
     steps: StepTracker,
     /// Events that are not summed yet.
@@ -168,6 +173,7 @@ impl Drain {
             load_check: LoadCheck::default(),
             modules: OpenedModules::new(),
             unfinished: Vec::new(),
+            unseen: BTreeSet::new(),
             tally: Tally::new(interval, clock::now_ns()),
             steps: StepTracker::default(),
             pending: Vec::new(),
@@ -195,6 +201,7 @@ impl Drain {
             unrecorded: self.load_check.finish(),
             library_memory,
             modules: self.modules,
+            unseen: self.unseen,
             unnamed_modules: self.unfinished.len() as u64,
             unknown_images,
             records: self.rings.taken(),
@@ -241,12 +248,16 @@ impl Drain {
         };
         self.unfinished.retain(|&number| {
             let Some((pid, module)) = read(number) else { return true };
-            self.modules.open_late(number, pid, module.path, &module.build_id);
+            self.modules.open_late(number, pid, &module);
             false
         });
         while self.modules.next() < memory.module_count() {
             match read(self.modules.next()) {
-                Some((pid, module)) => self.modules.open(pid, module.path, &module.build_id),
+                Some((_, module)) if module.is_unseen => {
+                    self.unseen.insert(module.path.to_string_lossy().into_owned());
+                    self.modules.skip();
+                }
+                Some((pid, module)) => self.modules.open(pid, &module),
                 None => {
                     self.unfinished.push(self.modules.next());
                     self.modules.skip();

@@ -1,10 +1,12 @@
 //! The recorder's mapping of the shared memory that the heap library writes to.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::MmapRaw;
@@ -13,7 +15,8 @@ use simprof_preload::heap::format::{
     Record, offset,
 };
 
-use crate::preload::memory_file;
+use crate::preload::{memory_file, own_filters};
+use crate::sample::MappedModule;
 
 /// Name of the memory's file, as /proc/PID/maps shows it.
 const NAME: &CStr = c"simprof-heap";
@@ -36,17 +39,6 @@ pub struct NativeNode {
     pub address: u64,
 }
 
-/// An executable file that a process has mapped, as the library wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MappedModule {
-    /// Its path, as the process sees it.
-    pub path: String,
-    /// Slot of the first process that wrote it.
-    pub slot: u32,
-    /// The file's build id; empty if it has none.
-    pub build_id: Vec<u8>,
-}
-
 impl HeapMemory {
     /// Creates the memory: sparse, and with its size sealed, so that no process can truncate it.
     pub fn create(interval: u64, seed: u64, without_native: bool) -> io::Result<Self> {
@@ -59,6 +51,7 @@ impl HeapMemory {
             (offset_of!(Header, interval), interval),
             (offset_of!(Header, seed), seed),
             (offset_of!(Header, without_native), u64::from(without_native)),
+            (offset_of!(Header, filters), u64::from(own_filters())),
         ];
         for (position, word) in words {
             file.write_all_at(&word.to_ne_bytes(), position as u64)?;
@@ -149,9 +142,11 @@ impl HeapMemory {
         if module.written.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let path = bytes(&module.path, &module.path_bytes);
         Some(MappedModule {
-            path: String::from_utf8_lossy(&path).into_owned(),
+            path: PathBuf::from(OsString::from_vec(bytes(&module.path, &module.path_bytes))),
+            is_mapped: module.is_mapped.load(Ordering::Relaxed) != 0,
+            is_unseen: module.is_unseen.load(Ordering::Relaxed) != 0,
+            start: module.start.load(Ordering::Relaxed),
             slot: module.process.load(Ordering::Relaxed),
             build_id: bytes(&module.build_id, &module.build_id_bytes),
         })
@@ -188,6 +183,7 @@ impl HeapMemory {
             written.store(byte, Ordering::Relaxed);
         }
         module.path_bytes.store(path.len() as u32, Ordering::Relaxed);
+        module.is_mapped.store(1, Ordering::Relaxed);
         module.written.store(1, Ordering::Release);
     }
 }
@@ -209,6 +205,7 @@ pub enum HeapField {
     StacksLost = offset_of!(Header, stacks_lost),
     LiveFull = offset_of!(Header, live_full),
     Nested = offset_of!(Header, nested),
+    StacksConfined = offset_of!(Header, stacks_confined),
 }
 
 #[cfg(test)]

@@ -230,6 +230,10 @@ pub fn refusal(image: &Image) -> Option<&'static str> {
             "a process has its own allocator, linked into its program, so only allocations that it reports through \
              simprof-probe (feature `heap`) are recorded: link it to the system's allocator, or use simprof-probe",
         ),
+        (state::UNSUPPORTED, reason::FILTER) => Some(
+            "a process runs under a seccomp filter that may forbid system calls of simprof's library, so its memory is not \
+             recorded from then on: record it without the filter",
+        ),
         (state::UNSUPPORTED, reason::LIMITED) => Some(
             "a process has a low limit of address space, and recording would use much of it, so its memory is not recorded: raise \
              the limit (`ulimit -v`) by 512 MiB, or remove it",

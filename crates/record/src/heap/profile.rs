@@ -218,6 +218,7 @@ fn provenance(
 fn notices(drained: &Drained, injection: &HeapInjection) -> Vec<Notice> {
     let mut notices = refusals(&drained.images);
     notices.extend(drained.unrecorded.notice());
+    notices.extend(unseen(&drained.unseen));
     if drained.images.is_empty() {
         notices.push(Notice::new(NoticeId::HeapNothingRecorded, NOTHING_RECORDED));
     }
@@ -231,6 +232,19 @@ fn notices(drained: &Drained, injection: &HeapInjection) -> Vec<Notice> {
 
 /// If at least this share of the records has an incomplete stack, the profile has a notice.
 const NOTABLE_CUT: f64 = 0.01;
+
+/// Returns a notice about libraries whose allocations are not recorded.
+fn unseen(libraries: &BTreeSet<String>) -> Option<Notice> {
+    let names: Vec<&str> = libraries.iter().map(String::as_str).collect();
+    (!names.is_empty()).then(|| {
+        let text = format!(
+            "What these libraries allocate and free is not recorded: {}. They were opened by dlmopen, with an allocator of their \
+             own, or with RTLD_DEEPBIND. Memory that the program allocates and such a library frees looks as if it stayed alive.",
+            names.join(", ")
+        );
+        Notice::new(NoticeId::HeapLibrariesUnseen, text)
+    })
+}
 
 const NOTHING_RECORDED: &str = "No process of the target reported its allocations: the library was not loaded. Programs that are \
     linked statically, that change their user or that clear LD_PRELOAD do not load it.";
@@ -271,6 +285,12 @@ fn losses(drained: &Drained, memory: &HeapMemory) -> Vec<Notice> {
             header(HeapField::StacksLost),
             NoticeId::HeapStacksMissing,
             "allocations have no stack or part of one, because the table of distinct stacks was full.",
+        ),
+        (
+            header(HeapField::StacksConfined),
+            NoticeId::HeapStacksMissing,
+            "allocations have only the innermost part of their stacks, because a seccomp filter of the target forbids to examine \
+             the stack of their thread. Record it without the filter.",
         ),
         (
             drained.unnamed_modules,

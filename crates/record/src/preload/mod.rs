@@ -14,7 +14,7 @@ use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use simprof_preload::format::{SCRIPT_BYTES, VARIABLE, feature};
+use simprof_preload::format::{SCRIPT_BYTES, VARIABLE, feature, filters_in};
 
 pub use library::{HEAP, Library, PRELOAD, is_mapped_from, is_simprofs};
 pub use python_memory::{PythonMemory, wake};
@@ -165,6 +165,11 @@ fn joined(library: &str, others: &str) -> String {
 /// Returns the path by which another process of the same user can open a descriptor of this process.
 pub fn path_of(fd: RawFd) -> String {
     format!("/proc/{}/fd/{fd}", std::process::id())
+}
+
+/// Returns the number of seccomp filters of this process, which the target inherits.
+pub fn own_filters() -> u32 {
+    std::fs::read("/proc/self/status").map_or(0, |status| filters_in(&status))
 }
 
 /// Creates a file that exists only in memory.

@@ -40,6 +40,8 @@ impl PythonMemory {
         let words = [MAGIC, offset::END as u64, features, wait_period_ns, script.len() as u64];
         let words: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         file.write_all_at(&words, offset_of!(Header, magic) as u64)?;
+        let filters = u64::from(super::own_filters()).to_ne_bytes();
+        file.write_all_at(&filters, offset_of!(Header, filters) as u64)?;
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
         // SAFETY: the call takes no pointers.
         if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } < 0 {

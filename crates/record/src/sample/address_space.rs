@@ -317,7 +317,14 @@ mod tests {
 
     fn file(path: &str, range: Range<u64>, file_offset: u64) -> FileMapping {
         let identity = FileIdentity::default();
-        FileMapping { pid: 0, range, file_offset, path: path.to_owned(), identity }
+        FileMapping {
+            pid: 0,
+            range,
+            file_offset,
+            path: path.to_owned(),
+            file: path.into(),
+            identity,
+        }
     }
 
     fn map(space: &mut AddressSpace, modules: &mut ModuleTable, mapping: &FileMapping) {

@@ -52,7 +52,9 @@ pub(crate) use python::{interpreter_name, original_file_limit, unsampled_notices
 pub(crate) use raw_stacks::FastMap;
 pub use sampler::Sampler;
 pub use samples::Samples;
-pub(crate) use target_stacks::{NativeStack, OpenedModules, TargetStack, TargetStacks};
+pub(crate) use target_stacks::{
+    MappedModule, NativeStack, OpenedModules, TargetStack, TargetStacks,
+};
 
 /// Returns whether a separate file with the debug information of the program at `path` is installed. `data` is the content of
 /// the program.

@@ -1,11 +1,13 @@
 //! The files that code is mapped from. Each is opened once, while its process is running.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::ops::{Deref, Range};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,7 +48,10 @@ pub(super) struct FileMapping {
     pub pid: u32,
     pub range: Range<u64>,
     pub file_offset: u64,
+    /// The path as text.
     pub path: String,
+    /// The path as it is, which may not be UTF-8; empty if the file must not be opened by its path.
+    pub file: PathBuf,
     pub identity: FileIdentity,
 }
 
@@ -104,7 +109,7 @@ impl ModuleTable {
         let (path, image) = if preload::is_mapped_from(path) {
             (PRELOAD_LIBRARY, preload_library())
         } else {
-            (path, open_image(mapping, path, self.started))
+            (path, open_image(mapping, self.started))
         };
         // Code that a runtime generates may be in a file in memory.
         if image.is_none() && path.starts_with(MEMORY_FILE) {
@@ -372,16 +377,19 @@ fn add_sections_by_program_header(
 }
 
 /// Opens the file of a mapping and parses its headers.
-fn open_image(mapping: &FileMapping, path: &str, started: SystemTime) -> Option<Image> {
-    if path == "[vdso]" {
+fn open_image(mapping: &FileMapping, started: SystemTime) -> Option<Image> {
+    if mapping.path == "[vdso]" {
         return Image::parse(SharedBytes::from_vec(vdso()?));
     }
+    let path = without_deleted(&mapping.file);
     let exact = PathBuf::from(format!(
         "/proc/{}/map_files/{:x}-{:x}",
         mapping.pid, mapping.range.start, mapping.range.end
     ));
     let program = PathBuf::from(format!("/proc/{}/exe", mapping.pid));
-    let in_its_root = PathBuf::from(format!("/proc/{}/root{path}", mapping.pid));
+    let mut in_its_root = OsString::from(format!("/proc/{}/root", mapping.pid));
+    in_its_root.push(path);
+    let in_its_root = PathBuf::from(in_its_root);
     let inode = mapping.identity.inode;
     // The first two are right even if the path was replaced, but the first needs privileges and the second finds only the
     // program itself.
@@ -389,9 +397,15 @@ fn open_image(mapping: &FileMapping, path: &str, started: SystemTime) -> Option<
         .or_else(|| open_regular(program).filter(|file| has_inode(file, inode)))
         .or_else(|| open_regular(in_its_root).filter(|file| !was_replaced(file, inode, started)))
         .or_else(|| {
-            open_regular(PathBuf::from(path)).filter(|file| !was_replaced(file, inode, started))
+            open_regular(path.to_owned()).filter(|file| !was_replaced(file, inode, started))
         })?;
     Image::parse(SharedBytes::map(&file).ok()?)
+}
+
+/// Returns a path without what the kernel appends if the file is gone.
+fn without_deleted(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    Path::new(OsStr::from_bytes(bytes.strip_suffix(b" (deleted)").unwrap_or(bytes)))
 }
 
 fn open_regular(path: PathBuf) -> Option<File> {

@@ -1,7 +1,10 @@
 //! Handles the records of a target: follows its processes and unwinds its samples into interned stacks.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::mem;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use linux_perf_event_reader::constants::{
@@ -243,6 +246,7 @@ impl Observer {
             range: record.address..record.address.saturating_add(record.length),
             file_offset: record.page_offset,
             path: text(record.path),
+            file: PathBuf::from(OsString::from_vec(c_string(record.path))),
             identity,
         };
         let module = self.trace.modules.open(&mapping);
@@ -361,9 +365,14 @@ fn id(value: Option<i32>) -> Option<u32> {
 
 /// Converts text that the target controls, and that may not be UTF-8.
 fn text(data: RawData<'_>) -> String {
+    String::from_utf8_lossy(&c_string(data)).into_owned()
+}
+
+/// Returns the bytes before the first zero.
+fn c_string(data: RawData<'_>) -> Vec<u8> {
     let bytes = data.as_slice();
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    bytes[..end].to_vec()
 }
 
 #[cfg(test)]

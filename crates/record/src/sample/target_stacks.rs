@@ -2,7 +2,9 @@
 //! frames.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -41,16 +43,15 @@ impl OpenedModules {
         u32::try_from(self.opened.len()).expect("few modules")
     }
 
-    /// Opens the next module: the file of process `pid` at a path as that process sees it. `expected_id` is its build id, or
-    /// empty.
-    pub fn open(&mut self, pid: u32, path: String, expected_id: &[u8]) {
-        let opened = self.opened_as(pid, path, expected_id);
+    /// Opens the next module, a file of process `pid`.
+    pub fn open(&mut self, pid: u32, module: &MappedModule) {
+        let opened = self.opened_as(pid, module);
         self.opened.push(opened);
     }
 
     /// Opens a module that was skipped before.
-    pub fn open_late(&mut self, number: u32, pid: u32, path: String, expected_id: &[u8]) {
-        let opened = self.opened_as(pid, path, expected_id);
+    pub fn open_late(&mut self, number: u32, pid: u32, module: &MappedModule) {
+        let opened = self.opened_as(pid, module);
         if let Some(slot) = self.opened.get_mut(number as usize) {
             *slot = opened;
         }
@@ -61,45 +62,82 @@ impl OpenedModules {
         self.opened.push(Some(ModuleIndex::ANONYMOUS));
     }
 
-    fn opened_as(&mut self, pid: u32, path: String, expected_id: &[u8]) -> Option<ModuleIndex> {
+    fn opened_as(&mut self, pid: u32, module: &MappedModule) -> Option<ModuleIndex> {
+        let mapped = mapped(pid, module);
+        let given = module.path.to_string_lossy();
+        let path = match &mapped {
+            Some((path, ..)) if given.is_empty() => path.to_string_lossy().into_owned(),
+            _ => given.into_owned(),
+        };
         if path.starts_with(MEMORY_LIBRARY)
             || is_simprofs(path.strip_suffix(" (deleted)").unwrap_or(&path))
         {
             return None;
         }
-        let (range, identity) =
-            mapped(pid, &path).unwrap_or_else(|| (0..0, identity_of_path(&path)));
-        let mapping = FileMapping { pid, range, file_offset: 0, path, identity };
-        let index = self.table.open(&mapping);
-        let found = build_id(self.table.get(index));
-        if found.is_some_and(|found| !expected_id.is_empty() && found != hexadecimal(expected_id)) {
+        let is_known = module.is_mapped || mapped.is_some();
+        let (range, identity) = match mapped {
+            Some((_, range, identity)) => (range, identity),
+            None => (0..0, identity_of_path(&module.path)),
+        };
+        // The loader's path may name another file here, which only the build id shows.
+        let is_certain = is_known || !module.build_id.is_empty();
+        let file = if is_certain { module.path.clone() } else { PathBuf::new() };
+        let index =
+            self.table.open(&FileMapping { pid, range, file_offset: 0, path, file, identity });
+        let expected = hexadecimal(&module.build_id);
+        let is_other = |found: Option<String>| found.map_or(!is_known, |found| found != expected);
+        if !module.build_id.is_empty() && is_other(build_id(self.table.get(index))) {
             self.table.discard_image(index);
         }
         Some(index)
     }
 }
 
-/// Finds the range to which a process maps the code of a file, and the identity of the file. Returns `None` if the process has
-/// ended.
-fn mapped(pid: u32, path: &str) -> Option<(Range<u64>, FileIdentity)> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
-    maps.lines().filter(|line| line.ends_with(path)).find_map(|line| {
+/// A file that a process has mapped, as the library in it reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MappedModule {
+    /// Its path, as the process sees it.
+    pub path: PathBuf,
+    /// Whether the path is the kernel's. Otherwise it is the loader's.
+    pub is_mapped: bool,
+    /// Whether it was written only to report that its allocations are not recorded.
+    pub is_unseen: bool,
+    /// Address of the beginning of the file in the first process that wrote it.
+    pub start: u64,
+    /// Slot of that process.
+    pub slot: u32,
+    /// The file's build id; empty if it has none.
+    pub build_id: Vec<u8>,
+}
+
+/// Finds the mapping of a module in a process: its path as seen from here, its range, and the identity of the file. Returns
+/// `None` if the process has ended, or has mapped something else there.
+fn mapped(pid: u32, module: &MappedModule) -> Option<(PathBuf, Range<u64>, FileIdentity)> {
+    let maps = std::fs::read(format!("/proc/{pid}/maps")).ok()?;
+    let given = module.path.as_os_str().as_bytes();
+    maps.split(|&byte| byte == b'\n').find_map(|line| {
         // start-end permissions offset major:minor inode path
-        let mut fields = line.splitn(6, ' ');
-        let (start, end) = fields.next()?.split_once('-')?;
+        let mut fields = line.splitn(6, |&byte| byte == b' ');
+        let mut next = || std::str::from_utf8(fields.next()?).ok();
+        let (start, end) = next()?.split_once('-')?;
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
         let range = hexadecimal(start)?..hexadecimal(end)?;
-        let is_code = fields.next()?.contains('x');
-        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        if range.start != module.start {
+            return None;
+        }
+        let (_, _, device, inode) = (next()?, next()?, next()?, next()?);
+        let (major, minor) = device.split_once(':')?;
         let device = (hexadecimal(major)? as u32, hexadecimal(minor)? as u32);
-        let inode = fields.next()?.parse().ok()?;
-        let is_wanted = is_code && fields.next()?.trim_start() == path;
-        is_wanted.then_some((range, FileIdentity { device, inode, generation: 0 }))
+        let path = fields.next()?.trim_ascii_start();
+        // The process may have another root folder.
+        let is_it = path.ends_with(given) || !module.is_mapped && path.starts_with(b"/");
+        let identity = FileIdentity { device, inode: inode.parse().ok()?, generation: 0 };
+        is_it.then(|| (PathBuf::from(OsStr::from_bytes(path)), range, identity))
     })
 }
 
 /// Returns the identity of the file that a path names now.
-fn identity_of_path(path: &str) -> FileIdentity {
+fn identity_of_path(path: &Path) -> FileIdentity {
     let inode = std::fs::metadata(path).map_or(0, |metadata| metadata.ino());
     FileIdentity { inode, ..FileIdentity::default() }
 }
@@ -202,6 +240,18 @@ mod tests {
     use super::*;
     use crate::preload::{HEAP, Library, PRELOAD};
 
+    fn module(path: &str) -> MappedModule {
+        let build_id = Vec::new();
+        MappedModule {
+            path: path.into(),
+            is_mapped: true,
+            is_unseen: false,
+            start: 0,
+            slot: 0,
+            build_id,
+        }
+    }
+
     #[test]
     fn frames_of_simprofs_libraries_are_skipped() {
         let libraries = [&HEAP, &PRELOAD].map(|image| Library::create(image).expect("made"));
@@ -210,12 +260,12 @@ mod tests {
             // The kernel reports the path with links resolved.
             let path = std::fs::canonicalize(library.path());
             let path = path.map_or(library.path(), |path| path.to_string_lossy().into_owned());
-            modules.open(0, path.clone(), b"");
-            modules.open(0, format!("{path} (deleted)"), b"");
+            modules.open(0, &module(&path));
+            modules.open(0, &module(&format!("{path} (deleted)")));
         }
-        modules.open(0, "/memfd:simprof-heap-library (deleted)".to_owned(), b"");
+        modules.open(0, &module("/memfd:simprof-heap-library (deleted)"));
         assert_eq!(modules.opened[1..], [None; 5]);
-        modules.open(0, "/usr/lib/libsimprof_heap.so".to_owned(), b"");
+        modules.open(0, &module("/usr/lib/libsimprof_heap.so"));
         assert!(modules.opened[6].is_some());
         let mut stacks = TargetStacks::new(modules);
         let outer = stacks.child(None, 6, 16);
@@ -226,11 +276,11 @@ mod tests {
     fn a_module_that_is_opened_late_keeps_its_number() {
         let mut modules = OpenedModules::new();
         modules.skip();
-        modules.open(0, "/second".to_owned(), b"");
+        modules.open(0, &module("/second"));
         assert_eq!((modules.opened[1], modules.next()), (Some(ModuleIndex::ANONYMOUS), 3));
-        modules.open_late(1, 0, "/first".to_owned(), b"");
+        modules.open_late(1, 0, &module("/first"));
         assert_ne!(modules.opened[1], Some(ModuleIndex::ANONYMOUS));
         assert_ne!(modules.opened[1], modules.opened[2]);
-        modules.open_late(9, 0, "/none".to_owned(), b"");
+        modules.open_late(9, 0, &module("/none"));
     }
 }

@@ -17,9 +17,9 @@ use row::{Base, Row, Saved, needed};
 use rule_cache::CodeLocation;
 #[cfg(simprof_heap)]
 pub use rule_cache::clear;
-#[cfg(simprof_heap)]
-pub use stack_memory::STACK_END;
 use stack_memory::StackMemory;
+#[cfg(simprof_heap)]
+pub use stack_memory::{STACK_END, learn as learn_stack};
 
 /// Offsets from the stack pointer of a signal frame to the interrupted registers (`ucontext_t`), bytes.
 const SIGNAL_BP: usize = 120;

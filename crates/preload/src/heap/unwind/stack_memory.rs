@@ -8,10 +8,34 @@ use super::super::thread;
 /// Highest used address of the first thread's stack; 0: not known.
 pub static STACK_END: AtomicUsize = AtomicUsize::new(0);
 
+/// Lowest address to which the first thread's stack may grow; 0: not known. No other mapping is between it and the
+/// stack.
+static STACK_LIMIT: AtomicUsize = AtomicUsize::new(0);
+
 /// Largest part of a thread's own stack that is checked page by page, once.
 const OWN_BYTES: usize = 16 << 20;
 /// Largest part of another stack (of a coroutine, of signals) that is checked, each time.
 const OTHER_BYTES: usize = 1 << 20;
+
+/// Finds out which part of this thread's stack can be read, before a seccomp filter forbids that.
+#[cfg(simprof_heap)]
+pub fn learn() {
+    const RLIMIT_STACK: usize = 3;
+    let thread = thread::current();
+    let here = (&raw const thread).addr();
+    let (below, range) = super::super::modules::mapping_at(here);
+    let end = STACK_END.load(Ordering::Relaxed);
+    let is_first = range.contains(&end.wrapping_sub(1));
+    if is_first {
+        let limit = end.saturating_sub(system::limit(RLIMIT_STACK).min(OWN_BYTES));
+        STACK_LIMIT.store(limit.max(below).max(1), Ordering::Relaxed);
+    }
+    let top = if is_first { end } else { thread::pointer() };
+    if range.contains(&here) && range.start < top && top <= range.end {
+        // SAFETY: it is this thread's storage.
+        unsafe { ((*thread).stack_low, (*thread).stack_high) = (range.start, top) };
+    }
+}
 
 /// The stack from a stack pointer upwards.
 pub struct StackMemory {
@@ -39,6 +63,13 @@ impl StackMemory {
     fn probe(sp: usize) -> StackMemory {
         let thread = thread::current();
         let page = sp & !(PAGE - 1);
+        let (limit, end) = (STACK_LIMIT.load(Ordering::Relaxed), STACK_END.load(Ordering::Relaxed));
+        if limit != 0 && (limit..end).contains(&sp) {
+            // The first thread's stack is contiguous, and has grown down to its stack pointer.
+            // SAFETY: it is this thread's storage.
+            unsafe { ((*thread).stack_low, (*thread).stack_high) = (page, end) };
+            return StackMemory { low: sp, high: end, own: true };
+        }
         for top in [thread::pointer(), STACK_END.load(Ordering::Relaxed)] {
             let distance = top.wrapping_sub(sp);
             // SAFETY: it is this thread's storage.

@@ -3,8 +3,10 @@
 mod programs;
 mod recorder;
 
+mod deepbind;
 mod ends;
 mod exact;
+mod filters;
 mod python;
 mod sampled;
 mod stacks;

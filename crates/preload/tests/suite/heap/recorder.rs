@@ -91,6 +91,8 @@ impl Memory {
         header.bytes = offset::END as u64;
         header.interval = options.interval;
         header.seed = options.seed;
+        let status = std::fs::read("/proc/self/status").expect("this process has a status");
+        header.filters = simprof_preload::format::filters_in(&status).into();
         memory
     }
 

@@ -58,6 +58,8 @@ impl Memory {
             (*header).magic = MAGIC;
             (*header).bytes = offset::END as u64;
             (*header).features = features;
+            let status = std::fs::read("/proc/self/status").expect("this process has a status");
+            *(*header).filters.get_mut() = format::filters_in(&status).into();
             (&mut (*header).notify)[..notify.len()].copy_from_slice(notify.as_bytes());
         }
         Memory { map, file }

@@ -186,6 +186,12 @@ fn unsupported(name: &str, reason: u32) -> (String, String) {
             "The program handles SIGTRAP, which simprof needs to sample Python".to_owned(),
             "change the program so that it does not handle that signal".to_owned(),
         ),
+        reason::FILTER => (
+            format!(
+                "A process of {name} runs under a seccomp filter that may forbid system calls of simprof's library"
+            ),
+            "record it without the filter".to_owned(),
+        ),
         _ => (
             format!("The memory layout of {name} is not that of its version"),
             "use a build of an unmodified release from python.org".to_owned(),
