@@ -248,6 +248,12 @@ impl NoticeId {
                     | NoticeId::PythonFramesLost
                     | NoticeId::PythonLibraryNotLoaded
                     | NoticeId::FewSamplesInSteps
+                    | NoticeId::OutputDropped
+                    | NoticeId::InputNotPassed
+                    | NoticeId::LimitShared
+                    | NoticeId::KilledByFilter
+                    | NoticeId::HeapLibrariesUnseen
+                    | NoticeId::HeapProcessesRefused
             )
     }
 

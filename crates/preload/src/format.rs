@@ -154,6 +154,8 @@ pub mod reason {
     pub const SIGNAL: u32 = 4;
     /// A seccomp filter may forbid system calls that the library needs.
     pub const FILTER: u32 = 5;
+    /// A limit leaves the process too little address space for the shared memory.
+    pub const LIMITED: u32 = 6;
 }
 
 /// Returns the number of seccomp filters that a `/proc/PID/status` reports. Kernels before 5.9 only report whether there

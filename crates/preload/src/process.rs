@@ -66,8 +66,21 @@ pub fn take_slot(memory: SharedMemory, interpreter: &Interpreter) -> bool {
 /// Marks the slot as that of an interpreter that the library cannot read.
 pub fn set_unsupported(reason: u32) {
     if let Some(slot) = slot() {
-        slot.reason.store(reason, Ordering::Relaxed);
-        slot.state.store(state::UNSUPPORTED, Ordering::Release);
+        store_unsupported(slot, reason);
+    }
+}
+
+fn store_unsupported(slot: &Process, reason: u32) {
+    slot.reason.store(reason, Ordering::Relaxed);
+    slot.state.store(state::UNSUPPORTED, Ordering::Release);
+}
+
+/// Takes a slot for this process and marks it like [`set_unsupported`]. `memory` need not stay mapped.
+pub fn report_unsupported(memory: SharedMemory, interpreter: &Interpreter, reason: u32) {
+    if take_slot(memory, interpreter)
+        && let Some(position) = current()
+    {
+        store_unsupported(&memory.processes()[position as usize], reason);
     }
 }
 

@@ -88,12 +88,57 @@ impl SharedMemory {
     }
 }
 
-/// Maps the file that the environment names. Does nothing if it names no file, or a file of another format.
+/// How much of the memory is mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    /// The header and the slots of processes.
+    Processes,
+}
+
+impl Part {
+    fn bytes(self) -> usize {
+        match self {
+            Part::All => offset::END,
+            Part::Processes => offset::RECORDS,
+        }
+    }
+}
+
+/// The library uses at most 1 / SHARE of the address space that a limit leaves to the process.
+const SHARE: usize = 8;
+
+/// Maps the file that the environment names. Does nothing if it names no file, or a file of another format, or if a limit
+/// leaves too little address space.
 pub fn map() {
+    if is_affordable()
+        && let Some(base) = map_part(Part::All)
+    {
+        BASE.store(base, Ordering::Release);
+    }
+}
+
+/// Calls `report` with the part of the memory that holds the slots of processes, if a limit of address space prevents that all
+/// of it is mapped.
+pub fn with_processes(report: impl FnOnce(SharedMemory)) {
+    if !is_affordable()
+        && let Some(base) = map_part(Part::Processes)
+    {
+        report(SharedMemory(base));
+        // SAFETY: it was mapped above, and nothing keeps it.
+        unsafe { sys::munmap(base.cast(), Part::Processes.bytes()) };
+    }
+}
+
+fn is_affordable() -> bool {
+    sys::free_address_space() / SHARE >= offset::END
+}
+
+fn map_part(part: Part) -> Option<*mut u8> {
     // SAFETY: the name is a C string. While libraries are loaded no other thread may change the environment.
     let path = unsafe { sys::getenv(VARIABLE.as_ptr()) };
     if path.is_null() {
-        return;
+        return None;
     }
     // SAFETY: getenv returned a C string.
     let path = unsafe { CStr::from_ptr(path) };
@@ -101,16 +146,15 @@ pub fn map() {
     // SAFETY: `path` is a C string.
     let fd = unsafe { sys::open(path.as_ptr(), flags) };
     if fd < 0 {
-        return;
+        return None;
     }
-    if let Some(base) = map_file(fd) {
-        BASE.store(base, Ordering::Release);
-    }
+    let base = map_file(fd, part.bytes());
     // SAFETY: it was opened above.
     unsafe { sys::close(fd) };
+    base
 }
 
-fn map_file(fd: c_int) -> Option<*mut u8> {
+fn map_file(fd: c_int, bytes: usize) -> Option<*mut u8> {
     // Only system calls that the loader makes too, in case the process runs under a filter.
     let mut begin = [0_u64; 2];
     // SAFETY: at most the length of `begin` is written to it.
@@ -121,8 +165,7 @@ fn map_file(fd: c_int) -> Option<*mut u8> {
     }
     let protection = sys::PROT_READ | sys::PROT_WRITE;
     // SAFETY: a new mapping; the file has this length.
-    let base =
-        unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, sys::MAP_SHARED, fd, 0) };
+    let base = unsafe { sys::mmap(ptr::null_mut(), bytes, protection, sys::MAP_SHARED, fd, 0) };
     (base != sys::MAP_FAILED).then(|| base.cast())
 }
 

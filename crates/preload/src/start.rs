@@ -15,6 +15,7 @@ use crate::{marks, waits};
 extern "C" fn start() {
     let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     shared_memory::map();
+    shared_memory::with_processes(|memory| report(memory, reason::LIMITED));
     let memory = shared_memory::memory();
     let is_filtered = memory.is_some_and(|memory| {
         seccomp::is_inherited(memory.header().filters.load(Ordering::Relaxed) as u32)
@@ -31,7 +32,7 @@ extern "C" fn start() {
     #[cfg(simprof_preloaded)]
     waits::prepare();
     if is_filtered {
-        return report_filter(memory);
+        return report(memory, reason::FILTER);
     }
     exec::restore_signal(memory);
     if python::find(sys::RTLD_DEFAULT) {
@@ -44,13 +45,12 @@ extern "C" fn start() {
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
 
-/// Reports that the interpreter of this process, if it has one, is not read.
-fn report_filter(memory: shared_memory::SharedMemory) {
+/// Reports why the interpreter of this process, if it has one, is not read.
+fn report(memory: shared_memory::SharedMemory, reason: u32) {
     if python::find(sys::RTLD_DEFAULT)
         && let Some(interpreter) = python::interpreter()
-        && process::take_slot(memory, interpreter)
     {
-        process::set_unsupported(reason::FILTER);
+        process::report_unsupported(memory, interpreter, reason);
     }
 }
 

@@ -30,6 +30,7 @@ unsafe extern "C" {
     pub fn syscall(number: c_long, ...) -> c_long;
     pub fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     pub fn getpid() -> c_int;
+    fn getrlimit(resource: c_int, limits: *mut [usize; 2]) -> c_int;
     pub fn pthread_self() -> c_ulong;
     pub fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
     pub fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
@@ -147,6 +148,22 @@ pub fn now_ns() -> u64 {
     // SAFETY: `time` is valid for the result; the clock always exists.
     unsafe { clock_gettime(CLOCK_MONOTONIC, &raw mut time) };
     time.seconds as u64 * 1_000_000_000 + time.nanoseconds as u64
+}
+
+/// Returns how much address space the limit of the process leaves, bytes; `usize::MAX` if there is no limit.
+pub fn free_address_space() -> usize {
+    const RLIMIT_AS: c_int = 9;
+    let mut limits = [usize::MAX; 2];
+    // SAFETY: the array has space for the soft and the hard limit.
+    unsafe { getrlimit(RLIMIT_AS, &raw mut limits) };
+    if limits[0] == usize::MAX {
+        return usize::MAX;
+    }
+    let mut text = [0; 32];
+    let length = read_file(c"/proc/self/statm", &mut text);
+    let digits = text[..length].iter().take_while(|byte| byte.is_ascii_digit());
+    let pages = digits.fold(0, |sum: usize, digit| sum * 10 + usize::from(digit - b'0'));
+    limits[0].saturating_sub(pages * PAGE)
 }
 
 /// Returns the id of this process; 0 if the process may not read it.

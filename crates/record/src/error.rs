@@ -67,6 +67,14 @@ pub enum RecordError {
         /// The argument or variable.
         what: String,
     },
+    /// The file for standard input cannot be opened.
+    #[error("the input file {} cannot be read", .path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
     /// The target's working directory cannot be entered.
     #[error("working directory {} cannot be entered", .path.display())]
     Directory {

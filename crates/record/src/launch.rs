@@ -19,7 +19,7 @@ use crate::preload::{self, Injection};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
 use crate::step_source::StepSource;
-use crate::{Cancel, Outcome, Preload, RecordError, clock, program};
+use crate::{Cancel, Outcome, Preload, RecordError, clock, library_limits, program};
 
 /// How often to check for a request to cancel and for the time-out, and to read marks. At 40 Hz,
 /// the ring buffer for marks suffices for 1.3 million marks per second.
@@ -45,6 +45,10 @@ pub struct Launch {
     pub directory: Option<PathBuf>,
     /// Environment variables that are added to those of this process, or replace them.
     pub environment: BTreeMap<String, String>,
+    /// File that the target reads as standard input; `None` for an empty one.
+    pub input: Option<PathBuf>,
+    /// How much is kept of standard output, and of standard error, bytes.
+    pub keep_output: u64,
     /// File that standard output is written to.
     pub stdout: PathBuf,
     /// File that standard error is written to; may be the same file.
@@ -149,7 +153,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     }
     let paths = [launch.stdout.as_path(), launch.stderr.as_path()];
     let (mut output, descriptors) =
-        Output::open(paths, launch.step_pattern.as_ref(), launch.terminal)?;
+        Output::open(paths, launch.keep_output, launch.step_pattern.as_ref(), launch.terminal)?;
     // Only the recording of allocations needs the lines during the run. Otherwise the receiver is
     // dropped, so that matches do not pile up in the channel.
     let lines = output.matches().filter(|_| launch.heap.is_some());
@@ -174,7 +178,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     log::info!("started {} as process {pid}", run.program.display());
     sampler.iter().for_each(Sampler::begin);
     run.heap.iter().for_each(|heap| heap.watch(run.handle.guardian_pid()));
-    let end_ns = run.watch()?;
+    let end_ns = run.watch(&mut output)?;
     let resources = sampler.map(Sampler::finish).unwrap_or_default();
     run.order(&Order::Release)?;
     let end = run.final_report()?;
@@ -187,6 +191,10 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let observed = Observed { end, resources, written, marked, stacks };
     let mut recording = run.recording(start_ns, end_ns, observed);
     recording.notices.extend(injection_notice);
+    if injection.is_some() || launch.heap.is_some() {
+        let notice = library_limits::notice(&recording.outcome, launch.heap.is_some());
+        recording.notices.extend(notice);
+    }
     recording.add_heap(heap);
     let wall_ms = recording.wall_ns as f64 * 1e-6;
     log::info!("process {pid} ended after {wall_ms:.1} ms: {}", recording.outcome);
@@ -235,11 +243,12 @@ impl Run<'_> {
     }
 
     /// Waits for the end of the target, and kills it on a time-out or on request. Returns the time of the end, ns.
-    fn watch(&mut self) -> Result<u64, RecordError> {
+    fn watch(&mut self, output: &mut Output) -> Result<u64, RecordError> {
         let deadline = self.launch.timeout.map(|timeout| Instant::now() + timeout);
         let interval = if self.heap.is_some() { HEAP_POLL_INTERVAL } else { POLL_INTERVAL };
         loop {
             self.drain_marks();
+            output.bound();
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let wait = left.map_or(interval, |left| left.min(interval));
             match self.handle.receive(wait)? {
@@ -298,7 +307,9 @@ impl Run<'_> {
     fn unexpected(&self, event: &Event) -> RecordError {
         match event {
             Event::Refused { stage, errno } => {
-                handle::start_error(*stage, *errno, &self.program, self.launch.directory.as_deref())
+                let [directory, input] = [&self.launch.directory, &self.launch.input];
+                let paths = [directory, input].map(Option::as_deref);
+                handle::start_error(*stage, *errno, &self.program, paths)
             }
             Event::Ended { .. } => RecordError::KilledBeforeExec { pid: self.handle.pid() },
             _ => RecordError::GuardianLost { pid: self.handle.pid() },
@@ -397,6 +408,7 @@ fn target(launch: &Launch, program: &Path, run_value: &str) -> Target {
         directory: launch.directory.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
         without: vec![marks_variable(), preload::variable(), heap::variable()],
         environment,
+        input: launch.input.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
         open_files: sample::original_file_limit(),
     }
 }

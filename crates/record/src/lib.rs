@@ -13,6 +13,7 @@ pub mod guardian;
 pub mod heap;
 pub mod import;
 mod launch;
+mod library_limits;
 mod machine;
 mod marks;
 mod outcome;

@@ -75,6 +75,10 @@ pub struct RunArgs {
     /// --memory [default: 512K; a short run with too few samples is repeated with a smaller distance]
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = memory_interval)]
     pub memory_interval: Option<u64>,
+    /// How much is kept of what each process writes to standard output, and to standard error, such as 4K or 1GiB. The
+    /// rest is counted
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes)]
+    pub keep_output: u64,
     /// Folder for results. Each run gets a new folder in it
     #[arg(long, value_name = "DIR", default_value = "profiling_results")]
     pub output_dir: PathBuf,
@@ -174,8 +178,15 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Parses a number of bytes: `4096`, `512K`, `512KiB`, `1M` or `1MiB`.
+/// Parses the mean distance between two sampled bytes.
 fn memory_interval(text: &str) -> Result<u64, String> {
+    bytes(text).ok().filter(|bytes| (1..=MAX_MEMORY_INTERVAL).contains(bytes)).ok_or_else(|| {
+        "it must be a number of bytes from 1 to 1 GiB, such as 4096, 512K or 1MiB".to_owned()
+    })
+}
+
+/// Parses a number of bytes: `4096`, `512K`, `512KiB`, `1M` or `1MiB`.
+fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => Some(0),
@@ -187,9 +198,7 @@ fn memory_interval(text: &str) -> Result<u64, String> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let number: Option<u64> = digits.parse().ok().filter(|_| is_number);
     let bytes = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
-    bytes.filter(|bytes| (1..=MAX_MEMORY_INTERVAL).contains(bytes)).ok_or_else(|| {
-        "it must be a number of bytes from 1 to 1 GiB, such as 4096, 512K or 1MiB".to_owned()
-    })
+    bytes.ok_or_else(|| "it must be a number of bytes, such as 4096, 512K or 1MiB".to_owned())
 }
 
 #[cfg(test)]

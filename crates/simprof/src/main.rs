@@ -9,6 +9,7 @@ mod earlier;
 mod exit;
 mod failures;
 mod folder;
+mod input;
 mod logging;
 mod phases;
 mod plan;

@@ -37,6 +37,9 @@ pub struct Runner {
     /// Configuration files as they were read, by their path in the spec.
     originals: BTreeMap<PathBuf, Original>,
     timeout: Duration,
+    /// File that the processes read as standard input.
+    input: Option<PathBuf>,
+    keep_output: u64,
     step: Option<StepRule>,
     terminal: bool,
     recorder: Recorder,
@@ -54,6 +57,8 @@ impl Runner {
             directory: target.directory.clone(),
             originals: BTreeMap::new(),
             timeout: target.timeout,
+            input: None,
+            keep_output: target.keep_output,
             step: target.step.clone(),
             terminal: target.terminal,
             recorder,
@@ -78,6 +83,11 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// Makes all processes read this file as standard input.
+    pub fn set_input(&mut self, file: PathBuf) {
+        self.input = Some(file);
     }
 
     /// Returns the configuration files that were read.
@@ -207,6 +217,8 @@ impl Runner {
             argv,
             directory: self.directory.clone(),
             environment: command.environment(&values),
+            input: self.input.clone(),
+            keep_output: self.keep_output,
             stdout: append_extension(invocation.log, "out"),
             stderr: append_extension(invocation.log, "err"),
             timeout: Some(self.timeout),

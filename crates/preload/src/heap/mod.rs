@@ -12,6 +12,7 @@
 //! | `custom_allocator` | a program's own allocator, reported through the probe |
 //! | `shared`, `image` | the shared memory, and this process image's slot in it |
 //! | `contexts`, `thread`, `start` | buffers for unwinding, the state of a thread, the start of the library |
+//! | `root` | the root folder of the process |
 //! | `memory_limits` | how much memory the process may still map |
 //! | `deepbind` | libraries that look past the hooks |
 //! | `confinement` | preparation for a seccomp filter of the program |
@@ -56,6 +57,8 @@ mod python_allocator;
 mod real;
 #[cfg(simprof_heap)]
 mod record;
+#[cfg(simprof_heap)]
+mod root;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod shared;
 #[cfg(simprof_heap)]

@@ -293,19 +293,30 @@ pub fn register_all() {
 /// is known.
 fn register(loaded: &Loaded, scratch: &mut [u8]) -> (u32, bool) {
     let line = find_line(|range| range.start == loaded.start, scratch);
-    let path = path_in(scratch, line);
-    let mapped = &scratch[path];
-    // After a change of the root folder, or under a seccomp filter, only the loader knows a path.
-    // SAFETY: the loader's name of a loaded module is a C string.
-    let named = || unsafe { core::ffi::CStr::from_ptr(loaded.name).to_bytes() };
-    let (path, is_mapped) = match mapped {
-        [] if !loaded.name.is_null() => (named(), false),
-        path => (path, true),
+    let mapped = path_in(scratch, line);
+    let (path, is_mapped) = match mapped.is_empty() {
+        false => (&scratch[mapped], true),
+        true => named(loaded, scratch),
     };
     let (start, build_id) = (loaded.start, build_id_of(loaded));
     let entry = Registered { path, is_mapped, is_unseen: false, start, build_id };
     let number = shared::get().map_or(0, |shared| register_in(shared, &entry));
     (number, !path.is_empty())
+}
+
+/// Returns the path that the loader knows, and whether it is the path that others know too. After a change of the root
+/// folder, or under a seccomp filter, there is no other one.
+fn named<'a>(loaded: &Loaded, scratch: &'a mut [u8]) -> (&'a [u8], bool) {
+    if loaded.name.is_null() {
+        return (&[], false);
+    }
+    // SAFETY: the loader's name of a loaded module is a C string, which lives as long as the module.
+    let name: &'a [u8] = unsafe { core::ffi::CStr::from_ptr(loaded.name) }.to_bytes();
+    #[cfg(simprof_heap)]
+    if let Some(path) = super::root::outside(name, scratch) {
+        return (path, true);
+    }
+    (name, false)
 }
 
 /// What is registered of a module.

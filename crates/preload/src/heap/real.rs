@@ -85,6 +85,7 @@ functions! {
     MMAP c"mmap" mmap(address: usize, bytes: usize, protection: i32, flags: i32, fd: i32, offset: i64) -> usize;
     MUNMAP c"munmap" munmap(address: usize, bytes: usize) -> i32;
     MREMAP c"mremap" mremap(address: usize, old: usize, new: usize, flags: i32, to: usize) -> usize;
+    CHROOT c"chroot" chroot(path: *const c_char) -> i32;
     DLOPEN c"dlopen" dlopen(path: *const c_char, flags: i32) -> *mut c_void;
     DLCLOSE c"dlclose" dlclose(handle: *mut c_void) -> i32;
 }

@@ -61,12 +61,15 @@ pub fn start() -> bool {
 /// allocations.
 const USED_BYTES: usize = offset::END + (16 << 20);
 
+/// The library uses at most 1 / SHARE of the address space that a limit leaves to the process.
+const SHARE: usize = 8;
+
 fn open() -> bool {
     if image::is_filtered() {
         image::report_refusal(reason::FILTER);
         return false;
     }
-    if memory_limits::bytes_below_rlimits() / 2 < USED_BYTES {
+    if memory_limits::bytes_below_rlimits() / SHARE < USED_BYTES {
         image::report_refusal(reason::LIMITED);
         return false;
     }

@@ -52,6 +52,7 @@ pub mod number {
     pub const FUTEX: usize = 202;
     pub const CLOCK_GETTIME: usize = 228;
     pub const OPENAT: usize = 257;
+    pub const READLINKAT: usize = 267;
     pub const NEWFSTATAT: usize = 262;
     pub const PRLIMIT64: usize = 302;
 }
@@ -169,6 +170,24 @@ pub fn open(path: &core::ffi::CStr) -> Option<usize> {
     let arguments = [AT_FDCWD, path.as_ptr().addr(), O_RDONLY_CLOEXEC, 0, 0, 0];
     // SAFETY: the path is a C string.
     usize::try_from(unsafe { call(number::OPENAT, arguments) }).ok()
+}
+
+/// Opens a folder, only to identify it.
+#[cfg(simprof_heap)]
+pub fn open_folder(path: &core::ffi::CStr) -> Option<usize> {
+    /// `O_PATH | O_DIRECTORY | O_CLOEXEC`.
+    const FLAGS: usize = 0o12_200_000;
+    let arguments = [AT_FDCWD, path.as_ptr().addr(), FLAGS, 0, 0, 0];
+    // SAFETY: the path is a C string.
+    usize::try_from(unsafe { call(number::OPENAT, arguments) }).ok()
+}
+
+/// Reads a symbolic link. Returns the number of bytes; 0 after an error.
+#[cfg(simprof_heap)]
+pub fn read_link(path: &core::ffi::CStr, to: &mut [u8]) -> usize {
+    let arguments = [AT_FDCWD, path.as_ptr().addr(), to.as_mut_ptr().addr(), to.len(), 0, 0];
+    // SAFETY: the path is a C string, and the kernel writes into `to`.
+    usize::try_from(unsafe { call(number::READLINKAT, arguments) }).unwrap_or(0)
 }
 
 /// Returns the inode of the file at a path; 0 if it does not exist.

@@ -34,6 +34,8 @@ fn record(folder: &Path, argv: &[String], heap: Option<HeapSampling>) -> ExitCod
     let plan = Launch {
         argv: argv.to_vec(),
         directory: None,
+        input: None,
+        keep_output: u64::MAX,
         environment: Default::default(),
         stdout: folder.join("stdout.log"),
         stderr: folder.join("stderr.log"),

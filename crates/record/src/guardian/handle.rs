@@ -141,12 +141,15 @@ pub fn start_error(
     stage: Stage,
     errno: i32,
     program: &Path,
-    directory: Option<&Path>,
+    [directory, input]: [Option<&Path>; 2],
 ) -> RecordError {
     let source = io::Error::from_raw_os_error(errno);
     match stage {
         Stage::Fork => {
             RecordError::System { what: "the target's process cannot be created", source }
+        }
+        Stage::Input => {
+            RecordError::Input { path: input.unwrap_or(Path::new("")).to_owned(), source }
         }
         Stage::Directory => {
             RecordError::Directory { path: directory.unwrap_or(Path::new(".")).to_owned(), source }

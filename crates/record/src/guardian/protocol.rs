@@ -35,6 +35,8 @@ pub struct Target {
     pub without: Vec<String>,
     /// Variables that the target gets; they replace those of the recorder's environment.
     pub environment: BTreeMap<String, String>,
+    /// Path, as bytes, of the file that is its standard input; `None` for an empty one.
+    pub input: Option<Vec<u8>>,
     /// The target's soft limit of open files; `None` for the recorder's own.
     pub open_files: Option<u64>,
 }
@@ -73,6 +75,8 @@ pub enum Event {
 pub enum Stage {
     /// Creating the process.
     Fork,
+    /// Opening the file for standard input.
+    Input,
     /// Entering the working directory.
     Directory,
     /// Executing the program.

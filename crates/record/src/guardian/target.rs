@@ -32,6 +32,7 @@ struct Prepared {
     program: CString,
     argv: Vec<CString>,
     environment: Vec<CString>,
+    input: Option<CString>,
     directory: Option<CString>,
     open_files: Option<libc::rlimit>,
 }
@@ -80,7 +81,11 @@ impl Paused {
         let Some(failure) = numbers.next().map(u64::from_ne_bytes) else {
             return Some(Exec::Ran(time_ns));
         };
-        let stage = if failure >> 32 == 0 { Stage::Directory } else { Stage::Exec };
+        let stage = match failure >> 32 {
+            0 => Stage::Input,
+            1 => Stage::Directory,
+            _ => Stage::Exec,
+        };
         Some(Exec::Refused(stage, failure as u32 as i32))
     }
 }
@@ -106,6 +111,7 @@ impl Prepared {
                 .map(|arg| Ok(CString::new(arg.as_str())?))
                 .collect::<io::Result<_>>()?,
             environment,
+            input: target.input.clone().map(CString::new).transpose()?,
             directory: target.directory.clone().map(CString::new).transpose()?,
             open_files: target.open_files.and_then(open_files),
         })
@@ -171,12 +177,28 @@ unsafe fn become_target(
             libc::_exit(127);
         }
         report(result, clock::now_ns());
-        let entered = prepared.directory.as_ref().is_none_or(|to| libc::chdir(to.as_ptr()) == 0);
-        if entered {
-            libc::execve(prepared.program.as_ptr(), argv.as_ptr(), environment.as_ptr());
+        let mut stage = 0_u64;
+        if prepared.input.as_ref().is_none_or(|input| read_from(input)) {
+            stage += 1;
+            if prepared.directory.as_ref().is_none_or(|to| libc::chdir(to.as_ptr()) == 0) {
+                stage += 1;
+                libc::execve(prepared.program.as_ptr(), argv.as_ptr(), environment.as_ptr());
+            }
         }
-        report(result, (u64::from(entered) << 32) | u64::from(errno()));
+        report(result, (stage << 32) | u64::from(errno()));
         libc::_exit(127)
+    }
+}
+
+/// Makes a file standard input. Returns whether it could be opened.
+///
+/// # Safety
+/// The caller must be a forked child.
+unsafe fn read_from(path: &CString) -> bool {
+    // SAFETY: the path is a C string; both are system calls on descriptors of this process.
+    unsafe {
+        let file = libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOCTTY);
+        file >= 0 && libc::dup2(file, libc::STDIN_FILENO) >= 0
     }
 }
 

@@ -43,13 +43,14 @@ pub struct Written {
 impl Output {
     /// Creates the log files and returns the descriptors for the target's standard output and
     /// standard error. Both paths may be the same file. With a pattern, the descriptors are pipes.
-    /// With `terminal`, standard output is a pseudo-terminal.
+    /// With `terminal`, standard output is a pseudo-terminal. Each log keeps `keep` bytes.
     pub fn open(
         paths: [&Path; 2],
+        keep: u64,
         pattern: Option<&Regex>,
         terminal: bool,
     ) -> Result<(Output, [OwnedFd; 2]), RecordError> {
-        let logs = [Log::create(paths[0])?, Log::create(paths[1])?];
+        let logs = [Log::create(paths[0], keep)?, Log::create(paths[1], keep)?];
         if pattern.is_none() && !terminal {
             let fds = [logs[0].descriptor()?, logs[1].descriptor()?];
             return Ok((Output { logs, watcher: None, matches: None }, fds));
@@ -79,12 +80,20 @@ impl Output {
         self.matches.take()
     }
 
+    /// Frees the disk space of output beyond the limit. Call it often while the target runs.
+    pub fn bound(&mut self) {
+        if self.watcher.is_none() {
+            self.logs.iter_mut().for_each(Log::bound);
+        }
+    }
+
     /// Finishes the logs. Call it when all processes that could write have ended.
-    pub fn finish(self) -> Written {
+    pub fn finish(mut self) -> Written {
         let mut notices: Vec<Notice> = self.logs.iter().filter_map(Log::disk_notice).collect();
         notices.dedup();
         let Some(watcher) = self.watcher else {
             let tails = self.logs.each_ref().map(Log::tail);
+            notices.extend(self.logs.iter_mut().filter_map(Log::cut));
             return Written { tails, steps: None, notices };
         };
         let seen = watcher.finish();

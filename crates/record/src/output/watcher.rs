@@ -95,8 +95,10 @@ fn finish(mut streams: [Stream; 2], mut marker: Option<Marker>) -> Watched {
             stream.lines.end(|line| marker.line(line, now_ns));
         }
     }
-    let losses = streams.iter().filter_map(|stream| stream.log.loss_notice());
-    let notices = losses.chain(marker.as_ref().and_then(Marker::notice)).collect();
+    let mut notices: Vec<Notice> =
+        streams.iter().filter_map(|stream| stream.log.loss_notice()).collect();
+    notices.extend(streams.iter_mut().filter_map(|stream| stream.log.cut()));
+    notices.extend(marker.as_ref().and_then(Marker::notice));
     let steps = marker.as_ref().map(Marker::steps);
     Watched { tails: streams.map(|stream| text(stream.recent())), steps, notices }
 }

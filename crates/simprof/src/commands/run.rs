@@ -20,6 +20,7 @@ use crate::earlier::earlier;
 use crate::exit::{Completion, UsageError, describe_error};
 use crate::failures;
 use crate::folder::{RunFolder, Scratch, now_ms};
+use crate::input;
 use crate::logging::command_line;
 use crate::phases;
 use crate::plan::{self, Plan, Request, allocations};
@@ -49,7 +50,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     }
     let cancel = cancel_on_signals()?;
     build(&plan)?;
-    let mut runner = Runner::new(&plan.target, recorder, cancel)?;
+    let mut runner = Runner::new(&plan.target, recorder, cancel.clone())?;
     find_program(&plan, &runner)?;
     let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
@@ -60,6 +61,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
         folder.keep_configuration(&name, original.text())?;
     }
     message(&format!("simprof: results go to {}", relative(folder.path()).display()));
+    let no_input = pass_input(&plan, &folder, &mut runner, &cancel)?;
     let mut session = Session {
         plan: &plan,
         folder,
@@ -75,6 +77,9 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     }
     for (phase, notice) in plan.notices() {
         session.notice(phase, notice);
+    }
+    if let Some(notice) = no_input {
+        plan.phases.iter().for_each(|&phase| session.notice(phase, notice.clone()));
     }
     let outcome = all_phases(&mut session);
     conclude(&mut session, outcome)
@@ -174,6 +179,7 @@ fn request(arguments: &RunArgs, strictness: Strictness) -> Result<Request> {
         memory: allocations::requested(arguments)?,
         timeout: arguments.timeout.map(Duration::from_secs_f64),
         terminal: arguments.terminal,
+        keep_output: arguments.keep_output,
         rate_hz: arguments.rate,
         seed: arguments.seed,
         repeats: arguments.repeats,
@@ -218,6 +224,27 @@ fn find_program(plan: &Plan, runner: &Runner) -> Result<()> {
     }
     let result = runner.find(&plan.target.command, &plan.target.defaults);
     result.map_err(|error| UsageError(with_fix(&error)).into())
+}
+
+/// Passes the input file of the spec, or standard input, to all processes. Returns a notice if they do not get it.
+fn pass_input(
+    plan: &Plan,
+    folder: &RunFolder,
+    runner: &mut Runner,
+    cancel: &Cancel,
+) -> Result<Option<Notice>> {
+    if let Some(file) = &plan.target.input {
+        std::fs::File::open(file).map_err(|source| {
+            UsageError(format!("target.input: {} cannot be read: {source}", file.display()))
+        })?;
+        runner.set_input(std::path::absolute(file)?);
+        return Ok(None);
+    }
+    let (input, notice) = input::keep(folder.path(), cancel)?;
+    if let Some(input) = input {
+        runner.set_input(input);
+    }
+    Ok(notice)
 }
 
 /// Reads the configuration files and tries their edits for every point of the plan.
@@ -447,6 +474,7 @@ mod tests {
                     .then_some(AllocationPlan { interval_bytes: None, requested_by: None }),
                 timeout: None,
                 terminal: false,
+                keep_output: 64 << 20,
                 rate_hz: 1000,
                 seed: 1,
                 repeats: None,

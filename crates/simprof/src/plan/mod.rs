@@ -98,6 +98,10 @@ pub struct Target {
     pub command: CommandTemplate,
     /// Working folder; the current folder if `None`.
     pub directory: Option<PathBuf>,
+    /// File that the spec names as standard input.
+    pub input: Option<PathBuf>,
+    /// How much is kept of each output stream of a process, bytes.
+    pub keep_output: u64,
     /// Argument vector of the build command; empty if there is none.
     pub build: Vec<String>,
     /// Time limit of each process.
@@ -158,6 +162,8 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Whether the target runs on a pseudo-terminal even if the spec does not say so.
     pub terminal: bool,
+    /// How much is kept of each output stream of a process, bytes.
+    pub keep_output: u64,
     /// Samples per second of CPU time.
     pub rate_hz: u32,
     /// Seed for the order of processes, and for targets that use one.
@@ -276,6 +282,8 @@ fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
         name: spec.target.name.clone().unwrap_or_else(|| file_name.to_string_lossy().into_owned()),
         command,
         directory: spec.target.directory.clone(),
+        input: spec.target.input.clone(),
+        keep_output: request.keep_output,
         build: spec.target.build.clone(),
         timeout: request.timeout.or(limit).unwrap_or(DEFAULT_TIMEOUT),
         step: spec.target.step.as_ref().map(StepSource::rule).transpose()?,

@@ -178,6 +178,7 @@ pub fn plan_for(spec: &str) -> Plan {
         memory: None,
         timeout: None,
         terminal: false,
+        keep_output: 64 << 20,
         rate_hz: 1000,
         seed: 1,
         repeats: Some(3),

@@ -71,6 +71,9 @@ pub struct Target {
     /// Working folder, relative to the folder of the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
+    /// File that the program reads as standard input, relative to the folder of the spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<PathBuf>,
     /// Variables added to the environment. Values may contain placeholders.
     pub environment: BTreeMap<String, String>,
     /// Configuration files that the program reads. Each process gets edited copies.
@@ -272,6 +275,9 @@ impl Spec {
         let folder = path.parent().unwrap_or(Path::new("."));
         if let Some(directory) = &mut spec.target.directory {
             *directory = folder.join(&directory);
+        }
+        if let Some(input) = &mut spec.target.input {
+            *input = folder.join(&input);
         }
         Ok(spec)
     }

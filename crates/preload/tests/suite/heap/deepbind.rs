@@ -1,4 +1,4 @@
-//! Libraries that look up the allocator past the hooks.
+//! Libraries that look up the allocator past the hooks, or that have another root.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use simprof_preload::heap::format::Kind;
 use simprof_testkit::program;
 
 use crate::heap::programs::{compiled, source};
-use crate::heap::recorder::{Options, Recording, program as command, record};
+use crate::heap::recorder::{Event, Options, Recording, program as command, record};
 
 const RTLD_LAZY: i32 = 1;
 const RTLD_NOW: i32 = 2;
@@ -39,10 +39,7 @@ fn allocations_of_deeply_bound_libraries_are_recorded() {
             let recording = opened(library, &flags.to_string());
             for size in [2000, 3000, 4000, 5000, 6000, 7000] {
                 for kind in [Kind::Alloc, Kind::Free] {
-                    let is_it = |event: &&_| {
-                        let event: &crate::heap::recorder::Event = event;
-                        (event.kind, event.size) == (kind, size)
-                    };
+                    let is_it = |event: &&Event| (event.kind, event.size) == (kind, size);
                     let count = recording.events.iter().filter(is_it).count();
                     assert_eq!(count, 100, "{library:?} {flags} {size} {kind:?}");
                 }
@@ -57,4 +54,21 @@ fn a_library_in_another_namespace_runs_unchanged() {
     let recording = opened(&plugin("deep_plugin.so", &[]), "new");
     assert_eq!(recording.totals(|event| event.size == 2000).allocated_count, 100.0);
     assert_eq!(recording.totals(|event| event.size == 3000).allocated_count, 0.0);
+}
+
+/// The path of a library in another root is the one that is valid outside, also once the process has ended.
+#[test]
+fn a_library_in_another_root_is_named_from_outside() {
+    if !simprof_testkit::is_root() {
+        return;
+    }
+    let library = plugin("deep_plugin.so", &[]);
+    let library = library.canonicalize().expect("it exists");
+    let path = compiled("jailed.c", &["-O1", "-fno-builtin", "-ldl"]);
+    let root = library.parent().expect("a folder");
+    let recording = record(command(&path).arg(root), Options::EXACT);
+    assert_eq!(recording.output.status.code(), Some(0), "{:?}", recording.output);
+    let event = recording.events.iter().find(|event| event.size == 3000).expect("it allocates");
+    let leaf = recording.memory.stack(event.node).into_iter().next().expect("a frame");
+    assert_eq!(Path::new(&leaf.module), library);
 }

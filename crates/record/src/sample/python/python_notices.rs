@@ -192,6 +192,12 @@ fn unsupported(name: &str, reason: u32) -> (String, String) {
             ),
             "record it without the filter".to_owned(),
         ),
+        reason::LIMITED => (
+            format!(
+                "A limit leaves a process of {name} too little address space for simprof's library"
+            ),
+            "raise the limit (`ulimit -v`), or remove it".to_owned(),
+        ),
         _ => (
             format!("The memory layout of {name} is not that of its version"),
             "use a build of an unmodified release from python.org".to_owned(),

@@ -2,6 +2,7 @@
 
 mod end;
 mod heap;
+mod input;
 mod marks;
 mod nothing_left;
 mod output;

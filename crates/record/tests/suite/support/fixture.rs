@@ -45,6 +45,8 @@ impl Fixture {
         Launch {
             argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
             directory: None,
+            input: None,
+            keep_output: 64 << 20,
             environment: Default::default(),
             stdout: self.path("stdout.log"),
             stderr: self.path("stderr.log"),
