@@ -121,7 +121,7 @@ impl Log {
     /// Returns the length of the file; `None` for a device or a pipe.
     fn length(&self) -> Option<u64> {
         let metadata = self.file.metadata().ok()?;
-        metadata.is_file().then(|| metadata.len())
+        metadata.is_file().then_some(metadata.len())
     }
 
     /// Returns a notice if output could not be written.
