@@ -55,13 +55,19 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
     let manifest = manifest(&plan, &runner)?;
-    let folder = RunFolder::create(&arguments.output_dir, manifest)?;
+    let mut folder = RunFolder::create(&arguments.output_dir, manifest)?;
     for original in runner.originals() {
         let name = file_stem(&original.name().to_string_lossy());
         folder.keep_configuration(&name, original.text())?;
     }
     message(&format!("simprof: results go to {}", relative(folder.path()).display()));
-    let no_input = pass_input(&plan, &folder, &mut runner, &cancel)?;
+    let no_input = match pass_input(&plan, &folder, &mut runner, &cancel) {
+        Ok(notice) => notice,
+        Err(error) => {
+            folder.update(|run| run.status = RunStatus::Failed)?;
+            return Err(error);
+        }
+    };
     let mut session = Session {
         plan: &plan,
         folder,
