@@ -73,7 +73,12 @@ pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_
 pub const HEAP_LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_heap.so"));
 
 #[cfg(simprof_heap)]
-use heap::confinement::{filter_was_added, prepare as prepare_for_filter};
+use heap::{
+    confinement::{filter_was_added, prepare as prepare_for_filter},
+    deepbind::interposed,
+};
+#[cfg(all(simprof_preloaded, not(simprof_heap), target_arch = "x86_64"))]
+use seccomp::find as interposed;
 #[cfg(all(simprof_preloaded, not(simprof_heap), target_arch = "x86_64"))]
 use start::{filter_was_added, prepare_for_filter};
 

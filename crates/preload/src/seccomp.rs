@@ -13,11 +13,13 @@
 mod filter;
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
 mod interposed;
+#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+mod lookup;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
-pub use interposed::resolve;
+pub use interposed::{find, resolve};
 
 use crate::format::filters_in;
 use crate::sys;

@@ -140,6 +140,19 @@ pub fn loader(data: &[u8]) -> Option<String> {
     }
 }
 
+/// Returns whether an ELF file is a program that needs no loader. The loader of the GNU C library needs none itself, but loads
+/// the program that its arguments name.
+pub fn is_static(data: &[u8]) -> bool {
+    loader(data).is_none() && !is_gnu_loader(data)
+}
+
+fn is_gnu_loader(data: &[u8]) -> bool {
+    let Ok(file) = ElfFile64::<object::Endianness>::parse(data) else { return false };
+    let Ok(table) = file.elf_dynamic_table() else { return false };
+    let mut names = table.iter().filter(|entry| entry.tag == object::elf::DT_SONAME);
+    names.any(|entry| table.string(entry).is_ok_and(|name| name.starts_with(b"ld-linux")))
+}
+
 fn interp_segment<H>(header: &H, endianness: object::Endianness, data: &[u8]) -> Option<String>
 where
     H: FileHeader<Endian = object::Endianness>,
@@ -168,5 +181,10 @@ mod tests {
         let data = fs::read("/proc/self/exe").expect("this program");
         let loader = loader(&data).expect("tests are linked dynamically");
         assert!(Path::new(&loader).exists(), "{loader}");
+        assert!(!is_static(&data));
+        // The loader itself loads the library into the program that it starts.
+        let data = fs::read(&loader).expect("it exists");
+        assert_eq!((super::loader(&data), is_static(&data)), (None, false));
+        assert!(is_static(b"\x7fELF, but not a program"));
     }
 }

@@ -168,6 +168,14 @@ fn functions() -> [Replaced; 17] {
     }
 }
 
+/// Returns the real function of this name, and the hook that replaces it.
+pub fn interposed(name: &CStr) -> Option<(*mut c_void, *const ())> {
+    let functions = functions();
+    let function = functions.iter().find(|function| function.name == name);
+    let found = function.map(|function| (function.address(), function.hook));
+    found.or_else(|| crate::seccomp::find(name))
+}
+
 /// Replaces the entries of the modules after the first `since`. `handle` is that of the library that was opened.
 fn replace(handle: Option<*mut c_void>, since: usize) {
     let (_errno, _own_work) = (ErrnoGuard::new(), OwnWork::begin());
@@ -176,7 +184,9 @@ fn replace(handle: Option<*mut c_void>, since: usize) {
     let is_found = handle.map(|handle| {
         functions.each_ref().map(|function| {
             // SAFETY: the handle is open, and the name is a C string.
-            unsafe { dlsym(handle, function.name.as_ptr()) == function.address() }
+            let found = unsafe { dlsym(handle, function.name.as_ptr()) };
+            // The hook of `dlsym` returns the hook.
+            found == function.address() || found.addr() == function.hook.addr()
         })
     });
     // SAFETY: `dlerror` has no preconditions. Names that were not found left an error message.

@@ -30,7 +30,7 @@ mod contexts;
 #[cfg(simprof_heap)]
 mod custom_allocator;
 #[cfg(simprof_heap)]
-mod deepbind;
+pub mod deepbind;
 #[cfg(simprof_heap)]
 mod hooks;
 #[cfg(simprof_heap)]

@@ -1,7 +1,7 @@
 //! The functions by which a program installs a filter: `prctl` and `syscall`. They are passed on unchanged.
 
 use core::arch::naked_asm;
-use core::ffi::c_void;
+use core::ffi::{CStr, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::filter::{self, Filter, Instruction};
@@ -29,6 +29,15 @@ pub fn resolve() {
         // SAFETY: the name is a C string.
         let found = unsafe { sys::dlsym(sys::RTLD_NEXT, name.as_ptr()) };
         real.store(found, Ordering::Relaxed);
+    }
+}
+
+/// Returns the real function of this name, and the one that replaces it.
+pub fn find(name: &CStr) -> Option<(*mut c_void, *const ())> {
+    match name.to_bytes() {
+        b"prctl" => Some((real(&PRCTL), prctl as *const ())),
+        b"syscall" => Some((real(&SYSCALL), syscall as *const ())),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
-use crate::program::loader;
+use crate::program::is_static;
 use crate::sample;
 
 /// What an ELF file contains.
@@ -52,7 +52,7 @@ pub fn inspect(data: &[u8], path: &Path) -> Option<Binary> {
         missing_files: sample::missing_files(data.to_vec(), path),
         symbols: symbols(&file),
         has_unwind_tables: filled(".eh_frame") || filled(".debug_frame"),
-        is_static: loader(data).is_none(),
+        is_static: is_static(data),
     })
 }
 

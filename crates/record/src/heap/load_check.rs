@@ -159,7 +159,7 @@ fn loaded(maps: &str) -> Loaded {
 /// Returns whether a process runs a statically linked program.
 fn is_static(pid: u32) -> bool {
     let program = fs::read(format!("/proc/{pid}/exe"));
-    program.is_ok_and(|data| data.starts_with(b"\x7fELF") && program::loader(&data).is_none())
+    program.is_ok_and(|data| data.starts_with(b"\x7fELF") && program::is_static(&data))
 }
 
 /// Returns device and inode of the program that a process runs.

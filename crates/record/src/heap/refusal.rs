@@ -131,7 +131,7 @@ fn binary_refusal(data: &[u8]) -> Option<HeapRefusal> {
         return Some(HeapRefusal::Foreign);
     }
     match program::loader(data) {
-        None => Some(HeapRefusal::Static),
+        None => program::is_static(data).then_some(HeapRefusal::Static),
         Some(loader) if loader.contains("ld-musl") => Some(HeapRefusal::Musl),
         Some(_) => has_sanitizer(&file).then_some(HeapRefusal::Sanitizer),
     }

@@ -4,13 +4,15 @@ use std::sync::atomic::Ordering;
 
 use simprof_preload::heap::format::{flag, reason, state};
 
-use crate::heap::programs::compiled;
-use crate::heap::recorder::{Options, Recording, program, record};
+use simprof_testkit::python;
+
+use crate::heap::programs::{compiled, source};
+use crate::heap::recorder::{Options, Recording, program as command, record};
 
 /// Records the program under a filter, which it must survive.
 fn filtered(how: &str, options: Options) -> Recording {
     let path = compiled("filtered.c", &["-O1", "-fno-builtin"]);
-    let recording = record(program(&path).arg(how), options);
+    let recording = record(command(&path).arg(how), options);
     assert_eq!(recording.output.status.code(), Some(0), "{how}: {:?}", recording.output);
     assert_eq!(recording.output.stdout, b"survived\n", "{how}");
     recording
@@ -54,6 +56,20 @@ fn recording_stops_in_strict_mode() {
 fn a_program_with_an_inherited_filter_is_not_recorded() {
     for options in [Options::EXACT, Options::sampled(200, 1)] {
         assert_refused(&filtered("exec", options));
+    }
+}
+
+/// Python's ctypes looks functions up in the C library itself.
+#[test]
+fn a_filter_that_is_installed_through_ctypes_is_noticed() {
+    let script = source("ctypes_filter.py");
+    for options in [Options::EXACT, Options::sampled(2000, 1)] {
+        let mut python = command(std::path::Path::new(python().text()));
+        let recording = record(python.arg(&script), options);
+        assert_eq!(recording.output.stdout, b"survived\n", "{:?}", recording.output);
+        recording.check();
+        let count = recording.totals(|event| event.size == 77_777).allocated_count;
+        assert!((count - 200.0).abs() < 1.0, "{count}");
     }
 }
 
