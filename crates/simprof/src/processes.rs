@@ -67,7 +67,7 @@ pub struct Observed {
 #[derive(Debug)]
 pub enum Stacks {
     /// Samples of a process.
-    Sampled(Samples),
+    Sampled(Box<Samples>),
     /// A recorded profile.
     #[cfg(test)]
     Recorded(Profile),
@@ -106,7 +106,7 @@ impl Stacks {
         let mut recorded = Vec::new();
         for run in runs {
             match run {
-                Self::Sampled(run) => samples.push(run),
+                Self::Sampled(run) => samples.push(*run),
                 #[cfg(test)]
                 Self::Recorded(run) => recorded.push(run),
             }

@@ -278,7 +278,7 @@ impl Processes for Runner {
             self.step.as_ref(),
             folder.as_ref(),
         ));
-        let stacks = recording.samples.take().map(Stacks::Sampled);
+        let stacks = recording.samples.take().map(Box::new).map(Stacks::Sampled);
         Ok(Observed { recording, stacks })
     }
 

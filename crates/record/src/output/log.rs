@@ -81,7 +81,7 @@ impl Log {
     /// Frees the disk space of what is beyond the limit, except for the end. Call it again and again while the target
     /// writes to the file itself: it appends, so what remains of the file keeps its position.
     pub fn bound(&mut self) {
-        let Some(length) = self.length() else { return };
+        let Some(length) = self.length().filter(|length| *length > self.limit) else { return };
         let end = length.saturating_sub(TAIL_BYTES as u64) / BLOCK_BYTES * BLOCK_BYTES;
         let start = self.limit.next_multiple_of(BLOCK_BYTES).max(self.freed);
         if end < start + SLACK_BYTES {

@@ -46,7 +46,7 @@ impl Fixture {
             argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
             directory: None,
             input: None,
-            keep_output: 64 << 20,
+            keep_output: u64::MAX,
             environment: Default::default(),
             stdout: self.path("stdout.log"),
             stderr: self.path("stderr.log"),
