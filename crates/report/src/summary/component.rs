@@ -1,5 +1,7 @@
 //! The summary of phase 2: component benchmarks.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{Measurement, Value};
@@ -137,6 +139,7 @@ pub fn component_summary(head: Head, benchmarks: &[BenchmarkShape<'_>]) -> Compo
         let laws = benchmark.laws();
         let sentences = laws.iter().filter(|law| benchmark.is_main(law)).map(Law::sentence);
         main_laws.extend(sentences);
+        main_laws.extend(benchmark.missing_metric());
         summary.laws.extend(laws);
         benchmark.compare(&mut summary);
         summary.latencies.extend(benchmark.measurements.iter().flat_map(|m| latencies(m)));
@@ -165,6 +168,22 @@ impl BenchmarkShape<'_> {
             law.metric == self.metric || !PROCESS_METRICS.contains(&law.metric.as_str())
         });
         found
+    }
+
+    /// Returns a sentence if processes succeeded, but none reported the metric that the spec names.
+    fn missing_metric(&self) -> Option<String> {
+        let reported: BTreeSet<&str> =
+            self.measurements.iter().flat_map(|measurement| measurement.metric_names()).collect();
+        if reported.is_empty() || reported.contains(self.metric.as_str()) {
+            return None;
+        }
+        let reported: Vec<&str> = reported.into_iter().collect();
+        Some(format!(
+            "{}: no process reported the metric {} that the spec names; reported: {}.",
+            self.operation(),
+            self.metric,
+            reported.join(", ")
+        ))
     }
 
     /// Whether a law is the main result on its parameter: that of the baseline, for the metric that the spec names.
@@ -356,4 +375,69 @@ fn statements(summary: &ComponentSummary, laws: Vec<String>) -> Vec<String> {
 
 fn at_point(at: &str) -> String {
     if at.is_empty() { String::new() } else { format!(" at {at}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simprof_model::{Metric, Replicate, Status};
+
+    /// Returns a measurement at size `n` whose only metric is `t_ns`.
+    fn measurement(n: i64) -> Measurement {
+        let replicate = |seed: u64| Replicate {
+            seed,
+            order: 0,
+            status: Status::Ok,
+            reason: None,
+            metrics: [("t_ns".to_owned(), Metric::single(29.0 * n as f64 + 7.0))].into(),
+            counters: [].into(),
+            digest: None,
+            load: None,
+        };
+        Measurement {
+            name: format!("c/o n={n}"),
+            component: Some("c".to_owned()),
+            operation: Some("o".to_owned()),
+            parameters: [("n".to_owned(), Value::Integer(n))].into(),
+            status: Status::Ok,
+            reason: None,
+            replicates: (0..3).map(replicate).collect(),
+        }
+    }
+
+    fn statements_for(metric: &str) -> Vec<String> {
+        let measurements: Vec<Measurement> = [1, 2, 4, 8, 16].map(measurement).into();
+        let benchmark = BenchmarkShape {
+            sweeps: vec!["n".to_owned()],
+            arms: Vec::new(),
+            metric: metric.to_owned(),
+            same_answer: false,
+            control: None,
+            measurements: measurements.iter().collect(),
+        };
+        let head = Head {
+            schema: String::new(),
+            status: Status::Ok,
+            target: String::new(),
+            command: Vec::new(),
+            mode: simprof_model::Mode::Quick,
+            measurements: Vec::new(),
+            notices: Vec::new(),
+        };
+        component_summary(head, &[benchmark]).statements
+    }
+
+    #[test]
+    fn the_law_of_a_benchmark_without_arms_is_a_result() {
+        let statements = statements_for("t_ns");
+        assert_eq!(statements.len(), 1, "{statements:?}");
+        assert!(statements[0].contains("n^1.00"), "{statements:?}");
+    }
+
+    #[test]
+    fn a_metric_that_no_process_reports_is_named() {
+        let statements = statements_for("time_ns");
+        assert_eq!(statements.len(), 1, "{statements:?}");
+        assert!(statements[0].contains("time_ns") && statements[0].contains("t_ns"));
+    }
 }

@@ -246,12 +246,10 @@ fn exponent(
         return not_measured(&check, limits, "no parameter is swept");
     };
     let Some(exponent) = law.exponent else {
-        let why = law.inadequate.as_deref();
-        return not_measured(
-            &check,
-            limits,
-            why.unwrap_or("the data do not determine an exponent"),
-        );
+        let why = law.inadequate.as_deref().unwrap_or("the data do not determine an exponent");
+        let unknown = not_measured(&check, limits, why);
+        let (verdict, word) = (ReadinessVerdict::CannotTell, "cannot tell".to_owned());
+        return if limits.is_some() { Check { verdict, word, ..unknown } } else { unknown };
     };
     let words = ["linear or less", "sub-quadratic", "poor"];
     let judged = judge(exponent, law.exponent_interval, limits, Better::Smaller, words);
@@ -395,6 +393,18 @@ mod tests {
         assert_eq!(checks[1].verdict, ReadinessVerdict::NotAsked);
         assert!((checks[1].value.expect("measured") - 3.0).abs() < 0.01);
         assert!(checks[1].check.contains("threads"), "{}", checks[1].check);
+    }
+
+    #[test]
+    fn an_unknown_exponent_is_judged_as_unknown_only_if_it_is_asked() {
+        let (law, fit) = memory_law(3.0);
+        let law = (Law { metric: "step_ms".to_owned(), ..law }, fit);
+        let limits = Some(Limits { good: 1.1, acceptable: 1.6 });
+        for (limits, verdict) in
+            [(limits, ReadinessVerdict::CannotTell), (None, ReadinessVerdict::NotMeasured)]
+        {
+            assert_eq!(exponent(limits, &[&law], Some("threads")).verdict, verdict);
+        }
     }
 
     #[test]
