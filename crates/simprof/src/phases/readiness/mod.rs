@@ -400,10 +400,13 @@ mod tests {
         let (law, fit) = memory_law(3.0);
         let law = (Law { metric: "step_ms".to_owned(), ..law }, fit);
         let limits = Some(Limits { good: 1.1, acceptable: 1.6 });
+        let plan = plan_for("[target]\ncommand = [\"./sim\"]\n");
+        let fake = FakeSession::new(&plan, &FakeProcesses::default());
         for (limits, verdict) in
             [(limits, ReadinessVerdict::CannotTell), (None, ReadinessVerdict::NotMeasured)]
         {
-            assert_eq!(exponent(limits, &[&law], Some("threads")).verdict, verdict);
+            let check = exponent(&fake.session, limits, &[&law], Some("threads"));
+            assert_eq!(check.verdict, verdict);
         }
     }
 
