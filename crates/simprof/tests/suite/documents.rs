@@ -60,7 +60,9 @@ fn backticked(prose: &str) -> impl Iterator<Item = &str> {
 fn looks_like_a_path(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     // `simprof.run/1` is the name of a format.
-    let format = text.ends_with("/1");
+    let is_version =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let format = text.rsplit('/').next().is_some_and(is_version);
     let path = text.contains('/') && !format || text.ends_with(".rs");
     path && text.chars().all(plain)
 }
