@@ -157,7 +157,8 @@ impl Trace {
     /// own put the address of a function there, where no call returns to, or anything else.
     #[cold]
     fn not_called(&mut self, pc: usize, location: CodeLocation) -> Option<u64> {
-        if rule_cache::find(pc, &mut self.scratch).row.base() == Base::End {
+        // A function starts here: unwind tables cover this address, but not the byte before.
+        if rule_cache::find(pc, &mut self.scratch).row.base() != Base::Unknown {
             return Some(0);
         }
         let is_code = location.module != 0 || is_readable(pc);
