@@ -28,7 +28,7 @@ pub use notice::{Notice, NoticeId, add_notices, has_notice};
 pub use profile::{
     Frame, FrameId, Function, FunctionId, FunctionKind, Module, ModuleId, PROFILE_SCHEMA, Profile,
     ProfileBuilder, Provenance, PythonProvenance, StackId, StackNode, StackSample, StringId,
-    Thread, ThreadId, WaitCause, WaitSample, WeightKind,
+    Thread, ThreadId, ThreadStates, WaitCause, WaitSample, WeightKind,
 };
 pub use run::{Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus};
 pub use steps::{Step, Steps, merged_spans};

@@ -140,6 +140,12 @@ pub enum NoticeId {
     ProcessesUnsampled,
     /// The sample buffers are smaller than intended.
     BufferReduced,
+    /// The scheduler's records are not available, so it is unknown whether threads that had no CPU waited or were ready to run.
+    ThreadStatesUnknown,
+    /// The places where threads wait are not recorded.
+    WaitsNotLocated,
+    /// A control group's CPU quota stopped the target's threads.
+    CpuThrottled,
     /// Joined runs were sampled by different events.
     EventsDiffer,
     /// A profile could not be exported to one of its files.

@@ -16,6 +16,9 @@ pub struct ThreadCpu {
     pub name: String,
     /// User and system CPU time since the start of the thread, in ns.
     pub cpu_ns: u64,
+    /// Time since the start of the thread in which it was ready to run but had no CPU, in ns. Null if the kernel does not report it.
+    #[serde(default)]
+    pub runnable_ns: Option<u64>,
 }
 
 /// Resources used by the process tree of the target up to one point in time. Counts are totals since the start. They include processes that

@@ -13,6 +13,7 @@ use simprof_model::{Notice, NoticeId, Steps, Timeline, has_notice};
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{Event, FinalReport, Order, Target};
 use crate::heap::{self, HeapRecording, HeapSampling};
+use crate::machine::Throttling;
 use crate::marks::{MarkedSteps, Marks};
 use crate::output::{Output, Written};
 use crate::preload::{self, Injection};
@@ -174,6 +175,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let pid = run.ready()?;
     let stacks = open_stacks(launch, pid, injection.as_ref());
     let sampler = run.resource_sampler(pid)?;
+    let throttled_before = Throttling::now();
     let start_ns = run.start()?;
     log::info!("started {} as process {pid}", run.program.display());
     sampler.iter().for_each(Sampler::begin);
@@ -195,6 +197,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
         let notice = library_limits::notice(&recording.outcome, launch.heap.is_some());
         recording.notices.extend(notice);
     }
+    recording.notices.extend(Throttling::now().notice_since(throttled_before));
     recording.add_heap(heap);
     let wall_ms = recording.wall_ns as f64 * 1e-6;
     log::info!("process {pid} ended after {wall_ms:.1} ms: {}", recording.outcome);
@@ -319,7 +322,10 @@ impl Run<'_> {
     fn recording(self, start_ns: u64, end_ns: u64, observed: Observed) -> Recording {
         let Observed { end, resources, written, marked, stacks } = observed;
         let (samples, sampling_error) = match stacks {
-            Some(Ok(samples)) => (Some(samples), None),
+            Some(Ok(mut samples)) => {
+                samples.add_observed(end.system_ns, &resources.timeline.threads);
+                (Some(samples), None)
+            }
             Some(Err(error)) => (None, Some(error)),
             None => (None, None),
         };

@@ -3,7 +3,7 @@
 use simprof_model::{
     Frame, FrameId, Function, FunctionId, FunctionKind, HeapAmount, HeapAmounts, HeapOrigin,
     HeapProfile, HeapProvenance, HeapSite, HeapTick, Profile, ProfileBuilder, StackSample,
-    ThreadId, WaitCause, WaitSample, WeightKind,
+    ThreadId, ThreadStates, WaitCause, WaitSample, WeightKind,
 };
 
 use crate::summary::LineCost;
@@ -79,6 +79,14 @@ impl Sketch {
         let (time_ns, thread) = (self.time_ns, self.thread);
         self.builder.wait(WaitSample { time_ns, thread, stack, weight_ns, cause });
         self.time_ns += 1;
+        self
+    }
+
+    /// Adds what the current thread did while it had no CPU: ready to run, waiting, unknown.
+    pub(crate) fn states(mut self, runnable_ns: u64, blocked_ns: u64, unknown_ns: u64) -> Self {
+        let (thread, running_ns) = (self.thread, 0);
+        let states = ThreadStates { thread, running_ns, runnable_ns, blocked_ns, unknown_ns };
+        self.builder.thread_states(states);
         self
     }
 

@@ -13,6 +13,7 @@ use simprof_measure::grid::Parameters;
 use simprof_model::{Profile, Steps};
 use simprof_record::sample::{Samples, symbolise};
 use simprof_record::{RecordError, Recording};
+use simprof_report::analysis::mark_spinning;
 
 use crate::folder::Scratch;
 use crate::python::CallCounts;
@@ -99,7 +100,7 @@ impl Stacks {
         }
     }
 
-    /// Symbolises the samples of several runs and joins them into one profile.
+    /// Symbolises the samples of several runs and joins them into one profile, in which spinning is a cost of its own.
     pub fn symbolise(runs: Vec<Self>) -> Profile {
         let mut samples = Vec::new();
         #[cfg(test)]
@@ -115,7 +116,9 @@ impl Stacks {
         if !recorded.is_empty() {
             return fake::joined(&recorded);
         }
-        symbolise(samples)
+        let mut profile = symbolise(samples);
+        mark_spinning(&mut profile);
+        profile
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::{
     Frame, FrameId, Function, FunctionId, Module, ModuleId, PROFILE_SCHEMA, Profile, Provenance,
-    StackId, StackNode, StackSample, StringId, Thread, ThreadId, WaitSample, WeightKind,
+    StackId, StackNode, StackSample, StringId, Thread, ThreadId, ThreadStates, WaitSample,
+    WeightKind,
 };
 
 /// Builds a [`Profile`] with interned tables.
@@ -47,6 +48,7 @@ impl ProfileBuilder {
                 threads: Vec::new(),
                 samples: Vec::new(),
                 waits: Vec::new(),
+                thread_states: Vec::new(),
                 provenance: Provenance::default(),
             },
             strings: HashMap::new(),
@@ -115,6 +117,11 @@ impl ProfileBuilder {
         self.profile.waits.push(wait);
     }
 
+    /// Adds what a thread did.
+    pub fn thread_states(&mut self, states: ThreadStates) {
+        self.profile.thread_states.push(states);
+    }
+
     /// Interns those stacks of `other` for which `wanted` is true, with everything that they refer to. Returns the new id of each stack of
     /// `other`: `None` for a stack that is not wanted. The parents of a wanted stack must be wanted too.
     pub fn absorb_stacks(
@@ -150,6 +157,11 @@ impl ProfileBuilder {
         let function = self.function(function);
         let file = frame.file.map(|file| self.string(other.string(file)));
         self.frame(Frame { function, file, ..*frame })
+    }
+
+    /// Returns the profile as built so far.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// Returns the provenance, to be filled in.

@@ -173,6 +173,12 @@ pub enum WaitCause {
     Io,
     /// The end of a child process.
     Child,
+    /// A lock that another thread holds. Waits of threads that run Python count such time as `synchronisation`.
+    Lock,
+    /// A barrier: the other threads of a group.
+    Barrier,
+    /// Anything else, or unknown.
+    Other,
 }
 
 /// A sample of the waiting time of a thread. All long waits and a random sample of the short ones are recorded. Sums of the weights are
@@ -189,6 +195,21 @@ pub struct WaitSample {
     pub weight_ns: u64,
     /// Reason of the wait.
     pub cause: WaitCause,
+}
+
+/// What a thread did while it was observed, as the kernel's scheduler reports it. The four times sum to the time that it was observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ThreadStates {
+    /// The thread.
+    pub thread: ThreadId,
+    /// Time on a CPU in ns.
+    pub running_ns: u64,
+    /// Time in which it was ready to run but had no CPU, in ns: it was preempted, or had just been started or woken.
+    pub runnable_ns: u64,
+    /// Time in which it waited for something other than a CPU, in ns.
+    pub blocked_ns: u64,
+    /// Time for which records of the scheduler are missing, in ns.
+    pub unknown_ns: u64,
 }
 
 /// Sampled stacks with their tables. Ids are indices into these tables.
@@ -212,9 +233,13 @@ pub struct Profile {
     pub threads: Vec<Thread>,
     /// Samples in order of time.
     pub samples: Vec<StackSample>,
-    /// Waits in order of time. They are recorded only for threads that run Python.
+    /// Waits in order of time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<WaitSample>,
+    /// What each thread did. Empty if the scheduler's records are not available: then it is unknown whether a thread that was not on a CPU
+    /// waited or was ready to run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thread_states: Vec<ThreadStates>,
     /// How the profile was recorded.
     pub provenance: Provenance,
 }

@@ -81,6 +81,9 @@ pub struct Provenance {
     pub symbolise_ns: u64,
     /// CPU time of the target with all its processes, in ns.
     pub target_cpu_ns: u64,
+    /// The part of `target_cpu_ns` in the kernel, in ns. The kernel estimates it by ticks.
+    #[serde(default)]
+    pub target_system_ns: u64,
     /// How Python frames were recorded. Missing if no process ran Python.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<PythonProvenance>,
@@ -102,6 +105,7 @@ impl Provenance {
                 / cpu_ns as f64;
         }
         self.target_cpu_ns = cpu_ns;
+        self.target_system_ns += other.target_system_ns;
         self.samples += other.samples;
         self.lost += other.lost;
         self.truncated += other.truncated;

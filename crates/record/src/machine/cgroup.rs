@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use procfs::FromRead;
 use procfs::process::{MountInfo, MountInfos};
+use simprof_model::{Notice, NoticeId};
 
 /// Limits; `None` for what is not limited.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -17,26 +18,95 @@ pub struct Limits {
 
 /// Returns the limits of this process: the tightest ones of its groups and all their ancestors.
 pub fn limits() -> Limits {
+    let (groups, mounts) = groups_and_mounts();
+    parse_limits(&groups, &mounts)
+}
+
+fn groups_and_mounts() -> (String, Vec<MountInfo>) {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mounts = MountInfos::from_file("/proc/self/mountinfo").map(|infos| infos.0);
-    parse_limits(&groups, &mounts.unwrap_or_default())
+    (groups, mounts.unwrap_or_default())
 }
 
 fn parse_limits(groups: &str, mounts: &[MountInfo]) -> Limits {
     let mut limits = Limits::default();
-    for line in groups.lines() {
-        // Such as `4:cpu,cpuacct:/path`, or `0::/path` in version 2.
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let controllers: Vec<&str> = controllers.split(',').collect();
-        for mount in mounts.iter().filter(|mount| has_controller(mount, &controllers)) {
-            for folder in folders(mount, path) {
-                tighten(&mut limits.cpus, cpus(&folder));
-                tighten(&mut limits.memory_bytes, memory_bytes(&folder));
-            }
-        }
+    for folder in group_folders(groups, mounts) {
+        tighten(&mut limits.cpus, cpus(&folder));
+        tighten(&mut limits.memory_bytes, memory_bytes(&folder));
     }
     limits
+}
+
+/// Returns the folders of the groups in a text of /proc/PID/cgroup, and of their ancestors.
+fn group_folders<'a>(
+    groups: &'a str,
+    mounts: &'a [MountInfo],
+) -> impl Iterator<Item = PathBuf> + 'a {
+    let of_line = move |line: &'a str| {
+        // Such as `4:cpu,cpuacct:/path`, or `0::/path` in version 2.
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        let controllers: Vec<&str> = controllers.split(',').collect();
+        let mounts = mounts.iter().filter(move |mount| has_controller(mount, &controllers));
+        Some(mounts.flat_map(move |mount| folders(mount, path)))
+    };
+    groups.lines().filter_map(of_line).flatten()
+}
+
+/// How a CPU quota stopped threads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Throttling {
+    /// How often the quota was used up.
+    pub count: u64,
+    /// How long threads were stopped, summed over CPUs, ns.
+    pub stopped_ns: u64,
+}
+
+impl Throttling {
+    /// Returns the totals so far of this process's groups and their ancestors.
+    pub fn now() -> Self {
+        let mut sum = Self::default();
+        for folder in all_folders() {
+            let text = fs::read_to_string(folder.join("cpu.stat")).unwrap_or_default();
+            let one = parse_throttling(&text);
+            sum.count += one.count;
+            sum.stopped_ns += one.stopped_ns;
+        }
+        sum
+    }
+
+    /// Returns a notice if a quota was used up since an earlier time. The groups contain simprof too.
+    pub fn notice_since(self, earlier: Self) -> Option<Notice> {
+        let stopped_s = self.stopped_ns.saturating_sub(earlier.stopped_ns) as f64 * 1e-9;
+        log::debug!("CPU quotas stopped threads for {stopped_s:.2} s, summed over CPUs");
+        (self.count > earlier.count).then(|| {
+            let text = "The CPU quota of a control group was used up during a run, which stopped threads. Stopped threads count as \
+                        ready to run, not as waiting. Raise the quota (cpu.max, or cpu.cfs_quota_us; in a container `--cpus`).";
+            Notice::new(NoticeId::CpuThrottled, text)
+        })
+    }
+}
+
+/// Parses cpu.stat of version 1 (`throttled_time`, ns) or 2 (`throttled_usec`).
+fn parse_throttling(text: &str) -> Throttling {
+    let value = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        let found = lines.find(|(key, _)| *key == name)?;
+        found.1.trim().parse::<u64>().ok()
+    };
+    let stopped_us = value("throttled_usec").map(|us| us.saturating_mul(1000));
+    let stopped_ns = stopped_us.or_else(|| value("throttled_time")).unwrap_or(0);
+    Throttling { count: value("nr_throttled").unwrap_or(0), stopped_ns }
+}
+
+/// Returns the folders of this process's groups and all their ancestors.
+fn all_folders() -> Vec<PathBuf> {
+    let (groups, mounts) = groups_and_mounts();
+    let mut found: Vec<PathBuf> = group_folders(&groups, &mounts).collect();
+    // Controllers that are mounted together have one folder.
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// Returns whether the groups of these controllers are mounted here. Version 2 has one controller with an empty name.
@@ -132,6 +202,19 @@ mod tests {
         let groups = "4:memory:/box\n3:cpu,cpuacct:/box\n";
         let expected = Limits { cpus: Some(0.5), memory_bytes: None };
         assert_eq!(parse_limits(groups, &mounts), expected);
+    }
+
+    #[test]
+    fn throttling_is_read_from_both_versions() {
+        let first = "nr_periods 9\nnr_throttled 3\nthrottled_time 5000\nnr_bursts 0\n";
+        assert_eq!(parse_throttling(first), Throttling { count: 3, stopped_ns: 5000 });
+        let second = "usage_usec 7\nnr_periods 9\nnr_throttled 4\nthrottled_usec 6\n";
+        let throttling = parse_throttling(second);
+        assert_eq!(throttling, Throttling { count: 4, stopped_ns: 6000 });
+        let notice = throttling.notice_since(Throttling { count: 3, stopped_ns: 1000 });
+        assert_eq!(notice.map(|notice| notice.id), Some(NoticeId::CpuThrottled));
+        assert_eq!(throttling.notice_since(throttling), None);
+        assert_eq!(parse_throttling("nonsense\n\nnr_throttled x"), Throttling::default());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use procfs::{CpuInfo, Current, Meminfo};
 use simprof_model::{Machine, Notice, NoticeId};
 
-pub(crate) use cgroup::{Limits, limits};
+pub(crate) use cgroup::{Limits, Throttling, limits};
 
 /// From this load per core on, other programs disturb timings.
 const BUSY_LOAD_PER_CORE: f64 = 0.5;

@@ -36,6 +36,8 @@ pub enum Event {
 /// A wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
+    /// Its duration, ns.
+    pub duration_ns: u64,
     /// Waiting time that the record represents, ns.
     pub weight_ns: u64,
     /// See [`format::Cause`]; may be another value.
@@ -129,6 +131,7 @@ fn read(record: &format::Record, kind: Kind) -> Record {
     let event = match kind {
         Kind::Sample => Event::Sample,
         Kind::Wait => Event::Wait(Wait {
+            duration_ns: record.duration_ns.load(Ordering::Relaxed),
             weight_ns: record.weight_ns.load(Ordering::Relaxed),
             cause: record.cause.load(Ordering::Relaxed) as u32,
             caller: record.caller.load(Ordering::Relaxed),
@@ -168,6 +171,7 @@ mod tests {
         record.time_ns.store(time_ns, Ordering::Relaxed);
         record.thread.store(7 | 2 << 32, Ordering::Relaxed);
         record.stack.store(9 | 4 << 32, Ordering::Relaxed);
+        record.duration_ns.store(10, Ordering::Relaxed);
         record.weight_ns.store(11, Ordering::Relaxed);
         record.cause.store(3, Ordering::Relaxed);
         record.caller.store(0x1000, Ordering::Relaxed);
@@ -194,7 +198,7 @@ mod tests {
         records.drain(&memory, &mut found);
         let sample =
             Record { time_ns: 5, slot: 2, tid: 7, node: 9, flags: 4, event: Event::Sample };
-        let wait = Wait { weight_ns: 11, cause: 3, caller: 0x1000 };
+        let wait = Wait { duration_ns: 10, weight_ns: 11, cause: 3, caller: 0x1000 };
         assert_eq!(found, [sample, Record { time_ns: 6, event: Event::Wait(wait), ..sample }]);
         assert!(drained(&mut records, &memory).is_empty());
         assert_eq!(records.lost(), 0);

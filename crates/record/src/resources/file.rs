@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
+use std::str::FromStr;
 
 /// Maximum number of files that are kept open, so that a target with thousands of threads does not use
 /// up this process's descriptors. Other files are opened for each read.
@@ -89,7 +90,7 @@ pub fn field(text: &[u8], label: &str) -> Option<u64> {
 }
 
 /// Parses all numbers that blanks separate.
-pub fn numbers(text: &[u8]) -> Vec<u32> {
+pub fn numbers<T: FromStr>(text: &[u8]) -> Vec<T> {
     let text = std::str::from_utf8(text).unwrap_or_default();
     text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
 }

@@ -83,6 +83,8 @@ pub struct Thread {
     pub name: String,
     /// Last known user and system time, ns.
     pub cpu_ns: u64,
+    /// Last known time in which it was ready to run without a CPU, ns; `None` if the kernel does not report it.
+    pub runnable_ns: Option<u64>,
     switches: (u64, u64),
 }
 
@@ -218,8 +220,8 @@ impl Process {
     /// Reads the resident size of mapped files and shared memory, bytes.
     fn rss_file_bytes(&mut self, buffer: &mut Vec<u8>) -> u64 {
         // In pages: virtual size, resident set, and its file-backed part.
-        let pages = self.statm.read(buffer).map(numbers).unwrap_or_default();
-        pages.get(2).map_or(0, |&pages| u64::from(pages) * procfs::page_size())
+        let pages: Vec<u64> = self.statm.read(buffer).map(numbers).unwrap_or_default();
+        pages.get(2).map_or(0, |pages| pages * procfs::page_size())
     }
 
     /// Reads the proportional set, bytes; `None` if the kernel does not report it. The kernel walks
@@ -238,14 +240,20 @@ impl Thread {
             children: file("children"),
             name: String::new(),
             cpu_ns: 0,
+            runnable_ns: None,
             switches: (0, 0),
         }
     }
 
     fn update(&mut self, buffer: &mut Vec<u8>) {
         if let Ok(text) = self.schedstat.read(buffer) {
-            // The first number is the time on a CPU, ns.
-            self.cpu_ns = self.cpu_ns.max(field(text, "").unwrap_or(0));
+            // Time on a CPU, time ready to run, ns; all zeros if the kernel does not count them.
+            if let [cpu_ns, runnable_ns, ..] = numbers::<u64>(text)[..]
+                && cpu_ns > 0
+            {
+                self.cpu_ns = self.cpu_ns.max(cpu_ns);
+                self.runnable_ns = self.runnable_ns.max(Some(runnable_ns));
+            }
         }
         if let Ok(text) = self.status.read(buffer) {
             let voluntary = field(text, "voluntary_ctxt_switches:");

@@ -256,7 +256,13 @@ impl Tracker {
 }
 
 fn thread_cpu(pid: u32, tid: u32, thread: &Thread) -> ThreadCpu {
-    ThreadCpu { pid, tid, name: thread.name.clone(), cpu_ns: thread.cpu_ns }
+    ThreadCpu {
+        pid,
+        tid,
+        name: thread.name.clone(),
+        cpu_ns: thread.cpu_ns,
+        runnable_ns: thread.runnable_ns,
+    }
 }
 
 fn add(sum: &mut Usage, one: &Usage) {

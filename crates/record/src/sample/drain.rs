@@ -39,16 +39,20 @@ pub(super) struct Drained {
     pub cpu_ns: u64,
 }
 
-/// Drains the buffers until a byte arrives at `stop`, then drains the rest and returns. `samples` is the number so far.
+/// Drains the buffers until a byte arrives at `stop`, then drains the rest and returns. `departures` are the ids of the events that sample
+/// threads that leave a CPU, `samples` is the number of other samples so far.
 pub(super) fn run(
     sources: Vec<Source>,
+    departures: &[u64],
     mut listener: Option<Listener>,
     stop: RawFd,
     samples: &AtomicU64,
 ) -> Drained {
     raise_priority();
     let mut fds = poll_set(&sources, stop, listener.as_ref());
-    let mut drain = Drain { sources, observer: Observer::new(), malformed: 0 };
+    let mut observer = Observer::new();
+    observer.add_departure_events(departures);
+    let mut drain = Drain { sources, observer, malformed: 0 };
     let mut timeout = IDLE;
     loop {
         let stopped = sleep(&mut fds, timeout);

@@ -75,6 +75,29 @@ impl Event {
         attr
     }
 
+    /// Returns the attributes for records of each time that a thread gets or leaves a CPU. They have the same layout as samples, whose
+    /// buffer they share.
+    pub fn switch_attr(self) -> perf_event_attr {
+        let mut attr = self.sampling_attr(1, 0);
+        attr.type_ = bindings::PERF_TYPE_SOFTWARE;
+        attr.config = bindings::PERF_COUNT_SW_DUMMY.into();
+        attr.set_freq(0);
+        attr.__bindgen_anon_1.sample_period = 0;
+        attr.set_context_switch(1);
+        attr
+    }
+
+    /// Returns the attributes for a sample of each thread that leaves a CPU. The kernel skips some departures of threads that leave one
+    /// more than `rate_hz` times per second.
+    pub fn departure_attr(self, rate_hz: u32, stack_bytes: u32) -> perf_event_attr {
+        let mut attr = self.sampling_attr(rate_hz, stack_bytes);
+        attr.type_ = bindings::PERF_TYPE_SOFTWARE;
+        attr.config = bindings::PERF_COUNT_SW_CONTEXT_SWITCHES.into();
+        attr.set_freq(1);
+        attr.__bindgen_anon_1.sample_freq = rate_hz.into();
+        attr
+    }
+
     /// Returns the attributes for the same samples of a process that runs Python. With each sample the kernel also sends
     /// SIGTRAP to the sampled thread, before that executes another instruction of user code.
     ///

@@ -81,6 +81,12 @@ pub(super) struct ModuleTable {
     started: SystemTime,
 }
 
+impl Default for ModuleTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ModuleTable {
     /// Contains only the constants of [`ModuleIndex`], in that order.
     pub fn new() -> Self {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::mem;
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,18 +12,19 @@ use linux_perf_event_reader::constants::{
     PERF_RECORD_LOST_SAMPLES, PERF_RECORD_MISC_MMAP_BUILD_ID,
 };
 use linux_perf_event_reader::{
-    CommOrExecRecord, CpuMode, EventRecord, ForkOrExitRecord, Mmap2FileId, Mmap2Record, RawData,
-    RawEventRecord, RecordType, SampleFormat, SampleRecord,
+    CommOrExecRecord, ContextSwitchRecord, CpuMode, EventRecord, ForkOrExitRecord, Mmap2FileId,
+    Mmap2Record, RawData, RawEventRecord, RecordType, SampleFormat, SampleRecord, TaskWasPreempted,
 };
 
-use super::module::{FileIdentity, FileMapping, ModuleIndex, ModuleTable};
+use super::module::{FileIdentity, FileMapping, ModuleIndex};
 use super::observed_process::Process;
 use super::process_memory::ProcessMemory;
 use super::python::{Attached, PythonTrace};
-use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
+use super::raw_stacks::{RawFrame, RawFrameId, RawStackId};
 use super::record_order::TimedRecord;
 use super::registers::Registers;
-use super::trace::{Counts, GeneratedCode, Lifetime, RawSample, RawThread, Trace};
+use super::switches::{Departure, Switches};
+use super::trace::{Lifetime, RawSample, RawThread, Trace};
 use super::unwind::{StackBytes, WalkEnd, Walker};
 
 /// The bit for executable memory in a mapping's protection.
@@ -47,22 +49,13 @@ pub(super) struct Observer {
     armed: HashMap<u32, u64>,
     /// Armed processes that ended or executed another program, and when.
     ended: Vec<(u32, u64)>,
+    switches: Switches,
 }
 
 impl Observer {
     pub fn new() -> Self {
         Self {
-            trace: Trace {
-                modules: ModuleTable::new(),
-                stacks: RawStacks::default(),
-                samples: Vec::new(),
-                threads: Vec::new(),
-                execs: HashMap::new(),
-                forks: HashMap::new(),
-                counts: Counts::default(),
-                generated: GeneratedCode::default(),
-                python: None,
-            },
+            trace: Trace::default(),
             processes: HashMap::new(),
             thread_ids: HashMap::new(),
             walker: Walker::new(),
@@ -70,7 +63,19 @@ impl Observer {
             python_events: HashSet::new(),
             armed: HashMap::new(),
             ended: Vec::new(),
+            switches: Switches::default(),
         }
+    }
+
+    /// Registers the events that sample departures.
+    pub fn add_departure_events(&mut self, ids: &[u64]) {
+        self.switches.events.extend(ids);
+    }
+
+    /// Returns the blocked part of the time in which a thread had no CPU within a range, see [`super::scheduling::Scheduling::blocked_part`].
+    pub fn blocked_part(&mut self, pid: u32, tid: u32, range: Range<u64>) -> Option<f64> {
+        let thread = *self.thread_ids.get(&(pid, tid))?;
+        self.switches.scheduling.blocked_part(pid, thread, range)
     }
 
     /// Registers the id of an event that samples a process that is about to be armed.
@@ -111,6 +116,9 @@ impl Observer {
         }
         self.trace.counts.malformed += malformed;
         self.trace.python = python;
+        let (scheduling, chains) = self.switches.finish();
+        (self.trace.states, self.trace.waits) = scheduling.finish();
+        self.trace.kernel_chains = chains;
         self.trace
     }
 
@@ -119,6 +127,9 @@ impl Observer {
         let is_sampling = timed.record.parse_info.sample_regs_user != 0;
         if timed.record.record_type.0 == PERF_RECORD_LOST_SAMPLES {
             let lost = word_at(&timed.record, 0).unwrap_or(0);
+            if self.is_of_departures(&timed.record) {
+                return;
+            }
             add(&mut self.trace.counts.lost_samples, lost);
             return;
         }
@@ -132,6 +143,9 @@ impl Observer {
             Ok(EventRecord::Comm(name)) => self.name(timed.time_ns, &name),
             Ok(EventRecord::Fork(fork)) => self.fork(timed.time_ns, &fork),
             Ok(EventRecord::Exit(exit)) => self.exit(timed.time_ns, &exit),
+            Ok(EventRecord::ContextSwitch(switch)) => self.switch(&timed, &switch),
+            Ok(EventRecord::Lost(_) | EventRecord::Throttle(_))
+                if self.is_of_departures(&timed.record) => {}
             Ok(EventRecord::Lost(lost)) if is_sampling => {
                 add(&mut self.trace.counts.lost_samples, lost.count);
             }
@@ -144,11 +158,20 @@ impl Observer {
         }
     }
 
+    /// Returns whether a record is of the events that sample departures, which may lose some.
+    fn is_of_departures(&self, record: &RawEventRecord<'_>) -> bool {
+        let id = record.common_data().ok().and_then(|common| common.id);
+        id.is_some_and(|id| self.switches.events.contains(&id))
+    }
+
     fn sample(&mut self, time_ns: u64, sample: &SampleRecord<'_>) {
         let (Some(pid), Some(tid)) = (id(sample.pid), id(sample.tid)) else {
             self.trace.counts.malformed += 1;
             return;
         };
+        if sample.id.is_some_and(|id| self.switches.events.contains(&id)) {
+            return self.departure(pid, tid, time_ns, sample);
+        }
         let by_python_event = sample.id.is_some_and(|id| self.python_events.contains(&id));
         if !by_python_event && self.armed.get(&pid).is_some_and(|&since_ns| since_ns <= time_ns) {
             return;
@@ -172,36 +195,77 @@ impl Observer {
         }
     }
 
-    /// Unwinds the user stack of a sample.
+    /// Remembers the stack of a thread that is about to leave its CPU.
+    fn departure(&mut self, pid: u32, tid: u32, time_ns: u64, sample: &SampleRecord<'_>) {
+        let thread = self.thread(pid, tid);
+        self.unwind(pid, time_ns, sample);
+        let user = self.addresses.clone();
+        self.read_kernel_chain(sample);
+        let kernel = self.addresses.clone();
+        self.switches.departs(thread, Departure { user, kernel });
+    }
+
+    /// Handles that a thread gets or leaves a CPU.
+    fn switch(&mut self, timed: &TimedRecord<'_>, switch: &ContextSwitchRecord) {
+        let Ok(common) = timed.record.common_data() else { return };
+        let (Some(pid), Some(tid)) = (id(common.pid), id(common.tid)) else { return };
+        let thread = self.thread(pid, tid);
+        let departure = self.switches.take_departure(thread);
+        let ContextSwitchRecord::Out { preempted, .. } = switch else {
+            return self.switches.scheduling.gets_cpu(pid, thread, timed.time_ns);
+        };
+        let preempted = *preempted == TaskWasPreempted::Yes;
+        let leaving = departure.filter(|_| !preempted).map(|departure| {
+            let stack = self.intern(pid, &departure.user);
+            self.switches.leaving(stack, departure)
+        });
+        self.switches.scheduling.leaves_cpu(thread, timed.time_ns, preempted, leaving);
+    }
+
+    /// Unwinds the user stack of a sample and interns it.
     fn user_stack(
         &mut self,
         pid: u32,
         time_ns: u64,
         sample: &SampleRecord<'_>,
     ) -> (Option<RawStackId>, WalkEnd) {
+        let end = self.unwind(pid, time_ns, sample);
+        let addresses = mem::take(&mut self.addresses);
+        let stack = self.intern(pid, &addresses);
+        self.addresses = addresses;
+        (stack, end)
+    }
+
+    /// Interns a stack of code addresses of a process, leaf first.
+    fn intern(&mut self, pid: u32, addresses: &[u64]) -> Option<RawStackId> {
+        let process = self.processes.entry(pid).or_insert_with(Process::new);
+        let trace = &mut self.trace;
+        addresses.iter().rev().fold(None, |node, &address| {
+            let frame = process.frame_at(address, trace);
+            Some(trace.stacks.child(node, frame))
+        })
+    }
+
+    /// Unwinds the user stack of a sample to `addresses`.
+    fn unwind(&mut self, pid: u32, time_ns: u64, sample: &SampleRecord<'_>) -> WalkEnd {
+        self.addresses.clear();
         let Some(registers) = sample.user_regs.as_ref().and_then(Registers::from_sample) else {
             // A kernel thread, or a process that is exiting and has released its memory.
-            return (None, WalkEnd::Root);
+            return WalkEnd::Root;
         };
         let stack = stack_bytes(sample, registers.sp());
         let process = self.processes.entry(pid).or_insert_with(Process::new);
         let space = Arc::make_mut(&mut process.space);
         if sample.cpu_mode == CpuMode::Kernel && !space.contains(registers.ip()) {
             // The process is within an exec: these registers belong to the program before it.
-            return (None, WalkEnd::Root);
+            return WalkEnd::Root;
         }
-        self.addresses.clear();
         let memory = ProcessMemory { pid };
         let end = self.walker.walk(space, memory, registers, stack, &mut self.addresses);
         if self.addresses.iter().any(|&address| !space.is_file(address)) {
             process.generated.refresh(pid, time_ns, self.trace.modules.started());
         }
-        let mut node = None;
-        for &address in self.addresses.iter().rev() {
-            let frame = process.frame_at(address, &mut self.trace);
-            node = Some(self.trace.stacks.child(node, frame));
-        }
-        (node, end)
+        end
     }
 
     /// Appends the kernel's call chain to the user stack of a sample.
@@ -210,10 +274,7 @@ impl Observer {
         user: Option<RawStackId>,
         sample: &SampleRecord<'_>,
     ) -> Option<RawStackId> {
-        let Some(chain) = &sample.callchain else { return user };
-        self.addresses.clear();
-        let entries = (0..chain.len()).filter_map(|index| chain.get(index));
-        self.addresses.extend(entries.filter(|&address| address < CONTEXT_MARKS));
+        self.read_kernel_chain(sample);
         let mut node = user;
         for index in (0..self.addresses.len()).rev() {
             // All but the first are return addresses.
@@ -222,6 +283,15 @@ impl Observer {
             node = Some(self.trace.stacks.child(node, frame));
         }
         node
+    }
+
+    /// Reads the kernel's call chain of a sample to `addresses`, leaf first.
+    fn read_kernel_chain(&mut self, sample: &SampleRecord<'_>) {
+        self.addresses.clear();
+        if let Some(chain) = &sample.callchain {
+            let entries = (0..chain.len()).filter_map(|index| chain.get(index));
+            self.addresses.extend(entries.filter(|&address| address < CONTEXT_MARKS));
+        }
     }
 
     fn kernel_frame(&mut self, address: u64) -> RawFrameId {
@@ -259,7 +329,6 @@ impl Observer {
         let (Some(pid), Some(tid)) = (id(Some(record.pid)), id(Some(record.tid))) else { return };
         if record.is_execve {
             self.disarm(pid, time_ns);
-            self.processes.insert(pid, Process::new());
             self.trace.execs.entry(pid).or_default().push(time_ns);
             self.trace.forks.remove(&pid);
             if let Some(mut before) = self.processes.insert(pid, Process::new()) {
@@ -267,6 +336,9 @@ impl Observer {
             }
         }
         let thread = self.thread(pid, tid);
+        if record.is_execve {
+            self.switches.scheduling.runs(thread, time_ns);
+        }
         self.trace.threads[thread as usize].name = text(record.name);
     }
 
@@ -293,10 +365,13 @@ impl Observer {
         let name = self.trace.threads[inherited as usize].name.clone();
         let thread = self.thread(pid, tid);
         self.trace.threads[thread as usize].name = name;
+        self.switches.scheduling.created(thread, time_ns);
     }
 
     fn exit(&mut self, time_ns: u64, record: &ForkOrExitRecord) {
-        let Some(pid) = id(Some(record.pid)) else { return };
+        let (Some(pid), Some(tid)) = (id(Some(record.pid)), id(Some(record.tid))) else { return };
+        let thread = self.thread(pid, tid);
+        self.switches.scheduling.ended(thread, time_ns);
         let Some(process) = self.processes.get_mut(&pid) else { return };
         process.threads = process.threads.saturating_sub(1);
         if process.threads == 0 {
@@ -376,154 +451,4 @@ fn c_string(data: RawData<'_>) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample::event::{self, Clock, Event};
-    use linux_perf_event_reader::RecordParseInfo;
-    use proptest::prelude::*;
-
-    const MODULE: &str = "/no/such/program";
-
-    fn lifecycle() -> RecordParseInfo {
-        event::layout(&event::lifecycle_attr())
-    }
-
-    fn sampling() -> RecordParseInfo {
-        event::layout(&Event { clock: Clock::CpuClock, kernel: true }.sampling_attr(1000, 16))
-    }
-
-    fn pair(low: u32, high: u32) -> u64 {
-        u64::from(low) | u64::from(high) << 32
-    }
-
-    fn padded(text: &str) -> Vec<u8> {
-        let mut bytes = text.as_bytes().to_vec();
-        bytes.resize(text.len() / 8 * 8 + 8, 0);
-        bytes
-    }
-
-    fn words(words: &[u64]) -> Vec<u8> {
-        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
-    }
-
-    fn give(
-        observer: &mut Observer,
-        kind: RecordType,
-        misc: u16,
-        body: &[u8],
-        layout: RecordParseInfo,
-    ) {
-        let record = RawEventRecord::new(kind, misc, RawData::Single(body), layout);
-        observer.handle(TimedRecord { time_ns: 1, record });
-    }
-
-    fn comm(observer: &mut Observer, pid: u32, name: &str, misc: u16) {
-        let body = [words(&[pair(pid, pid)]), padded(name), words(&[0; 3])].concat();
-        give(observer, RecordType::COMM, misc, &body, lifecycle());
-    }
-
-    fn mmap(observer: &mut Observer, pid: u32, start: u64) {
-        let head = words(&[pair(pid, pid), start, 0x1000, 0x40, 0, 0, 0, pair(PROT_EXEC, 0)]);
-        let body = [head, padded(MODULE), words(&[0; 3])].concat();
-        give(observer, RecordType::MMAP2, 0, &body, lifecycle());
-    }
-
-    fn fork(observer: &mut Observer, parent: u32, pid: u32, tid: u32) {
-        let body = words(&[pair(pid, parent), pair(tid, parent), 0, 0, 0, 0]);
-        give(observer, RecordType::FORK, 0, &body, lifecycle());
-    }
-
-    /// Handles a sample in user code at `ip` with an empty stack. Returns module and address of the leaf.
-    fn sample(observer: &mut Observer, pid: u32, ip: u64) -> (String, u64) {
-        const USER: u16 = 2;
-        let mut registers = [0; 17];
-        (registers[8], registers[7]) = (ip, 0x7fff_0000);
-        let head = words(&[3, ip, pair(pid, pid), 1, 0, 1_000_000, 0, 2]);
-        let body = [head, words(&registers), words(&[16, 0, 0, 0])].concat();
-        give(observer, RecordType::SAMPLE, USER, &body, sampling());
-        let trace = &observer.trace;
-        assert_eq!(trace.counts.malformed, 0);
-        let stack = trace.samples.last().and_then(|sample| sample.stack).expect("a leaf");
-        let node = trace.stacks.nodes()[stack.0 as usize];
-        let frame = trace.stacks.frames()[node.frame.0 as usize];
-        (trace.modules.get(frame.module).path.clone(), frame.address)
-    }
-
-    #[test]
-    fn a_fork_copies_the_mappings_and_an_exec_drops_them() {
-        const EXEC: u16 = linux_perf_event_reader::constants::PERF_RECORD_MISC_COMM_EXEC;
-        let observer = &mut Observer::new();
-        comm(observer, 10, "first", EXEC);
-        mmap(observer, 10, 0x10000);
-        fork(observer, 10, 11, 11);
-        assert_eq!(sample(observer, 10, 0x10010), (MODULE.into(), 0x50));
-        assert_eq!(sample(observer, 11, 0x10010), (MODULE.into(), 0x50));
-        mmap(observer, 11, 0x20000);
-        assert_eq!(sample(observer, 11, 0x20010), (MODULE.into(), 0x50));
-        assert_eq!(sample(observer, 10, 0x20010), ("[unknown]".into(), 0x20010));
-        comm(observer, 11, "second", EXEC);
-        assert_eq!(sample(observer, 11, 0x10010), ("[unknown]".into(), 0x10010));
-        assert_eq!(sample(observer, 10, 0x10010), (MODULE.into(), 0x50));
-        let names: Vec<_> = observer.trace.threads.iter().map(|t| t.name.as_str()).collect();
-        assert_eq!(names, ["first", "second"]);
-    }
-
-    #[test]
-    fn a_process_ends_with_its_last_thread() {
-        let observer = &mut Observer::new();
-        comm(observer, 10, "name", 0);
-        mmap(observer, 10, 0x10000);
-        fork(observer, 10, 10, 12);
-        let exit = words(&[pair(10, 1), pair(10, 10), 0, 0, 0, 0]);
-        give(observer, RecordType::EXIT, 0, &exit, lifecycle());
-        assert_eq!(sample(observer, 10, 0x10010), (MODULE.into(), 0x50));
-        give(observer, RecordType::EXIT, 0, &exit, lifecycle());
-        assert_eq!(sample(observer, 10, 0x10010), ("[unknown]".into(), 0x10010));
-        assert_eq!(observer.trace.threads[1].name, "name", "a thread inherits its parent's name");
-    }
-
-    #[test]
-    fn forks_of_armed_processes_are_remembered_until_an_exec() {
-        const EXEC: u16 = linux_perf_event_reader::constants::PERF_RECORD_MISC_COMM_EXEC;
-        let observer = &mut Observer::new();
-        comm(observer, 10, "name", EXEC);
-        fork(observer, 10, 11, 11);
-        assert!(observer.trace.forks.is_empty(), "the parent is not armed");
-        observer.arm(10, 0);
-        (12..15).for_each(|pid| fork(observer, 10, pid, pid));
-        comm(observer, 13, "other", EXEC);
-        let exit = words(&[pair(14, 10), pair(14, 14), 0, 0, 0, 0]);
-        give(observer, RecordType::EXIT, 0, &exit, lifecycle());
-        let life = |until_ns| Lifetime { from_ns: 1, until_ns };
-        let expected = HashMap::from([(12, life(None)), (14, life(Some(1)))]);
-        assert_eq!(observer.trace.forks, expected);
-    }
-
-    #[test]
-    fn lost_samples_and_lost_lifecycle_records_are_counted_apart() {
-        let observer = &mut Observer::new();
-        let lost = words(&[0, 7, 0, 0, 0]);
-        give(observer, RecordType::LOST, 0, &lost, sampling());
-        give(observer, RecordType::LOST, 0, &lost, lifecycle());
-        give(observer, RecordType::LOST_SAMPLES, 0, &words(&[5, 0, 0, 0]), sampling());
-        give(observer, RecordType::THROTTLE, 0, &words(&[0; 6]), sampling());
-        let expected = Counts { lost_samples: 12, lost_lifecycle: 7, throttled: 1, malformed: 0 };
-        assert_eq!(observer.trace.counts, expected);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_records_do_not_panic(
-            records in proptest::collection::vec(
-                (0_u32..24, any::<u16>(), proptest::collection::vec(any::<u8>(), 0..400), any::<bool>()),
-                0..20,
-            ),
-        ) {
-            let observer = &mut Observer::new();
-            for (kind, misc, body, is_sample) in records {
-                let layout = if is_sample { sampling() } else { lifecycle() };
-                give(observer, RecordType(kind), misc, &body, layout);
-            }
-        }
-    }
-}
+mod tests;

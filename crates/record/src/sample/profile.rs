@@ -5,13 +5,14 @@ use std::time::Instant;
 use simprof_model::{Profile, ProfileBuilder, Provenance, StackSample, WeightKind, add_notices};
 
 use super::Refusal;
-use super::event::Clock;
+use super::event::{Clock, signals_wait_for_system_calls};
 use super::native_frames::NativeFrames;
 use super::native_stacks::NativeStacks;
 use super::notices::Notices;
 use super::python::PythonBuilder;
-use super::samples::Samples;
+use super::samples::{RunInfo, Samples};
 use super::symbols::Symbols;
+use super::thread_states::RunStates;
 use super::trace::{RawSample, Trace};
 
 /// Symbolises the samples of one or more runs of a target and joins them into one profile.
@@ -47,7 +48,7 @@ fn add_run(run: &Samples, symbols: &Symbols, notices: &mut Notices, builder: &mu
         .iter()
         .map(|thread| builder.thread(thread.pid, thread.tid, &thread.name))
         .collect();
-    let weights = weights(&trace.samples, info.event.clock, info.target_cpu_ns);
+    let weights = weights(&trace.samples, info.event.clock, sampled_ns(info));
     let mut truncated = 0;
     for (sample, weight) in trace.samples.iter().zip(weights) {
         if python.as_mut().is_some_and(|python| python.skips(sample)) {
@@ -64,22 +65,31 @@ fn add_run(run: &Samples, symbols: &Symbols, notices: &mut Notices, builder: &mu
         builder.sample(StackSample { time_ns: sample.time_ns, thread, stack, weight });
     }
     notices.add_run(trace, info);
+    let states = RunStates::new(trace, info);
     let mut provenance = Provenance { truncated, ..provenance(run, &stacks) };
     if let Some(mut python) = python {
-        python.add_waits(builder);
+        python.add_waits(&states, builder);
         provenance.python = python.finish(notices.python());
+        provenance.kernel &= signals_wait_for_system_calls();
     }
+    states.add(run, symbols, &stacks, builder);
     builder.provenance().absorb(&provenance);
+}
+
+/// Returns the CPU time of the target that is sampled, ns.
+fn sampled_ns(info: &RunInfo) -> u64 {
+    let system_ns = if info.event.kernel { 0 } else { info.target_system_ns };
+    info.target_cpu_ns.saturating_sub(system_ns)
 }
 
 /// Returns the weight of each sample in nanoseconds of CPU time.
 ///
-/// Periods of the CPU clock are nanoseconds already. Cycles are scaled so that their sum is the CPU time of the target, which
+/// Periods of the CPU clock are nanoseconds already. Cycles are scaled so that their sum is the CPU time that is sampled, which
 /// is exact as long as the clock frequency does not change.
-fn weights(samples: &[RawSample], clock: Clock, target_cpu_ns: u64) -> Vec<u64> {
+fn weights(samples: &[RawSample], clock: Clock, sampled_ns: u64) -> Vec<u64> {
     match clock {
         Clock::CpuClock => samples.iter().map(|sample| sample.period).collect(),
-        Clock::Cycles => scaled(samples.iter().map(|sample| sample.period), target_cpu_ns),
+        Clock::Cycles => scaled(samples.iter().map(|sample| sample.period), sampled_ns),
     }
 }
 
@@ -120,6 +130,7 @@ fn provenance(run: &Samples, stacks: &NativeStacks) -> Provenance {
         recorder_cpu_ns: info.recorder_cpu_ns,
         symbolise_ns: 0,
         target_cpu_ns: info.target_cpu_ns,
+        target_system_ns: info.target_system_ns,
         python: None,
         notices: Vec::new(),
     }
@@ -133,11 +144,10 @@ mod tests {
 
     use super::*;
     use crate::sample::event::Event;
-    use crate::sample::module::{ModuleIndex, ModuleTable};
+    use crate::sample::module::ModuleIndex;
     use crate::sample::python::Attached;
     use crate::sample::raw_stacks::{RawFrame, RawStacks};
-    use crate::sample::samples::RunInfo;
-    use crate::sample::trace::{Counts, GeneratedCode, RawThread};
+    use crate::sample::trace::RawThread;
     use crate::sample::unwind::WalkEnd;
     use crate::sample::{Recorder, Sampling};
 
@@ -152,15 +162,10 @@ mod tests {
         let sample =
             RawSample { time_ns: 1, period: 10, thread: 0, stack, end, in_kernel: false, python };
         let trace = Trace {
-            modules: ModuleTable::new(),
             stacks,
             samples: vec![sample],
             threads: vec![RawThread { pid: 1, tid: 1, name: "main".to_owned() }],
-            execs: HashMap::new(),
-            forks: HashMap::new(),
-            counts: Counts::default(),
-            generated: GeneratedCode::default(),
-            python: None,
+            ..Trace::default()
         };
         let recorder = Recorder::Auto;
         let info = RunInfo {
@@ -169,6 +174,8 @@ mod tests {
             refusals: Vec::new(),
             notices: Vec::new(),
             target_cpu_ns: 10,
+            target_system_ns: 0,
+            thread_runnable_ns: HashMap::new(),
             recorder_cpu_ns: 1,
         };
         Samples { trace, info }

@@ -1,5 +1,6 @@
 //! Opens the sampling events, drains them in a thread, and finishes with the samples.
 
+use std::collections::HashMap;
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::event_fallback::{self, CpuEvents, Opened};
 use super::python::{self, Attached, Listener, Output};
 use super::ring::{Ring, page_size};
 use super::samples::{RunInfo, Samples};
+use super::switches::SwitchEvents;
 use super::trace::{RawSample, RawThread, Trace};
 use super::{Refusal, SampleError, Sampling};
 use crate::preload::Injection;
@@ -71,12 +73,14 @@ impl Sampler {
         let (event, refusals) = (opened.event, opened.refusals.clone());
         refusals.iter().for_each(|refusal| log::debug!("event not available: {refusal}"));
         log::info!("sampling process {pid} by {} at {} Hz", event.name(), sampling.rate_hz);
-        let (sources, notices) = map_rings(opened, sampling)?;
-        let listener = injection.map(|injection| {
-            Listener::new(Arc::clone(injection), pid, outputs(&sources), event, sampling)
-        });
+        let (sources, mut notices) = map_rings(opened, sampling)?;
+        let outputs = outputs(&sources);
+        let switches = SwitchEvents::open(pid, event, sampling, &outputs);
+        notices.extend(switches.notice.clone());
+        let listener = injection
+            .map(|injection| Listener::new(Arc::clone(injection), pid, outputs, event, sampling));
         let samples = Arc::new(AtomicU64::new(0));
-        let drain = start(sources, listener, &samples)?;
+        let drain = start(sources, switches, listener, &samples)?;
         Ok(Self { drain: Some(drain), sampling: *sampling, event, refusals, notices, samples })
     }
 
@@ -104,6 +108,8 @@ impl Sampler {
             notices: std::mem::take(&mut self.notices),
             target_cpu_ns,
             recorder_cpu_ns: drained.cpu_ns,
+            target_system_ns: 0,
+            thread_runnable_ns: HashMap::new(),
         };
         let mut trace = drained.trace;
         attach_python(&mut trace);
@@ -174,16 +180,22 @@ fn check(sampling: &Sampling) -> Result<(), SampleError> {
 }
 
 fn start(
-    sources: Vec<Source>,
+    mut sources: Vec<Source>,
+    switches: SwitchEvents,
     listener: Option<Listener>,
     samples: &Arc<AtomicU64>,
 ) -> Result<DrainThread, SampleError> {
     let error = |source| SampleError::Thread { action: "start", source };
     let (stopped, stop) = io::pipe().map_err(error)?;
     let samples = Arc::clone(samples);
+    let SwitchEvents { records, departures, ids, .. } = switches;
+    sources.extend(departures);
     let thread = std::thread::Builder::new()
         .name("simprof-drain".to_owned())
-        .spawn(move || drain::run(sources, listener, stopped.as_raw_fd(), &samples))
+        .spawn(move || {
+            let _open = records;
+            drain::run(sources, &ids, listener, stopped.as_raw_fd(), &samples)
+        })
         .map_err(error)?;
     Ok(DrainThread { stop, thread })
 }

@@ -1,6 +1,8 @@
 //! The samples of one run before symbolisation, and the conditions that they were taken under.
 
-use simprof_model::Notice;
+use std::collections::HashMap;
+
+use simprof_model::{Notice, ThreadCpu};
 
 use super::event::Event;
 use super::trace::Trace;
@@ -14,6 +16,13 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// Adds what was observed by other means than sampling: the target's CPU time in the kernel, and its threads.
+    pub(crate) fn add_observed(&mut self, target_system_ns: u64, threads: &[ThreadCpu]) {
+        self.info.target_system_ns = target_system_ns;
+        let runnable = |thread: &ThreadCpu| Some(((thread.pid, thread.tid), thread.runnable_ns?));
+        self.info.thread_runnable_ns = threads.iter().filter_map(runnable).collect();
+    }
+
     /// Returns the number of samples.
     pub fn count(&self) -> u64 {
         self.trace.samples.len() as u64
@@ -42,6 +51,11 @@ pub(super) struct RunInfo {
     pub notices: Vec<Notice>,
     /// CPU time of the target and all its children, ns.
     pub target_cpu_ns: u64,
+    /// The part of it in the kernel, ns.
+    pub target_system_ns: u64,
+    /// Time in which threads were ready to run, ns, by process and thread id, as the kernel counts it for each thread. It includes the
+    /// time from a wake-up to the CPU.
+    pub thread_runnable_ns: HashMap<(u32, u32), u64>,
     /// CPU time of the draining thread, ns.
     pub recorder_cpu_ns: u64,
 }

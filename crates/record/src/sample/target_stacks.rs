@@ -18,7 +18,7 @@ use super::notices::missing_debug_files;
 use super::python::{PythonTrace, StackMerger};
 use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::symbols::Symbols;
-use super::trace::{Counts, GeneratedCode, Trace};
+use super::trace::Trace;
 use crate::preload::{Tree, is_simprofs};
 
 /// Start of the paths of simprof's libraries when they are loaded from memory.
@@ -224,13 +224,8 @@ impl TargetStacks {
         Trace {
             modules: self.modules.table,
             stacks: self.stacks,
-            samples: Vec::new(),
-            threads: Vec::new(),
-            execs: HashMap::new(),
-            forks: HashMap::new(),
-            counts: Counts::default(),
-            generated: GeneratedCode::default(),
             python: Some(PythonTrace { tree, directory, frames: true, ..PythonTrace::default() }),
+            ..Trace::default()
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::module::{ModuleIndex, ModuleTable};
 use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
+use super::scheduling::{RawWait, StateTimes};
 use super::unwind::WalkEnd;
 
 /// A sample with its interned stack.
@@ -94,7 +95,7 @@ impl GeneratedCode {
 }
 
 /// Everything that was recorded of one run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Trace {
     pub modules: ModuleTable,
     pub stacks: RawStacks,
@@ -104,6 +105,12 @@ pub(super) struct Trace {
     pub execs: HashMap<u32, Vec<u64>>,
     /// Children that armed processes forked and that executed no program, by process id.
     pub forks: HashMap<u32, Lifetime>,
+    /// What the threads did, by their position in `threads`; empty if the kernel does not report switches.
+    pub states: Vec<(u32, StateTimes)>,
+    /// Sampled waits.
+    pub waits: Vec<RawWait>,
+    /// Kernel frames of waits, leaf first.
+    pub kernel_chains: Vec<Vec<u64>>,
     pub counts: Counts,
     pub generated: GeneratedCode,
     /// The records of the preload library; `None` if it was not loaded.
@@ -164,15 +171,11 @@ mod tests {
             python: Attached::None,
         };
         let mut trace = Trace {
-            modules: ModuleTable::new(),
-            stacks: RawStacks::default(),
             samples: vec![sample],
             threads: vec![RawThread { pid: 24, tid: 24, name: String::new() }],
-            execs: HashMap::new(),
             forks: HashMap::from(forks),
-            counts: Counts::default(),
-            generated: GeneratedCode::default(),
             python: Some(python),
+            ..Trace::default()
         };
         assert_eq!(trace.unsampled_forks(), 2, "20 and 21");
         trace.python = None;

@@ -26,7 +26,7 @@ pub struct Bottlenecks {
 
 /// Returns the first `limit` functions of each ranking.
 ///
-/// `by_self` and `by_charged` have every function with weight of that kind. If the profile has code of the author's,
+/// Spinning is in none of them. `by_self` and `by_charged` have every function with weight of that kind. If the profile has code of the author's,
 /// `by_charged` omits other functions with a charged share below 1 %: mostly the start and the end of the process.
 /// `by_total` has functions whose origin is [`Origin::Own`], or all functions if none is. It omits functions that
 /// only call the work, such as `main` and its callers: a total share of 95 % or more and a self share below 1 %.
@@ -51,7 +51,7 @@ fn first(
     is_shown: impl Fn(&FunctionCost) -> bool,
 ) -> Vec<FunctionCost> {
     let mut shown: Vec<FunctionCost> =
-        costs.iter().filter(|cost| is_shown(cost)).cloned().collect();
+        costs.iter().filter(|cost| !cost.is_marker && is_shown(cost)).cloned().collect();
     sort(&mut shown);
     shown.truncate(limit);
     shown

@@ -7,6 +7,7 @@ use simprof_model::{FunctionId, FunctionKind, Profile};
 
 use super::origin::{Origin, origins};
 use super::placeholders::UNKNOWN;
+use super::spinning::is_marker;
 use super::weights::{Groups, Once, by_stack, share};
 
 /// The cost of one function. Weights are in the profile's unit; shares are fractions of all weight, 0 to 1.
@@ -46,6 +47,9 @@ pub struct FunctionCost {
     pub samples_charged: u64,
     /// Exact number of calls; `None` from samples, which do not count calls.
     pub calls: Option<u64>,
+    /// Whether it stands for spinning rather than for code.
+    #[serde(skip)]
+    pub is_marker: bool,
     /// Its entries in the profile's table; empty for [`UNKNOWN`].
     #[serde(skip)]
     pub ids: Vec<FunctionId>,
@@ -162,6 +166,7 @@ impl Tally {
             samples_total: self.samples_total,
             samples_charged: self.samples_charged,
             calls: None,
+            is_marker: first.is_some_and(|id| is_marker(profile, profile.function(id))),
             ids,
         }
     }

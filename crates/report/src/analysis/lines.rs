@@ -6,10 +6,10 @@ use serde::Serialize;
 use simprof_model::{Frame, FrameId, FunctionId, FunctionKind, Profile, StackId, StringId};
 
 use super::origin::{Origin, origins};
-use super::python::{
-    CodeKind, CodeKinds, StackWait, ThreadTime, interpreter_functions, waits_by_stack,
-};
+use super::python::{CodeKinds, CpuPart, interpreter_functions};
 use super::select::FunctionSet;
+use super::spinning::Spinners;
+use super::thread_time::{StackWait, ThreadTime, waits_by_stack};
 use super::weights::{Groups, StackWeight, by_stack, by_stack_within, is_within, share};
 
 /// The lines of one function, or of several that one pattern selected. Shares are fractions of all weight of the profile,
@@ -118,7 +118,7 @@ pub fn function_lines(
     let groups = Groups::new(profile);
     let kinds = CodeKinds::new(profile);
     let whole = profile.total_weight();
-    let mut sums = LineSums::default();
+    let mut sums = LineSums { spinners: Spinners::new(profile), ..LineSums::default() };
     for entry in by_stack_within(profile, within) {
         sums.add(profile, &groups, &kinds, functions, entry);
     }
@@ -174,7 +174,7 @@ pub fn hot_lines(profile: &Profile, limit: usize) -> Vec<HotLine> {
         let Some(line) = charged_line(entry.stack) else { continue };
         let sum = sums.entry(line).or_default();
         sum.weight += entry.weight;
-        sum.time.add_cpu(kinds.classify(profile, entry.stack).kind, entry.weight);
+        sum.time.add_cpu(kinds.classify(profile, entry.stack).part, entry.weight);
     }
     for wait in waits_by_stack(profile) {
         if let Some(sum) = charged_line(wait.stack).and_then(|line| sums.get_mut(&line)) {
@@ -236,6 +236,7 @@ struct LineSums {
     executing: u64,
     samples: u64,
     time: ThreadTime,
+    spinners: Spinners,
     /// Weight plus waiting of each function of the set.
     functions: BTreeMap<FunctionId, u64>,
     lines: BTreeMap<LineKey, LineSum>,
@@ -256,7 +257,7 @@ struct LineSum {
 /// A stack's weight and the code that it was executing.
 struct Executing {
     entry: StackWeight,
-    kind: CodeKind,
+    part: CpuPart,
     /// Group of the native function that was executing; `None` if that was Python.
     native: Option<usize>,
 }
@@ -265,7 +266,7 @@ impl Executing {
     fn new(profile: &Profile, groups: &Groups, kinds: &CodeKinds, entry: StackWeight) -> Self {
         let executing = kinds.classify(profile, entry.stack);
         let native = executing.function.filter(|&id| !is_python(profile, id));
-        Self { entry, kind: executing.kind, native: native.map(|id| groups.group_of(id)) }
+        Self { entry, part: executing.part, native: native.map(|id| groups.group_of(id)) }
     }
 }
 
@@ -291,6 +292,7 @@ impl LineSums {
         let mut seen = Seen::default();
         let (mut callee, mut python_callee) = (None, None);
         let mut is_inlined = true;
+        let mut spinning = self.spinners.at_leaf(profile, groups, entry.stack);
         for (depth, id) in profile.frames_from_leaf(entry.stack).enumerate() {
             let frame = profile.frame(id);
             let itself = Some((groups.group_of(frame.function), frame.inlined));
@@ -298,6 +300,7 @@ impl LineSums {
             if set.contains(frame.function) {
                 let key = LineKey::of_frame(profile, frame);
                 let is_leaf = depth == 0;
+                let callee = spinning.or(callee);
                 let beneath = if is_python {
                     Beneath { callee: python_callee, is_leaf, is_local: python_callee.is_none() }
                 } else {
@@ -311,13 +314,14 @@ impl LineSums {
                 self.executing += if is_itself { entry.weight } else { 0 };
             }
             is_inlined &= frame.inlined;
+            spinning = spinning.filter(|_| !self.spinners.is_own(frame.function));
             callee = itself;
             python_callee = if is_python { itself } else { python_callee };
         }
         if !seen.functions.is_empty() {
             self.total += entry.weight;
             self.samples += entry.samples;
-            self.time.add_cpu(executing.kind, entry.weight);
+            self.time.add_cpu(executing.part, entry.weight);
         }
     }
 
@@ -336,7 +340,7 @@ impl LineSums {
             sum.samples += entry.samples;
             sum.local += if beneath.is_local { entry.weight } else { 0 };
             sum.is_python = is_python;
-            sum.time.add_cpu(executing.kind, entry.weight);
+            sum.time.add_cpu(executing.part, entry.weight);
             if let Some(native) = executing.native.filter(|_| is_python && beneath.is_local) {
                 *sum.natives.entry(native).or_default() += entry.weight;
             }

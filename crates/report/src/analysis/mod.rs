@@ -13,9 +13,12 @@ mod placeholders;
 mod python;
 mod run_parts;
 mod select;
+mod spin_loops;
+mod spinning;
 mod stack_kinds;
 mod step_spans;
 mod steps;
+mod thread_time;
 mod weights;
 
 pub use bottlenecks::{Bottlenecks, bottlenecks};
@@ -30,11 +33,16 @@ pub use heap::{
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, function_lines, hot_lines};
 pub use origin::{Origin, origin};
 pub use placeholders::UNKNOWN;
-pub use python::{ThreadTime, Waiting, interpreter_functions, runs_python, thread_time, waiting};
+pub use python::{interpreter_functions, runs_python};
 pub use run_parts::{PartCost, RunPart, RunSplit, split_run};
 pub use select::FunctionSet;
+pub use spin_loops::SpinKind;
+pub use spinning::{SpinLine, mark_spinning, spin_lines};
 pub use step_spans::RunSteps;
 pub use steps::{StepSummary, step_summary};
+pub use thread_time::{
+    ThreadGroup, ThreadTime, ThreadTimes, Waiting, thread_time, thread_times, waiting,
+};
 
 pub(crate) use names::python_module;
 pub(crate) use origin::{origin_of_file, origins};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{Function, FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
+use super::spinning::is_marker;
 
 /// The origin of a function: whose code it is.
 #[derive(
@@ -102,6 +103,7 @@ pub fn origin(profile: &Profile, id: FunctionId) -> Origin {
         FunctionKind::Kernel => Origin::Kernel,
         FunctionKind::Unsymbolised => Origin::Unknown,
         FunctionKind::Python => python(profile, id, function),
+        FunctionKind::Native if is_marker(profile, function) => Origin::Own,
         FunctionKind::Native => native(profile, id, function),
     }
 }

@@ -1,13 +1,11 @@
-//! How threads that run Python spend their time: in the interpreter, in native code, waiting for the GIL, other waiting.
+//! What a thread executes: the Python interpreter, other native code, the kernel, or a loop in which it spins.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
-use simprof_model::{FunctionId, FunctionKind, Profile, StackId, WaitCause};
+use simprof_model::{FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
-use super::origin::{LAUNCHERS, Origin, origins};
-use super::weights::{Groups, by_stack, share};
+use super::origin::LAUNCHERS;
+use super::spin_loops::SpinKind;
+use super::spinning::spin_kinds;
 
 /// Prefixes of the file names of modules whose time counts with their callers.
 const HELPERS: [&str; 9] = [
@@ -28,75 +26,9 @@ const LOADERS: [&str; 2] = ["ld-linux", "ld-musl"];
 /// Prefixes of functions that only the interpreter's own module has.
 const INTERPRETER_FUNCTIONS: [&str; 4] = ["_PyEval_", "PyEval_", "Py_RunMain", "Py_BytesMain"];
 
-/// How threads spent their time, ns. CPU time is sampled; waiting is wall time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ThreadTime {
-    /// CPU time in the interpreter: bytecode, and functions of the interpreter's module.
-    pub interpreter_ns: u64,
-    /// CPU time in other native code.
-    pub native_ns: u64,
-    /// Waiting, by cause; [`WaitCause::Interpreter`] is waiting for the interpreter's lock (GIL).
-    pub waits_ns: BTreeMap<WaitCause, u64>,
-}
-
-impl ThreadTime {
-    /// Returns CPU time plus waiting.
-    pub fn total_ns(&self) -> u64 {
-        self.cpu_ns() + self.waits_ns.values().sum::<u64>()
-    }
-
-    /// Returns the time on a CPU.
-    pub fn cpu_ns(&self) -> u64 {
-        self.interpreter_ns + self.native_ns
-    }
-
-    /// Returns the time spent waiting for the GIL.
-    pub fn gil_ns(&self) -> u64 {
-        self.waits_ns.get(&WaitCause::Interpreter).copied().unwrap_or(0)
-    }
-
-    /// Returns the time spent waiting for anything but the GIL.
-    pub fn waiting_ns(&self) -> u64 {
-        self.waits_ns.values().sum::<u64>() - self.gil_ns()
-    }
-
-    /// Returns `part_ns` as a fraction of the total, 0 to 1.
-    pub fn share(&self, part_ns: u64) -> f64 {
-        share(part_ns, self.total_ns())
-    }
-
-    pub(crate) fn add_cpu(&mut self, kind: CodeKind, weight: u64) {
-        match kind {
-            CodeKind::Interpreter => self.interpreter_ns += weight,
-            CodeKind::Native => self.native_ns += weight,
-        }
-    }
-
-    pub(crate) fn add_wait(&mut self, cause: WaitCause, weight_ns: u64) {
-        *self.waits_ns.entry(cause).or_default() += weight_ns;
-    }
-}
-
-/// Waiting at one line for one cause.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Waiting {
-    /// The author's function nearest the leaf, or the leaf if no function is the author's; [`super::UNKNOWN`] without a
-    /// stack.
-    pub function: String,
-    /// Source file of the line.
-    pub file: Option<String>,
-    /// The line of the function that waits, directly or in a callee.
-    pub line: Option<u32>,
-    /// What the thread waits for.
-    pub cause: WaitCause,
-    /// Duration, ns.
-    pub weight_ns: u64,
-}
-
 /// Whether a process of the profile runs Python.
 pub fn runs_python(profile: &Profile) -> bool {
     profile.provenance.python.is_some()
-        || !profile.waits.is_empty()
         || profile.functions.iter().any(|function| function.kind == FunctionKind::Python)
 }
 
@@ -124,82 +56,6 @@ pub(crate) fn is_loader(path: &str) -> bool {
     LOADERS.iter().any(|prefix| names::file_name(path).starts_with(prefix))
 }
 
-/// Returns the time of all threads together, or `None` if nothing runs Python.
-pub fn thread_time(profile: &Profile) -> Option<ThreadTime> {
-    if !runs_python(profile) {
-        return None;
-    }
-    let kinds = CodeKinds::new(profile);
-    let mut time = ThreadTime::default();
-    for entry in by_stack(profile) {
-        time.add_cpu(kinds.classify(profile, entry.stack).kind, entry.weight);
-    }
-    for wait in waits_by_stack(profile) {
-        time.add_wait(wait.cause, wait.weight_ns);
-    }
-    Some(time)
-}
-
-/// Returns the first `limit` lines that wait, by decreasing time.
-pub fn waiting(profile: &Profile, limit: usize) -> Vec<Waiting> {
-    let (groups, origins) = (Groups::new(profile), origins(profile));
-    let mut sums: BTreeMap<_, u64> = BTreeMap::new();
-    for wait in waits_by_stack(profile) {
-        let own = profile
-            .frames_from_leaf(wait.stack)
-            .find(|&frame| origins[profile.frame(frame).function.index()] == Origin::Own);
-        let frame = own.or_else(|| profile.frames_from_leaf(wait.stack).next());
-        let location = frame.map(|frame| profile.frame(frame)).map(|frame| {
-            let file = frame.file.or(profile.function(frame.function).file);
-            (groups.group_of(frame.function), file, frame.line)
-        });
-        *sums.entry((location, wait.cause)).or_default() += wait.weight_ns;
-    }
-    let mut found: Vec<Waiting> = sums
-        .into_iter()
-        .map(|((location, cause), weight_ns)| Waiting {
-            function: location
-                .map_or(super::UNKNOWN, |(group, ..)| profile.function_name(groups.first(group)))
-                .to_owned(),
-            file: location
-                .and_then(|(_, file, _)| file)
-                .map(|file| profile.string(file).to_owned()),
-            line: location.and_then(|(.., line)| line),
-            cause,
-            weight_ns,
-        })
-        .collect();
-    found.sort_by(|a, b| {
-        (b.weight_ns, &a.function, a.line, a.cause).cmp(&(
-            a.weight_ns,
-            &b.function,
-            b.line,
-            b.cause,
-        ))
-    });
-    found.truncate(limit);
-    found
-}
-
-/// Waits of one stack for one cause, summed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StackWait {
-    pub(crate) stack: Option<StackId>,
-    pub(crate) cause: WaitCause,
-    pub(crate) weight_ns: u64,
-}
-
-/// Returns the waits of a profile, summed by stack and cause.
-pub(crate) fn waits_by_stack(profile: &Profile) -> Vec<StackWait> {
-    let mut sums: BTreeMap<(Option<StackId>, WaitCause), u64> = BTreeMap::new();
-    for wait in &profile.waits {
-        *sums.entry((wait.stack, wait.cause)).or_default() += wait.weight_ns;
-    }
-    sums.into_iter()
-        .map(|((stack, cause), weight_ns)| StackWait { stack, cause, weight_ns })
-        .collect()
-}
-
 /// The kind of code that a sample was executing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CodeKind {
@@ -209,10 +65,21 @@ pub(crate) enum CodeKind {
     Native,
 }
 
+/// The part of a thread's time that a sample belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CpuPart {
+    /// User code.
+    Code(CodeKind),
+    /// The kernel.
+    Kernel,
+    /// A loop in which the thread spins.
+    Spinning(SpinKind),
+}
+
 /// The code that a sample was executing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExecutingCode {
-    pub(crate) kind: CodeKind,
+    pub(crate) part: CpuPart,
     /// The function that decided the kind; `None` if the stack has only kernel and helper frames.
     pub(crate) function: Option<FunctionId>,
 }
@@ -222,6 +89,7 @@ pub(crate) struct ExecutingCode {
 pub(crate) struct CodeKinds {
     /// Indexed as the profile's table. `None` for the kernel and for helper libraries, which count with their callers.
     by_function: Vec<Option<CodeKind>>,
+    spinning: Vec<Option<SpinKind>>,
 }
 
 impl CodeKinds {
@@ -237,7 +105,8 @@ impl CodeKinds {
                 _ => Some(CodeKind::Native),
             }
         };
-        Self { by_function: profile.functions.iter().map(kind).collect() }
+        let by_function = profile.functions.iter().map(kind).collect();
+        Self { by_function, spinning: spin_kinds(profile) }
     }
 
     /// Classifies a stack by the frame nearest the leaf that is neither kernel nor helper. If that frame is inlined, the
@@ -249,7 +118,15 @@ impl CodeKinds {
         let first = deciding.peek().map(|frame| frame.function);
         let kind = first.and_then(kind_of).unwrap_or(CodeKind::Native);
         let function = deciding.find(|frame| !frame.inlined).map(|frame| frame.function);
-        ExecutingCode { kind, function: function.or(first) }
+        let leaf = profile.frames_from_leaf(stack).next().map(|leaf| profile.frame(leaf).function);
+        let part = match leaf {
+            Some(leaf) if profile.function(leaf).kind == FunctionKind::Kernel => CpuPart::Kernel,
+            Some(leaf) => {
+                self.spinning[leaf.index()].map_or(CpuPart::Code(kind), CpuPart::Spinning)
+            }
+            None => CpuPart::Code(kind),
+        };
+        ExecutingCode { part, function: function.or(first) }
     }
 }
 
@@ -292,33 +169,30 @@ mod tests {
     #[test]
     fn helpers_count_with_their_callers() {
         let numpy = "dot~/opt/lib/python3.11/site-packages/numpy/_core.so";
-        for (stack, expected) in [
-            ("p:sim.step".to_owned(), (CodeKind::Interpreter, "sim.step")),
-            (format!("p:sim.step > list_sort~{LIB}"), (CodeKind::Interpreter, "list_sort")),
-            (
-                format!("p:sim.step > list_sort~{LIB} > memmove~{LIBC}"),
-                (CodeKind::Interpreter, "list_sort"),
-            ),
+        let interpreter = CpuPart::Code(CodeKind::Interpreter);
+        let native = CpuPart::Code(CodeKind::Native);
+        for (stack, part, expected) in [
+            ("p:sim.step".to_owned(), interpreter, "sim.step"),
+            (format!("p:sim.step > list_sort~{LIB}"), interpreter, "list_sort"),
+            (format!("p:sim.step > list_sort~{LIB} > memmove~{LIBC}"), interpreter, "list_sort"),
             (
                 format!("p:sim.step > {numpy} > memcpy~{LIBC} > k:page_fault"),
-                (CodeKind::Native, "dot"),
+                CpuPart::Kernel,
+                "dot",
             ),
-            (format!("p:sim.step > pow~{LIBC}"), (CodeKind::Interpreter, "sim.step")),
-            (format!("main~/usr/bin/python3.12 > clone~{LIBC}"), (CodeKind::Interpreter, "main")),
-            (
-                "main~/opt/game > _PyEval_Vector~/opt/game".into(),
-                (CodeKind::Interpreter, "_PyEval_Vector"),
-            ),
-            (format!("p:sim.step > sort~{LIB} > +Py_TYPE~{LIB}"), (CodeKind::Interpreter, "sort")),
-            (format!("p:sim.step > +Py_TYPE~{LIB}"), (CodeKind::Interpreter, "sim.step")),
-            ("work~/opt/pythonic.so".into(), (CodeKind::Native, "work")),
-            (format!("clone~{LIBC}"), (CodeKind::Native, "")),
-            (String::new(), (CodeKind::Native, "")),
+            (format!("p:sim.step > pow~{LIBC}"), interpreter, "sim.step"),
+            (format!("main~/usr/bin/python3.12 > clone~{LIBC}"), interpreter, "main"),
+            ("main~/opt/game > _PyEval_Vector~/opt/game".into(), interpreter, "_PyEval_Vector"),
+            (format!("p:sim.step > sort~{LIB} > +Py_TYPE~{LIB}"), interpreter, "sort"),
+            (format!("p:sim.step > +Py_TYPE~{LIB}"), interpreter, "sim.step"),
+            ("work~/opt/pythonic.so".into(), native, "work"),
+            (format!("clone~{LIBC}"), native, ""),
+            (String::new(), native, ""),
         ] {
             let profile = Sketch::new().sample(&stack, 1).finish();
             let code = CodeKinds::new(&profile).classify(&profile, profile.samples[0].stack);
             let name = code.function.map_or("", |id| profile.function_name(id));
-            assert_eq!((code.kind, name), expected, "{stack}");
+            assert_eq!((code.part, name), (part, expected), "{stack}");
         }
     }
 
@@ -341,47 +215,6 @@ mod tests {
         assert_eq!(
             parts(&format!("__libc_start_main~{LIBC}")),
             [named("__libc_start_main", false)]
-        );
-    }
-
-    #[test]
-    fn time_is_split_and_adds_up() {
-        let profile = Sketch::new()
-            .sample("p:sim.step", 30)
-            .sample("p:sim.step > dot~/opt/numpy.so", 20)
-            .wait("p:sim.step", WaitCause::Interpreter, 40)
-            .wait("p:sim.idle", WaitCause::Sleep, 7)
-            .wait("p:sim.idle", WaitCause::Io, 3)
-            .finish();
-        let time = thread_time(&profile).expect("it runs Python");
-        assert_eq!((time.interpreter_ns, time.native_ns, time.total_ns()), (30, 20, 100));
-        assert_eq!((time.gil_ns(), time.waiting_ns()), (40, 10));
-        assert_eq!(time.share(time.gil_ns()), 0.4);
-        assert_eq!(thread_time(&Sketch::new().sample("main", 1).finish()), None);
-    }
-
-    #[test]
-    fn waits_are_charged_to_the_authors_lines() {
-        let library = "p:queue.get%/opt/lib/python3.11/queue.py@171";
-        let profile = Sketch::new()
-            .wait(&format!("p:sim.work@5 > {library}"), WaitCause::Synchronisation, 5)
-            .wait("p:sim.work@5", WaitCause::Synchronisation, 4)
-            .wait("p:sim.work@9", WaitCause::Sleep, 7)
-            .wait(library, WaitCause::Synchronisation, 2)
-            .wait("", WaitCause::Io, 1)
-            .finish();
-        let found: Vec<_> = waiting(&profile, 4)
-            .into_iter()
-            .map(|w| (w.function, w.line.unwrap_or(0), w.cause, w.weight_ns))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                ("sim.work".to_owned(), 5, WaitCause::Synchronisation, 9),
-                ("sim.work".to_owned(), 9, WaitCause::Sleep, 7),
-                ("queue.get".to_owned(), 171, WaitCause::Synchronisation, 2),
-                ("[unknown]".to_owned(), 0, WaitCause::Io, 1),
-            ]
         );
     }
 }

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{CallProfile, CalledFunction, FunctionId, FunctionKind, Profile};
+use simprof_model::{
+    CallProfile, CalledFunction, FunctionId, FunctionKind, Profile, StackId, ThreadId,
+};
 use simprof_stats::binomial_interval;
 
 use super::charge::charge;
 use super::facts::qualified_name;
 use super::modules::{Modules, slashes};
-use crate::analysis::{Origin, by_stack, origin_of_file, origins};
+use crate::analysis::{Origin, origin_of_file, origins};
 
 /// Ratio of traced to sampled share from which a function is distorted, if chance does not explain it.
 const DISTORTION: f64 = 1.5;
@@ -37,11 +39,11 @@ pub struct Joined {
     pub primitive_calls: u64,
     /// Share of the traced time in it and in the functions written in C that it called.
     pub traced_share: f64,
-    /// Share of the sampled weight in it and in the native functions that it called.
+    /// Share of the sampled wall time of threads (CPU time, time ready to run, waiting) in it and in the native functions that it called.
     pub sampled_share: f64,
     /// 95 % interval of `sampled_share`, by the number of samples.
     pub sampled_interval: [f64; 2],
-    /// Samples in which it was the innermost Python function.
+    /// CPU samples in which it was the innermost Python function.
     pub samples: u64,
     /// `traced_share / sampled_share`; `None` if it has no samples.
     pub distortion: Option<f64>,
@@ -60,14 +62,14 @@ pub struct Joined {
 /// the end of the other, as when the program was started by a relative path. If several files match, the function is not
 /// joined.
 ///
-/// Both profiles should be of the same work. By default the tracer measures wall time and the sampler CPU time, so waiting
-/// alone makes a difference.
+/// Both profiles should be of the same work. By default the tracer measures the wall time of each thread, so the sampled time is that
+/// too: CPU time, time ready to run without a CPU, and waiting.
 pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
     let is_python: Vec<bool> = traced.functions.iter().map(|f| !traced.is_built_in(f)).collect();
     let times = charge(traced, &is_python);
     let all_s: f64 = times.iter().sum();
     let index = Index::new(sampled);
-    let tallies = tally(sampled);
+    let tallies = Tallies::new(sampled);
     let modules = Modules::new(traced, &|_| false);
     let join_one = |(function, &time_s): (&CalledFunction, &f64)| {
         let ids = index.find(traced, function);
@@ -84,8 +86,8 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
             calls: function.calls,
             primitive_calls: function.primitive_calls,
             traced_share: share,
-            sampled_share: crate::analysis::share(own.weight, tallies.all.weight),
-            sampled_interval: interval(own.samples, tallies.all.samples, CONFIDENCE),
+            sampled_share: tallies.share(own),
+            sampled_interval: tallies.interval(tallies.share(own), CONFIDENCE),
             samples: own.samples,
             distortion: None,
             distorted: false,
@@ -102,7 +104,7 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
         None => origin_of_file(&row.file) == Origin::Runtime,
     };
     for row in &mut joined {
-        judge(row, tallies.all.samples, each, is_runtime(row));
+        judge(row, &tallies, each, is_runtime(row));
     }
     let larger = |row: &Joined| row.traced_share.max(row.sampled_share);
     joined
@@ -111,7 +113,7 @@ pub fn join(traced: &CallProfile, sampled: &Profile) -> Vec<Joined> {
 }
 
 /// Decides whether a function is distorted (with the correction of Bonferroni 1936 over all functions).
-fn judge(row: &mut Joined, samples: u64, confidence: f64, is_runtime: bool) {
+fn judge(row: &mut Joined, tallies: &Tallies, confidence: f64, is_runtime: bool) {
     if row.sampled_share > 0.0 {
         row.distortion = Some(row.traced_share / row.sampled_share);
     }
@@ -120,50 +122,104 @@ fn judge(row: &mut Joined, samples: u64, confidence: f64, is_runtime: bool) {
     }
     let ratio = row.distortion.unwrap_or(if row.traced_share > 0.0 { f64::INFINITY } else { 1.0 });
     if !(1.0 / DISTORTION..=DISTORTION).contains(&ratio) {
-        let [low, high] = interval(row.samples, samples, confidence);
+        let [low, high] = tallies.interval(row.sampled_share, confidence);
         row.distorted = row.traced_share < low || row.traced_share > high;
     }
 }
 
-fn interval(samples: u64, of: u64, confidence: f64) -> [f64; 2] {
-    let interval = binomial_interval(samples, of, confidence);
-    let interval = interval.expect("samples are at most all samples, and the confidence is valid");
-    [interval.lo, interval.hi]
-}
-
+/// Wall time of a function as the innermost Python function of a thread.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
-    weight: u64,
+    /// CPU time, time ready to run, and waiting, ns.
+    wall_ns: f64,
+    /// CPU samples.
     samples: u64,
+    /// Waiting, ns.
+    wait_ns: f64,
 }
 
 impl Tally {
     fn plus(self, other: Self) -> Self {
-        Self { weight: self.weight + other.weight, samples: self.samples + other.samples }
+        Self {
+            wall_ns: self.wall_ns + other.wall_ns,
+            samples: self.samples + other.samples,
+            wait_ns: self.wait_ns + other.wait_ns,
+        }
     }
 }
 
-/// Weight of each function as the innermost Python function of a stack, and the sum.
+/// Wall time of each function, and the sum.
 struct Tallies {
     by_function: Vec<Tally>,
     all: Tally,
+    /// Mean CPU time that a sample represents.
+    ns_per_sample: f64,
 }
 
-fn tally(profile: &Profile) -> Tallies {
-    let by_function = vec![Tally::default(); profile.functions.len()];
-    let mut tallies = Tallies { by_function, all: Tally::default() };
-    for entry in by_stack(profile) {
+impl Tallies {
+    /// Sums the wall time of all threads, since that is what the tracer measures. The time in which a thread was ready to run is
+    /// divided among its functions in proportion to their CPU time.
+    fn new(profile: &Profile) -> Self {
+        let by_function = vec![Tally::default(); profile.functions.len()];
+        let samples = profile.samples.len().max(1) as f64;
+        let ns_per_sample = profile.total_weight() as f64 / samples;
+        let mut tallies = Self { by_function, all: Tally::default(), ns_per_sample };
+        let ready = ready_factors(profile);
+        for sample in &profile.samples {
+            let wall_ns = sample.weight as f64 * ready.get(&sample.thread).unwrap_or(&1.0);
+            tallies.add(profile, sample.stack, Tally { wall_ns, samples: 1, wait_ns: 0.0 });
+        }
+        for wait in &profile.waits {
+            let wait_ns = wait.weight_ns as f64;
+            let more = Tally { wall_ns: wait_ns, samples: 0, wait_ns };
+            tallies.add(profile, wait.stack, more);
+        }
+        tallies
+    }
+
+    fn add(&mut self, profile: &Profile, stack: Option<StackId>, more: Tally) {
         let mut functions =
-            profile.frames_from_leaf(entry.stack).map(|frame| profile.frame(frame).function);
+            profile.frames_from_leaf(stack).map(|frame| profile.frame(frame).function);
         let is_python = |id: &FunctionId| profile.function(*id).kind == FunctionKind::Python;
         if let Some(innermost) = functions.find(is_python) {
-            let more = Tally { weight: entry.weight, samples: entry.samples };
-            let tally = &mut tallies.by_function[innermost.index()];
+            let tally = &mut self.by_function[innermost.index()];
             *tally = tally.plus(more);
-            tallies.all = tallies.all.plus(more);
+            self.all = self.all.plus(more);
         }
     }
-    tallies
+
+    /// Returns `part` as a share of all wall time, 0 to 1.
+    fn share(&self, part: Tally) -> f64 {
+        if self.all.wall_ns > 0.0 { part.wall_ns / self.all.wall_ns } else { 0.0 }
+    }
+
+    /// Returns the interval of a share. Waits are sampled about as densely as CPU time, so they count as that many samples.
+    fn interval(&self, share: f64, confidence: f64) -> [f64; 2] {
+        let waits = self.all.wait_ns / self.ns_per_sample.max(1.0);
+        let of = self.all.samples + waits.round() as u64;
+        let samples = (share * of as f64).round() as u64;
+        let interval = binomial_interval(samples.min(of), of, confidence);
+        let interval =
+            interval.expect("samples are at most all samples, and the confidence is valid");
+        [interval.lo, interval.hi]
+    }
+}
+
+/// Returns by which factor the time of each thread in which it ran or was ready to run exceeds its CPU time.
+fn ready_factors(profile: &Profile) -> HashMap<ThreadId, f64> {
+    let mut cpu_ns: HashMap<ThreadId, u64> = HashMap::new();
+    for sample in &profile.samples {
+        *cpu_ns.entry(sample.thread).or_default() += sample.weight;
+    }
+    let mut runnable_ns: HashMap<ThreadId, u64> = HashMap::new();
+    for states in &profile.thread_states {
+        *runnable_ns.entry(states.thread).or_default() += states.runnable_ns;
+    }
+    let factor = |(thread, runnable_ns): (ThreadId, u64)| {
+        let cpu_ns = *cpu_ns.get(&thread)?;
+        (cpu_ns > 0).then(|| (thread, 1.0 + runnable_ns as f64 / cpu_ns as f64))
+    };
+    runnable_ns.into_iter().filter_map(factor).collect()
 }
 
 /// The Python functions of a sampled profile by first line and last part of the name.
@@ -327,5 +383,34 @@ mod tests {
             row.expect("it was traced").samples
         };
         assert_eq!((samples("heavy"), samples("tiny"), samples("main")), (0, 0, 5));
+    }
+
+    #[test]
+    fn wall_time_is_compared_with_wall_time() {
+        use simprof_model::{ThreadStates, WaitCause, WaitSample};
+        // The tracer sees a second of work and three of sleep; the work used a CPU for half of its second.
+        let traced = Calls::new()
+            .function("sim.py:work", 60, 1.0, 1.0, &[])
+            .function("sim.py:idle", 3, 0.0, 3.0, &[])
+            .function("<built-in function sleep>", 9, 3.0, 3.0, &[call("idle", 9, 3.0, 3.0)])
+            .finish();
+        let mut profile = sampled(&[("/w/sim.py:1:work", 1000)]);
+        let idle = sampled(&[("/w/sim.py:1:work", 1), ("/w/sim.py:2:idle", 1)]);
+        profile.strings = idle.strings;
+        profile.functions = idle.functions;
+        profile.frames = idle.frames;
+        profile.stacks = idle.stacks;
+        let (thread, cause) = (ThreadId(0), WaitCause::Sleep);
+        let stack = Some(StackId(1));
+        profile.waits = vec![WaitSample { time_ns: 0, thread, stack, weight_ns: 6_000_000, cause }];
+        let (running_ns, runnable_ns, blocked_ns, unknown_ns) = (1_000_000, 1_000_000, 0, 0);
+        profile.thread_states =
+            vec![ThreadStates { thread, running_ns, runnable_ns, blocked_ns, unknown_ns }];
+        let joined = join(&traced, &profile);
+        let rows: Vec<_> = joined
+            .iter()
+            .map(|row| (&*row.function, row.traced_share, row.sampled_share, row.distorted))
+            .collect();
+        assert_eq!(rows, [("idle", 0.75, 0.75, false), ("work", 0.25, 0.25, false)]);
     }
 }

@@ -15,11 +15,10 @@ pub fn calls(summary: &CallsSummary) -> String {
     let mut text = format!(
         "## Calls\n\nCalls were counted in a separate run under the interpreter's tracer, which took {} as long as a sampled \
          run: {} calls in {}.\n\n\
-         The table lists Python functions. A function's time includes the functions written in C that it calls directly, and \
-         shares are of the time in all Python functions. The traced share is the tracer's, the sampled share is from the \
-         samples. A ratio of the two above 1.5 or below 1/1.5 is marked `!` if chance does not explain it; the traced share \
-         is then wrong. Functions below 1 % in both shares and functions of Python's standard library are not marked. The \
-         tracer measures wall time and samples measure CPU time, so functions that wait differ for that reason alone.\n\n",
+         The table lists Python functions. A function's time is wall time: it includes waiting, and the functions written in C \
+         that it calls directly. Shares are of the time in all Python functions. The traced share is the tracer's, the sampled \
+         share is from the samples and waits. A ratio of the two above 1.5 or below 1/1.5 is marked `!` if chance does not explain it; the traced share \
+         is then wrong. Functions below 1 % in both shares and functions of Python's standard library are not marked.\n\n",
         format::ratio(summary.slowdown),
         format::count(summary.calls as f64),
         if summary.processes == 1 {

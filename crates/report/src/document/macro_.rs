@@ -5,13 +5,11 @@ use std::fmt::Write;
 use simprof_model::{Machine, Notice};
 
 use super::parts::{
-    location, measurements, ms, opening, recording, run_parts, share_with_interval, waits,
+    location, measurements, ms, opening, recording, run_parts, share_with_interval,
 };
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
-use crate::summary::{
-    Bottleneck, CaseSummary, ComponentCost, MacroSummary, StepSummary, TimeShares, cause_name,
-};
+use crate::summary::{Bottleneck, CaseSummary, ComponentCost, MacroSummary, StepSummary};
 
 /// Functions in the table; the JSON summary has all.
 const SHOWN: usize = 40;
@@ -44,17 +42,7 @@ fn case(case: &CaseSummary, notices: &[Notice]) -> String {
     text.push_str(&run_parts(&case.parts));
     text.push_str(&top(&case.bottlenecks));
     let _ = write!(text, "## Components\n\n{}\n", components(&case.components));
-    if let Some(time) = &case.thread_time {
-        let _ = write!(text, "## How threads spend their time\n\n{}\n", thread_table(time));
-        text.push_str(THREAD_TIME);
-    }
-    if !case.waits.is_empty() {
-        let _ = write!(text, "## Where threads wait\n\n{}\n", waits(&case.waits));
-        text.push_str(
-            "A wait is listed at the line of the program that called the waiting function, directly or through libraries. \
-             Only waits of threads that run Python are recorded.\n\n",
-        );
-    }
+    text.push_str(&super::threads::threads(case));
     text.push_str(&steps(case, notices));
     if !case.counters.is_empty() {
         let _ = write!(text, "## Work done per run\n\n{}\n", counters(case));
@@ -112,32 +100,6 @@ fn by_total_time(case: &CaseSummary) -> String {
         format::duration_ns(case.cpu_s * 1e9)
     );
     text
-}
-
-/// The explanation of the table of thread time.
-const THREAD_TIME: &str = "Shares are of the CPU time and waiting of all threads together; with steps, only of their time inside steps. `in the interpreter` is bytecode and the \
-    interpreter's own functions. `in native code` is compiled modules and libraries, including the C library functions that they \
-    call. Waiting is recorded only for threads that run Python. Time in which a thread is ready to run but has no CPU is not \
-    included, so on a busy machine the times sum to less than the duration of the run.\n\n";
-
-fn thread_table(time: &TimeShares) -> Table {
-    let mut table = Table::new(&[
-        ("time", Align::Left),
-        ("share", Align::Right),
-        ("per run", Align::Right),
-        ("", Align::Left),
-    ]);
-    let mut row = |name: &str, share: f64| {
-        let seconds = format::duration_ns(share * time.thread_s * 1e9);
-        table.row([name, &format::share(share), &seconds, &format::bar(share, 20)]);
-    };
-    row("in the interpreter", time.interpreter_share);
-    row("in native code", time.native_share);
-    row("waiting for the interpreter's lock (GIL)", time.gil_share);
-    for part in &time.causes {
-        row(&format!("waiting: {}", cause_name(part.cause)), part.share);
-    }
-    table
 }
 
 fn bottlenecks(found: &[Bottleneck]) -> Table {

@@ -8,6 +8,7 @@ mod line;
 mod macro_;
 mod parts;
 mod system;
+mod threads;
 
 pub use component::component_report;
 pub use cross_reference::cross_reference_report;

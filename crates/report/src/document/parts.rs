@@ -187,16 +187,20 @@ pub fn waits(lines: &[WaitingLine]) -> Table {
         ("share of thread time", Align::Right),
         ("per run", Align::Right),
         ("waits for", Align::Left),
+        ("threads", Align::Right),
         ("line", Align::Left),
         ("function", Align::Left),
+        ("calls", Align::Left),
     ]);
     for line in lines {
         table.markdown_row([
             format::share(line.share),
             format::duration_ns(line.wait_s * 1e9),
             escape(cause_name(line.cause)),
+            format::count(line.threads),
             code(&location(line.file.as_deref(), line.line)),
             code(&line.function),
+            line.call.as_deref().map(code).unwrap_or_default(),
         ]);
     }
     table

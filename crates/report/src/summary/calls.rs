@@ -56,8 +56,8 @@ pub struct CallsSummary {
     pub statements: Vec<String>,
 }
 
-/// One Python function as traced and as sampled. Shares are fractions of the time in all Python functions, 0 to 1; the time
-/// of a function includes functions written in C that it calls directly.
+/// One Python function as traced and as sampled. Shares are fractions of the wall time of threads in all Python functions, 0 to 1,
+/// which includes waiting; the time of a function includes functions written in C that it calls directly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CallRow {
     /// Name of the function.
@@ -237,7 +237,7 @@ fn distortions(summary: &CallsSummary) -> Option<String> {
     };
     Some(format!(
         "Do not trust the traced times: the shares of {number} by more than 1.5 times from the sampled ones ({}{more}). \
-         Tracing adds time to each call, and counts waiting as work.",
+         Tracing adds time to each call.",
         named.collect::<Vec<_>>().join("; ")
     ))
 }

@@ -9,7 +9,7 @@ use super::common::{Bounds, Head};
 use super::heap::{LeakSummary, MemorySummary};
 use super::macro_::ProfileSummary;
 use super::parts::PartSummary;
-use super::python::{TimeShares, WaitingLine};
+use super::thread_time::{TimeShares, WaitingLine};
 use crate::analysis::{heap_lines, heap_lines_with_callees};
 
 /// phase3_summary.json.

@@ -18,7 +18,9 @@ use statements::statements;
 use super::calls::{CallsInput, CallsPerStep, CallsSummary, calls_summary};
 use super::common::{Bounds, Head};
 use super::parts::{OutsideSteps, PartSummary};
-use super::python::{TimeShares, WaitingLine, time_shares, waiting_lines};
+use super::thread_time::{
+    IdleThreads, SpinningLine, ThreadSummary, Threads, TimeShares, WaitingLine, spinning_lines,
+};
 use crate::analysis::{
     ComponentRules, RunSplit, RunSteps, functions, sort_by_total, split_run, step_summary,
 };
@@ -60,12 +62,21 @@ pub struct CaseSummary {
     pub components: Vec<ComponentCost>,
     /// Steps; `null` if the target marks none.
     pub steps: Option<StepSummary>,
-    /// How threads spent their time; `null` if nothing runs Python.
+    /// How the threads that are not idle spent their time; `null` if it is unknown.
     #[serde(default)]
     pub thread_time: Option<TimeShares>,
-    /// The lines with the longest waits, at most 20; only of threads that run Python.
+    /// The idle threads; `null` if there are none.
+    #[serde(default)]
+    pub idle_threads: Option<IdleThreads>,
+    /// All threads, in groups.
+    #[serde(default)]
+    pub threads: Vec<ThreadSummary>,
+    /// The lines with the longest waits of threads that are not idle, at most 20.
     #[serde(default)]
     pub waits: Vec<WaitingLine>,
+    /// The lines where threads spin.
+    #[serde(default)]
+    pub spinning: Vec<SpinningLine>,
     /// Wall time of one run, s: the median over runs.
     pub wall_s: f64,
     /// CPU time of one run, s: the mean over runs.
@@ -254,6 +265,7 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
     let traced = traced.map(|calls| calls_summary(calls, input.profile, &per_run, wall_s));
     let (calls, counts) = traced.unzip();
     let counts = counts.unwrap_or_default();
+    let threads = Threads::new(&split.work, runs, WAITING_LINES);
     let mut summary = CaseSummary {
         case: input.name.to_owned(),
         profile: Some(profile_summary(&input.profile.provenance, input.wall_ns.len())),
@@ -264,8 +276,11 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
         bottlenecks: costs.bottlenecks(&by_total),
         components: costs.components(),
         steps: step_times(input.steps, &split, &costs),
-        thread_time: time_shares(&split.work, runs),
-        waits: waiting_lines(&split.work, runs, WAITING_LINES),
+        thread_time: threads.time,
+        idle_threads: threads.idle,
+        threads: threads.groups,
+        waits: threads.waits,
+        spinning: spinning_lines(&split.work),
         wall_s,
         cpu_s: input.profile.provenance.target_cpu_ns as f64 * 1e-9 / runs as f64,
         counters: input.counters.clone(),

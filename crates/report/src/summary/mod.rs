@@ -11,8 +11,9 @@ mod laws;
 mod line;
 mod macro_;
 mod parts;
-mod python;
 mod system;
+mod thread_statements;
+mod thread_time;
 
 pub use crate::analysis::RunSteps;
 pub use arms::{Arm, ArmVerdict, Winner};
@@ -36,8 +37,11 @@ pub use macro_::{
     ProfileSummary, StepSummary, case_summary, profile_summary, share_interval,
 };
 pub use parts::{OutsideSteps, PartSummary};
-pub use python::{CauseShare, TimeShares, WaitingLine, cause_name, waiting_lines};
 pub use system::{
     Check, Growth, GrowthVerdict, Prediction, PredictionVerdict, ReadinessVerdict, SystemSummary,
     TIMELINE_PREFIX, TimelinePoint, TimelineSummary,
+};
+pub use thread_time::{
+    CauseShare, IdleThreads, SpinShare, SpinningLine, ThreadSummary, TimeShares, WaitingLine,
+    cause_name, waiting_lines,
 };

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
-    self, CalleeCost, FunctionSet, RunSplit, bottlenecks, follow_wrappers, function_lines,
-    functions, hot_lines, sort_by_total, split_run,
+    self, CalleeCost, FunctionSet, RunSplit, SpinKind, bottlenecks, follow_wrappers,
+    function_lines, functions, hot_lines, sort_by_total, split_run,
 };
 use simprof_report::annotate::{MemoryLines, annotate_with_memory, annotated_file_name};
 use simprof_report::document::line_report;
@@ -104,11 +104,22 @@ fn outcome(lines: &[LineCost], split: Option<&RunSplit>) -> String {
     if split.is_some_and(has_few_samples) {
         return "too few samples to compare lines".to_owned();
     }
-    let of_line = |line: &LineCost| {
-        let (share, of) = (line.cpu_share * 100.0, of_steps(split));
-        format!("{}:{} takes {share:.1} % of CPU time{of}", short(&line.file), line.line)
-    };
-    lines.first().map_or_else(|| "no line is known".to_owned(), of_line)
+    let of = of_steps(split);
+    let first = lines.first().map(|line| cost_of(line, "", of));
+    first.unwrap_or_else(|| "no line is known".to_owned())
+}
+
+/// Returns `sim.c:9 takes 12.3 % of CPU time`, or what of it is spinning. `function` follows the line, `of` the time.
+fn cost_of(line: &LineCost, function: &str, of: &str) -> String {
+    let place = format!("{}:{}", short(&line.file), line.line);
+    let share = line.cpu_share * 100.0;
+    if let Some(kind) = SpinKind::of_name(&line.function) {
+        return format!("{place}: {share:.1} % of CPU time{of} is {}", kind.describe());
+    }
+    let callee = line.callees.first().and_then(|callee| callee.split_once(" ("));
+    let spins = callee.and_then(|(name, _)| SpinKind::of_name(name));
+    let spins = spins.map_or_else(String::new, |kind| format!(", mostly {}", kind.describe()));
+    format!("{place}{function} takes {share:.1} % of CPU time{of}{spins}")
 }
 
 /// Returns the summary without memory.
@@ -373,13 +384,7 @@ fn statements(
     let hottest = lines.iter().take(3).filter(is_shown).map(|line| {
         let text = format::quoted_line(line.text.as_deref().unwrap_or_default());
         let text = if text.is_empty() { String::new() } else { format!(": {text}") };
-        format!(
-            "{}:{} in {} takes {:.1} % of CPU time{of}{text}",
-            short(&line.file),
-            line.line,
-            line.function,
-            line.cpu_share * 100.0,
-        )
+        format!("{}{text}", cost_of(line, &format!(" in {}", line.function), of))
     });
     let followed = found.iter().filter(|function| !function.followed.is_empty()).map(|function| {
         format!("{} is a wrapper, which was followed to {}.", function.asked, function.name)

@@ -29,4 +29,5 @@ mod status;
 mod steps;
 mod support;
 mod target_trouble;
+mod threads;
 mod wheel;

@@ -10,6 +10,7 @@ use super::python_notices::PythonNotices;
 use super::role::Role;
 use super::{PythonTrace, waits};
 use crate::sample::native_frames::NativeFrames;
+use crate::sample::thread_states::RunStates;
 use crate::sample::trace::{RawSample, Trace};
 
 /// Adds the Python part of one recording to a profile.
@@ -82,8 +83,8 @@ impl<'a> PythonBuilder<'a> {
     }
 
     /// Adds the waits of threads that run Python.
-    pub fn add_waits(&mut self, builder: &mut ProfileBuilder) {
-        waits::add(self.recorded, &self.trace.threads, &mut self.merger, builder);
+    pub fn add_waits(&mut self, states: &RunStates, builder: &mut ProfileBuilder) {
+        waits::add(self.recorded, &self.trace.threads, states, &mut self.merger, builder);
     }
 
     /// Returns the counts, and adds the facts of the run to `notices`.

@@ -102,7 +102,13 @@ impl Listener {
             Event::Sample => self.stacks.push(stack),
             Event::Wait(wait) => {
                 let caller = observer.frame_in(pid, wait.caller.wrapping_sub(1));
-                let (weight_ns, cause) = (wait.weight_ns, wait.cause);
+                let begin_ns = time_ns.saturating_sub(wait.duration_ns);
+                let part = observer.blocked_part(pid, tid, begin_ns..time_ns).unwrap_or(1.0);
+                let weight_ns = (wait.weight_ns as f64 * part).round() as u64;
+                if weight_ns == 0 {
+                    return;
+                }
+                let cause = wait.cause;
                 self.waits.push(PythonWait { stack, weight_ns, cause, caller });
             }
         }

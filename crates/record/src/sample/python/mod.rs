@@ -83,7 +83,7 @@ pub(super) struct PythonStack {
 pub(super) struct PythonWait {
     /// The stack and time of its end.
     pub stack: PythonStack,
-    /// Waiting time that this record stands for, ns.
+    /// Waiting time that this record stands for, ns. Time in which the thread was ready to run is excluded as far as it is known.
     pub weight_ns: u64,
     /// See [`simprof_preload::format::Cause`].
     pub cause: u32,

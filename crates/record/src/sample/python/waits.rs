@@ -7,12 +7,14 @@ use simprof_preload::format::Cause;
 
 use super::merged_stacks::StackMerger;
 use super::{PythonTrace, PythonWait};
+use crate::sample::thread_states::RunStates;
 use crate::sample::trace::RawThread;
 
 /// Adds all waits that the preload library recorded.
 pub fn add(
     recorded: &PythonTrace,
     threads: &[RawThread],
+    states: &RunStates,
     merger: &mut StackMerger<'_>,
     builder: &mut ProfileBuilder,
 ) {
@@ -24,7 +26,8 @@ pub fn add(
         let stack = builder.stack(frames);
         let (pid, tid) = (wait.stack.pid, wait.stack.tid);
         let thread = builder.thread(pid, tid, names.get(&(pid, tid)).copied().unwrap_or_default());
-        let (time_ns, weight_ns) = (wait.stack.time_ns, wait.weight_ns);
+        let time_ns = wait.stack.time_ns;
+        let weight_ns = (wait.weight_ns as f64 * states.waiting_part(pid, tid)).round() as u64;
         builder.wait(WaitSample { time_ns, thread, stack, weight_ns, cause });
     }
 }

@@ -5,13 +5,10 @@ use crate::analysis::RunPart;
 use crate::format::{self, duration_ns};
 use crate::summary::component_cost::by_share;
 use crate::summary::parts::PartSummary;
-use crate::summary::python::{TimeShares, WaitingLine, cause_name};
+use crate::summary::thread_statements::thread_statements;
 
 /// Share of a part from which the first finding names it.
 const PART_SHARE_MIN: f64 = 0.01;
-
-/// Share of the threads' time from which waiting is reported as a finding.
-const WAIT_SHARE_MIN: f64 = 0.05;
 
 /// Returns all findings. `steps_per_run` is 0 without steps.
 pub(super) fn statements(
@@ -30,13 +27,7 @@ pub(super) fn statements(
         found.extend(function_statement(summary, work));
     }
     found.extend(step_statement(summary, is_machine_busy));
-    found.extend(summary.thread_time.iter().map(|time| {
-        let of = work.described();
-        format!("All threads together spend their time {of} as follows: {}.", time.describe())
-    }));
-    let threads = summary.thread_time.iter();
-    found.extend(threads.flat_map(|time| thread_statements(time, &summary.waits)));
-    found.extend(idle_statement(summary, is_machine_busy));
+    found.extend(thread_statements(summary, work.described()));
     found.extend(summary.calls.iter().flat_map(|calls| calls.statements.clone()));
     found
 }
@@ -208,37 +199,4 @@ fn step_statement(summary: &CaseSummary, is_machine_busy: bool) -> Option<String
             steps.count
         )
     })
-}
-
-fn idle_statement(summary: &CaseSummary, is_machine_busy: bool) -> Option<String> {
-    let is_idle = summary.wall_s > 0.0 && summary.cpu_s / summary.wall_s < 0.8;
-    let why = if is_machine_busy { ", also for a CPU that other programs use" } else { "" };
-    (is_idle && summary.thread_time.is_none()).then(|| {
-        format!(
-            "The target is on a CPU for only {:.0} % of the wall time and waits for the rest{why}. The shares are of CPU time \
-             and do not show the reason for waiting.",
-            100.0 * summary.cpu_s / summary.wall_s
-        )
-    })
-}
-
-fn thread_statements(time: &TimeShares, waits: &[WaitingLine]) -> Vec<String> {
-    let gil = (time.gil_share >= WAIT_SHARE_MIN).then(|| {
-        format!(
-            "Threads wait {:.1} % of their time for the interpreter's lock (GIL): more threads do not make the Python code \
-             faster.",
-            time.gil_share * 100.0
-        )
-    });
-    let other = |wait: &&WaitingLine| wait.cause != simprof_model::WaitCause::Interpreter;
-    let longest =
-        waits.iter().find(other).filter(|wait| wait.share >= WAIT_SHARE_MIN).map(|wait| {
-            format!(
-                "The longest wait is in {}: {:.1} % of the time of all threads, for {}.",
-                wait.function,
-                wait.share * 100.0,
-                cause_name(wait.cause)
-            )
-        });
-    gil.into_iter().chain(longest).collect()
 }
