@@ -1,11 +1,7 @@
 //! Symbolises stacks that were recorded in the target, without perf events: native frames by module and address, and Python
 //! frames.
 
-<<<<<<< HEAD
-use std::collections::HashMap;
 use std::ffi::OsStr;
-=======
->>>>>>> 4e98aa9 (simprof: one value per run may be large)
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
