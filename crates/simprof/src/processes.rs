@@ -66,6 +66,7 @@ pub struct Observed {
 
 /// Stack samples of one run, before symbols are read.
 #[derive(Debug)]
+#[cfg_attr(test, expect(clippy::large_enum_variant, reason = "tests have few values"))]
 pub enum Stacks {
     /// Samples of a process.
     Sampled(Box<Samples>),
