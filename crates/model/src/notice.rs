@@ -216,6 +216,8 @@ pub enum NoticeId {
     FunctionNotFound,
     /// A phase ended before everything planned was measured.
     PhaseCutShort,
+    /// Phases of one run were measured on different machines or with different versions.
+    PhasesDiffer,
 
     // Profiles made elsewhere.
     /// The times include the tracer's own cost.

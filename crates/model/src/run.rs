@@ -167,6 +167,9 @@ pub struct Run {
     pub ended_ms: Option<u64>,
     /// Command line of simprof.
     pub arguments: Vec<String>,
+    /// Command lines that added phases later, in order.
+    #[serde(default)]
+    pub joined: Vec<Vec<String>>,
     /// Command of the target, with the default values of the parameters.
     pub target: Vec<String>,
     /// Display name of the target.

@@ -82,6 +82,10 @@ pub struct RunArgs {
     /// Folder for results. Each run gets a new folder in it
     #[arg(long, value_name = "DIR", default_value = "profiling_results")]
     pub output_dir: PathBuf,
+    /// Add phases to an earlier run: its folder, or `latest`. It keeps the earlier phases, and one cross-reference joins
+    /// all. The default command and spec are those of the run; the default phases are those that it does not have
+    #[arg(long, value_name = "RUN")]
+    pub into: Option<PathBuf>,
     /// Time limit of each process of the target, in seconds [default: timeout_s of the spec, or 600]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = positive)]
     pub timeout: Option<f64>,

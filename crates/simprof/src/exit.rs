@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use crate::configuration::ConfigurationError;
-use crate::console::message;
+use crate::console;
 use crate::folder::FolderError;
 use crate::plan::PlanError;
 use crate::spec::SpecError;
@@ -34,7 +34,7 @@ pub fn status(outcome: anyhow::Result<Completion>) -> ExitCode {
         Ok(Completion::WithFailures) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            message(&format!("simprof: {}", describe_error(&error)));
+            console::error(&describe_error(&error));
             ExitCode::from(if is_usage_error(&error) { 2 } else { 1 })
         }
     }

@@ -5,7 +5,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use simprof_model::{Phase, Run, StoreError, write_atomically, write_json};
+use serde::de::DeserializeOwned;
+use simprof_model::{Phase, Run, StoreError, read_json, write_atomically, write_json};
+
+use crate::exit::UsageError;
+use crate::text::error_chain;
 
 /// File name of the manifest.
 pub const MANIFEST: &str = "run.json";
@@ -55,9 +59,48 @@ pub struct Scratch {
 pub struct RunFolder {
     path: PathBuf,
     run: Run,
-    /// Held during the run. The operating system releases it when this process ends, however it
-    /// ends.
-    _lock: File,
+    /// Held during the run.
+    _lock: Lock,
+}
+
+/// The right to write to a folder for results. The operating system releases it when this process ends, however it
+/// ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Locks the folder `output`.
+    ///
+    /// # Errors
+    /// Returns an error if another run is writing to it, or if the lock file cannot be written.
+    pub fn take(output: &Path) -> Result<Lock, FolderError> {
+        let path = output.join(LOCK);
+        let refused = |source| FolderError::Refused { path: path.clone(), source };
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(refused)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let owner = fs::read_to_string(&path).unwrap_or_default();
+                let owner = owner
+                    .trim()
+                    .parse::<u32>()
+                    .map(|pid| format!(" (process {pid})"))
+                    .unwrap_or_default();
+                return Err(FolderError::Busy { path: output.to_owned(), owner });
+            }
+            Err(TryLockError::Error(source)) => return Err(refused(source)),
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
+        Ok(Lock { _file: file })
+    }
 }
 
 impl RunFolder {
@@ -71,7 +114,7 @@ impl RunFolder {
         let refused = |path: &Path, source| FolderError::Refused { path: path.to_owned(), source };
         fs::create_dir_all(output).map_err(|source| refused(output, source))?;
         let output = output.canonicalize().map_err(|source| refused(output, source))?;
-        let lock = lock(&output)?;
+        let lock = Lock::take(&output)?;
         let path = fresh_folder(&output).map_err(|source| refused(&output, source))?;
         run.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         log::info!("created the folder of the run, {}", path.display());
@@ -104,6 +147,17 @@ impl RunFolder {
     pub fn update(&mut self, change: impl FnOnce(&mut Run)) -> Result<(), StoreError> {
         change(&mut self.run);
         self.save()
+    }
+
+    /// Opens the folder of an earlier run and writes `run` as its manifest.
+    ///
+    /// # Errors
+    /// Returns an error if the manifest cannot be written.
+    pub fn reopen(path: PathBuf, lock: Lock, run: Run) -> Result<RunFolder, FolderError> {
+        log::info!("adding to the folder of the run, {}", path.display());
+        let mut folder = RunFolder { path, run, _lock: lock };
+        folder.save()?;
+        Ok(folder)
     }
 
     fn save(&mut self) -> Result<(), StoreError> {
@@ -154,37 +208,25 @@ impl RunFolder {
     }
 }
 
+/// Reads a JSON file of a run.
+///
+/// # Errors
+/// Returns an error if it cannot be read. If its content is not as expected, the error says that another version of
+/// simprof may have written it.
+pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    read_json(path).map_err(|error| match &error {
+        StoreError::Format { .. } => {
+            let hint = "it may have been written by another version of simprof";
+            UsageError(format!("{}; {hint}", error_chain(&error))).into()
+        }
+        StoreError::Io { .. } => error.into(),
+    })
+}
+
 /// Returns the Unix time in milliseconds.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn lock(output: &Path) -> Result<File, FolderError> {
-    let path = output.join(LOCK);
-    let refused = |source| FolderError::Refused { path: path.clone(), source };
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(refused)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let owner = fs::read_to_string(&path).unwrap_or_default();
-            let owner = owner
-                .trim()
-                .parse::<u32>()
-                .map(|pid| format!(" (process {pid})"))
-                .unwrap_or_default();
-            return Err(FolderError::Busy { path: output.to_owned(), owner });
-        }
-        Err(TryLockError::Error(source)) => return Err(refused(source)),
-    }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(refused)?;
-    Ok(file)
 }
 
 /// Creates a folder named after the current time. A number is appended if the name is taken.

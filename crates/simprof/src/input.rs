@@ -39,6 +39,12 @@ pub fn keep(folder: &Path, cancel: &Cancel) -> Result<(Option<PathBuf>, Option<N
     keep_from(input.as_fd(), &folder.join(COPY), LIMIT_BYTES, cancel)
 }
 
+/// Returns the input that an earlier call kept in `folder`: phases that are added to a run get the same input.
+pub fn kept(folder: &Path) -> Option<PathBuf> {
+    let copy = folder.join(COPY);
+    copy.is_file().then_some(copy)
+}
+
 fn keep_from(
     input: BorrowedFd<'_>,
     path: &Path,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::console::message;
+use crate::console::{self, message};
 
 /// Minimum time between two plain lines within a phase.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             self.bar = Some(bar);
         } else {
-            message(&format!("{title}: started"));
+            console::heading(&format!("{title}: started"));
         }
     }
 
@@ -77,11 +77,20 @@ impl Progress {
         }
     }
 
-    /// Prints a message above the bar.
-    pub fn message(&self, text: &str) {
+    /// Reports above the bar what the user should know.
+    pub fn note(&self, text: &str) {
+        self.above(|| console::note(text));
+    }
+
+    /// Reports a failure above the bar.
+    pub fn error(&self, text: &str) {
+        self.above(|| console::error(text));
+    }
+
+    fn above(&self, print: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| message(text)),
-            None => message(text),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 
@@ -91,7 +100,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         let seconds = self.phase.began.elapsed().as_secs_f64();
-        message(&format!("{title}: {outcome} ({seconds:.1} s)"));
+        console::heading(&format!("{title}: {outcome} ({seconds:.1} s)"));
     }
 
     fn time_left(&self) -> String {

@@ -134,7 +134,7 @@ impl Session<'_> {
     pub fn stop(&mut self, error: &anyhow::Error) {
         if self.stopped.is_none() {
             let reason = crate::exit::describe_error(error);
-            self.progress.message(&format!("simprof: {reason}"));
+            self.progress.error(&reason);
             self.stopped = Some(reason);
         }
     }
@@ -145,7 +145,7 @@ impl Session<'_> {
         if is_permanent(error) {
             self.stop(&anyhow::anyhow!(text));
         } else {
-            self.progress.message(&format!("simprof: {text}"));
+            self.progress.error(&text);
         }
     }
 
@@ -154,7 +154,7 @@ impl Session<'_> {
         let mut others = self.folder.run().phases.iter().map(|record| &record.notices);
         let is_new = !others.any(|notices| stands_for(notices, &notice));
         if notice.id.is_urgent() && is_new {
-            self.progress.message(&format!("simprof: {notice}"));
+            self.progress.note(&notice.text);
         }
         if let Some(record) = self.folder.run_mut().phase_mut(phase)
             && !stands_for(&record.notices, &notice)

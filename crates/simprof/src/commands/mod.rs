@@ -4,6 +4,7 @@ pub mod analyze;
 pub mod component;
 pub mod doctor;
 pub mod init;
+pub mod into;
 pub mod run;
 pub mod simulate;
 pub mod status;

@@ -15,11 +15,12 @@ use simprof_report::analysis::ComponentRules;
 use simprof_report::document::cross_reference_report;
 
 use crate::cli::RunArgs;
+use crate::commands::into::EarlierRun;
 use crate::console::{self, message};
 use crate::earlier::earlier;
 use crate::exit::{Completion, UsageError, describe_error};
 use crate::failures;
-use crate::folder::{RunFolder, Scratch, now_ms};
+use crate::folder::{Lock, RunFolder, Scratch, now_ms};
 use crate::input;
 use crate::logging::command_line;
 use crate::phases;
@@ -38,12 +39,22 @@ const CROSS_REFERENCE: &str = "CROSS_REFERENCE.md";
 /// # Errors
 /// Returns an error if the command line or the spec is wrong, or if results cannot be written.
 pub fn run(arguments: &RunArgs) -> Result<Completion> {
-    let (mut spec, strictness) = spec(arguments)?;
+    let earlier = arguments
+        .into
+        .as_deref()
+        .map(|run| EarlierRun::find(run, &arguments.output_dir))
+        .transpose()?;
+    let (mut spec, strictness) = match &earlier {
+        Some(earlier) if arguments.command.is_empty() && arguments.spec.is_none() => {
+            earlier.spec()?
+        }
+        _ => spec(arguments)?,
+    };
     for assignment in &arguments.set {
         spec.set(assignment)?;
     }
     let recorder = recorder(&arguments.recorder)?;
-    let mut plan = plan::plan(spec, &request(arguments, strictness)?)?;
+    let mut plan = plan::plan(spec, &request(arguments, earlier.as_ref(), strictness)?)?;
     let rules = rules(&plan.spec)?;
     if arguments.plan {
         return print_plan(&mut plan, recorder, &arguments.output_dir);
@@ -55,7 +66,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
     let manifest = manifest(&plan, &runner)?;
-    let mut folder = RunFolder::create(&arguments.output_dir, manifest)?;
+    let (mut folder, evidence) = open_folder(arguments, earlier, manifest)?;
     for original in runner.originals() {
         let name = file_stem(&original.name().to_string_lossy());
         folder.keep_configuration(&name, original.text())?;
@@ -74,7 +85,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
         processes: Box::new(runner),
         progress: Progress::new(),
         rules,
-        evidence: Evidence::default(),
+        evidence,
         stopped: None,
     };
     if let Some(reason) = no_allocations {
@@ -91,11 +102,32 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     conclude(&mut session, outcome)
 }
 
+/// Creates the folder of the run, or opens that of the earlier run with what its phases found.
+fn open_folder(
+    arguments: &RunArgs,
+    earlier: Option<EarlierRun>,
+    manifest: Run,
+) -> Result<(RunFolder, Evidence)> {
+    let Some(mut earlier) = earlier else {
+        return Ok((RunFolder::create(&arguments.output_dir, manifest)?, Evidence::default()));
+    };
+    let notices = earlier.check(&manifest)?;
+    let lock = Lock::take(earlier.path.parent().unwrap_or(&earlier.path))?;
+    earlier.set_aside(&manifest)?;
+    let evidence = earlier.evidence()?;
+    let mut fresh = manifest;
+    for record in &mut fresh.phases {
+        record.notices.extend(notices.iter().cloned());
+    }
+    let path = earlier.path.clone();
+    Ok((RunFolder::reopen(path, lock, earlier.joined(fresh))?, evidence))
+}
+
 /// Prints the plan. Like a run, it omits allocations if the target does not support them.
 fn print_plan(plan: &mut Plan, recorder: Recorder, output: &Path) -> Result<Completion> {
     let runner = Runner::new(&plan.target, recorder, Cancel::new())?;
     if let Some(reason) = allocations::check(plan, &runner)? {
-        message(&format!("simprof: note: allocations will not be recorded: {reason}"));
+        console::note(&format!("allocations will not be recorded: {reason}"));
     }
     console::print(&plan.describe(&earlier(output, plan)))?;
     Ok(Completion::Success)
@@ -134,8 +166,8 @@ fn remove_unused_parameters(spec: &mut Spec) {
         return;
     }
     let names = unused.join(", ");
-    message(&format!(
-        "simprof: note: these parameters of the spec are not used by the command, so they are not swept: {names}"
+    console::note(&format!(
+        "these parameters of the spec are not used by the command, so they are not swept: {names}"
     ));
     let known = |set: &BTreeMap<String, Value>| set.keys().all(|name| !unused.contains(name));
     spec.phase1.cases.retain(known);
@@ -153,8 +185,8 @@ fn remove_unused_configs(target: &mut Target) {
     let is_used = |config: &Config| config.is_reached(&target.config, &texts);
     let (used, unused): (Vec<_>, Vec<_>) = target.config.iter().cloned().partition(is_used);
     for Config { file, placeholder, .. } in unused {
-        message(&format!(
-            "simprof: note: the command does not contain the placeholder {} of the spec, so {} is not edited",
+        console::note(&format!(
+            "the command does not contain the placeholder {} of the spec, so {} is not edited",
             written(&placeholder),
             file.display()
         ));
@@ -176,10 +208,18 @@ fn recorder(name: &str) -> Result<Recorder> {
     }
 }
 
-fn request(arguments: &RunArgs, strictness: Strictness) -> Result<Request> {
+fn request(
+    arguments: &RunArgs,
+    earlier: Option<&EarlierRun>,
+    strictness: Strictness,
+) -> Result<Request> {
+    let phases = match earlier {
+        Some(earlier) if arguments.phases.is_empty() => earlier.missing()?,
+        _ => arguments.phases.clone(),
+    };
     Ok(Request {
         mode: if arguments.quick { Mode::Quick } else { Mode::Full },
-        phases: arguments.phases.clone(),
+        phases,
         components: arguments.components.clone(),
         functions: arguments.functions.clone(),
         memory: allocations::requested(arguments)?,
@@ -246,7 +286,10 @@ fn pass_input(
         runner.set_input(std::path::absolute(file)?);
         return Ok(None);
     }
-    let (input, notice) = input::keep(folder.path(), cancel)?;
+    let (input, notice) = match input::kept(folder.path()) {
+        Some(copy) => (Some(copy), None),
+        None => input::keep(folder.path(), cancel)?,
+    };
     if let Some(input) = input {
         runner.set_input(input);
     }
@@ -303,6 +346,7 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
             .skip(1)
             .map(|argument| argument.to_string_lossy().into_owned())
             .collect(),
+        joined: Vec::new(),
         target: runner.argv(&plan.target.command, &plan.target.defaults, plan.seed, &scratch),
         target_name: plan.target.name.clone(),
         seed: plan.seed,
@@ -317,7 +361,7 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
 /// Runs the phases in order, then writes the cross-reference.
 fn all_phases(session: &mut Session<'_>) -> Result<()> {
     for notice in session.folder.run().machine.notices.clone() {
-        session.progress.message(&format!("simprof: note: {notice}"));
+        session.progress.note(&notice.text);
     }
     for phase in session.plan.phases.clone() {
         phases::run(session, phase)?;
@@ -350,7 +394,7 @@ fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Completion
         marked?;
     }
     for line in failures::lines(&session.folder.run().phases, session.stopped.as_deref()) {
-        message(&format!("simprof: {line}"));
+        console::error(&line);
     }
     let printed = report_results(session);
     let run = session.folder.run();
@@ -413,28 +457,23 @@ fn report_results(session: &Session<'_>) -> bool {
         }
     }
     let folder = relative(session.path());
-    let reports = session
-        .plan
-        .phases
-        .iter()
-        .map(|phase| format!("{}/PHASE{}_REPORT.md", phase.folder(), phase.number()));
+    let phases = session.folder.run().phases.iter().map(|record| record.phase);
+    let reports =
+        phases.map(|phase| format!("{}/PHASE{}_REPORT.md", phase.folder(), phase.number()));
     let reports = reports.chain([CROSS_REFERENCE.to_owned()]);
     let written: Vec<String> =
         reports.filter(|report| session.path().join(report).exists()).collect();
     if written.is_empty() {
-        message(&format!(
-            "
-simprof: no report was written to {}",
-            folder.display()
-        ));
+        message("");
+        console::error(&format!("no report was written to {}", folder.display()));
     } else {
         message(&format!("\nsimprof: reports in {}: {}", folder.display(), written.join(", ")));
     }
     match console::print(&format!("{}\n", folder.display())) {
         // A closed pipe does not change the outcome of the run.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            message(&format!(
-                "simprof: cannot write the name of the folder to standard output: {error}"
+            console::error(&format!(
+                "cannot write the name of the folder to standard output: {error}"
             ));
             false
         }

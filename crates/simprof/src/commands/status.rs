@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use simprof_model::{PhaseRecord, Run, RunStatus, Status, StoreError, read_json};
+use simprof_model::{PhaseRecord, Run, RunStatus, Status};
 
 use crate::cli::StatusArgs;
 use crate::console::print;
 use crate::exit::{Completion, UsageError};
-use crate::folder::{LATEST, MANIFEST, now_ms};
-use crate::text::error_chain;
+use crate::folder::{LATEST, MANIFEST, now_ms, read};
 
 /// Time between two reads of the manifest with `--follow`.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -69,16 +68,6 @@ fn ended(run: &Run) -> Completion {
     } else {
         Completion::WithFailures
     }
-}
-
-fn read(manifest: &Path) -> Result<Run> {
-    read_json(manifest).map_err(|error| match &error {
-        StoreError::Format { .. } => {
-            let hint = "it may have been written by another version of simprof";
-            anyhow::Error::new(UsageError(format!("{}; {hint}", error_chain(&error))))
-        }
-        StoreError::Io { .. } => anyhow::Error::new(error),
-    })
 }
 
 /// Returns the manifest in the folder of a run, or of the latest run in a folder of results.

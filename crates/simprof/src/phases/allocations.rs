@@ -73,12 +73,12 @@ pub fn run(
     }
     let Some(profile) = attempt.profile else { return Ok(None) };
     if let Some(notice) = unexplained_growth(&profile) {
-        session.progress.message(&format!("simprof: {notice}"));
+        session.progress.note(&notice.text);
     }
     if profile.provenance.unrecorded > 0 {
         let count = profile.provenance.unrecorded;
-        session.progress.message(&format!(
-            "simprof: allocations of {count} of the target's processes were not recorded; the report of phase 3 lists them"
+        session.progress.note(&format!(
+            "allocations of {count} of the target's processes were not recorded; the report of phase 3 lists them"
         ));
     }
     let summary = memory_summary(&profile, cpu, text);

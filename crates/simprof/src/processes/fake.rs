@@ -231,6 +231,7 @@ pub fn manifest(phases: &[Phase]) -> Run {
         updated_ms: 0,
         ended_ms: None,
         arguments: vec![],
+        joined: vec![],
         target: vec![],
         target_name: String::new(),
         seed: 0,

@@ -11,6 +11,7 @@ mod documents;
 mod habits;
 mod hostile;
 mod interrupts;
+mod into;
 mod known_answers;
 mod logging;
 mod memory;
