@@ -12,7 +12,7 @@ use crate::summary::{Arm, ComponentSummary, Law};
 
 /// Returns the report of phase 2.
 pub fn component_report(summary: &ComponentSummary, machine: &Machine) -> String {
-    let title = "Phase 2, component: why it is slow";
+    let title = "phase 2 (component), why it is slow";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     if let Some(in_situ) = &summary.in_situ {
         let _ = write!(

@@ -12,24 +12,24 @@ const FOLLOWED: usize = 5;
 
 /// Returns the report that joins the phases. A phase that did not run is listed as such.
 pub fn cross_reference_report(
+    target: &str,
     macro_: Option<&MacroSummary>,
     component: Option<&ComponentSummary>,
     line: Option<&LineSummary>,
     system: Option<&SystemSummary>,
 ) -> String {
-    let mut text = String::from("# Bottlenecks through the phases\n\n");
+    let mut text = format!("# {}: bottlenecks through the phases\n\n", escape(target));
     let Some(macro_) = macro_ else {
         text.push_str("Phase 1 did not run, so no bottlenecks are known.\n");
         return text;
     };
-    if let Some(system) = system {
-        let _ = write!(text, "## The whole program\n\n{}\n", whole(system));
-    }
+    let whole = system.map_or_else(|| "Phase 4 did not run.\n".to_owned(), whole);
+    let _ = write!(text, "## The whole program\n\n{whole}\n");
     if macro_.default.bottlenecks.is_empty() {
         text.push_str("Phase 1 found no bottleneck: it recorded no samples.\n");
     }
     for bottleneck in macro_.default.bottlenecks.iter().take(FOLLOWED) {
-        text.push_str(&follow(bottleneck, component, line, system));
+        text.push_str(&follow(bottleneck, component, line));
     }
     text
 }
@@ -38,16 +38,15 @@ fn follow(
     bottleneck: &Bottleneck,
     component: Option<&ComponentSummary>,
     line: Option<&LineSummary>,
-    system: Option<&SystemSummary>,
 ) -> String {
     let mut text = format!("## {}. {}\n\n", bottleneck.rank, code(&bottleneck.name));
-    let mut phase = |number: u8, found: String| {
-        let _ = writeln!(text, "- **Phase {number}**: {found}");
+    let mut point = |name: &str, found: String| {
+        let _ = writeln!(text, "- **{name}**: {found}");
     };
-    phase(1, cost(bottleneck));
-    phase(2, component.map_or_else(not_run, |component| growth(bottleneck, component)));
-    phase(3, line.map_or_else(not_run, |line| hottest_lines(bottleneck, line)));
-    phase(4, system.map_or_else(not_run, |_| bound(bottleneck)));
+    point("Phase 1", cost(bottleneck));
+    point("Phase 2", component.map_or_else(not_run, |component| growth(bottleneck, component)));
+    point("Phase 3", line.map_or_else(not_run, |line| hottest_lines(bottleneck, line)));
+    point("Largest gain", bound(bottleneck));
     text.push('\n');
     text
 }

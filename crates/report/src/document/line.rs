@@ -17,7 +17,7 @@ const SHOWN: usize = 12;
 
 /// Returns the report of phase 3. `files` are the files about memory: name and description.
 pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, String)]) -> String {
-    let title = "Phase 3, line: where it is slow";
+    let title = "phase 3 (line), where it is slow";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     text.push_str(&run_parts(&summary.parts));
     if !summary.lines.is_empty() {

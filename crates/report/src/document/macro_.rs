@@ -17,7 +17,7 @@ const SHOWN: usize = 40;
 /// Returns the report of phase 1.
 pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
     let statements = &summary.default.statements;
-    let mut text = opening("Phase 1, macro: what is slow", &summary.head, machine, statements);
+    let mut text = opening("phase 1 (macro), what is slow", &summary.head, machine, statements);
     let notices = &summary.head.notices;
     text.push_str(&case(&summary.default, notices));
     for extra in &summary.cases {

@@ -14,9 +14,9 @@ pub fn source(text: Option<&str>) -> String {
     if text.is_empty() { String::new() } else { code(&text) }
 }
 
-/// Returns the title, status, target, results, notices and machine.
+/// Returns the title with the target's name, status, command, results, notices and machine.
 pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String]) -> String {
-    let mut text = format!("# {title}\n\n");
+    let mut text = format!("# {}: {title}\n\n", escape(&head.target));
     let _ = writeln!(
         text,
         "{} ({} run): **{}**\n",

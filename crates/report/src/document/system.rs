@@ -14,7 +14,7 @@ use crate::summary::{
 
 /// Returns the report of phase 4.
 pub fn system_report(summary: &SystemSummary, machine: &Machine) -> String {
-    let title = "Phase 4, system: the impact";
+    let title = "phase 4 (system), the impact";
     let mut text = opening(title, &summary.head, machine, &summary.statements);
     let _ = write!(text, "## Readiness\n\n{}\n", readiness(&summary.readiness));
     if summary.readiness.iter().any(|check| check.verdict == ReadinessVerdict::NotAsked) {

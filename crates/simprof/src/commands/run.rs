@@ -368,6 +368,7 @@ fn all_phases(session: &mut Session<'_>) -> Result<()> {
     }
     let evidence = &session.evidence;
     let text = cross_reference_report(
+        &session.folder.run().target_name,
         evidence.macro_.as_ref().map(|(summary, _)| summary),
         evidence.component.as_ref(),
         evidence.line.as_ref(),

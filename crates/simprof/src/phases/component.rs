@@ -113,6 +113,10 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
         .collect()
 }
 
+/// What phase 2 answers if the spec has no benchmark.
+const NO_BENCHMARK: &str = "How the cost of a component grows was not measured: the spec has no [[benchmark]]. \
+    To measure it, write a program that times one operation, and name it in simprof.toml (`simprof init` shows how).";
+
 /// Returns the component shares of the run that phase 1 recorded, or of a run recorded here.
 fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
     session.begin(PHASE, 1)?;
@@ -135,14 +139,13 @@ fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {
         }
         None => recorded_here(session)?,
     };
-    let largest = by_share(&components);
-    let outcome = largest
-        .first()
-        .map_or_else(|| "nothing was recorded".to_owned(), |first| first.statement());
-    session.end(PHASE, &outcome)?;
+    session
+        .end(PHASE, if components.is_empty() { "nothing was recorded" } else { "no benchmark" })?;
     let mut summary = component_summary(head(session), &[]);
-    summary.statements =
-        largest.iter().take(3).map(|component| format!("{}.", component.statement())).collect();
+    // Phase 1 has reported its shares itself.
+    let largest = if session.evidence.macro_.is_none() { by_share(&components) } else { vec![] };
+    let shares = largest.iter().take(3).map(|component| format!("{}.", component.statement()));
+    summary.statements = shares.chain([NO_BENCHMARK.to_owned()]).collect();
     summary.in_situ = Some(InSitu { source, components });
     Ok(summary)
 }
