@@ -26,7 +26,7 @@ Environment:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Profile a program in four phases (default: the built-in reference simulation)
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show the progress of a run, its failed measurements and its files
     Status(StatusArgs),
     /// Analyse a profile that another tool recorded: calls, bottlenecks, components, advice
