@@ -98,7 +98,9 @@ impl<'a> DebugFiles<'a> {
         let mut paths = vec![path.to_owned()];
         paths.extend(found.as_ref().map(|found| found.path.clone()));
         let separate = found.and_then(|found| storage.file(found.bytes));
-        let reference = Supplementary::of(separate.as_ref().unwrap_or(&program));
+        let debug = separate.as_ref().unwrap_or(&program);
+        // `strip` leaves the reference in a program without debug information.
+        let reference = dwarf::is_in(debug).then(|| Supplementary::of(debug)).flatten();
         let referrer = paths.last().expect("the program has a path");
         let supplementary = reference.as_ref().and_then(|reference| reference.open(referrer));
         let missing = match (&supplementary, reference) {

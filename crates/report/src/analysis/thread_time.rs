@@ -12,7 +12,7 @@ use super::spinning::{LineFunctions, is_marker};
 use super::weights::{by_stack, share};
 
 /// Largest share of an idle thread's time on a CPU.
-const IDLE_CPU_SHARE: f64 = 0.01;
+const IDLE_CPU_SHARE: f64 = 0.05;
 /// Largest share of an idle thread's time for waits in which it needs what another thread holds or a device does.
 const IDLE_NEED_SHARE: f64 = 0.05;
 /// Smallest share of an idle thread's time for other waits, except for the GIL.

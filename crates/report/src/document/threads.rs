@@ -21,7 +21,7 @@ pub fn threads(case: &CaseSummary) -> String {
         if let Some(idle) = &case.idle_threads {
             let _ = write!(
                 text,
-                "Not included: {} idle threads, which run for less than 1 % of their time while others work. Together they spend {} \
+                "Not included: {} idle threads, which run for less than 5 % of their time while others work. Together they spend {} \
                  per run: {}.\n\n",
                 format::count(idle.threads),
                 format::duration_ns(idle.time.thread_s * 1e9),

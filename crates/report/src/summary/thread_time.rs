@@ -93,7 +93,7 @@ pub struct SpinningLine {
     pub cpu_share: f64,
 }
 
-/// Threads that are idle while others work: they run for less than 1 % of their time, and wait for sleeps, events or other threads.
+/// Threads that are idle while others work: they run for less than 5 % of their time, and wait for sleeps, events or other threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IdleThreads {
     /// Number of threads in one run: the mean over runs.

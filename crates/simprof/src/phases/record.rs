@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn steps_that_cannot_be_timed_in_one_run_are_dropped_in_all() {
         let plan = plan();
-        let step = Step { index: 0, begin_ns: 1, end_ns: 2, population: None, thread: None };
+        let step = Step { index: 0, begin_ns: 0, end_ns: u64::MAX, population: None, thread: None };
         let processes = FakeProcesses::new([0, 1].map(|run| {
             let mut observed = sampled(GOOD, 60);
             let id = NoticeId::StepOutputBuffered;

@@ -42,7 +42,9 @@ fn mesa(model: &str, step: &str, agent: &str, sizes: [(u32, u32); 2]) {
         let numbers = [size, steps].map(|number| number.to_string());
         let command = [&*python, &program, model, &numbers[0], &numbers[1]];
         let Some(summary) = record(&workspace, Some(step), &command) else { return };
-        assert_eq!(summary["steps"]["count"].as_u64(), Some(steps.into()), "{summary:#}");
+        let (count, runs) = (&summary["steps"]["count"], &summary["profile"]["runs"]);
+        let runs = runs.as_u64().expect("a number of runs");
+        assert_eq!(count.as_u64(), Some(runs * u64::from(steps)), "{summary:#}");
         let of_step = total_share(&summary, &step.replace(':', "."));
         let of_agent = total_share(&summary, agent);
         assert!(of_agent > 0.01 && of_agent < of_step, "{of_agent} of {of_step}");
