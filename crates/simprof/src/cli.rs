@@ -145,7 +145,7 @@ pub struct AnalyzeArgs {
     /// Rows in each table
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub top: u32,
-    /// Spec whose [components] to use [default: simprof.toml in the current folder, if it exists]
+    /// Spec whose components to use [default: simprof.toml in the current folder, if it exists]
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
 }
