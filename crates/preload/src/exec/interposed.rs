@@ -1,6 +1,6 @@
 //! The functions by which the target starts programs: `exec` and `posix_spawn`.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{c_char, c_int, c_long};
 use core::mem::MaybeUninit;
 
 use super::environment::{Buffer, Texts, for_new_image};
@@ -60,6 +60,38 @@ exec! {
     execvpe(file: Text, arguments: Texts; environment);
     fexecve(fd: c_int, arguments: Texts; environment);
     execveat(fd: c_int, path: Text, arguments: Texts; environment, flags: c_int);
+}
+
+/// `syscall(SYS_execve, path, arguments, environment)`.
+///
+/// # Safety
+///
+/// As for `execve`.
+pub unsafe extern "C" fn execve_by_number(
+    _number: c_long,
+    path: Text,
+    arguments: Texts,
+    environment: Texts,
+) -> c_long {
+    // SAFETY: the target's arguments.
+    unsafe { execve(path, arguments, environment).into() }
+}
+
+/// `syscall(SYS_execveat, fd, path, arguments, environment, flags)`.
+///
+/// # Safety
+///
+/// As for `execveat`.
+pub unsafe extern "C" fn execveat_by_number(
+    _number: c_long,
+    fd: c_int,
+    path: Text,
+    arguments: Texts,
+    environment: Texts,
+    flags: c_int,
+) -> c_long {
+    // SAFETY: the target's arguments.
+    unsafe { execveat(fd, path, arguments, environment, flags).into() }
 }
 
 /// The arguments of `posix_spawn` that are passed on unchanged.

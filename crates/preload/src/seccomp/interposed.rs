@@ -1,4 +1,6 @@
-//! The functions by which a program installs a filter: `prctl` and `syscall`. They are passed on unchanged.
+//! The functions by which a program installs a filter: `prctl` and `syscall`. They are passed on unchanged, except that
+//! a program that replaces its image by `syscall` gets the library's `execve`: the signal of a sample that arrives
+//! during an exec would end the process.
 
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_void};
@@ -7,10 +9,12 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use super::filter::{self, Filter, Instruction};
 use super::{IS_STRICT, restrict};
 use crate::own_work::OwnWork;
-use crate::sys;
+use crate::{exec, sys};
 
+const SYS_EXECVE: usize = 59;
 const SYS_PRCTL: usize = 157;
 const SYS_SECCOMP: usize = 317;
+const SYS_EXECVEAT: usize = 322;
 
 const PR_SET_SECCOMP: usize = 22;
 /// Modes of `prctl`.
@@ -110,6 +114,8 @@ extern "C" fn syscall_seen(
         SYS_PRCTL if first == PR_SET_SECCOMP => set_by_prctl(second, third),
         SYS_SECCOMP if first == SET_MODE_STRICT => added(&[]),
         SYS_SECCOMP if first == SET_MODE_FILTER => filter_added(third),
+        SYS_EXECVE => return exec::execve_by_number as *mut c_void,
+        SYS_EXECVEAT => return exec::execveat_by_number as *mut c_void,
         _ => {}
     }
     real(&SYSCALL)

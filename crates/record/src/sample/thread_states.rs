@@ -78,6 +78,7 @@ impl RunStates {
         }
         let causes = Causes { trace, symbols };
         let python = waits_of_python(run, self);
+        let last_ns = trace.samples.iter().map(|sample| sample.time_ns).max().unwrap_or(0);
         for &(thread, _) in &trace.states {
             let times = self.threads[&thread];
             let mut sampled = waits.remove(&thread).unwrap_or_default();
@@ -113,8 +114,13 @@ impl RunStates {
             }
             let rest_ns = waiting_ns.saturating_sub(located_ns);
             if rest_ns >= NOTABLE_REST_NS && rest_ns as f64 >= NOTABLE_REST * waiting_ns as f64 {
-                let (time_ns, stack, cause) = (0, None, WaitCause::Other);
-                builder.wait(WaitSample { time_ns, thread: id, stack, weight_ns: rest_ns, cause });
+                builder.wait(WaitSample {
+                    time_ns: last_ns,
+                    thread: id,
+                    stack: None,
+                    weight_ns: rest_ns,
+                    cause: WaitCause::Other,
+                });
             }
         }
     }

@@ -274,13 +274,39 @@ fn programs_with_another_environment_load_the_library() {
 /// Executes its arguments with an empty environment, by a plain system call, which the library does not see.
 const PLAIN_EXEC: &str = "\
 #include <sys/syscall.h>
-#include <unistd.h>
 int main(int count, char **arguments) {
     char *nothing[] = {0};
-    return count > 1 && syscall(SYS_execve, arguments[1], arguments + 1, nothing);
+    long result = SYS_execve;
+    if (count > 1)
+        __asm__ volatile(\"syscall\" : \"+a\"(result)
+            : \"D\"(arguments[1]), \"S\"(arguments + 1), \"d\"(nothing) : \"rcx\", \"r11\", \"memory\");
+    return 1;
 }
 ";
 
+/// Replaces itself by `syscall` with an empty environment, while it is sampled.
+const EXEC_BY_NUMBER: &str = "\
+import ctypes, sys
+array = ctypes.c_char_p * 3
+path = sys.executable.encode()
+ctypes.CDLL(None).syscall(59, path, array(path, b'execed.py', None), array())
+";
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_program_that_is_replaced_by_a_numbered_system_call_is_recorded() {
+    let folder = Fixture::new();
+    folder.write("execed.py", WORK);
+    let script = folder.write("replaces.py", &format!("{WORK}{EXEC_BY_NUMBER}"));
+    for python in pythons() {
+        let Some(profile) = profile(&folder, &[python.text(), &script]) else { return };
+        for name in ["replaces.work", "execed.work"] {
+            assert!(count(&profile, name) > 50, "{name}: {}", explain(&profile));
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn python_without_the_library_is_reported() {
     let folder = Fixture::new();
