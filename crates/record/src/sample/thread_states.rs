@@ -78,7 +78,7 @@ impl RunStates {
         }
         let causes = Causes { trace, symbols };
         let python = waits_of_python(run, self);
-        let last_ns = trace.samples.iter().map(|sample| sample.time_ns).max().unwrap_or(0);
+        let first_ns = trace.samples.iter().map(|sample| sample.time_ns).min().unwrap_or(0);
         for &(thread, _) in &trace.states {
             let times = self.threads[&thread];
             let mut sampled = waits.remove(&thread).unwrap_or_default();
@@ -114,8 +114,9 @@ impl RunStates {
             }
             let rest_ns = waiting_ns.saturating_sub(located_ns);
             if rest_ns >= NOTABLE_REST_NS && rest_ns as f64 >= NOTABLE_REST * waiting_ns as f64 {
+                // When they were is unknown. Most are waits for files while the program is loaded.
                 builder.wait(WaitSample {
-                    time_ns: last_ns,
+                    time_ns: first_ns + rest_ns,
                     thread: id,
                     stack: None,
                     weight_ns: rest_ns,
