@@ -1,6 +1,8 @@
 //! The functions by which the target starts programs: `exec` and `posix_spawn`.
 
-use core::ffi::{c_char, c_int, c_long};
+#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+use core::ffi::c_long;
+use core::ffi::{c_char, c_int};
 use core::mem::MaybeUninit;
 
 use super::environment::{Buffer, Texts, for_new_image};
@@ -67,6 +69,7 @@ exec! {
 /// # Safety
 ///
 /// As for `execve`.
+#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
 pub unsafe extern "C" fn execve_by_number(
     _number: c_long,
     path: Text,
@@ -82,6 +85,7 @@ pub unsafe extern "C" fn execve_by_number(
 /// # Safety
 ///
 /// As for `execveat`.
+#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
 pub unsafe extern "C" fn execveat_by_number(
     _number: c_long,
     fd: c_int,
