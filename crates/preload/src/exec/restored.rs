@@ -308,7 +308,7 @@ mod tests {
             .collect()
     }
 
-    /// Returns the environment of the new image, and what is left when it has started.
+    /// Returns the environment that the new image gets, and the one that its program sees.
     fn started_with(given: &[&CStr]) -> (Vec<String>, Vec<String>) {
         prepare();
         let mut texts: Vec<_> = given.iter().map(|text| text.as_ptr()).collect();

@@ -1,12 +1,10 @@
 //! Python functions that mark steps or that the profiler's script needs. They cost a fraction of a call through ctypes.
 
-use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::interposed;
+use super::set_once::SetOnce;
 use crate::marks::{self, Kind};
 use crate::python::interpreter::{Interpreter, Object, interpreter};
 
@@ -62,32 +60,17 @@ struct Api {
     none: *mut Object,
 }
 
-struct ApiCell(UnsafeCell<MaybeUninit<Api>>);
+// SAFETY: it holds addresses that are never unloaded, and functions that any thread may call.
+unsafe impl Send for Api {}
+// SAFETY: as above.
+unsafe impl Sync for Api {}
 
-// SAFETY: written once, before READY is set with release ordering. It holds addresses that are never unloaded.
-unsafe impl Sync for ApiCell {}
-
-static API: ApiCell = ApiCell(UnsafeCell::new(MaybeUninit::uninit()));
-static CLAIMED: AtomicBool = AtomicBool::new(false);
-static READY: AtomicBool = AtomicBool::new(false);
-
-fn api() -> Option<&'static Api> {
-    // SAFETY: it is never written again once READY is set.
-    READY.load(Ordering::Acquire).then(|| unsafe { (*API.0.get()).assume_init_ref() })
-}
+static API: SetOnce<Api> = SetOnce::new();
 
 /// Resolves the symbols that the functions use. Returns whether all exist.
 fn prepare(interpreter: &Interpreter) -> bool {
-    if api().is_some() {
-        return true;
-    }
-    let Some(found) = find(interpreter) else { return false };
-    if !CLAIMED.swap(true, Ordering::AcqRel) {
-        // SAFETY: only one thread ever gets here, and none reads before READY.
-        unsafe { (*API.0.get()).write(found) };
-        READY.store(true, Ordering::Release);
-    }
-    api().is_some()
+    let set = || find(interpreter).and_then(|found| API.set(found));
+    API.get().or_else(set).is_some()
 }
 
 fn find(interpreter: &Interpreter) -> Option<Api> {
@@ -166,7 +149,7 @@ unsafe extern "C" fn mark_end_with_population(
     arguments: *const *mut Object,
     count: isize,
 ) -> *mut Object {
-    let Some(api) = api() else { return ptr::null_mut() };
+    let Some(api) = API.get() else { return ptr::null_mut() };
     if count < 2 {
         // SAFETY: None is never freed.
         return unsafe { none(api) };
@@ -180,7 +163,7 @@ unsafe extern "C" fn mark_end_with_population(
 
 /// Calls a function before the code of each module, see [`interposed::call_before_modules`].
 unsafe extern "C" fn before_modules(_: *mut Object, function: *mut Object) -> *mut Object {
-    let Some(api) = api() else { return ptr::null_mut() };
+    let Some(api) = API.get() else { return ptr::null_mut() };
     // SAFETY: the interpreter calls this with its lock held and a valid object.
     unsafe {
         interposed::call_before_modules(function);
@@ -194,7 +177,7 @@ unsafe extern "C" fn before_modules(_: *mut Object, function: *mut Object) -> *m
 /// # Safety
 /// The interpreter's lock must be held, and `index` must be an object.
 unsafe fn marked(index: *mut Object, mark: impl FnOnce(u64)) -> *mut Object {
-    let Some(api) = api() else { return ptr::null_mut() };
+    let Some(api) = API.get() else { return ptr::null_mut() };
     // SAFETY: the caller's promise.
     unsafe {
         let Some(index) = number(api, index) else { return ptr::null_mut() };

@@ -5,12 +5,11 @@
 //! (PEP 523). It calls the script for frames of modules and passes all frames on. Then it is removed again, so that it
 //! costs nothing while the program runs.
 
-use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
-use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 
+use super::set_once::SetOnce;
 use crate::own_work::OwnWork;
 use crate::python::interpreter::{Interpreter, Object, interpreter};
 use crate::python::layout::Text;
@@ -27,19 +26,12 @@ static FUNCTION: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
 /// The evaluation function that was set before.
 static PREVIOUS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-struct ApiCell(UnsafeCell<MaybeUninit<Api>>);
+// SAFETY: it holds addresses that are never unloaded, and functions that any thread may call.
+unsafe impl Send for Api {}
+// SAFETY: as above.
+unsafe impl Sync for Api {}
 
-// SAFETY: written once, before READY is set with release ordering. It holds addresses that are never unloaded.
-unsafe impl Sync for ApiCell {}
-
-static API: ApiCell = ApiCell(UnsafeCell::new(MaybeUninit::uninit()));
-static CLAIMED: AtomicBool = AtomicBool::new(false);
-static READY: AtomicBool = AtomicBool::new(false);
-
-fn api() -> Option<&'static Api> {
-    // SAFETY: it is never written again once READY is set.
-    READY.load(Ordering::Acquire).then(|| unsafe { (*API.0.get()).assume_init_ref() })
-}
+static API: SetOnce<Api> = SetOnce::new();
 
 /// `_PyFrameEvalFunction`.
 type Evaluate = unsafe extern "C" fn(*mut c_void, *mut c_void, c_int) -> *mut Object;
@@ -103,12 +95,7 @@ pub unsafe fn call_before_modules(function: *mut Object) {
     let Some(interpreter) = interpreter() else { return };
     let is_supported = interpreter.version < V3_12 && interpreter.layout.is_ok();
     let Some(found) = Api::find(interpreter).filter(|_| is_supported) else { return };
-    if !CLAIMED.swap(true, Ordering::AcqRel) {
-        // SAFETY: only one thread ever gets here, and none reads before READY.
-        unsafe { (*API.0.get()).write(found) };
-        READY.store(true, Ordering::Release);
-    }
-    let Some(api) = api() else { return };
+    let Some(api) = API.set(found) else { return };
     // SAFETY: the lock is held, and the functions exist in this version.
     unsafe {
         let this = (api.this_interpreter)();
@@ -138,7 +125,7 @@ unsafe extern "C" fn evaluate(
         if thrown == 0
             && !FUNCTION.load(Ordering::Relaxed).is_null()
             && let Some(found) = module_frame(frame)
-            && let Some(api) = api()
+            && let Some(api) = API.get()
             && let Answer::Instead(code) = ask(api, &found)
         {
             let result = (api.evaluate_code)(code, found.globals, found.locals);

@@ -16,6 +16,7 @@
 
 mod callables;
 mod interposed;
+mod set_once;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
