@@ -4,18 +4,9 @@ use serde_json::Value;
 use simprof_model::Profile;
 
 use crate::support::{
-    Done, FAST, Workspace, assert_share, c_program, marked_line, rust_program, sampled, stripped,
-    truth, truth_file,
+    Done, FAST, Workspace, assert_share, c_program, marked_line, record_stacks, rust_program,
+    sampled, stripped, truth, truth_file,
 };
-
-/// Records a program in phase 1.
-fn record(workspace: &Workspace, command: &[&str]) -> Done {
-    let mut arguments = vec!["run", "--phase", "1"];
-    arguments.extend(FAST);
-    arguments.push("--");
-    arguments.extend(command);
-    workspace.simprof(&arguments)
-}
 
 /// Records a program in phase 3 and requests one function.
 fn request_function(workspace: &Workspace, function: &str, command: &[&str]) -> Done {
@@ -39,8 +30,10 @@ fn function<'s>(summary: &'s Value, name: &str) -> &'s Value {
 #[test]
 fn work_of_three_to_one_is_shown_three_to_one() {
     let workspace = Workspace::new();
-    if !sampled(&record(&workspace, &[&c_program("three_to_one"), "100", &truth_file(&workspace)]))
-    {
+    if !sampled(&record_stacks(
+        &workspace,
+        &[&c_program("three_to_one"), "100", &truth_file(&workspace)],
+    )) {
         return;
     }
     let summary = workspace.json("phase1/phase1_summary.json");
@@ -85,7 +78,7 @@ fn a_requested_wrapper_leads_to_the_function_that_works() {
 #[test]
 fn sixty_four_threads_and_ten_children_are_all_seen() {
     let workspace = Workspace::new();
-    if !sampled(&record(&workspace, &[&c_program("crowd")])) {
+    if !sampled(&record_stacks(&workspace, &[&c_program("crowd")])) {
         return;
     }
     let profile = profile(&workspace);
@@ -110,7 +103,7 @@ fn sixty_four_threads_and_ten_children_are_all_seen() {
 #[test]
 fn a_recursion_of_two_hundred_levels_is_unwound_completely() {
     let workspace = Workspace::new();
-    if !sampled(&record(&workspace, &[&c_program("recursion"), "150000000"])) {
+    if !sampled(&record_stacks(&workspace, &[&c_program("recursion"), "150000000"])) {
         return;
     }
     let profile = profile(&workspace);
@@ -143,7 +136,7 @@ fn a_recursion_of_two_hundred_levels_is_unwound_completely() {
 #[test]
 fn functions_of_a_stripped_binary_are_module_and_offset() {
     let workspace = Workspace::new();
-    if !sampled(&record(&workspace, &[&stripped("three_to_one"), "100"])) {
+    if !sampled(&record_stacks(&workspace, &[&stripped("three_to_one"), "100"])) {
         return;
     }
     let summary = workspace.json("phase1/phase1_summary.json");
@@ -178,7 +171,7 @@ fn a_rust_program_has_qualified_names_and_lines() {
     assert!(name.ends_with("world::grid::mix"), "{hottest:#}");
     assert_eq!(hottest["line"], marked_line("world.rs", "HOT LINE"), "{hottest:#}");
     let workspace = Workspace::new();
-    record(&workspace, &[&rust_program("world"), "300000"]).assert_status(0);
+    record_stacks(&workspace, &[&rust_program("world"), "300000"]).assert_status(0);
     let summary = workspace.json("phase1/phase1_summary.json");
     let is_diffuse = |row: &&Value| {
         let name = row["name"].as_str().expect("a name");

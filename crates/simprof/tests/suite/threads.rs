@@ -3,21 +3,14 @@
 use serde_json::Value;
 
 use crate::support::{
-    Done, FAST, Workspace, c_program, c_program_with, marked_line, python_program, sampled,
+    Workspace, c_program, c_program_with, marked_line, python_program, record_stacks, sampled,
 };
-
-fn record(workspace: &Workspace, command: &[&str]) -> Done {
-    let mut arguments = vec!["run", "--phase", "1"];
-    arguments.extend(FAST);
-    arguments.push("--");
-    arguments.extend(command);
-    workspace.simprof(&arguments)
-}
 
 /// Records a program in phase 1. Returns the summary, or `None` where sampling is not permitted.
 fn summary(command: &[&str]) -> Option<Value> {
     let workspace = Workspace::new();
-    sampled(&record(&workspace, command)).then(|| workspace.json("phase1/phase1_summary.json"))
+    sampled(&record_stacks(&workspace, command))
+        .then(|| workspace.json("phase1/phase1_summary.json"))
 }
 
 /// Returns whether a mean over runs is about `threads`. A thread of one run can miss the criterion by which it is counted.

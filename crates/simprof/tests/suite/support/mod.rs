@@ -25,6 +25,15 @@ pub fn python_with_packages() -> String {
     packages::python_with_packages().into_os_string().into_string().expect("the path is UTF-8")
 }
 
+/// Records a program in phase 1.
+pub fn record_stacks(workspace: &Workspace, command: &[&str]) -> Done {
+    let mut arguments = vec!["run", "--phase", "1"];
+    arguments.extend(FAST);
+    arguments.push("--");
+    arguments.extend(command);
+    workspace.simprof(&arguments)
+}
+
 /// Returns whether `simprof doctor` reports that this machine allows sampling. Prints the reason if not.
 pub fn sampling_allowed() -> bool {
     static ALLOWED: OnceLock<bool> = OnceLock::new();
