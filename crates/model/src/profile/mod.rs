@@ -78,7 +78,7 @@ pub enum FunctionKind {
     Kernel,
     /// A Python function.
     Python,
-    /// Machine code without a symbol. Its name is `module+0xoffset`.
+    /// Machine code without a symbol. Its name is `module+0xoffset`, or `[anonymous code]` if it belongs to no file.
     Unsymbolised,
 }
 

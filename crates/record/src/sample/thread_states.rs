@@ -17,10 +17,10 @@ use super::wait_cause::wait_cause;
 
 /// Share of a thread's waiting time, from which time without a known place is added to the profile.
 const NOTABLE_REST: f64 = 0.01;
-/// Number of sampled waits from which they represent the others.
-const REPRESENTATIVE: u64 = 20;
 /// The shortest such time, ns.
 const NOTABLE_REST_NS: u64 = 1_000_000;
+/// Number of sampled waits from which they represent the others.
+const REPRESENTATIVE: u64 = 20;
 
 /// What the threads of a run did.
 #[derive(Debug)]
