@@ -446,6 +446,8 @@ fn report_results(session: &Session<'_>) -> bool {
     let first = |statements: Option<&Vec<String>>| statements.and_then(|all| all.first().cloned());
     let headlines = [
         (Phase::Macro, first(macro_)),
+        // With steps, the first statement is about the parts of the run.
+        (Phase::Macro, macro_.and_then(|all| all.get(1).cloned())),
         (Phase::Component, first(component)),
         (Phase::Line, first(line)),
         (Phase::Line, memory),
