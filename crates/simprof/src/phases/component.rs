@@ -115,7 +115,8 @@ fn shapes<'a>(plans: &[BenchmarkPlan], measurements: &'a [Measurement]) -> Vec<B
 
 /// What phase 2 answers if the spec has no benchmark.
 const NO_BENCHMARK: &str = "How the cost of a component grows was not measured: the spec has no [[benchmark]]. \
-    To measure it, write a program that times one operation, and name it in simprof.toml (`simprof init` shows how).";
+    To measure it, write a program that times one operation with the Python module simprof_probe.bench or the header \
+    simprof_bench.h (C, C++), and name it in simprof.toml (`simprof init` shows how).";
 
 /// Returns the component shares of the run that phase 1 recorded, or of a run recorded here.
 fn in_situ(session: &mut Session<'_>) -> Result<ComponentSummary> {

@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod analyze;
+mod benchmarks;
 mod config;
 mod documents;
 mod habits;

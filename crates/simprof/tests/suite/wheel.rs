@@ -36,7 +36,8 @@ fn the_wheel_installs_the_command_and_the_module() {
     let python = make_environment(&workspace.path("environment"));
     install(&python, &["--no-index", wheel.to_str().expect("the path is UTF-8")]);
 
-    run(Command::new(&python).args(["-c", "import simprof_probe; simprof_probe.step()"]));
+    run(Command::new(&python)
+        .args(["-c", "import simprof_probe, simprof_probe.bench; simprof_probe.step()"]));
     let simprof = workspace.text_path("environment/bin/simprof");
     let done = workspace.done(workspace.program(&simprof, &["--version"]));
     assert_eq!(done.stdout, format!("simprof {}\n", env!("CARGO_PKG_VERSION")));
