@@ -2,8 +2,9 @@
 
 use simprof_model::{HeapInterval, HeapProfile};
 
-use super::Unit;
 use super::axis::Axis;
+use super::part_bands::PartBands;
+use super::scale::Unit;
 use super::svg::{Anchor, Area, COLORS, FAINT, INK, Svg};
 use crate::format;
 
@@ -15,27 +16,28 @@ const TOP: f64 = 88.0;
 const PANEL: f64 = 150.0;
 /// Gap between panels.
 const GAP: f64 = 28.0;
-/// Maximum number of steps that are marked individually.
-const MAX_MARKS: usize = 120;
+/// Space below the lowest panel, for the axis and the legend.
+const BELOW: f64 = 80.0;
 
 /// Draws live and allocated bytes over time as SVG. Time starts at the first interval.
 pub fn memory_chart(profile: &HeapProfile, title: &str) -> String {
     let live = Area { left: LEFT, top: TOP, right: RIGHT, bottom: TOP + PANEL };
     let rate = Area { top: live.bottom + GAP, bottom: live.bottom + GAP + PANEL, ..live };
-    let mut svg = Svg::new(WIDTH, rate.bottom + 56.0, title, &subtitle(profile));
+    let mut svg = Svg::new(WIDTH, rate.bottom + BELOW, title, &subtitle(profile));
     let Some((begin_ns, width_ns)) = scale(&profile.series) else {
         let middle = f64::midpoint(LEFT, RIGHT);
         svg.text(middle, 140.0, "no allocations", 14.0, FAINT, Anchor::Middle);
         return svg.finish();
     };
     let end_ns = profile.series.last().map_or(begin_ns + 1, |interval| interval.end_ns);
-    let x = Axis::exact(0.0, (end_ns - begin_ns) as f64, Unit::DurationNs, LEFT, RIGHT);
+    let x = Axis::exact((end_ns - begin_ns) as f64, Unit::DurationNs, LEFT, RIGHT);
     let x_at = |time_ns: u64| x.position(time_ns.saturating_sub(begin_ns) as f64);
-    draw_steps(&mut svg, live, profile, width_ns, &x_at);
+    part_bands(profile, begin_ns, end_ns, width_ns).draw(&mut svg, &[live, rate], &x_at);
     draw_live(&mut svg, live, &profile.series, &x_at);
     draw_rate(&mut svg, rate, &profile.series, width_ns, &x_at);
     draw_peak(&mut svg, live, profile, &x_at);
     svg.x_axis(rate, &x, "time since the start");
+    draw_legend(&mut svg, rate.bottom + 62.0);
     svg.finish()
 }
 
@@ -70,43 +72,31 @@ fn subtitle(profile: &HeapProfile) -> String {
     facts.join(", ")
 }
 
-/// Draws the steps as marks above the first panel, or their whole span if they are many. The beginning of the first step is
-/// unknown. The step is shown with the mean length of the others, or of an interval if it is the only one.
-fn draw_steps(
-    svg: &mut Svg,
-    area: Area,
-    profile: &HeapProfile,
-    width_ns: u64,
-    x_at: &impl Fn(u64) -> f64,
-) {
-    let (Some(first), Some(last)) = (profile.ticks.first(), profile.ticks.last()) else { return };
+/// Returns the steps. The beginning of the first step is unknown. The step is shown with the mean length of the others,
+/// or of an interval if it is the only one.
+fn part_bands(profile: &HeapProfile, begin_ns: u64, end_ns: u64, width_ns: u64) -> PartBands {
+    let mut bands = PartBands { begin_ns, end_ns, steps: Vec::new() };
+    let (Some(first), Some(last)) = (profile.ticks.first(), profile.ticks.last()) else {
+        return bands;
+    };
     if profile.steps == 0 {
-        return;
+        return bands;
     }
-    svg.text(LEFT - 8.0, area.top - 12.0, "steps", 11.0, INK, Anchor::End);
-    let marks = Area { top: area.top - 20.0, bottom: area.top - 12.0, ..area };
     let others = profile.ticks.len() as u64 - 1;
     let mean_ns = last.end_ns.saturating_sub(first.end_ns).checked_div(others).unwrap_or(width_ns);
-    let begin_ns = first.end_ns.saturating_sub(mean_ns);
-    if profile.ticks.len() > MAX_MARKS {
-        let (left, right) = (x_at(begin_ns), x_at(last.end_ns));
-        svg.rect(Area { left, right, ..marks }, COLORS[6], 0.45);
-        return;
-    }
-    let mut from_ns = begin_ns;
-    for (at, tick) in profile.ticks.iter().enumerate() {
-        let (left, right) = (x_at(from_ns), x_at(tick.end_ns));
+    let mut from_ns = first.end_ns.saturating_sub(mean_ns);
+    for tick in &profile.ticks {
+        bands.steps.push((from_ns, tick.end_ns));
         from_ns = tick.end_ns;
-        let opacity = if at % 2 == 0 { 0.65 } else { 0.3 };
-        svg.rect(Area { left, right: right.max(left + 0.5), ..marks }, COLORS[6], opacity);
     }
+    bands
 }
 
 /// Draws live bytes: the maximum within each interval as a line, the amount at its end as a shaded area.
 fn draw_live(svg: &mut Svg, area: Area, series: &[HeapInterval], x_at: &impl Fn(u64) -> f64) {
     let most = series.iter().map(|interval| interval.live_bytes_max).max().unwrap_or(0);
     let y = Axis::from_zero(most as f64, Unit::Bytes, area.bottom, area.top);
-    svg.y_axis(area, &y, "live bytes");
+    svg.y_axis(area, &y, "live memory");
     svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
     let points = |bytes: fn(&HeapInterval) -> u64| -> Vec<(f64, f64)> {
         series
@@ -134,8 +124,8 @@ fn draw_rate(
     let per_second =
         |interval: &HeapInterval| interval.allocated_bytes as f64 / (width_ns as f64 * 1e-9);
     let most = series.iter().map(per_second).fold(0.0, f64::max);
-    let y = Axis::from_zero(most, Unit::Bytes, area.bottom, area.top);
-    svg.y_axis(area, &y, "allocated per second");
+    let y = Axis::from_zero(most, Unit::BytesPerSecond, area.bottom, area.top);
+    svg.y_axis(area, &y, "allocated");
     svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
     let points: Vec<(f64, f64)> = series
         .iter()
@@ -161,8 +151,21 @@ fn draw_peak(svg: &mut Svg, area: Area, profile: &HeapProfile, x_at: &impl Fn(u6
     svg.text(x, area.bottom - 6.0, &label, 11.0, FAINT, anchor);
 }
 
+/// Explains the lines of both panels.
+fn draw_legend(svg: &mut Svg, y: f64) {
+    svg.line((LEFT, y - 4.0), (LEFT + 20.0, y - 4.0), COLORS[0], 1.6);
+    svg.text(LEFT + 26.0, y, "most within an interval", 12.0, INK, Anchor::Start);
+    let at = LEFT + 210.0;
+    svg.rect(Area { left: at, top: y - 11.0, right: at + 20.0, bottom: y }, COLORS[0], 0.18);
+    svg.text(at + 26.0, y, "at the end of an interval", 12.0, INK, Anchor::Start);
+    let at = LEFT + 420.0;
+    svg.line((at, y - 4.0), (at + 20.0, y - 4.0), COLORS[1], 1.6);
+    svg.text(at + 26.0, y, "mean rate of an interval", 12.0, INK, Anchor::Start);
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::part_bands::STEP_COLOR;
     use super::*;
     use crate::testing::{heap, with_ticks};
 
@@ -184,7 +187,9 @@ mod tests {
             "memory &lt;of&gt; x",
             "5 MiB allocated in 1 allocation, ",
             "peak, step 7",
-            "allocated per second",
+            "live memory (MiB)",
+            "allocated (MiB/s)",
+            "time since the start (ms)",
         ] {
             assert!(svg.contains(expected), "{expected}: {svg}");
         }
@@ -197,10 +202,9 @@ mod tests {
             let mut profile = with_ticks(heap(&stacks), steps, |_| None, |_, _| 1);
             let interval = |at| HeapInterval { end_ns: at * 500_000, ..HeapInterval::default() };
             profile.series = (1..=2 * steps).map(interval).collect();
-            memory_chart(&profile, "t").matches(COLORS[6]).count()
+            memory_chart(&profile, "t").matches(STEP_COLOR).count()
         };
-        assert_eq!([marks(1), marks(3), marks(MAX_MARKS as u64)], [1, 3, MAX_MARKS]);
-        assert_eq!(marks(MAX_MARKS as u64 + 1), 1, "many steps are one mark");
+        assert_eq!([marks(1), marks(3), marks(100)], [1, 3, 100]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The scaling chart: cost against size on logarithmic axes, with every replicate and the fitted law.
 
-use super::Unit;
 use super::axis::Axis;
-use super::svg::{Anchor, Area, COLORS, FAINT, INK, Svg};
+use super::scale::Unit;
+use super::svg::{Anchor, Area, COLORS, FAINT, INK, Svg, cut};
 
 const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 470.0;
+/// Height without the legend.
+const HEIGHT: f64 = 440.0;
 const AREA: Area = Area { left: 92.0, top: 64.0, right: 736.0, bottom: 384.0 };
 /// Height of a row of the legend.
 const LEGEND_ROW: f64 = 18.0;
@@ -13,7 +14,7 @@ const LEGEND_ROW: f64 = 18.0;
 /// The curve of a scaling law.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LawCurve {
-    /// Text in the legend, such as `n^1.92 [1.85, 1.99]`.
+    /// Text in the legend, such as `a n^b, exponent 1.92 (95 % interval 1.85 to 1.99)`.
     pub label: String,
     /// Points of the law at ascending sizes.
     pub curve: Vec<(f64, f64)>,
@@ -26,12 +27,14 @@ pub struct LawCurve {
 /// One configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScalingSeries {
-    /// Name in the legend.
+    /// Name in the legend; may be empty if there is only one.
     pub name: String,
     /// The values of all replicates at each size.
     pub points: Vec<(f64, Vec<f64>)>,
     /// The law fitted to the points.
     pub law: Option<LawCurve>,
+    /// Why there is no law; empty if there is one.
+    pub no_law: String,
 }
 
 /// A chart of cost against size.
@@ -56,20 +59,25 @@ pub struct ScalingChart {
 /// Draws a scaling chart as SVG. Values that are not above zero do not fit on logarithmic axes; they are omitted, and the
 /// subtitle gives their number.
 pub fn scaling_chart(chart: &ScalingChart) -> String {
-    let rows = chart.series.len().max(1) as f64;
-    let height = HEIGHT + (rows - 1.0) * LEGEND_ROW;
+    let rows = chart.series.iter().map(|series| legend(series).len()).sum::<usize>();
+    let height = HEIGHT + rows as f64 * LEGEND_ROW;
     let mut svg = Svg::new(WIDTH, height, &chart.title, &subtitle(chart));
     let sizes = chart.series.iter().flat_map(xs);
-    let x = Axis::log(sizes, chart.x_unit, AREA.left, AREA.right);
+    let measured = chart.series.iter().flat_map(shown).map(|point| point.0).collect();
+    let x = Axis::log_measured(sizes, measured, chart.x_unit, AREA.left, AREA.right);
     let values = chart.series.iter().flat_map(ys);
     let y = Axis::log(values, chart.y_unit, AREA.bottom, AREA.top);
     svg.y_axis(AREA, &y, &chart.y_label);
     svg.x_axis(AREA, &x, &chart.x_label);
+    let mut legend_y = AREA.bottom + 64.0;
     for (at, series) in chart.series.iter().enumerate() {
         let color = COLORS[at % COLORS.len()];
         draw_law(&mut svg, series, &x, &y, color);
         draw_points(&mut svg, series, &x, &y, color);
-        draw_legend(&mut svg, series, at, color);
+        for row in legend(series) {
+            row.draw(&mut svg, legend_y, color);
+            legend_y += LEGEND_ROW;
+        }
     }
     if chart.series.iter().all(|series| xs(series).next().is_none()) {
         let middle = f64::midpoint(AREA.left, AREA.right);
@@ -145,20 +153,66 @@ fn draw_points(svg: &mut Svg, series: &ScalingSeries, x: &Axis, y: &Axis, color:
     }
 }
 
-fn draw_legend(svg: &mut Svg, series: &ScalingSeries, at: usize, color: &str) {
-    let y = AREA.bottom + 62.0 + at as f64 * LEGEND_ROW;
-    svg.circle((AREA.left + 4.0, y - 4.0), 4.0, color, 1.0);
-    let n = shown(series).count();
-    let law = series.law.as_ref();
-    let law = law.map_or(String::new(), |law| format!("; fitted law: {}", law.label));
-    svg.text(
-        AREA.left + 16.0,
-        y,
-        &format!("{} ({n} runs){law}", series.name),
-        12.0,
-        INK,
-        Anchor::Start,
-    );
+/// What a row of the legend explains.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Key {
+    Points,
+    Line,
+    Nothing,
+}
+
+/// A row of the legend.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    key: Key,
+    text: String,
+}
+
+impl Row {
+    fn draw(&self, svg: &mut Svg, y: f64, color: &str) {
+        let (left, right, middle) = (AREA.left, AREA.left + 20.0, y - 4.0);
+        match self.key {
+            Key::Points => {
+                svg.line((left + 3.0, middle), (right - 3.0, middle), color, 2.2);
+                svg.circle((f64::midpoint(left, right), middle - 5.0), 3.0, color, 0.6);
+            }
+            Key::Line => svg.line((left, middle), (right, middle), color, 1.8),
+            Key::Nothing => {}
+        }
+        let x = right + 8.0;
+        let text = cut(&self.text, 12.0, WIDTH - x - 8.0);
+        svg.text(x, y, &text, 12.0, INK, Anchor::Start);
+    }
+}
+
+/// Returns the rows that explain a series: its points, and its law or why it has none.
+fn legend(series: &ScalingSeries) -> Vec<Row> {
+    let name = if series.name.is_empty() { String::new() } else { format!("{}: ", series.name) };
+    let runs = shown(series).count();
+    let end = if runs == 1 { "" } else { "s" };
+    let mut rows = vec![Row {
+        key: Key::Points,
+        text: format!(
+            "{name}measured: {runs} run{end} as dots, and the median of each size as a bar"
+        ),
+    }];
+    match &series.law {
+        Some(law) => {
+            let mut text = format!("{name}fit: {}", law.label);
+            if !law.band.is_empty() {
+                text += "; shaded: its 95 % interval";
+            }
+            if law.extrapolated_from.is_some() {
+                text += "; dashed: beyond the measured sizes";
+            }
+            rows.push(Row { key: Key::Line, text });
+        }
+        None if series.no_law.is_empty() => {}
+        None => {
+            rows.push(Row { key: Key::Nothing, text: format!("{name}no fit: {}", series.no_law) });
+        }
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -187,6 +241,7 @@ mod tests {
                     band,
                     extrapolated_from: Some(640.0),
                 }),
+                no_law: String::new(),
             }
         };
         ScalingChart {
@@ -207,9 +262,27 @@ mod tests {
     fn every_run_is_a_point() {
         let svg = scaling_chart(&chart());
         assert_eq!(svg.matches("fill-opacity=\"0.45\"").count(), 70);
-        assert!(svg.contains("index=kdtree (35 runs); fitted law: n^0.31 [0.25, 0.38]"), "{svg}");
+        assert!(svg.contains("index=kdtree: measured: 35 runs as dots, and"), "{svg}");
+        assert!(svg.contains("index=kdtree: fit: n^0.31 [0.25, 0.38]; shaded"), "{svg}");
+        assert!(svg.contains("time per call (µs, log scale)"), "{svg}");
+        assert!(svg.contains(">entities (log scale)<"), "{svg}");
+        for size in ["10", "25", "50", "100", "200", "400", "640"] {
+            assert!(svg.contains(&format!(">{size}</text>")), "{size}: {svg}");
+        }
         assert_eq!(svg.matches("stroke-dasharray").count(), 2);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn a_missing_law_has_its_reason() {
+        let mut chart = chart();
+        chart.series.truncate(1);
+        let series = &mut chart.series[0];
+        (series.name, series.law) = (String::new(), None);
+        series.no_law = "its costs <fall> and rise".to_owned();
+        let svg = scaling_chart(&chart);
+        assert!(svg.contains(">no fit: its costs &lt;fall&gt; and rise</text>"), "{svg}");
+        assert!(svg.contains(">measured: 35 runs as dots, and"), "{svg}");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Writes the SVG shapes that charts consist of.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
-use super::axis::Axis;
+use super::axis::{Axis, LABEL_SIZE};
 
 /// Colours that people with any kind of colour vision can distinguish (Okabe and Ito 2008), without yellow, which has too
 /// little contrast.
@@ -32,6 +33,28 @@ pub(super) struct Area {
     pub(super) bottom: f64,
 }
 
+/// Width of the widest common letters of the fonts of charts, as a fraction of the font size.
+const CHARACTER_WIDTH: f64 = 0.6;
+/// Distance of titles from the sides of the page.
+const MARGIN: f64 = 16.0;
+/// Font size of the titles of axes.
+const AXIS_TITLE_SIZE: f64 = 12.0;
+
+/// Returns an upper estimate of the width of most texts. The viewer chooses the font, so the exact width is unknown.
+pub(super) fn text_width(text: &str, size: f64) -> f64 {
+    text.chars().count() as f64 * CHARACTER_WIDTH * size
+}
+
+/// Returns as much of a text as fits into a width, with an ellipsis if it is cut.
+pub(super) fn cut(text: &str, size: f64, width: f64) -> Cow<'_, str> {
+    if text_width(text, size) <= width {
+        return Cow::Borrowed(text);
+    }
+    let count = (width / (CHARACTER_WIDTH * size)).max(1.0) as usize;
+    let kept: String = text.chars().take(count - 1).collect();
+    Cow::Owned(format!("{}…", kept.trim_end()))
+}
+
 /// An SVG file under construction.
 #[derive(Debug)]
 pub(super) struct Svg {
@@ -46,8 +69,9 @@ impl Svg {
         let mut svg = Self { body: String::new(), width, height };
         svg.push(&format!("<title>{}</title>\n", escaped(title)));
         svg.rect(Area { left: 0.0, top: 0.0, right: width, bottom: height }, "#ffffff", 1.0);
-        svg.text(16.0, 26.0, title, 17.0, INK, Anchor::Start);
-        svg.text(16.0, 45.0, subtitle, 12.0, FAINT, Anchor::Start);
+        let room = width - 2.0 * MARGIN;
+        svg.text(MARGIN, 26.0, &cut(title, 17.0, room), 17.0, INK, Anchor::Start);
+        svg.text(MARGIN, 45.0, &cut(subtitle, 12.0, room), 12.0, FAINT, Anchor::Start);
         svg
     }
 
@@ -84,12 +108,14 @@ impl Svg {
         ));
     }
 
-    /// Adds text that runs upwards, centred at a position.
-    pub(super) fn upright_text(&mut self, x: f64, y: f64, text: &str) {
+    /// Adds the title of a vertical axis, which runs upwards. It may be somewhat longer than the axis.
+    fn upright_title(&mut self, area: Area, title: &str) {
+        let (x, y) = (18.0, f64::midpoint(area.top, area.bottom));
+        let title = cut(title, AXIS_TITLE_SIZE, area.bottom - area.top + 24.0);
         self.push(&format!(
-            "<text transform=\"translate({x:.1} {y:.1}) rotate(-90)\" font-size=\"12\" fill=\"{INK}\" \
-             text-anchor=\"middle\">{}</text>\n",
-            escaped(text)
+            "<text transform=\"translate({x:.1} {y:.1}) rotate(-90)\" font-size=\"{AXIS_TITLE_SIZE}\" \
+             fill=\"{INK}\" text-anchor=\"middle\">{}</text>\n",
+            escaped(&title)
         ));
     }
 
@@ -141,27 +167,29 @@ impl Svg {
         ));
     }
 
-    /// Adds a vertical axis with grid lines at the left of an area.
-    pub(super) fn y_axis(&mut self, area: Area, axis: &Axis, title: &str) {
+    /// Adds a vertical axis with grid lines at the left of an area. `name` is what the values are.
+    pub(super) fn y_axis(&mut self, area: Area, axis: &Axis, name: &str) {
         for tick in &axis.ticks {
             let y = axis.position(tick.value);
             self.line((area.left, y), (area.right, y), GRID, 1.0);
-            self.text(area.left - 8.0, y + 4.0, &tick.label, 11.0, INK, Anchor::End);
+            self.text(area.left - 8.0, y + 4.0, &tick.label, LABEL_SIZE, INK, Anchor::End);
         }
         self.line((area.left, area.top), (area.left, area.bottom), INK, 1.0);
-        self.upright_text(18.0, f64::midpoint(area.top, area.bottom), title);
+        self.upright_title(area, &axis.title(name));
     }
 
-    /// Adds a horizontal axis at the bottom of an area.
-    pub(super) fn x_axis(&mut self, area: Area, axis: &Axis, title: &str) {
+    /// Adds a horizontal axis at the bottom of an area. `name` is what the values are.
+    pub(super) fn x_axis(&mut self, area: Area, axis: &Axis, name: &str) {
         for tick in &axis.ticks {
             let x = axis.position(tick.value);
-            self.line((x, area.bottom), (x, area.bottom + 5.0), INK, 1.0);
-            self.text(x, area.bottom + 18.0, &tick.label, 11.0, INK, Anchor::Middle);
+            let length = if tick.label.is_empty() { 3.0 } else { 5.0 };
+            self.line((x, area.bottom), (x, area.bottom + length), INK, 1.0);
+            self.text(x, area.bottom + 18.0, &tick.label, LABEL_SIZE, INK, Anchor::Middle);
         }
         self.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
         let middle = f64::midpoint(area.left, area.right);
-        self.text(middle, area.bottom + 38.0, title, 12.0, INK, Anchor::Middle);
+        let title = axis.title(&cut(name, AXIS_TITLE_SIZE, 0.7 * (area.right - area.left)));
+        self.text(middle, area.bottom + 38.0, &title, AXIS_TITLE_SIZE, INK, Anchor::Middle);
     }
 
     pub(super) fn push(&mut self, element: &str) {
@@ -201,11 +229,23 @@ mod tests {
     #[test]
     fn text_cannot_become_markup() {
         let hostile = "<script>alert(1)</script>&\"\u{0}";
-        let mut svg = Svg::new(10.0, 10.0, hostile, hostile);
-        svg.upright_text(0.0, 0.0, hostile);
+        let mut svg = Svg::new(800.0, 10.0, hostile, hostile);
+        let area = Area { left: 0.0, top: 0.0, right: 0.0, bottom: 400.0 };
+        svg.upright_title(area, hostile);
         let svg = svg.finish();
         assert!(!svg.contains("<script") && !svg.contains('\0'), "{svg}");
         assert_eq!(svg.matches("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot; ").count(), 4);
+    }
+
+    #[test]
+    fn long_texts_are_cut_to_their_width() {
+        assert_eq!(cut("agents", 10.0, 36.0), "agents");
+        assert_eq!(cut("agents", 10.0, 35.0), "agen…");
+        assert_eq!(cut("of agents", 10.0, 25.0), "of…");
+        assert_eq!(cut("agents", 10.0, 0.0), "…");
+        let long = "é".repeat(5000);
+        let svg = Svg::new(760.0, 10.0, &long, &long).finish();
+        assert!(svg.len() < 12_000 + 1000, "the page's own title has the whole text once");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use simprof_model::{ResourceSample, Steps, Timeline};
 
-use super::Unit;
 use super::axis::Axis;
+use super::part_bands::PartBands;
+use super::scale::Unit;
 use super::svg::{Anchor, Area, COLORS, FAINT, INK, Svg};
 use crate::format;
 
@@ -14,8 +15,6 @@ const RIGHT: f64 = 876.0;
 const PANEL: f64 = 150.0;
 /// Maximum number of points of a line; adjacent samples are merged if there are more.
 const MAX_POINTS: usize = 800;
-/// Maximum number of steps that are marked individually.
-const MAX_MARKS: usize = 120;
 /// Maximum number of cores that are shown.
 const MAX_CORES: usize = 64;
 /// Maximum number of shapes for all cores.
@@ -23,21 +22,27 @@ const MAX_CELLS: usize = 4000;
 /// Number of shades of a core's load.
 const SHADES: f32 = 12.0;
 
-/// Draws the resources that a target used over time as SVG. Time starts at the first sample; the set-up before the first
-/// step is shaded.
+/// Draws the resources that a target used over time as SVG. Time starts at the first sample. What is before the first
+/// step and after the last one is shaded.
 pub fn timeline_chart(timeline: &Timeline, steps: &Steps, title: &str) -> String {
     let samples = merged(&timeline.samples, MAX_POINTS);
     let cores =
         samples.iter().map(|sample| sample.core_busy.len()).max().unwrap_or(0).min(MAX_CORES);
     let layout = Layout::new(cores);
-    let mut svg = Svg::new(WIDTH, layout.height, title, &subtitle(timeline, steps));
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
+        let mut svg = Svg::new(WIDTH, layout.height, title, "");
         let middle = f64::midpoint(LEFT, RIGHT);
         svg.text(middle, 140.0, "no samples", 14.0, FAINT, Anchor::Middle);
         return svg.finish();
     };
     let span = Span { begin_ns: first.time_ns, end_ns: last.time_ns.max(first.time_ns + 1) };
-    draw_steps(&mut svg, &layout, span, steps);
+    let bands = PartBands {
+        begin_ns: span.begin_ns,
+        end_ns: span.end_ns,
+        steps: steps.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect(),
+    };
+    let mut svg = Svg::new(WIDTH, layout.height, title, &subtitle(timeline, &bands));
+    bands.draw(&mut svg, &[layout.cpu, layout.memory], &|time_ns| span.x(time_ns));
     draw_cpu(&mut svg, layout.cpu, span, &samples);
     draw_cores(&mut svg, layout.cores, span, &samples, cores);
     draw_memory(&mut svg, layout.memory, span, &samples);
@@ -75,7 +80,7 @@ struct Span {
 impl Span {
     fn axis(self) -> Axis {
         let wall_ns = (self.end_ns - self.begin_ns) as f64;
-        Axis::exact(0.0, wall_ns, Unit::DurationNs, LEFT, RIGHT)
+        Axis::exact(wall_ns, Unit::DurationNs, LEFT, RIGHT)
     }
 
     /// Returns the horizontal position of a time; times outside the span are clamped to its ends.
@@ -85,7 +90,7 @@ impl Span {
     }
 }
 
-fn subtitle(timeline: &Timeline, steps: &Steps) -> String {
+fn subtitle(timeline: &Timeline, bands: &PartBands) -> String {
     let mut facts = vec![format!("{} samples", format::count(timeline.samples.len() as f64))];
     if timeline.interval_ns > 0 {
         facts.push(format!("every {}", format::duration_ns(timeline.interval_ns as f64)));
@@ -93,9 +98,7 @@ fn subtitle(timeline: &Timeline, steps: &Steps) -> String {
     if let Some(peak) = timeline.peak_rss_bytes() {
         facts.push(format!("peak memory {}", format::bytes(peak as f64)));
     }
-    if !steps.steps.is_empty() {
-        facts.push(format!("{} steps", format::count(steps.steps.len() as f64)));
-    }
+    facts.extend(bands.describe());
     facts.join(", ")
 }
 
@@ -116,32 +119,6 @@ fn merge(chunk: &[ResourceSample]) -> Option<ResourceSample> {
     Some(merged)
 }
 
-/// Shades the set-up, and draws the steps as marks above the first panel, or their whole span if they are many.
-fn draw_steps(svg: &mut Svg, layout: &Layout, span: Span, steps: &Steps) {
-    let (Some(first), Some(last)) = (steps.first_begin_ns(), steps.last_end_ns()) else { return };
-    let begin = span.x(first);
-    let top = layout.cpu.top;
-    if first > span.begin_ns {
-        for panel in [layout.cpu, layout.memory] {
-            svg.rect(Area { right: begin, ..panel }, "#8a8a8a", 0.12);
-        }
-        if begin - LEFT > 40.0 {
-            svg.text(LEFT + 5.0, top + 14.0, "set-up", 11.0, FAINT, Anchor::Start);
-        }
-    }
-    svg.text(LEFT - 8.0, top - 12.0, "steps", 11.0, INK, Anchor::End);
-    let marks = Area { left: begin, top: top - 20.0, right: span.x(last), bottom: top - 12.0 };
-    if steps.steps.len() > MAX_MARKS {
-        svg.rect(marks, COLORS[6], 0.45);
-        return;
-    }
-    for (at, step) in steps.steps.iter().enumerate() {
-        let (left, right) = (span.x(step.begin_ns), span.x(step.end_ns));
-        let opacity = if at % 2 == 0 { 0.65 } else { 0.3 };
-        svg.rect(Area { left, right: right.max(left + 0.5), ..marks }, COLORS[6], opacity);
-    }
-}
-
 /// Returns the CPU time per wall time between samples, in cores.
 fn cores_used(samples: &[ResourceSample]) -> Vec<(u64, f64)> {
     samples
@@ -157,8 +134,8 @@ fn cores_used(samples: &[ResourceSample]) -> Vec<(u64, f64)> {
 fn draw_cpu(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample]) {
     let used = cores_used(samples);
     let largest = used.iter().map(|point| point.1).fold(1.0, f64::max);
-    let y = Axis::from_zero(largest, Unit::Share, area.bottom, area.top);
-    svg.y_axis(area, &y, "target CPU (core = 100 %)");
+    let y = Axis::from_zero(largest, Unit::Cores, area.bottom, area.top);
+    svg.y_axis(area, &y, "CPU in use");
     svg.line((area.left, area.bottom), (area.right, area.bottom), INK, 1.0);
     let points: Vec<(f64, f64)> =
         used.iter().map(|&(time_ns, cores)| (span.x(time_ns), y.position(cores))).collect();
@@ -210,7 +187,10 @@ fn draw_row(svg: &mut Svg, row: Area, span: Span, levels: &[(u64, u8)]) {
     }
 }
 
+/// Draws the resident memory while the target has processes. The last sample may be later.
 fn draw_memory(svg: &mut Svg, area: Area, span: Span, samples: &[ResourceSample]) {
+    let running = samples.iter().rposition(|sample| sample.rss_bytes > 0).map_or(0, |at| at + 1);
+    let samples = &samples[..running];
     let largest = samples.iter().map(|sample| sample.rss_bytes).max().unwrap_or(0);
     let y = Axis::from_zero(largest as f64, Unit::Bytes, area.bottom, area.top);
     svg.y_axis(area, &y, "resident memory");
@@ -264,9 +244,14 @@ mod tests {
     fn all_panels_are_drawn() {
         let (timeline, steps) = timeline(200, 4);
         let svg = timeline_chart(&timeline, &steps, "A <run>");
-        for part in
-            ["A &lt;run&gt;", "core 3", "set-up", "60 steps", "resident memory", "every 20 ms"]
-        {
+        for part in [
+            "A &lt;run&gt;",
+            "core 3",
+            "set-up",
+            "60 steps",
+            "resident memory (MiB)",
+            "every 20 ms",
+        ] {
             assert!(svg.contains(part), "{part}: {svg}");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("<script"));

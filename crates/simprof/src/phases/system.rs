@@ -183,20 +183,17 @@ fn chart(
         sizes(&all, &law.parameter, &law.metric).into_iter().map(to_ns).collect();
     let fit = fit.filter(|_| law.exponent.is_some());
     ScalingChart {
-        title: format!(
-            "{target}: {} against {}",
-            law.metric.trim_end_matches("_ms"),
-            law.parameter
-        ),
-        subtitle: format!("{} fresh processes", law.n),
+        title: format!("{target}: {} against {}", law.subject(), law.parameter),
+        subtitle: format!("{} runs, each in a fresh process", law.n),
         x_label: law.parameter.clone(),
         x_unit: Unit::Count,
-        y_label: law.metric.trim_end_matches("_ms").to_owned(),
+        y_label: law.subject(),
         y_unit: Unit::DurationNs,
         series: vec![ScalingSeries {
-            name: "measured".to_owned(),
+            name: String::new(),
             points,
             law: fit.map(|fit| curve(law, fit)),
+            no_law: law.inadequate.clone().unwrap_or_default(),
         }],
     }
 }
@@ -207,9 +204,12 @@ fn curve(law: &Law, fit: &ScalingFit) -> LawCurve {
         (law.sizes.first().copied().unwrap_or(1.0), law.sizes.last().copied().unwrap_or(1.0));
     let at = |index: i32| low * (high / low).powf(f64::from(index) / 60.0);
     let curve = (0..=60).map(|index| (at(index), fit.chosen_law().at(at(index)) * 1e6)).collect();
-    let label = match law.exponent_interval {
-        Some([low, high]) => format!("{}, exponent {low:.2} to {high:.2}", law.forms()),
-        None => law.forms(),
+    let label = match (law.exponent, law.exponent_interval) {
+        (Some(exponent), Some([low, high])) => {
+            let forms = law.forms();
+            format!("{forms}; exponent {exponent:.2} (95 % interval {low:.2} to {high:.2})")
+        }
+        _ => law.forms(),
     };
     LawCurve { label, curve, band: vec![], extrapolated_from: None }
 }

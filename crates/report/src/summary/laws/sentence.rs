@@ -8,7 +8,7 @@ pub const STEP_CPU: &str = "cpu_ms_per_step";
 
 impl Law {
     /// Returns what grows: `nearby_ns of spatial/nearby index=kdtree`, or `step time` for a run of the target.
-    fn subject(&self) -> String {
+    pub fn subject(&self) -> String {
         let arm = if self.arm.is_empty() { String::new() } else { format!(" {}", self.arm) };
         if self.component.is_some() {
             return format!("{} of {}{arm}", self.metric, self.operation_name());
