@@ -5,6 +5,7 @@ mod components;
 mod follow;
 mod functions;
 mod heap;
+mod heavy_path;
 mod lines;
 mod names;
 mod origin;
@@ -30,6 +31,7 @@ pub use heap::{
     charged_to_target, churn, count_interval, heap_lines, heap_lines_with_callees, leak_suspects,
     sum_interval, without_small_stacks,
 };
+pub use heavy_path::{HeavyCallee, heavy_callee};
 pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, function_lines, hot_lines};
 pub use origin::{Origin, origin};
 pub use placeholders::UNKNOWN;

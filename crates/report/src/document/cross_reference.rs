@@ -152,7 +152,12 @@ fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
         format!("followed through {count} wrapper{end} to {}: ", code(&function.name))
     };
     if lines.is_empty() {
-        "the module has no line information.".to_owned()
+        let why = if function.is_kernel {
+            "functions of the kernel have no lines"
+        } else {
+            "no line of it is known"
+        };
+        format!("{followed}{why}.")
     } else {
         format!("{followed}{}.", lines.join("; "))
     }

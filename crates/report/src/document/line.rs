@@ -81,10 +81,7 @@ fn section(function: &FunctionLines) -> String {
         );
     }
     if function.lines.is_empty() {
-        text.push_str(
-            "The module has no line information. Compile with `-g` (C, C++) or with `debug = \"limited\"` in the Cargo \
-             profile (Rust).\n\n",
-        );
+        let _ = write!(text, "{}\n\n", without_lines(function));
         return text;
     }
     let shown = &function.lines[..function.lines.len().min(SHOWN)];
@@ -93,6 +90,19 @@ fn section(function: &FunctionLines) -> String {
         let _ = write!(text, "Annotated source: [{}]({})\n\n", escape(file), escape(file));
     }
     text
+}
+
+/// Returns why a function has no lines, and what to do.
+fn without_lines(function: &FunctionLines) -> String {
+    if function.is_kernel {
+        return "Functions of the kernel have no lines. Callers of it are in the flame graph."
+            .to_owned();
+    }
+    let module = function.module.as_deref().map_or("Its module".to_owned(), code);
+    format!(
+        "{module} has no line information for it. Compile with `-g` (C, C++) or with `debug = \"limited\"` in the Cargo profile \
+         (Rust)."
+    )
 }
 
 fn line_table(lines: &[LineCost], ranked: bool) -> Table {

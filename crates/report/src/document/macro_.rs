@@ -9,10 +9,14 @@ use super::parts::{
 };
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
-use crate::summary::{Bottleneck, CaseSummary, ComponentCost, MacroSummary, StepSummary};
+use crate::summary::{
+    Bottleneck, CaseSummary, ComponentCost, FunctionSummary, MacroSummary, StepSummary,
+};
 
-/// Functions in the table; the JSON summary has all.
+/// Functions in the table by total time; the JSON summary has all.
 const SHOWN: usize = 40;
+/// Functions in the table by self time.
+const SHOWN_BY_SELF: usize = 10;
 
 /// Returns the report of phase 1.
 pub fn macro_report(summary: &MacroSummary, machine: &Machine) -> String {
@@ -47,6 +51,7 @@ fn case(case: &CaseSummary, notices: &[Notice]) -> String {
     if !case.counters.is_empty() {
         let _ = write!(text, "## Work done per run\n\n{}\n", counters(case));
     }
+    text.push_str(&by_self_time(case));
     text.push_str(&by_total_time(case));
     text.push_str(&case.calls.as_ref().map(super::calls::calls).unwrap_or_default());
     text.push_str(&recording(profile));
@@ -65,7 +70,7 @@ fn top(found: &[Bottleneck]) -> String {
     format!(
         "## {title}\n\n{}\n`share` is the CPU time in the function and in the libraries and the kernel that it calls, but not in other \
          functions of the program; over all functions it sums to 100 %. `self` is the time in the function alone, `with \
-         callees` includes everything that it calls.\n\n",
+         callees` includes everything that it calls. `heaviest callee` is the library function to which the calls lead, each taking at least half of its caller's time.\n\n",
         bottlenecks(found)
     )
 }
@@ -85,11 +90,25 @@ fn steps(case: &CaseSummary, notices: &[Notice]) -> String {
     }
 }
 
+/// Returns the section on the functions that run longest themselves, whoever wrote them.
+fn by_self_time(case: &CaseSummary) -> String {
+    let is_shown = |function: &&FunctionSummary| !function.interpreter && function.self_share > 0.0;
+    let mut found: Vec<&FunctionSummary> = case.functions.iter().filter(is_shown).collect();
+    found.sort_by(|a, b| b.self_share.total_cmp(&a.self_share));
+    found.truncate(SHOWN_BY_SELF);
+    if found.is_empty() {
+        return String::new();
+    }
+    format!("## Functions by self time\n\n{}\n", functions(case, &found))
+}
+
 fn by_total_time(case: &CaseSummary) -> String {
-    let mut text = format!("## Functions by total time\n\n{}\n", functions(case));
+    let shown = case.functions.iter().filter(|function| !function.interpreter).take(SHOWN);
+    let shown: Vec<&FunctionSummary> = shown.collect();
+    let mut text = format!("## Functions by total time\n\n{}\n", functions(case, &shown));
     if case.functions.iter().any(|function| function.interpreter) {
         text.push_str(
-            "The table omits the interpreter's own functions; they are in `phase1_summary.json` and in the flame graph.\n\n",
+            "The tables omit the interpreter's own functions; they are in `phase1_summary.json` and in the flame graph.\n\n",
         );
     }
     let uncounted = if case.calls.is_none() { " Sampling does not count calls." } else { "" };
@@ -112,8 +131,11 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
         ("with callees", Align::Right),
         ("CPU time per step", Align::Right),
         ("location", Align::Left),
+        ("heaviest callee", Align::Left),
     ]);
     for found in found {
+        let callee = found.heaviest_callee.as_ref();
+        let callee = callee.map(|inner| format!("{} ({})", inner.name, format::share(inner.share)));
         table.markdown_row([
             found.rank.to_string(),
             code(&found.name),
@@ -123,6 +145,7 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
             format::share(found.total_share),
             ms(found.ms_per_step),
             code(&location(found.file.as_deref(), found.line)),
+            callee.map(|callee| code(&callee)).unwrap_or_default(),
         ]);
     }
     table
@@ -177,7 +200,7 @@ fn counters(case: &CaseSummary) -> Table {
     table
 }
 
-fn functions(case: &CaseSummary) -> Table {
+fn functions(case: &CaseSummary, shown: &[&FunctionSummary]) -> Table {
     let mut columns = vec![
         ("total", Align::Right),
         ("self", Align::Right),
@@ -190,7 +213,7 @@ fn functions(case: &CaseSummary) -> Table {
         columns.retain(|(name, _)| *name != "calls");
     }
     let mut table = Table::new(&columns);
-    for function in case.functions.iter().filter(|function| !function.interpreter).take(SHOWN) {
+    for function in shown {
         let calls = function.calls.map_or_else(String::new, |calls| format::count(calls as f64));
         let calls = case.calls.is_some().then_some(calls);
         let numbers = [

@@ -47,6 +47,9 @@ pub enum ChosenBy {
     /// A bottleneck in the component that phase 2 found to grow fastest.
     #[serde(rename = "phase 2")]
     Component,
+    /// The heaviest callee of a bottleneck of phase 1.
+    #[serde(rename = "library")]
+    Library,
     /// Requested by name.
     #[serde(rename = "name")]
     Name,
@@ -61,6 +64,7 @@ impl ChosenBy {
         match self {
             ChosenBy::Macro => "Bottleneck of phase 1",
             ChosenBy::Component => "Bottleneck in the component that grows fastest (phase 2)",
+            ChosenBy::Library => "Heaviest callee of a bottleneck of phase 1",
             ChosenBy::Name => "Requested by name",
             ChosenBy::Recording => "Bottleneck of this recording",
         }
@@ -76,6 +80,12 @@ pub struct FunctionLines {
     pub chosen_by: ChosenBy,
     /// Name of the function whose lines are listed: the chosen one, or the one that its wrappers lead to.
     pub name: String,
+    /// Path of its module; `null` if it is unknown, and for a Python function.
+    #[serde(default)]
+    pub module: Option<String>,
+    /// Whether it is part of the kernel, whose functions have no lines.
+    #[serde(default)]
+    pub is_kernel: bool,
     /// The wrappers that were followed, from the chosen function on.
     pub followed: Vec<String>,
     /// Share of CPU time in it and its callees, 0 to 1.
@@ -191,6 +201,8 @@ mod tests {
             asked: "s::f".to_owned(),
             chosen_by: ChosenBy::Name,
             name: "s::f".to_owned(),
+            module: None,
+            is_kernel: false,
             followed: Vec::new(),
             total_share: 0.5,
             is_outside_work: false,

@@ -174,6 +174,23 @@ pub struct Bottleneck {
     pub interval: Bounds,
     /// Charged CPU time per step, ms; `null` without steps.
     pub ms_per_step: Option<f64>,
+    /// The library function that most of its calls lead to: from the bottleneck on, each callee takes at least half of its
+    /// caller's time. `null` if no library function takes half of `share`, or if it takes less than 1 %.
+    #[serde(default)]
+    pub heaviest_callee: Option<LibraryCost>,
+}
+
+/// The cost of a library function in a bottleneck.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LibraryCost {
+    /// Its name.
+    pub name: String,
+    /// Its source file.
+    pub file: Option<String>,
+    /// Its line.
+    pub line: Option<u32>,
+    /// Share of CPU time in it and its callees, 0 to 1, as far as it is charged to the bottleneck.
+    pub share: f64,
 }
 
 /// The cost of a component.
@@ -287,7 +304,7 @@ pub fn case_summary(input: &CaseInput<'_>) -> CaseSummary {
         calls,
         statements: Vec::new(),
     };
-    summary.statements = statements(&summary, per_run.steps, input.is_machine_busy);
+    summary.statements = statements(&summary, per_run.steps, input);
     summary
 }
 

@@ -23,7 +23,7 @@ pub use component::{
     BenchmarkShape, ComponentSummary, Control, IdleComponent, InSitu, LatencySummary,
     OperationCounters, component_summary,
 };
-pub use component_cost::by_share;
+pub use component_cost::{by_share, leading_component};
 pub use counters::Counter;
 pub(crate) use heap::MEMORY_LINES;
 pub use heap::{
@@ -33,8 +33,8 @@ pub use heap::{
 pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, STEP_CPU, laws, sizes, skipped_sizes};
 pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
 pub use macro_::{
-    Bottleneck, CaseInput, CaseSummary, ComponentCost, FEW_SAMPLES, FunctionSummary, MacroSummary,
-    ProfileSummary, StepSummary, case_summary, profile_summary, share_interval,
+    Bottleneck, CaseInput, CaseSummary, ComponentCost, FEW_SAMPLES, FunctionSummary, LibraryCost,
+    MacroSummary, ProfileSummary, StepSummary, case_summary, profile_summary, share_interval,
 };
 pub use parts::{OutsideSteps, PartSummary};
 pub use system::{

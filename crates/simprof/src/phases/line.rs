@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use anyhow::Result;
-use simprof_model::{Measurement, Notice, NoticeId, Phase, Profile, Status};
+use simprof_model::{FunctionKind, Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
-    self, CalleeCost, FunctionSet, RunSplit, SpinKind, bottlenecks, follow_wrappers,
-    function_lines, functions, hot_lines, sort_by_total, split_run,
+    self, CalleeCost, FollowStep, FunctionSet, Origin, RunSplit, SpinKind, bottlenecks,
+    follow_wrappers, function_lines, functions, hot_lines, sort_by_total, split_run,
 };
 use simprof_report::annotate::{MemoryLines, annotate_with_memory, annotated_file_name};
 use simprof_report::document::line_report;
 use simprof_report::summary::{
-    ChosenBy, ComponentSummary, FEW_SAMPLES, FunctionLines, Head, LineCost, LineSummary,
-    PartSummary, TimeShares, profile_summary, share_interval, waiting_lines,
+    Bottleneck, ChosenBy, ComponentSummary, FEW_SAMPLES, FunctionLines, Head, LineCost,
+    LineSummary, PartSummary, TimeShares, profile_summary, share_interval, waiting_lines,
 };
 use simprof_report::{ReportError, format};
 
@@ -26,6 +26,14 @@ const PHASE: Phase = Phase::Line;
 const FROM_MACRO: usize = 8;
 /// Maximum number of functions of the component that grows fastest according to phase 2.
 const FROM_COMPONENT: usize = 2;
+/// Maximum number of library functions that are the heaviest callees of bottlenecks.
+const FROM_LIBRARIES: usize = 3;
+/// Minimum share of CPU time of such a function.
+const LIBRARY_SHARE_MIN: f64 = 0.1;
+/// Part of a wrapper's time from which it is followed into a library.
+const CHARGED_OF_WRAPPER: f64 = 0.25;
+/// Share of CPU time below which the known lines do not show where the program is slow.
+const LINES_KNOWN: f64 = 0.5;
 /// Number of lines in the ranked list over all functions.
 const HOTTEST: usize = 20;
 /// Maximum number of callees listed for a line.
@@ -41,6 +49,8 @@ struct Chosen {
     asked: String,
     by: ChosenBy,
     phase1_share: Option<f64>,
+    /// Part of its total time that is charged to it, 0 to 1. The rest is charged to other functions of the author's.
+    charged: f64,
 }
 
 /// The recordings of this phase.
@@ -138,7 +148,7 @@ fn summary(
         profile: profile.map(|profile| profile_summary(&profile.provenance, runs)),
         parts: split.map(|split| PartSummary::all(split, runs)).unwrap_or_default(),
         waits: waits.unwrap_or_default(),
-        statements: statements(&functions, &lines, split),
+        statements: statements(&functions, &lines, split, session.plan.functions.is_empty()),
         functions,
         lines,
         memory: None,
@@ -148,8 +158,12 @@ fn summary(
 /// Selects functions: those that the flags name; without such flags, those that phases 1 and 2 found
 /// and those that the spec names.
 fn choose(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
-    let by_name =
-        |asked: &String| Chosen { asked: asked.clone(), by: ChosenBy::Name, phase1_share: None };
+    let by_name = |asked: &String| Chosen {
+        asked: asked.clone(),
+        by: ChosenBy::Name,
+        phase1_share: None,
+        charged: 1.0,
+    };
     if !session.plan.functions.is_empty() {
         return session.plan.functions.iter().map(by_name).collect();
     }
@@ -165,20 +179,47 @@ fn choose(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
 
 fn from_macro(session: &Session<'_>, profile: &Profile) -> Vec<Chosen> {
     if let Some((summary, _)) = &session.evidence.macro_ {
-        let chosen = |bottleneck: &simprof_report::summary::Bottleneck| Chosen {
-            asked: bottleneck.name.clone(),
-            by: ChosenBy::Macro,
-            phase1_share: Some(bottleneck.total_share),
-        };
-        return summary.default.bottlenecks.iter().take(FROM_MACRO).map(chosen).collect();
+        let found = &summary.default.bottlenecks;
+        let chosen =
+            found.iter().take(FROM_MACRO).map(|found| from_bottleneck(found, ChosenBy::Macro));
+        return chosen.chain(from_libraries(found)).collect();
     }
     let mut costs = functions(profile);
     sort_by_total(&mut costs);
     bottlenecks(&costs, FROM_MACRO)
         .by_charged
         .into_iter()
-        .map(|cost| Chosen { asked: cost.name, by: ChosenBy::Recording, phase1_share: None })
+        .map(|cost| Chosen {
+            charged: cost.charged_share / cost.total_share,
+            asked: cost.name,
+            by: ChosenBy::Recording,
+            phase1_share: None,
+        })
         .collect()
+}
+
+fn from_bottleneck(found: &Bottleneck, by: ChosenBy) -> Chosen {
+    Chosen {
+        asked: found.name.clone(),
+        by,
+        phase1_share: Some(found.total_share),
+        charged: found.share / found.total_share,
+    }
+}
+
+/// Selects the heaviest callees of the bottlenecks.
+fn from_libraries(found: &[Bottleneck]) -> Vec<Chosen> {
+    let libraries = found.iter().filter_map(|found| found.heaviest_callee.as_ref());
+    let mut libraries: Vec<_> =
+        libraries.filter(|library| library.share >= LIBRARY_SHARE_MIN).collect();
+    libraries.sort_by(|a, b| b.share.total_cmp(&a.share));
+    let chosen = libraries.into_iter().take(FROM_LIBRARIES).map(|library| Chosen {
+        asked: library.name.clone(),
+        by: ChosenBy::Library,
+        phase1_share: None,
+        charged: 1.0,
+    });
+    chosen.collect()
 }
 
 /// Selects the functions with the most time of the component whose time grows fastest.
@@ -195,11 +236,7 @@ fn from_component(session: &Session<'_>) -> Vec<Chosen> {
         .iter()
         .filter(|bottleneck| bottleneck.component == name)
         .take(FROM_COMPONENT)
-        .map(|bottleneck| Chosen {
-            asked: bottleneck.name.clone(),
-            by: ChosenBy::Component,
-            phase1_share: Some(bottleneck.total_share),
-        })
+        .map(|found| from_bottleneck(found, ChosenBy::Component))
         .collect()
 }
 
@@ -225,7 +262,7 @@ fn annotate(
     // A function that was requested by name is also examined if it runs only outside of the program's work.
     let is_work = function_lines(profile, &set, &set).is_some();
     let profile = if is_work || chosen.by != ChosenBy::Name { profile } else { whole };
-    let chain = follow_wrappers(profile, &set);
+    let chain = followed(profile, &set, chosen);
     if chain.last().is_some_and(|last| found.iter().any(|known| known.name == last.name)) {
         return Ok(());
     }
@@ -240,6 +277,9 @@ fn annotate(
     };
     let mut taken: Vec<String> = found.iter().filter_map(|known| known.annotated.clone()).collect();
     let has_lines = lines.lines.iter().any(|line| line.line.is_some());
+    if chosen.by == ChosenBy::Library && !has_lines {
+        return Ok(());
+    }
     let annotated = has_lines.then(|| annotated_file_name(&lines.function, &mut taken));
     if let Some(name) = &annotated {
         let text = annotate_with_memory(&lines, "CPU time", memory, &source);
@@ -250,6 +290,8 @@ fn annotate(
         asked: chosen.asked.clone(),
         chosen_by: chosen.by,
         name: lines.function.clone(),
+        module: module_of(profile, &work),
+        is_kernel: is_kernel(profile, &work),
         followed: chain.iter().rev().skip(1).rev().map(|step| step.name.clone()).collect(),
         total_share: lines.total_share,
         is_outside_work: !is_work,
@@ -260,6 +302,27 @@ fn annotate(
         lines: line_costs(&lines, samples, runs),
     });
     Ok(())
+}
+
+/// Returns the wrappers from a function on, and the function that they lead to.
+///
+/// They are not followed into a library if most of the function's time is charged to other functions of the author's, which are
+/// examined themselves: `main` may call them through a library.
+fn followed(profile: &Profile, set: &FunctionSet, chosen: &Chosen) -> Vec<FollowStep> {
+    let mut chain = follow_wrappers(profile, set);
+    let leaves = chain.last().is_some_and(|last| last.origin != Origin::Own);
+    if leaves && chosen.charged < CHARGED_OF_WRAPPER {
+        chain.truncate(1);
+    }
+    chain
+}
+
+fn is_kernel(profile: &Profile, functions: &FunctionSet) -> bool {
+    functions.ids().any(|id| profile.function(id).kind == FunctionKind::Kernel)
+}
+
+fn module_of(profile: &Profile, functions: &FunctionSet) -> Option<String> {
+    functions.ids().find_map(|id| profile.function_module(id)).map(str::to_owned)
 }
 
 /// Reports a function without samples. It is a failure if a flag named the function, and otherwise
@@ -372,6 +435,7 @@ fn statements(
     found: &[FunctionLines],
     lines: &[LineCost],
     split: Option<&RunSplit>,
+    is_whole_program: bool,
 ) -> Vec<String> {
     let of = of_steps(split);
     let few = split.filter(|split| has_few_samples(split)).map(|split| {
@@ -402,7 +466,23 @@ fn statements(
             )
         })
     });
-    few.clone().into_iter().chain(hottest).chain(followed).chain(differs).collect()
+    let unknown = split.filter(|_| few.is_none() && is_whole_program).and_then(unknown_lines);
+    few.clone().into_iter().chain(unknown).chain(hottest).chain(followed).chain(differs).collect()
+}
+
+/// Returns that most of the time has no lines, or `None` if it has.
+fn unknown_lines(split: &RunSplit) -> Option<String> {
+    let lines = hot_lines(&split.work, usize::MAX);
+    let known = lines.iter().filter(|line| line.file.is_some() && line.line.is_some());
+    let known: f64 = known.map(|line| line.share).sum();
+    (known < LINES_KNOWN).then(|| {
+        format!(
+            "Lines are known for only {} of CPU time{}: the rest is in code without debug information. Build it with `-g` (C, C++) or \
+             `debug = \"limited\"` in the Cargo profile (Rust). The sections below name the modules.",
+            format::share(known),
+            of_steps(Some(split)),
+        )
+    })
 }
 
 /// Returns ` inside steps` if shares are of the steps.

@@ -8,7 +8,8 @@ use simprof_report::analysis::split_run;
 use simprof_report::document::macro_report;
 use simprof_report::export::EXPORTS;
 use simprof_report::summary::{
-    CaseInput, CaseSummary, FEW_SAMPLES, Head, MacroSummary, RunSteps, by_share, case_summary,
+    CaseInput, CaseSummary, FEW_SAMPLES, Head, MacroSummary, RunSteps, case_summary,
+    leading_component,
 };
 
 use super::calls::{self, Calls};
@@ -36,7 +37,7 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
             first = recorded.profile;
         }
     }
-    let outcome = outcome(&summaries[0]);
+    let outcome = outcome(&summaries[0], session.rules.is_empty());
     session.end(PHASE, &outcome)?;
     let mut summaries = summaries.into_iter();
     let default = summaries.next().expect("the plan always has the default case");
@@ -120,14 +121,19 @@ fn steps_csv(recorded: &Recorded) -> String {
     text
 }
 
-fn outcome(summary: &CaseSummary) -> String {
+fn outcome(summary: &CaseSummary, has_default_names: bool) -> String {
     let samples = summary.work_samples;
-    match (&summary.profile, by_share(&summary.components).first()) {
-        (Some(_), _) if samples < FEW_SAMPLES => {
+    let first = summary.bottlenecks.first();
+    match (&summary.profile, leading_component(summary, has_default_names), first) {
+        (Some(_), ..) if samples < FEW_SAMPLES => {
             let inside = if summary.steps.is_some() { " inside steps" } else { "" };
             format!("too few samples of the program's work{inside} ({samples})")
         }
-        (Some(_), Some(first)) => format!("{} ({samples} samples)", first.statement()),
+        (Some(_), Some(first), _) => format!("{} ({samples} samples)", first.statement()),
+        (Some(_), None, Some(first)) => {
+            let share = simprof_report::format::share(first.share);
+            format!("{} takes {share} of CPU time ({samples} samples)", first.name)
+        }
         _ => "nothing was recorded".to_owned(),
     }
 }

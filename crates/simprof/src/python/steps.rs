@@ -38,7 +38,11 @@ pub fn uncalled_step(folder: &ScriptFolder, function: &StepFunction) -> Notice {
 }
 
 fn not_python() -> String {
-    format!("the target ran no Python that simprof supports ({CPYTHON}, linked dynamically)")
+    format!(
+        "the target ran no Python that simprof supports ({CPYTHON}, linked dynamically). The functions of other languages cannot be \
+         steps: mark the steps with simprof-probe or simprof_probe.h, or recognise them in the output: \
+         step = {{ output = \"^step (\\\\d+)\" }}"
+    )
 }
 
 fn notes(folder: &ScriptFolder) -> Notes {

@@ -1,6 +1,6 @@
 //! Programs whose results are known: shares, lines, wrappers, threads, depth of stacks and names.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use simprof_model::Profile;
 
 use crate::support::{
@@ -153,6 +153,25 @@ fn functions_of_a_stripped_binary_are_module_and_offset() {
     assert!(names.count() >= 2, "both functions are distinguished: {rows:#?}");
     let hottest = own.iter().map(|row| row["self_share"].as_f64().expect("a share"));
     assert!(hottest.sum::<f64>() > 0.9, "{own:#?}");
+}
+
+#[test]
+fn the_modules_without_lines_are_named_before_the_few_known_lines() {
+    let workspace = Workspace::new();
+    let mut arguments = vec!["run", "--phase", "3"];
+    arguments.extend(FAST);
+    let program = stripped("three_to_one");
+    arguments.extend(["--", &program, "100"]);
+    if !sampled(&workspace.simprof(&arguments)) {
+        return;
+    }
+    let summary = workspace.json("phase3/phase3_summary.json");
+    let first = &summary["functions"][0];
+    assert_eq!(first["module"], *program, "{first:#}");
+    assert_eq!((&first["is_kernel"], &first["lines"]), (&Value::from(false), &json!([])));
+    let fix = summary["statements"][0].as_str().expect("a statement");
+    assert!(fix.contains("`-g`"), "{summary:#}");
+    assert!(workspace.text("phase3/PHASE3_REPORT.md").contains("three_to_one-stripped` has no"));
 }
 
 #[test]

@@ -73,6 +73,49 @@ fn the_lines_of_python_functions_are_exact() {
 }
 
 #[test]
+fn work_in_a_package_is_followed_to_the_function_that_does_it() {
+    let workspace = Workspace::new();
+    let library = "\
+def look(n):
+    total = 0
+    for i in range(n):
+        total += i * i
+    return total
+
+class World:
+    def step(self):
+        return self.update()
+
+    def update(self):
+        return look(20000)
+";
+    workspace.write("lib/site-packages/world.py", library);
+    let script = "\
+import sys
+sys.path.insert(0, 'lib/site-packages')
+import world
+
+def main():
+    for _ in range(400):
+        world.World().step()
+
+main()
+";
+    let program = workspace.write("drive.py", script);
+    let phases = ["--phase", "1", "--phase", "3"];
+    if !sampled(&simprof(&workspace, &phases, &[python().text(), &program])) {
+        return;
+    }
+    let first = &workspace.json("phase1/phase1_summary.json")["bottlenecks"][0];
+    assert_eq!(first["name"], "drive.main", "{first:#}");
+    let callee = &first["heaviest_callee"];
+    assert_eq!(callee["name"], "world.look", "{first:#}");
+    assert!(share(callee, "share") > 0.8, "{callee:#}");
+    let summary = workspace.json("phase3/phase3_summary.json");
+    assert_eq!(function(&summary, "world.look")["lines"][0]["line"], 4, "{summary:#}");
+}
+
+#[test]
 fn numpy_time_is_attributed_to_the_lines_that_call_it() {
     let workspace = Workspace::new();
     let program = python_program("numpy_lines.py");

@@ -341,7 +341,7 @@ assert str(inspect.signature(Model.sign)) == '(self, a, b=2, *, c=3)'
 fn a_step_function_of_a_program_without_python_is_reported() {
     let workspace = Workspace::new();
     let (done, _) = run_to(&workspace, &spec(&["true"], Some("sim:step")), 1);
-    done.assert_reports(&["target.step", "sim:step", "ran no Python"]);
+    done.assert_reports(&["target.step", "sim:step", "ran no Python", "simprof_probe.h"]);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use simprof_model::FunctionKind;
 
-use super::{Bottleneck, CaseInput, ComponentCost, FunctionSummary, share_interval};
+use super::{Bottleneck, CaseInput, ComponentCost, FunctionSummary, LibraryCost, share_interval};
 use crate::analysis::{
-    ComponentShare, FunctionCost, OTHER, RunSplit, bottlenecks, components,
-    default_component_names, interpreter_functions, python_module,
+    ComponentShare, FunctionCost, HeavyCallee, OTHER, RunSplit, bottlenecks, components,
+    default_component_names, heavy_callee, interpreter_functions, python_module,
 };
 use crate::summary::calls::{CallCounts, CallsPerStep};
 use crate::summary::common::Bounds;
@@ -18,6 +18,9 @@ const BOTTLENECKS: usize = 10;
 
 /// Minimum charged share of a bottleneck; less is a sample or two.
 const BOTTLENECK_SHARE_MIN: f64 = 0.002;
+
+/// Minimum share of a bottleneck's heaviest callee; less is a sample or two.
+const CALLEE_SHARE_MIN: f64 = 0.01;
 
 /// Converts weights and samples of the program's work into shares, intervals and time per step.
 pub(super) struct Costs<'a> {
@@ -110,8 +113,14 @@ impl<'a> Costs<'a> {
                 total_share: cost.total_share,
                 interval: self.interval(cost.charged_weight),
                 ms_per_step: self.per_step(cost.charged_share),
+                heaviest_callee: self.heaviest_callee(cost),
             })
             .collect()
+    }
+
+    fn heaviest_callee(&self, cost: &FunctionCost) -> Option<LibraryCost> {
+        let HeavyCallee { name, file, line, share } = heavy_callee(&self.split.work, &cost.ids)?;
+        (share >= CALLEE_SHARE_MIN).then_some(LibraryCost { name, file, line, share })
     }
 
     /// Returns the costs of components. Components of the user's rules are listed even without cost.

@@ -1,9 +1,9 @@
 //! The findings of phase 1 as sentences.
 
-use super::{CaseSummary, FEW_SAMPLES};
+use super::{CaseInput, CaseSummary, FEW_SAMPLES};
 use crate::analysis::RunPart;
 use crate::format::{self, duration_ns};
-use crate::summary::component_cost::by_share;
+use crate::summary::component_cost::leading_component;
 use crate::summary::parts::PartSummary;
 use crate::summary::thread_statements::thread_statements;
 
@@ -14,7 +14,7 @@ const PART_SHARE_MIN: f64 = 0.01;
 pub(super) fn statements(
     summary: &CaseSummary,
     steps_per_run: f64,
-    is_machine_busy: bool,
+    input: &CaseInput<'_>,
 ) -> Vec<String> {
     let samples = summary.work_samples;
     let work = Work { has_steps: summary.steps.is_some(), samples };
@@ -23,10 +23,10 @@ pub(super) fn statements(
     if samples < FEW_SAMPLES {
         found.push(work.too_few());
     } else {
-        found.extend(component_statement(summary));
+        found.extend(component_statement(summary, input.rules.is_empty()));
         found.extend(function_statement(summary, work));
     }
-    found.extend(step_statement(summary, is_machine_busy));
+    found.extend(step_statement(summary, input.is_machine_busy));
     found.extend(thread_statements(summary, work.described()));
     found.extend(summary.calls.iter().flat_map(|calls| calls.statements.clone()));
     found
@@ -147,8 +147,8 @@ impl<'a> Group<'a> {
     }
 }
 
-fn component_statement(summary: &CaseSummary) -> Option<String> {
-    let component = *by_share(&summary.components).first()?;
+fn component_statement(summary: &CaseSummary, has_default_names: bool) -> Option<String> {
+    let component = leading_component(summary, has_default_names)?;
     let [low, high] = component.interval;
     let per_step = component
         .cpu_ms_per_step
@@ -163,8 +163,11 @@ fn component_statement(summary: &CaseSummary) -> Option<String> {
 
 fn function_statement(summary: &CaseSummary, work: Work) -> Option<String> {
     let first = summary.bottlenecks.first()?;
+    let callee = first.heaviest_callee.as_ref().map_or_else(String::new, |inner| {
+        format!(" Its heaviest callee is {} ({:.1} %).", inner.name, inner.share * 100.0)
+    });
     Some(format!(
-        "The first function to look at is {}: {:.1} % {} is in it and the libraries that it calls.",
+        "The first function to look at is {}: {:.1} % {} is in it and the libraries that it calls.{callee}",
         first.name,
         first.share * 100.0,
         work.of_cpu_time(),
