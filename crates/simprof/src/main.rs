@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::invalid_arguments(&error, std::env::args_os()),
     };
     logging::start(cli.verbose);
+    simprof_record::survive_file_size_limit();
     let outcome = match cli.command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
