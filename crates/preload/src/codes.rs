@@ -3,9 +3,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::format::{ARENA_BYTES, Code, TABLE_BYTES, TEXT_BYTES, Text};
+use crate::format::{Code, TABLE_BYTES, TEXT_BYTES, Text, locate, size};
 use crate::python::layout::{self, Layout};
-use crate::shared_memory::SharedMemory;
+use crate::shared_memory::{PROBES, SharedMemory};
 use crate::sys;
 use crate::table::{intern, mix};
 
@@ -53,18 +53,21 @@ pub fn number(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Op
     let low = u64::from(owner.process) << 32 | u64::from(head.first_line);
     let hash = mix(mix(low, head.address as u64), head.identity[0] as u64);
     let is_it = |number: u32| {
+        let Some(code) = memory.code(number) else { return false };
         // SAFETY: a slot only ever holds the number of a complete code object.
-        let code = unsafe { &*at(memory, number) };
+        let code = unsafe { &*code };
         code.address == head.address as u64
             && code.process == owner.process
             && code.first_line == head.first_line
             && code.identity == head.identity.map(|address| address as u64)
     };
-    intern(memory.code_slots(), hash, is_it, || copy(memory, owner, head))
-}
-
-fn at(memory: SharedMemory, number: u32) -> *mut Code {
-    memory.arena()[number as usize - 1..].as_ptr().cast_mut().cast()
+    intern(
+        |generation| memory.code_slots(generation),
+        &PROBES,
+        hash,
+        is_it,
+        || copy(memory, owner, head),
+    )
 }
 
 /// A text or a table to copy.
@@ -82,8 +85,7 @@ fn copy(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Option<u
     let table = bytes(owner.layout.bytes, head.identity[2]);
     let padded = |source: Source| source.bytes.next_multiple_of(4);
     let length = size_of::<Code>() + padded(name) + padded(file) + table.map_or(0, padded);
-    let number = take(memory, length.div_ceil(8))?;
-    let code = at(memory, number);
+    let (number, code) = take(memory, length.div_ceil(8))?;
     // SAFETY: `take` reserved this part of the arena, which is long enough, for this call alone.
     let texts = unsafe { code.add(1).cast::<u8>() };
     let fill = |offset: usize, source: Source| {
@@ -120,16 +122,30 @@ fn copy(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Option<u
     Some(number)
 }
 
-/// Reserves `units` of 8 bytes in the arena and returns the number of the first one. The counter stops near
-/// the end of the arena, so it never wraps.
-fn take(memory: SharedMemory, units: usize) -> Option<u32> {
-    let arena: &AtomicU64 = &memory.header().arena;
-    let most = (ARENA_BYTES / 8) as u64;
-    if arena.load(Ordering::Relaxed) + units as u64 > most {
-        return None;
+/// Reserves `units` of 8 bytes in an arena that this process can map. Returns the number of the first one, and its address.
+fn take(memory: SharedMemory, units: usize) -> Option<(u32, *mut Code)> {
+    let used: &AtomicU64 = &memory.header().arena;
+    let mut before = used.load(Ordering::Relaxed);
+    loop {
+        let begin = begin_in_one_arena(usize::try_from(before).ok()?, units)?;
+        let number = u32::try_from(begin + 1).ok()?;
+        let code = memory.code(number)?;
+        let end = (begin + units) as u64;
+        match used.compare_exchange_weak(before, end, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some((number, code)),
+            Err(now) => before = now,
+        }
     }
-    let begin = arena.fetch_add(units as u64, Ordering::Relaxed);
-    (begin + units as u64 <= most).then_some(begin as u32 + 1)
+}
+
+/// Returns the first position from `begin` on that has `units` before the end of its arena.
+fn begin_in_one_arena(begin: usize, units: usize) -> Option<usize> {
+    let (generation, position) = locate(size::ARENA_BYTES, begin * 8)?;
+    let free_bytes = size::ARENA_BYTES[generation] - position;
+    if units * 8 <= free_bytes {
+        return Some(begin);
+    }
+    begin_in_one_arena(begin + free_bytes / 8, units)
 }
 
 /// Locates the characters of a `str`. Returns an empty source unless the object is compact, as names and file
@@ -170,6 +186,7 @@ fn word(bytes: &[u8], offset: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::ARENA_BYTES;
     use crate::shared_memory;
 
     /// A `str` of ASCII characters in the layout of 3.11.
@@ -222,7 +239,7 @@ mod tests {
         let first = number(memory, owner, &head).expect("the table is not full");
         assert_eq!(number(memory, owner, &head), Some(first));
         // SAFETY: it was written above.
-        let code = unsafe { &*at(memory, first) };
+        let code = unsafe { &*memory.code(first).expect("it exists") };
         assert_eq!(
             (code.name, code.file),
             (Text { bytes: 10, width: 1 }, Text { bytes: 12, width: 1 })
@@ -250,8 +267,26 @@ mod tests {
         let head = CodeIdentity { address: 8, identity: [16, usize::MAX - 3, 4096], first_line: 1 };
         let found = number(memory, owner, &head).expect("the table is not full");
         // SAFETY: it was written above.
-        let code = unsafe { &*at(memory, found) };
+        let code = unsafe { &*memory.code(found).expect("it exists") };
         assert_eq!((code.name.width, code.file.width, code.table_bytes), (0, 0, u32::MAX));
+    }
+
+    #[test]
+    fn no_code_object_extends_into_the_next_arena() {
+        let units = size::ARENA_BYTES.map(|bytes| bytes / 8);
+        let table = [
+            (0, 5, Some(0)),
+            (units[0] - 5, 5, Some(units[0] - 5)),
+            (units[0] - 4, 5, Some(units[0])),
+            (units[0], 5, Some(units[0])),
+            (units[0] + units[1] - 1, 2, Some(units[0] + units[1])),
+            (ARENA_BYTES / 8 - 1, 1, Some(ARENA_BYTES / 8 - 1)),
+            (ARENA_BYTES / 8 - 1, 2, None),
+            (ARENA_BYTES / 8, 1, None),
+        ];
+        for (begin, units, expected) in table {
+            assert_eq!(begin_in_one_arena(begin, units), expected, "{begin} {units}");
+        }
     }
 
     #[test]

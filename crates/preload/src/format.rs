@@ -8,12 +8,23 @@
 //! | --- | --- |
 //! | [`Header`] | the profiler's settings, and counts of losses |
 //! | [`Process`] × [`PROCESSES`] | one slot for each process image that loaded the library and runs Python |
-//! | [`Record`] × [`RECORDS`] | ring buffer of events: a sample, a wait |
-//! | [`Node`] × [`NODES`] | Python stacks as a tree: one node for each distinct frame called from a distinct stack |
-//! | `u32` × [`NODE_SLOTS`] | hash table from a node's content to its index |
-//! | `u32` × [`CODE_SLOTS`] | hash table from a code object to its [`Code`] |
-//! | arena, [`ARENA_BYTES`] | the [`Code`]s with their texts, one after the other |
 //! | script, [`SCRIPT_BYTES`] | Python source to run in the target before the program, see [`Header::script_bytes`] |
+//! | [`Record`] × [`RECORDS`] | ring buffer of events: a sample, a wait |
+//! | generations, [`GENERATIONS`] | the tables of stacks and code objects |
+//!
+//! # Generations
+//!
+//! The tables are divided into generations of growing size, so that a process maps only as much as it needs: a limit on its
+//! address space counts what is mapped, not what is used. Each generation has these parts; [`size`] has their sizes:
+//!
+//! | part | content |
+//! | --- | --- |
+//! | [`Node`]s | Python stacks as a tree: one node for each distinct frame called from a distinct stack |
+//! | `u32` slots | hash table from a node's content to its index |
+//! | `u32` slots | hash table from a code object to its [`Code`] |
+//! | arena | the [`Code`]s with their texts, one after the other |
+//!
+//! Indices of nodes and numbers of code objects continue in the next generation. A slot may refer to an entry of any generation.
 //!
 //! # Records
 //!
@@ -34,16 +45,13 @@ pub const VARIABLE: &CStr = c"SIMPROF_PRELOAD";
 /// Number of slots for process images.
 pub const PROCESSES: usize = 1024;
 /// Number of records in the ring buffer.
-pub const RECORDS: u64 = 1 << 16;
+pub const RECORDS: u64 = 1 << 15;
+/// Number of generations of the tables.
+pub const GENERATIONS: usize = 3;
 /// Maximum number of nodes in the tree of stacks. Node 0 is the empty stack.
-pub const NODES: usize = 1 << 19;
-/// Slots of the nodes' hash table: a power of two, twice the number of nodes. A slot holds a node's index, or
-/// 0.
-pub const NODE_SLOTS: usize = 1 << 20;
-/// Slots of the code objects' hash table: a power of two. A slot holds a code's number, or 0.
-pub const CODE_SLOTS: usize = 1 << 18;
-/// Size of the arena for code objects and their texts.
-pub const ARENA_BYTES: usize = 64 << 20;
+pub const NODES: usize = sum(size::NODES);
+/// Size of the arenas for code objects and their texts.
+pub const ARENA_BYTES: usize = sum(size::ARENA_BYTES);
 /// Size of the buffer for the script.
 pub const SCRIPT_BYTES: usize = 64 << 10;
 /// Maximum number of frames recorded per stack. Python's own limit of recursion is 1000.
@@ -52,26 +60,130 @@ pub const MAX_FRAMES: usize = 2048;
 /// frames in its middle.
 pub const OUTERMOST_FRAMES: usize = 256;
 
+/// Returns the number of entries of a table in all generations.
+pub(crate) const fn sum(sizes: [usize; GENERATIONS]) -> usize {
+    let (mut sum, mut at) = (0, 0);
+    while at < GENERATIONS {
+        sum += sizes[at];
+        at += 1;
+    }
+    sum
+}
+
+/// Returns the generation that contains entry `number` of a table, counted from 0 over all generations, and its position there.
+/// `None` if there is no such entry.
+#[inline]
+pub fn locate(sizes: [usize; GENERATIONS], number: usize) -> Option<(usize, usize)> {
+    let mut position = number;
+    for (generation, size) in sizes.into_iter().enumerate() {
+        if position < size {
+            return Some((generation, position));
+        }
+        position -= size;
+    }
+    None
+}
+
+/// Generations begin at multiples of it: a multiple of every page size.
+pub const GRANULE: usize = 64 << 10;
+
+/// Returns the offsets of the generations and of their end, if they have these sizes.
+pub(crate) const fn generations(
+    begin: usize,
+    bytes: [usize; GENERATIONS],
+) -> [usize; GENERATIONS + 1] {
+    let mut offsets = [begin.next_multiple_of(GRANULE); GENERATIONS + 1];
+    let mut at = 0;
+    while at < GENERATIONS {
+        offsets[at + 1] = offsets[at] + bytes[at].next_multiple_of(GRANULE);
+        at += 1;
+    }
+    offsets
+}
+
+/// Returns whether a process with this limit of address space (bytes) may map a later generation of a memory.
+///
+/// What the limit leaves is not considered: it cannot be read in a signal handler without opening a file.
+pub fn is_affordable(generation_bytes: usize, limit: usize) -> bool {
+    const SHARE: usize = 32;
+    generation_bytes <= limit / SHARE
+}
+
+/// Returns the most bytes of a memory with these [`generations`] that a process with this limit of address space maps.
+#[cfg(not(simprof_preloaded))]
+pub fn mappable_bytes(offsets: [usize; GENERATIONS + 1], limit: usize) -> usize {
+    let is_mapped =
+        |generation: &usize| is_affordable(offsets[generation + 1] - offsets[*generation], limit);
+    let last = (1..GENERATIONS).take_while(is_mapped).last().unwrap_or(0);
+    offsets[last + 1]
+}
+
+/// Sizes of the tables' parts in each generation.
+pub mod size {
+    use super::*;
+
+    /// Number of nodes.
+    pub const NODES: [usize; GENERATIONS] = [1 << 15, 1 << 17, 1 << 19];
+    /// Slots of the nodes' hash table: a power of two, twice the number of nodes. A slot holds a node's index, or 0.
+    pub const NODE_SLOTS: [usize; GENERATIONS] = [1 << 16, 1 << 18, 1 << 20];
+    /// Slots of the code objects' hash table: a power of two. A slot holds a code's number, or 0.
+    pub const CODE_SLOTS: [usize; GENERATIONS] = [1 << 14, 1 << 16, 1 << 18];
+    /// Bytes of the arena.
+    pub const ARENA_BYTES: [usize; GENERATIONS] = [1 << 20, 8 << 20, 64 << 20];
+}
+
 /// Offsets of the parts, bytes.
 pub mod offset {
     use super::*;
 
     /// The processes.
     pub const PROCESSES: usize = 4096;
-    /// The ring of records.
-    pub const RECORDS: usize = PROCESSES + super::PROCESSES * size_of::<Process>();
-    /// The tree of stacks.
-    pub const NODES: usize = RECORDS + super::RECORDS as usize * size_of::<Record>();
-    /// The nodes' hash table.
-    pub const NODE_SLOTS: usize = NODES + super::NODES * size_of::<Node>();
-    /// The code objects' hash table.
-    pub const CODE_SLOTS: usize = NODE_SLOTS + super::NODE_SLOTS * 4;
-    /// The arena.
-    pub const ARENA: usize = CODE_SLOTS + super::CODE_SLOTS * 4;
     /// The script.
-    pub const SCRIPT: usize = ARENA + ARENA_BYTES;
+    pub const SCRIPT: usize = PROCESSES + super::PROCESSES * size_of::<Process>();
+    /// The ring of records.
+    pub const RECORDS: usize = SCRIPT + SCRIPT_BYTES;
+    /// The generations, and the end of the last one.
+    pub const GENERATIONS: [usize; super::GENERATIONS + 1] = generations(
+        RECORDS + super::RECORDS as usize * size_of::<Record>(),
+        [generation_bytes(0), generation_bytes(1), generation_bytes(2)],
+    );
     /// The end: the length of the file.
-    pub const END: usize = SCRIPT + SCRIPT_BYTES;
+    pub const END: usize = GENERATIONS[super::GENERATIONS];
+
+    const fn generation_bytes(generation: usize) -> usize {
+        arena(generation) + size::ARENA_BYTES[generation]
+    }
+
+    /// Offset of the nodes in a generation.
+    pub const NODES: usize = 0;
+
+    /// Returns the offset of the nodes' hash table in a generation.
+    pub const fn node_slots(generation: usize) -> usize {
+        NODES + size::NODES[generation] * size_of::<Node>()
+    }
+
+    /// Returns the offset of the code objects' hash table in a generation.
+    pub const fn code_slots(generation: usize) -> usize {
+        node_slots(generation) + size::NODE_SLOTS[generation] * 4
+    }
+
+    /// Returns the offset of the arena in a generation.
+    pub const fn arena(generation: usize) -> usize {
+        code_slots(generation) + size::CODE_SLOTS[generation] * 4
+    }
+
+    /// Returns the offset of a node; `None` if there is no such node.
+    pub fn node(index: usize) -> Option<usize> {
+        let (generation, position) = locate(size::NODES, index)?;
+        Some(GENERATIONS[generation] + NODES + position * size_of::<Node>())
+    }
+
+    /// Returns the offset of a code object; `None` if there is no such number.
+    pub fn code(number: u32) -> Option<usize> {
+        let begin = 8 * (number as usize).checked_sub(1)?;
+        let (generation, position) = locate(size::ARENA_BYTES, begin)?;
+        Some(GENERATIONS[generation] + arena(generation) + position)
+    }
 }
 
 /// Bits of [`Header::features`].
@@ -104,15 +216,16 @@ pub struct Header {
     pub next: AtomicU64,
     /// Number of nodes in use. The first is node 1.
     pub nodes: AtomicU64,
-    /// Units of 8 bytes of the arena in use. A code object's number is its offset in the arena divided by 8,
-    /// plus 1.
+    /// Units of 8 bytes of the arenas in use. A code object's number is its offset in the arenas, one after the other,
+    /// divided by 8, plus 1. No code object extends into the next arena.
     pub arena: AtomicU64,
     /// Processes that found no free slot.
     pub processes_lost: AtomicU64,
     /// Number of the profiler's own seccomp filters, see [`filters_in`]. The profiler writes it before the target
     /// starts.
     pub filters: AtomicU64,
-    /// Stacks and code objects that were dropped because a table was full.
+    /// Stacks and code objects that were dropped because a table was full, or because a limit leaves the process too little
+    /// address space for the next generation.
     pub full: AtomicU64,
 }
 

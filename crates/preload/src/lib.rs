@@ -27,6 +27,8 @@ mod codes;
 #[cfg(any(simprof_preloaded, test))]
 mod exec;
 #[cfg(any(simprof_preloaded, test))]
+mod generations;
+#[cfg(any(simprof_preloaded, test))]
 mod lookup_cache;
 #[cfg(simprof_preloaded)]
 mod marks;

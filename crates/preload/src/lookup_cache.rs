@@ -57,8 +57,8 @@ const EMPTY_HEAD: CodeIdentity = CodeIdentity { address: 0, identity: [0; 3], fi
 const EMPTY_CALL: Called = (0, Frame { code: 0, instruction: 0, flags: 0 });
 
 /// Number of frames from the root that are kept of the last stack. The next stack mostly begins with the same
-/// frames.
-const PATH: usize = crate::format::MAX_FRAMES;
+/// frames. Python's own limit of recursion is 1000.
+const PATH: usize = 1024;
 
 /// Cached code objects and Python stacks of one buffer of [`crate::scratch`]; all zeros if empty.
 pub struct PythonCache {

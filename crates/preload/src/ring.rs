@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{Ordering, fence};
 
-use crate::format::{BUSY, Kind, RECORDS, stamp};
+use crate::format::{BUSY, Kind, stamp};
 use crate::shared_memory::SharedMemory;
 use crate::{process, thread};
 
@@ -30,7 +30,7 @@ pub struct Entry {
 pub fn append(memory: SharedMemory, kind: Kind, entry: &Entry) {
     let Some(process) = process::current() else { return };
     let position = memory.header().next.fetch_add(1, Ordering::Relaxed);
-    let record = &memory.records()[(position % RECORDS) as usize];
+    let record = memory.record(position);
     let before = record.stamp.load(Ordering::Relaxed);
     // This record is lost if the slot is still being written or already has a later record.
     if before == BUSY || before >> 8 > position {

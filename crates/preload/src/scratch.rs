@@ -8,8 +8,9 @@ use crate::format::MAX_FRAMES;
 use crate::lookup_cache::PythonCache;
 use crate::tree::Frame;
 
-/// Number of buffers: of stacks that can be read at the same time, by different threads or by nested signal handlers.
-const BUFFERS: usize = 64;
+/// Number of buffers: of stacks that can be read at the same time, by different threads or by nested signal handlers. Reading
+/// one takes microseconds.
+const BUFFERS: usize = 32;
 
 /// The frames of one stack, the leaf first.
 pub type Frames = [Frame; MAX_FRAMES];

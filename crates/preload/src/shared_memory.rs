@@ -1,20 +1,30 @@
-//! The shared memory as mapped into this process. It is mapped once, when the library is loaded.
+//! The shared memory as mapped into this process: its first part when the library is loaded, the later generations of its
+//! tables when they are first needed.
 
 use core::ffi::{CStr, c_int};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::format::{
-    ARENA_BYTES, CODE_SLOTS, Header, MAGIC, NODE_SLOTS, NODES, Node, PROCESSES, Process, RECORDS,
-    Record, VARIABLE, offset,
+    Code, GENERATIONS, Header, MAGIC, Node, PROCESSES, Process, RECORDS, Record, VARIABLE, locate,
+    offset, size,
 };
+use crate::generations::LaterGenerations;
 use crate::sys;
+use crate::table::MOST_PROBES;
+
+/// Slots examined for one entry in each generation of a hash table.
+pub const PROBES: [usize; GENERATIONS] = [8, 8, MOST_PROBES];
 
 static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+static LATER: LaterGenerations = LaterGenerations::new();
 
 /// The mapped memory, which is never unmapped.
 #[derive(Clone, Copy)]
-pub struct SharedMemory(*mut u8);
+pub struct SharedMemory {
+    base: *mut u8,
+    pub later: &'static LaterGenerations,
+}
 
 // SAFETY: shared parts of the memory are atomics, or are owned by the one thread that reserved them by an
 // atomic.
@@ -26,7 +36,7 @@ unsafe impl Sync for SharedMemory {}
 #[inline]
 pub fn memory() -> Option<SharedMemory> {
     let base = BASE.load(Ordering::Acquire);
-    (!base.is_null()).then_some(SharedMemory(base))
+    (!base.is_null()).then_some(SharedMemory { base, later: &LATER })
 }
 
 /// Returns the header of the memory if it is mapped.
@@ -35,63 +45,93 @@ pub fn header() -> Option<&'static Header> {
     memory().map(SharedMemory::header)
 }
 
-macro_rules! part {
-    ($(#[$doc:meta])* $name:ident: [$type:ty; $count:expr] at $offset:expr) => {
-        $(#[$doc])*
-        #[inline]
-        pub fn $name(self) -> &'static [$type] {
-            // SAFETY: the part lies within the mapping, which is never unmapped, and is aligned. Its fields
-            // are atomics, for which all zeros is valid.
-            unsafe { core::slice::from_raw_parts(self.0.add($offset).cast(), $count) }
-        }
-    };
-}
-
 impl SharedMemory {
     /// Returns the header.
     #[inline]
     pub fn header(self) -> &'static Header {
         // SAFETY: the mapping begins with the header; its fields that change are atomics.
-        unsafe { &*self.0.cast() }
+        unsafe { &*self.base.cast() }
     }
 
-    part!(
-        /// The slots of processes.
-        processes: [Process; PROCESSES] at offset::PROCESSES
-    );
-    part!(
-        /// The ring buffer.
-        records: [Record; RECORDS as usize] at offset::RECORDS
-    );
-    part!(
-        /// The nodes.
-        nodes: [Node; NODES] at offset::NODES
-    );
-    part!(
-        /// The nodes' hash table.
-        node_slots: [AtomicU32; NODE_SLOTS] at offset::NODE_SLOTS
-    );
-    part!(
-        /// The code objects' hash table.
-        code_slots: [AtomicU32; CODE_SLOTS] at offset::CODE_SLOTS
-    );
-    part!(
-        /// The arena, in units of 8 bytes.
-        arena: [AtomicU64; ARENA_BYTES / 8] at offset::ARENA
-    );
+    /// Returns the slots of processes.
+    #[inline]
+    pub fn processes(self) -> &'static [Process] {
+        // SAFETY: as for `record`.
+        unsafe { core::slice::from_raw_parts(self.base.add(offset::PROCESSES).cast(), PROCESSES) }
+    }
+
+    /// Returns the record of the ring buffer for a position, which counts up without wrapping.
+    #[inline]
+    pub fn record(self, position: u64) -> &'static Record {
+        let at = offset::RECORDS + (position % RECORDS) as usize * size_of::<Record>();
+        // SAFETY: it is within the mapping, which is never unmapped, and aligned. Its fields are atomics, for which all zeros
+        // is valid.
+        unsafe { &*self.base.add(at).cast() }
+    }
+
+    /// Returns a node. `None` if there is no such node, or this process cannot map it.
+    #[inline]
+    pub fn node(self, index: u32) -> Option<&'static Node> {
+        let (generation, position) = locate(size::NODES, index as usize)?;
+        let begin = self.generation(generation)?;
+        // SAFETY: as for `record`.
+        unsafe { Some(&*begin.add(offset::NODES).cast::<Node>().add(position)) }
+    }
+
+    /// Returns the address of a code object. `None` if there is no such number, or this process cannot map it.
+    #[inline]
+    pub fn code(self, number: u32) -> Option<*mut Code> {
+        let begin = 8 * (number as usize).checked_sub(1)?;
+        let (generation, position) = locate(size::ARENA_BYTES, begin)?;
+        let begin = self.generation(generation)?;
+        // SAFETY: within the mapping.
+        Some(unsafe { begin.add(offset::arena(generation) + position) }.cast())
+    }
+
+    /// Returns a generation's slots for nodes. `None` if this process cannot map it.
+    #[inline]
+    pub fn node_slots(self, generation: usize) -> Option<&'static [AtomicU32]> {
+        self.slots(generation, offset::node_slots(generation), size::NODE_SLOTS[generation])
+    }
+
+    /// Returns a generation's slots for code objects. `None` if this process cannot map it.
+    #[inline]
+    pub fn code_slots(self, generation: usize) -> Option<&'static [AtomicU32]> {
+        self.slots(generation, offset::code_slots(generation), size::CODE_SLOTS[generation])
+    }
+
+    #[inline]
+    fn slots(self, generation: usize, at: usize, count: usize) -> Option<&'static [AtomicU32]> {
+        let begin = self.generation(generation)?;
+        // SAFETY: as for `record`.
+        Some(unsafe { core::slice::from_raw_parts(begin.add(at).cast(), count) })
+    }
+
+    /// Returns the address of a generation. `None` if this process cannot map it.
+    #[inline]
+    fn generation(self, generation: usize) -> Option<*mut u8> {
+        // SAFETY: the first part is mapped, and is never unmapped.
+        unsafe { self.later.get(self.base, &offset::GENERATIONS, generation) }
+    }
+
+    /// Maps all generations that the limits of this process allow, before it may be forbidden.
+    pub fn prepare_for_filter(self) {
+        self.generation(GENERATIONS - 1);
+    }
 
     /// Returns the script. The profiler writes it before the target starts.
     pub fn script(self) -> &'static [u8] {
         let bytes = (self.header().script_bytes as usize).min(crate::format::SCRIPT_BYTES);
         // SAFETY: within the mapping; it is not written any more.
-        unsafe { core::slice::from_raw_parts(self.0.add(offset::SCRIPT), bytes) }
+        unsafe { core::slice::from_raw_parts(self.base.add(offset::SCRIPT), bytes) }
     }
 }
 
 /// How much of the memory is mapped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    All,
+    /// All before the second generation.
+    First,
     /// The header and the slots of processes.
     Processes,
 }
@@ -99,39 +139,39 @@ enum Part {
 impl Part {
     fn bytes(self) -> usize {
         match self {
-            Part::All => offset::END,
-            Part::Processes => offset::RECORDS,
+            Part::First => offset::GENERATIONS[1],
+            Part::Processes => offset::SCRIPT,
         }
     }
 }
 
-/// The library uses at most 1 / SHARE of the address space that a limit leaves to the process.
+/// The first part of the memory uses at most 1 / SHARE of the address space that a limit leaves to the process.
 const SHARE: usize = 8;
 
 /// Maps the file that the environment names. Does nothing if it names no file, or a file of another format, or if a limit
 /// leaves too little address space.
 pub fn map() {
     if is_affordable()
-        && let Some(base) = map_part(Part::All)
+        && let Some(base) = map_part(Part::First)
     {
         BASE.store(base, Ordering::Release);
     }
 }
 
-/// Calls `report` with the part of the memory that holds the slots of processes, if a limit of address space prevents that all
-/// of it is mapped.
+/// Calls `report` with the part of the memory that holds the slots of processes, if a limit of address space prevents that the
+/// first part is mapped.
 pub fn with_processes(report: impl FnOnce(SharedMemory)) {
     if !is_affordable()
         && let Some(base) = map_part(Part::Processes)
     {
-        report(SharedMemory(base));
+        report(SharedMemory { base, later: &LATER });
         // SAFETY: it was mapped above, and nothing keeps it.
         unsafe { sys::munmap(base.cast(), Part::Processes.bytes()) };
     }
 }
 
 fn is_affordable() -> bool {
-    sys::free_address_space() / SHARE >= offset::END
+    sys::free_address_space() / SHARE >= Part::First.bytes()
 }
 
 fn map_part(part: Part) -> Option<*mut u8> {
@@ -172,12 +212,16 @@ fn map_file(fd: c_int, bytes: usize) -> Option<*mut u8> {
 /// Maps memory for tests, in the state in which a process receives it. It is never unmapped.
 #[cfg(test)]
 pub fn for_tests() -> SharedMemory {
-    const MAP_PRIVATE: c_int = 2;
-    const MAP_ANONYMOUS: c_int = 0x20;
-    let protection = sys::PROT_READ | sys::PROT_WRITE;
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS;
-    // SAFETY: a new mapping.
-    let base = unsafe { sys::mmap(ptr::null_mut(), offset::END, protection, flags, -1, 0) };
+    // SAFETY: the name is a C string, the descriptor is new, and the new mapping is within the file.
+    let base = unsafe {
+        let fd = libc::memfd_create(c"simprof-test".as_ptr(), libc::MFD_CLOEXEC);
+        assert_eq!(libc::ftruncate(fd, offset::END as i64), 0);
+        let protection = sys::PROT_READ | sys::PROT_WRITE;
+        let bytes = Part::First.bytes();
+        let base = sys::mmap(ptr::null_mut(), bytes, protection, sys::MAP_SHARED, fd, 0);
+        libc::close(fd);
+        base
+    };
     assert_ne!(base, sys::MAP_FAILED);
-    SharedMemory(base.cast())
+    SharedMemory { base: base.cast(), later: Box::leak(Box::new(LaterGenerations::new())) }
 }

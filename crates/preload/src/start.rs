@@ -56,7 +56,13 @@ fn report(memory: shared_memory::SharedMemory, reason: u32) {
 
 /// Called before the target installs a seccomp filter.
 #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
-pub fn prepare_for_filter() {}
+pub fn prepare_for_filter() {
+    if python::interpreter().is_some()
+        && let Some(memory) = shared_memory::memory()
+    {
+        memory.prepare_for_filter();
+    }
+}
 
 /// Called before a filter of the target takes effect. Without the system call that ends a signal handler the process
 /// cannot be sampled.

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::format::{NODES, WRITTEN};
-use crate::shared_memory::SharedMemory;
+use crate::format::{Node, WRITTEN};
+use crate::shared_memory::{PROBES, SharedMemory};
 use crate::table::{intern, mix};
 
 /// One frame of a stack, without its caller.
@@ -24,31 +24,34 @@ pub fn node(memory: SharedMemory, parent: u32, frame: Frame) -> Option<u32> {
     let low = u64::from(frame.code) | u64::from(frame.instruction) << 32;
     let hash = mix(mix(0x5851_f42d_4c95_7f2d, low), u64::from(parent) | u64::from(flags) << 32);
     let is_it = |position: u32| {
-        let Some(node) = memory.nodes().get(position as usize) else { return false };
+        let Some(node) = memory.node(position) else { return false };
         node.parent.load(Ordering::Relaxed) == parent
             && node.code.load(Ordering::Relaxed) == frame.code
             && node.instruction.load(Ordering::Relaxed) == frame.instruction
             && node.flags.load(Ordering::Relaxed) == flags
     };
-    intern(memory.node_slots(), hash, is_it, || {
-        let position = take(memory)?;
-        let node = &memory.nodes()[position as usize];
-        node.parent.store(parent, Ordering::Relaxed);
-        node.code.store(frame.code, Ordering::Relaxed);
-        node.instruction.store(frame.instruction, Ordering::Relaxed);
-        node.flags.store(flags, Ordering::Release);
-        Some(position)
-    })
+    intern(
+        |generation| memory.node_slots(generation),
+        &PROBES,
+        hash,
+        is_it,
+        || {
+            let (position, node) = take(memory)?;
+            node.parent.store(parent, Ordering::Relaxed);
+            node.code.store(frame.code, Ordering::Relaxed);
+            node.instruction.store(frame.instruction, Ordering::Relaxed);
+            node.flags.store(flags, Ordering::Release);
+            Some(position)
+        },
+    )
 }
 
-/// Reserves an unused node. The counter stops near the end, so it never wraps.
-fn take(memory: SharedMemory) -> Option<u32> {
+/// Reserves an unused node that this process can map. The counter stops near the end, so it never wraps.
+fn take(memory: SharedMemory) -> Option<(u32, &'static Node)> {
     let next = &memory.header().nodes;
-    if next.load(Ordering::Relaxed) + 1 >= NODES as u64 {
-        return None;
-    }
-    let position = next.fetch_add(1, Ordering::Relaxed) + 1;
-    (position < NODES as u64).then_some(position as u32)
+    memory.node(u32::try_from(next.load(Ordering::Relaxed) + 1).ok()?)?;
+    let position = u32::try_from(next.fetch_add(1, Ordering::Relaxed) + 1).ok()?;
+    Some((position, memory.node(position)?))
 }
 
 #[cfg(test)]
@@ -57,6 +60,7 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+    use crate::format::{NODES, size};
     use crate::shared_memory;
 
     fn frame(code: u32, instruction: u32) -> Frame {
@@ -99,10 +103,37 @@ mod tests {
         let distinct: HashSet<_> = all[0].iter().flatten().collect();
         assert_eq!(distinct.len(), FRAMES as usize);
         for (at, position) in (0..FRAMES).zip(&all[0]) {
-            let node = &memory.nodes()[position.expect("the table is not full") as usize];
+            let position = position.expect("the table is not full");
+            let node = memory.node(position).expect("it was inserted");
             assert_eq!(node.instruction.load(Ordering::Relaxed), at);
             assert_eq!(node.parent.load(Ordering::Relaxed), at % 7);
         }
+    }
+
+    #[test]
+    fn a_tree_grows_beyond_its_first_generation() {
+        let memory = shared_memory::for_tests();
+        let count = 3 * size::NODES[0] as u32;
+        let insert = |at: u32| node(memory, at % 1000, frame(at / 50 + 1, at));
+        let first: Vec<_> = (0..count).map(insert).collect();
+        assert!(first.iter().all(Option::is_some));
+        assert_eq!(first.iter().collect::<HashSet<_>>().len(), count as usize);
+        assert_eq!((0..count).map(insert).collect::<Vec<_>>(), first);
+        assert_eq!(memory.header().nodes.load(Ordering::Relaxed), count.into());
+    }
+
+    #[test]
+    fn a_tree_that_may_not_grow_is_full() {
+        let memory = shared_memory::for_tests();
+        memory.later.close();
+        let count = 2 * size::NODES[0] as u32;
+        let insert = |at: u32| node(memory, 0, frame(1, at));
+        let first: Vec<_> = (0..count).map(insert).collect();
+        // Node 0 is not used.
+        let inserted = first.iter().flatten().count();
+        assert!(inserted > size::NODES[0] / 2 && inserted < size::NODES[0], "{inserted}");
+        assert_eq!((0..count).map(insert).collect::<Vec<_>>(), first);
+        assert!(memory.header().nodes.load(Ordering::Relaxed) < size::NODES[0] as u64);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use simprof_model::{Notice, NoticeId, Steps, Timeline, has_notice};
 use crate::guardian::handle::{self, Handle};
 use crate::guardian::protocol::{Event, FinalReport, Order, Target};
 use crate::heap::{self, HeapRecording, HeapSampling};
+use crate::library_limits::{self, TargetLimits};
 use crate::machine::Throttling;
 use crate::marks::{MarkedSteps, Marks};
 use crate::output::{Output, Written};
@@ -20,7 +21,7 @@ use crate::preload::{self, Injection};
 use crate::resources::{Sampled, Sampler};
 use crate::sample::{self, SampleError, Samples, Sampling};
 use crate::step_source::StepSource;
-use crate::{Cancel, Outcome, Preload, RecordError, clock, library_limits, program};
+use crate::{Cancel, Outcome, Preload, RecordError, clock, program};
 
 /// How often to check for a request to cancel and for the time-out, and to read marks. At 40 Hz,
 /// the ring buffer for marks suffices for 1.3 million marks per second.
@@ -182,6 +183,7 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     run.heap.iter().for_each(|heap| heap.watch(run.handle.guardian_pid()));
     let end_ns = run.watch(&mut output)?;
     let resources = sampler.map(Sampler::finish).unwrap_or_default();
+    let limits = TargetLimits::of(pid);
     run.order(&Order::Release)?;
     let end = run.final_report()?;
     let written = output.finish();
@@ -194,9 +196,10 @@ pub fn launch(launch: &Launch, cancel: &Cancel) -> Result<Recording, RecordError
     let mut recording = run.recording(start_ns, end_ns, observed);
     recording.notices.extend(injection_notice);
     if injection.is_some() || launch.heap.is_some() {
-        let notice = library_limits::notice(&recording.outcome, launch.heap.is_some());
+        let notice = library_limits::notice(&recording.outcome, limits, launch.heap.is_some());
         recording.notices.extend(notice);
     }
+    recording.notices.extend(library_limits::output_notice(&recording.outcome));
     recording.notices.extend(Throttling::now().notice_since(throttled_before));
     recording.add_heap(heap);
     let wall_ms = recording.wall_ns as f64 * 1e-6;

@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::format::reason;
 use super::live::LIVE;
-use super::{modules, record, start, system, unwind};
-use crate::seccomp;
+use super::{modules, record, shared, start, system, unwind};
+use crate::{seccomp, shared_memory};
 
 /// Whether reading the clock needs a system call.
 static CLOCK_CALLS: AtomicBool = AtomicBool::new(false);
@@ -16,9 +16,15 @@ pub fn prepare() {
     if record::recorder().is_none() {
         return;
     }
+    if let Some(shared) = shared::get() {
+        shared.prepare_for_filter();
+    }
     LIVE.prepare();
     modules::register_all();
     unwind::learn_stack();
+    if let Some(memory) = shared_memory::memory() {
+        memory.prepare_for_filter();
+    }
     CLOCK_CALLS.store(system::does_clock_call(), Ordering::Relaxed);
 }
 

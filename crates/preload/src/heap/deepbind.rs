@@ -12,7 +12,8 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::hooks;
-use super::modules::{self, Listed, PT_DYNAMIC, PT_GNU_RELRO, Segment};
+use super::loader::{self, Listed, PT_DYNAMIC, PT_GNU_RELRO, Segment};
+use super::modules;
 use super::real::{self, Address};
 use super::system::{self, dlsym};
 use super::{mmap_hooks, unload};
@@ -129,7 +130,7 @@ extern "C" fn dlmopen_seen(namespace: isize, path: *const c_char) -> *mut c_void
 
 fn count_modules() -> usize {
     let mut count = 0;
-    modules::each_loaded(|_| count += 1);
+    loader::each_loaded(|_| count += 1);
     count
 }
 
@@ -192,7 +193,7 @@ fn replace(handle: Option<*mut c_void>, since: usize) {
     // SAFETY: `dlerror` has no preconditions. Names that were not found left an error message.
     unsafe { system::dlerror() };
     let mut at = 0;
-    modules::each_loaded(|module| {
+    loader::each_loaded(|module| {
         at += 1;
         if at > since {
             // SAFETY: the loader's description of a module that it has relocated.
@@ -259,7 +260,7 @@ unsafe fn replace_in<const N: usize>(
             // An entry that was not used yet leads to the loader, by code of the module itself.
             let is_unbound = kind == R_JUMP_SLOT && module.contains(value);
             if is_unbound && is_found.is_none() {
-                module.report_unseen();
+                modules::report_unseen(module.name());
             }
             let is_found = is_found.is_some_and(|is_found| is_found[at]);
             if is_unbound && is_found || value == functions[at].address().addr() {
@@ -353,7 +354,7 @@ impl Tables {
     unsafe fn write(&self, module: &Listed, slot: *mut usize, value: usize) {
         let is_read_only = self.read_only.contains(&slot.addr());
         if is_read_only && !system::protect(slot.addr(), system::PROT_READ_WRITE) {
-            return module.report_unseen();
+            return modules::report_unseen(module.name());
         }
         // SAFETY: the entry is mapped and writable, and aligned as the loader needs it.
         unsafe { (*slot.cast::<AtomicUsize>()).store(value, Ordering::Release) };

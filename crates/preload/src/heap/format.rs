@@ -10,10 +10,16 @@
 //! | [`Header`] | the profiler's settings, and counts of losses |
 //! | [`Process`] × [`PROCESSES`] | one slot for each process image that allocates (a forked child that never allocates has none) |
 //! | [`Lane`] × [`LANES`] | the read and write positions of each ring buffer |
-//! | [`Record`] × [`RECORDS`] × [`LANES`] | the ring buffers: an allocation was made, an allocation ended |
-//! | [`Node`] × [`NODES`] | native stacks as a tree: one node for each distinct frame called from a distinct stack |
-//! | `u32` × [`NODE_SLOTS`] | hash table from a node's content to its index |
-//! | [`Module`] × [`MODULES`] | the files that frames are in |
+//! | generations | the tables, see [`crate::format`]; [`size`] has their sizes |
+//!
+//! Each generation has these parts:
+//!
+//! | part | content |
+//! | --- | --- |
+//! | [`Module`]s | the files that frames are in |
+//! | [`Record`] × [`RECORDS`] for each lane | the ring buffers: an allocation was made, an allocation ended |
+//! | [`Node`]s | native stacks as a tree: one node for each distinct frame called from a distinct stack |
+//! | `u32` slots | hash table from a node's content to its index |
 //!
 //! # Sampling
 //!
@@ -71,6 +77,8 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
+use crate::format::{GENERATIONS, generations, locate, sum};
+
 /// Identifies the format and its version.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"simprofH");
 /// The environment variable that holds the path of the memory.
@@ -81,20 +89,31 @@ pub const DEFAULT_INTERVAL: u64 = 512 << 10;
 /// Number of slots for process images.
 pub const PROCESSES: usize = 4096;
 /// Number of ring buffers.
-pub const LANES: usize = 16;
+pub const LANES: usize = sum(size::LANES);
 /// Number of records per ring buffer: a power of two.
 pub const RECORDS: u64 = 1 << 16;
 /// Maximum number of nodes in the tree of stacks. Node 0 is the empty stack.
-pub const NODES: usize = 1 << 21;
-/// Slots of the nodes' hash table: a power of two, twice the number of nodes. A slot holds a node's index, or
-/// 0.
-pub const NODE_SLOTS: usize = 1 << 22;
+pub const NODES: usize = sum(size::NODES);
 /// Maximum number of modules. Module 0 stands for code that is in no known file.
-pub const MODULES: usize = 4096;
+pub const MODULES: usize = sum(size::MODULES);
 /// Maximum number of native frames recorded per stack, counted from the leaf.
 pub const MAX_FRAMES: usize = 256;
 /// How long exact mode waits for a reader that makes no progress, ns.
 pub const WAIT_NS: u64 = 5_000_000_000;
+
+/// Sizes of the tables' parts in each generation.
+pub mod size {
+    use super::GENERATIONS;
+
+    /// Number of modules.
+    pub const MODULES: [usize; GENERATIONS] = [512, 1024, 4096];
+    /// Number of ring buffers.
+    pub const LANES: [usize; GENERATIONS] = [1, 3, 12];
+    /// Number of nodes.
+    pub const NODES: [usize; GENERATIONS] = [1 << 16, 1 << 18, 1 << 21];
+    /// Slots of the nodes' hash table: a power of two, twice the number of nodes. A slot holds a node's index, or 0.
+    pub const NODE_SLOTS: [usize; GENERATIONS] = [1 << 17, 1 << 19, 1 << 22];
+}
 
 /// Offsets of the parts, bytes.
 pub mod offset {
@@ -104,16 +123,54 @@ pub mod offset {
     pub const PROCESSES: usize = 4096;
     /// The lanes.
     pub const LANES: usize = PROCESSES + super::PROCESSES * size_of::<Process>();
-    /// The ring buffers, one after the other.
-    pub const RECORDS: usize = LANES + super::LANES * size_of::<Lane>();
-    /// The tree of stacks.
-    pub const NODES: usize = RECORDS + super::LANES * super::RECORDS as usize * size_of::<Record>();
-    /// The nodes' hash table.
-    pub const NODE_SLOTS: usize = NODES + super::NODES * size_of::<Node>();
-    /// The modules.
-    pub const MODULES: usize = NODE_SLOTS + super::NODE_SLOTS * 4;
+    /// The generations, and the end of the last one.
+    pub const GENERATIONS: [usize; super::GENERATIONS + 1] = generations(
+        LANES + super::LANES * size_of::<Lane>(),
+        [generation_bytes(0), generation_bytes(1), generation_bytes(2)],
+    );
     /// The end: the length of the file.
-    pub const END: usize = MODULES + super::MODULES * size_of::<Module>();
+    pub const END: usize = GENERATIONS[super::GENERATIONS];
+
+    const fn generation_bytes(generation: usize) -> usize {
+        node_slots(generation) + size::NODE_SLOTS[generation] * 4
+    }
+
+    /// Offset of the modules in a generation.
+    pub const MODULES: usize = 0;
+
+    /// Returns the offset of the ring buffers in a generation.
+    pub const fn records(generation: usize) -> usize {
+        MODULES + size::MODULES[generation] * size_of::<Module>()
+    }
+
+    /// Returns the offset of the nodes in a generation.
+    pub const fn nodes(generation: usize) -> usize {
+        records(generation) + size::LANES[generation] * RECORDS as usize * size_of::<Record>()
+    }
+
+    /// Returns the offset of the nodes' hash table in a generation.
+    pub const fn node_slots(generation: usize) -> usize {
+        nodes(generation) + size::NODES[generation] * size_of::<Node>()
+    }
+
+    /// Returns the offset of a module; `None` if there is no such module.
+    pub fn module(number: usize) -> Option<usize> {
+        let (generation, position) = locate(size::MODULES, number)?;
+        Some(GENERATIONS[generation] + MODULES + position * size_of::<Module>())
+    }
+
+    /// Returns the offset of a lane's record for a position, which counts up without wrapping; `None` if there is no such lane.
+    pub fn record(lane: usize, position: u64) -> Option<usize> {
+        let (generation, lane) = locate(size::LANES, lane)?;
+        let number = lane * RECORDS as usize + (position % RECORDS) as usize;
+        Some(GENERATIONS[generation] + records(generation) + number * size_of::<Record>())
+    }
+
+    /// Returns the offset of a node; `None` if there is no such node.
+    pub fn node(number: usize) -> Option<usize> {
+        let (generation, position) = locate(size::NODES, number)?;
+        Some(GENERATIONS[generation] + nodes(generation) + position * size_of::<Node>())
+    }
 }
 
 /// The profiler's settings, written before the target starts, and counters that the library increments.
@@ -135,7 +192,8 @@ pub struct Header {
     pub nodes: AtomicU64,
     /// Number of modules in use. The first is module 1.
     pub modules: AtomicU64,
-    /// Number of threads so far. A thread's lane is this number, before it adds 1, modulo [`LANES`].
+    /// Number of threads so far. A thread's lane is this number, before it adds 1, modulo [`LANES`]. If the process cannot map
+    /// that lane, it is the number modulo those that it can map.
     pub threads: AtomicU64,
     /// Exact mode: CLOCK_MONOTONIC when recording stopped because the reader made no progress, ns; 0: it did
     /// not stop.
@@ -404,9 +462,12 @@ mod tests {
 
     #[test]
     fn parts_are_aligned() {
-        for offset in [offset::PROCESSES, offset::LANES, offset::RECORDS, offset::NODES] {
+        for offset in [offset::PROCESSES, offset::LANES].into_iter().chain(offset::GENERATIONS) {
             assert_eq!(offset % 64, 0);
         }
-        assert_eq!(offset::MODULES % 8, 0);
+        for generation in 0..GENERATIONS {
+            assert_eq!(offset::records(generation) % 64, 0);
+            assert_eq!(offset::nodes(generation) % 64, 0);
+        }
     }
 }

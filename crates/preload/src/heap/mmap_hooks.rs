@@ -14,7 +14,7 @@ use super::format::Origin;
 use super::hooks::call;
 use super::mappings::{self, Mapping};
 use super::record::{Event, Recorder, end_event_at, recorder};
-use super::{custom_allocator, modules, python, real, system};
+use super::{custom_allocator, loader, proc_maps, python, real, system};
 
 const PROT_NONE: i32 = 0;
 const MAP_FIXED: i32 = 0x10;
@@ -118,7 +118,7 @@ fn record_new(recorder: Recorder, range: Range<usize>, caller: &Caller) {
 /// Returns whether the code at this address is an allocator, which maps memory to serve requests from.
 fn is_allocator(pc: usize) -> bool {
     let malloc = real::MALLOC.load(Ordering::Relaxed).addr();
-    custom_allocator::is_reported() || python::is_interpreter(pc) || modules::is_same(pc, malloc)
+    custom_allocator::is_reported() || python::is_interpreter(pc) || loader::is_same(pc, malloc)
 }
 
 extern "C" fn munmap_seen(address: usize, bytes: usize, _: &Caller) -> i32 {
@@ -203,7 +203,7 @@ fn record_moved(recorder: Recorder, after: Range<usize>, caller: &Caller) {
     if !recorder.is_exact()
         && !is_allocator(caller.registers().pc)
         && recorder.sample(after.len() as u64)
-        && modules::is_anonymous(after.start)
+        && proc_maps::is_anonymous(after.start)
     {
         record_new(recorder, after, caller);
     }

@@ -39,6 +39,8 @@ mod image;
 mod late_interpreter;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod live;
+#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+mod loader;
 #[cfg(simprof_heap)]
 mod mappings;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
@@ -49,6 +51,8 @@ mod mmap_hooks;
 mod modules;
 #[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
 mod nodes;
+#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+mod proc_maps;
 #[cfg(simprof_heap)]
 mod python;
 #[cfg(simprof_heap)]

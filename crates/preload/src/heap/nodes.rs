@@ -3,8 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use super::byte_sampling;
-use super::format::{Header, NODES, Node};
-use super::shared;
+use super::format::Node;
+use super::shared::{self, Shared};
 use crate::{lookup_cache, table};
 
 /// A frame and the node that it was called from: parent, module, address.
@@ -27,25 +27,24 @@ pub fn intern(recent: &mut Recent, parent: u32, module: u32, address: u64) -> Op
 fn look_up(key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
     let shared = shared::get()?;
     table::intern(
-        shared.node_slots(),
+        |generation| shared.node_slots(generation),
+        &shared::PROBES,
         key as u64,
-        |node| is_same(shared.node(node), parent, module, address),
+        |node| shared.node(node).is_some_and(|node| is_same(node, parent, module, address)),
         || {
-            let node = reserve(shared.header())?;
-            write(shared.node(node), parent, module, address);
-            Some(node)
+            let (number, node) = reserve(shared)?;
+            write(node, parent, module, address);
+            Some(number)
         },
     )
 }
 
-/// Reserves the next unused node.
-fn reserve(header: &Header) -> Option<u32> {
-    let last = header.nodes.load(Ordering::Relaxed) + 1 >= NODES as u64;
-    if last {
-        return None;
-    }
-    let node = header.nodes.fetch_add(1, Ordering::Relaxed) + 1;
-    (node < NODES as u64).then_some(node as u32)
+/// Reserves an unused node that this process can map. The counter stops near the end, so it never wraps.
+fn reserve(shared: Shared) -> Option<(u32, &'static Node)> {
+    let next = &shared.header().nodes;
+    shared.node(u32::try_from(next.load(Ordering::Relaxed) + 1).ok()?)?;
+    let number = u32::try_from(next.fetch_add(1, Ordering::Relaxed) + 1).ok()?;
+    Some((number, shared.node(number)?))
 }
 
 fn write(node: &Node, parent: u32, module: u32, address: u64) {

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::format::flag;
-use super::modules;
+use super::loader;
 use crate::python::interpreter::{Interpreter, interpreter};
 use crate::python::{Moment, record_stack};
 use crate::{process, scratch, shared_memory};
@@ -70,5 +70,5 @@ pub fn stack(is_call: bool) -> (u64, u64) {
 /// Returns whether this address is in the interpreter's code.
 pub fn is_interpreter(pc: usize) -> bool {
     let interpreter = INTERPRETER.load(Ordering::Relaxed);
-    interpreter != 0 && modules::is_same(pc, interpreter)
+    interpreter != 0 && loader::is_same(pc, interpreter)
 }

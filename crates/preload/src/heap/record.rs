@@ -18,7 +18,6 @@ pub struct Recorder {
     shared: Shared,
     image: u32,
     thread: *mut Thread,
-    number: u32,
 }
 
 /// Content of a record.
@@ -59,25 +58,27 @@ pub fn recorder() -> Option<Recorder> {
     };
     // SAFETY: as above.
     let (known, number) = unsafe { ((*thread).image, (*thread).number) };
-    if number != 0 && known == image + 1 {
-        return Some(Recorder { shared, image, thread, number });
+    if number == 0 || known != image + 1 {
+        register_thread(shared, image, thread);
     }
-    Some(Recorder { shared, image, thread, number: register_thread(shared, image, thread) })
+    Some(Recorder { shared, image, thread })
 }
 
-/// Assigns a number to a thread that is new, or new in this process image.
+/// Assigns a number and a lane to a thread that is new, or new in this process image.
 #[cold]
-fn register_thread(shared: Shared, image: u32, thread: *mut Thread) -> u32 {
-    let number = shared.header().threads.fetch_add(1, Ordering::Relaxed) as u32 + FIRST;
+fn register_thread(shared: Shared, image: u32, thread: *mut Thread) {
+    let number = shared.header().threads.fetch_add(1, Ordering::Relaxed) as u32;
+    let lane = shared.usable_lane(number as usize % LANES);
+    let number = number.wrapping_add(FIRST);
     // SAFETY: it is this thread's storage.
     unsafe {
         (*thread).random =
             byte_sampling::mix(shared.header().seed ^ byte_sampling::mix(number.into()));
         (*thread).id = system::thread_id();
+        (*thread).lane = lane as u32;
         (*thread).image = image + 1;
         (*thread).number = number;
     }
-    number
 }
 
 impl Recorder {
@@ -191,13 +192,16 @@ impl Recorder {
     pub fn prefetch(self) {
         let lane = self.lane();
         let next = self.shared.lane(lane).next.load(Ordering::Relaxed);
-        system::prefetch(self.shared.record(lane, next));
+        if let Some(record) = self.shared.record(lane, next) {
+            system::prefetch(record);
+        }
     }
 
     /// Returns the index of the thread's lane.
     #[inline]
     fn lane(self) -> usize {
-        (self.number - FIRST) as usize % LANES
+        // SAFETY: it is this thread's storage.
+        unsafe { (*self.thread).lane as usize }
     }
 
     /// Like [`Recorder::allocation_event`], and inserts the allocation into [`LIVE`]. `None` if the table is
@@ -254,7 +258,9 @@ impl Recorder {
         }
         let generation = u64::from(self.image) << 32 | unload::generation();
         let registers = caller.registers();
-        let recorded = contexts::with(self.number, |trace| trace.record(registers, generation));
+        // SAFETY: it is this thread's storage.
+        let number = unsafe { (*self.thread).number };
+        let recorded = contexts::with(number, |trace| trace.record(registers, generation));
         let is_call = is_python || recorded.is_some_and(|stack| stack.is_of_calls);
         let (python, python_flags) = python::stack(is_call);
         match recorded {
@@ -329,7 +335,8 @@ impl Recorder {
 
     #[inline]
     fn write(self, lane: usize, position: u64, event: &Event) {
-        let record = self.shared.record(lane, position);
+        // The lane was mapped when the thread was registered.
+        let Some(record) = self.shared.record(lane, position) else { return };
         // SAFETY: it is this thread's storage.
         let id = unsafe { (*self.thread).id };
         let thread = u64::from(id) | u64::from(self.image) << 32;

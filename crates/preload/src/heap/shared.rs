@@ -1,11 +1,23 @@
 //! The mapped shared memory, and which slot this process image has.
+//!
+//! The first part of the memory is mapped at the start, the later generations of its tables when they are first needed.
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::format::{self, Header, Lane, Module, Node, Process, Record, offset};
+use super::format::{self, Header, Lane, Module, Node, Process, Record, offset, size};
 use super::system;
+use crate::format::{GENERATIONS, locate};
+use crate::generations::LaterGenerations;
+use crate::table::MOST_PROBES;
 
 static MEMORY: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
+static LATER: LaterGenerations = LaterGenerations::new();
+
+/// Bytes of the first part.
+pub const FIRST_BYTES: usize = offset::GENERATIONS[1];
+
+/// Slots examined for one entry in each generation of a hash table.
+pub const PROBES: [usize; GENERATIONS] = [8, 8, MOST_PROBES];
 
 /// State that the kernel zeroes in a forked child, so that the child notices the fork however it was made.
 #[repr(C, align(4096))]
@@ -36,9 +48,9 @@ pub fn get() -> Option<Shared> {
     (!memory.is_null()).then_some(Shared(memory))
 }
 
-/// Maps the memory that the environment names, as a whole. `None` if there is none of this format.
+/// Maps the first part of the memory that the environment names. `None` if there is none of this format.
 pub fn map() -> Option<Shared> {
-    map_bytes(offset::END)
+    map_bytes(FIRST_BYTES)
 }
 
 /// Maps the first bytes of the memory that the environment names. `None` if there is none of this format.
@@ -86,12 +98,11 @@ pub fn add_own_bytes(bytes: usize) {
 }
 
 impl Shared {
-    /// Returns the object at an offset.
+    /// Returns the object at an offset of the first part.
     #[inline]
     fn at<T>(self, offset: usize) -> &'static T {
-        // SAFETY: the memory is mapped, is never unmapped, and is as long as the format demands. Every object
-        // is aligned and of the requested type; its fields are atomics, or are not written while the target
-        // runs.
+        // SAFETY: the part is mapped and never unmapped. Every object is aligned and of the requested type; its fields are
+        // atomics, or are not written while the target runs.
         unsafe { &*self.0.add(offset).cast::<T>() }
     }
 
@@ -109,24 +120,70 @@ impl Shared {
         self.at(offset::LANES + lane * size_of::<Lane>())
     }
 
+    /// Returns the address of a generation. `None` if this process cannot map it.
     #[inline]
-    pub fn record(self, lane: usize, position: u64) -> &'static Record {
-        let at = lane * format::RECORDS as usize + (position % format::RECORDS) as usize;
-        self.at(offset::RECORDS + at * size_of::<Record>())
+    fn generation(self, generation: usize) -> Option<*mut u8> {
+        // SAFETY: the first part is mapped and never unmapped.
+        unsafe { LATER.get(self.0, &offset::GENERATIONS, generation) }
     }
 
+    /// Returns the object at an index of an array in a generation. `None` if this process cannot map it.
     #[inline]
-    pub fn node(self, node: u32) -> &'static Node {
-        self.at(offset::NODES + (node as usize % format::NODES) * size_of::<Node>())
+    fn item<T>(self, generation: usize, array: usize, index: usize) -> Option<&'static T> {
+        let begin = self.generation(generation)?;
+        // SAFETY: as in `at`.
+        Some(unsafe { &*begin.add(array).cast::<T>().add(index) })
     }
 
-    #[inline]
-    pub fn node_slots(self) -> &'static [AtomicU32; format::NODE_SLOTS] {
-        self.at(offset::NODE_SLOTS)
+    /// Returns the lane for a thread that should use `lane`: that one, or another if this process cannot map it.
+    pub fn usable_lane(self, lane: usize) -> usize {
+        let mut lanes = 0;
+        for (generation, count) in size::LANES.into_iter().enumerate() {
+            if self.generation(generation).is_none() {
+                return lane % lanes;
+            }
+            lanes += count;
+            if lane < lanes {
+                return lane;
+            }
+        }
+        lane % lanes
     }
 
-    pub fn module(self, number: u32) -> &'static Module {
-        self.at(offset::MODULES + number as usize % format::MODULES * size_of::<Module>())
+    /// Returns the record of a lane for a position. `None` if this process cannot map the lane.
+    #[inline]
+    pub fn record(self, lane: usize, position: u64) -> Option<&'static Record> {
+        let (generation, lane) = locate(size::LANES, lane)?;
+        let index = lane * format::RECORDS as usize + (position % format::RECORDS) as usize;
+        self.item(generation, offset::records(generation), index)
+    }
+
+    /// Returns a node. `None` if there is no such node, or this process cannot map it.
+    #[inline]
+    pub fn node(self, node: u32) -> Option<&'static Node> {
+        let (generation, index) = locate(size::NODES, node as usize)?;
+        self.item(generation, offset::nodes(generation), index)
+    }
+
+    /// Returns a generation's slots for nodes. `None` if this process cannot map it.
+    #[inline]
+    pub fn node_slots(self, generation: usize) -> Option<&'static [AtomicU32]> {
+        let begin = self.generation(generation)?;
+        let (at, count) = (offset::node_slots(generation), size::NODE_SLOTS[generation]);
+        // SAFETY: as in `at`.
+        Some(unsafe { core::slice::from_raw_parts(begin.add(at).cast(), count) })
+    }
+
+    /// Returns a module. `None` if there is no such module, or this process cannot map it.
+    pub fn module(self, number: u32) -> Option<&'static Module> {
+        let (generation, index) = locate(size::MODULES, number as usize)?;
+        self.item(generation, offset::MODULES, index)
+    }
+
+    /// Maps all generations that the limits of this process allow, before it may be forbidden.
+    #[cfg(simprof_heap)]
+    pub fn prepare_for_filter(self) {
+        self.generation(GENERATIONS - 1);
     }
 
     /// Unmaps the memory.

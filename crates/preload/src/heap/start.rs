@@ -5,9 +5,10 @@ use core::ffi::{CStr, c_int, c_void};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::format::{offset, reason, state};
+use super::format::{reason, state};
+use super::shared::FIRST_BYTES;
 use super::system::{RTLD_DEFAULT, dladdr1, dlerror, dlsym};
-use super::{contexts, image, memory_limits, modules, python_allocator, real, system, unwind};
+use super::{contexts, image, loader, memory_limits, python_allocator, real, system, unwind};
 use crate::own_work::OwnWork;
 use crate::sys::{ErrnoGuard, SharedObject};
 
@@ -57,9 +58,9 @@ pub fn start() -> bool {
     is_on()
 }
 
-/// Address space that the library uses to record: its shared memory, and the table for some thousand
+/// Address space that the library uses to record: the first part of its shared memory, and the table for some thousand
 /// allocations.
-const USED_BYTES: usize = offset::END + (16 << 20);
+const USED_BYTES: usize = FIRST_BYTES + (16 << 20);
 
 /// The library uses at most 1 / SHARE of the address space that a limit leaves to the process.
 const SHARE: usize = 8;
@@ -76,7 +77,7 @@ fn open() -> bool {
     if !image::open() {
         return false;
     }
-    modules::FIND_OBJECT.store(find(c"_dl_find_object"), Ordering::Relaxed);
+    loader::FIND_OBJECT.store(find(c"_dl_find_object"), Ordering::Relaxed);
     if let Some(reason) = refusal() {
         image::refuse(reason);
         // A program with its own allocator may still report its allocations through the probe.
@@ -105,7 +106,7 @@ fn refusal() -> Option<u32> {
     // Compares modules, since the library's own name for its function resolves to whichever definition comes
     // first.
     let first = find(c"malloc");
-    let seen = modules::is_same(first.addr(), (loaded as *const ()).addr()) || is_imported(first);
+    let seen = loader::is_same(first.addr(), (loaded as *const ()).addr()) || is_imported(first);
     (!seen).then_some(reason::OWN_MALLOC)
 }
 

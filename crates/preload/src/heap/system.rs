@@ -3,7 +3,6 @@
 //!
 //! None of these functions changes `errno`.
 
-use core::arch::asm;
 use core::ffi::{c_char, c_int, c_void};
 
 use crate::seccomp;
@@ -69,20 +68,8 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
     if !seccomp::allows(number) {
         return EPERM;
     }
-    let [a, b, c, d, e, f] = arguments;
-    let result: isize;
-    // SAFETY: the kernel changes rax, rcx and r11 only. Its effects on memory are the caller's
-    // responsibility.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack)
-        );
-    }
-    result
+    // SAFETY: the caller's promise.
+    unsafe { crate::sys::raw_call(number, arguments) }
 }
 
 /// Prefetches the cache line of this address. Any address is allowed.

@@ -25,6 +25,8 @@ pub struct Thread {
     pub stack_high: usize,
     /// Value of the countdown while `python` is not 0.
     pub saved_countdown: u64,
+    /// Index of the thread's lane.
+    pub lane: u32,
 }
 
 const _: () = assert!(size_of::<Thread>() == 64);

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::MmapRaw;
 use simprof_preload::heap::format::{
-    EXACT, Header, LANES, Lane, MAGIC, MODULES, Module, NODES, Node, PROCESSES, Process, RECORDS,
-    Record, offset,
+    EXACT, Header, LANES, Lane, MAGIC, MODULES, Module, NODES, Node, PROCESSES, Process, Record,
+    offset,
 };
 
 use crate::preload::{memory_file, own_filters};
@@ -96,10 +96,9 @@ impl HeapMemory {
 
     /// Returns the record that a position of a ring buffer is written to. Positions count up without wrapping.
     pub fn record(&self, lane: usize, position: u64) -> &Record {
-        assert!(lane < LANES, "the number of a ring buffer");
-        let number = lane * RECORDS as usize + (position % RECORDS) as usize;
+        let at = offset::record(lane, position).expect("the number of a ring buffer");
         // SAFETY: as in `process`.
-        unsafe { self.item(offset::RECORDS, number) }
+        unsafe { self.item(at, 0) }
     }
 
     /// Returns the number of nodes, including node 0.
@@ -110,11 +109,11 @@ impl HeapMemory {
 
     /// Returns a node by its number. A caller whose number is not smaller is invalid and replaced by none.
     pub fn node(&self, number: u32) -> NativeNode {
-        if number as usize >= NODES {
+        let Some(at) = offset::node(number as usize) else {
             return NativeNode { parent: 0, module: 0, address: 0 };
-        }
+        };
         // SAFETY: as in `process`.
-        let node: &Node = unsafe { self.item(offset::NODES, number as usize) };
+        let node: &Node = unsafe { self.item(at, 0) };
         let parent = node.parent.load(Ordering::Acquire);
         let module = node.module.load(Ordering::Relaxed);
         let address = node.address.load(Ordering::Relaxed);
@@ -133,12 +132,9 @@ impl HeapMemory {
 
     /// Returns a module by its number; `None` if it is not completely written.
     pub fn module(&self, number: u32) -> Option<MappedModule> {
-        let number = number as usize;
-        if number == 0 || number >= MODULES {
-            return None;
-        }
+        let at = offset::module(number as usize).filter(|_| number != 0)?;
         // SAFETY: as in `process`.
-        let module: &Module = unsafe { self.item(offset::MODULES, number) };
+        let module: &Module = unsafe { self.item(at, 0) };
         if module.written.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -178,7 +174,7 @@ impl HeapMemory {
     /// Writes a module, as a file of the process in slot 0.
     pub fn write_module(&self, number: usize, path: &str) {
         // SAFETY: the module is within the mapping and aligned, and consists of atomics.
-        let module: &Module = unsafe { self.item(offset::MODULES, number) };
+        let module: &Module = unsafe { self.item(offset::module(number).expect("a module"), 0) };
         for (written, byte) in module.path.iter().zip(path.bytes()) {
             written.store(byte, Ordering::Relaxed);
         }
@@ -227,7 +223,7 @@ mod tests {
     fn invalid_callers_are_ignored() {
         let memory = HeapMemory::create(1, 0, false).expect("memory");
         // SAFETY: node 2 is within the mapping and aligned, and consists of atomics.
-        let node: &Node = unsafe { memory.item(offset::NODES, 2) };
+        let node: &Node = unsafe { memory.item(offset::node(2).expect("a node"), 0) };
         node.parent.store(5, Ordering::Relaxed);
         node.module.store(1 | EXACT, Ordering::Relaxed);
         node.address.store(0x40, Ordering::Relaxed);

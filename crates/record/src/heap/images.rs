@@ -236,7 +236,7 @@ pub fn refusal(image: &Image) -> Option<&'static str> {
         ),
         (state::UNSUPPORTED, reason::LIMITED) => Some(
             "a process has a low limit of address space, and recording would use much of it, so its memory is not recorded: raise \
-             the limit (`ulimit -v`) by 512 MiB, or remove it",
+             the limit (`ulimit -v`) by 256 MiB, or remove it",
         ),
         _ => None,
     }

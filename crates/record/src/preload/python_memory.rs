@@ -118,8 +118,9 @@ impl PythonMemory {
 
     /// Returns a node by its number; `None` if there is no such node.
     pub fn node(&self, number: usize) -> Option<&Node> {
+        let at = offset::node(number)?;
         // SAFETY: as in `process`.
-        (number < NODES).then(|| unsafe { self.item(offset::NODES, number) })
+        Some(unsafe { self.item(at, 0) })
     }
 
     /// Reads four bytes at a position; `None` if it is not aligned or beyond the end.

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
-use simprof_preload::format::{
-    self, ARENA_BYTES, ENTRY, TABLE_BYTES, TEXT_BYTES, Text, WRITTEN, offset,
-};
+use simprof_preload::format::{self, ENTRY, TABLE_BYTES, TEXT_BYTES, Text, WRITTEN, offset};
 
 use super::PythonMemory;
 
@@ -98,10 +96,7 @@ fn node(memory: &PythonMemory, number: usize) -> Node {
 }
 
 fn code(memory: &PythonMemory, number: u32) -> Option<Code> {
-    let start = offset::ARENA + 8 * (number as usize).checked_sub(1)?;
-    if start >= offset::ARENA + ARENA_BYTES {
-        return None;
-    }
+    let start = offset::code(number)?;
     let field = |field: usize| memory.read_u32(start + field);
     if field(offset_of!(format::Code, written))? == 0 {
         return None;

@@ -14,6 +14,7 @@ mod hostile;
 mod interrupts;
 mod into;
 mod known_answers;
+mod limits;
 mod logging;
 mod memory;
 mod ordinary_user;

@@ -23,7 +23,7 @@ pub fn learn() {
     const RLIMIT_STACK: usize = 3;
     let thread = thread::current();
     let here = (&raw const thread).addr();
-    let (below, range) = super::super::modules::mapping_at(here);
+    let (below, range) = super::super::proc_maps::mapping_at(here);
     let end = STACK_END.load(Ordering::Relaxed);
     let is_first = range.contains(&end.wrapping_sub(1));
     if is_first {

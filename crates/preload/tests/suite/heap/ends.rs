@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::mem::offset_of;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
-use simprof_preload::heap::format::{Kind, Lane, offset, reason, state};
+use simprof_preload::heap::format::{Kind, LANES, Lane, offset, reason, state};
 
 use crate::heap::programs::compiled;
 use crate::heap::recorder::{
-    Memory, Options, Reader, program, record, record_at, record_until, run,
+    Memory, Options, Reader, Recording, program, record, record_at, record_until, run,
 };
 
 /// Whenever the program is killed, every record is complete and consistent with the records before it.
@@ -122,30 +124,51 @@ fn a_program_with_limited_address_space_can_still_allocate() {
     assert_ne!(recording.memory.header().live_full.load(Ordering::Relaxed), 0);
 }
 
+/// Returns a program whose address space is limited to this many MiB.
+fn limited(path: &Path, limit_mib: libc::rlim_t) -> Command {
+    let mut command = program(path);
+    let limit = libc::rlimit { rlim_cur: limit_mib << 20, rlim_max: limit_mib << 20 };
+    // SAFETY: setrlimit may be called between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+            Ok(())
+        });
+    }
+    command
+}
+
 #[test]
 fn a_program_with_too_little_address_space_is_not_recorded() {
-    const LIMIT: libc::rlim_t = 200 << 20;
     let path = compiled("family.c", &["-O2"]);
-    let limited = || {
-        let mut command = program(&path);
-        // SAFETY: setrlimit may be called between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                let limit = libc::rlimit { rlim_cur: LIMIT, rlim_max: LIMIT };
-                libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
-                Ok(())
-            });
-        }
-        command
-    };
-    let plain = limited().output().expect("it runs");
-    let recording = record(&mut limited(), Options::EXACT);
+    let plain = limited(&path, 50).output().expect("it runs");
+    let recording = record(&mut limited(&path, 50), Options::EXACT);
     assert_eq!((recording.output.status, &recording.output.stdout), (plain.status, &plain.stdout));
     assert!(recording.events.is_empty() && recording.stderr().is_empty());
     let processes = recording.memory.processes();
     let [process] = processes.as_slice() else { panic!("{}", processes.len()) };
     assert_eq!(process.state.load(Ordering::Relaxed), state::UNSUPPORTED);
     assert_eq!(process.reason.load(Ordering::Relaxed), reason::LIMITED);
+}
+
+/// The limit does not leave space for the second generation of the tables, which has more ring buffers: all threads share one.
+#[test]
+fn threads_share_a_ring_buffer_if_the_address_space_is_limited() {
+    let path = compiled("six_threads.c", &["-O1", "-fno-builtin", "-pthread"]);
+    let lanes = |recording: &Recording| {
+        let used = |&lane: &usize| recording.memory.lane(lane).next.load(Ordering::Relaxed) != 0;
+        (0..LANES).filter(used).count()
+    };
+    let free = record(&mut program(&path), Options::EXACT);
+    let recording = record(&mut limited(&path, 300), Options::EXACT);
+    for recording in [&free, &recording] {
+        assert!(recording.output.status.success(), "{:?}", recording.output);
+        recording.check();
+    }
+    assert!(lanes(&free) > 1);
+    assert_eq!(lanes(&recording), 1);
+    let count = recording.totals(|event| event.size == 123).allocated_count;
+    assert_eq!(count, 6.0 * 1000.0);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
 use simprof_preload::heap::format::{
-    self, EXACT, Header, Kind, LANES, Lane, Module, Node, Origin, Process, RECORDS, Record, flag,
-    offset, sequence, state, unstamp, weight,
+    self, EXACT, Header, Kind, LANES, Lane, Module, Node, Origin, Process, Record, flag, offset,
+    sequence, state, unstamp, weight,
 };
 
 /// How a program is recorded.
@@ -114,8 +114,7 @@ impl Memory {
     }
 
     fn record(&self, lane: usize, position: u64) -> &Record {
-        let at = lane * RECORDS as usize + (position % RECORDS) as usize;
-        self.part(offset::RECORDS, at)
+        self.part(offset::record(lane, position).expect("the lane exists"), 0)
     }
 
     pub fn processes(&self) -> Vec<&Process> {
@@ -129,7 +128,7 @@ impl Memory {
     pub fn stack(&self, mut node: u32) -> Vec<StackFrame> {
         let mut frames = Vec::new();
         while node != 0 {
-            let found: &Node = self.part(offset::NODES, node as usize);
+            let found: &Node = self.part(offset::node(node as usize).expect("it exists"), 0);
             let module = found.module.load(Ordering::Acquire);
             frames.push(StackFrame {
                 module: self.module(module & !EXACT),
@@ -145,7 +144,8 @@ impl Memory {
         if number == 0 {
             return String::new();
         }
-        let module: &Module = self.part(offset::MODULES, number as usize);
+        let at = offset::module(number as usize).expect("it exists");
+        let module: &Module = self.part(at, 0);
         assert_eq!(module.written.load(Ordering::Acquire), 1);
         let bytes = &module.path[..module.path_bytes.load(Ordering::Relaxed) as usize];
         let bytes = bytes.iter().map(|byte: &AtomicU8| byte.load(Ordering::Relaxed)).collect();
@@ -156,7 +156,8 @@ impl Memory {
     pub fn build_id(&self, path: &str) -> Vec<u8> {
         let count = self.header().modules.load(Ordering::Relaxed) as u32;
         let number = (1..=count).find(|&number| self.module(number) == path).expect("it is there");
-        let module: &Module = self.part(offset::MODULES, number as usize);
+        let at = offset::module(number as usize).expect("it exists");
+        let module: &Module = self.part(at, 0);
         let bytes = &module.build_id[..module.build_id_bytes.load(Ordering::Relaxed) as usize];
         bytes.iter().map(|byte| byte.load(Ordering::Relaxed)).collect()
     }

@@ -122,10 +122,10 @@ impl Memory {
 
     /// Returns the frames of the stack that ends at a node, the outermost first.
     pub fn stack(&self, mut node: u32) -> Vec<StackFrame> {
-        let nodes: &[Node] = self.part(offset::NODES, format::NODES);
         let mut frames = Vec::new();
         while node != 0 {
-            let at = &nodes[node as usize];
+            let at = offset::node(node as usize).expect("the node exists");
+            let at = &self.part::<Node>(at, 1)[0];
             let flags = at.flags.load(Ordering::Acquire);
             assert!(flags & format::WRITTEN != 0, "a node that a record refers to is written");
             frames.push(self.frame(at, flags & format::ENTRY != 0));
@@ -150,7 +150,7 @@ impl Memory {
                 readable: false,
             };
         }
-        let at = offset::ARENA + 8 * (number as usize - 1);
+        let at = offset::code(number).expect("the code object exists");
         // SAFETY: codes lie within the arena.
         let code = unsafe { &*self.map.as_ptr().add(at).cast::<Code>() };
         assert_eq!(

@@ -100,7 +100,7 @@ impl Memory {
     fn stack(&self, mut node: u32) -> Vec<String> {
         let mut names = Vec::new();
         while node != 0 {
-            let at = offset::NODES + node as usize * size_of::<Node>();
+            let at = offset::node(node as usize).expect("the node exists");
             names.push(self.name(self.u32(at + offset_of!(Node, code))));
             node = self.u32(at + offset_of!(Node, parent));
         }
@@ -108,8 +108,7 @@ impl Memory {
     }
 
     fn name(&self, code: u32) -> String {
-        let Some(index) = code.checked_sub(1) else { return "?".into() };
-        let at = offset::ARENA + index as usize * 8;
+        let Some(at) = offset::code(code) else { return "?".into() };
         let length = self.u32(at + offset_of!(Code, name));
         String::from_utf8(self.bytes(at + size_of::<Code>(), length as usize)).expect("ASCII")
     }
