@@ -50,4 +50,5 @@ pub(crate) use names::python_module;
 pub(crate) use origin::{origin_of_file, origins};
 pub(crate) use placeholders::{BUILT_IN, GENERATED, UNKNOWN_FILE, UNNAMED};
 use python::interpreter_modules;
+pub(crate) use stack_kinds::{ImportRole, import_role};
 pub(crate) use weights::{Groups, by_stack, share};

@@ -277,13 +277,14 @@ impl RunSplit {
         Some(self.work.total_weight() as f64 * 1e-6 / steps as f64)
     }
 
-    /// Returns `profile`, of which this is the split, with the stacks of each part except the work under a frame with the
-    /// part's name, such as `[set-up]`.
-    pub fn grouped(&self, profile: &Profile) -> Profile {
+    /// Returns `profile`, of which this is the split, with the stacks of each part under a frame with the part's name, such
+    /// as `[set-up]`. The stacks of the work are only if `is_work_too` and there are other parts.
+    pub fn grouped(&self, profile: &Profile, is_work_too: bool) -> Profile {
+        let is_work_apart = is_work_too && self.part_of.iter().any(|part| !part.is_work());
         let mut grouped = Profile { waits: profile.waits.clone(), ..tables_of(profile) };
         let mut moved = Moved { roots: HashMap::new(), stacks: HashMap::new() };
         for (sample, &part) in profile.samples.iter().zip(&self.part_of) {
-            let stack = if part.is_work() {
+            let stack = if part.is_work() && !is_work_apart {
                 sample.stack
             } else {
                 Some(moved.stack(&mut grouped, part, sample.stack))

@@ -23,6 +23,33 @@ pub(crate) enum StackKind {
     Exit,
 }
 
+/// What a Python function does in an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ImportRole {
+    /// It is a part of the import system that only an import calls.
+    Entry,
+    /// It is a part of the import system that also does other work, such as reading a resource of a package.
+    Helper,
+    /// It is the top level of a module.
+    Module,
+}
+
+/// Returns what a function does in an import. `None` if it has nothing to do with imports.
+pub(crate) fn import_role(profile: &Profile, function: &Function) -> Option<ImportRole> {
+    if function.kind != FunctionKind::Python {
+        return None;
+    }
+    let name = profile.string(function.name);
+    let file = function.file.map_or("", |file| profile.string(file));
+    if is_at(&IMPORTS, name, file) {
+        Some(ImportRole::Entry)
+    } else if IMPORT_HELPERS.iter().any(|path| file.contains(path)) {
+        Some(ImportRole::Helper)
+    } else {
+        name.ends_with("<module>").then_some(ImportRole::Module)
+    }
+}
+
 /// The kinds of all stacks of a profile.
 #[derive(Debug)]
 pub(crate) struct StackKinds {
@@ -78,13 +105,15 @@ fn kind(profile: &Profile, function: &Function, has_python: bool) -> StackKind {
     }
 }
 
+/// Whether a function is in a table of parts of paths and ends of names.
+fn is_at(table: &[(&str, &str)], name: &str, file: &str) -> bool {
+    table.iter().any(|(path, function)| file.contains(path) && name.ends_with(function))
+}
+
 fn python_kind(name: &str, file: &str) -> StackKind {
-    let is_at = |table: &[(&str, &str)]| {
-        table.iter().any(|(path, function)| file.contains(path) && name.ends_with(function))
-    };
-    if is_at(&IMPORTS) {
+    if is_at(&IMPORTS, name, file) {
         StackKind::Import
-    } else if is_at(&PYTHON_COMPILERS) {
+    } else if is_at(&PYTHON_COMPILERS, name, file) {
         StackKind::Compilation
     } else {
         StackKind::Work
@@ -125,6 +154,15 @@ const IMPORTS: [(&str, &str); 5] = [
     // A new process of multiprocessing runs the file of the main program again.
     ("/multiprocessing/spawn.py", "_fixup_main_from_path"),
     ("/multiprocessing/spawn.py", "_fixup_main_from_name"),
+];
+
+/// Parts of the paths of the import system's files.
+const IMPORT_HELPERS: [&str; 5] = [
+    "<frozen importlib",
+    "<frozen zipimport>",
+    "/importlib/_bootstrap_external.py",
+    "/importlib/__init__.py",
+    "/zipimport.py",
 ];
 
 /// Python functions that compile at run time: a part of the path of the file, and the end of the name. These packages

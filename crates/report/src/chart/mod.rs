@@ -11,4 +11,5 @@ mod timeline;
 pub use heap_timeline::memory_chart;
 pub use scale::Unit;
 pub use scaling::{LawCurve, ScalingChart, ScalingSeries, scaling_chart};
+pub(crate) use svg::escaped;
 pub use timeline::timeline_chart;

@@ -206,7 +206,7 @@ fn pairs(points: &[(f64, f64)]) -> String {
 }
 
 /// Returns text as XML: markup is escaped, and characters that XML does not allow become spaces.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

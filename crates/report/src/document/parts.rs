@@ -73,8 +73,8 @@ pub fn run_parts(parts: &[PartSummary]) -> String {
     let work = work.map_or("", |part| part.part.describe());
     format!(
         "## Parts of a run\n\n{table}\nAll shares and times per step below are of **{work}** alone. `mostly in` is the function of \
-         the part with the most CPU time. In `flamegraph.svg` and `profile.folded` each other part is under a frame with \
-         its name, such as `[set-up]`; `profile.json` and `profile.speedscope.json` have all samples as they came.\n\n"
+         the part with the most CPU time. In `flamegraph.svg` each part is under a frame with its name, such as `[set-up]`, \
+         and in `profile.folded` each other part; `profile.json` and `profile.speedscope.json` have all samples as they came.\n\n"
     )
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use simprof_model::{HeapAmount, HeapProfile, HeapSite, Profile, StackSample, Thread, ThreadId};
 
-use super::flamegraph;
+use super::flamegraph::{self, Texts};
 use crate::ReportError;
 use crate::format;
 
@@ -70,31 +70,35 @@ pub(crate) fn heap_view(profile: &HeapProfile, view: HeapView) -> Profile {
     Profile { samples, threads, ..profile.tables.clone() }
 }
 
-/// Writes a flame graph of one view.
+/// Writes a flame graph of one view. `target` is the name of the program.
 ///
 /// # Errors
 /// Returns [`ReportError::NoSamples`] if the view has no memory, and [`ReportError::Write`] if `out` cannot be written.
 pub fn heap_flamegraph(
     profile: &HeapProfile,
     view: HeapView,
+    target: &str,
     out: &mut dyn Write,
 ) -> Result<(), ReportError> {
     let shown = heap_view(profile, view);
     if shown.samples.is_empty() {
         return Err(ReportError::NoSamples);
     }
-    let title = format!("{} {}", format::bytes(shown.total_weight() as f64), view.describe());
     let how = match profile.provenance.interval_bytes {
-        0 | 1 => "every allocation".to_owned(),
-        bytes => format!("sampled every {} on average", format::bytes(bytes as f64)),
+        0 | 1 => "every allocation recorded".to_owned(),
+        bytes => format!("one byte in {} sampled", format::bytes(bytes as f64)),
     };
-    let subtitle = format!(
-        "{how}, {} stack{} ({})",
-        shown.samples.len(),
-        if shown.samples.len() == 1 { "" } else { "s" },
-        flamegraph::colors(&shown)
-    );
-    flamegraph::write_titled(&shown, title, subtitle, out)
+    let end = if shown.samples.len() == 1 { "" } else { "s" };
+    let whole = format::bytes(shown.total_weight() as f64);
+    let texts = Texts {
+        title: format!("{target}: memory {}", view.describe()),
+        subtitle: format!(
+            "{whole} allocated by {} stack{end}, {how}",
+            format::count(shown.samples.len() as f64)
+        ),
+        root: format!("whole run: {whole} {}", view.describe()),
+    };
+    flamegraph::write_texts(&shown, &texts, out)
         .map_err(|source| ReportError::Write { export: "flamegraph", source })
 }
 
@@ -108,13 +112,17 @@ mod tests {
         let mut profile = heap(&[("main@1 > s::f@2 > malloc", 3 << 20), ("main@1 > malloc", 5)]);
         profile.sites[1].amounts.live = HeapAmount::default();
         let mut svg = Vec::new();
-        heap_flamegraph(&profile, HeapView::Live, &mut svg).expect("writing to memory cannot fail");
+        heap_flamegraph(&profile, HeapView::Live, "sim", &mut svg)
+            .expect("writing to memory cannot fail");
         let svg = String::from_utf8(svg).expect("text");
-        assert!(
-            svg.contains("3 MiB never freed") && svg.contains("every allocation, 1 stack ("),
-            "{svg}"
-        );
-        let error = heap_flamegraph(&profile, HeapView::Temporary, &mut Vec::new());
+        for text in [
+            ">sim: memory never freed</text>",
+            ">whole run: 3 MiB never freed</text>",
+            "3 MiB allocated by 1 stack, every allocation recorded",
+        ] {
+            assert!(svg.contains(text), "{text}: {svg}");
+        }
+        let error = heap_flamegraph(&profile, HeapView::Temporary, "sim", &mut Vec::new());
         assert!(matches!(error, Err(ReportError::NoSamples)));
         assert_eq!(heap_view(&profile, HeapView::Allocated).total_weight(), (3 << 20) + 5);
     }

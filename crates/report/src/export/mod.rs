@@ -11,11 +11,23 @@ use std::io::{self, Write};
 use simprof_model::{Profile, WeightKind};
 
 use crate::ReportError;
+use crate::analysis::RunSplit;
 
 #[cfg(test)]
 pub(crate) use heap::heap_view;
 pub use heap::{HeapView, heap_flamegraph};
 pub use pprof::heap_pprof;
+
+/// A profile to export.
+#[derive(Clone, Copy)]
+pub struct ExportInput<'a> {
+    /// The samples as they came.
+    pub profile: &'a Profile,
+    /// The parts of the runs of `profile`.
+    pub split: &'a RunSplit,
+    /// Name of the target.
+    pub target: &'a str,
+}
 
 /// One format that a profile can be written in.
 pub struct Export {
@@ -23,25 +35,22 @@ pub struct Export {
     pub name: &'static str,
     /// File name in a run's folder.
     pub file_name: &'static str,
-    /// Whether the file has the times of samples, which show the parts of a run.
-    pub has_times: bool,
-    write: fn(&Profile, &mut dyn Write) -> io::Result<()>,
+    write: fn(&ExportInput<'_>, &mut dyn Write) -> io::Result<()>,
 }
 
 /// All exports. To add one, add a file and a row here.
 pub const EXPORTS: [Export; 3] = [
+    Export { name: "flamegraph", file_name: "flamegraph.svg", write: flamegraph::write },
     Export {
-        name: "flamegraph",
-        file_name: "flamegraph.svg",
-        has_times: false,
-        write: flamegraph::write,
+        name: "folded",
+        file_name: "profile.folded",
+        write: |input, out| folded::write(&input.split.grouped(input.profile, false), out),
     },
-    Export { name: "folded", file_name: "profile.folded", has_times: false, write: folded::write },
     Export {
         name: "speedscope",
         file_name: "profile.speedscope.json",
-        has_times: true,
-        write: speedscope::write,
+        // It has the times of samples, which show the parts of the run.
+        write: |input, out| speedscope::write(input.profile, out),
     },
 ];
 
@@ -51,12 +60,12 @@ impl Export {
     /// # Errors
     /// Returns [`ReportError::NoSamples`] if the profile has no weight, and [`ReportError::Write`] if the format cannot be
     /// written.
-    pub fn to_bytes(&self, profile: &Profile) -> Result<Vec<u8>, ReportError> {
-        if profile.total_weight() == 0 {
+    pub fn to_bytes(&self, input: &ExportInput<'_>) -> Result<Vec<u8>, ReportError> {
+        if input.profile.total_weight() == 0 {
             return Err(ReportError::NoSamples);
         }
         let mut bytes = Vec::new();
-        (self.write)(profile, &mut bytes)
+        (self.write)(input, &mut bytes)
             .map_err(|source| ReportError::Write { export: self.name, source })?;
         Ok(bytes)
     }
@@ -76,6 +85,7 @@ fn weight_name(kind: WeightKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::split_run;
     use crate::testing::profile;
 
     #[test]
@@ -90,7 +100,10 @@ mod tests {
     #[test]
     fn an_empty_profile_is_an_error() {
         for export in &EXPORTS {
-            let error = export.to_bytes(&profile(&[])).expect_err("it has no samples");
+            let profile = profile(&[]);
+            let split = split_run(&profile, &[]);
+            let input = ExportInput { profile: &profile, split: &split, target: "x" };
+            let error = export.to_bytes(&input).expect_err("it has no samples");
             assert!(matches!(error, ReportError::NoSamples), "{}: {error}", export.name);
         }
     }

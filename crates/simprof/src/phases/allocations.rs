@@ -267,12 +267,12 @@ impl SampleTotals {
 /// Writes the files of a heap profile: chart, flame graphs, pprof, and JSON.
 fn write(session: &mut Session<'_>, profile: &HeapProfile) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
-    let chart = memory_chart(profile, &format!("Memory of {}", session.plan.target.name));
+    let chart = memory_chart(profile, &format!("{}: memory over time", session.plan.target.name));
     session.write(PHASE, "memory.svg", chart.as_bytes())?;
     files.push(("memory.svg".to_owned(), "memory over time".to_owned()));
     for view in HeapView::ALL {
         let mut svg = Vec::new();
-        match heap_flamegraph(profile, view, &mut svg) {
+        match heap_flamegraph(profile, view, &session.plan.target.name, &mut svg) {
             Ok(()) => session.write(PHASE, view.file_name(), &svg)?,
             Err(ReportError::NoSamples) => continue,
             Err(error) => return Err(error.into()),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use simprof_model::{Notice, NoticeId, Phase, Profile};
 use simprof_report::analysis::split_run;
 use simprof_report::document::macro_report;
-use simprof_report::export::EXPORTS;
+use simprof_report::export::{EXPORTS, ExportInput};
 use simprof_report::summary::{
     CaseInput, CaseSummary, FEW_SAMPLES, Head, MacroSummary, RunSteps, case_summary,
     leading_component,
@@ -82,8 +82,7 @@ fn summarise(
     Ok(summary)
 }
 
-/// Writes a profile and all its exports. Exports without times have the parts of a run apart, see
-/// [`simprof_report::analysis::RunSplit::grouped`].
+/// Writes a profile and all its exports.
 ///
 /// # Errors
 /// Returns an error if a file cannot be written.
@@ -94,9 +93,11 @@ pub fn write_profile(
     profile: &Profile,
     steps: &[RunSteps],
 ) -> Result<()> {
-    let grouped = split_run(profile, steps).grouped(profile);
+    let split = split_run(profile, steps);
+    let target = &session.plan.target.name;
+    let input = ExportInput { profile, split: &split, target };
     for export in &EXPORTS {
-        match export.to_bytes(if export.has_times { profile } else { &grouped }) {
+        match export.to_bytes(&input) {
             Ok(bytes) => session.write(phase, &format!("{folder}{}", export.file_name), &bytes)?,
             Err(error) => {
                 let text = format!("{} was not written: {error}.", export.file_name);

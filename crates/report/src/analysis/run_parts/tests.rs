@@ -198,7 +198,7 @@ fn other_parts_are_grouped_under_a_frame() {
         .sample("main > step", 8)
         .finish();
     let split = split_run(&profile, &[ten_steps()]);
-    let grouped = split.grouped(&profile);
+    let grouped = split.grouped(&profile, false);
     let stack = |stack| {
         let frames = grouped.frames_from_leaf(stack);
         let names = frames.map(|frame| grouped.function_name(grouped.frame(frame).function));
@@ -236,7 +236,7 @@ proptest! {
         prop_assert_eq!(sum, profile.total_weight());
         let shares: f64 = split.parts.iter().map(|cost| cost.share).sum();
         prop_assert!((shares - 1.0).abs() < 1e-9);
-        prop_assert_eq!(split.grouped(&profile).total_weight(), profile.total_weight());
+        prop_assert_eq!(split.grouped(&profile, false).total_weight(), profile.total_weight());
         let work = split.parts.iter().find(|cost| cost.part.is_work()).expect("the work");
         prop_assert_eq!(work.weight, split.work.total_weight());
     }
