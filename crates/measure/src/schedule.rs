@@ -16,7 +16,9 @@ pub struct Slot {
 /// Block `r` contains the `r`-th replicate of every measurement that has one, so that a slow drift of the machine affects all
 /// measurements equally. Two successive blocks form a pair: the first has a random order, the second the same order reversed (an
 /// ABBA design). A linear drift thus cancels within a pair if both blocks have the same measurements.
-pub fn interleaved(repeats: &[usize], seed: u64) -> Vec<Slot> {
+///
+/// `ranks`, if there are any, order the first block: measurements of a lower rank come first.
+pub fn interleaved(repeats: &[usize], seed: u64, ranks: Option<&[usize]>) -> Vec<Slot> {
     let mut random = fastrand::Rng::with_seed(seed);
     let blocks = repeats.iter().copied().max().unwrap_or(0);
     let mut order: Vec<usize> = (0..repeats.len()).collect();
@@ -24,6 +26,9 @@ pub fn interleaved(repeats: &[usize], seed: u64) -> Vec<Slot> {
     for replicate in 0..blocks {
         if replicate % 2 == 0 {
             random.shuffle(&mut order);
+            if let Some(ranks) = ranks.filter(|_| replicate == 0) {
+                order.sort_by_key(|&measurement| ranks[measurement]);
+            }
         } else {
             order.reverse();
         }
@@ -41,7 +46,7 @@ mod tests {
 
     #[test]
     fn blocks_mirror_each_other() {
-        let slots = interleaved(&[2; 5], 7);
+        let slots = interleaved(&[2; 5], 7, None);
         let order: Vec<usize> = slots.iter().map(|slot| slot.measurement).collect();
         let mirrored: Vec<usize> = order[..5].iter().rev().copied().collect();
         assert_eq!(order[5..], mirrored);
@@ -51,15 +56,30 @@ mod tests {
 
     #[test]
     fn the_seed_determines_the_order() {
-        assert_eq!(interleaved(&[3; 8], 1), interleaved(&[3; 8], 1));
-        assert_ne!(interleaved(&[3; 8], 1), interleaved(&[3; 8], 2));
+        assert_eq!(interleaved(&[3; 8], 1, None), interleaved(&[3; 8], 1, None));
+        assert_ne!(interleaved(&[3; 8], 1, None), interleaved(&[3; 8], 2, None));
+    }
+
+    #[test]
+    fn ranks_order_only_the_first_pair_of_blocks() {
+        let ranks = [2, 0, 1, 0, 2, 1];
+        let slots = interleaved(&[3; 6], 7, Some(&ranks));
+        let block = |number: usize| -> Vec<usize> {
+            slots[6 * number..][..6].iter().map(|slot| ranks[slot.measurement]).collect()
+        };
+        assert_eq!(block(0), [0, 0, 1, 1, 2, 2]);
+        assert_eq!(block(1), [2, 2, 1, 1, 0, 0]);
+        let mut third = block(2);
+        assert!(!third.is_sorted());
+        third.sort_unstable();
+        assert_eq!(third, block(0));
     }
 
     proptest! {
         #[test]
         fn every_replicate_is_run_once(repeats in prop::collection::vec(0usize..6, 0..10), seed: u64) {
             let mut seen: Vec<(usize, usize)> =
-                interleaved(&repeats, seed).iter().map(|slot| (slot.measurement, slot.replicate)).collect();
+                interleaved(&repeats, seed, None).iter().map(|slot| (slot.measurement, slot.replicate)).collect();
             seen.sort_unstable();
             let expected: Vec<(usize, usize)> = repeats
                 .iter()

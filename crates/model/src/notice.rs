@@ -47,6 +47,11 @@ pub fn has_notice(notices: &[Notice], id: NoticeId) -> bool {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeId {
+    // The run.
+    /// The budget was used up, so sizes or repetitions are missing.
+    BudgetUsedUp,
+    /// One run of each phase takes longer than the budget.
+    BudgetTooShort,
     // The machine.
     /// Other programs used the machine.
     MachineBusy,
@@ -247,7 +252,8 @@ impl NoticeId {
         self.is_about_steps_as_specified()
             || matches!(
                 self,
-                NoticeId::ProcessesOutlived
+                NoticeId::BudgetUsedUp
+                    | NoticeId::ProcessesOutlived
                     | NoticeId::SizesSkipped
                     | NoticeId::SweepCannotGiveLaw
                     | NoticeId::ComponentRuleUnmatched

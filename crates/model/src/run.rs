@@ -178,6 +178,9 @@ pub struct Run {
     pub seed: u64,
     /// Quick or full.
     pub mode: Mode,
+    /// Time that all phases together may take before measurements are left out, in seconds. Null if it is not limited.
+    #[serde(default)]
+    pub budget_s: Option<f64>,
     /// Machine of the run.
     pub machine: Machine,
     /// The resolved spec as TOML.

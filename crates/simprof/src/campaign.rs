@@ -1,6 +1,7 @@
 //! Runs the planned measurements of phases 2 and 4 as processes of the target.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use simprof_measure::campaign::{Executor, Job};
@@ -43,6 +44,14 @@ impl Executor for TargetExecutor<'_, '_> {
         self.session.stop_reason()
     }
 
+    fn no_time_for(&self, expected: Option<Duration>) -> Option<String> {
+        self.session.budget.refusal(expected)
+    }
+
+    fn has_limited_time(&self) -> bool {
+        self.session.budget.is_limited()
+    }
+
     fn progressed(&mut self, measurement: &Measurement, done: usize) {
         self.session.keep(self.phase, measurement, self.done_before + done);
     }
@@ -61,6 +70,7 @@ impl TargetExecutor<'_, '_> {
             log: &log,
         };
         let load = crate::replicate::load_average();
+        self.session.budget.start_process();
         let result = self.session.processes.run(&invocation);
         let context = ProcessContext { seed: job.seed, order: job.order, load };
         let recording = result.as_ref().map(|observed| &observed.recording);

@@ -1,6 +1,7 @@
 //! The command line: commands, options and their help.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -54,9 +55,14 @@ const MAX_MEMORY_INTERVAL: u64 = 1 << 30;
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Measure fewer points and record for less time. The reference simulation takes about a minute
+    /// Measure fewer points and record for less time, with a budget of 60 s
     #[arg(long)]
     pub quick: bool,
+    /// Time that all phases together may take, such as 90s, 5m or 1h. If it does not suffice, there are fewer
+    /// repetitions, and the largest sizes are skipped. A process that has started is not ended, and each phase runs
+    /// at least one [default: 60s with --quick, otherwise unlimited]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = duration)]
+    pub budget: Option<Duration>,
     /// Run only this phase: 1 (functions), 2 (components), 3 (source lines), 4 (scaling). Can be repeated
     /// [default: all]
     #[arg(long = "phase", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=4))]
@@ -182,6 +188,23 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Parses a time: `90`, `90s`, `1.5m` or `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit_s = match &text[digits.len()..] {
+        "" | "s" => Some(1.0),
+        "m" | "min" => Some(60.0),
+        "h" => Some(3600.0),
+        _ => None,
+    };
+    let seconds = digits.parse::<f64>().ok().zip(unit_s).map(|(number, unit_s)| number * unit_s);
+    let is_valid = |seconds: &f64| *seconds > 0.0 && *seconds <= crate::spec::MAX_TIMEOUT_S;
+    seconds
+        .filter(is_valid)
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "it must be a time above 0 and at most a year, such as 90s, 5m or 1h".into())
+}
+
 /// Parses the mean distance between two sampled bytes.
 fn memory_interval(text: &str) -> Result<u64, String> {
     bytes(text).ok().filter(|bytes| (1..=MAX_MEMORY_INTERVAL).contains(bytes)).ok_or_else(|| {
@@ -234,6 +257,18 @@ mod tests {
         {
             let error = memory_interval(text).expect_err(text);
             assert!(error.contains("512K"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn budgets_are_seconds_or_have_a_unit() {
+        for (text, seconds) in
+            [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), ("5min", 300.0), ("1h", 3600.0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "m", "0", "-5", "-5m", "5 m", "5d", "inf", "nan", "1e99", "5M"] {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Earlier {
     pub seconds: f64,
     /// Name of the run that it was measured in.
     pub run: String,
+    /// Wall time of the phase's first process, in seconds. `None` if it is not known.
+    pub process_s: Option<f64>,
 }
 
 /// Returns the times of the phases in the newest runs in `output` whose spec is that of `plan`. A run in the same mode is
@@ -38,7 +40,8 @@ pub fn earlier(output: &Path, plan: &Plan) -> BTreeMap<Phase, Earlier> {
             // A check of a prediction adds processes that are not part of the plan.
             let is_same = run.mode == plan.mode && then >= now;
             let scale = if is_same { 1.0 } else { now as f64 / then as f64 };
-            (phase, Earlier { seconds: seconds * scale, run: run.name.clone() })
+            let process_s = process_s(record);
+            (phase, Earlier { seconds: seconds * scale, run: run.name.clone(), process_s })
         })
     };
     plan.phases.iter().filter_map(time).collect()
@@ -48,6 +51,12 @@ pub fn earlier(output: &Path, plan: &Plan) -> BTreeMap<Phase, Earlier> {
 fn duration_s(record: &PhaseRecord) -> Option<f64> {
     let milliseconds = record.ended_ms?.saturating_sub(record.started_ms?);
     (record.status == Some(Status::Ok)).then_some(milliseconds as f64 * 1e-3)
+}
+
+/// Returns the wall time of the first successful process of a phase.
+fn process_s(record: &PhaseRecord) -> Option<f64> {
+    let walls = record.measurements.first()?.replicate_medians("wall_ms");
+    walls.first().map(|ms| ms * 1e-3)
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ struct Group<'r> {
     names: Vec<&'r str>,
 }
 
-/// Returns one line for each reason. `known` is the reason why the run was stopped, which has
-/// already been reported: measurements skipped for this reason are omitted.
-pub fn lines(records: &[PhaseRecord], known: Option<&str>) -> Vec<String> {
+/// Returns one line for each reason. `known` are reasons that have already been reported: measurements skipped for them are
+/// omitted.
+pub fn lines(records: &[PhaseRecord], known: &[String]) -> Vec<String> {
     let groups = groups(records, known);
     let mut lines: Vec<String> = groups.iter().take(NAMED).map(line).collect();
     if groups.len() > NAMED {
@@ -31,11 +31,11 @@ pub fn lines(records: &[PhaseRecord], known: Option<&str>) -> Vec<String> {
     lines
 }
 
-fn groups<'r>(records: &'r [PhaseRecord], known: Option<&str>) -> Vec<Group<'r>> {
+fn groups<'r>(records: &'r [PhaseRecord], known: &[String]) -> Vec<Group<'r>> {
     let mut groups: Vec<Group<'r>> = Vec::new();
     for (phase, measurement) in failed(records) {
         let reason = measurement.reason.as_deref().unwrap_or("no reason was recorded");
-        if known == Some(reason) {
+        if known.iter().any(|known| known == reason) {
             continue;
         }
         let same =
@@ -103,14 +103,14 @@ mod tests {
             record(Phase::System, ["n=1", "n=2", "n=3", "n=4"].map(crash).to_vec()),
         ];
         let expected = "phase 1 (macro), phase 4 (system): default, n=1, n=2, 2 more failed: killed by SIGSEGV";
-        assert_eq!(lines(&records, None), [expected]);
-        assert_eq!(lines(&records, Some("killed by SIGSEGV")), [""; 0]);
+        assert_eq!(lines(&records, &[]), [expected]);
+        assert_eq!(lines(&records, &["killed by SIGSEGV".to_owned()]), [""; 0]);
     }
 
     #[test]
     fn many_reasons_are_counted() {
         let failures = (0..10).map(|index| measurement("m", Status::Failed, &index.to_string()));
-        let lines = lines(&[record(Phase::Macro, failures.collect())], None);
+        let lines = lines(&[record(Phase::Macro, failures.collect())], &[]);
         assert_eq!(lines.len(), NAMED + 1);
         assert!(lines[NAMED].starts_with("and 2 more"), "{lines:?}");
     }

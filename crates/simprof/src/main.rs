@@ -1,5 +1,6 @@
 //! The simprof command: reads a spec, makes a plan, runs it, and writes reports.
 
+mod budget;
 mod campaign;
 mod cli;
 mod commands;

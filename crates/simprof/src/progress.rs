@@ -25,6 +25,8 @@ struct Phase {
     printed: Instant,
     planned: usize,
     done: usize,
+    /// Its share of the budget, if that is limited.
+    limit: Option<Duration>,
 }
 
 impl Progress {
@@ -33,13 +35,14 @@ impl Progress {
     pub fn new() -> Self {
         let now = Instant::now();
         let terminal = std::io::stderr().is_terminal() && !crate::logging::is_on();
-        Self { terminal, bar: None, phase: Phase { began: now, printed: now, planned: 0, done: 0 } }
+        let phase = Phase { began: now, printed: now, planned: 0, done: 0, limit: None };
+        Self { terminal, bar: None, phase }
     }
 
-    /// Starts a phase of `planned` units of work.
-    pub fn begin(&mut self, title: &str, planned: usize) {
+    /// Starts a phase of `planned` units of work that is to end within `limit`.
+    pub fn begin(&mut self, title: &str, planned: usize, limit: Option<Duration>) {
         let now = Instant::now();
-        self.phase = Phase { began: now, printed: now, planned, done: 0 };
+        self.phase = Phase { began: now, printed: now, planned, done: 0, limit };
         if self.terminal {
             let bar = ProgressBar::new(planned as u64).with_style(style());
             bar.set_prefix(title.to_owned());
@@ -104,11 +107,14 @@ impl Progress {
     }
 
     fn time_left(&self) -> String {
-        let Phase { began, planned, done, .. } = self.phase;
+        let Phase { began, planned, done, limit, .. } = self.phase;
         if done == 0 {
             return String::new();
         }
-        let left = began.elapsed().as_secs_f64() * (planned - done) as f64 / done as f64;
+        let elapsed = began.elapsed();
+        let left = elapsed.as_secs_f64() * (planned - done) as f64 / done as f64;
+        let left_in_budget = limit.map(|limit| limit.saturating_sub(elapsed).as_secs_f64());
+        let left = left_in_budget.map_or(left, |limit| left.min(limit));
         format!(", about {left:.0} s left")
     }
 }

@@ -10,6 +10,7 @@ use simprof_record::RecordError;
 use simprof_report::analysis::ComponentRules;
 use simprof_report::summary::{ComponentSummary, LineSummary, MacroSummary, SystemSummary};
 
+use crate::budget::Budget;
 use crate::folder::{RunFolder, now_ms};
 use crate::plan::Plan;
 use crate::processes::Processes;
@@ -46,6 +47,8 @@ pub struct Session<'a> {
     pub evidence: Evidence,
     /// Why no further process is started, if there is a reason.
     pub stopped: Option<String>,
+    /// The time that the run may take.
+    pub budget: Budget,
 }
 
 impl Session<'_> {
@@ -77,7 +80,10 @@ impl Session<'_> {
     /// Returns an error if the manifest cannot be written.
     pub fn begin(&mut self, phase: Phase, units: usize) -> Result<()> {
         log::info!("{phase}: started, processes planned: {units}");
-        self.progress.begin(&title(phase), units);
+        let later = self.plan.phases.iter().filter(|&&later| later > phase);
+        let later = later.map(|&later| self.plan.weight_s(later)).sum();
+        self.budget.begin_phase(self.plan.weight_s(phase), later);
+        self.progress.begin(&title(phase), units, self.budget.phase_time_left());
         self.folder.update(|run| {
             if let Some(record) = run.phase_mut(phase) {
                 record.started_ms = Some(now_ms());

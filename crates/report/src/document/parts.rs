@@ -19,9 +19,10 @@ pub fn opening(title: &str, head: &Head, machine: &Machine, statements: &[String
     let mut text = format!("# {}: {title}\n\n", escape(&head.target));
     let _ = writeln!(
         text,
-        "{} ({} run): **{}**\n",
+        "{} ({} run{}): **{}**\n",
         code(&head.command.join(" ")),
         if head.mode == simprof_model::Mode::Quick { "quick" } else { "full" },
+        head.budget_s.map_or_else(String::new, |seconds| format!(", budget {seconds} s")),
         head.status
     );
     text.push_str("## Results\n\n");

@@ -20,6 +20,9 @@ pub struct Head {
     pub command: Vec<String>,
     /// `quick` or `full`.
     pub mode: simprof_model::Mode,
+    /// Time that all phases together may take before measurements are left out, in seconds; `null` if it is not limited.
+    #[serde(default)]
+    pub budget_s: Option<f64>,
     /// Every planned measurement, with its status.
     pub measurements: Vec<Entry>,
     /// Notices: what to know before relying on the results.
@@ -49,6 +52,7 @@ impl Head {
             target: run.target_name.clone(),
             command: run.target.clone(),
             mode: run.mode,
+            budget_s: run.budget_s,
             measurements: entries(&record.measurements),
             notices: record.notices.clone(),
         }

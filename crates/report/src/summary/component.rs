@@ -421,6 +421,7 @@ mod tests {
             target: String::new(),
             command: Vec::new(),
             mode: simprof_model::Mode::Quick,
+            budget_s: None,
             measurements: Vec::new(),
             notices: Vec::new(),
         };

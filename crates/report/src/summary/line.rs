@@ -222,6 +222,7 @@ mod tests {
                 target: "sim".to_owned(),
                 command: Vec::new(),
                 mode: Mode::Quick,
+                budget_s: None,
                 measurements: Vec::new(),
                 notices: Vec::new(),
             },

@@ -14,6 +14,7 @@ use simprof_record::sample::Recorder;
 use simprof_report::analysis::ComponentRules;
 use simprof_report::document::cross_reference_report;
 
+use crate::budget::Budget;
 use crate::cli::RunArgs;
 use crate::commands::into::EarlierRun;
 use crate::console::{self, message};
@@ -65,7 +66,12 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     find_program(&plan, &runner)?;
     let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
-    let manifest = manifest(&plan, &runner)?;
+    let mut manifest = manifest(&plan, &runner)?;
+    if let Some(notice) = plan.budget_notice(&crate::earlier::earlier(&arguments.output_dir, &plan))
+    {
+        console::note(&notice.text);
+        manifest.notices.push(notice);
+    }
     let (mut folder, evidence) = open_folder(arguments, earlier, manifest)?;
     for original in runner.originals() {
         let name = file_stem(&original.name().to_string_lossy());
@@ -87,6 +93,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
         rules,
         evidence,
         stopped: None,
+        budget: Budget::new(plan.budget),
     };
     if let Some(reason) = no_allocations {
         let text = format!("Memory was not recorded: {reason}.");
@@ -219,6 +226,7 @@ fn request(
     };
     Ok(Request {
         mode: if arguments.quick { Mode::Quick } else { Mode::Full },
+        budget: arguments.budget,
         phases,
         components: arguments.components.clone(),
         functions: arguments.functions.clone(),
@@ -351,6 +359,7 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
         target_name: plan.target.name.clone(),
         seed: plan.seed,
         mode: plan.mode,
+        budget_s: plan.budget.map(|budget| budget.as_secs_f64()),
         machine: simprof_record::machine(),
         spec: toml::to_string(&plan.spec).context("cannot write the spec as TOML")?,
         phases: plan.phases.iter().map(record).collect(),
@@ -394,7 +403,9 @@ fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Completion
         outcome?;
         marked?;
     }
-    for line in failures::lines(&session.folder.run().phases, session.stopped.as_deref()) {
+    let known: Vec<String> =
+        session.stopped.clone().into_iter().chain(session.budget.reason()).collect();
+    for line in failures::lines(&session.folder.run().phases, &known) {
         console::error(&line);
     }
     let printed = report_results(session);
@@ -515,6 +526,7 @@ mod tests {
         for mode in [Mode::Quick, Mode::Full] {
             let request = Request {
                 mode,
+                budget: None,
                 phases: vec![],
                 components: vec![],
                 functions: vec![],

@@ -15,6 +15,7 @@ use simprof_report::export::{HeapView, heap_flamegraph, heap_pprof};
 use simprof_report::summary::{MemorySummary, memory_summary, unexplained_growth};
 use simprof_report::{ReportError, format};
 
+use super::budget_notice::add_skipped_notice;
 use super::record::{Process, add_notices, ending};
 use crate::plan::{AllocationPlan, DEFAULT_INTERVAL_BYTES};
 use crate::processes::{Observe, Observed};
@@ -148,6 +149,11 @@ fn attempts(
     if let Some(reason) = session.stop_reason() {
         return Ok(Attempt::skipped(reason));
     }
+    // What a flag requests is recorded whatever time is left.
+    if let (None, Some(reason)) = (plan.requested_by, session.budget.refusal(None)) {
+        add_skipped_notice(session, PHASE, NAME);
+        return Ok(Attempt::skipped(reason));
+    }
     let interval_bytes = plan.interval_bytes.unwrap_or(DEFAULT_INTERVAL_BYTES);
     let first = record(session, interval_bytes, measurement)?;
     let totals = first.profile.as_ref().map(SampleTotals::from_profile);
@@ -161,6 +167,9 @@ fn attempts(
     let Some(smaller) = totals.smaller_interval(session.plan.sampling.enough) else {
         return Ok(first);
     };
+    if session.budget.refusal(Some(totals.wall)).is_some() {
+        return Ok(first);
+    }
     let second = match session.stop_reason() {
         Some(reason) => Attempt::skipped(reason),
         None => record(session, smaller, measurement)?,

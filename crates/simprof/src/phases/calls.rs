@@ -61,8 +61,9 @@ pub fn count(session: &mut Session<'_>, case: &Case, recorded: &Recorded) -> Res
         return Ok(None);
     }
     let quick = session.plan.mode == Mode::Quick;
-    let Some(limit) = limit(plain, session.plan.target.timeout, quick) else {
-        let needed = START + plain * EXPECTED;
+    let needed = START + plain * EXPECTED;
+    let limit = limit(plain, session.plan.target.timeout, quick);
+    let Some(limit) = limit.filter(|_| session.budget.refusal(Some(needed)).is_none()) else {
         let why =
             format!("a traced run may need {:.0} s, too long for this run", needed.as_secs_f64());
         session.notice(PHASE, too_long(&why));

@@ -11,6 +11,7 @@ use simprof_report::summary::{
     case_summary, component_summary, skipped_sizes,
 };
 
+use super::budget_notice::add_budget_notice;
 use super::record::record;
 use crate::campaign::TargetExecutor;
 use crate::plan::{BenchmarkPlan, Case};
@@ -57,6 +58,7 @@ fn benchmarks(session: &mut Session<'_>) -> Result<ComponentSummary> {
         done_before: 0,
     };
     let measurements = campaign::run(&planned, seed, &mut executor);
+    add_budget_notice(session, PHASE, &planned, &measurements);
     write_samples(session, &measurements)?;
     let shapes = shapes(&plans, &measurements);
     let outcome =

@@ -2,6 +2,7 @@
 //! ones.
 
 mod allocations;
+mod budget_notice;
 mod calls;
 mod component;
 mod csv;

@@ -1,7 +1,7 @@
 //! Records the target's stacks until there are enough samples (phases 1 and 3).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use simprof_measure::grid::Parameters;
@@ -10,6 +10,7 @@ use simprof_record::{RecordError, Recording};
 use simprof_report::analysis::split_run;
 use simprof_report::summary::{FEW_SAMPLES, RunSteps};
 
+use super::budget_notice::add_skipped_notice;
 use crate::plan::Case;
 use crate::processes::{Invocation, Observe, Observed, Stacks};
 use crate::replicate::{ProcessContext, replicate_from};
@@ -62,6 +63,11 @@ pub fn record(
     loop {
         if let Some(reason) = session.stop_reason() {
             conclude_early(&mut measurement, reason);
+            break;
+        }
+        if let (None, Some(reason)) = (runs.last(), session.budget.refusal(None)) {
+            conclude_early(&mut measurement, reason);
+            add_skipped_notice(session, phase, &case.name);
             break;
         }
         let samples = once(session, phase, case, &mut recorded, &mut measurement)?;
@@ -175,6 +181,7 @@ impl Process<'_> {
             log: &log,
         };
         let load = crate::replicate::load_average();
+        session.budget.start_process();
         let result = session.processes.run(&invocation);
         let context = ProcessContext { seed, order: self.order, load };
         let output = append_extension(&log, "out");
@@ -267,11 +274,13 @@ pub fn ending(replicate: &Replicate) -> String {
     format!("{}{wall}{reason}", replicate.status)
 }
 
-/// Returns true if the recording can end. The limit is elapsed time, not CPU time, because a target
-/// can be slow to start and to end.
+/// Returns true if the recording can end: there are enough samples, or no time for another run. The limit is elapsed time, not CPU
+/// time, because a target can be slow to start and to end.
 fn enough(session: &Session<'_>, recorded: &Recorded, began: Instant) -> bool {
     let sampling = session.plan.sampling;
-    recorded.work_samples >= sampling.enough_samples
+    let last = recorded.wall_ns.last().map(|&ns| Duration::from_nanos(ns));
+    session.budget.refusal(last).is_some()
+        || recorded.work_samples >= sampling.enough_samples
         || began.elapsed() >= sampling.enough
         || recorded.wall_ns.len() >= MAX_RUNS
 }

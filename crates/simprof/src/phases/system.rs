@@ -1,5 +1,7 @@
 //! Phase 4: how the whole target scales.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use simprof_measure::campaign::{self, Planned};
 use simprof_model::{Measurement, Notice, NoticeId, Phase, Value};
@@ -13,6 +15,7 @@ use simprof_report::summary::{
 };
 use simprof_stats::scaling::ScalingFit;
 
+use super::budget_notice::add_budget_notice;
 use super::readiness;
 use super::timeline::follow;
 use crate::campaign::TargetExecutor;
@@ -123,7 +126,9 @@ fn sweep_all<'p>(session: &mut Session<'p>) -> Vec<MeasuredSweep<'p>> {
     let plan = session.plan;
     let planned: Vec<Planned> =
         plan.sweeps.iter().flat_map(|sweep| sweep.planned.iter().cloned()).collect();
-    let mut measurements = execute(session, &planned, 0).into_iter();
+    let measurements = execute(session, &planned, 0);
+    add_budget_notice(session, PHASE, &planned, &measurements);
+    let mut measurements = measurements.into_iter();
     plan.sweeps
         .iter()
         .map(|sweep| {
@@ -228,7 +233,9 @@ fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Vec<Predict
     let Some(time) = predictions.first() else { return predictions };
     let largest_time = largest_median(measured, &time.metric);
     let growth = largest_time.map_or(1.0, |largest| time.predicted / largest);
-    if expected_s(measured, growth) > MAX_CHECK_S {
+    let expected_s = expected_s(measured, growth);
+    let expected = Duration::try_from_secs_f64(expected_s).unwrap_or(Duration::MAX);
+    if expected_s > MAX_CHECK_S || session.budget.refusal(Some(expected)).is_some() {
         predictions.iter_mut().for_each(|one| one.verdict = PredictionVerdict::TooLong);
     } else {
         measure_predicted(session, largest, &mut predictions);
@@ -309,10 +316,7 @@ fn number(size: f64) -> Value {
 
 /// Returns the expected time of one run at the checked size, in seconds.
 fn expected_s(measured: &MeasuredSweep<'_>, growth: f64) -> f64 {
-    let walls = measured
-        .measurements
-        .last()
-        .map(|largest| largest.replicate_medians("wall_ms"))
-        .unwrap_or_default();
+    let walls = measured.measurements.iter().rev().map(|one| one.replicate_medians("wall_ms"));
+    let walls = walls.into_iter().find(|walls| !walls.is_empty()).unwrap_or_default();
     walls.iter().copied().fold(0.0, f64::max) * growth.max(1.0) * 1e-3
 }

@@ -9,6 +9,7 @@ use simprof_report::format::bytes;
 use simprof_report::summary::{Growth, TIMELINE_PREFIX, TimelinePoint, TimelineSummary};
 use simprof_stats::{Drift, DriftRule, DriftVerdict, assess_drift, assess_leak};
 
+use super::budget_notice::add_skipped_notice;
 use super::record::{Process, add_urgent_notices, ending};
 use crate::plan::Case;
 use crate::processes::{Observe, Observed};
@@ -39,10 +40,13 @@ pub fn follow(
         operation: None,
         parameters: case.parameters.clone(),
         status: Status::Skipped,
-        reason: session.stop_reason(),
+        reason: session.stop_reason().or_else(|| session.budget.refusal(None)),
         replicates: Vec::new(),
     };
     if measurement.reason.is_some() {
+        if session.stop_reason().is_none() {
+            add_skipped_notice(session, phase, &measurement.name);
+        }
         session.keep(phase, &measurement, done + 1);
         return Ok(None);
     }

@@ -7,6 +7,7 @@ use simprof_measure::campaign::Planned;
 use simprof_model::{Mode, Phase};
 
 use super::{AllocationPlan, BenchmarkPlan, Case, Plan, Sweep};
+use crate::budget;
 use crate::earlier::Earlier;
 use crate::spec::written;
 use crate::text::counted;
@@ -20,6 +21,13 @@ impl Plan {
         let _ = writeln!(text, "target   {} ({argv})", self.target.name);
         self.describe_inputs(&mut text);
         let _ = writeln!(text, "mode     {mode}, seed {}, {} Hz", self.seed, self.sampling.rate_hz);
+        if let Some(budget) = self.budget {
+            let _ = writeln!(
+                text,
+                "budget   {} for all phases; if it does not suffice, there are fewer repetitions, and the largest sizes are skipped",
+                budget::describe(budget)
+            );
+        }
         let notices = self.notices();
         for &phase in &self.phases {
             let time = match (earlier.get(&phase), self.estimate_s(phase)) {
@@ -42,6 +50,9 @@ impl Plan {
             Some(seconds) => writeln!(text, "\ntotal {}", about(seconds)),
             None => writeln!(text, "\ntotal time unknown before the first run"),
         };
+        if let Some(notice) = self.budget_notice(earlier) {
+            let _ = writeln!(text, "note: {notice}");
+        }
         text
     }
 

@@ -3,6 +3,7 @@
 pub mod allocations;
 mod describe;
 mod notices;
+mod series;
 mod size;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use simprof_measure::campaign::Planned;
 use simprof_measure::grid::{self, Axis, Parameters};
 use simprof_model::{Mode, Phase, Value};
 
+use crate::budget;
 use crate::spec::{
     BUILT_IN, Benchmark, CommandSource, CommandTemplate, Spec, SpecError, StepRule, StepSource,
     Strictness, TemplateError, Values, written,
@@ -125,6 +127,8 @@ pub struct Plan {
     pub spec: Spec,
     /// Which grids and repeats to use.
     pub mode: Mode,
+    /// Time that all phases together may take; `None` if it is not limited.
+    pub budget: Option<Duration>,
     /// Seed for the order of processes, and for targets that use one.
     pub seed: u64,
     /// The phases to run, in order.
@@ -150,6 +154,8 @@ pub struct Plan {
 pub struct Request {
     /// Which grids and repeats to use.
     pub mode: Mode,
+    /// Time that all phases together may take; a default for the mode if `None`.
+    pub budget: Option<Duration>,
     /// Numbers of the phases to run; all if empty.
     pub phases: Vec<u8>,
     /// Components that phase 2 measures; all if empty.
@@ -232,6 +238,7 @@ pub fn plan(spec: Spec, request: &Request) -> Result<Plan, PlanError> {
     let defaults = &target.defaults;
     let mut plan = Plan {
         mode: request.mode,
+        budget: request.budget.or((request.mode == Mode::Quick).then_some(budget::QUICK)),
         seed: request.seed,
         phases: phases(&request.phases),
         sampling: sampling(request),
@@ -372,6 +379,8 @@ fn sweep(name: &str, values: &[Value], others: &Parameters, repeats: usize) -> S
             operation: None,
             parameters,
             repeats,
+            series: format!("{name} {}", grid::describe(others)),
+            rank: series::rank(value, values),
         }
     };
     Sweep {
@@ -438,13 +447,19 @@ fn benchmark_plan(
             })
             .collect()
     };
-    let points = grid::star(&benchmark.baseline, &axes(&benchmark.sweep), &axes(&benchmark.arms));
-    let planned = points.into_iter().map(|parameters| Planned {
-        name: format!("{} {}", benchmark.name(), grid::describe(&parameters)),
-        component: Some(benchmark.component.clone()),
-        operation: Some(benchmark.operation.clone()),
-        parameters,
-        repeats,
+    let (sweeps, arms) = (axes(&benchmark.sweep), axes(&benchmark.arms));
+    let points = grid::star(&benchmark.baseline, &sweeps, &arms);
+    let planned = points.into_iter().map(|parameters| {
+        let (series, rank) = series::of_point(benchmark, &parameters, &sweeps);
+        Planned {
+            name: format!("{} {}", benchmark.name(), grid::describe(&parameters)),
+            component: Some(benchmark.component.clone()),
+            operation: Some(benchmark.operation.clone()),
+            parameters,
+            repeats,
+            series,
+            rank,
+        }
     });
     let mut planned: Vec<Planned> = planned.collect();
     let control = planned.iter().find(|planned| planned.parameters == benchmark.baseline).cloned();

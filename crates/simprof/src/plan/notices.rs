@@ -1,9 +1,13 @@
 //! What a plan shows beforehand: sweeps that cannot give a law, and benchmarks that compare nothing.
 
+use std::collections::BTreeMap;
+
 use simprof_model::{Notice, NoticeId, Phase, Value};
 use simprof_stats::scaling::{SIZES_NEEDED, SPAN_NEEDED};
 
 use super::{BenchmarkPlan, Plan};
+use crate::budget;
+use crate::earlier::Earlier;
 
 impl Plan {
     /// Returns what the plan cannot measure, by phase.
@@ -29,6 +33,20 @@ impl Plan {
                 (phase, Notice::new(NoticeId::SweepCannotGiveLaw, text))
             })
             .collect()
+    }
+
+    /// Returns a notice if one process of each phase, as long as in `earlier` runs, takes longer than the budget.
+    pub fn budget_notice(&self, earlier: &BTreeMap<Phase, Earlier>) -> Option<Notice> {
+        let budget = self.budget?;
+        let needed: f64 = earlier.values().filter_map(|earlier| earlier.process_s).sum();
+        (needed > budget.as_secs_f64()).then(|| {
+            let text = format!(
+                "One run of each phase takes {needed:.0} s, as earlier runs show: longer than the budget of {}. Each phase \
+                 makes one run nevertheless. For an earlier end, give the target fewer steps or a smaller size.",
+                budget::describe(budget)
+            );
+            Notice::new(NoticeId::BudgetTooShort, text)
+        })
     }
 
     /// Returns the sweeps of phase 4 that cannot give a law.
@@ -82,8 +100,10 @@ fn weakness<'a>(values: impl Iterator<Item = &'a Value>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::processes::fake::plan_for;
+    use crate::processes::fake::{plan_for, plan_within};
 
     #[test]
     fn sweeps_that_cannot_give_a_law_are_named() {
@@ -110,5 +130,34 @@ mod tests {
         let narrow = plan("[3, 4, 6, 8, 12]").notices();
         assert_eq!(narrow[0].1.id, NoticeId::SweepCannotGiveLaw);
         assert!(narrow[0].1.text.contains("c/o n: 3 to 12"), "{}", narrow[0].1);
+    }
+
+    #[test]
+    fn a_budget_below_one_run_of_each_phase_is_reported() {
+        let minute = Some(Duration::from_secs(60));
+        let earlier = |process_s| {
+            [Phase::Macro, Phase::Line, Phase::System]
+                .map(|phase| (phase, Earlier { seconds: 100.0, run: "r".into(), process_s }))
+                .into()
+        };
+        let spec = "[target]\ncommand = [\"./sim\"]\n";
+        for (budget, process_s, is_short) in [
+            (minute, Some(21.0), true),
+            (minute, Some(19.0), false),
+            (minute, None, false),
+            (None, Some(21.0), false),
+        ] {
+            let plan = plan_within(spec, budget);
+            let id = plan.budget_notice(&earlier(process_s)).map(|notice| notice.id);
+            assert_eq!(
+                id,
+                is_short.then_some(NoticeId::BudgetTooShort),
+                "{budget:?} {process_s:?}"
+            );
+            assert_eq!(
+                plan.describe(&earlier(process_s)).contains("budget   60 s"),
+                budget.is_some()
+            );
+        }
     }
 }

@@ -7,6 +7,9 @@ use simprof_model::Phase;
 use super::{BenchmarkPlan, Plan, Sweep};
 use crate::spec::CommandTemplate;
 
+/// Time of a process of which nothing is known, in seconds.
+const GUESSED_PROCESS_S: f64 = 0.25;
+
 impl Plan {
     /// Returns every point that will be measured: the command and its parameters.
     pub fn points(&self) -> impl Iterator<Item = (&CommandTemplate, &Parameters)> {
@@ -38,6 +41,17 @@ impl Plan {
                 self.sweeps.iter().map(Sweep::processes).sum::<usize>() + self.timelines.len()
             }
         }
+    }
+
+    /// Returns the time in seconds by which the budget is divided among phases: the estimate, or without one a guess from the number
+    /// of processes.
+    pub fn weight_s(&self, phase: Phase) -> f64 {
+        let recording = self.sampling.enough.as_secs_f64();
+        let guess = match phase {
+            Phase::Macro | Phase::Line => self.processes(phase) as f64 * recording,
+            Phase::Component | Phase::System => self.processes(phase) as f64 * GUESSED_PROCESS_S,
+        };
+        self.estimate_s(phase).unwrap_or(guess)
     }
 
     /// Estimates the time of a phase in seconds. Returns `None` if the time of the target is not

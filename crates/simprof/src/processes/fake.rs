@@ -13,6 +13,7 @@ use simprof_record::{Outcome, RecordError, Recording};
 use simprof_report::analysis::ComponentRules;
 
 use super::{Invocation, Observe, Observed, Processes, Stacks};
+use crate::budget::Budget;
 use crate::folder::RunFolder;
 use crate::plan::{self, Plan, Request};
 use crate::progress::Progress;
@@ -31,6 +32,8 @@ struct State {
     calls: RefCell<VecDeque<(Recording, CallCounts)>>,
     started: RefCell<Vec<Started>>,
     cancel_after: Cell<Option<usize>>,
+    /// Time since the start, which the wall time of each process advances.
+    clock: Cell<Duration>,
 }
 
 /// A process that was started.
@@ -79,7 +82,12 @@ impl FakeProcesses {
 impl Processes for FakeProcesses {
     fn run(&self, invocation: &Invocation<'_>) -> Result<Observed, RecordError> {
         self.note(invocation);
-        self.0.results.borrow_mut().pop_front().expect("the test has a result for each process")
+        let result = self.0.results.borrow_mut().pop_front();
+        let result = result.expect("the test has a result for each process");
+        if let Ok(Observed { recording, .. }) = &result {
+            self.0.clock.set(self.0.clock.get() + Duration::from_nanos(recording.wall_ns));
+        }
+        result
     }
 
     fn count_calls(
@@ -167,11 +175,17 @@ pub fn joined(profiles: &[Profile]) -> Profile {
     joined.finish()
 }
 
-/// Returns the plan of a full run of a spec.
+/// Returns the plan of a full run of a spec, without a budget.
 pub fn plan_for(spec: &str) -> Plan {
+    plan_within(spec, None)
+}
+
+/// Returns the plan of a full run of a spec with a budget.
+pub fn plan_within(spec: &str, budget: Option<Duration>) -> Plan {
     let spec = Spec::parse(spec, "spec").unwrap_or_else(|error| panic!("{error}"));
     let request = Request {
         mode: Mode::Full,
+        budget,
         phases: vec![],
         components: vec![],
         functions: vec![],
@@ -200,6 +214,7 @@ impl<'p> FakeSession<'p> {
         let output = tempfile::tempdir().expect("a temporary folder");
         let folder = RunFolder::create(output.path(), manifest(&plan.phases)).expect("a folder");
         let no_rules: [(String, Vec<String>); 0] = [];
+        let clock = processes.clone();
         let session = Session {
             plan,
             folder,
@@ -208,6 +223,7 @@ impl<'p> FakeSession<'p> {
             rules: ComponentRules::new(no_rules).expect("no rules"),
             evidence: Evidence::default(),
             stopped: None,
+            budget: Budget::with_clock(plan.budget, move || clock.0.clock.get()),
         };
         Self { session, _output: output }
     }
@@ -236,6 +252,7 @@ pub fn manifest(phases: &[Phase]) -> Run {
         target_name: String::new(),
         seed: 0,
         mode: Mode::Quick,
+        budget_s: None,
         machine: Machine::default(),
         spec: String::new(),
         phases: phases.iter().map(|&phase| PhaseRecord::waiting(phase, 1, 0.0)).collect(),

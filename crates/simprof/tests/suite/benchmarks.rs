@@ -165,7 +165,7 @@ fn the_example_compares_its_arms_at_every_size_in_both_languages() {
     let folder = example(&workspace);
     let results = workspace.text_path("profiling_results");
     let mut command = workspace.command(&["run", "--phase", "2", "--quick", "--repeats", "2"]);
-    command.args(["--output-dir", &results]).current_dir(folder);
+    command.args(["--budget", "1h", "--output-dir", &results]).current_dir(folder);
     workspace.done(command).assert_status(0);
 
     let (manifest, summary) = (workspace.manifest(), workspace.json("phase2/phase2_summary.json"));

@@ -7,6 +7,7 @@
 
 mod analyze;
 mod benchmarks;
+mod budget;
 mod config;
 mod documents;
 mod habits;

@@ -106,8 +106,18 @@ fn each_component_prints_the_runner_protocol() {
 }
 
 /// A run that is small enough for a build without optimisation.
-const SMALL: [&str; 8] =
-    ["run", "--quick", "--repeats", "2", "--set", "steps=40", "--set", "agents=10"];
+const SMALL: [&str; 10] = [
+    "run",
+    "--quick",
+    "--budget",
+    "1h",
+    "--repeats",
+    "2",
+    "--set",
+    "steps=40",
+    "--set",
+    "agents=10",
+];
 
 #[test]
 fn a_whole_run_writes_every_documented_file() {

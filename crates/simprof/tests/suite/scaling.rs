@@ -15,7 +15,8 @@ fn a_quadratic_law_is_found() {
              [parameters]\nagents = {{ default = 100, sweep = {SIZES} }}\n"
         ),
     );
-    let done = workspace.simprof(&["run", "--phase", "4", "--quick", "--repeats", "3"]);
+    let done =
+        workspace.simprof(&["run", "--phase", "4", "--quick", "--budget", "1h", "--repeats", "3"]);
     done.assert_status(0);
     let summary = workspace.json("phase4/phase4_summary.json");
     let laws = summary["laws"].as_array().expect("laws");
