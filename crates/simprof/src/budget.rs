@@ -15,7 +15,12 @@ pub struct Budget {
     phase_end: Duration,
     /// Whether the running phase has started a process. Its first one is always allowed.
     has_started: bool,
+    /// Time that is kept for later processes of the running phase.
+    aside: Duration,
 }
+
+/// The least time that a process is expected to take.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Budget {
     /// Creates a budget that begins now. `None` does not limit the run.
@@ -27,7 +32,8 @@ impl Budget {
     /// Creates a budget with a clock that returns the time since the start of the run.
     pub fn with_clock(limit: Option<Duration>, clock: impl Fn() -> Duration + 'static) -> Self {
         let phase_end = limit.unwrap_or(Duration::MAX);
-        Self { limit, clock: Box::new(clock), phase_end, has_started: false }
+        let clock = Box::new(clock);
+        Self { limit, clock, phase_end, has_started: false, aside: Duration::ZERO }
     }
 
     /// Returns whether the run is limited.
@@ -38,7 +44,7 @@ impl Budget {
     /// Begins a phase. Its share of the time that is left is that of `weight` in the sum of `weight` and `later`, the weights of
     /// the later phases. Time that it does not use is left for them.
     pub fn begin_phase(&mut self, weight: f64, later: f64) {
-        self.has_started = false;
+        (self.has_started, self.aside) = (false, Duration::ZERO);
         let Some(limit) = self.limit else { return };
         let now = (self.clock)();
         let share = if later > 0.0 { weight / (weight + later) } else { 1.0 };
@@ -50,10 +56,16 @@ impl Budget {
         self.has_started = true;
     }
 
+    /// Keeps this much of the share of the running phase for processes that run later. Zero releases it.
+    pub fn set_aside(&mut self, time: Duration) {
+        self.aside = time;
+    }
+
     /// Returns why the running phase may not start a process that takes about `expected`, or `None` if it may. If nothing is known
     /// about its time, it may start as long as the share of the phase is not used up.
     pub fn refusal(&self, expected: Option<Duration>) -> Option<String> {
-        let end = (self.clock)().saturating_add(expected.unwrap_or_default());
+        let needed = expected.unwrap_or(SHORTEST).saturating_add(self.aside);
+        let end = (self.clock)().saturating_add(needed);
         if self.has_started && end > self.phase_end { self.reason() } else { None }
     }
 
@@ -70,11 +82,12 @@ impl Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, phase_end, has_started, clock: _ } = self;
+        let Self { limit, phase_end, has_started, aside, clock: _ } = self;
         f.debug_struct("Budget")
             .field("limit", limit)
             .field("phase_end", phase_end)
             .field("has_started", has_started)
+            .field("aside", aside)
             .finish_non_exhaustive()
     }
 }
@@ -126,6 +139,18 @@ mod tests {
             budget.start_process();
             assert!(budget.refusal(None).is_some());
         }
+    }
+
+    #[test]
+    fn time_is_kept_for_later_processes_of_a_phase() {
+        let (mut budget, _) = budget(Some(s(60)));
+        budget.begin_phase(1.0, 0.0);
+        budget.start_process();
+        budget.set_aside(s(20));
+        assert_eq!(budget.refusal(Some(s(40))), None);
+        assert!(budget.refusal(Some(s(41))).is_some());
+        budget.set_aside(Duration::ZERO);
+        assert_eq!(budget.refusal(Some(s(60))), None);
     }
 
     #[test]

@@ -46,7 +46,9 @@ struct MeasuredSweep<'a> {
 pub fn run(session: &mut Session<'_>) -> Result<()> {
     let plan = session.plan;
     session.begin(PHASE, plan.processes(PHASE))?;
+    session.budget.set_aside(time_of_timelines(session));
     let measured = sweep_all(session);
+    session.budget.set_aside(Duration::ZERO);
     write_samples(session, &measured)?;
     let timelines = follow_all(session)?;
     let size = readiness::size_parameter(plan);
@@ -95,6 +97,15 @@ fn outcome(plan: &Plan, laws: &[Law]) -> String {
         None if plan.sweeps.is_empty() => "no sweep to fit a scaling law to".to_owned(),
         None => "the sweeps give no law of time".to_owned(),
     }
+}
+
+/// Returns the time that the runs for resources over time probably take, so that repetitions of sweeps do not use it up. Zero if
+/// the time of the target is not known.
+fn time_of_timelines(session: &Session<'_>) -> Duration {
+    let recorded = session.evidence.macro_.as_ref().map(|(summary, _)| summary.default.wall_s);
+    let once = recorded.or(session.plan.target.estimate_s).unwrap_or(0.0);
+    let all = once * session.plan.timelines.len() as f64;
+    Duration::try_from_secs_f64(all).unwrap_or_default()
 }
 
 /// Records the resources of every case over time.
