@@ -48,7 +48,7 @@ pub fn has_notice(notices: &[Notice], id: NoticeId) -> bool {
 #[serde(rename_all = "snake_case")]
 pub enum NoticeId {
     // The run.
-    /// The budget was used up, so sizes or repetitions are missing.
+    /// A phase used up its share of the budget, so sizes or repetitions are missing.
     BudgetUsedUp,
     /// One run of each phase takes longer than the budget.
     BudgetTooShort,

@@ -71,7 +71,7 @@ impl Budget {
 
     /// Returns the reason for what the budget leaves out. `None` if the run is not limited.
     pub fn reason(&self) -> Option<String> {
-        Some(format!("the budget of {} was used up", describe(self.limit?)))
+        Some(format!("the phase used up its share of the budget of {}", describe(self.limit?)))
     }
 
     /// Returns the time that the running phase has left. `None` if the run is not limited.
