@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use crate::support::{Done, Workspace, c_program, has_notice, python_program, sampling_allowed};
+use crate::support::{
+    Done, Workspace, c_program, has_notice, python_program, record_stacks, sampling_allowed,
+};
 
 /// Limits that a target needs no more of, in the words of the shell.
 const LOW_LIMITS: &str = "ulimit -v 300000; ulimit -n 8; ulimit -l 0; ulimit -s 512; ulimit -c 0";
@@ -76,4 +78,26 @@ fn a_limit_on_the_size_of_files_ends_neither_simprof_nor_the_target() {
     let done = workspace.done(workspace.program("sh", &["-c", &script]));
     assert!(done.status.is_some(), "{done:#?}");
     assert!(!statuses(&workspace).is_empty(), "{done:#?}");
+}
+
+/// The sampling of a Python program goes on under a filter that kills the process at an unexpected system call.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_python_target_that_confines_itself_is_sampled() {
+    let workspace = Workspace::new();
+    let command = ["python3", &python_program("confined.py"), "1000000"];
+    if !sampling_allowed() {
+        return;
+    }
+    // The separate run that counts calls writes its counts at the end of the program, which the filter forbids.
+    record_stacks(&workspace, &command);
+    assert_eq!(statuses(&workspace)[0], "ok");
+    assert_eq!(workspace.text("phase1/default.out").trim(), "survived");
+    let summary = workspace.json("phase1/phase1_summary.json");
+    assert!(!has_notice(&summary, "python_frames_lost"), "{summary:#}");
+    let functions = summary["functions"].as_array().expect("functions").iter();
+    let is = |function: &&Value| function["name"] == "confined.after";
+    let after = functions.clone().find(is).unwrap_or_else(|| panic!("{summary:#}"));
+    let share = after["total_share"].as_f64().expect("a share");
+    assert!((0.6..0.9).contains(&share), "three quarters of the work: {after:#}");
 }

@@ -123,6 +123,16 @@ fn a_leak_of_forty_kilobytes_a_step_is_named_with_its_line_and_rate() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_program_started_through_the_loader_is_recorded_by_line() {
+    let workspace = Workspace::new();
+    let command = ["/lib64/ld-linux-x86-64.so.2", &c_program("memory"), "simulate", "60"];
+    let memory = recorded(&workspace, &["--memory-interval", "4096"], &command);
+    let leak = at(&memory, "leaks", C, "LEAK LINE");
+    assert!(nearly_holds(&leak["rate_interval"], 40_000.0), "{leak:#}");
+}
+
 #[test]
 fn exact_figures_are_correct_to_the_byte() {
     let workspace = Workspace::new();
