@@ -30,7 +30,7 @@ pub use profile::{
     ProfileBuilder, Provenance, PythonProvenance, StackId, StackNode, StackSample, StringId,
     Thread, ThreadId, ThreadStates, WaitCause, WaitSample, WeightKind,
 };
-pub use run::{Mode, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus};
+pub use run::{Mode, Phase, PhaseRecord, ProblemCause, RUN_SCHEMA, Run, RunProblem, RunStatus};
 pub use steps::{Step, Steps, merged_spans};
 pub use store::{StoreError, append_line, read_json, write_atomically, write_json};
-pub use timeline::{CpuTime, ResourceSample, ThreadCpu, Timeline};
+pub use timeline::{CpuReading, CpuTime, ResourceSample, ThreadCpu, Timeline};

@@ -63,6 +63,17 @@ pub struct ResourceSample {
     pub processes: u32,
 }
 
+/// CPU time of all processes up to one point in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CpuReading {
+    /// Time of the reading in ns of CLOCK_MONOTONIC.
+    pub time_ns: u64,
+    /// User and system CPU time of all processes since the start in ns.
+    pub cpu_ns: u64,
+    /// Number of live threads.
+    pub threads: u32,
+}
+
 /// Resources of one run of a target over time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timeline {
@@ -70,10 +81,20 @@ pub struct Timeline {
     pub interval_ns: u64,
     /// Samples in order of time.
     pub samples: Vec<ResourceSample>,
+    /// Readings of the CPU time between the samples, in order of time. They are frequent at the beginning, so that the CPU time
+    /// of the steps of a short run is known.
+    #[serde(default)]
+    pub cpu_readings: Vec<CpuReading>,
     /// Last known CPU time of every thread.
     pub threads: Vec<ThreadCpu>,
     /// Notices about resources that could not be read.
     pub notices: Vec<Notice>,
+}
+
+impl From<&ResourceSample> for CpuReading {
+    fn from(sample: &ResourceSample) -> Self {
+        Self { time_ns: sample.time_ns, cpu_ns: sample.cpu_ns, threads: sample.threads }
+    }
 }
 
 /// An amount of CPU time.
@@ -88,7 +109,7 @@ pub struct CpuTime {
 impl Timeline {
     /// Returns the CPU time of all processes between two times in ns of CLOCK_MONOTONIC. `None` if the samples do not cover them.
     ///
-    /// The samples are exact. Between two of them the time is interpolated, so the result is exact if the load is even around
+    /// Samples and readings are exact. Between two of them the time is interpolated, so the result is exact if the load is even around
     /// both times. The possible error is small if all threads were busy, because none can use more CPU time than passes.
     pub fn cpu_between(&self, begin_ns: u64, end_ns: u64) -> Option<CpuTime> {
         let (begin, end) = (self.cpu_at(begin_ns)?, self.cpu_at(end_ns)?);
@@ -97,10 +118,7 @@ impl Timeline {
 
     /// Returns the CPU time of all processes until `time_ns`.
     fn cpu_at(&self, time_ns: u64) -> Option<CpuTime> {
-        let after = self.samples.partition_point(|sample| sample.time_ns < time_ns);
-        let next = self.samples.get(after)?;
-        let previous =
-            if next.time_ns == time_ns { next } else { self.samples.get(after.checked_sub(1)?)? };
+        let (previous, next) = (self.last_until(time_ns)?, self.first_from(time_ns)?);
         let used = next.cpu_ns.saturating_sub(previous.cpu_ns) as f64;
         let passed = (time_ns - previous.time_ns) as f64;
         let rest = (next.time_ns - time_ns) as f64;
@@ -112,6 +130,24 @@ impl Timeline {
         let ns = (used * passed / (passed + rest).max(1.0)).clamp(low, high);
         let error_ns_max = (ns - low).max(high - ns);
         Some(CpuTime { ns: previous.cpu_ns as f64 + ns, error_ns_max })
+    }
+
+    /// Returns the first sample or reading that was not taken before `time_ns`.
+    fn first_from(&self, time_ns: u64) -> Option<CpuReading> {
+        let sample = self.samples.partition_point(|sample| sample.time_ns < time_ns);
+        let reading = self.cpu_readings.partition_point(|reading| reading.time_ns < time_ns);
+        let sample = self.samples.get(sample).map(CpuReading::from);
+        let found = sample.into_iter().chain(self.cpu_readings.get(reading).copied());
+        found.min_by_key(|reading| reading.time_ns)
+    }
+
+    /// Returns the last sample or reading that was not taken after `time_ns`.
+    fn last_until(&self, time_ns: u64) -> Option<CpuReading> {
+        let samples = self.samples.partition_point(|sample| sample.time_ns <= time_ns);
+        let readings = self.cpu_readings.partition_point(|reading| reading.time_ns <= time_ns);
+        let sample = self.samples[..samples].last().map(CpuReading::from);
+        let found = sample.into_iter().chain(self.cpu_readings[..readings].last().copied());
+        found.max_by_key(|reading| reading.time_ns)
     }
 
     /// Returns the largest resident set in bytes. `None` without samples.
@@ -159,5 +195,26 @@ mod tests {
         assert_eq!(timeline.cpu_between(99, 200), None);
         assert_eq!(timeline.cpu_between(100, 601), None);
         assert_eq!(Timeline::default().cpu_between(0, 0), None);
+    }
+
+    #[test]
+    fn readings_between_samples_bound_the_cpu_time() {
+        let sample = |time_ns, cpu_ns| ResourceSample {
+            time_ns,
+            cpu_ns,
+            threads: 1,
+            ..ResourceSample::default()
+        };
+        let readings = [(40, 0), (60, 10), (90, 10)];
+        let cpu_readings =
+            readings.map(|(time_ns, cpu_ns)| CpuReading { time_ns, cpu_ns, threads: 1 }).into();
+        let samples = vec![sample(0, 0), sample(100, 20)];
+        let timeline = Timeline { samples, cpu_readings, ..Timeline::default() };
+        for (begin, end, ns, error_ns_max) in
+            [(0, 100, 20.0, 0.0), (20, 80, 10.0, 0.0), (50, 90, 5.0, 5.0), (60, 95, 5.0, 0.0)]
+        {
+            let expected = Some(CpuTime { ns, error_ns_max });
+            assert_eq!(timeline.cpu_between(begin, end), expected, "{begin} to {end}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use simprof_model::{Notice, NoticeId, ResourceSample, ThreadCpu, Timeline};
+use simprof_model::{CpuReading, Notice, NoticeId, ResourceSample, ThreadCpu, Timeline};
 
 use super::cores::Cores;
 use super::file::{OpenFileLimit, ProcFile, numbers};
@@ -78,7 +78,7 @@ impl Tracker {
         if thorough || tenth {
             self.guardian.update_io(&mut self.scratch.buffer);
         }
-        self.update_processes();
+        self.update_processes(true);
         if thorough || tenth || threads <= MANY_THREADS {
             self.update_threads(thorough || tenth);
         }
@@ -91,14 +91,27 @@ impl Tracker {
         sample
     }
 
-    fn update_processes(&mut self) {
+    /// Reads only the CPU time, of the processes that are known.
+    pub fn cpu_reading(&mut self) -> CpuReading {
+        let time_ns = clock::now_ns();
+        let _ = self.guardian.update(&mut self.scratch.buffer);
+        self.update_processes(false);
+        let totals = self.totals();
+        // A later total must not be smaller, as for a sample.
+        self.last.cpu_ns = totals.cpu_ns;
+        CpuReading { time_ns, cpu_ns: totals.cpu_ns, threads: totals.threads }
+    }
+
+    fn update_processes(&mut self, io: bool) {
         let buffer = &mut self.scratch.buffer;
         let vanished: Vec<u32> = self
             .processes
             .values_mut()
             .filter_map(|process| {
                 let has_vanished = process.update(buffer).is_err();
-                process.update_io(buffer);
+                if io || has_vanished {
+                    process.update_io(buffer);
+                }
                 has_vanished.then_some(process.pid)
             })
             .collect();

@@ -30,10 +30,10 @@ pub use heap::{
     Amount, ChurnSummary, LeakSummary, LeakVerdict, MemoryLine, MemoryPerStep, MemorySummary,
     memory_summary, unexplained_growth,
 };
-pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, STEP_CPU, laws, sizes, skipped_sizes};
+pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, STEP_CPU, TimeLaws, laws, sizes, skipped_sizes};
 pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
 pub use macro_::{
-    Bottleneck, CaseInput, CaseSummary, ComponentCost, FEW_SAMPLES, FunctionSummary, LibraryCost,
+    Bottleneck, CaseInput, CaseSummary, ComponentCost, ComponentPart, FEW_SAMPLES, FunctionSummary, LibraryCost,
     MacroSummary, ProfileSummary, StepSummary, case_summary, profile_summary, share_interval,
 };
 pub use parts::{OutsideSteps, PartSummary};

@@ -10,8 +10,8 @@ use simprof_report::chart::{
 };
 use simprof_report::document::system_report;
 use simprof_report::summary::{
-    FittedLaw, Head, Law, Prediction, PredictionVerdict, STEP_CPU, SystemSummary, TimelineSummary,
-    laws, sizes, skipped_sizes,
+    FittedLaw, Head, Law, Prediction, PredictionVerdict, SystemSummary, TimelineSummary, laws,
+    sizes, skipped_sizes,
 };
 use simprof_stats::scaling::ScalingFit;
 
@@ -19,7 +19,7 @@ use super::budget_notice::add_budget_notice;
 use super::readiness;
 use super::timeline::follow;
 use crate::campaign::TargetExecutor;
-use crate::plan::{Plan, Sweep};
+use crate::plan::Sweep;
 use crate::processes::Observe;
 use crate::session::Session;
 use crate::text::file_stem;
@@ -65,7 +65,8 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
         .collect();
     let fits: Vec<&FittedLaw> = measured.iter().flat_map(|measured| &measured.laws).collect();
     let readiness = readiness::checks(session, &fits, size.as_deref(), &timelines);
-    session.end(PHASE, &outcome(plan, &laws))?;
+    let outcome = outcome(session, &fits);
+    session.end(PHASE, &outcome)?;
     for notice in skipped_sizes(&laws) {
         session.notice(PHASE, notice);
     }
@@ -90,11 +91,14 @@ pub fn run(session: &mut Session<'_>) -> Result<()> {
 }
 
 /// Returns the outcome of the phase in a few words: the law of time, if there is one.
-fn outcome(plan: &Plan, laws: &[Law]) -> String {
-    let of_time = laws.iter().find(|law| readiness::is_time(law) && law.exponent.is_some());
-    match of_time {
+fn outcome(session: &Session<'_>, fits: &[&FittedLaw]) -> String {
+    let sweeps = &session.plan.sweeps;
+    let mut laws = sweeps.iter().filter_map(|sweep| {
+        readiness::time_laws(session, fits.iter().copied(), sweep).map(|laws| &laws.first.0)
+    });
+    match laws.find(|law| law.exponent.is_some()) {
         Some(law) => law.sentence().trim_end_matches('.').to_owned(),
-        None if plan.sweeps.is_empty() => "no sweep to fit a scaling law to".to_owned(),
+        None if sweeps.is_empty() => "no sweep to fit a scaling law to".to_owned(),
         None => "the sweeps give no law of time".to_owned(),
     }
 }
@@ -177,8 +181,8 @@ fn write_samples(session: &mut Session<'_>, measured: &[MeasuredSweep<'_>]) -> R
             &format!("{stem}.csv"),
             &super::csv::samples(&measured.measurements)?,
         )?;
-        let headline = measured.laws.iter().find(|(law, _)| readiness::is_time(law));
-        if let Some((law, fit)) = headline {
+        if let Some(laws) = readiness::time_laws(session, &measured.laws, measured.sweep) {
+            let (law, fit) = laws.first;
             let chart = chart(measured, law, fit.as_ref(), &session.plan.target.name);
             session.write(PHASE, &format!("{stem}.svg"), scaling_chart(&chart).as_bytes())?;
         }
@@ -231,14 +235,14 @@ fn curve(law: &Law, fit: &ScalingFit) -> LawCurve {
 }
 
 /// Predicts the wall time and the CPU time of a step at twice the largest size, measures them in runs of that size, and
-/// compares. On a busy machine the CPU time comes first.
+/// compares. The more certain of the two comes first.
 fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Vec<Prediction> {
-    let time = measured.laws.iter().find(|(law, _)| readiness::is_time(law));
-    let cpu = measured.laws.iter().find(|(law, _)| law.metric == STEP_CPU);
+    let Some(laws) = readiness::time_laws(session, &measured.laws, measured.sweep) else {
+        return Vec::new();
+    };
     let Some(largest) = measured.sweep.planned.last() else { return Vec::new() };
-    let mut predictions: Vec<Prediction> = [time, cpu]
-        .into_iter()
-        .flatten()
+    let mut predictions: Vec<Prediction> = std::iter::once(laws.first)
+        .chain(laws.second)
         .filter_map(|fit| predict(session, fit, largest))
         .collect();
     let Some(time) = predictions.first() else { return predictions };
@@ -250,9 +254,6 @@ fn check(session: &mut Session<'_>, measured: &MeasuredSweep<'_>) -> Vec<Predict
         predictions.iter_mut().for_each(|one| one.verdict = PredictionVerdict::TooLong);
     } else {
         measure_predicted(session, largest, &mut predictions);
-    }
-    if session.is_machine_busy() {
-        predictions.reverse();
     }
     predictions
 }

@@ -10,8 +10,10 @@ use simprof_stats::scaling::{self, Adequacy, Point, SIZES_NEEDED, ScalingFit, Te
 use super::common::Bounds;
 
 mod sentence;
+mod time;
 
 pub use sentence::STEP_CPU;
+pub use time::TimeLaws;
 
 /// Unit in which the peak of the resident set grows, bytes. The kernel counts pages of 4 KiB, in batches per core, and
 /// allocators request and return memory in units of this size (glibc: `M_TOP_PAD` and `M_TRIM_THRESHOLD`, 128 KiB).
@@ -49,6 +51,9 @@ pub struct Law {
     /// Sizes that were measured, but are not part of the law: those that are not above zero, and those with costs that are not.
     #[serde(default)]
     pub skipped_sizes: Vec<f64>,
+    /// Sizes whose runs succeeded without a value of the metric. CPU time of a step has none if the steps take too little time.
+    #[serde(default)]
+    pub missing_sizes: Vec<f64>,
 }
 
 /// A law with the fit that it reports. `None` if there are too few sizes for a fit, or if the cost is always zero.
@@ -93,26 +98,35 @@ pub fn laws(measurements: &[&Measurement], parameter: &str, arm: &str) -> Vec<Fi
     metrics.into_iter().filter_map(|metric| law(measurements, parameter, metric, arm)).collect()
 }
 
-/// Returns notices on the laws that do not use all sizes: one for each operation and list of sizes.
+/// Returns notices on the laws that do not use all sizes: one for each operation, list of sizes and reason.
 pub fn skipped_sizes<'a>(laws: impl IntoIterator<Item = &'a Law>) -> Vec<Notice> {
-    let mut groups: BTreeMap<(String, &str, String), BTreeSet<&str>> = BTreeMap::new();
-    for law in laws.into_iter().filter(|law| !law.skipped_sizes.is_empty()) {
-        let sizes: Vec<String> = law.skipped_sizes.iter().map(f64::to_string).collect();
-        let group = (law.operation_name(), law.parameter.as_str(), sizes.join(", "));
-        groups.entry(group).or_default().insert(&law.metric);
+    type Group<'a> = (String, &'a str, String, &'static str);
+    let mut groups: BTreeMap<Group<'_>, BTreeSet<&str>> = BTreeMap::new();
+    for law in laws {
+        // A law that is unknown says itself which sizes are missing.
+        let missing = if law.inadequate.is_none() { law.missing_sizes.as_slice() } else { &[] };
+        for (sizes, why) in [
+            (law.skipped_sizes.as_slice(), "a law needs sizes and costs above zero"),
+            (missing, "no process has a value there"),
+        ] {
+            if !sizes.is_empty() {
+                let group = (law.operation_name(), law.parameter.as_str(), listed(sizes), why);
+                groups.entry(group).or_default().insert(&law.metric);
+            }
+        }
     }
-    let text = |((operation, parameter, sizes), metrics): (
-        (String, &str, String),
-        BTreeSet<&str>,
-    )| {
+    let text = |((operation, parameter, sizes, why), metrics): (Group<'_>, BTreeSet<&str>)| {
         let metrics: Vec<&str> = metrics.into_iter().collect();
         format!(
-            "The laws of {operation} in {parameter} are fitted without {parameter} = {sizes} ({}): a law needs sizes and costs \
-             above zero.",
+            "The laws of {operation} in {parameter} are fitted without {parameter} = {sizes} ({}): {why}.",
             metrics.join(", ")
         )
     };
     groups.into_iter().map(|group| Notice::new(NoticeId::SizesSkipped, text(group))).collect()
+}
+
+fn listed(sizes: &[f64]) -> String {
+    sizes.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn law(
@@ -146,6 +160,7 @@ fn law(
         n: used.iter().map(|point| point.1.len()).sum(),
         inadequate: None,
         skipped_sizes: skipped.iter().map(|point| point.0).collect(),
+        missing_sizes: missing_sizes(measurements, parameter, metric),
     };
     if idle {
         return Some((without_work(law), None));
@@ -155,6 +170,18 @@ fn law(
         Ok(fit) => Some((fitted(law, &fit), Some(fit))),
         Err(_) => Some((without_fit(law), None)),
     }
+}
+
+/// Returns the sizes, ascending, at which a process succeeded, but none has a value of `metric`.
+fn missing_sizes(measurements: &[&Measurement], parameter: &str, metric: &str) -> Vec<f64> {
+    let mut missing: Vec<f64> = measurements
+        .iter()
+        .filter(|measurement| measurement.replicates.iter().any(|one| one.status.is_ok()))
+        .filter(|measurement| measurement.replicate_medians(metric).is_empty())
+        .filter_map(|measurement| measurement.parameters.get(parameter).and_then(Value::as_number))
+        .collect();
+    missing.sort_by(f64::total_cmp);
+    missing
 }
 
 /// Returns the unit that the values of a metric are multiples of; 0 if they are not.
@@ -182,7 +209,16 @@ fn without_fit(law: Law) -> Law {
         1 => format!("1 size was measured{above}; a law needs {SIZES_NEEDED}"),
         _ => format!("{have} sizes were measured{above}; a law needs {SIZES_NEEDED}"),
     };
-    Law { inadequate: Some(why), ..law }
+    Law { inadequate: Some(why + &without_missing(&law)), ..law }
+}
+
+/// Returns which sizes have no value, and why, as the end of a sentence; empty if all have one.
+fn without_missing(law: &Law) -> String {
+    if law.missing_sizes.is_empty() {
+        return String::new();
+    }
+    let why = if law.metric == STEP_CPU { "the steps take too little time" } else { "no value" };
+    format!("; at {} = {}, {why}", law.parameter, listed(&law.missing_sizes))
 }
 
 fn fitted(law: Law, fit: &ScalingFit) -> Law {
@@ -193,6 +229,9 @@ fn fitted(law: Law, fit: &ScalingFit) -> Law {
             "the growth is too small beside the noise and the constant part to bound its exponent"
                 .to_owned(),
         ),
+        (inadequacy, _) if law.sizes.len() < SIZES_NEEDED => {
+            Some(inadequacy.to_string() + &without_missing(&law))
+        }
         (inadequacy, _) => Some(inadequacy.to_string()),
     };
     let is_known = inadequate.is_none();
@@ -301,6 +340,21 @@ mod tests {
         let [low, high] = law.exponent_interval.expect("enough sizes");
         assert!(low <= 2.0 && 2.0 <= high, "{law:?}");
         assert_eq!((law.n, law.inadequate, law.skipped_sizes), (20, None, vec![]));
+    }
+
+    #[test]
+    fn sizes_without_a_value_are_listed() {
+        let mut measurements: Vec<Measurement> =
+            [10, 20, 40, 80, 160].map(|n| measurement(n, |n| n)).into();
+        for replicate in &mut measurements[0].replicates {
+            replicate.metrics = [("other_ns".to_owned(), Metric::single(1.0))].into();
+        }
+        let measurements: Vec<&Measurement> = measurements.iter().collect();
+        let laws = laws(&measurements, "n", "");
+        let law = &laws.iter().find(|(law, _)| law.metric == "t_ns").expect("measured").0;
+        assert_eq!((law.missing_sizes.as_slice(), law.exponent), ([10.0].as_slice(), None));
+        let reason = law.inadequate.as_deref().expect("4 sizes are too few");
+        assert!(reason.contains("n = 10"), "{reason}");
     }
 
     #[test]

@@ -4,12 +4,12 @@ mod verdict;
 
 use simprof_model::{Measurement, NoticeId, Phase};
 use simprof_report::summary::{
-    Bounds, Check, FittedLaw, Growth, GrowthVerdict, Law, RESIDENT_GRANULE, ReadinessVerdict,
-    STEP_CPU, TimelineSummary,
+    Bounds, Check, FittedLaw, Growth, GrowthVerdict, RESIDENT_GRANULE, ReadinessVerdict, STEP_CPU,
+    TimeLaws, TimelineSummary,
 };
 
 use self::verdict::{Better, Judged, judge, judge_growth};
-use crate::plan::Plan;
+use crate::plan::{Plan, Sweep};
 use crate::session::Session;
 use crate::spec::Limits;
 use crate::text::counted;
@@ -24,32 +24,22 @@ pub fn size_parameter(plan: &Plan) -> Option<String> {
     named.or(agents).or_else(|| swept.first().map(|name| (*name).clone()))
 }
 
-/// Returns true if a law describes the time of a step, or the time of a run of the target.
-pub fn is_time(law: &Law) -> bool {
-    law.metric == "step_ms" || (law.metric == "wall_ms" && law.component.is_none())
+/// Returns the laws of time of a sweep, the one to use first.
+pub fn time_laws<'a>(
+    session: &Session<'_>,
+    fits: impl IntoIterator<Item = &'a FittedLaw>,
+    sweep: &Sweep,
+) -> Option<TimeLaws<'a>> {
+    TimeLaws::new(fits, &sweep.parameter, &sweep.arm, session.is_machine_busy())
 }
 
-/// Returns the law of a metric in a parameter.
-fn law_of<'a>(fits: &[&'a FittedLaw], parameter: &str, metric: &str) -> Option<&'a FittedLaw> {
-    fits.iter()
-        .copied()
-        .find(|(law, _)| law.parameter == parameter && law.metric == metric && law.arm.is_empty())
-}
-
-/// Returns the law of wall time in a parameter: that of a step if there is one, else that of the run.
-fn time_law<'a>(fits: &[&'a FittedLaw], parameter: &str) -> Option<&'a FittedLaw> {
-    law_of(fits, parameter, "step_ms").or_else(|| law_of(fits, parameter, "wall_ms"))
-}
-
-/// Returns the law of time to judge by: that of the CPU time of a step if the machine was busy, and if it is known.
-fn judged_law<'a>(
+/// Returns the laws of time in a parameter with the defaults of the others.
+fn default_laws<'a>(
     session: &Session<'_>,
     fits: &[&'a FittedLaw],
     parameter: &str,
-) -> Option<&'a FittedLaw> {
-    let cpu = law_of(fits, parameter, STEP_CPU)
-        .filter(|(law, _)| session.is_machine_busy() && law.exponent.is_some());
-    cpu.or_else(|| time_law(fits, parameter))
+) -> Option<TimeLaws<'a>> {
+    TimeLaws::new(fits.iter().copied(), parameter, "", session.is_machine_busy())
 }
 
 /// Returns all checks.
@@ -242,9 +232,10 @@ fn exponent(
     size: Option<&str>,
 ) -> Check {
     let check = format!("exponent of time in {}", size.unwrap_or("the size"));
-    let Some((law, _)) = size.and_then(|size| judged_law(session, fits, size)) else {
+    let Some(laws) = size.and_then(|size| default_laws(session, fits, size)) else {
         return not_measured(&check, limits, "no parameter is swept");
     };
+    let (law, _) = laws.first;
     let Some(exponent) = law.exponent else {
         let why = law.inadequate.as_deref().unwrap_or("the data do not determine an exponent");
         let unknown = not_measured(&check, limits, why);
@@ -253,8 +244,14 @@ fn exponent(
     };
     let words = ["linear or less", "sub-quadratic", "poor"];
     let judged = judge(exponent, law.exponent_interval, limits, Better::Smaller, words);
-    let evidence =
-        format!("{} over {} sizes, {} runs: {}", law.metric, law.sizes.len(), law.n, law.forms());
+    let reason = laws.reason().map(|reason| format!("; {reason}")).unwrap_or_default();
+    let evidence = format!(
+        "{} over {} sizes, {} runs: {}{reason}",
+        law.metric,
+        law.sizes.len(),
+        law.n,
+        law.forms()
+    );
     check_of(&check, exponent, law.exponent_interval, limits, judged, evidence)
 }
 
@@ -266,28 +263,16 @@ pub fn statements(
     size: Option<&str>,
     timelines: &[TimelineSummary],
 ) -> Vec<String> {
-    let parameters: Vec<&str> = session
-        .plan
-        .sweeps
-        .iter()
-        .filter(|sweep| sweep.arm.is_empty())
-        .map(|sweep| sweep.parameter.as_str())
-        .collect();
-    let extra = fits.iter().filter(|(law, _)| !law.arm.is_empty() && law.metric == "step_ms");
-    let extra = extra.map(|(law, _)| law.sentence());
     let limits = session.plan.spec.readiness.growth();
     let is_leak = |growth: &Growth| judge_growth(growth, limits).0 == ReadinessVerdict::Poor;
     let mut sentences: Vec<String> = growing(timelines, is_leak);
-    let busy = session.is_machine_busy();
-    let of_parameter = |parameter: &&str| {
-        let (wall, cpu) = (time_law(fits, parameter), law_of(fits, parameter, STEP_CPU));
-        // On a busy machine the CPU time is more certain.
-        if busy { [cpu, wall] } else { [wall, cpu] }
-    };
-    let laws = parameters.iter().flat_map(of_parameter).flatten();
-    sentences.extend(laws.map(|(law, _)| law.sentence()));
-    sentences.extend(extra);
-    sentences.extend(size.and_then(|size| capacity(session, time_law(fits, size)?)));
+    let (with_arm, default): (Vec<&Sweep>, Vec<&Sweep>) =
+        session.plan.sweeps.iter().partition(|sweep| !sweep.arm.is_empty());
+    let laws = |sweep: &&Sweep| time_laws(session, fits.iter().copied(), sweep);
+    sentences.extend(default.iter().filter_map(laws).flat_map(|laws| laws.sentences()));
+    let main = with_arm.iter().filter_map(laws).map(|laws| laws.first.0.sentence());
+    sentences.extend(main);
+    sentences.extend(size.and_then(|size| capacity(session, fits, size)));
     sentences.extend(timelines.iter().take(1).map(|timeline| {
         let ms = |ms: f64| duration_ns(ms * 1e6);
         let per_step = match (timeline.wall_ms_per_step, timeline.cpu_ms_per_step) {
@@ -331,10 +316,11 @@ fn growth_sentence(timeline: &TimelineSummary) -> Option<String> {
 }
 
 /// Returns a sentence on the largest size at which the target is as fast as the spec asks.
-fn capacity(session: &Session<'_>, (law, fit): &FittedLaw) -> Option<String> {
-    if law.metric != "step_ms" {
-        return None;
-    }
+/// The limit is one of wall time, so this uses its law also on a busy machine.
+fn capacity(session: &Session<'_>, fits: &[&FittedLaw], size: &str) -> Option<String> {
+    let laws = default_laws(session, fits, size)?;
+    let mut both = std::iter::once(laws.first).chain(laws.second);
+    let (law, fit) = both.find(|(law, _)| law.metric == "step_ms")?;
     let wanted = session.plan.spec.readiness.speed()?.good;
     Some(match fit.as_ref()?.capacity(1e3 / wanted, session.plan.seed) {
         Ok(capacity) => format!(
@@ -353,6 +339,8 @@ fn capacity(session: &Session<'_>, (law, fit): &FittedLaw) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use simprof_report::summary::Law;
+
     use super::*;
     use crate::processes::fake::{FakeProcesses, FakeSession, plan_for};
 
@@ -374,6 +362,7 @@ mod tests {
             n: 30,
             inadequate: None,
             skipped_sizes: Vec::new(),
+            missing_sizes: Vec::new(),
         };
         (law, None)
     }
