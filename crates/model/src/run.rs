@@ -80,12 +80,48 @@ pub enum RunStatus {
     Running,
     /// Everything planned was measured.
     Ok,
-    /// Some of the planned measurements failed, timed out or were skipped.
+    /// A part of what was planned is missing; `problems` has the reasons.
     Partial,
     /// None of the planned measurements succeeded.
     Failed,
     /// The user interrupted the run.
     Interrupted,
+}
+
+/// Why a run did not end with the status ok.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemCause {
+    /// Measurements failed, timed out or were skipped.
+    Measurements,
+    /// Nothing of what the spec calls a step was seen, so there are no figures per step.
+    StepsNeverSeen,
+    /// An error that affects all later measurements ended the run, such as a full disk.
+    Stopped,
+    /// The budget of time was used up, so that measurements were skipped.
+    Budget,
+    /// The user interrupted the run.
+    Interrupted,
+    /// The input of the target could not be kept.
+    InputNotKept,
+    /// The name of the folder could not be written to standard output.
+    FolderNotPrinted,
+}
+
+/// A reason why a run did not end with the status ok.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunProblem {
+    /// Kind of the reason.
+    pub cause: ProblemCause,
+    /// The reason for people.
+    pub text: String,
+}
+
+impl RunProblem {
+    /// Creates a reason.
+    pub fn new(cause: ProblemCause, text: impl Into<String>) -> Self {
+        Self { cause, text: text.into() }
+    }
 }
 
 /// How many parameter values and replicates are measured.
@@ -113,6 +149,9 @@ pub struct PhaseRecord {
     pub current: String,
     /// Estimated duration of the whole phase in seconds.
     pub estimate_s: f64,
+    /// Earlier run of the same spec that the estimate is taken from. Null if the estimate follows from the spec.
+    #[serde(default)]
+    pub estimate_from: Option<String>,
     /// Start of the phase, Unix time in ms. Null until it has started.
     pub started_ms: Option<u64>,
     /// End of the phase, Unix time in ms. Null until it has ended.
@@ -135,6 +174,7 @@ impl PhaseRecord {
             done: 0,
             current: String::new(),
             estimate_s,
+            estimate_from: None,
             started_ms: None,
             ended_ms: None,
             measurements: Vec::new(),
@@ -159,6 +199,10 @@ pub struct Run {
     pub pid: u32,
     /// Start time of that process in clock ticks since boot. It shows whether the process id has been reused. Null if it is not readable.
     pub pid_start_ticks: Option<u64>,
+    /// Why the run did not end with the status ok. Empty if it did, and while it is in progress. The exit status is 0 exactly if the
+    /// status is ok.
+    #[serde(default)]
+    pub problems: Vec<RunProblem>,
     /// Start of the run, Unix time in ms.
     pub created_ms: u64,
     /// Time when this version of the file was written, Unix time in ms.

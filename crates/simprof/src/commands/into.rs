@@ -208,7 +208,7 @@ impl EarlierRun {
         run.phases.sort_by_key(|record| record.phase);
         run.joined.push(fresh.arguments);
         let Run { status, pid, pid_start_ticks, .. } = fresh;
-        Run { status, pid, pid_start_ticks, ended_ms: None, ..run }
+        Run { status, pid, pid_start_ticks, ended_ms: None, problems: Vec::new(), ..run }
     }
 }
 

@@ -6,5 +6,6 @@ pub mod doctor;
 pub mod init;
 pub mod into;
 pub mod run;
+mod run_end;
 pub mod simulate;
 pub mod status;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use simprof_model::{
-    Mode, Notice, NoticeId, Phase, PhaseRecord, RUN_SCHEMA, Run, RunStatus, Status, Value,
-    write_atomically,
+    Mode, Notice, NoticeId, Phase, PhaseRecord, ProblemCause, RUN_SCHEMA, Run, RunProblem,
+    RunStatus, Value, write_atomically,
 };
 use simprof_record::Cancel;
 use simprof_record::sample::Recorder;
@@ -17,10 +17,10 @@ use simprof_report::document::cross_reference_report;
 use crate::budget::Budget;
 use crate::cli::RunArgs;
 use crate::commands::into::EarlierRun;
+use crate::commands::run_end::{CROSS_REFERENCE, conclude};
 use crate::console::{self, message};
 use crate::earlier::earlier;
 use crate::exit::{Completion, UsageError, describe_error};
-use crate::failures;
 use crate::folder::{Lock, RunFolder, Scratch, now_ms};
 use crate::input;
 use crate::logging::command_line;
@@ -31,9 +31,6 @@ use crate::runner::{Runner, with_fix};
 use crate::session::{Evidence, Session};
 use crate::spec::{Config, FILE_NAME, REFERENCE, Spec, Strictness, Target, is_used, written};
 use crate::text::{error_chain, file_stem, relative};
-
-/// File with the cross-reference of all phases.
-const CROSS_REFERENCE: &str = "CROSS_REFERENCE.md";
 
 /// Runs the phases that the arguments select.
 ///
@@ -66,7 +63,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     find_program(&plan, &runner)?;
     let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
-    let mut manifest = manifest(&plan, &runner)?;
+    let mut manifest = manifest(&plan, &runner, &arguments.output_dir)?;
     if let Some(notice) = plan.budget_notice(&crate::earlier::earlier(&arguments.output_dir, &plan))
     {
         console::note(&notice.text);
@@ -81,7 +78,11 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     let no_input = match pass_input(&plan, &folder, &mut runner, &cancel) {
         Ok(notice) => notice,
         Err(error) => {
-            folder.update(|run| run.status = RunStatus::Failed)?;
+            let problem = RunProblem::new(ProblemCause::InputNotKept, describe_error(&error));
+            folder.update(|run| {
+                (run.status, run.ended_ms) = (RunStatus::Failed, Some(now_ms()));
+                run.problems = vec![problem];
+            })?;
             return Err(error);
         }
     };
@@ -335,9 +336,20 @@ fn build(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
+/// Returns the manifest of a run that has not started. Times of earlier runs in `output` are better estimates than the plan's.
+fn manifest(plan: &Plan, runner: &Runner, output: &Path) -> Result<Run> {
+    let times = earlier(output, plan);
     let record = |&phase: &Phase| {
-        PhaseRecord::waiting(phase, plan.processes(phase), plan.estimate_s(phase).unwrap_or(0.0))
+        let estimate_s = plan.estimate_s(phase).unwrap_or(0.0);
+        let waiting = PhaseRecord::waiting(phase, plan.processes(phase), estimate_s);
+        match times.get(&phase) {
+            Some(time) => PhaseRecord {
+                estimate_s: time.seconds,
+                estimate_from: Some(time.run.clone()),
+                ..waiting
+            },
+            None => waiting,
+        }
     };
     let scratch = Scratch { work: PathBuf::from("{scratch}"), copies: PathBuf::new() };
     Ok(Run {
@@ -347,6 +359,7 @@ fn manifest(plan: &Plan, runner: &Runner) -> Result<Run> {
         status: RunStatus::Running,
         pid: std::process::id(),
         pid_start_ticks: crate::commands::status::start_ticks(std::process::id()),
+        problems: Vec::new(),
         created_ms: now_ms(),
         updated_ms: now_ms(),
         ended_ms: None,
@@ -385,114 +398,6 @@ fn all_phases(session: &mut Session<'_>) -> Result<()> {
     );
     write_atomically(&session.path().join(CROSS_REFERENCE), text.as_bytes())?;
     Ok(())
-}
-
-/// Marks the run as ended, however it ended, and reports failures and the location of the results.
-fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Completion> {
-    session.folder.clear_scratch();
-    let interrupted = session.processes.is_cancelled();
-    let error = outcome.as_ref().err().map(describe_error);
-    let marked = session.folder.update(|run| {
-        close_open_phases(run, interrupted, error.as_deref());
-        run.ended_ms = Some(now_ms());
-        run.status = status(run, interrupted, error.is_some());
-    });
-    // The reason why the run was stopped has already been reported. Errors that follow from it are
-    // not reported.
-    if session.stopped.is_none() {
-        outcome?;
-        marked?;
-    }
-    let known: Vec<String> =
-        session.stopped.clone().into_iter().chain(session.budget.reason()).collect();
-    for line in failures::lines(&session.folder.run().phases, &known) {
-        console::error(&line);
-    }
-    let printed = report_results(session);
-    let run = session.folder.run();
-    let success = run.status == RunStatus::Ok
-        && session.stopped.is_none()
-        && printed
-        && !has_unseen_steps(run);
-    Ok(if success { Completion::Success } else { Completion::WithFailures })
-}
-
-/// Returns true if nothing of what the spec calls a step was seen in a phase. A notice has reported it.
-fn has_unseen_steps(run: &Run) -> bool {
-    let mut notices = run.phases.iter().flat_map(|record| &record.notices);
-    notices.any(|notice| notice.id.is_step_never_seen())
-}
-
-/// Gives every phase that did not end the status skipped or partial, with the reason.
-fn close_open_phases(run: &mut Run, interrupted: bool, error: Option<&str>) {
-    let reason = if interrupted { "interrupted" } else { error.unwrap_or("not reached") };
-    for record in run.phases.iter_mut().filter(|record| record.status.is_none()) {
-        let parts = record.measurements.iter().map(|measurement| measurement.status);
-        let status = Status::of_parts(parts.chain([Status::Skipped]));
-        record.status = Some(status);
-        let text = format!("This phase was not completed: {reason}.");
-        record.notices.push(Notice::new(NoticeId::PhaseCutShort, text));
-    }
-}
-
-fn status(run: &Run, interrupted: bool, failed: bool) -> RunStatus {
-    let combined = Status::of_parts(run.phases.iter().filter_map(|record| record.status));
-    match combined {
-        _ if interrupted => RunStatus::Interrupted,
-        Status::Ok if !failed => RunStatus::Ok,
-        Status::Ok | Status::Partial => RunStatus::Partial,
-        _ => RunStatus::Failed,
-    }
-}
-
-/// Reports the main results and where the reports are. Returns false if the name of the folder
-/// cannot be printed to standard output, where scripts read it.
-fn report_results(session: &Session<'_>) -> bool {
-    let evidence = &session.evidence;
-    let macro_ = evidence.macro_.as_ref().map(|(summary, _)| &summary.default.statements);
-    let component = evidence.component.as_ref().map(|summary| &summary.statements);
-    let line = evidence.line.as_ref().map(|summary| &summary.statements);
-    let memory = evidence.line.as_ref().and_then(|summary| summary.memory.as_ref()?.headline());
-    let system = evidence.system.as_ref().map(|summary| &summary.statements);
-    let first = |statements: Option<&Vec<String>>| statements.and_then(|all| all.first().cloned());
-    let headlines = [
-        (Phase::Macro, first(macro_)),
-        // With steps, the first statement is about the parts of the run.
-        (Phase::Macro, macro_.and_then(|all| all.get(1).cloned())),
-        (Phase::Component, first(component)),
-        (Phase::Line, first(line)),
-        (Phase::Line, memory),
-        (Phase::System, first(system)),
-    ];
-    message("");
-    for (phase, statement) in headlines {
-        if let Some(statement) = statement {
-            message(&format!("  {} {statement}", phase.number()));
-        }
-    }
-    let folder = relative(session.path());
-    let phases = session.folder.run().phases.iter().map(|record| record.phase);
-    let reports =
-        phases.map(|phase| format!("{}/PHASE{}_REPORT.md", phase.folder(), phase.number()));
-    let reports = reports.chain([CROSS_REFERENCE.to_owned()]);
-    let written: Vec<String> =
-        reports.filter(|report| session.path().join(report).exists()).collect();
-    if written.is_empty() {
-        message("");
-        console::error(&format!("no report was written to {}", folder.display()));
-    } else {
-        message(&format!("\nsimprof: reports in {}: {}", folder.display(), written.join(", ")));
-    }
-    match console::print(&format!("{}\n", folder.display())) {
-        // A closed pipe does not change the outcome of the run.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            console::error(&format!(
-                "cannot write the name of the folder to standard output: {error}"
-            ));
-            false
-        }
-        _ => true,
-    }
 }
 
 #[cfg(test)]

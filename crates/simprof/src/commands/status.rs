@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use simprof_model::{PhaseRecord, Run, RunStatus, Status};
+use simprof_model::{PhaseRecord, ProblemCause, Run, RunProblem, RunStatus, Status};
 
 use crate::cli::StatusArgs;
 use crate::console::print;
@@ -113,6 +113,11 @@ fn describe(run: &Run, manifest: &Path) -> String {
     for record in &run.phases {
         failures(record, &mut text);
     }
+    // Measurements are listed above.
+    let is_other = |problem: &&RunProblem| problem.cause != ProblemCause::Measurements;
+    for problem in run.problems.iter().filter(is_other) {
+        let _ = writeln!(text, "  {}", problem.text);
+    }
     let files: Vec<&String> = run.phases.iter().flat_map(|record| &record.files).collect();
     if !files.is_empty() {
         let _ = writeln!(text, "files");
@@ -127,7 +132,14 @@ fn state(run: &Run) -> String {
     let seconds = |from: u64, to: u64| to.saturating_sub(from) / 1000;
     match run.status {
         RunStatus::Running if is_alive(run) => {
-            format!("running for {} s (process {})", seconds(run.created_ms, now_ms()), run.pid)
+            let left = run_left_s(run).filter(|&left_s| left_s >= 1.0);
+            let left =
+                left.map_or_else(String::new, |left_s| format!(", about {left_s:.0} s left"));
+            format!(
+                "running for {} s (process {}){left}",
+                seconds(run.created_ms, now_ms()),
+                run.pid
+            )
         }
         RunStatus::Running => format!(
             "was killed (process {}) {} s after its start; the measurements until then are complete",
@@ -165,15 +177,31 @@ fn phase_line(record: &PhaseRecord, running: bool) -> String {
 }
 
 fn time_left(record: &PhaseRecord, started_ms: u64) -> String {
-    let spent = now_ms().saturating_sub(started_ms) as f64 * 1e-3;
-    let left = if record.done > 0 {
-        spent / record.done as f64 * record.planned.saturating_sub(record.done) as f64
-    } else if record.estimate_s > spent {
-        record.estimate_s - spent
-    } else {
-        return String::new();
+    let spent_s = now_ms().saturating_sub(started_ms) as f64 * 1e-3;
+    left_s(record, spent_s).map_or_else(String::new, |left_s| format!(", about {left_s:.0} s left"))
+}
+
+/// Returns the time that a phase still takes after `spent_s`; `None` if it is not known.
+///
+/// The time of an earlier run counts as long as it is not exceeded: the processes of a phase differ too much for the number of
+/// finished ones to be better. Without it that number decides, or else the estimate.
+fn left_s(record: &PhaseRecord, spent_s: f64) -> Option<f64> {
+    let estimated = Some(record.estimate_s - spent_s).filter(|&left_s| left_s > 0.0);
+    let from_earlier = estimated.filter(|_| record.estimate_from.is_some());
+    let by_count = (record.done > 0)
+        .then(|| spent_s / record.done as f64 * record.planned.saturating_sub(record.done) as f64);
+    from_earlier.or(by_count).or(estimated)
+}
+
+/// Returns the time until the end of the run; `None` if it is not known for a phase.
+fn run_left_s(run: &Run) -> Option<f64> {
+    let open = run.phases.iter().filter(|record| record.status.is_none());
+    let left = |record: &PhaseRecord| match record.started_ms {
+        Some(started_ms) => left_s(record, now_ms().saturating_sub(started_ms) as f64 * 1e-3),
+        None if record.planned == 0 => Some(0.0),
+        None => Some(record.estimate_s).filter(|&estimate_s| estimate_s > 0.0),
     };
-    format!(", about {left:.0} s left")
+    open.map(left).sum()
 }
 
 fn failures(record: &PhaseRecord, text: &mut String) {
@@ -193,7 +221,39 @@ fn failures(record: &PhaseRecord, text: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use simprof_model::Phase;
+
     use super::*;
+    use crate::processes::fake::manifest;
+
+    #[test]
+    fn the_time_of_an_earlier_run_is_preferred_until_it_is_exceeded() {
+        let record = |done, estimate_s, earlier: bool| PhaseRecord {
+            done,
+            estimate_from: earlier.then(|| "run".to_owned()),
+            ..PhaseRecord::waiting(Phase::System, 10, estimate_s)
+        };
+        for (record, spent_s, left_s) in [
+            (record(0, 60.0, true), 15.0, Some(45.0)),
+            (record(5, 60.0, true), 15.0, Some(45.0)),
+            (record(5, 60.0, true), 70.0, Some(70.0)),
+            (record(5, 60.0, false), 15.0, Some(15.0)),
+            (record(0, 60.0, false), 15.0, Some(45.0)),
+            (record(0, 0.0, false), 15.0, None),
+        ] {
+            assert_eq!(super::left_s(&record, spent_s), left_s, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_run_is_that_of_its_open_phases() {
+        let mut run = manifest(&[Phase::Macro, Phase::Line, Phase::System]);
+        run.phases[0].status = Some(Status::Ok);
+        (run.phases[1].estimate_s, run.phases[2].estimate_s) = (20.0, 30.0);
+        assert_eq!(run_left_s(&run), Some(50.0));
+        run.phases[2].estimate_s = 0.0;
+        assert_eq!(run_left_s(&run), None);
+    }
 
     #[test]
     fn only_existing_processes_have_a_start_time() {

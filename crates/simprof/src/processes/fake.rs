@@ -243,6 +243,7 @@ pub fn manifest(phases: &[Phase]) -> Run {
         status: RunStatus::Running,
         pid: 1,
         pid_start_ticks: None,
+        problems: vec![],
         created_ms: 0,
         updated_ms: 0,
         ended_ms: None,
