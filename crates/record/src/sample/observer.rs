@@ -117,7 +117,7 @@ impl Observer {
         self.trace.counts.malformed += malformed;
         self.trace.python = python;
         let (scheduling, chains) = self.switches.finish();
-        (self.trace.states, self.trace.waits) = scheduling.finish();
+        self.trace.scheduled = scheduling.finish();
         self.trace.kernel_chains = chains;
         self.trace
     }

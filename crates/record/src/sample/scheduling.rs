@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
+use super::blocked_time::BlockedTime;
 use super::raw_stacks::RawStackId;
 
 /// Gaps that are kept per thread of a process that runs Python.
@@ -47,6 +48,17 @@ pub(super) struct RawWait {
     pub leaving: Leaving,
 }
 
+/// What the threads did.
+#[derive(Debug, Default)]
+pub(super) struct Scheduled {
+    /// The times of each thread.
+    pub states: Vec<(u32, StateTimes)>,
+    /// The sampled waits, in order of time.
+    pub waits: Vec<RawWait>,
+    /// When each thread waited.
+    pub blocked: HashMap<u32, BlockedTime>,
+}
+
 /// What a thread does since its latest record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -69,6 +81,7 @@ struct Track {
     state: State,
     since_ns: u64,
     times: StateTimes,
+    blocked: BlockedTime,
     gaps: VecDeque<Gap>,
     /// Start of the time that `gaps` covers.
     gaps_from_ns: u64,
@@ -164,11 +177,10 @@ impl Scheduling {
         }
     }
 
-    /// Returns the times of all threads up to the latest record, and the sampled waits. Without records of switches there are
-    /// none.
-    pub fn finish(mut self) -> (Vec<(u32, StateTimes)>, Vec<RawWait>) {
+    /// Returns what the threads did up to the latest record. Without records of switches, nothing is known.
+    pub fn finish(mut self) -> Scheduled {
         if !self.has_switches {
-            return (Vec::new(), Vec::new());
+            return Scheduled::default();
         }
         let last_ns = self.last_ns;
         for (&thread, track) in &self.tracks {
@@ -177,17 +189,15 @@ impl Scheduling {
                 self.waits.push(RawWait { time_ns: last_ns, thread, duration_ns, leaving });
             }
         }
-        let mut times: Vec<_> = self
-            .tracks
-            .into_iter()
-            .map(|(thread, mut track)| {
-                track.pass(last_ns);
-                (thread, track.times)
-            })
-            .collect();
-        times.sort_by_key(|&(thread, _)| thread);
-        self.waits.sort_by_key(|wait| (wait.time_ns, wait.thread));
-        (times, self.waits)
+        let mut scheduled = Scheduled { waits: self.waits, ..Scheduled::default() };
+        for (thread, mut track) in self.tracks {
+            track.pass(last_ns);
+            scheduled.states.push((thread, track.times));
+            scheduled.blocked.insert(thread, track.blocked);
+        }
+        scheduled.states.sort_by_key(|&(thread, _)| thread);
+        scheduled.waits.sort_by_key(|wait| (wait.time_ns, wait.thread));
+        scheduled
     }
 
     fn enter(&mut self, thread: u32, time_ns: u64, state: State) {
@@ -204,6 +214,7 @@ impl Track {
             state: State::Ended,
             since_ns: time_ns,
             times: StateTimes::default(),
+            blocked: BlockedTime::default(),
             gaps: VecDeque::new(),
             gaps_from_ns: time_ns,
         }
@@ -215,7 +226,10 @@ impl Track {
         match self.state {
             State::Running => self.times.running += passed_ns,
             State::Runnable => self.times.runnable += passed_ns,
-            State::Blocked(_) => self.times.blocked += passed_ns,
+            State::Blocked(_) => {
+                self.times.blocked += passed_ns;
+                self.blocked.add(time_ns, passed_ns);
+            }
             State::Ended => {}
         }
         self.since_ns = self.since_ns.max(time_ns);
@@ -247,7 +261,7 @@ mod tests {
     const LEAVING: Leaving = Leaving { stack: None, kernel: 0 };
 
     fn times(scheduling: Scheduling) -> Vec<(u32, StateTimes)> {
-        scheduling.finish().0
+        scheduling.finish().states
     }
 
     #[test]
@@ -266,7 +280,10 @@ mod tests {
         let waits = [RawWait { time_ns: 190, thread: 1, duration_ns: 40, leaving: LEAVING }];
         let first = StateTimes { running: 80, runnable: 30, ..StateTimes::default() };
         let second = StateTimes { running: 40, runnable: 10, blocked: 40, unknown: 0, waits: 1 };
-        assert_eq!(scheduling.finish(), (vec![(0, first), (1, second)], waits.to_vec()));
+        let scheduled = scheduling.finish();
+        assert_eq!(scheduled.states, [(0, first), (1, second)]);
+        assert_eq!(scheduled.waits, waits);
+        assert_eq!(scheduled.blocked[&1].divide(4, &[]), [(190, 4)]);
     }
 
     #[test]
@@ -297,8 +314,8 @@ mod tests {
         scheduling.runs(0, 0);
         scheduling.leaves_cpu(0, 10, false, Some(LEAVING));
         scheduling.runs(1, 60);
-        let (times, waits) = scheduling.finish();
-        assert_eq!((times[0].1.blocked, waits[0].duration_ns), (50, 50));
+        let Scheduled { states, waits, .. } = scheduling.finish();
+        assert_eq!((states[0].1.blocked, waits[0].duration_ns), (50, 50));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl RunStates {
             let woken = woken_ns.min(recorded.blocked) as f64 / recorded.blocked.max(1) as f64;
             ThreadTimes { recorded, waiting: 1.0 - woken }
         };
-        let threads = trace.states.iter().map(|&(thread, recorded)| {
+        let threads = trace.scheduled.states.iter().map(|&(thread, recorded)| {
             (thread, times(recorded, info.thread_runnable_ns.get(&ids(thread))))
         });
         let positions =
@@ -72,14 +72,14 @@ impl RunStates {
         builder: &mut ProfileBuilder,
     ) {
         let trace = &run.trace;
+        let scheduled = &trace.scheduled;
         let mut waits: HashMap<u32, Vec<&RawWait>> = HashMap::new();
-        for wait in &trace.waits {
+        for wait in &scheduled.waits {
             waits.entry(wait.thread).or_default().push(wait);
         }
         let causes = Causes { trace, symbols };
         let python = waits_of_python(run, self);
-        let first_ns = trace.samples.iter().map(|sample| sample.time_ns).min().unwrap_or(0);
-        for &(thread, _) in &trace.states {
+        for &(thread, _) in &scheduled.states {
             let times = self.threads[&thread];
             let mut sampled = waits.remove(&thread).unwrap_or_default();
             let raw = &trace.threads[thread as usize];
@@ -93,11 +93,11 @@ impl RunStates {
                 unknown_ns: times.recorded.unknown,
             });
             let mut factor = times.waiting;
-            let mut located_ns = 0;
+            let mut located: Vec<(u64, u64)> = Vec::new();
             if let Some(recorded) = python.get(&thread) {
                 // The process may have run another program, such as a shell, before it ran Python.
                 sampled.retain(|wait| wait.time_ns <= recorded.began_ns);
-                located_ns = recorded.waits_ns;
+                located.clone_from(&recorded.waits);
             } else {
                 factor *= representation(&sampled, times.recorded);
             }
@@ -109,28 +109,26 @@ impl RunStates {
                     continue;
                 }
                 let time_ns = wait.time_ns;
-                located_ns += weight_ns;
+                located.push((time_ns, weight_ns));
                 builder.wait(WaitSample { time_ns, thread: id, stack, weight_ns, cause });
             }
+            let located_ns: u64 = located.iter().map(|(_, weight_ns)| weight_ns).sum();
             let rest_ns = waiting_ns.saturating_sub(located_ns);
             if rest_ns >= NOTABLE_REST_NS && rest_ns as f64 >= NOTABLE_REST * waiting_ns as f64 {
-                // When they were is unknown. Most are waits for files while the program is loaded.
-                builder.wait(WaitSample {
-                    time_ns: first_ns + rest_ns,
-                    thread: id,
-                    stack: None,
-                    weight_ns: rest_ns,
-                    cause: WaitCause::Other,
-                });
+                for (time_ns, weight_ns) in scheduled.blocked[&thread].divide(rest_ns, &located) {
+                    let (stack, cause) = (None, WaitCause::Other);
+                    builder.wait(WaitSample { time_ns, thread: id, stack, weight_ns, cause });
+                }
             }
         }
     }
 }
 
 /// What the preload library recorded of a thread.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct PythonWaits {
-    waits_ns: u64,
+    /// Ends and durations of its waits.
+    waits: Vec<(u64, u64)>,
     /// When its process began to run Python.
     began_ns: u64,
 }
@@ -148,9 +146,10 @@ fn waits_of_python(run: &Samples, states: &RunStates) -> HashMap<u32, PythonWait
         if let Some(&thread) = states.positions.get(&ids) {
             let began_ns = || began(ids.0);
             let known = sums.entry(thread);
-            let known = known.or_insert_with(|| PythonWaits { waits_ns: 0, began_ns: began_ns() });
+            let known =
+                known.or_insert_with(|| PythonWaits { waits: Vec::new(), began_ns: began_ns() });
             let weight = wait.weight_ns as f64 * states.waiting_part(ids.0, ids.1);
-            known.waits_ns += weight.round() as u64;
+            known.waits.push((wait.stack.time_ns, weight.round() as u64));
         }
     }
     sums

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::module::{ModuleIndex, ModuleTable};
 use super::python::{Attached, PythonTrace};
 use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
-use super::scheduling::{RawWait, StateTimes};
+use super::scheduling::Scheduled;
 use super::unwind::WalkEnd;
 
 /// A sample with its interned stack.
@@ -106,9 +106,7 @@ pub(super) struct Trace {
     /// Children that armed processes forked and that executed no program, by process id.
     pub forks: HashMap<u32, Lifetime>,
     /// What the threads did, by their position in `threads`; empty if the kernel does not report switches.
-    pub states: Vec<(u32, StateTimes)>,
-    /// Sampled waits.
-    pub waits: Vec<RawWait>,
+    pub scheduled: Scheduled,
     /// Kernel frames of waits, leaf first.
     pub kernel_chains: Vec<Vec<u64>>,
     pub counts: Counts,
