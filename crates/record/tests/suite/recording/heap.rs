@@ -236,6 +236,30 @@ fn inherited_memory_is_not_growth_of_forked_processes() {
 }
 
 #[test]
+fn stacks_that_are_cut_are_counted_and_reported() {
+    let folder = Fixture::new();
+    let program = folder.program("hidden_caller");
+    let profile = heap(record(&plan(&folder, &[&program], 1)));
+    let functions = |site: &HeapSite| -> Vec<&str> {
+        let frames = profile.tables.frames_from_leaf(site.stack);
+        let function = |id| profile.tables.function_name(profile.tables.frame(id).function);
+        frames.map(function).collect()
+    };
+    let (hidden, others): (Vec<&HeapSite>, Vec<&HeapSite>) =
+        profile.sites.iter().partition(|site| functions(site).contains(&"hidden_allocate"));
+    assert_eq!(sum(&hidden, |site| site.amounts.allocated), exact(500 * 100, 500));
+    assert!(hidden.iter().all(|site| !functions(site).contains(&"main")), "{hidden:?}");
+    let whole: Vec<&HeapSite> =
+        others.into_iter().filter(|site| functions(site).contains(&"main")).collect();
+    assert_eq!(sum(&whole, |site| site.amounts.allocated), exact(500 * 300, 500));
+    let from = &profile.provenance;
+    assert_eq!(from.stacks_cut, 500, "{from:?}");
+    let [notice] = from.notices.as_slice() else { panic!("one notice: {from:?}") };
+    assert_eq!(notice.id, NoticeId::HeapStacksMissing);
+    assert!(notice.text.starts_with("500 "), "{notice}");
+}
+
+#[test]
 fn unrecorded_processes_are_reported() {
     let folder = Fixture::new();
     let text = "#include <unistd.h>\nint main(void) { return (int)sleep(1); }\n";
