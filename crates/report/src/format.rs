@@ -66,6 +66,16 @@ pub fn count(count: f64) -> String {
     if size < 99.95 { three_digits(count) } else { grouped(count) }
 }
 
+/// Formats a mean number of threads per run: `1 thread`, `3 threads`, or `1.2 threads on average` if it is not whole.
+pub fn threads(mean: f64) -> String {
+    let number = count(mean);
+    match mean {
+        1.0 => format!("{number} thread"),
+        whole if whole.fract() == 0.0 => format!("{number} threads"),
+        _ => format!("{number} threads on average"),
+    }
+}
+
 /// Formats a number with three significant digits, without trailing zeros of a fraction. Very large and very small numbers
 /// have an exponent: `1.29e18`.
 pub fn three_digits(value: f64) -> String {

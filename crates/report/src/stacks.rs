@@ -8,7 +8,8 @@ use serde_json::Number;
 use simprof_model::{Notice, NoticeId, Profile};
 
 use crate::analysis::{
-    ComponentRules, ComponentShare, FunctionCost, components, functions, sort_by_self,
+    ComponentRules, ComponentShare, FunctionCost, SpinKind, components, functions, mark_spinning,
+    share as weight_share, sort_by_self, spin_callers,
 };
 use crate::columns::{columns, one_line};
 use crate::format::share;
@@ -72,6 +73,10 @@ pub struct StackAnalysis {
     pub functions: Vec<StackCost>,
     /// Components, by decreasing share.
     pub components: Vec<StackComponent>,
+    /// Time in known loops in which threads spin, by decreasing share. `functions` and `components` have it under names such as
+    /// `[spinning at a barrier]`. Empty if weights are bytes.
+    #[serde(default)]
+    pub spinning: Vec<StackSpinning>,
     /// Notices: what to know before relying on the result.
     pub notices: Vec<Notice>,
 }
@@ -104,9 +109,34 @@ pub struct StackComponent {
     pub self_share: f64,
 }
 
+/// Spinning that one function caused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StackSpinning {
+    /// What the threads spin for.
+    pub kind: SpinKind,
+    /// The function that called the spinning code; `null` for a thread of a library, such as a worker.
+    pub function: Option<String>,
+    /// Share of weight.
+    pub share: f64,
+}
+
+/// Returns the profile with its spinning marked. Weights in bytes are no time.
+fn marked(input: &StackInput<'_>) -> Profile {
+    let mut profile = input.profile.clone();
+    if input.unit != "bytes" {
+        mark_spinning(&mut profile);
+    }
+    profile
+}
+
 /// Analyses imported stacks.
 pub fn analyse_stacks(input: &StackInput<'_>) -> StackAnalysis {
-    let StackInput { profile, units, .. } = *input;
+    let (profile, units) = (&marked(input), input.units);
+    let spinning = spin_callers(profile).into_iter().map(|caller| StackSpinning {
+        kind: caller.kind,
+        function: caller.function,
+        share: weight_share(caller.weight, profile.total_weight()),
+    });
     let mut costs = functions(profile);
     sort_by_self(&mut costs);
     let mut notices = input.notices.to_vec();
@@ -125,6 +155,7 @@ pub fn analyse_stacks(input: &StackInput<'_>) -> StackAnalysis {
             .into_iter()
             .map(StackComponent::from)
             .collect(),
+        spinning: spinning.collect(),
         notices,
     }
 }
@@ -158,7 +189,11 @@ pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> Str
     for (weight, order) in [("self", by_self), ("total", by_total)] {
         text += &format!("\nFunctions by {weight} weight\n{}", rows(&order, top));
     }
-    text += &format!("\nComponents\n{}\nRead this first\n", components_text(analysis, top));
+    text += &format!("\nComponents\n{}", components_text(analysis, top));
+    if !analysis.spinning.is_empty() {
+        text += &format!("\nSpinning: CPU time without work\n{}", spinning_text(analysis, top));
+    }
+    text += "\nRead this first\n";
     text + &analysis.notices.iter().map(|notice| format!("  - {notice}\n")).collect::<String>()
 }
 
@@ -179,6 +214,16 @@ fn components_text(analysis: &StackAnalysis, top: usize) -> String {
     let rows: Vec<Vec<String>> = analysis.components.iter().take(top).map(row).collect();
     let headings = [("with libraries", Right), ("self", Right), ("component", Left)];
     columns(&headings, &rows) + &more(analysis.components.len(), top)
+}
+
+fn spinning_text(analysis: &StackAnalysis, top: usize) -> String {
+    let row = |spinning: &StackSpinning| {
+        let function = spinning.function.as_deref().unwrap_or("a thread of the library");
+        vec![share(spinning.share), spinning.kind.describe().to_owned(), function.to_owned()]
+    };
+    let rows: Vec<Vec<String>> = analysis.spinning.iter().take(top).map(row).collect();
+    let headings = [("share", Right), ("", Left), ("called by", Left)];
+    columns(&headings, &rows) + &more(analysis.spinning.len(), top)
 }
 
 /// Returns a line on the rows that a table omits; empty if it omits none.
@@ -227,6 +272,34 @@ mod tests {
             (&10.into(), &7.5.into())
         );
         assert_eq!(json["functions"][1]["self_share"], 0.25);
+    }
+
+    #[test]
+    fn spinning_is_set_apart_by_names_alone() {
+        let mut sketch = crate::testing::Sketch::new();
+        for (stack, weight) in [
+            ("main;relax;relax._omp_fn.0", 10),
+            ("main;relax;GOMP_parallel;gomp_team_barrier_wait_end", 30),
+            ("start_thread;gomp_thread_start;gomp_team_barrier_wait_end", 40),
+            ("main;work;pthread_spin_lock", 20),
+        ] {
+            let names: Vec<String> = stack.split(';').map(str::to_owned).collect();
+            sketch = sketch.stack(&names, weight);
+        }
+        let profile = sketch.finish();
+        let rules = ComponentRules::default();
+        let analysis = analyse_stacks(&input(&profile, 1, &rules));
+        let found: Vec<_> =
+            analysis.spinning.iter().map(|s| (s.kind, s.function.as_deref(), s.share)).collect();
+        use SpinKind::{Barrier, Lock};
+        assert_eq!(
+            found,
+            [(Barrier, None, 0.4), (Barrier, Some("relax"), 0.3), (Lock, Some("work"), 0.2)]
+        );
+        assert_eq!(analysis.functions[0].name, "[spinning at a barrier]");
+        assert_eq!(analysis.functions[0].self_share, 0.7);
+        let bytes = StackInput { unit: "bytes", ..input(&profile, 1, &rules) };
+        assert_eq!(analyse_stacks(&bytes).spinning, []);
     }
 
     #[test]

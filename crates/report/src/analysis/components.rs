@@ -112,30 +112,24 @@ pub struct ComponentShare {
 /// weight, it is split by its second level: `sim::spatial`, or the source file in C. Samples without such a frame belong
 /// to their leaf: the library, the runtime, `[kernel]` or [`UNKNOWN`].
 pub fn components(profile: &Profile, rules: &ComponentRules) -> Vec<ComponentShare> {
-    if rules.is_empty() { default_components(profile) } else { ruled_components(profile, rules) }
+    let mut shares = Labels::new(profile, rules).shares(profile);
+    let is_named = |entry: &ComponentShare| !rules.is_empty() && entry.name != OTHER;
+    shares.retain(|entry| entry.total_weight > 0 || is_named(entry));
+    shares
 }
 
-fn ruled_components(profile: &Profile, rules: &ComponentRules) -> Vec<ComponentShare> {
+fn ruled_labels(profile: &Profile, rules: &ComponentRules) -> Labels {
     let mut names: Vec<String> = rules.components.iter().map(|(name, _)| name.clone()).collect();
     names.push(OTHER.to_owned());
     let other = names.len() - 1;
     let claims = function_ids(profile).map(|id| rules.position(profile, id)).collect();
-    let labels = Labels { names, claims, leaf: vec![other; profile.functions.len()], none: other };
-    let mut shares = labels.shares(profile);
-    shares.retain(|entry| entry.total_weight > 0 || entry.name != OTHER);
-    shares
+    Labels { names, claims, leaf: vec![other; profile.functions.len()], none: other }
 }
 
 /// Returns the component of every function under the default rules of [`components`], indexed as the profile's table.
 pub fn default_component_names(profile: &Profile) -> Vec<String> {
     let labels = split_labels(profile);
     labels.leaf.iter().map(|&label| labels.names[label].clone()).collect()
-}
-
-fn default_components(profile: &Profile) -> Vec<ComponentShare> {
-    let mut shares = split_labels(profile).shares(profile);
-    shares.retain(|entry| entry.total_weight > 0);
-    shares
 }
 
 /// Returns the first-level components, with the dominant one split into its second level.
@@ -152,7 +146,7 @@ fn split_labels(profile: &Profile) -> Labels {
 }
 
 /// Component labels of every function, as indices into `names`.
-struct Labels {
+pub(super) struct Labels {
     names: Vec<String>,
     /// By function: the component that it claims samples for. `None` for functions that claim none, such as libraries.
     claims: Vec<Option<usize>>,
@@ -256,6 +250,21 @@ fn function_ids(profile: &Profile) -> impl Iterator<Item = FunctionId> {
 }
 
 impl Labels {
+    /// Returns the labels that [`components`] uses.
+    pub(super) fn new(profile: &Profile, rules: &ComponentRules) -> Self {
+        if rules.is_empty() { split_labels(profile) } else { ruled_labels(profile, rules) }
+    }
+
+    /// Returns the component that the samples of a stack belong to.
+    pub(super) fn component(&self, profile: &Profile, stack: Option<StackId>) -> &str {
+        &self.names[self.belongs(profile, stack)]
+    }
+
+    fn belongs(&self, profile: &Profile, stack: Option<StackId>) -> usize {
+        let claimed = self.claimed(profile, stack).first().copied();
+        claimed.unwrap_or_else(|| self.executing(profile, stack))
+    }
+
     fn is_claimed(&self, name: &str) -> bool {
         self.claims.iter().flatten().any(|&label| self.names[label] == name)
     }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use serde::Serialize;
-use simprof_model::{FunctionId, FunctionKind, Profile};
+use simprof_model::{FunctionId, FunctionKind, Profile, StackId};
 
 use super::origin::{Origin, origins};
 use super::placeholders::UNKNOWN;
@@ -60,10 +60,11 @@ pub struct FunctionCost {
 /// Functions with the same name, module and file are one. The self shares of a profile with weight sum to 1. The cost is
 /// linear in the samples plus the frames of all distinct stacks.
 pub fn functions(profile: &Profile) -> Vec<FunctionCost> {
-    let groups = Groups::new(profile);
+    let charging = Charging::new(profile);
+    let groups = &charging.groups;
     let origins = origins(profile);
     let origin_of = |group: usize| origins[groups.first(group).index()];
-    let tallies = tally(profile, &groups, |group| origin_of(group) == Origin::Own);
+    let tallies = tally(profile, &charging);
     let total = profile.total_weight();
     let mut costs: Vec<FunctionCost> = tallies
         .into_iter()
@@ -71,7 +72,7 @@ pub fn functions(profile: &Profile) -> Vec<FunctionCost> {
         .filter(|(_, tally)| tally.samples_total > 0)
         .map(|(group, tally)| {
             let origin = if group < groups.len() { origin_of(group) } else { Origin::Unknown };
-            tally.cost(profile, &groups, group, origin, total)
+            tally.cost(profile, groups, group, origin, total)
         })
         .collect();
     sort_by_total(&mut costs);
@@ -116,8 +117,38 @@ struct Tally {
     samples_charged: u64,
 }
 
+/// The functions that samples are charged to, see [`FunctionCost::charged_weight`].
+pub(super) struct Charging {
+    groups: Groups,
+    /// By group: whether the author of the simulation wrote it.
+    own: Vec<bool>,
+}
+
+impl Charging {
+    pub(super) fn new(profile: &Profile) -> Self {
+        let groups = Groups::new(profile);
+        let origins = origins(profile);
+        let is_own = |group| origins[groups.first(group).index()] == Origin::Own;
+        let own = (0..groups.len()).map(is_own).collect();
+        Self { groups, own }
+    }
+
+    /// Returns the entry of the profile's table that stands for the function that a stack is charged to. `None` without a stack.
+    pub(super) fn function(&self, profile: &Profile, stack: Option<StackId>) -> Option<FunctionId> {
+        self.group(profile, stack).map(|group| self.groups.first(group))
+    }
+
+    fn group(&self, profile: &Profile, stack: Option<StackId>) -> Option<usize> {
+        let mut on_stack = self.groups.on_stack(profile, stack);
+        let leaf = on_stack.next()?;
+        let own = std::iter::once(leaf).chain(on_stack).find(|&group| self.own[group]);
+        Some(own.unwrap_or(leaf))
+    }
+}
+
 /// Returns one tally per group, and a last one for samples without a stack.
-fn tally(profile: &Profile, groups: &Groups, is_own: impl Fn(usize) -> bool) -> Vec<Tally> {
+fn tally(profile: &Profile, charging: &Charging) -> Vec<Tally> {
+    let groups = &charging.groups;
     let unknown = groups.len();
     let mut tallies = vec![Tally::default(); unknown + 1];
     let mut once = Once::new(unknown + 1);
@@ -127,7 +158,7 @@ fn tally(profile: &Profile, groups: &Groups, is_own: impl Fn(usize) -> bool) -> 
         let leaf = on_stack().next().unwrap_or(unknown);
         tallies[leaf].self_weight += entry.weight;
         tallies[leaf].samples_self += entry.samples;
-        let charged = on_stack().find(|&group| is_own(group)).unwrap_or(leaf);
+        let charged = charging.group(profile, entry.stack).unwrap_or(unknown);
         tallies[charged].charged_weight += entry.weight;
         tallies[charged].samples_charged += entry.samples;
         for group in on_stack().chain([leaf]).filter(|&group| once.first(group)) {

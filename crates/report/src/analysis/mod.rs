@@ -1,6 +1,7 @@
 //! Costs of functions, lines and components, and findings about steps, threads and memory: pure functions of the data.
 
 mod bottlenecks;
+mod charged_components;
 mod components;
 mod follow;
 mod functions;
@@ -20,9 +21,11 @@ mod stack_kinds;
 mod step_spans;
 mod steps;
 mod thread_time;
+mod wait_places;
 mod weights;
 
 pub use bottlenecks::{Bottlenecks, bottlenecks};
+pub use charged_components::ChargedComponents;
 pub use components::{ComponentRules, ComponentShare, OTHER, components, default_component_names};
 pub use follow::{FollowStep, follow_wrappers};
 pub use functions::{FunctionCost, functions, sort_by_charged, sort_by_self, sort_by_total};
@@ -39,12 +42,13 @@ pub use python::{interpreter_functions, runs_python};
 pub use run_parts::{PartCost, RunPart, RunSplit, split_run};
 pub use select::FunctionSet;
 pub use spin_loops::SpinKind;
-pub use spinning::{SpinLine, mark_spinning, spin_lines};
+pub use spinning::{SpinCaller, SpinLine, mark_spinning, spin_callers, spin_lines};
 pub use step_spans::RunSteps;
 pub use steps::{StepSummary, step_summary};
 pub use thread_time::{
     ThreadGroup, ThreadTime, ThreadTimes, Waiting, thread_time, thread_times, waiting,
 };
+pub use wait_places::UnknownPlace;
 
 pub(crate) use names::python_module;
 pub(crate) use origin::{origin_of_file, origins};

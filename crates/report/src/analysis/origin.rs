@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{Function, FunctionId, FunctionKind, Profile, StackId};
 
 use super::names;
+use super::placeholders::UNREAD_PYTHON;
 use super::spinning::is_marker;
 
 /// The origin of a function: whose code it is.
@@ -102,10 +103,18 @@ pub fn origin(profile: &Profile, id: FunctionId) -> Origin {
     match function.kind {
         FunctionKind::Kernel => Origin::Kernel,
         FunctionKind::Unsymbolised => Origin::Unknown,
+        FunctionKind::Python if is_unread(profile, function) => Origin::Unknown,
         FunctionKind::Python => python(profile, id, function),
         FunctionKind::Native if is_marker(profile, function) => Origin::Own,
         FunctionKind::Native => native(profile, id, function),
     }
+}
+
+/// Returns whether a function stands for Python frames that were not read.
+pub(super) fn is_unread(profile: &Profile, function: &Function) -> bool {
+    function.kind == FunctionKind::Python
+        && function.file.is_none()
+        && UNREAD_PYTHON.contains(&profile.string(function.name))
 }
 
 /// Returns the [`origin`] of every function, indexed as the profile's table.

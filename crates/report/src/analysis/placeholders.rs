@@ -14,3 +14,5 @@ pub(crate) const KERNEL: &str = "[kernel]";
 pub(crate) const BUILT_IN: &str = "[built-in]";
 /// The component of code that a library generates at run time, which has no file.
 pub(crate) const GENERATED: &str = "[generated]";
+/// The names of Python frames that stand for frames that were not read. They have no file.
+pub(crate) const UNREAD_PYTHON: [&str; 2] = ["unreadable", "[frames left out]"];

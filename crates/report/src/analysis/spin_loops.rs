@@ -170,6 +170,37 @@ const REGIONS: [(&str, &str); 4] = [
 /// Functions of the C library that a spinning thread calls to give up its CPU or to ask for a wake-up.
 pub(super) const YIELDS: [&str; 4] = ["sched_yield", "__sched_yield", "syscall", "usleep"];
 
+/// The libraries of functions in profiles that have no modules, by the beginnings of the functions' names.
+const LIBRARIES_BY_NAME: [(&str, &str); 14] = [
+    ("GOMP_", "libgomp.so"),
+    ("gomp_", "libgomp.so"),
+    ("__kmp", "libomp.so"),
+    ("blas_thread_server", "libopenblas.so"),
+    ("exec_blas_async", "libopenblas.so"),
+    ("tbb::", "libtbb.so"),
+    ("opal_", "libopen-pal.so"),
+    ("ompi_", "libmpi.so"),
+    ("MPI_", "libmpi.so"),
+    ("PMPI_", "libmpi.so"),
+    ("MPID", "libmpi.so"),
+    ("ucp_", "libucp.so"),
+    ("uct_", "libuct.so"),
+    ("omp_", "libgomp.so"),
+];
+
+/// Returns the file name of a library by the name of its function: by its beginning, or by the name that tools write for a
+/// function without a symbol, such as `[libgomp.so.1.0.0]` or `libgomp.so.1+0x1c2`. Empty if the name shows no library.
+pub(super) fn library_of(function: &str) -> &str {
+    let known = LIBRARIES_BY_NAME.iter().find(|(start, _)| function.starts_with(start));
+    let bare = function.trim_matches(['[', ']']);
+    let is_library = bare.starts_with("lib") && bare.contains(".so");
+    match known {
+        Some((_, library)) => library,
+        None if is_library => bare.split('+').next().unwrap_or(bare),
+        None => "",
+    }
+}
+
 /// What the tables say of a function. Bits stand for the rows of [`TABLE`].
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Facts {
@@ -198,6 +229,8 @@ pub(super) struct SpinLoops {
     functions: GlobSet,
     /// Rows of libraries that only coordinate.
     coordinating: u128,
+    /// Rows of any module.
+    anywhere: u128,
     blocking: GlobSet,
     region_modules: GlobSet,
     region_functions: GlobSet,
@@ -205,11 +238,15 @@ pub(super) struct SpinLoops {
 
 /// The tables of this file.
 pub(super) static SPIN_LOOPS: LazyLock<SpinLoops> = LazyLock::new(|| {
-    let coordinating = (0..).zip(&TABLE).filter(|(_, row)| COORDINATING.contains(&row.0));
+    let rows = |is: fn(&Row) -> bool| -> u128 {
+        let rows = (0..).zip(&TABLE).filter(|(_, row)| is(row));
+        rows.map(|(bit, _)| 1_u128 << bit).sum()
+    };
     SpinLoops {
         modules: globs(TABLE.iter().map(|row| row.0)),
         functions: globs(TABLE.iter().map(|row| row.1)),
-        coordinating: coordinating.map(|(bit, _)| 1_u128 << bit).sum(),
+        coordinating: rows(|row| COORDINATING.contains(&row.0)),
+        anywhere: rows(|row| row.0 == ANY),
         blocking: globs(BLOCKING.iter().map(|row| row.0)),
         region_modules: globs(REGIONS.iter().map(|row| row.0)),
         region_functions: globs(REGIONS.iter().map(|row| row.1)),
@@ -247,6 +284,11 @@ impl SpinLoops {
         }
     }
 
+    /// Returns whether a function belongs to a library of the table.
+    pub fn is_in_library(&self, facts: Facts) -> bool {
+        facts.in_module & !self.anywhere != 0
+    }
+
     /// Returns what a thread spins for on a stack, given leaf first without kernel frames; `None` if it does not spin.
     pub fn spins(&self, stack: impl IntoIterator<Item = Place>) -> Option<SpinKind> {
         let (mut possible, mut found) = (u128::MAX, 0);
@@ -281,8 +323,8 @@ impl SpinLoops {
 /// How many frames from the leaf may belong to the function that blocks.
 const BLOCKING_FRAMES: usize = 8;
 
-/// Returns whether a module is the C library.
-fn is_c_library(module: &str) -> bool {
+/// Returns whether a module, given by its file name, is the C library or its loader.
+pub(super) fn is_c_library(module: &str) -> bool {
     ["libc.", "libc-", "libpthread", "ld-linux"].iter().any(|start| module.starts_with(start))
 }
 
@@ -339,6 +381,22 @@ mod tests {
             assert_eq!(SPIN_LOOPS.spins(stack(text)), expected, "{text}");
         }
         assert_eq!(SPIN_LOOPS.spins([]), None);
+    }
+
+    #[test]
+    fn names_show_the_library() {
+        for (function, library) in [
+            ("gomp_team_barrier_wait_end", "libgomp.so"),
+            ("[libgomp.so.1.0.0]", "libgomp.so.1.0.0"),
+            ("libomp.so.5+0x2", "libomp.so.5"),
+            ("__kmp_hyper_barrier_release", "libomp.so"),
+            ("blas_thread_server", "libopenblas.so"),
+            ("library_of", ""),
+            ("main", ""),
+            ("[unknown]", ""),
+        ] {
+            assert_eq!(library_of(function), library, "{function}");
+        }
     }
 
     #[test]

@@ -15,7 +15,8 @@ use simprof_model::{
 
 use super::names;
 use super::origin::{Origin, origins};
-use super::spin_loops::{Facts, Place, SPIN_LOOPS, SpinKind, YIELDS};
+use super::spin_loops::{Facts, Place, SPIN_LOOPS, SpinKind, YIELDS, library_of};
+use super::wait_places::innermost_library;
 use super::weights::Groups;
 
 /// Path of the module of the functions that stand for spinning and for waiting at a place that was inferred.
@@ -23,6 +24,9 @@ const MODULE: &str = "[spinning]";
 
 /// Name of the function that stands for waiting in a parallel region.
 const REGION: &str = "[parallel region]";
+
+/// Functions of the C library that start a thread.
+const THREAD_STARTS: [&str; 4] = ["start_thread", "clone", "clone3", "__clone3"];
 
 /// A line of the program.
 type Location = (Option<StringId>, Option<u32>);
@@ -83,6 +87,8 @@ pub struct SpinLine {
     pub file: Option<String>,
     /// The line of the program that waits.
     pub line: Option<u32>,
+    /// File name of the library that spins, if no line of the program is known.
+    pub library: Option<String>,
     /// CPU time, ns.
     pub weight: u64,
     /// Number of samples.
@@ -93,31 +99,74 @@ pub struct SpinLine {
 pub fn spin_lines(profile: &Profile) -> Vec<SpinLine> {
     let kinds = spin_kinds(profile);
     let functions = LineFunctions::new(profile);
-    let mut sums: BTreeMap<(SpinKind, Location), (u64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<(SpinKind, Location, Option<&str>), (u64, u64)> = BTreeMap::new();
     for entry in super::weights::by_stack(profile) {
         let Some(leaf) = profile.frames_from_leaf(entry.stack).next() else { continue };
         let frame = profile.frame(leaf);
         if let Some(kind) = kinds[frame.function.index()] {
-            let sum = sums.entry((kind, (frame.file, frame.line))).or_default();
+            let library = frame.line.is_none().then(|| library(profile, entry.stack)).flatten();
+            let sum = sums.entry((kind, (frame.file, frame.line), library)).or_default();
             sum.0 += entry.weight;
             sum.1 += entry.samples;
         }
     }
-    let line = |((kind, location), (weight, samples)): (_, _)| SpinLine {
-        kind,
-        function: functions
-            .at(location)
-            .map(|id| profile.function_name(id))
-            .unwrap_or_default()
-            .into(),
-        file: location.0.map(|file| profile.string(file).to_owned()),
-        line: location.1,
-        weight,
-        samples,
-    };
+    let line =
+        |((kind, location, library), (weight, samples)): ((_, _, Option<&str>), _)| SpinLine {
+            kind,
+            function: functions
+                .at(location)
+                .map(|id| profile.function_name(id))
+                .unwrap_or_default()
+                .into(),
+            file: location.0.map(|file| profile.string(file).to_owned()),
+            line: location.1,
+            library: library.map(str::to_owned),
+            weight,
+            samples,
+        };
     let mut lines: Vec<SpinLine> = sums.into_iter().map(line).collect();
     lines.sort_by(|a, b| (b.weight, a.kind, a.line).cmp(&(a.weight, b.kind, b.line)));
     lines
+}
+
+/// Spinning in a profile whose frames may have no lines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpinCaller {
+    /// What the threads spin for.
+    pub kind: SpinKind,
+    /// The function that called the spinning code; `None` for a thread of a library.
+    pub function: Option<String>,
+    /// Weight in the profile's unit.
+    pub weight: u64,
+}
+
+/// Returns the functions that call spinning code in a marked profile, by decreasing weight.
+pub fn spin_callers(profile: &Profile) -> Vec<SpinCaller> {
+    let kinds = spin_kinds(profile);
+    let stacks = Stacks::read(profile);
+    let mut sums: BTreeMap<(SpinKind, Option<&str>), u64> = BTreeMap::new();
+    for entry in super::weights::by_stack(profile) {
+        let Some(stack) = entry.stack else { continue };
+        let leaf = profile.frame(profile.stacks[stack.index()].frame);
+        if let Some(kind) = kinds[leaf.function.index()] {
+            let caller = stacks.caller(profile, stack).map(|id| profile.function_name(id));
+            *sums.entry((kind, caller)).or_default() += entry.weight;
+        }
+    }
+    let caller = |((kind, function), weight): ((_, Option<&str>), _)| SpinCaller {
+        kind,
+        function: function.map(str::to_owned),
+        weight,
+    };
+    let mut callers: Vec<SpinCaller> = sums.into_iter().map(caller).collect();
+    callers.sort_by_key(|caller| std::cmp::Reverse(caller.weight));
+    callers
+}
+
+/// Returns the file name of the library nearest the leaf that is not the C library.
+fn library(profile: &Profile, stack: Option<StackId>) -> Option<&str> {
+    let frame = innermost_library(profile, stack)?;
+    profile.function_module(frame.function).map(names::file_name)
 }
 
 /// The functions of the author's lines.
@@ -208,7 +257,10 @@ impl Stacks {
                 || YIELDS.contains(&profile.string(function.name))
                 || module(id).starts_with('[')
         };
-        let facts = |(id, _)| SPIN_LOOPS.facts(module(id), profile.function_name(id));
+        let facts = |(id, _)| {
+            let (module, name) = (module(id), profile.function_name(id));
+            SPIN_LOOPS.facts(if module.is_empty() { library_of(name) } else { module }, name)
+        };
         Self {
             origins: origins(profile),
             facts: functions().map(facts).collect(),
@@ -269,6 +321,20 @@ impl Stacks {
         self.origins[profile.frame(frame).function.index()] == Origin::Own
     }
 
+    /// Returns the function that called the spinning code: the one nearest the leaf outside of the libraries that spin.
+    fn caller(&self, profile: &Profile, stack: StackId) -> Option<FunctionId> {
+        let functions = profile.frames_from_leaf(Some(stack)).map(|id| profile.frame(id).function);
+        let is_spinning = |id: &FunctionId| {
+            let facts = self.facts[id.index()];
+            self.markers[id.index()]
+                || self.skipped[id.index()]
+                || SPIN_LOOPS.is_in_library(facts)
+                || SPIN_LOOPS.spins([Place { facts, inlined: false }]).is_some()
+        };
+        let mut callers = functions.skip_while(is_spinning);
+        callers.next().filter(|&id| !THREAD_STARTS.contains(&profile.function_name(id)))
+    }
+
     /// Returns the author's line nearest the leaf.
     fn own_line(&self, profile: &Profile, stack: StackId) -> Option<Location> {
         let mut frames = profile.frames_from_leaf(Some(stack));
@@ -283,6 +349,10 @@ struct Regions(HashMap<u32, Vec<(u64, Location)>>);
 impl Regions {
     fn new(profile: &Profile, stacks: &mut Stacks) -> Self {
         let mut by_process: HashMap<u32, Vec<(u64, Location)>> = HashMap::new();
+        // An imported profile has no times, so it does not show which region was last.
+        if profile.samples.iter().all(|sample| sample.time_ns == 0) {
+            return Self(by_process);
+        }
         let samples = profile.samples.iter().map(|s| (s.time_ns, s.thread, s.stack));
         let waits = profile.waits.iter().map(|wait| (wait.time_ns, wait.thread, wait.stack));
         for (time_ns, thread, stack) in samples.chain(waits) {
@@ -441,6 +511,24 @@ mod tests {
         let before = none.clone();
         mark_spinning(&mut none);
         assert_eq!(none, before);
+    }
+
+    #[test]
+    fn an_idle_worker_spins_in_its_library() {
+        let blas = "/opt/lib/libopenblas.so.0";
+        let worker = format!("start_thread~{LIBC} > blas_thread_server~{blas}");
+        let mut profile = Sketch::new()
+            .sample("main@3", 5)
+            .on_thread(2, "worker")
+            .sample(&format!("{worker} > sched_yield~{LIBC} > k:do_sched_yield"), 40)
+            .sample(&worker, 2)
+            .finish();
+        mark_spinning(&mut profile);
+        let lines: Vec<_> = spin_lines(&profile)
+            .into_iter()
+            .map(|l| (l.kind, l.line, l.library, l.weight))
+            .collect();
+        assert_eq!(lines, [(SpinKind::Work, None, Some("libopenblas.so.0".to_owned()), 42)]);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use simprof_model::{FunctionId, FunctionKind, Profile, StackId, ThreadId, WaitCause, WaitSample};
+use simprof_model::{FunctionId, Profile, StackId, ThreadId, WaitCause, WaitSample};
 
 use super::origin::{Origin, origins};
 use super::python::{CodeKind, CodeKinds, CpuPart, runs_python};
 use super::spin_loops::SpinKind;
-use super::spinning::{LineFunctions, is_marker};
+use super::spinning::is_marker;
+use super::wait_places::{UnknownPlace, WaitPlace, WaitPlaces};
 use super::weights::{by_stack, share};
 
 /// Largest share of an idle thread's time on a CPU.
@@ -262,8 +263,8 @@ fn start_functions(profile: &Profile) -> BTreeMap<ThreadId, FunctionId> {
 /// Waiting at one line for one cause.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Waiting {
-    /// The author's function nearest the leaf, or the leaf if no function is the author's; [`super::UNKNOWN`] without a
-    /// stack.
+    /// The author's function nearest the leaf; else the function or library nearest the leaf that is not the C library;
+    /// [`super::UNKNOWN`] if there is none.
     pub function: String,
     /// Source file of the line.
     pub file: Option<String>,
@@ -271,6 +272,8 @@ pub struct Waiting {
     pub line: Option<u32>,
     /// The function that the line calls and that waits, directly or in a callee; `None` if it is the function itself.
     pub call: Option<String>,
+    /// Why the place is unknown; `None` if it is known.
+    pub unknown: Option<UnknownPlace>,
     /// What the thread waits for.
     pub cause: WaitCause,
     /// Number of threads that wait there.
@@ -279,28 +282,26 @@ pub struct Waiting {
     pub weight_ns: u64,
 }
 
-/// What tells waits apart: function, file, line, called function, cause.
-type WaitKey<'a> = (&'a str, Option<&'a str>, Option<u32>, Option<&'a str>, WaitCause);
-
 /// Returns the first `limit` lines that wait, by decreasing time, without the waits of `excluded` threads.
 pub fn waiting(profile: &Profile, excluded: &BTreeSet<ThreadId>, limit: usize) -> Vec<Waiting> {
     let places = WaitPlaces::new(profile);
-    let mut sums: BTreeMap<WaitKey<'_>, (u64, BTreeSet<ThreadId>)> = BTreeMap::new();
+    let mut sums: BTreeMap<(WaitPlace<'_>, WaitCause), (u64, BTreeSet<ThreadId>)> = BTreeMap::new();
     // Waits for something unknown at an unknown place are in the sums of threads, but they are no line.
     let is_known = |wait: &WaitSample| wait.stack.is_some() || wait.cause != WaitCause::Other;
     let included = |wait: &&WaitSample| !excluded.contains(&wait.thread) && is_known(wait);
     for wait in profile.waits.iter().filter(included) {
-        let (weight_ns, threads) = sums.entry(places.key(wait.stack, wait.cause)).or_default();
+        let (weight_ns, threads) = sums.entry((places.at(wait.stack), wait.cause)).or_default();
         *weight_ns += wait.weight_ns;
         threads.insert(wait.thread);
     }
     let mut found: Vec<Waiting> = sums
         .into_iter()
-        .map(|((function, file, line, call, cause), (weight_ns, threads))| Waiting {
-            function: function.to_owned(),
-            file: file.map(str::to_owned),
-            line,
-            call: call.map(str::to_owned),
+        .map(|((place, cause), (weight_ns, threads))| Waiting {
+            function: place.function.to_owned(),
+            file: place.file.map(str::to_owned),
+            line: place.line,
+            call: place.call.map(str::to_owned),
+            unknown: place.unknown,
             cause,
             threads: threads.len(),
             weight_ns,
@@ -310,44 +311,6 @@ pub fn waiting(profile: &Profile, excluded: &BTreeSet<ThreadId>, limit: usize) -
     found.sort_by_key(|waiting| std::cmp::Reverse(waiting.weight_ns));
     found.truncate(limit);
     found
-}
-
-/// Finds the places of waits.
-struct WaitPlaces<'a> {
-    profile: &'a Profile,
-    origins: Vec<Origin>,
-    lines: LineFunctions,
-}
-
-impl<'a> WaitPlaces<'a> {
-    fn new(profile: &'a Profile) -> Self {
-        Self { profile, origins: origins(profile), lines: LineFunctions::new(profile) }
-    }
-
-    fn key(&self, stack: Option<StackId>, cause: WaitCause) -> WaitKey<'a> {
-        let profile = self.profile;
-        let mut called = None;
-        let mut chosen = None;
-        for id in profile.frames_from_leaf(stack) {
-            let frame = profile.frame(id);
-            chosen = chosen.or(Some(frame));
-            if self.origins[frame.function.index()] == Origin::Own {
-                chosen = Some(frame);
-                break;
-            }
-            called = Some(frame.function);
-        }
-        let Some(frame) = chosen else { return (super::UNKNOWN, None, None, None, cause) };
-        let file = frame.file.or(profile.function(frame.function).file);
-        let is_marker = is_marker(profile, profile.function(frame.function));
-        let inferred = self.lines.at((file, frame.line)).filter(|_| is_marker);
-        let function = inferred.unwrap_or(frame.function);
-        let is_own = self.origins[frame.function.index()] == Origin::Own;
-        let is_named = |id: &FunctionId| profile.function(*id).kind != FunctionKind::Unsymbolised;
-        let call = called.filter(|_| is_own).filter(is_named).map(|id| profile.function_name(id));
-        let file = file.map(|file| profile.string(file));
-        (profile.function_name(function), file, frame.line, call, cause)
-    }
 }
 
 /// Waits of one stack for one cause, summed.

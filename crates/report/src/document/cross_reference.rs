@@ -64,7 +64,7 @@ fn cost(bottleneck: &Bottleneck) -> String {
         "{} of CPU time{inside} in the function and the libraries that it calls{per_step}, {} including all callees; component {}; {}.",
         share_with_interval(bottleneck.share, bottleneck.interval),
         format::share(bottleneck.total_share),
-        escape(&bottleneck.component),
+        escape(&bottleneck.component_parts()),
         code(&location(bottleneck.file.as_deref(), bottleneck.line))
     )
 }

@@ -70,7 +70,7 @@ fn top(found: &[Bottleneck]) -> String {
     format!(
         "## {title}\n\n{}\n`share` is the CPU time in the function and in the libraries and the kernel that it calls, but not in other \
          functions of the program; over all functions it sums to 100 %. `self` is the time in the function alone, `with \
-         callees` includes everything that it calls. `heaviest callee` is the library function to which the calls lead, each taking at least half of its caller's time.\n\n",
+         callees` includes everything that it calls. `heaviest callee` is the library function to which the calls lead, each taking at least half of its caller's time. `component` is what the share counts for.\n\n",
         bottlenecks(found)
     )
 }
@@ -139,7 +139,7 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
         table.markdown_row([
             found.rank.to_string(),
             code(&found.name),
-            escape(&found.component),
+            escape(&found.component_parts()),
             share_with_interval(found.share, found.interval),
             format::share(found.self_share),
             format::share(found.total_share),

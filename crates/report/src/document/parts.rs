@@ -200,7 +200,7 @@ pub fn waits(lines: &[WaitingLine]) -> Table {
             escape(cause_name(line.cause)),
             format::count(line.threads),
             code(&location(line.file.as_deref(), line.line)),
-            code(&line.function),
+            if line.unknown_place.is_some() { escape(&line.place()) } else { code(&line.function) },
             line.call.as_deref().map(code).unwrap_or_default(),
         ]);
     }

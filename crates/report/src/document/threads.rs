@@ -21,9 +21,9 @@ pub fn threads(case: &CaseSummary) -> String {
         if let Some(idle) = &case.idle_threads {
             let _ = write!(
                 text,
-                "Not included: {} idle threads, which run for less than 5 % of their time while others work. Together they spend {} \
+                "Not included: idle threads, which run for less than 5 % of their time while others work ({}). Together they spend {} \
                  per run: {}.\n\n",
-                format::count(idle.threads),
+                format::threads(idle.threads),
                 format::duration_ns(idle.time.thread_s * 1e9),
                 escape(&idle.time.describe())
             );
@@ -54,7 +54,8 @@ const SPINNING: &str = "Spinning threads use a CPU but do no work: they wait in 
     has names such as `[spinning at a barrier]`. The line is the line of the program that waits. A worker thread of OpenMP has no \
     function of the program on its stack while it waits, so it counts for the parallel region that was sampled last.\n\n";
 
-const WAITS: &str = "A wait is listed at the line of the program that called the waiting function, directly or through libraries. In Python, waits for \
+const WAITS: &str = "A wait is listed at the line of the program that called the waiting function, directly or through libraries. If no line of the \
+    program is on the stack, as in a thread of a library, it is listed at the library. In Python, waits for \
     locks count as waits for other threads. Idle threads are not included.\n\n";
 
 fn time_table(time: &TimeShares) -> Table {
@@ -93,8 +94,8 @@ fn time_table(time: &TimeShares) -> Table {
 fn group_table(groups: &[ThreadSummary]) -> Table {
     let mut table = Table::new(&[
         ("threads", Align::Left),
-        ("number", Align::Right),
-        ("per run", Align::Right),
+        ("number per run", Align::Right),
+        ("time per run", Align::Right),
         ("user", Align::Right),
         ("kernel", Align::Right),
         ("spinning", Align::Right),
@@ -156,7 +157,11 @@ fn spinning(lines: &[SpinningLine]) -> Table {
             format::share(line.cpu_share),
             line.kind.describe().to_owned(),
             code(&location(line.file.as_deref(), line.line)),
-            if line.function.is_empty() { String::new() } else { code(&line.function) },
+            match (&line.library, line.function.as_str()) {
+                (Some(library), _) => format!("in {}", code(library)),
+                (None, "") => "place unknown".to_owned(),
+                (None, function) => code(function),
+            },
         ]);
     }
     table

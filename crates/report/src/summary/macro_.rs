@@ -24,6 +24,7 @@ use super::thread_time::{
 use crate::analysis::{
     ComponentRules, RunSplit, RunSteps, functions, sort_by_total, split_run, step_summary,
 };
+use crate::format::share;
 
 /// phase1_summary.json. The default case is at its top level.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -161,8 +162,11 @@ pub struct Bottleneck {
     pub file: Option<String>,
     /// Its line.
     pub line: Option<u32>,
-    /// The component that it belongs to.
+    /// The component that most of its charged time counts for.
     pub component: String,
+    /// All components that its charged time counts for, the largest first.
+    #[serde(default)]
+    pub components: Vec<ComponentPart>,
     /// Share of CPU time that is charged to it, 0 to 1: in it and in the libraries that it calls, but not in other
     /// functions of the author's. Over all functions these sum to 1.
     pub share: f64,
@@ -193,6 +197,15 @@ pub struct LibraryCost {
     pub share: f64,
 }
 
+/// The part of a function's charged time that counts for one component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ComponentPart {
+    /// Name of the component.
+    pub name: String,
+    /// Share of the function's charged time, 0 to 1.
+    pub share: f64,
+}
+
 /// The cost of a component.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComponentCost {
@@ -210,6 +223,25 @@ pub struct ComponentCost {
     /// The same as `cpu_ms_per_step`.
     pub ms_per_step: Option<f64>,
 }
+
+impl Bottleneck {
+    /// Returns the component, or the components with their shares if there are several: `spatial 80 %, movement 20 %`. Parts
+    /// below 1 % are omitted.
+    pub fn component_parts(&self) -> String {
+        let parts = self.components.iter().filter(|part| part.share >= COMPONENT_PART_MIN);
+        let parts: Vec<&ComponentPart> = parts.collect();
+        match parts.as_slice() {
+            [] | [_] => self.component.clone(),
+            parts => {
+                let part = |part: &&ComponentPart| format!("{} {}", part.name, share(part.share));
+                parts.iter().map(part).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+}
+
+/// Smallest share of a function's charged time with which reports name a component.
+const COMPONENT_PART_MIN: f64 = 0.01;
 
 /// Steps and their durations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

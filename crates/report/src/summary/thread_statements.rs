@@ -53,9 +53,8 @@ fn runnable(time: &TimeShares) -> Option<String> {
 fn gil(time: &TimeShares) -> Option<String> {
     (time.gil_share >= SHARE_MIN).then(|| {
         format!(
-            "Threads wait {:.1} % of their time for the interpreter's lock (GIL): more threads do not make the Python code \
-             faster.",
-            time.gil_share * 100.0
+            "Threads wait {} of their time for the interpreter's lock (GIL): more threads do not make the Python code faster.",
+            format::share(time.gil_share)
         )
     })
 }
@@ -64,11 +63,13 @@ fn longest_wait(waits: &[WaitingLine]) -> Option<String> {
     let other = |wait: &&WaitingLine| wait.cause != WaitCause::Interpreter;
     let wait = waits.iter().find(other).filter(|wait| wait.share >= SHARE_MIN)?;
     let call = wait.call.as_ref().map_or_else(String::new, |call| format!(", in {call}"));
+    let place = match wait.unknown_place {
+        Some(reason) => format!("at an unknown place ({})", reason.describe()),
+        None => format!("in {}{}", wait.function, at(wait.file.as_deref(), wait.line)),
+    };
     Some(format!(
-        "The longest wait is in {}{}: {:.1} % of the time of all threads, for {}{call}.",
-        wait.function,
-        at(wait.file.as_deref(), wait.line),
-        wait.share * 100.0,
+        "The longest wait is {place}: {} of the time of all threads, for {}{call}.",
+        format::share(wait.share),
         cause_name(wait.cause)
     ))
 }
@@ -78,7 +79,12 @@ fn spins(kind: SpinKind, lines: &[SpinningLine]) -> Option<String> {
     let share: f64 = of_kind().map(|line| line.cpu_share).sum();
     let most = of_kind().next().filter(|_| share >= SHARE_MIN)?;
     let place = match (&*most.function, most.line) {
-        ("", None) => String::new(),
+        ("", None) => {
+            let library = most.library.as_ref();
+            library.map_or_else(String::new, |library| {
+                format!(": {} in {library}", format::share(most.cpu_share))
+            })
+        }
         (function, line) => {
             let place = format!("{function}{}", at(most.file.as_deref(), line));
             format!(": {} at {}", format::share(most.cpu_share), place.trim())
@@ -89,10 +95,8 @@ fn spins(kind: SpinKind, lines: &[SpinningLine]) -> Option<String> {
 
 fn idle(summary: &CaseSummary) -> Option<String> {
     let idle = summary.idle_threads.as_ref()?;
-    let (number, verb) = match format::count(idle.threads) {
-        one if one == "1" => ("1 thread".to_owned(), "is"),
-        number => (format!("{number} threads"), "are"),
-    };
+    let verb = if idle.threads == 1.0 { "is" } else { "are" };
+    let number = format::threads(idle.threads);
     Some(format!(
         "{number} {verb} idle while others work, and not included above: {}.",
         idle.time.describe()
@@ -134,6 +138,7 @@ mod tests {
             function: "relax".to_owned(),
             file: Some("src/heat.c".to_owned()),
             line,
+            library: None,
             cpu_share,
         };
         let mut summary = case(Some(TimeShares::default()));
@@ -153,8 +158,13 @@ mod tests {
     fn idle_threads_are_reported_apart() {
         let time = TimeShares { waiting_share: 1.0, ..TimeShares::default() };
         let mut summary = case(Some(TimeShares::default()));
-        summary.idle_threads = Some(super::super::IdleThreads { threads: 3.0, time });
-        let found = thread_statements(&summary, "");
-        assert!(found.iter().any(|text| text.starts_with("3 threads are idle")), "{found:?}");
+        for (threads, begin) in
+            [(3.0, "3 threads are"), (1.0, "1 thread is"), (0.9, "0.9 threads on average are")]
+        {
+            let time = time.clone();
+            summary.idle_threads = Some(super::super::IdleThreads { threads, time });
+            let found = thread_statements(&summary, "");
+            assert!(found.iter().any(|text| text.starts_with(begin)), "{found:?}");
+        }
     }
 }

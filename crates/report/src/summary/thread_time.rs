@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{Profile, WaitCause};
 
-use crate::analysis::{self, SpinKind, ThreadGroup, ThreadTime, ThreadTimes};
+use crate::analysis::{self, SpinKind, ThreadGroup, ThreadTime, ThreadTimes, UnknownPlace};
 use crate::format;
 
 /// How threads spent their time. The shares are fractions of the time of all threads together that are not idle, and sum to 1;
@@ -58,7 +58,8 @@ pub struct CauseShare {
 /// A line where threads wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingLine {
-    /// The author's function nearest to the wait.
+    /// The author's function nearest to the wait; else the function or the library that called the C library; `[unknown]` if
+    /// `unknown_place` has a reason.
     pub function: String,
     /// Its source file.
     pub file: Option<String>,
@@ -67,6 +68,9 @@ pub struct WaitingLine {
     /// The function that the line calls and that waits, directly or in a callee; `null` if it is the function itself.
     #[serde(default)]
     pub call: Option<String>,
+    /// Why the place is unknown; `null` if it is known.
+    #[serde(default)]
+    pub unknown_place: Option<UnknownPlace>,
     /// What the threads wait for.
     pub cause: WaitCause,
     /// Number of threads in one run that wait there: the mean over runs.
@@ -76,6 +80,16 @@ pub struct WaitingLine {
     pub share: f64,
     /// Waiting in one run, summed over threads, s: the mean over runs.
     pub wait_s: f64,
+}
+
+impl WaitingLine {
+    /// Returns the function for people, or that the place is unknown and why.
+    pub fn place(&self) -> String {
+        match self.unknown_place {
+            Some(reason) => format!("place unknown: {}", reason.describe()),
+            None => self.function.clone(),
+        }
+    }
 }
 
 /// A line where threads spin.
@@ -89,6 +103,9 @@ pub struct SpinningLine {
     pub file: Option<String>,
     /// The line of the program that waits. For a worker thread of OpenMP it is the parallel region that was sampled last.
     pub line: Option<u32>,
+    /// File name of the library that spins, if no line of the program is known.
+    #[serde(default)]
+    pub library: Option<String>,
     /// Share of CPU time, 0 to 1.
     pub cpu_share: f64,
 }
@@ -243,6 +260,7 @@ pub(super) fn spinning_lines(profile: &Profile) -> Vec<SpinningLine> {
         function: line.function,
         file: line.file,
         line: line.line,
+        library: line.library,
         cpu_share: analysis::share(line.weight, whole),
     };
     analysis::spin_lines(profile).into_iter().map(line).collect()
@@ -260,6 +278,7 @@ fn lines_of(profile: &Profile, times: &ThreadTimes, runs: usize, limit: usize) -
         file: found.file,
         line: found.line,
         call: found.call,
+        unknown_place: found.unknown,
         cause: found.cause,
         threads: found.threads as f64 / runs.max(1) as f64,
         share: times.active.share(found.weight_ns),

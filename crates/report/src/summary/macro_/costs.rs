@@ -2,10 +2,12 @@
 
 use simprof_model::FunctionKind;
 
-use super::{Bottleneck, CaseInput, ComponentCost, FunctionSummary, LibraryCost, share_interval};
+use super::{
+    Bottleneck, CaseInput, ComponentCost, ComponentPart, FunctionSummary, LibraryCost, share_interval,
+};
 use crate::analysis::{
-    ComponentShare, FunctionCost, HeavyCallee, OTHER, RunSplit, bottlenecks, components,
-    default_component_names, heavy_callee, interpreter_functions, python_module,
+    ChargedComponents, ComponentShare, FunctionCost, HeavyCallee, OTHER, RunSplit, bottlenecks, components,
+    heavy_callee, interpreter_functions, python_module,
 };
 use crate::summary::calls::{CallCounts, CallsPerStep};
 use crate::summary::common::Bounds;
@@ -90,24 +92,20 @@ impl<'a> Costs<'a> {
     }
 
     pub(super) fn bottlenecks(&self, costs: &[FunctionCost]) -> Vec<Bottleneck> {
-        let (rules, work) = (self.input.rules, &self.split.work);
-        let default = rules.is_empty().then(|| default_component_names(work));
-        let component = |cost: &FunctionCost| {
-            let by_rule = cost.ids.iter().find_map(|&id| rules.component_of(work, id));
-            let by_default = || Some(default.as_ref()?.get(cost.ids.first()?.index())?.clone());
-            by_rule.map(str::to_owned).or_else(by_default).unwrap_or_else(|| OTHER.to_owned())
-        };
+        let components = ChargedComponents::new(&self.split.work, self.input.rules);
         let found = bottlenecks(costs, BOTTLENECKS).by_charged;
         found
             .iter()
             .filter(|cost| cost.charged_share >= BOTTLENECK_SHARE_MIN)
             .enumerate()
-            .map(|(index, cost)| Bottleneck {
+            .map(|(index, cost)| (index, cost, ComponentPart::all(components.of(cost))))
+            .map(|(index, cost, components)| Bottleneck {
                 rank: index + 1,
                 name: cost.name.clone(),
                 file: cost.file.clone(),
                 line: cost.line,
-                component: component(cost),
+                component: components.first().map_or(OTHER, |part| &part.name).to_owned(),
+                components,
                 share: cost.charged_share,
                 self_share: cost.self_share,
                 total_share: cost.total_share,
@@ -139,6 +137,18 @@ impl<'a> Costs<'a> {
                 ms_per_step: self.per_step(share.share),
             })
             .collect()
+    }
+}
+
+impl ComponentPart {
+    /// Returns the parts of a function's time from the weights of components, the largest first.
+    fn all(weights: &[(String, u64)]) -> Vec<Self> {
+        let whole: u64 = weights.iter().map(|(_, weight)| weight).sum();
+        let part = |(name, weight): &(String, u64)| Self {
+            name: name.clone(),
+            share: *weight as f64 / whole.max(1) as f64,
+        };
+        weights.iter().map(part).collect()
     }
 }
 
