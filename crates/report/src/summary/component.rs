@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{Measurement, Value};
 use simprof_stats::{Comparison, MARGIN_FLOOR, margin_from_control};
 
-use super::arms::{Arm, ArmPoint, Winner, arms, compare_measurements, winner};
+use super::arms::{Arm, ArmPoint, arms, compare_measurements};
 use super::common::{Bounds, Head};
 use super::counters::{Counter, counters};
 use super::laws::{Law, laws};
 use super::macro_::ComponentCost;
+use super::winner::{Winner, winner};
 
 /// phase2_summary.json.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -14,9 +14,10 @@ mod parts;
 mod system;
 mod thread_statements;
 mod thread_time;
+mod winner;
 
 pub use crate::analysis::RunSteps;
-pub use arms::{Arm, ArmVerdict, Winner};
+pub use arms::{Arm, ArmVerdict};
 pub use calls::{CallRow, CallsInput, CallsSummary, call_rows};
 pub use common::{Bounds, Entry, Head, entries};
 pub use component::{
@@ -45,3 +46,4 @@ pub use thread_time::{
     CauseShare, IdleThreads, SpinShare, SpinningLine, ThreadSummary, TimeShares, WaitingLine,
     cause_name, waiting_lines,
 };
+pub use winner::Winner;
