@@ -52,6 +52,19 @@ impl Table {
         self
     }
 
+    /// Removes the column `name` if every cell of it is `-`: the figure is not known for any row.
+    pub fn without_unknown(mut self, name: &str) -> Self {
+        let Some(at) = self.columns.iter().position(|(column, _)| *column == escape(name)) else {
+            return self;
+        };
+        let unknown = escape("-");
+        if self.rows.iter().all(|row| row[at] == "-" || row[at] == unknown) {
+            self.columns.remove(at);
+            self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+        }
+        self
+    }
+
     /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -193,6 +206,16 @@ mod tests {
         | f          |        |
         | `x\|y`     |    1 % |
         ");
+    }
+
+    #[test]
+    fn a_column_that_is_unknown_in_every_row_is_removed() {
+        let mut table = Table::new(&[("a", Align::Left), ("b", Align::Right)]);
+        table.row(["x", "-"]).markdown_row(["y", "-"]);
+        assert!(!table.clone().without_unknown("b").to_string().contains('b'));
+        assert!(table.clone().without_unknown("a").to_string().contains('a'));
+        table.row(["z", "1"]);
+        assert!(table.without_unknown("b").to_string().contains('b'));
     }
 
     #[test]

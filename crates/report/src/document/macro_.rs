@@ -58,6 +58,9 @@ fn case(case: &CaseSummary, notices: &[Notice]) -> String {
     text
 }
 
+/// Name of the column that tables omit without steps.
+const PER_STEP: &str = "CPU time per step";
+
 /// Returns the section on the functions to look at first; empty if there are none.
 fn top(found: &[Bottleneck]) -> String {
     if found.is_empty() {
@@ -129,7 +132,7 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
         ("share (95 %)", Align::Right),
         ("self", Align::Right),
         ("with callees", Align::Right),
-        ("CPU time per step", Align::Right),
+        (PER_STEP, Align::Right),
         ("location", Align::Left),
         ("heaviest callee", Align::Left),
     ]);
@@ -148,7 +151,7 @@ fn bottlenecks(found: &[Bottleneck]) -> Table {
             callee.map(|callee| code(&callee)).unwrap_or_default(),
         ]);
     }
-    table
+    table.without_unknown(PER_STEP)
 }
 
 /// Returns the table of component shares.
@@ -156,7 +159,7 @@ pub fn components(costs: &[ComponentCost]) -> Table {
     let mut table = Table::new(&[
         ("component", Align::Left),
         ("share (95 %)", Align::Right),
-        ("CPU time per step", Align::Right),
+        (PER_STEP, Align::Right),
         ("", Align::Left),
     ]);
     for cost in costs {
@@ -167,7 +170,7 @@ pub fn components(costs: &[ComponentCost]) -> Table {
             format::bar(cost.share, 20),
         ]);
     }
-    table
+    table.without_unknown(PER_STEP)
 }
 
 fn step_table(steps: &StepSummary) -> Table {
@@ -204,7 +207,7 @@ fn functions(case: &CaseSummary, shown: &[&FunctionSummary]) -> Table {
     let mut columns = vec![
         ("total", Align::Right),
         ("self", Align::Right),
-        ("CPU time per step", Align::Right),
+        (PER_STEP, Align::Right),
         ("calls", Align::Right),
         ("function", Align::Left),
         ("location", Align::Left),
@@ -225,5 +228,5 @@ fn functions(case: &CaseSummary, shown: &[&FunctionSummary]) -> Table {
             [code(&function.name), code(&location(function.file.as_deref(), function.line))];
         table.markdown_row(numbers.into_iter().chain(calls).chain(names));
     }
-    table
+    table.without_unknown(PER_STEP)
 }

@@ -188,7 +188,7 @@ pub fn waits(lines: &[WaitingLine]) -> Table {
         ("share of thread time", Align::Right),
         ("per run", Align::Right),
         ("waits for", Align::Left),
-        ("threads", Align::Right),
+        ("threads per run", Align::Right),
         ("line", Align::Left),
         ("function", Align::Left),
         ("calls", Align::Left),

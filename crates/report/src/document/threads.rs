@@ -29,7 +29,9 @@ pub fn threads(case: &CaseSummary) -> String {
             );
         }
         if case.threads.len() > 1 || case.threads.iter().any(|group| group.threads > 1.0) {
-            let _ = write!(text, "{}\n{GROUPS}", group_table(&case.threads));
+            let is_python = time.native_name() == "native";
+            let python = if is_python { " `user` includes the interpreter." } else { "" };
+            let _ = write!(text, "{}\n{GROUPS}{python}\n\n", group_table(&case.threads));
         }
     }
     if !case.spinning.is_empty() {
@@ -47,7 +49,7 @@ const TIME: &str = "Shares are of the time of all threads together; with steps, 
     time in which a thread could have run, but another thread or program had the CPU, or a CPU quota was used up. Only the rest is \
     waiting.\n\n";
 
-const GROUPS: &str = "Each row is the threads with the same name and the same start function. `user` includes the interpreter.\n\n";
+const GROUPS: &str = "Each row is the threads with the same name and the same start function.";
 
 const SPINNING: &str = "Spinning threads use a CPU but do no work: they wait in a loop for other threads or processes. Known loops are those of \
     OpenMP runtimes, OpenBLAS, oneTBB, MPI libraries, and spin locks. Their time is not included in the bottlenecks; in other tables it \

@@ -3,7 +3,7 @@
 use simprof_model::WaitCause;
 
 use super::macro_::CaseSummary;
-use super::thread_time::{SpinningLine, TimeShares, WaitingLine, cause_name};
+use super::thread_time::{SpinningLine, TimeShares, WaitingLine};
 use crate::analysis::SpinKind;
 use crate::format;
 
@@ -13,16 +13,16 @@ const SHARE_MIN: f64 = 0.05;
 /// CPU time divided by wall time, below which a target whose threads are unknown may be waiting.
 const BUSY: f64 = 0.8;
 
-/// Returns the findings, one sentence each. `of` says which time of threads is meant, such as `inside steps`.
-pub(super) fn thread_statements(summary: &CaseSummary, of: &str) -> Vec<String> {
+/// Returns the findings, one sentence each. `when` says which time of threads is meant, such as `Inside steps`.
+pub(super) fn thread_statements(summary: &CaseSummary, when: &str) -> Vec<String> {
     let Some(time) = &summary.thread_time else { return unknown(summary).into_iter().collect() };
     let several = summary.threads.iter().map(|group| group.threads).sum::<f64>() > 1.0;
     let who = match (several, &summary.idle_threads) {
-        (false, _) => "The thread spends its",
-        (true, None) => "All threads together spend their",
-        (true, Some(_)) => "All threads that are not idle together spend their",
+        (false, _) => "the thread spends its",
+        (true, None) => "all threads together spend their",
+        (true, Some(_)) => "all threads that are not idle together spend their",
     };
-    let mix = format!("{who} time {of} as follows: {}.", time.describe());
+    let mix = format!("{when}, {who} time as follows: {}.", time.describe());
     let parts = [runnable(time), gil(time), longest_wait(&summary.waits), idle(summary)];
     let spinning = SpinKind::ALL.into_iter().filter_map(|kind| spins(kind, &summary.spinning));
     [mix].into_iter().chain(spinning).chain(parts.into_iter().flatten()).collect()
@@ -68,10 +68,25 @@ fn longest_wait(waits: &[WaitingLine]) -> Option<String> {
         None => format!("in {}{}", wait.function, at(wait.file.as_deref(), wait.line)),
     };
     Some(format!(
-        "The longest wait is {place}: {} of the time of all threads, for {}{call}.",
+        "The longest wait is {place}: {} of the time of all threads, {}{call}.",
         format::share(wait.share),
-        cause_name(wait.cause)
+        purpose(wait.cause)
     ))
+}
+
+/// Returns what a wait is for, as the end of a sentence.
+fn purpose(cause: WaitCause) -> &'static str {
+    match cause {
+        WaitCause::Interpreter => "for the GIL",
+        WaitCause::Synchronisation => "for other threads",
+        WaitCause::Sleep => "asleep",
+        WaitCause::Events => "for events",
+        WaitCause::Io => "for I/O",
+        WaitCause::Child => "for child processes",
+        WaitCause::Lock => "for a lock",
+        WaitCause::Barrier => "at a barrier",
+        WaitCause::Other => "for an unknown cause",
+    }
 }
 
 fn spins(kind: SpinKind, lines: &[SpinningLine]) -> Option<String> {

@@ -212,7 +212,7 @@ pub fn cause_name(cause: WaitCause) -> &'static str {
         WaitCause::Child => "child processes",
         WaitCause::Lock => "lock",
         WaitCause::Barrier => "barrier",
-        WaitCause::Other => "other",
+        WaitCause::Other => "unknown cause",
     }
 }
 

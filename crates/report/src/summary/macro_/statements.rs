@@ -40,9 +40,9 @@ struct Work {
 }
 
 impl Work {
-    /// Returns which time the figures are of.
+    /// Returns when the time passed that the figures are of, as the beginning of a sentence.
     fn described(self) -> &'static str {
-        if self.has_steps { "inside steps" } else { "without start-up" }
+        if self.has_steps { "Inside steps" } else { "After start-up" }
     }
 
     /// Returns `of CPU time` or `of CPU time inside steps`.
