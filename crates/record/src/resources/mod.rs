@@ -5,8 +5,8 @@
 //! the last sample repeats the memory usage of the one before.
 //!
 //! Between samples, the CPU time alone is read. The interval of these readings grows with the age of the target. So they bound
-//! when CPU time was used as a share of the time passed, also in short runs. A reading takes some 30 µs, and there are at most
-//! 1000 per second, so they cost a few percent of a core in the first tenth of a second, then less than 1 %.
+//! when CPU time was used as a share of the time passed, also in short runs. There are at most 1000 per second at first, and
+//! none once their interval would exceed that of the samples.
 //!
 //! Reading the proportional set takes time that grows with the target's memory. It is read at most once
 //! per sample, and rarely enough to cost less than 0.1 % of a core.

@@ -34,8 +34,9 @@ pub use heap::{
 pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, STEP_CPU, TimeLaws, laws, sizes, skipped_sizes};
 pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
 pub use macro_::{
-    Bottleneck, CaseInput, CaseSummary, ComponentCost, ComponentPart, FEW_SAMPLES, FunctionSummary, LibraryCost,
-    MacroSummary, ProfileSummary, StepSummary, case_summary, profile_summary, share_interval,
+    Bottleneck, CaseInput, CaseSummary, ComponentCost, ComponentPart, FEW_SAMPLES, FunctionSummary,
+    LibraryCost, MacroSummary, ProfileSummary, StepSummary, case_summary, profile_summary,
+    share_interval,
 };
 pub use parts::{OutsideSteps, PartSummary};
 pub use system::{

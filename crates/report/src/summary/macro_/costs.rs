@@ -3,11 +3,12 @@
 use simprof_model::FunctionKind;
 
 use super::{
-    Bottleneck, CaseInput, ComponentCost, ComponentPart, FunctionSummary, LibraryCost, share_interval,
+    Bottleneck, CaseInput, ComponentCost, ComponentPart, FunctionSummary, LibraryCost,
+    share_interval,
 };
 use crate::analysis::{
-    ChargedComponents, ComponentShare, FunctionCost, HeavyCallee, OTHER, RunSplit, bottlenecks, components,
-    heavy_callee, interpreter_functions, python_module,
+    ChargedComponents, ComponentShare, FunctionCost, HeavyCallee, OTHER, RunSplit, bottlenecks,
+    components, heavy_callee, interpreter_functions, python_module,
 };
 use crate::summary::calls::{CallCounts, CallsPerStep};
 use crate::summary::common::Bounds;
