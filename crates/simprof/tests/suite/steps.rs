@@ -69,6 +69,12 @@ fn a_pattern_that_matches_no_line_or_one_is_reported() {
         let notices = summary["notices"].as_array().expect("a list");
         assert!(notices.iter().any(|notice| notice["id"] == id), "{notices:?}");
         assert_eq!(summary["timeline"]["steps"], 0);
+        let run = workspace.json("run.json");
+        let problems = run["problems"].as_array().expect("a list");
+        let causes: Vec<&Value> = problems.iter().map(|problem| &problem["cause"]).collect();
+        let expected: &[&str] = if status == 0 { &[] } else { &["steps_never_seen"] };
+        assert_eq!(causes, expected);
+        assert_eq!(run["status"], if status == 0 { "ok" } else { "partial" });
     }
 }
 
