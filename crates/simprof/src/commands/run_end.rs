@@ -74,7 +74,13 @@ fn problems(
     let measurements: Vec<RunProblem> = measurements.collect();
     let steps = unseen_steps(run)
         .map(|notice| RunProblem::new(ProblemCause::StepsNeverSeen, notice.text.clone()));
-    interruption.into_iter().chain(error).chain(over_budget).chain(measurements).chain(steps).collect()
+    interruption
+        .into_iter()
+        .chain(error)
+        .chain(over_budget)
+        .chain(measurements)
+        .chain(steps)
+        .collect()
 }
 
 /// Returns the notice that nothing of what the spec calls a step was seen, if a phase has it.
