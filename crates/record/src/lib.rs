@@ -28,7 +28,7 @@ mod step_source;
 mod tree;
 
 pub use cancel::Cancel;
-pub use capabilities::{Capability, Inquiry, State, capabilities};
+pub use capabilities::{Capability, Inquiry, State, capabilities, is_python_interpreter};
 pub use error::RecordError;
 pub use file_size::survive_file_size_limit;
 pub use launch::{Guardian, Launch, Leftover, Recording, launch};

@@ -7,6 +7,8 @@ mod target;
 
 use std::path::Path;
 
+pub use python::is_interpreter as is_python_interpreter;
+
 /// What to check.
 #[derive(Debug, Clone, Copy)]
 pub struct Inquiry<'a> {

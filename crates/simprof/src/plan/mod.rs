@@ -2,6 +2,7 @@
 
 pub mod allocations;
 mod describe;
+mod name;
 mod notices;
 mod series;
 mod size;
@@ -278,15 +279,16 @@ fn sampling(request: &Request) -> Sampling {
 
 fn target(spec: &Spec, request: &Request) -> Result<Target, PlanError> {
     let argv = &spec.target.command;
-    let program = argv.first().filter(|program| !program.is_empty()).ok_or(PlanError::NoCommand)?;
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(PlanError::NoCommand);
+    }
     let known: Vec<&str> = spec.parameters.keys().map(String::as_str).chain(BUILT_IN).collect();
     let source =
         CommandSource { argv, environment: &spec.target.environment, configs: &spec.target.config };
     let command = command("target.", source, &known, request.strictness)?;
-    let file_name = std::path::Path::new(program).file_name().unwrap_or(program.as_ref());
     let limit = spec.target.timeout_s.map(Duration::from_secs_f64);
     Ok(Target {
-        name: spec.target.name.clone().unwrap_or_else(|| file_name.to_string_lossy().into_owned()),
+        name: spec.target.name.clone().unwrap_or_else(|| name::program_name(argv)),
         command,
         directory: spec.target.directory.clone(),
         input: spec.target.input.clone(),
