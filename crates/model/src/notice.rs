@@ -141,6 +141,8 @@ pub enum NoticeId {
     AnonymousCode,
     /// Far fewer samples arrived than were due for the CPU time.
     SamplesMissing,
+    /// Threads wait so often that recording it makes the kernel's share too large.
+    WaitsFrequent,
     /// Processes were not sampled, so their CPU time is missing.
     ProcessesUnsampled,
     /// The sample buffers are smaller than intended.

@@ -17,6 +17,10 @@ const NOTABLE_DUE: f64 = 20.0;
 /// If at least this share of the samples is in code without names, the profile has a notice.
 const NOTABLE_ANONYMOUS: f64 = 0.01;
 
+/// If threads begin to wait this often per second of CPU time, the profile has a notice. Recording a wait costs about 4 to 10 µs,
+/// so these are 2 to 5 % of the CPU time.
+const NOTABLE_WAITS: f64 = 5000.0;
+
 /// The facts collected so far.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
@@ -30,6 +34,10 @@ pub(super) struct Notices {
     /// Processes that were forked by a plain system call.
     unsampled_forks: u64,
     missing_files: BTreeMap<String, BTreeSet<String>>,
+    /// How often threads began to wait.
+    waits: u64,
+    /// CPU time of the target, s.
+    cpu_s: f64,
     /// Samples that were due for the target's CPU time at the requested rate.
     due: f64,
     arrived: u64,
@@ -52,6 +60,8 @@ impl Notices {
         self.arrived += trace.samples.len() as u64;
         self.anonymous += anonymous_samples(trace);
         let seconds = info.target_cpu_ns as f64 / 1e9;
+        self.cpu_s += seconds;
+        self.waits += trace.scheduled.states.iter().map(|(_, times)| times.waits).sum::<u64>();
         self.due += seconds * f64::from(info.sampling.rate_hz);
         self.unopened.extend(unopened(trace));
         self.unsampled_forks += trace.unsampled_forks() as u64;
@@ -81,6 +91,7 @@ impl Notices {
         notices.extend(missing_debug_files(&self.missing_files));
         notices.extend(self.anonymous_code());
         notices.extend(self.shortfall());
+        notices.extend(self.frequent_waits());
         notices.extend(self.python.notices(python));
         notices
     }
@@ -143,6 +154,20 @@ impl Notices {
             share * 100.0
         );
         (share >= NOTABLE_ANONYMOUS).then(|| Notice::new(NoticeId::AnonymousCode, text))
+    }
+
+    /// Returns a notice if threads wait so often that recording it costs a notable part of their time.
+    fn frequent_waits(&self) -> Option<Notice> {
+        if self.cpu_s <= 0.0 || self.without_kernel {
+            return None;
+        }
+        let per_second = self.waits as f64 / self.cpu_s;
+        let text = format!(
+            "Threads begin to wait {per_second:.0} times per second of CPU time. Recording each wait costs several microseconds in \
+             the kernel, which count as the program's: its CPU time and the share of the kernel are too large. Phase 4 does not \
+             record waits: compare its CPU time."
+        );
+        (per_second >= NOTABLE_WAITS).then(|| Notice::new(NoticeId::WaitsFrequent, text))
     }
 
     /// Returns a notice with the reason if far fewer samples arrived than were due.
@@ -236,6 +261,13 @@ mod tests {
         for (anonymous, is_notable) in [(0, false), (1, true)] {
             let some = Notices { arrived: 100, anonymous, ..Notices::default() };
             assert_eq!(!some.finish(None).is_empty(), is_notable);
+        }
+        for (waits, cpu_s, is_notable) in
+            [(9_999, 2.0, false), (10_000, 2.0, true), (9, 0.0, false)]
+        {
+            let some = Notices { waits, cpu_s, ..Notices::default() };
+            let ids: Vec<NoticeId> = some.finish(None).iter().map(|notice| notice.id).collect();
+            assert_eq!(ids.contains(&NoticeId::WaitsFrequent), is_notable, "{waits} in {cpu_s} s");
         }
         let unopened = ["/b", "/a"].map(str::to_owned).into();
         let forked = Notices { due: 100.0, arrived: 30, unsampled_forks: 2, ..Notices::default() };

@@ -84,11 +84,13 @@ impl RunStates {
             let mut sampled = waits.remove(&thread).unwrap_or_default();
             let raw = &trace.threads[thread as usize];
             let id = builder.thread(raw.pid, raw.tid, &raw.name);
-            let waiting_ns = (times.recorded.blocked as f64 * times.waiting).round() as u64;
+            let own_ns = causes.take_own(&mut sampled, stacks, builder);
+            let blocked_ns = times.recorded.blocked.saturating_sub(own_ns);
+            let waiting_ns = (blocked_ns as f64 * times.waiting).round() as u64;
             builder.thread_states(ThreadStates {
                 thread: id,
                 running_ns: times.recorded.running,
-                runnable_ns: times.recorded.runnable + times.recorded.blocked - waiting_ns,
+                runnable_ns: times.recorded.runnable + blocked_ns - waiting_ns,
                 blocked_ns: waiting_ns,
                 unknown_ns: times.recorded.unknown,
             });
@@ -99,7 +101,8 @@ impl RunStates {
                 sampled.retain(|wait| wait.time_ns <= recorded.began_ns);
                 located.clone_from(&recorded.waits);
             } else {
-                factor *= representation(&sampled, times.recorded);
+                let recorded = StateTimes { blocked: blocked_ns, ..times.recorded };
+                factor *= representation(&sampled, recorded);
             }
             for wait in sampled {
                 let stack = wait.leaving.stack.map(|stack| stacks.id(stack));
@@ -166,6 +169,13 @@ fn representation(sampled: &[&RawWait], recorded: StateTimes) -> f64 {
     if is_enough && sampled_ns > 0 { recorded.blocked as f64 / sampled_ns as f64 } else { 1.0 }
 }
 
+/// Whether a function of simprof's library prepares a process for the recording. It waits until simprof records the process.
+fn is_start(function: &str) -> bool {
+    ["simprof_preload::start::", "simprof_preload::process::"]
+        .iter()
+        .any(|module| function.starts_with(module))
+}
+
 /// Determines the causes of waits.
 struct Causes<'a> {
     trace: &'a Trace,
@@ -173,6 +183,28 @@ struct Causes<'a> {
 }
 
 impl Causes<'_> {
+    /// Removes the waits of simprof's library for simprof, and returns their duration, ns. They are not the target's.
+    fn take_own(
+        &self,
+        waits: &mut Vec<&RawWait>,
+        stacks: &NativeStacks,
+        builder: &ProfileBuilder,
+    ) -> u64 {
+        let profile = builder.profile();
+        let is_own = |wait: &RawWait| {
+            let stack = wait.leaving.stack.map(|stack| stacks.id(stack));
+            let mut frames = profile.frames_from_leaf(stack);
+            frames.any(|frame| is_start(profile.function_name(profile.frame(frame).function)))
+        };
+        let mut own_ns = 0;
+        waits.retain(|wait| {
+            let is_own = is_own(wait);
+            own_ns += if is_own { wait.duration_ns } else { 0 };
+            !is_own
+        });
+        own_ns
+    }
+
     fn cause(
         &self,
         wait: &RawWait,
@@ -191,6 +223,19 @@ impl Causes<'_> {
 mod tests {
     use super::*;
     use crate::sample::scheduling::Leaving;
+
+    #[test]
+    fn only_the_start_of_simprofs_library_is_not_the_targets() {
+        for (name, expected) in [
+            ("simprof_preload::start::request_sampling", true),
+            ("simprof_preload::process::request_sampling", true),
+            ("simprof_observed", false),
+            ("simprof_preload::waits::call", false),
+            ("sim::start", false),
+        ] {
+            assert_eq!(is_start(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn sampled_waits_represent_the_others_if_there_are_enough() {
