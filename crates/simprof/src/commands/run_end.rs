@@ -125,17 +125,17 @@ fn report_results(session: &Session<'_>) -> Result<(), RunProblem> {
     let memory = evidence.line.as_ref().and_then(|summary| summary.memory.as_ref()?.headline());
     let system = evidence.system.as_ref().map(|summary| &summary.statements);
     let first = |statements: Option<&Vec<String>>| statements.and_then(|all| all.first().cloned());
-    let headlines = [
-        (Phase::Macro, first(macro_)),
-        // With steps, the first statement is about the parts of the run.
-        (Phase::Macro, macro_.and_then(|all| all.get(1).cloned())),
+    // The parts of the run, the largest component and the first function, as far as there are such statements.
+    let of_macro = macro_.into_iter().flatten().take(3);
+    let of_macro = of_macro.map(|statement| (Phase::Macro, Some(statement.clone())));
+    let later = [
         (Phase::Component, first(component)),
         (Phase::Line, first(line)),
         (Phase::Line, memory),
         (Phase::System, first(system)),
     ];
     message("");
-    for (phase, statement) in headlines {
+    for (phase, statement) in of_macro.chain(later) {
         if let Some(statement) = statement {
             message(&format!("  {} {statement}", phase.number()));
         }
