@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::{
     Frame, FrameId, Function, FunctionId, Module, ModuleId, PROFILE_SCHEMA, Profile, Provenance,
-    StackId, StackNode, StackSample, StringId, Thread, ThreadId, ThreadStates, WaitSample,
-    WeightKind,
+    StackId, StackNode, StackSample, StringId, Thread, ThreadId, ThreadStates, TightLoop,
+    WaitSample, WeightKind,
 };
 
 /// Builds a [`Profile`] with interned tables.
@@ -49,6 +49,7 @@ impl ProfileBuilder {
                 samples: Vec::new(),
                 waits: Vec::new(),
                 thread_states: Vec::new(),
+                loops: Vec::new(),
                 provenance: Provenance::default(),
             },
             strings: HashMap::new(),
@@ -122,7 +123,14 @@ impl ProfileBuilder {
         self.profile.thread_states.push(states);
     }
 
-    /// Interns those stacks of `other` for which `wanted` is true, with everything that they refer to. Returns the new id of each stack of
+    /// Adds a tight loop unless it is known.
+    pub fn tight_loop(&mut self, tight: TightLoop) {
+        if !self.profile.loops.contains(&tight) {
+            self.profile.loops.push(tight);
+        }
+    }
+
+    /// Interns those stacks of `other` for which `wanted` is true, with everything that they refer to, and the tight loops. Returns the new id of each stack of
     /// `other`: `None` for a stack that is not wanted. The parents of a wanted stack must be wanted too.
     pub fn absorb_stacks(
         &mut self,
@@ -139,18 +147,26 @@ impl ProfileBuilder {
             });
             stacks.push(new_id);
         }
+        for tight in &other.loops {
+            let module = self.absorb_module(other, tight.module);
+            let tight = tight.translated(other, module, |text| self.string(text));
+            self.tight_loop(tight);
+        }
         stacks
+    }
+
+    fn absorb_module(&mut self, other: &Profile, id: ModuleId) -> ModuleId {
+        let module = &other.modules[id.index()];
+        self.module(other.string(module.path), module.build_id.clone())
     }
 
     /// Interns a frame of another profile.
     fn absorb_frame(&mut self, other: &Profile, id: FrameId) -> FrameId {
         let frame = other.frame(id);
         let function = other.function(frame.function);
-        let module = function.module.map(|id| &other.modules[id.index()]);
         let function = Function {
             name: self.string(other.string(function.name)),
-            module: module
-                .map(|module| self.module(other.string(module.path), module.build_id.clone())),
+            module: function.module.map(|id| self.absorb_module(other, id)),
             file: function.file.map(|file| self.string(other.string(file))),
             ..*function
         };

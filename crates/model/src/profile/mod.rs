@@ -2,12 +2,14 @@
 
 mod builder;
 mod provenance;
+mod tight_loop;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use builder::ProfileBuilder;
 pub use provenance::{Provenance, PythonProvenance};
+pub use tight_loop::{CodeRange, LoopLine, TightLoop};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -240,6 +242,9 @@ pub struct Profile {
     /// waited or was ready to run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thread_states: Vec<ThreadStates>,
+    /// The tight loops that samples fell into. Empty if the code was not available, as in imported profiles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loops: Vec<TightLoop>,
     /// How the profile was recorded.
     pub provenance: Provenance,
 }

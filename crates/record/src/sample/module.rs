@@ -56,7 +56,7 @@ pub(super) struct FileMapping {
 }
 
 /// Identifies a file even if its path now names another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(super) struct FileIdentity {
     pub device: (u32, u32),
     pub inode: u64,

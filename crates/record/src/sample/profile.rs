@@ -28,6 +28,7 @@ pub fn symbolise(runs: Vec<Samples>) -> Profile {
     for run in &runs {
         add_run(run, &symbols, &mut notices, &mut builder);
     }
+    symbols.add_loops(&mut builder);
     let provenance = builder.provenance();
     // Joining the provenance of runs adds notices too.
     let joining = std::mem::take(&mut provenance.notices);

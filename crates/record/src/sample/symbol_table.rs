@@ -39,6 +39,11 @@ impl<'a> Symbol<'a> {
         Some(Self { start, size, rank, name })
     }
 
+    /// Returns its addresses; `None` if its size is unknown.
+    pub fn range(&self) -> Option<std::ops::Range<u64>> {
+        (self.size > 0).then(|| self.start..self.start.saturating_add(self.size))
+    }
+
     /// Returns the demangled name.
     pub fn demangled(&self) -> String {
         demangle(self.name)

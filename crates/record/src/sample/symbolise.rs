@@ -10,7 +10,7 @@
 //! - Most of its 19 crates are needed for unwinding anyway. `blazesym` adds 15, among them a second version of `gimli`;
 //!   `wholesym` about 200, among them an asynchronous runtime and a network client.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -20,6 +20,7 @@ use super::dwarf::{self, CodeLocation, DebugInfo, FunctionInfo};
 use super::module::{Image, ModuleFile, SharedBytes};
 use super::split_files::SplitFiles;
 use super::symbol_table::{Symbol, SymbolTable};
+use super::tight_loops::{self, TightCode};
 
 /// The functions at an address.
 #[derive(Debug, Clone)]
@@ -35,12 +36,18 @@ pub(super) struct Symbolised {
 pub(super) struct ModuleSymbols {
     /// In the order of the addresses.
     pub symbolised: Vec<Symbolised>,
+    /// The tight loops that samples fell into.
+    pub loops: Vec<TightCode>,
     /// Names of files with debug information of the module that were needed but not found.
     pub missing_files: BTreeSet<String>,
 }
 
-/// Symbolises addresses of a module, as its file states them.
-pub(super) fn addresses(module: &ModuleFile, addresses: &[u64]) -> ModuleSymbols {
+/// Symbolises addresses of a module, as its file states them. `leaves` are those at which a sample was taken, with the number of samples.
+pub(super) fn addresses(
+    module: &ModuleFile,
+    addresses: &[u64],
+    leaves: &BTreeMap<u64, u64>,
+) -> ModuleSymbols {
     let storage = Storage::default();
     let image = module.image.as_ref();
     let opened = image.and_then(|image| Some((image, storage.file(image.bytes().clone())?)));
@@ -55,9 +62,13 @@ pub(super) fn addresses(module: &ModuleFile, addresses: &[u64]) -> ModuleSymbols
         .iter()
         .map(|&address| symbolised(module, image, info.as_mut(), symbols.at(address), address))
         .collect();
+    let loops = info.as_mut().map(|info| {
+        let locations = |address| info.locations(address, symbols.at(address));
+        tight_loops::find(image, &symbols, leaves, locations)
+    });
     let mut missing_files = files.missing;
     missing_files.extend(info.iter().flat_map(|info| info.missing()).map(str::to_owned));
-    ModuleSymbols { symbolised, missing_files }
+    ModuleSymbols { symbolised, loops: loops.unwrap_or_default(), missing_files }
 }
 
 fn symbolised(
@@ -190,7 +201,7 @@ int main(void) { outer(); return 0; }
             identity: FileIdentity::default(),
             image: Some(std::sync::Arc::new(image)),
         };
-        let found = addresses(&module, &wanted);
+        let found = addresses(&module, &wanted, &BTreeMap::new());
         let names = found.symbolised.iter().map(|symbolised| {
             symbolised.locations.iter().map(|at| at.function.name.clone()).collect()
         });

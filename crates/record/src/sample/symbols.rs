@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use simprof_model::{CodeRange, LoopLine, ProfileBuilder, TightLoop};
+
 use super::kallsyms::KernelSymbols;
 use super::module::{FileIdentity, ModuleFile, ModuleIndex};
+use super::native_frames::build_id;
 use super::symbolise::{self, Symbolised};
+use super::tight_loops::TightCode;
 use super::trace::Trace;
 
 /// Identifies a module across recordings.
@@ -16,34 +20,86 @@ pub(super) struct Symbols {
     /// Files with debug information that are missing, by the program or library that refers to them.
     pub missing_files: BTreeMap<String, BTreeSet<String>>,
     modules: HashMap<ModuleKey, HashMap<u64, Symbolised>>,
+    loops: Vec<ModuleLoops>,
     pub kernel: KernelSymbols,
+}
+
+/// The tight loops of a module.
+#[derive(Debug)]
+struct ModuleLoops {
+    path: String,
+    build_id: Option<String>,
+    loops: Vec<TightCode>,
+}
+
+/// The addresses of a module.
+struct Wanted<'a> {
+    file: &'a ModuleFile,
+    addresses: BTreeSet<u64>,
+    /// Those at which samples were taken, with the number of samples.
+    leaves: BTreeMap<u64, u64>,
 }
 
 impl Symbols {
     /// Symbolises every address of `traces`.
     pub fn for_traces(traces: &[&Trace]) -> Self {
-        let mut wanted: HashMap<ModuleKey, (&ModuleFile, BTreeSet<u64>)> = HashMap::new();
+        let mut wanted: BTreeMap<ModuleKey, Wanted<'_>> = BTreeMap::new();
         for trace in traces {
             for (index, addresses) in user_addresses(trace) {
                 let file = trace.modules.get(index);
-                let entry = wanted.entry(key(file));
-                entry.or_insert_with(|| (file, BTreeSet::new())).1.extend(addresses);
+                let new = || Wanted { file, addresses: BTreeSet::new(), leaves: BTreeMap::new() };
+                wanted.entry(key(file)).or_insert_with(new).addresses.extend(addresses);
+            }
+            for (index, address) in leaves(trace) {
+                let entry = wanted.entry(key(trace.modules.get(index)));
+                entry.and_modify(|at| *at.leaves.entry(address).or_default() += 1);
             }
         }
         let mut found = Self {
             missing_files: BTreeMap::new(),
             modules: HashMap::new(),
+            loops: Vec::new(),
             kernel: KernelSymbols::read(),
         };
-        for (key, (file, addresses)) in wanted {
+        for (key, Wanted { file, addresses, leaves }) in wanted {
             let addresses: Vec<u64> = addresses.into_iter().collect();
-            let symbols = symbolise::addresses(file, &addresses);
+            let symbols = symbolise::addresses(file, &addresses, &leaves);
             if !symbols.missing_files.is_empty() {
                 found.missing_files.insert(file.path.clone(), symbols.missing_files);
+            }
+            if !symbols.loops.is_empty() {
+                let (path, build_id) = (file.path.clone(), build_id(file));
+                found.loops.push(ModuleLoops { path, build_id, loops: symbols.loops });
             }
             found.modules.insert(key, addresses.into_iter().zip(symbols.symbolised).collect());
         }
         found
+    }
+
+    /// Adds the tight loops to a profile.
+    pub fn add_loops(&self, builder: &mut ProfileBuilder) {
+        for ModuleLoops { path, build_id, loops } in &self.loops {
+            let module = builder.module(path, build_id.clone());
+            for TightCode { code, instructions, functions, lines } in loops {
+                let range =
+                    |code: &std::ops::Range<u64>| CodeRange { start: code.start, end: code.end };
+                let tight = TightLoop {
+                    module,
+                    code: code.iter().map(range).collect(),
+                    instructions: u32::try_from(*instructions).unwrap_or(u32::MAX),
+                    functions: functions.iter().map(|name| builder.string(name)).collect(),
+                    lines: lines
+                        .iter()
+                        .map(|line| LoopLine {
+                            function: builder.string(&line.function),
+                            file: builder.string(&line.file),
+                            line: line.line,
+                        })
+                        .collect(),
+                };
+                builder.tight_loop(tight);
+            }
+        }
     }
 
     /// Returns the functions at an address of a module, which must occur in the traces.
@@ -67,4 +123,14 @@ fn user_addresses(trace: &Trace) -> BTreeMap<ModuleIndex, BTreeSet<u64>> {
         by_module.entry(frame.module).or_default().insert(frame.address);
     }
     by_module
+}
+
+/// Returns the innermost address of each sample outside of the kernel.
+fn leaves(trace: &Trace) -> impl Iterator<Item = (ModuleIndex, u64)> + '_ {
+    let frame = |id: super::raw_stacks::RawFrameId| trace.stacks.frames()[id.0 as usize];
+    trace
+        .samples
+        .iter()
+        .filter_map(move |sample| Some(frame(trace.stacks.nodes()[sample.stack?.0 as usize].frame)))
+        .map(|leaf| (leaf.module, leaf.address))
 }

@@ -141,6 +141,7 @@ fn tables_of(profile: &Profile) -> Profile {
         samples: Vec::new(),
         waits: Vec::new(),
         thread_states: Vec::new(),
+        loops: profile.loops.clone(),
         provenance: profile.provenance.clone(),
     }
 }
