@@ -1,6 +1,7 @@
 //! Annotated source: the cost of each line beside its text, and its callees below it.
 
 mod heap_columns;
+mod loop_blocks;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,6 +9,8 @@ use std::fmt::Write;
 use crate::analysis::{CalleeCost, FunctionLines, LineCost, ThreadTime, UNKNOWN_FILE};
 use crate::summary::TimeShares;
 use crate::{format, markdown};
+
+use loop_blocks::LoopBlocks;
 
 pub use heap_columns::MemoryLines;
 
@@ -89,6 +92,7 @@ fn head(lines: &FunctionLines, what: &str) -> String {
         None => "functions inlined into it",
     };
     let what = markdown::escape(what);
+    let has_loops = lines.lines.iter().any(|line| line.in_loop.is_some());
     let mut head = format!(
         "{} of all {what} is in this function and its callees, {} in the function itself ({} samples).\n\n\
          Columns: the share of all {what} with the line on the stack, as a number and as a bar relative to this function; \
@@ -97,6 +101,12 @@ fn head(lines: &FunctionLines, what: &str) -> String {
         format::share(lines.self_share),
         format::count(lines.samples as f64),
     );
+    if has_loops {
+        head.push_str(
+            "\n\nThe lines of a tight loop are a block, whose cost stands above them: samples do not tell these lines apart. Costs \
+             beside a line of a block are of the functions that it calls.",
+        );
+    }
     if let Some(shares) = lines.time.as_ref().and_then(|time| TimeShares::new(time, 1)) {
         write!(
             head,
@@ -109,26 +119,44 @@ fn head(lines: &FunctionLines, what: &str) -> String {
     head
 }
 
-/// The cost of each line to list; `None` for lines that allocate but have no time.
+/// The cost of each line to list; `None` for lines that allocate but have no time, and for lines of a loop.
 type Costs<'a> = BTreeMap<u32, Option<&'a LineCost>>;
+
+/// What to list of a file.
+#[derive(Default)]
+struct FileCosts<'a> {
+    lines: Costs<'a>,
+    loops: LoopBlocks<'a>,
+}
 
 /// Returns the lines to list by file, the costliest file first. Lines without a number are omitted.
 fn by_file<'a>(
     lines: &'a FunctionLines,
     memory: Option<&'a MemoryLines>,
-) -> Vec<(&'a str, Costs<'a>)> {
-    let mut files: BTreeMap<&str, Costs<'_>> = BTreeMap::new();
+) -> Vec<(&'a str, FileCosts<'a>)> {
+    let mut files: BTreeMap<&str, FileCosts<'_>> = BTreeMap::new();
     let allocating = memory.into_iter().flat_map(|memory| memory.of_function(&lines.function));
     for (file, line) in allocating {
-        files.entry(file).or_default().insert(line, None);
+        files.entry(file).or_default().lines.insert(line, None);
     }
     for cost in &lines.lines {
         let Some(line) = cost.line else { continue };
         let file = cost.file.as_deref().unwrap_or(UNKNOWN_FILE);
-        files.entry(file).or_default().insert(line, Some(cost));
+        let costs = files.entry(file).or_default();
+        let Some(found) = &cost.in_loop else {
+            costs.lines.insert(line, Some(cost));
+            continue;
+        };
+        for line in found.lines.iter().filter(|line| line.file == file) {
+            costs.lines.entry(line.line).or_default();
+        }
+        costs.loops.add(cost, found);
     }
     let mut files: Vec<_> = files.into_iter().collect();
-    let heaviest = |costs: &Costs<'_>| costs.values().flatten().map(|cost| cost.total_weight).max();
+    let heaviest = |costs: &FileCosts<'_>| {
+        let lines = costs.lines.values().flatten().map(|cost| cost.total_weight).max();
+        lines.max(Some(costs.loops.heaviest()))
+    };
     files.sort_by_key(|(_, costs)| std::cmp::Reverse(heaviest(costs)));
     files
 }
@@ -151,7 +179,7 @@ fn without_line(lines: &FunctionLines) -> String {
 fn listing(
     lines: &FunctionLines,
     file: &str,
-    costs: &Costs<'_>,
+    FileCosts { lines: costs, loops }: &FileCosts<'_>,
     memory: Option<&MemoryLines>,
     text: Option<&str>,
 ) -> String {
@@ -170,22 +198,35 @@ fn listing(
             listing.push_str(&format!("{:>margin$} ⋮\n", ""));
         }
         before = Some(number);
+        for (cost, heading) in loops.starting_at(number) {
+            let place = " ".repeat(columns + 1 + digits);
+            listing.push_str(&source_line(lines, Some(cost), &place, &heading));
+            listing.push_str(&notes(lines, cost, margin));
+        }
         let text = source.get(number as usize - 1).copied().unwrap_or("");
+        let text = format!("{}{text}", loops.mark(number));
         let cost = costs.get(&number).copied().flatten();
         let allocated = memory.filter(|_| costs.contains_key(&number));
         let allocated = allocated.map(|memory| memory.columns(file, number));
         let allocated = allocated.unwrap_or_else(|| " ".repeat(columns));
         let number = format!("{number:>digits$}");
-        listing.push_str(&source_line(lines, cost, &format!("{allocated} {number}"), text));
-        listing.push_str(&cost.map_or_else(String::new, |cost| time_line(lines, cost, margin)));
-        for native in cost.map(|cost| cost.natives.as_slice()).unwrap_or_default() {
-            listing.push_str(&native_line(lines, cost, native, margin));
-        }
-        for callee in cost.map(|cost| cost.callees.as_slice()).unwrap_or_default() {
-            listing.push_str(&callee_line(lines, cost, callee, margin));
-        }
+        listing.push_str(&source_line(lines, cost, &format!("{allocated} {number}"), &text));
+        listing.push_str(&cost.map_or_else(String::new, |cost| notes(lines, cost, margin)));
     }
     listing
+}
+
+/// Returns the notes beneath a line: how threads spend their time there, native functions and callees.
+fn notes(lines: &FunctionLines, cost: &LineCost, margin: usize) -> String {
+    let mut notes = time_line(lines, cost, margin);
+    for native in &cost.natives {
+        notes.push_str(&called(lines, &cost.natives, native, "native", margin));
+    }
+    for callee in &cost.callees {
+        let how = if callee.inlined { "inlined" } else { "calls" };
+        notes.push_str(&called(lines, &cost.callees, callee, how, margin));
+    }
+    notes
 }
 
 /// Returns the numbers of the lines to show: those with a cost and the lines around them, up to `length`.
@@ -230,27 +271,6 @@ fn time_line(lines: &FunctionLines, cost: &LineCost, margin: usize) -> String {
         }
         None => String::new(),
     }
-}
-
-fn callee_line(
-    lines: &FunctionLines,
-    cost: Option<&LineCost>,
-    callee: &CalleeCost,
-    margin: usize,
-) -> String {
-    let callees = cost.map(|cost| cost.callees.as_slice()).unwrap_or_default();
-    let how = if callee.inlined { "inlined" } else { "calls" };
-    called(lines, callees, callee, how, margin)
-}
-
-fn native_line(
-    lines: &FunctionLines,
-    cost: Option<&LineCost>,
-    native: &CalleeCost,
-    margin: usize,
-) -> String {
-    let natives = cost.map(|cost| cost.natives.as_slice()).unwrap_or_default();
-    called(lines, natives, native, "native", margin)
 }
 
 /// Returns the note on a callee; empty if the callee is too small or too far down the list to show.

@@ -273,6 +273,7 @@ pub(crate) fn line_cost(function: &str, line: u32) -> LineCost {
         function: function.to_owned(),
         file: "src/sim.rs".to_owned(),
         line,
+        in_loop: None,
         cpu_share: 0.5,
         self_share: None,
         interval: [0.4, 0.6],

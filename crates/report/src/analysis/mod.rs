@@ -35,7 +35,9 @@ pub use heap::{
     sum_interval, without_small_stacks,
 };
 pub use heavy_path::{HeavyCallee, heavy_callee};
-pub use lines::{CalleeCost, FunctionLines, HotLine, LineCost, function_lines, hot_lines};
+pub use lines::{
+    CalleeCost, FunctionLines, HotLine, LineCost, LoopCost, LoopLineCost, function_lines, hot_lines,
+};
 pub use origin::{Origin, origin};
 pub use placeholders::UNKNOWN;
 pub use python::{interpreter_functions, runs_python};

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::parts::{location, share_with_interval};
+use super::parts::{line_location, location, share_with_interval};
 use crate::format::{self, three_digits};
 use crate::markdown::{code, escape, list};
 use crate::summary::{Bottleneck, ComponentSummary, Law, LineSummary, MacroSummary, SystemSummary};
@@ -137,11 +137,7 @@ fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
         .map(|line| {
             let text = line.text.as_deref().map(str::trim).filter(|text| !text.is_empty());
             let text = text.map_or_else(String::new, |text| format!(" {}", code(text)));
-            format!(
-                "{} {}{text}",
-                code(&location(Some(&line.file), Some(line.line))),
-                format::share(line.cpu_share)
-            )
+            format!("{} {}{text}", code(&line_location(line)), format::share(line.cpu_share))
         })
         .collect();
     let followed = if function.followed.is_empty() {

@@ -6,7 +6,7 @@ use simprof_model::Machine;
 
 use super::heap_section::memory_section;
 use super::parts::{
-    location, measurements, opening, recording, run_parts, share_with_interval, source, waits,
+    line_location, measurements, opening, recording, run_parts, share_with_interval, source, waits,
 };
 use crate::format;
 use crate::markdown::{Align, Table, code, escape};
@@ -14,6 +14,8 @@ use crate::summary::{FunctionLines, LineCost, LineSummary, TimeShares};
 
 /// Lines in the table of one function.
 const SHOWN: usize = 12;
+/// Lines of a loop in the hint.
+const LOOP_LINES: usize = 4;
 
 /// Returns the report of phase 3. `files` are the files about memory: name and description.
 pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, String)]) -> String {
@@ -27,6 +29,16 @@ pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, S
              the shares of all lines sum to 100 %. Lines of an interpreter are not shown. In the tables of single functions \
              `with callees` includes everything that the line calls. `self` is the line alone, with code inlined into it; for \
              Python it includes native functions that the line runs.\n\n",
+        );
+    }
+    let mut of_functions = summary.functions.iter().flat_map(|function| &function.lines);
+    if summary.lines.iter().any(|line| line.in_loop.is_some())
+        || of_functions.any(|line| line.in_loop.is_some())
+    {
+        text.push_str(
+            "`loop` marks the lines of one tight loop, with code that is inlined there. The processor reports a sample some \
+             instructions late, so samples do not tell these lines apart; `samples in the loop` is only a hint. Time in functions \
+             that the loop calls is at the line of the call.\n\n",
         );
     }
     if !summary.waits.is_empty() {
@@ -107,6 +119,7 @@ fn without_lines(function: &FunctionLines) -> String {
 
 fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     let timed = lines.iter().any(|line| line.time.is_some());
+    let loops = lines.iter().any(|line| line.in_loop.is_some());
     let allocates = lines.iter().any(|line| line.alloc_bytes.is_some_and(|bytes| bytes > 0));
     let mut columns = vec![
         (if ranked { "share (95 %)" } else { "with callees (95 %)" }, Align::Right),
@@ -119,6 +132,9 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
         columns.insert(1, ("self", Align::Right));
         columns.push(("mostly in", Align::Left));
     }
+    if loops {
+        columns.push(("samples in the loop", Align::Left));
+    }
     if allocates {
         columns.push(("allocated", Align::Right));
     }
@@ -129,7 +145,7 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
     for line in lines {
         let mut row = vec![
             share_with_interval(line.cpu_share, line.interval),
-            code(&location(Some(&line.file), Some(line.line))),
+            code(&line_location(line)),
             source(line.text.as_deref()),
         ];
         if ranked {
@@ -138,6 +154,10 @@ fn line_table(lines: &[LineCost], ranked: bool) -> Table {
             row.insert(1, line.self_share.map_or_else(String::new, format::share));
             let mostly = line.callees.first().or(line.natives.first());
             row.push(mostly.map(|callee| code(callee)).unwrap_or_default());
+        }
+        if loops {
+            let found = line.in_loop.as_ref();
+            row.push(found.map(|found| escape(&found.hint(LOOP_LINES))).unwrap_or_default());
         }
         if allocates {
             row.push(allocated_by(line));

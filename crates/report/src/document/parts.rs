@@ -6,7 +6,9 @@ use simprof_model::{Machine, Notice, PythonProvenance, Status};
 
 use crate::format;
 use crate::markdown::{Align, Table, code, escape, list};
-use crate::summary::{Bounds, Head, PartSummary, ProfileSummary, WaitingLine, cause_name};
+use crate::summary::{
+    Bounds, Head, LineCost, PartSummary, ProfileSummary, WaitingLine, cause_name,
+};
 
 /// Formats a source line for a column; empty if there is none.
 pub fn source(text: Option<&str>) -> String {
@@ -224,6 +226,11 @@ pub fn location(file: Option<&str>, line: Option<u32>) -> String {
     let short: Vec<&str> = file.rsplit('/').take(2).collect();
     let short: Vec<&str> = short.into_iter().rev().collect();
     line.map_or_else(|| short.join("/"), |line| format!("{}:{line}", short.join("/")))
+}
+
+/// Returns the place of a line or a loop: `src/lib.rs:9-10, loop`.
+pub fn line_location(line: &LineCost) -> String {
+    format!("{}:{}", location(Some(&line.file), None), line.lines())
 }
 
 #[cfg(test)]

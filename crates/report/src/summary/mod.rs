@@ -32,7 +32,8 @@ pub use heap::{
     memory_summary, unexplained_growth,
 };
 pub use laws::{FittedLaw, Law, RESIDENT_GRANULE, STEP_CPU, TimeLaws, laws, sizes, skipped_sizes};
-pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary};
+pub(crate) use line::loop_name;
+pub use line::{ChosenBy, FunctionLines, LineCost, LineSummary, LoopLine, LoopLines};
 pub use macro_::{
     Bottleneck, CaseInput, CaseSummary, ComponentCost, ComponentPart, FEW_SAMPLES, FunctionSummary,
     LibraryCost, MacroSummary, ProfileSummary, StepSummary, case_summary, profile_summary,

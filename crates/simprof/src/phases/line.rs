@@ -5,14 +5,15 @@ use std::path::Path;
 use anyhow::Result;
 use simprof_model::{FunctionKind, Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
-    self, CalleeCost, FollowStep, FunctionSet, Origin, RunSplit, SpinKind, bottlenecks,
+    self, CalleeCost, FollowStep, FunctionSet, LoopCost, Origin, RunSplit, SpinKind, bottlenecks,
     follow_wrappers, function_lines, functions, hot_lines, sort_by_total, split_run,
 };
 use simprof_report::annotate::{MemoryLines, annotate_with_memory, annotated_file_name};
 use simprof_report::document::line_report;
 use simprof_report::summary::{
     Bottleneck, ChosenBy, ComponentSummary, FEW_SAMPLES, FunctionLines, Head, LineCost,
-    LineSummary, PartSummary, TimeShares, profile_summary, share_interval, waiting_lines,
+    LineSummary, LoopLines, PartSummary, TimeShares, profile_summary, share_interval,
+    waiting_lines,
 };
 use simprof_report::{ReportError, format};
 
@@ -40,6 +41,8 @@ const HOTTEST: usize = 20;
 const CALLEES: usize = 3;
 /// Share below which a line or a callee is omitted, because it would be shown as 0.0 %.
 const MIN_SHARE: f64 = 0.0005;
+/// Number of lines of a loop whose text is shown.
+const LOOP_LINES: usize = 4;
 /// Maximum size of a source file, in bytes. Larger files are not read.
 const MAX_SOURCE_BYTES: u64 = 16 << 20;
 
@@ -121,7 +124,7 @@ fn outcome(lines: &[LineCost], split: Option<&RunSplit>) -> String {
 
 /// Returns `sim.c:9 takes 12.3 % of CPU time`, or what of it is spinning. `function` follows the line, `of` the time.
 fn cost_of(line: &LineCost, function: &str, of: &str) -> String {
-    let place = format!("{}:{}", short(&line.file), line.line);
+    let place = format!("{}:{}", short(&line.file), line.lines());
     let share = line.cpu_share * 100.0;
     if let Some(kind) = SpinKind::of_name(&line.function) {
         return format!("{place}: {share:.1} % of CPU time{of} is {}", kind.describe());
@@ -367,13 +370,14 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64, runs: usize) -> Vec
             function: lines.function.clone(),
             file: file.clone(),
             line: number,
+            in_loop: line.in_loop.as_ref().map(LoopLines::new),
             cpu_share: line.total_share,
             self_share: Some(line.local_share),
             interval: interval(line.total_share, samples),
             callees: named(&line.callees),
             time: line.time.as_ref().and_then(|time| TimeShares::new(time, runs)),
             natives: named(&line.natives),
-            text: source_line(file, number),
+            text: source_text(file, number, line.in_loop.as_ref()),
             alloc_bytes: None,
             alloc_count: None,
             leaked_bytes: None,
@@ -396,18 +400,19 @@ fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
         .into_iter()
         .filter(|line| !line.interpreter)
         .take(HOTTEST)
-        .filter_map(|line| Some((line.file?, line.line?, line.function, line.share, line.time)));
+        .filter_map(|line| Some((line.file.clone()?, line.line?, line)));
     known
-        .map(|(file, number, function, share, time)| LineCost {
-            text: source_line(&file, number),
-            function,
+        .map(|(file, number, line)| LineCost {
+            text: source_text(&file, number, line.in_loop.as_ref()),
+            function: line.function,
             file,
             line: number,
-            cpu_share: share,
+            in_loop: line.in_loop.as_ref().map(LoopLines::new),
+            cpu_share: line.share,
             self_share: None,
-            interval: interval(share, samples),
+            interval: interval(line.share, samples),
             callees: Vec::new(),
-            time: time.and_then(|time| TimeShares::new(&time, runs)),
+            time: line.time.and_then(|time| TimeShares::new(&time, runs)),
             natives: Vec::new(),
             alloc_bytes: None,
             alloc_count: None,
@@ -420,7 +425,10 @@ fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
 fn hottest_of(found: &[FunctionLines]) -> Vec<LineCost> {
     let mut lines: Vec<LineCost> = Vec::new();
     for line in found.iter().flat_map(|function| &function.lines) {
-        match lines.iter_mut().find(|known| known.file == line.file && known.line == line.line) {
+        match lines
+            .iter_mut()
+            .find(|known| known.file == line.file && known.lines() == line.lines())
+        {
             Some(known) if known.cpu_share < line.cpu_share => known.clone_from(line),
             Some(_) => {}
             None => lines.push(line.clone()),
@@ -501,6 +509,20 @@ fn short(file: &str) -> &str {
 /// Returns the text of a source file, or `None` if it cannot be read or is too large.
 fn source(path: &str) -> Option<String> {
     simprof_record::source::read(Path::new(path), MAX_SOURCE_BYTES)
+}
+
+/// Returns the text of a line, or of the lines of a loop: the first ones, joined.
+fn source_text(path: &str, line: u32, in_loop: Option<&LoopCost>) -> Option<String> {
+    let Some(found) = in_loop else { return source_line(path, line) };
+    let text = source(path)?;
+    let texts: Vec<&str> = text.lines().collect();
+    let own = found.lines.iter().filter(|at| at.file == path);
+    let range = found.first_line..=found.last_line;
+    let numbers = own.map(|at| at.line).filter(|number| range.contains(number)).take(LOOP_LINES);
+    let shown: Vec<&str> = numbers
+        .filter_map(|number| Some(texts.get((number as usize).checked_sub(1)?)?.trim()))
+        .collect();
+    (!shown.is_empty()).then(|| shown.join(" "))
 }
 
 fn source_line(path: &str, line: u32) -> Option<String> {

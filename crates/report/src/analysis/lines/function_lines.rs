@@ -1,110 +1,16 @@
-//! The cost of source lines, and what they call.
+//! The lines of one function, or of several that one pattern selected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use serde::Serialize;
-use simprof_model::{Frame, FrameId, FunctionId, FunctionKind, Profile, StackId, StringId};
+use simprof_model::{FrameId, FunctionId, Profile, StringId};
 
-use super::origin::{Origin, origins};
-use super::python::{CodeKinds, CpuPart, interpreter_functions};
-use super::select::FunctionSet;
-use super::spinning::Spinners;
-use super::thread_time::{StackWait, ThreadTime, waits_by_stack};
-use super::weights::{Groups, StackWeight, by_stack, by_stack_within, is_within, share};
-
-/// The lines of one function, or of several that one pattern selected. Shares are fractions of all weight of the profile,
-/// 0 to 1.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FunctionLines {
-    /// Demangled name of the function with the most weight.
-    pub function: String,
-    /// Its source file.
-    pub file: Option<String>,
-    /// First line of its definition, if known.
-    pub line: Option<u32>,
-    /// Weight of samples with any of the functions on the stack.
-    pub total_weight: u64,
-    /// `total_weight` as a fraction of all weight.
-    pub total_share: f64,
-    /// Weight of samples with one of the functions as the leaf. For Python it includes native code that the function runs.
-    pub self_weight: u64,
-    /// `self_weight` as a fraction of all weight.
-    pub self_share: f64,
-    /// Number of samples with any of the functions on the stack.
-    pub samples: u64,
-    /// CPU time and waiting with any of the functions on the stack; `None` for native functions.
-    pub time: Option<ThreadTime>,
-    /// The lines by decreasing total weight; for Python by CPU time plus waiting.
-    pub lines: Vec<LineCost>,
-}
-
-/// The cost of one line of a function.
-///
-/// The callees of a Python line are the next Python functions towards the leaf, across native frames. Native code that
-/// runs without a further Python frame counts as the line's own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LineCost {
-    /// Source file of the line.
-    pub file: Option<String>,
-    /// Line, 1-based; `None` if the debug information has no line.
-    pub line: Option<u32>,
-    /// Weight of samples whose leaf is this line.
-    pub self_weight: u64,
-    /// `self_weight` as a fraction of all weight.
-    pub self_share: f64,
-    /// Weight of samples whose leaf is this line or code inlined into it; for a Python line, also native code that it
-    /// runs.
-    pub local_weight: u64,
-    /// `local_weight` as a fraction of all weight.
-    pub local_share: f64,
-    /// Weight of samples with this line on the stack, each sample once.
-    pub total_weight: u64,
-    /// `total_weight` as a fraction of all weight.
-    pub total_share: f64,
-    /// Number of samples with this line on the stack.
-    pub samples: u64,
-    /// Functions that the line calls, inlined or not, by decreasing weight.
-    pub callees: Vec<CalleeCost>,
-    /// CPU time and waiting with this line on the stack; `None` for native functions.
-    pub time: Option<ThreadTime>,
-    /// Native functions that a Python line runs, including the interpreter's, by decreasing weight. C library functions count
-    /// with their callers.
-    pub natives: Vec<CalleeCost>,
-}
-
-/// The cost of one function that a line calls.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CalleeCost {
-    /// Demangled name.
-    pub name: String,
-    /// Source file of its definition.
-    pub file: Option<String>,
-    /// Whether it was inlined into the line.
-    pub inlined: bool,
-    /// Weight of samples in which the line calls it.
-    pub weight: u64,
-    /// `weight` as a fraction of all weight of the profile.
-    pub share: f64,
-}
-
-/// A line of the author's code, charged with the libraries that it calls.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct HotLine {
-    /// Function that the line belongs to.
-    pub function: String,
-    /// Source file of the line.
-    pub file: Option<String>,
-    /// Line, 1-based, if known.
-    pub line: Option<u32>,
-    /// Whether it is part of a Python interpreter, see [`interpreter_functions`].
-    pub interpreter: bool,
-    /// Weight of the samples that are charged to it.
-    pub weight: u64,
-    /// `weight` as a fraction of all weight, 0 to 1.
-    pub share: f64,
-    /// CPU time and waiting that are charged to it; `None` for native functions.
-    pub time: Option<ThreadTime>,
-}
+use super::loop_rows::{LoopIndex, LoopRow, LoopRows, LoopWeights, Position, is_part_of, lines_of};
+use super::{CalleeCost, FunctionLines, LineCost, LineKey, is_python};
+use crate::analysis::python::{CodeKinds, CpuPart};
+use crate::analysis::select::FunctionSet;
+use crate::analysis::spinning::Spinners;
+use crate::analysis::thread_time::{StackWait, ThreadTime, waits_by_stack};
+use crate::analysis::weights::{Groups, StackWeight, by_stack_within, is_within, share};
 
 /// Returns the cost of each line of the given functions, or `None` if no sample and no wait has one of them on its stack.
 ///
@@ -118,7 +24,11 @@ pub fn function_lines(
     let groups = Groups::new(profile);
     let kinds = CodeKinds::new(profile);
     let whole = profile.total_weight();
-    let mut sums = LineSums { spinners: Spinners::new(profile), ..LineSums::default() };
+    let mut sums = LineSums {
+        spinners: Spinners::new(profile),
+        loops: FunctionLoops::new(profile, functions),
+        ..LineSums::default()
+    };
     for entry in by_stack_within(profile, within) {
         sums.add(profile, &groups, &kinds, functions, entry);
     }
@@ -129,8 +39,9 @@ pub fn function_lines(
     }
     let heaviest = sums.functions.iter().max_by_key(|&(_, weight)| weight).map(|(&id, _)| id)?;
     let line_of = |id: FunctionId| profile.function(id).line;
-    let mut lines: Vec<LineCost> =
-        sums.lines.into_iter().map(|(key, sum)| sum.cost(profile, &groups, key, whole)).collect();
+    let loops = &sums.loops.rows;
+    let cost = |(at, sum): (Position, LineSum)| sum.cost(profile, &groups, loops, at, whole);
+    let mut lines: Vec<LineCost> = sums.lines.into_iter().map(cost).collect();
     let rank = |line: &LineCost| {
         let time = line.time.as_ref().map_or(0, ThreadTime::total_ns);
         (time.max(line.total_weight), line.self_weight)
@@ -150,83 +61,6 @@ pub fn function_lines(
     })
 }
 
-/// Returns the first `limit` lines of the whole program by decreasing weight.
-///
-/// A sample is charged to the frame nearest the leaf that the author wrote, so that time in libraries shows on the line
-/// that called them. If there is none, it is charged to the frame nearest the leaf that is not part of an interpreter, or
-/// else to the leaf.
-pub fn hot_lines(profile: &Profile, limit: usize) -> Vec<HotLine> {
-    let (origins, kinds, groups) =
-        (origins(profile), CodeKinds::new(profile), Groups::new(profile));
-    let interpreter = interpreter_functions(profile);
-    let charged_line = |stack: Option<StackId>| {
-        let frames = || profile.frames_from_leaf(stack);
-        let function = |id: &FrameId| profile.frame(*id).function.index();
-        let chosen = frames()
-            .find(|id| origins[function(id)] == Origin::Own)
-            .or_else(|| frames().find(|id| !interpreter[function(id)]))
-            .or_else(|| frames().next());
-        let frame = profile.frame(chosen?);
-        Some((groups.group_of(frame.function), LineKey::of_frame(profile, frame)))
-    };
-    let mut sums: BTreeMap<(usize, LineKey), HotSum> = BTreeMap::new();
-    for entry in by_stack(profile) {
-        let Some(line) = charged_line(entry.stack) else { continue };
-        let sum = sums.entry(line).or_default();
-        sum.weight += entry.weight;
-        sum.time.add_cpu(kinds.classify(profile, entry.stack).part, entry.weight);
-    }
-    for wait in waits_by_stack(profile) {
-        if let Some(sum) = charged_line(wait.stack).and_then(|line| sums.get_mut(&line)) {
-            sum.time.add_wait(wait.cause, wait.weight_ns);
-        }
-    }
-    let whole = profile.total_weight();
-    let line = |((group, key), sum): ((usize, LineKey), HotSum)| {
-        let id = groups.first(group);
-        HotLine {
-            function: profile.function_name(id).to_owned(),
-            file: key.file_name(profile),
-            line: key.line,
-            interpreter: interpreter[id.index()],
-            weight: sum.weight,
-            share: share(sum.weight, whole),
-            time: is_python(profile, id).then_some(sum.time),
-        }
-    };
-    let mut lines: Vec<HotLine> = sums.into_iter().map(line).collect();
-    lines.sort_by(|a, b| {
-        (b.weight, &a.file, a.line, &a.function).cmp(&(a.weight, &b.file, b.line, &b.function))
-    });
-    lines.truncate(limit);
-    lines
-}
-
-/// What is charged to a hot line.
-#[derive(Debug, Default)]
-struct HotSum {
-    weight: u64,
-    time: ThreadTime,
-}
-
-/// A line of a source file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct LineKey {
-    file: Option<StringId>,
-    line: Option<u32>,
-}
-
-impl LineKey {
-    fn of_frame(profile: &Profile, frame: &Frame) -> Self {
-        let file = frame.file.or(profile.function(frame.function).file);
-        Self { file, line: frame.line }
-    }
-
-    fn file_name(self, profile: &Profile) -> Option<String> {
-        self.file.map(|file| profile.string(file).to_owned())
-    }
-}
-
 /// A callee of a line: the group of the function, and whether it is inlined there.
 type Callee = (usize, bool);
 
@@ -239,7 +73,8 @@ struct LineSums {
     spinners: Spinners,
     /// Weight plus waiting of each function of the set.
     functions: BTreeMap<FunctionId, u64>,
-    lines: BTreeMap<LineKey, LineSum>,
+    lines: BTreeMap<Position, LineSum>,
+    loops: FunctionLoops,
 }
 
 #[derive(Debug, Default)]
@@ -252,6 +87,8 @@ struct LineSum {
     is_python: bool,
     time: ThreadTime,
     natives: BTreeMap<usize, u64>,
+    /// Of a loop.
+    by_line: LoopWeights,
 }
 
 /// A stack's weight and the code that it was executing.
@@ -292,13 +129,15 @@ impl LineSums {
         let mut seen = Seen::default();
         let (mut callee, mut python_callee) = (None, None);
         let mut is_inlined = true;
+        let in_loop = self.loops.index.of_stack(profile, entry.stack);
         let mut spinning = self.spinners.at_leaf(profile, groups, entry.stack);
         for (depth, id) in profile.frames_from_leaf(entry.stack).enumerate() {
             let frame = profile.frame(id);
             let itself = Some((groups.group_of(frame.function), frame.inlined));
             let is_python = is_python(profile, frame.function);
             if set.contains(frame.function) {
-                let key = LineKey::of_frame(profile, frame);
+                let at =
+                    self.loops.position(profile, in_loop.filter(|_| is_inlined), is_inlined, id);
                 let is_leaf = depth == 0;
                 let callee = spinning.or(callee);
                 let beneath = if is_python {
@@ -306,7 +145,8 @@ impl LineSums {
                 } else {
                     Beneath { callee, is_leaf, is_local: is_inlined }
                 };
-                self.add_line(&mut seen, key, is_python, &executing, beneath);
+                self.add_line(&mut seen, at, is_python, &executing, beneath);
+                self.add_to_loop(profile, &mut seen, at, id, entry.weight);
                 if first(&mut seen.functions, frame.function) {
                     *self.functions.entry(frame.function).or_default() += entry.weight;
                 }
@@ -328,14 +168,14 @@ impl LineSums {
     fn add_line(
         &mut self,
         seen: &mut Seen,
-        key: LineKey,
+        at: Position,
         is_python: bool,
         executing: &Executing,
         beneath: Beneath,
     ) {
         let entry = executing.entry;
-        let sum = self.lines.entry(key).or_default();
-        if first(&mut seen.lines, key) {
+        let sum = self.lines.entry(at).or_default();
+        if first(&mut seen.lines, at) {
             sum.total += entry.weight;
             sum.samples += entry.samples;
             sum.local += if beneath.is_local { entry.weight } else { 0 };
@@ -346,9 +186,24 @@ impl LineSums {
             }
         }
         sum.executing += if beneath.is_leaf { entry.weight } else { 0 };
-        let callee = beneath.callee.filter(|&callee| first(&mut seen.callees, (key, callee)));
+        let callee = beneath.callee.filter(|&callee| first(&mut seen.callees, (at, callee)));
         if let Some(callee) = callee {
             *sum.callees.entry(callee).or_default() += entry.weight;
+        }
+    }
+
+    /// Adds a sample to the line of a loop that is nearest the leaf.
+    fn add_to_loop(
+        &mut self,
+        profile: &Profile,
+        seen: &mut Seen,
+        at: Position,
+        frame: FrameId,
+        weight: u64,
+    ) {
+        if matches!(at, Position::Loop(_)) && first(&mut seen.loops, at) {
+            let sum = self.lines.entry(at).or_default();
+            sum.by_line.add(profile, profile.frame(frame), weight);
         }
     }
 
@@ -359,9 +214,9 @@ impl LineSums {
             if !set.contains(frame.function) {
                 continue;
             }
-            let key = LineKey::of_frame(profile, frame);
-            if first(&mut seen.lines, key) {
-                let sum = self.lines.entry(key).or_default();
+            let at = Position::Line(LineKey::of_frame(profile, frame));
+            if first(&mut seen.lines, at) {
+                let sum = self.lines.entry(at).or_default();
                 sum.is_python = is_python(profile, frame.function);
                 sum.time.add_wait(wait.cause, wait.weight_ns);
             }
@@ -375,16 +230,80 @@ impl LineSums {
     }
 }
 
-fn is_python(profile: &Profile, id: FunctionId) -> bool {
-    profile.function(id).kind == FunctionKind::Python
+/// A loop, a function in it, and a source file.
+type LoopKey = (usize, StringId, StringId);
+
+/// The tight loops in the functions of a set.
+#[derive(Debug, Default)]
+struct FunctionLoops {
+    index: LoopIndex,
+    /// For each loop the functions of the set in it. A closure of such a function is not one of them.
+    functions: Vec<Vec<StringId>>,
+    rows: LoopRows<LoopKey>,
+}
+
+impl FunctionLoops {
+    fn new(profile: &Profile, set: &FunctionSet) -> Self {
+        let ids = (0..profile.functions.len()).map(|id| FunctionId(id as u32));
+        let named = ids.filter(|&id| set.contains(id)).map(|id| profile.function(id).name);
+        let named: HashSet<StringId> = named.collect();
+        let mut functions = Vec::with_capacity(profile.loops.len());
+        let mut candidates = Vec::new();
+        for (index, tight) in profile.loops.iter().enumerate() {
+            let mut found: Vec<StringId> = tight.lines.iter().map(|line| line.function).collect();
+            found.retain(|name| named.contains(name));
+            found.sort_unstable_by_key(|&name| (profile.string(name).len(), name));
+            found.dedup();
+            let mut roots: Vec<StringId> = Vec::new();
+            for name in found {
+                if !roots.iter().any(|&root| is_part_of(profile, name, root)) {
+                    roots.push(name);
+                }
+            }
+            for &function in &roots {
+                for (file, lines) in lines_of(profile, tight, function) {
+                    if lines.len() > 1 {
+                        let row = LoopRow { function, file, lines };
+                        candidates.push(((index, function, file), row));
+                    }
+                }
+            }
+            functions.push(roots);
+        }
+        let rows = LoopRows::join(candidates);
+        Self { index: LoopIndex::new(profile), functions, rows }
+    }
+
+    /// Returns what a frame counts for. `is_executing` is true for the function at the leaf, and those that are inlined there.
+    fn position(
+        &self,
+        profile: &Profile,
+        in_loop: Option<usize>,
+        is_executing: bool,
+        id: FrameId,
+    ) -> Position {
+        let frame = profile.frame(id);
+        let key = LineKey::of_frame(profile, frame);
+        let name = profile.function(frame.function).name;
+        let key_in = |index: usize| {
+            let mut roots = self.functions[index].iter();
+            let root = roots.find(|&&root| is_part_of(profile, name, root))?;
+            Some((index, *root, key.file?))
+        };
+        let of_loop = in_loop.and_then(key_in).and_then(|key| self.rows.at(&key));
+        let of_line = || self.rows.at_line(profile, frame).filter(|_| is_executing);
+        of_loop.or_else(of_line).map_or(Position::Line(key), Position::Loop)
+    }
 }
 
 /// What occurred on the current stack so far. Vectors suffice, because stacks are short.
 #[derive(Debug, Default)]
 struct Seen {
     functions: Vec<FunctionId>,
-    lines: Vec<LineKey>,
-    callees: Vec<(LineKey, Callee)>,
+    lines: Vec<Position>,
+    callees: Vec<(Position, Callee)>,
+    /// Loops whose line is known.
+    loops: Vec<Position>,
 }
 
 /// Adds `value` to `seen` unless it is there. Returns whether it was added.
@@ -397,13 +316,29 @@ fn first<T: PartialEq>(seen: &mut Vec<T>, value: T) -> bool {
 }
 
 impl LineSum {
-    fn cost(self, profile: &Profile, groups: &Groups, key: LineKey, whole: u64) -> LineCost {
+    fn cost(
+        self,
+        profile: &Profile,
+        groups: &Groups,
+        loops: &LoopRows<LoopKey>,
+        at: Position,
+        whole: u64,
+    ) -> LineCost {
+        let (key, in_loop) = match at {
+            Position::Line(key) => (key, None),
+            Position::Loop(index) => {
+                let row = loops.row(index);
+                let key = LineKey { file: Some(row.file), line: row.lines.first().copied() };
+                (key, Some(self.by_line.cost(profile, row, whole)))
+            }
+        };
         let natives = self.natives.iter().map(|(&group, &weight)| ((group, false), weight));
         let natives = callees(profile, groups, natives, whole);
         let callees = callees(profile, groups, self.callees, whole);
         LineCost {
             file: key.file_name(profile),
             line: key.line,
+            in_loop,
             self_weight: self.executing,
             self_share: share(self.executing, whole),
             local_weight: self.local,
@@ -533,31 +468,5 @@ mod tests {
         let profile = profile(&[]);
         let none = FunctionSet::from_ids(&profile, &[]);
         assert_eq!(function_lines(&profile, &none, &none), None);
-    }
-
-    #[test]
-    fn the_interpreter_is_charged_if_the_stack_has_nothing_else() {
-        let lib = "/opt/lib/libpython3.11.so.1.0";
-        let standard = "p:json.load%/opt/lib/python3.11/json/__init__.py@7";
-        let profile = Sketch::new()
-            .sample(&format!("eval~{lib}@1 > p:sim.f%sim.py@2 > eval~{lib}@1"), 5)
-            .sample(&format!("eval~{lib}@1 > {standard} > eval~{lib}@1"), 3)
-            .sample(&format!("eval~{lib}@1"), 2)
-            .finish();
-        let lines = hot_lines(&profile, 9);
-        let found: Vec<_> =
-            lines.iter().map(|line| (&*line.function, line.weight, line.interpreter)).collect();
-        assert_eq!(found, [("sim.f", 5, false), ("json.load", 3, false), ("eval", 2, true)]);
-    }
-
-    #[test]
-    fn hot_lines_are_the_authors() {
-        let core = "core::add%/rustc/1/library/core/src/a.rs@7";
-        let inlined = format!("main@1 > f@11 > +{core}");
-        let profile = profile(&[(&inlined, 4), ("main@1 > f@11", 1), ("main@1 > g@3", 2), ("", 9)]);
-        let lines = hot_lines(&profile, 2).into_iter();
-        let found: Vec<_> =
-            lines.map(|line| (line.function, line.line.expect("known"), line.weight)).collect();
-        assert_eq!(found, [("f".to_owned(), 11, 5), ("g".to_owned(), 3, 2)]);
     }
 }
