@@ -1,4 +1,4 @@
-/* Spends its time in one line of a function that is always inlined, behind a wrapper. */
+/* Spends its time in a loop of a function that is always inlined, behind a wrapper. */
 #include <stdlib.h>
 
 /* Sixteen of these are a chain of some 60 cycles that no compiler shortens. The loop around it takes one or two more, so that on
@@ -9,7 +9,7 @@
 static volatile unsigned long sink;
 
 __attribute__((always_inline)) static inline unsigned long smooth(unsigned long value) {
-    for (unsigned long i = 0; i < 70000; i++) {
+    for (unsigned long i = 0; i < 70000; i++) { /* HOT LOOP */
         value = MIX4(MIX4(MIX4(MIX4(value)))); /* HOT LINE */
     }
     return value;

@@ -366,6 +366,20 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_of_a_tight_loop_are_a_block() {
+        let profile = Sketch::new()
+            .tight_loop(16..32, &["look"], &["look@5", "look@6", "look@9"])
+            .sample("main > look@5#20", 700)
+            .sample("main > look@6#24 > +sim::value%src/grid.rs@9#24", 100)
+            .sample("main > look@6#28 > sim::slow%src/grid.rs@20", 150)
+            .sample("main > look@8#40", 50)
+            .finish();
+        let set = FunctionSet::matching(&profile, "look").expect("valid");
+        let lines = function_lines(&profile, &set, &set).expect("samples");
+        insta::assert_snapshot!(annotate(&lines, "CPU time", &|_| Some(SOURCE.to_owned())));
+    }
+
+    #[test]
     fn hostile_names_and_source_text_cannot_end_the_code_block() {
         let profile = profile(&[("ev`il\n# x > look@1 > +``````@2", 1)]);
         let set = FunctionSet::matching(&profile, "look").expect("valid");

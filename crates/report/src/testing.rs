@@ -1,9 +1,9 @@
 //! Profiles for tests, written as `root > function@line > +inlined@line`.
 
 use simprof_model::{
-    Frame, FrameId, Function, FunctionId, FunctionKind, HeapAmount, HeapAmounts, HeapOrigin,
-    HeapProfile, HeapProvenance, HeapSite, HeapTick, Profile, ProfileBuilder, StackSample,
-    ThreadId, ThreadStates, WaitCause, WaitSample, WeightKind,
+    CodeRange, Frame, FrameId, Function, FunctionId, FunctionKind, HeapAmount, HeapAmounts,
+    HeapOrigin, HeapProfile, HeapProvenance, HeapSite, HeapTick, LoopLine, Profile, ProfileBuilder,
+    StackSample, ThreadId, ThreadStates, TightLoop, WaitCause, WaitSample, WeightKind,
 };
 
 use crate::summary::LineCost;
@@ -37,12 +37,15 @@ impl Sketch {
 
     /// Parses a frame from `name@line`. Prefixes: `+` inlined, `k:` kernel, `p:` Python, `?` without a symbol.
     /// `name%file@line` sets the source file (default `src/sim.rs`), `name~module` the module of a native function (default
-    /// `/opt/sim`).
+    /// `/opt/sim`). `name@line#address` sets the address, which is otherwise 0.
     fn frame(&mut self, text: &str) -> FrameId {
         let (inlined, text) = text.strip_prefix('+').map_or((false, text), |rest| (true, rest));
-        let (text, line) = text.split_once('@').map_or((text, None), |(text, line)| {
-            (text, Some(line.parse().expect("a line in a test is a number")))
-        });
+        let (text, place) = text.split_once('@').unwrap_or((text, ""));
+        let (line, address) = place.split_once('#').unwrap_or((place, ""));
+        let number = |text: &str| {
+            (!text.is_empty()).then(|| text.parse::<u32>().expect("a line or an address in a test"))
+        };
+        let (line, address) = (number(line), number(address).unwrap_or(0).into());
         let (text, module) = text.split_once('~').unwrap_or((text, "/opt/sim"));
         let (name, file) = text.split_once('%').unwrap_or((text, "src/sim.rs"));
         let function = if let Some(name) = name.strip_prefix("k:") {
@@ -55,7 +58,37 @@ impl Sketch {
             self.function(name, Some(module), Some(file), FunctionKind::Native)
         };
         let file = Some(self.builder.string(file));
-        self.builder.frame(Frame { function, line, file, address: 0, inlined })
+        self.builder.frame(Frame { function, line, file, address, inlined })
+    }
+
+    /// Adds a tight loop in `/opt/sim`. `functions` contain it, innermost first. Lines are written like frames: `name%file@line`.
+    pub(crate) fn tight_loop(
+        mut self,
+        code: std::ops::Range<u64>,
+        functions: &[&str],
+        lines: &[&str],
+    ) -> Self {
+        let module = self.builder.module("/opt/sim", None);
+        let functions = functions.iter().map(|name| self.builder.string(name)).collect();
+        let mut found = Vec::new();
+        for text in lines {
+            let (text, line) = text.split_once('@').expect("a line");
+            let (name, file) = text.split_once('%').unwrap_or((text, "src/sim.rs"));
+            found.push(LoopLine {
+                function: self.builder.string(name),
+                file: self.builder.string(file),
+                line: line.parse().expect("a line in a test is a number"),
+            });
+        }
+        let code = vec![CodeRange { start: code.start, end: code.end }];
+        self.builder.tight_loop(TightLoop {
+            module,
+            code,
+            instructions: 4,
+            functions,
+            lines: found,
+        });
+        self
     }
 
     /// Sets the time of the next sample; later samples follow in steps of 1 ns.

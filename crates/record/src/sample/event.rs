@@ -24,16 +24,19 @@ pub(super) enum Clock {
 pub(super) struct Event {
     pub clock: Clock,
     pub kernel: bool,
+    /// How exactly the sampled instruction is known, from 0 (some instructions late) to 3, as in `precise_ip` of perf_event_open(2).
+    pub precise: u8,
 }
 
 impl Event {
-    /// Returns the name that `perf` uses, such as `cpu-clock:u`.
+    /// Returns the name that `perf` uses, such as `cpu-clock:u`, or `cycles:ukpp` with precision 2.
     pub fn name(self) -> String {
         let clock = match self.clock {
             Clock::Cycles => "cycles",
             Clock::CpuClock => "cpu-clock",
         };
-        format!("{clock}:{}", if self.kernel { "uk" } else { "u" })
+        let kernel = if self.kernel { "k" } else { "" };
+        format!("{clock}:u{kernel}{}", "p".repeat(self.precise.into()))
     }
 
     /// Returns the attributes for samples at `rate_hz` with `stack_bytes` of stack.
@@ -44,6 +47,7 @@ impl Event {
                 attr.type_ = bindings::PERF_TYPE_HARDWARE;
                 attr.config = bindings::PERF_COUNT_HW_CPU_CYCLES.into();
                 attr.set_freq(1);
+                attr.set_precise_ip(self.precise.into());
                 attr.__bindgen_anon_1.sample_freq = rate_hz.into();
             }
             Clock::CpuClock => {
@@ -82,6 +86,7 @@ impl Event {
         attr.type_ = bindings::PERF_TYPE_SOFTWARE;
         attr.config = bindings::PERF_COUNT_SW_DUMMY.into();
         attr.set_freq(0);
+        attr.set_precise_ip(0);
         attr.__bindgen_anon_1.sample_period = 0;
         attr.set_context_switch(1);
         attr
@@ -94,6 +99,7 @@ impl Event {
         attr.type_ = bindings::PERF_TYPE_SOFTWARE;
         attr.config = bindings::PERF_COUNT_SW_CONTEXT_SWITCHES.into();
         attr.set_freq(1);
+        attr.set_precise_ip(0);
         attr.__bindgen_anon_1.sample_freq = rate_hz.into();
         attr
     }
@@ -105,6 +111,7 @@ impl Event {
     /// without a handler.
     pub fn signalling_attr(self, rate_hz: u32, stack_bytes: u32) -> perf_event_attr {
         let mut attr = self.sampling_attr(rate_hz, stack_bytes);
+        attr.set_precise_ip(0);
         attr.set_enable_on_exec(0);
         attr.set_inherit_thread(1);
         attr.set_remove_on_exec(1);

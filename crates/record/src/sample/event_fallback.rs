@@ -37,8 +37,8 @@ pub(super) fn open_first_allowed(pid: u32, sampling: &Sampling) -> Result<Opened
     let online = online_cpus()?;
     let mut refusals = Vec::new();
     for event in fallback_order(sampling.recorder, sampling.kernel) {
-        match open_on_all(pid, event, sampling, &online) {
-            Ok(cpus) => return Ok(Opened { event, refusals, cpus }),
+        match open_most_precise(pid, event, sampling, &online) {
+            Ok((event, cpus)) => return Ok(Opened { event, refusals, cpus }),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
                 return Err(SampleError::NoSuchProcess { pid });
             }
@@ -59,8 +59,30 @@ fn fallback_order(recorder: Recorder, kernel: bool) -> Vec<Event> {
     let with_kernel: &[bool] = if kernel { &[true, false] } else { &[false] };
     clocks
         .iter()
-        .flat_map(|&clock| with_kernel.iter().map(move |&kernel| Event { clock, kernel }))
+        .flat_map(|&clock| {
+            with_kernel.iter().map(move |&kernel| Event { clock, kernel, precise: 0 })
+        })
         .collect()
+}
+
+/// Opens an event with the highest precision that the processor has.
+///
+/// # Errors
+///
+/// Returns the system's error for the event without precision.
+fn open_most_precise(
+    pid: u32,
+    event: Event,
+    sampling: &Sampling,
+    online: &[u32],
+) -> io::Result<(Event, Vec<CpuEvents>)> {
+    for precise in precisions(event.clock) {
+        let event = Event { precise, ..event };
+        if let Ok(cpus) = open_on_all(pid, event, sampling, online) {
+            return Ok((event, cpus));
+        }
+    }
+    Ok((event, open_on_all(pid, event, sampling, online)?))
 }
 
 fn open_on_all(
@@ -81,6 +103,15 @@ fn open_on_all(
         }
     }
     if cpus.is_empty() { Err(io::Error::from_raw_os_error(libc::ENODEV)) } else { Ok(cpus) }
+}
+
+/// Returns the precisions above 0 to try, best first. Only hardware counters have any.
+fn precisions(clock: Clock) -> impl Iterator<Item = u8> {
+    let highest = match clock {
+        Clock::Cycles => 3,
+        Clock::CpuClock => 0,
+    };
+    (1..=highest).rev()
 }
 
 fn open_on_one(
@@ -198,7 +229,7 @@ pub fn probe_events() -> Vec<EventProbe> {
 /// Returns the reason if not.
 pub(crate) fn probe_signalling() -> Result<(), String> {
     let online = online_cpus().map_err(|error| error.to_string())?;
-    let event = Event { clock: Clock::CpuClock, kernel: false };
+    let event = Event { clock: Clock::CpuClock, kernel: false, precise: 0 };
     let attr = event.signalling_attr(1, 0);
     let opened = event::open(&attr, std::process::id(), online[0]);
     opened.map(drop).map_err(|error| match error.raw_os_error() {
@@ -243,8 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn hardware_counters_are_tried_with_the_highest_precision_first() {
+        assert_eq!(precisions(Clock::Cycles).collect::<Vec<_>>(), [3, 2, 1]);
+        assert_eq!(precisions(Clock::CpuClock).count(), 0);
+        let event = Event { clock: Clock::Cycles, kernel: true, precise: 2 };
+        assert_eq!(event.name(), "cycles:ukpp");
+        assert_eq!(event.sampling_attr(1000, 0).precise_ip(), 2);
+        for other in
+            [event.switch_attr(), event.departure_attr(1000, 0), event.signalling_attr(1000, 0)]
+        {
+            assert_eq!(other.precise_ip(), 0);
+        }
+    }
+
+    #[test]
     fn a_refusal_has_a_reason_and_a_fix() {
-        let event = Event { clock: Clock::CpuClock, kernel: false };
+        let event = Event { clock: Clock::CpuClock, kernel: false, precise: 0 };
         let table = [
             (libc::EACCES, "perf_event_paranoid", "sysctl"),
             (libc::EPERM, "seccomp", "--cap-add PERFMON"),

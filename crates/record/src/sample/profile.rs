@@ -171,7 +171,7 @@ mod tests {
         let recorder = Recorder::Auto;
         let info = RunInfo {
             sampling: Sampling { rate_hz: 1000, stack_bytes: 0, kernel: false, recorder },
-            event: Event { clock, kernel: false },
+            event: Event { clock, kernel: false, precise: 0 },
             refusals: Vec::new(),
             notices: Vec::new(),
             target_cpu_ns: 10,

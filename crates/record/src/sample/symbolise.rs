@@ -165,6 +165,20 @@ pub(super) fn name_only(name: String) -> CodeLocation {
     CodeLocation { function: Rc::new(function), file: None, line: None }
 }
 
+/// Returns a program and the addresses of its function whose name ends like this.
+#[cfg(test)]
+pub(super) fn module_with(program: &str, function: &str) -> (ModuleFile, Vec<u64>) {
+    let image = Image::parse(SharedBytes::from_vec(std::fs::read(program).expect("built")));
+    let image = image.expect("an ELF file");
+    let storage = Storage::default();
+    let file = storage.file(image.bytes().clone()).expect("an ELF file");
+    let addresses: Vec<u64> = SymbolTable::read(&[&file]).range_of(function).collect();
+    assert!(!addresses.is_empty(), "{program} has the function");
+    let identity = super::module::FileIdentity::default();
+    let image = Some(std::sync::Arc::new(image));
+    (ModuleFile { path: program.to_owned(), identity, image }, addresses)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -172,7 +186,6 @@ mod tests {
     use simprof_testkit::{TestFolder, run};
 
     use super::*;
-    use crate::sample::module::FileIdentity;
 
     /// `inner` is inlined into `middle`, which is inlined into `outer`. The loop is on line 4.
     const SOURCE: &str = "static volatile unsigned long sink = 1;
@@ -189,18 +202,7 @@ int main(void) { outer(); return 0; }
 
     /// Symbolises every address of `outer` in a program.
     fn symbolise_outer(program: &str) -> (ModuleSymbols, BTreeSet<Vec<String>>) {
-        let image = Image::parse(SharedBytes::from_vec(std::fs::read(program).expect("built")));
-        let image = image.expect("an ELF file");
-        let storage = Storage::default();
-        let file = storage.file(image.bytes().clone()).expect("an ELF file");
-        let symbols = SymbolTable::read(&[&file]);
-        let wanted: Vec<u64> = symbols.range_of("outer").collect();
-        assert!(!wanted.is_empty(), "{program} has the function");
-        let module = ModuleFile {
-            path: program.to_owned(),
-            identity: FileIdentity::default(),
-            image: Some(std::sync::Arc::new(image)),
-        };
+        let (module, wanted) = module_with(program, "outer");
         let found = addresses(&module, &wanted, &BTreeMap::new());
         let names = found.symbolised.iter().map(|symbolised| {
             symbolised.locations.iter().map(|at| at.function.name.clone()).collect()

@@ -94,14 +94,24 @@ fn sampled_loops(
         let code = image.code_at(function.start);
         let code = &code[..code.len().min(usize::try_from(length).unwrap_or(0))];
         for found in code_loops::innermost(code, function.start) {
-            let ranges = found.code.iter().flat_map(|range| leaves.range(range.clone()));
-            let samples: u64 = ranges.map(|(_, samples)| samples).sum();
+            let (samples, found) = executed(found, leaves);
             if samples > 0 && found.instructions.len() <= MAX_UNROLLED {
                 loops.push((samples, found));
             }
         }
     }
     loops
+}
+
+/// Returns the number of samples in a loop, and the loop without the parts that have none. Compilers move rarely executed code away from
+/// the rest of the loop, and its lines may be those of other code.
+fn executed(mut found: CodeLoop, leaves: &BTreeMap<u64, u64>) -> (u64, CodeLoop) {
+    found.code.retain(|range| leaves.range(range.clone()).next().is_some());
+    let code = found.code.clone();
+    found.instructions.retain(|address| code.iter().any(|range| range.contains(address)));
+    let samples =
+        code.into_iter().flat_map(|range| leaves.range(range)).map(|(_, samples)| samples);
+    (samples.sum(), found)
 }
 
 fn function_at(image: &Image, symbols: &SymbolTable<'_>, address: u64) -> Option<Range<u64>> {
@@ -165,8 +175,161 @@ fn is_same_call(a: &[CodeLocation], b: &[CodeLocation], depth: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use simprof_testkit::{TestFolder, run};
+
     use super::*;
     use crate::sample::dwarf::FunctionInfo;
+    use crate::sample::symbolise::{addresses, module_with};
+
+    /// Two loops, and a nested one: lines 4 to 5, 7 to 8, and 11 to 12.
+    const SOURCE: &str = "double a[4096];
+__attribute__((noinline)) double work(long n) {
+    double total = 0;
+    for (long i = 0; i < n; i++) {
+        total += a[i & 4095] * 1.5;
+    }
+    for (long i = 0; i < n; i++) {
+        a[i] = a[i] * 2 + 1;
+    }
+    for (long i = 0; i < n; i++) {
+        for (long j = 0; j < i; j++) {
+            total += a[j & 4095];
+        }
+        total /= 3;
+    }
+    return total;
+}
+int main(int c, char **v) { (void)v; return work(c) > 1e9; }
+";
+
+    /// Returns the tight loops of a function, if all its instructions were sampled.
+    fn loops_of(program: &str, function: &str) -> Vec<TightCode> {
+        let (module, wanted) = module_with(program, function);
+        let leaves = wanted.iter().map(|&address| (address, 1)).collect();
+        addresses(&module, &[], &leaves).loops
+    }
+
+    /// Returns the lines of a function in each loop, each set once.
+    fn lines_of(loops: &[TightCode], function: &str) -> BTreeSet<Vec<u32>> {
+        let of_loop = |found: &TightCode| {
+            let own = found.lines.iter().filter(|line| line.function.ends_with(function));
+            let lines: BTreeSet<u32> = own.map(|line| line.line).collect();
+            lines.into_iter().collect()
+        };
+        loops.iter().map(of_loop).collect()
+    }
+
+    #[test]
+    fn loops_of_c_have_their_lines() {
+        let folder = TestFolder::new();
+        for options in [
+            &["-O0"][..],
+            &["-O1"],
+            &["-O2"],
+            &["-O2", "-funroll-loops"],
+            &["-O3", "-ffast-math"],
+            &["-O3", "-ffast-math", "-funroll-loops", "-mavx2"],
+        ] {
+            let program = folder.compile_c("loops", SOURCE, &[options, &["-g"]].concat());
+            let found = loops_of(&program, "work");
+            let lines = lines_of(&found, "work");
+            for expected in [[4, 5], [7, 8], [11, 12]] {
+                assert!(lines.contains(&expected.to_vec()), "{options:?}: {lines:?}");
+            }
+            // Compilers may leave the counting of a loop to another line.
+            let within = |lines: &Vec<u32>| {
+                [4..=5, 7..=8, 11..=12]
+                    .iter()
+                    .any(|part| lines.iter().all(|line| part.contains(line)))
+            };
+            assert!(lines.iter().all(within), "{options:?}: {lines:?}");
+            assert!(found.iter().all(|found| found.functions == ["work"]), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn parts_that_were_not_executed_are_left_out() {
+        let found = CodeLoop {
+            code: vec![0x10..0x18, 0x30..0x38],
+            instructions: vec![0x10, 0x14, 0x30],
+            latch: 0x14,
+        };
+        let samples =
+            |leaves: &[(u64, u64)]| executed(found.clone(), &leaves.iter().copied().collect());
+        let (number, hot) = samples(&[(0x08, 9), (0x10, 2), (0x14, 3), (0x20, 5)]);
+        assert_eq!((number, hot.code, hot.instructions), (5, vec![0x10..0x18], vec![0x10, 0x14]));
+        assert_eq!(samples(&[(0x10, 2), (0x37, 1)]), (3, found.clone()));
+        assert_eq!(samples(&[(0x18, 2)]).0, 0);
+    }
+
+    #[test]
+    fn a_long_body_is_no_tight_loop() {
+        let body: String = (0..200).map(|n| format!("a[{n}] = a[{n}] * {n} + i;\n")).collect();
+        let source = format!(
+            "double a[4096];\n__attribute__((noinline)) void work(long n) {{\n\
+             for (long i = 0; i < n; i++) {{\n{body}}}\n}}\nint main(void) {{ work(3); return 0; }}\n"
+        );
+        let folder = TestFolder::new();
+        for option in ["-O0", "-O2", "-O3"] {
+            let program = folder.compile_c("long", &source, &[option, "-g"]);
+            assert_eq!(loops_of(&program, "work"), [], "{option}");
+        }
+    }
+
+    #[test]
+    fn a_loop_belongs_to_the_function_that_it_is_written_in() {
+        let source = "use std::hint::black_box;
+#[inline(always)]
+fn square(x: f64) -> f64 {
+    x * x
+}
+#[inline(always)]
+fn sum_of_squares(values: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for value in values {
+        sum += square(*value);
+    }
+    sum
+}
+#[inline(never)]
+fn work(values: &[f64]) -> f64 {
+    sum_of_squares(values) + 1.0
+}
+#[inline(never)]
+fn chain(values: &[f64]) -> f64 {
+    values
+        .iter()
+        .map(|value| {
+            value + 3.0
+        })
+        .sum()
+}
+fn main() {
+    let values = black_box(vec![1.5; 100]);
+    println!(\"{} {}\", work(&values), chain(&values));
+}
+";
+        let folder = TestFolder::new();
+        let file = folder.write("program.rs", source);
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let mut command = Command::new(rustc);
+        run(command.current_dir(folder.root()).args(["-O", "-g", &file]));
+        let program = folder.text_path("program");
+        let found = loops_of(&program, "work");
+        assert!(!found.is_empty());
+        for found in &found {
+            assert!(found.functions[0].ends_with("sum_of_squares"), "{found:?}");
+            assert!(found.functions[1].ends_with("work"), "{found:?}");
+        }
+        assert!(lines_of(&found, "sum_of_squares").contains(&vec![9, 10]), "{found:?}");
+        assert!(lines_of(&found, "square").contains(&vec![4]), "{found:?}");
+        // The loop is in the standard library, with a closure and the call of `sum` around it.
+        let found = loops_of(&program, "chain");
+        assert!(lines_of(&found, "chain").contains(&vec![25]), "{found:?}");
+        assert!(lines_of(&found, "{{closure}}").contains(&vec![23]), "{found:?}");
+    }
 
     /// Parses `outer@3 > inner@7`: functions and lines from the outermost to the innermost.
     fn chain(text: &str) -> Vec<CodeLocation> {

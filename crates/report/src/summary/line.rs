@@ -195,14 +195,16 @@ impl LoopLines {
         loop_name(self.first_line, self.last_line)
     }
 
-    /// Returns the samples by line: `10 62 %, 9 35 %, vector.h:7 2.1 %`, at most `limit`, the largest first.
+    /// Returns the samples by line: `10 62 %, 9 35 %, vector.h:7 2.1 %`, at most `limit`, the largest first. Lines of inlined
+    /// functions have their file.
     pub fn hint(&self, limit: usize) -> String {
-        let own = self.lines.first().map(|line| line.file.as_str());
+        let own = self.lines.first().map(|line| line.function.as_str());
         let mut lines: Vec<&LoopLine> = self.lines.iter().collect();
         lines.sort_by(|a, b| b.share.total_cmp(&a.share));
         let lines = lines.into_iter().take(limit).map(|line| {
             let short = line.file.rsplit('/').next().unwrap_or_default();
-            let file = if own == Some(&line.file) { String::new() } else { format!("{short}:") };
+            let is_own = own == Some(&line.function);
+            let file = if is_own { String::new() } else { format!("{short}:") };
             format!("{file}{} {}", line.line, format::share(line.share))
         });
         lines.collect::<Vec<_>>().join(", ")
@@ -394,7 +396,7 @@ mod tests {
     #[test]
     fn a_loop_is_named_by_its_lines() {
         let line = |file: &str, line, share| LoopLine {
-            function: "s::f".to_owned(),
+            function: file.to_owned(),
             file: file.to_owned(),
             line,
             share,

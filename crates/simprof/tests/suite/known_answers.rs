@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use simprof_model::Profile;
 
 use crate::support::{
-    Done, FAST, Workspace, assert_share, c_program, marked_line, record_stacks, rust_program,
-    sampled, stripped, truth, truth_file,
+    Done, FAST, Workspace, assert_share, c_program, c_program_with, marked_line, record_stacks,
+    rust_program, sampled, stripped, truth, truth_file,
 };
 
 /// Records a program in phase 3 and requests one function.
@@ -54,12 +54,53 @@ fn a_hot_inlined_function_is_named_at_its_line() {
     let summary = workspace.json("phase3/phase3_summary.json");
     let hottest = &summary["lines"][0];
     assert_eq!(hottest["function"], "smooth", "{hottest:#}");
-    assert_eq!(hottest["line"], marked_line("inlined.c", "HOT LINE"), "{hottest:#}");
+    let first = marked_line("inlined.c", "HOT LOOP");
+    assert_eq!(hottest["line"], first, "{hottest:#}");
+    assert_eq!(hottest["loop"]["first_line"], first, "{hottest:#}");
+    assert_eq!(hottest["loop"]["last_line"], marked_line("inlined.c", "HOT LINE"), "{hottest:#}");
     assert!(hottest["file"].as_str().expect("a file").ends_with("/inlined.c"), "{hottest:#}");
     assert!(hottest["cpu_share"].as_f64().expect("a share") > 0.7, "{hottest:#}");
     assert!(hottest["text"].as_str().expect("source text").contains("MIX4(MIX4("), "{hottest:#}");
     let annotated = summary["functions"][0]["annotated"].as_str().expect("annotated source");
     assert!(workspace.text(&format!("phase3/{annotated}")).contains("HOT LINE"));
+}
+
+#[test]
+fn two_loops_of_a_function_are_two_rows() {
+    for (executable, options) in [
+        ("loops-O0", &["-O0"][..]),
+        ("loops-O2", &["-O2"]),
+        ("loops-unrolled", &["-O2", "-funroll-loops"]),
+    ] {
+        let Some(program) = c_program_with("loops", executable, options) else { continue };
+        let workspace = Workspace::new();
+        let mut arguments = vec!["run", "--phase", "3"];
+        arguments.extend(FAST);
+        // A loop without optimisation takes longer.
+        arguments.extend(["--", &program, if options.contains(&"-O0") { "60" } else { "150" }]);
+        if !sampled(&workspace.simprof(&arguments)) {
+            return;
+        }
+        let summary = workspace.json("phase3/phase3_summary.json");
+        let row = |lines: &Value, mark: &str| {
+            let first = marked_line("loops.c", mark);
+            let rows = lines.as_array().expect("lines").iter();
+            let mut rows = rows.filter(|row| row["loop"]["first_line"] == first);
+            let row = rows.next().unwrap_or_else(|| panic!("{executable}: {mark} in {lines:#}"));
+            assert_eq!(row["loop"]["last_line"], first + 1, "{executable}: {row:#}");
+            assert!(rows.next().is_none(), "{executable}: {lines:#}");
+            row["cpu_share"].as_f64().expect("a share")
+        };
+        let samples = summary["profile"]["samples"].as_f64().expect("samples");
+        for lines in [&summary["lines"], &summary["functions"][0]["lines"]] {
+            let (one, three) = (row(lines, "FIRST LOOP"), row(lines, "SECOND LOOP"));
+            assert!(one + three > 0.95, "{executable}: nothing else takes time: {lines:#}");
+            assert_share(0.75, three, one + three, samples);
+        }
+        let report = workspace.text("phase3/PHASE3_REPORT.md");
+        let first = marked_line("loops.c", "SECOND LOOP");
+        assert!(report.contains(&format!("loops.c:{first}-{}, loop", first + 1)), "{report}");
+    }
 }
 
 #[test]

@@ -13,7 +13,9 @@ fn lifecycle() -> RecordParseInfo {
 }
 
 fn sampling() -> RecordParseInfo {
-    event::layout(&Event { clock: Clock::CpuClock, kernel: true }.sampling_attr(1000, 16))
+    event::layout(
+        &Event { clock: Clock::CpuClock, kernel: true, precise: 0 }.sampling_attr(1000, 16),
+    )
 }
 
 fn pair(low: u32, high: u32) -> u64 {

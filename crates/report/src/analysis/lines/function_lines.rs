@@ -1,10 +1,11 @@
 //! The lines of one function, or of several that one pattern selected.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-use simprof_model::{FrameId, FunctionId, Profile, StringId};
+use simprof_model::{FrameId, FunctionId, Profile};
 
-use super::loop_rows::{LoopIndex, LoopRow, LoopRows, LoopWeights, Position, is_part_of, lines_of};
+use super::function_loops::{FunctionLoops, LoopKey};
+use super::loop_rows::{LoopRows, LoopWeights, Position, is_kernel};
 use super::{CalleeCost, FunctionLines, LineCost, LineKey, is_python};
 use crate::analysis::python::{CodeKinds, CpuPart};
 use crate::analysis::select::FunctionSet;
@@ -128,7 +129,7 @@ impl LineSums {
         let executing = Executing::new(profile, groups, kinds, entry);
         let mut seen = Seen::default();
         let (mut callee, mut python_callee) = (None, None);
-        let mut is_inlined = true;
+        let (mut is_inlined, mut is_executing) = (true, true);
         let in_loop = self.loops.index.of_stack(profile, entry.stack);
         let mut spinning = self.spinners.at_leaf(profile, groups, entry.stack);
         for (depth, id) in profile.frames_from_leaf(entry.stack).enumerate() {
@@ -136,8 +137,8 @@ impl LineSums {
             let itself = Some((groups.group_of(frame.function), frame.inlined));
             let is_python = is_python(profile, frame.function);
             if set.contains(frame.function) {
-                let at =
-                    self.loops.position(profile, in_loop.filter(|_| is_inlined), is_inlined, id);
+                let in_loop = in_loop.filter(|_| is_executing);
+                let at = self.loops.position(profile, in_loop, is_executing, id);
                 let is_leaf = depth == 0;
                 let callee = spinning.or(callee);
                 let beneath = if is_python {
@@ -154,6 +155,7 @@ impl LineSums {
                 self.executing += if is_itself { entry.weight } else { 0 };
             }
             is_inlined &= frame.inlined;
+            is_executing &= frame.inlined || is_kernel(profile, id);
             spinning = spinning.filter(|_| !self.spinners.is_own(frame.function));
             callee = itself;
             python_callee = if is_python { itself } else { python_callee };
@@ -227,72 +229,6 @@ impl LineSums {
         if !seen.functions.is_empty() {
             self.time.add_wait(wait.cause, wait.weight_ns);
         }
-    }
-}
-
-/// A loop, a function in it, and a source file.
-type LoopKey = (usize, StringId, StringId);
-
-/// The tight loops in the functions of a set.
-#[derive(Debug, Default)]
-struct FunctionLoops {
-    index: LoopIndex,
-    /// For each loop the functions of the set in it. A closure of such a function is not one of them.
-    functions: Vec<Vec<StringId>>,
-    rows: LoopRows<LoopKey>,
-}
-
-impl FunctionLoops {
-    fn new(profile: &Profile, set: &FunctionSet) -> Self {
-        let ids = (0..profile.functions.len()).map(|id| FunctionId(id as u32));
-        let named = ids.filter(|&id| set.contains(id)).map(|id| profile.function(id).name);
-        let named: HashSet<StringId> = named.collect();
-        let mut functions = Vec::with_capacity(profile.loops.len());
-        let mut candidates = Vec::new();
-        for (index, tight) in profile.loops.iter().enumerate() {
-            let mut found: Vec<StringId> = tight.lines.iter().map(|line| line.function).collect();
-            found.retain(|name| named.contains(name));
-            found.sort_unstable_by_key(|&name| (profile.string(name).len(), name));
-            found.dedup();
-            let mut roots: Vec<StringId> = Vec::new();
-            for name in found {
-                if !roots.iter().any(|&root| is_part_of(profile, name, root)) {
-                    roots.push(name);
-                }
-            }
-            for &function in &roots {
-                for (file, lines) in lines_of(profile, tight, function) {
-                    if lines.len() > 1 {
-                        let row = LoopRow { function, file, lines };
-                        candidates.push(((index, function, file), row));
-                    }
-                }
-            }
-            functions.push(roots);
-        }
-        let rows = LoopRows::join(candidates);
-        Self { index: LoopIndex::new(profile), functions, rows }
-    }
-
-    /// Returns what a frame counts for. `is_executing` is true for the function at the leaf, and those that are inlined there.
-    fn position(
-        &self,
-        profile: &Profile,
-        in_loop: Option<usize>,
-        is_executing: bool,
-        id: FrameId,
-    ) -> Position {
-        let frame = profile.frame(id);
-        let key = LineKey::of_frame(profile, frame);
-        let name = profile.function(frame.function).name;
-        let key_in = |index: usize| {
-            let mut roots = self.functions[index].iter();
-            let root = roots.find(|&&root| is_part_of(profile, name, root))?;
-            Some((index, *root, key.file?))
-        };
-        let of_loop = in_loop.and_then(key_in).and_then(|key| self.rows.at(&key));
-        let of_line = || self.rows.at_line(profile, frame).filter(|_| is_executing);
-        of_loop.or_else(of_line).map_or(Position::Line(key), Position::Loop)
     }
 }
 
@@ -468,5 +404,81 @@ mod tests {
         let profile = profile(&[]);
         let none = FunctionSet::from_ids(&profile, &[]);
         assert_eq!(function_lines(&profile, &none, &none), None);
+    }
+
+    /// Returns the loops of `f` with their weights: first and last line, own and total weight, and the weights of the lines.
+    fn loops_of_f(sketch: Sketch) -> Vec<(u32, u32, u64, u64, Vec<(u32, u64)>)> {
+        let profile = sketch.finish();
+        let set = FunctionSet::matching(&profile, "f").expect("valid");
+        let found = function_lines(&profile, &set, &set).expect("it has samples");
+        let of_loop = |line: &LineCost| {
+            let found = line.in_loop.as_ref()?;
+            let lines = found.lines.iter().map(|line| (line.line, line.weight)).collect();
+            let (first, last) = (found.first_line, found.last_line);
+            assert_eq!(line.line, Some(first));
+            Some((first, last, line.local_weight, line.total_weight, lines))
+        };
+        found.lines.iter().filter_map(of_loop).collect()
+    }
+
+    #[test]
+    fn lines_of_a_tight_loop_are_one_row() {
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &["f"], &["f@9", "f@10"])
+            // All samples are at the branch, but for those at which the kernel interrupted.
+            .sample("main > f@9#20", 50)
+            .sample("main > f@10#16 > k:interrupt", 3)
+            // Before the loop, and iterations outside of it.
+            .sample("main > f@8#12", 1)
+            .sample("main > f@10#40", 2)
+            // Calls in the loop, even of other lines' code, are at their lines.
+            .sample("main > f@10#24 > g@30", 30);
+        let profile = sketch.finish();
+        let set = FunctionSet::matching(&profile, "f").expect("valid");
+        let found = function_lines(&profile, &set, &set).expect("it has samples");
+        assert_eq!(summary(&found), [(9, 52, 52, 55), (10, 0, 0, 30), (8, 1, 1, 1)]);
+        let in_loop = found.lines[0].in_loop.as_ref().expect("a loop");
+        assert_eq!((in_loop.first_line, in_loop.last_line), (9, 10));
+        let lines: Vec<_> = in_loop.lines.iter().map(|line| (line.line, line.weight)).collect();
+        assert_eq!(lines, [(9, 50), (10, 5)]);
+        assert_eq!(found.lines[1].in_loop, None);
+        assert_eq!(found.lines[1].callees[0].name, "g");
+    }
+
+    #[test]
+    fn loops_of_the_same_lines_are_one_row_and_others_are_not() {
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &["f"], &["f@9", "f@10"])
+            .tight_loop(40..48, &["f"], &["f@9", "f@10"])
+            .tight_loop(50..60, &["f"], &["f@12", "f@13"])
+            .tight_loop(70..80, &["f"], &["f@20"])
+            .sample("f@9#20", 4)
+            .sample("f@10#44", 2)
+            .sample("f@13#50", 9)
+            .sample("f@20#70", 1);
+        let expected =
+            [(12, 13, 9, 9, vec![(12, 0), (13, 9)]), (9, 10, 6, 6, vec![(9, 4), (10, 2)])];
+        assert_eq!(loops_of_f(sketch), expected);
+    }
+
+    #[test]
+    fn a_loop_of_inlined_functions_has_the_lines_of_the_examined_function() {
+        // The loop is in the library; the call and the closure are the lines of `f`.
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &["fold", "f"], &["fold%core.rs@90", "f@12", "f::{closure#0}@11"])
+            .sample("f@12#16 > +fold%core.rs@90#16", 4)
+            .sample("f@12#20 > +fold%core.rs@90#20 > +f::{closure#0}@11#20", 2);
+        assert_eq!(loops_of_f(sketch), [(11, 12, 6, 6, vec![(11, 2), (12, 4)])]);
+        // Two functions are inlined on different lines.
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &["f"], &["f@1", "f@2", "f@3", "g@50", "g@51", "h@60"])
+            .sample("f@2#16 > +g@50#16", 4)
+            .sample("f@3#20 > +h@60#20", 2);
+        assert_eq!(loops_of_f(sketch), [(1, 3, 6, 6, vec![(1, 0), (2, 4), (3, 2)])]);
+        // The function around the loop has one line in it.
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &["g", "f"], &["f@1", "g@50", "g@51"])
+            .sample("f@1#16 > +g@50#16", 4);
+        assert_eq!(loops_of_f(sketch), []);
     }
 }

@@ -165,9 +165,10 @@ fn rows(
     functions: &FunctionLevels,
     loops: &LoopIndex,
 ) -> Vec<((usize, Level), LoopRow)> {
-    let ids = (0..profile.functions.len()).rev().map(|id| FunctionId(id as u32));
-    let by_name: HashMap<StringId, FunctionId> =
-        ids.map(|id| (profile.function(id).name, id)).collect();
+    let mut by_name: HashMap<StringId, FunctionId> = HashMap::new();
+    for (id, function) in (0..).map(FunctionId).zip(&profile.functions) {
+        by_name.entry(function.name).or_insert(id);
+    }
     let sampled = sampled_lines(profile, functions, loops);
     let mut rows = Vec::new();
     for (index, tight) in profile.loops.iter().enumerate() {
@@ -204,7 +205,7 @@ fn sampled_lines(
         let executing = leaf_frames(profile, entry.stack).find(|&id| Some(id) == charged);
         if let Some(id) = executing {
             let key = LineKey::of_frame(profile, profile.frame(id));
-            sampled.entry(index).or_default().insert(key);
+            sampled.entry(index).or_default().extend(key.line.map(|_| key));
         }
     }
     sampled
@@ -239,5 +240,61 @@ mod tests {
         let found: Vec<_> =
             lines.map(|line| (line.function, line.line.expect("known"), line.weight)).collect();
         assert_eq!(found, [("f".to_owned(), 11, 5), ("g".to_owned(), 3, 2)]);
+    }
+
+    /// Returns the hot lines: function, first and last line, weight, and the weights of the loop's lines.
+    fn hot(sketch: Sketch) -> Vec<(String, u32, u32, u64, Vec<(String, u32, u64)>)> {
+        let row = |line: HotLine| {
+            let first = line.line.expect("known");
+            let last = line.in_loop.as_ref().map_or(first, |found| found.last_line);
+            let lines = line.in_loop.map(|found| found.lines).unwrap_or_default();
+            let lines = lines.into_iter().map(|line| (line.function, line.line, line.weight));
+            (line.function, first, last, line.weight, lines.collect())
+        };
+        hot_lines(&sketch.finish(), 9).into_iter().map(row).collect()
+    }
+
+    #[test]
+    fn a_loop_is_charged_to_the_function_that_contains_it() {
+        let line = |function: &str, line, weight| (function.to_owned(), line, weight);
+        // With an inlined function of the author, and one instruction of the caller.
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &["f", "main"], &["f@9", "f@10", "dot@40", "main@1"])
+            .sample("main@1#16 > +f@9#16", 50)
+            .sample("main@1#20 > +f@10#20 > +dot@40#20", 30)
+            .sample("main@1#24", 2)
+            .sample("main@2#90", 1);
+        let lines =
+            vec![line("f", 9, 50), line("f", 10, 0), line("dot", 40, 30), line("main", 1, 2)];
+        let expected = [("f".to_owned(), 9, 10, 82, lines), ("main".to_owned(), 2, 2, 1, vec![])];
+        assert_eq!(hot(sketch), expected);
+        // An iterator of the standard library.
+        let core = "/rustc/1/library/core/src/a.rs@7";
+        let next = format!("next%{core}");
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &[&next, "f"], &[&next, "f@9", "f@10"])
+            .sample(&format!("main@1 > f@9#16 > +{next}#16"), 8)
+            .sample("main@1 > f@10#20", 1);
+        let lines = vec![line("f", 9, 8), line("f", 10, 1)];
+        assert_eq!(hot(sketch), [("f".to_owned(), 9, 10, 9, lines)]);
+    }
+
+    #[test]
+    fn a_loop_with_one_line_is_a_line() {
+        let core = "fold%/rustc/1/library/core/src/a.rs@7";
+        let sketch = Sketch::new()
+            .tight_loop(16..32, &["f"], &["f@9"])
+            .tight_loop(
+                40..50,
+                &["copy"],
+                &["copy%/usr/include/c++/12/copy.h@9", "copy%/usr/include/c++/12/copy.h@10"],
+            )
+            .tight_loop(60..70, &["fold", "f"], &["fold%/rustc/1/library/core/src/a.rs@7", "f@12"])
+            .sample("main@1 > f@9#16", 8)
+            // A library's loop is charged to the author's line that called it.
+            .sample("main@1 > f@10#18 > copy%/usr/include/c++/12/copy.h@9#40", 4)
+            .sample(&format!("main@1 > f@12#60 > +{core}#60"), 2);
+        let row = |line, weight| ("f".to_owned(), line, line, weight, vec![]);
+        assert_eq!(hot(sketch), [row(9, 8), row(10, 4), row(12, 2)]);
     }
 }

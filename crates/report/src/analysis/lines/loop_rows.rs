@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-use simprof_model::{Frame, FrameId, ModuleId, Profile, StackId, StringId, TightLoop};
+use simprof_model::{
+    Frame, FrameId, FunctionKind, ModuleId, Profile, StackId, StringId, TightLoop,
+};
 
 use super::{LineKey, LoopCost, LoopLineCost};
 use crate::analysis::weights::share;
@@ -55,10 +57,10 @@ impl LoopIndex {
         Self { code }
     }
 
-    /// Returns the loop that a stack was executing: the one that contains its leaf. Callers were not executing: their time is that of
-    /// the call.
+    /// Returns the loop that a stack was executing: the one that contains its leaf, or the instruction at which the kernel interrupted
+    /// the program. Callers were not executing: their time is that of the call.
     pub fn of_stack(&self, profile: &Profile, stack: Option<StackId>) -> Option<usize> {
-        let leaf = profile.frame(profile.frames_from_leaf(stack).next()?);
+        let leaf = profile.frame(leaf_frames(profile, stack).next()?);
         let module = profile.function(leaf.function).module?;
         let before = self.code.range(..=(module, leaf.address)).next_back()?;
         let (&(found, _), &(end, index)) = before;
@@ -66,17 +68,22 @@ impl LoopIndex {
     }
 }
 
-/// Returns the frames of the function at the leaf of a stack, and of those that are inlined there.
+/// Returns the frames of the function at the leaf of a stack, and of those that are inlined there, without frames of the kernel.
 pub(super) fn leaf_frames(
     profile: &Profile,
     stack: Option<StackId>,
 ) -> impl Iterator<Item = FrameId> + '_ {
     let mut more = true;
-    profile.frames_from_leaf(stack).take_while(move |&id| {
+    let outside_kernel = profile.frames_from_leaf(stack).skip_while(|&id| is_kernel(profile, id));
+    outside_kernel.take_while(move |&id| {
         let is_part = more;
         more &= profile.frame(id).inlined;
         is_part
     })
+}
+
+pub(super) fn is_kernel(profile: &Profile, id: FrameId) -> bool {
+    profile.function(profile.frame(id).function).kind == FunctionKind::Kernel
 }
 
 impl<K: Hash + Eq> LoopRows<K> {

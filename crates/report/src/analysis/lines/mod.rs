@@ -1,6 +1,7 @@
 //! The cost of source lines, and what they call.
 
 mod function_lines;
+mod function_loops;
 mod hot_lines;
 mod loop_rows;
 
