@@ -328,7 +328,7 @@ fn main() {
         // The loop is in the standard library, with a closure and the call of `sum` around it.
         let found = loops_of(&program, "chain");
         assert!(lines_of(&found, "chain").contains(&vec![25]), "{found:?}");
-        assert!(lines_of(&found, "{{closure}}").contains(&vec![23]), "{found:?}");
+        assert!(lines_of(&found, "chain::{{closure}}").contains(&vec![23]), "{found:?}");
     }
 
     /// Parses `outer@3 > inner@7`: functions and lines from the outermost to the innermost.
