@@ -204,6 +204,10 @@ __attribute__((noinline)) double work(long n) {
 int main(int c, char **v) { (void)v; return work(c) > 1e9; }
 ";
 
+    fn only(range: Range<u64>) -> Vec<Range<u64>> {
+        std::iter::once(range).collect()
+    }
+
     /// Returns the tight loops of a function, if all its instructions were sampled.
     fn loops_of(program: &str, function: &str) -> Vec<TightCode> {
         let (module, wanted) = module_with(program, function);
@@ -236,7 +240,7 @@ int main(int c, char **v) { (void)v; return work(c) > 1e9; }
             let found = loops_of(&program, "work");
             let lines = lines_of(&found, "work");
             for expected in [[4, 5], [7, 8], [11, 12]] {
-                assert!(lines.contains(&expected.to_vec()), "{options:?}: {lines:?}");
+                assert!(lines.contains(expected.as_slice()), "{options:?}: {lines:?}");
             }
             // Compilers may leave the counting of a loop to another line.
             let within = |lines: &Vec<u32>| {
@@ -259,7 +263,7 @@ int main(int c, char **v) { (void)v; return work(c) > 1e9; }
         let samples =
             |leaves: &[(u64, u64)]| executed(found.clone(), &leaves.iter().copied().collect());
         let (number, hot) = samples(&[(0x08, 9), (0x10, 2), (0x14, 3), (0x20, 5)]);
-        assert_eq!((number, hot.code, hot.instructions), (5, vec![0x10..0x18], vec![0x10, 0x14]));
+        assert_eq!((number, hot.code, hot.instructions), (5, only(0x10..0x18), vec![0x10, 0x14]));
         assert_eq!(samples(&[(0x10, 2), (0x37, 1)]), (3, found.clone()));
         assert_eq!(samples(&[(0x18, 2)]).0, 0);
     }
@@ -374,7 +378,7 @@ fn main() {
     fn long_loops_are_tight_only_with_few_lines() {
         let is_tight = |instructions: u64, lines: u64| {
             let instructions = (0..instructions).collect();
-            let code = CodeLoop { code: vec![0..9], instructions, latch: 0 };
+            let code = CodeLoop { code: only(0..9), instructions, latch: 0 };
             tight(&code, &mut |address| chain(&format!("f@{}", 1 + address % lines))).is_some()
         };
         assert!(is_tight(64, 60));
