@@ -1,11 +1,9 @@
 //! Phase 3: where the target is slow.
 
-use std::path::Path;
-
 use anyhow::Result;
 use simprof_model::{FunctionKind, Measurement, Notice, NoticeId, Phase, Profile, Status};
 use simprof_report::analysis::{
-    self, CalleeCost, FollowStep, FunctionSet, LoopCost, Origin, RunSplit, SpinKind, bottlenecks,
+    self, CalleeCost, FollowStep, FunctionSet, Origin, RunSplit, SpinKind, bottlenecks,
     follow_wrappers, function_lines, functions, hot_lines, sort_by_total, split_run,
 };
 use simprof_report::annotate::{MemoryLines, annotate_with_memory, annotated_file_name};
@@ -18,6 +16,7 @@ use simprof_report::summary::{
 use simprof_report::{ReportError, format};
 
 use super::record::record;
+use super::source_text::{of_row, source, source_line};
 use crate::plan::Case;
 use crate::session::Session;
 
@@ -41,10 +40,6 @@ const HOTTEST: usize = 20;
 const CALLEES: usize = 3;
 /// Share below which a line or a callee is omitted, because it would be shown as 0.0 %.
 const MIN_SHARE: f64 = 0.0005;
-/// Number of lines of a loop whose text is shown.
-const LOOP_LINES: usize = 4;
-/// Maximum size of a source file, in bytes. Larger files are not read.
-const MAX_SOURCE_BYTES: u64 = 16 << 20;
 
 /// A function to annotate.
 #[derive(Debug, Clone, PartialEq)]
@@ -377,7 +372,7 @@ fn line_costs(lines: &analysis::FunctionLines, samples: u64, runs: usize) -> Vec
             callees: named(&line.callees),
             time: line.time.as_ref().and_then(|time| TimeShares::new(time, runs)),
             natives: named(&line.natives),
-            text: source_text(file, number, line.in_loop.as_ref()),
+            text: of_row(file, number, line.in_loop.as_ref()),
             alloc_bytes: None,
             alloc_count: None,
             leaked_bytes: None,
@@ -403,7 +398,7 @@ fn hottest(profile: &Profile, runs: usize) -> Vec<LineCost> {
         .filter_map(|line| Some((line.file.clone()?, line.line?, line)));
     known
         .map(|(file, number, line)| LineCost {
-            text: source_text(&file, number, line.in_loop.as_ref()),
+            text: of_row(&file, number, line.in_loop.as_ref()),
             function: line.function,
             file,
             line: number,
@@ -504,28 +499,4 @@ fn has_few_samples(split: &RunSplit) -> bool {
 
 fn short(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
-}
-
-/// Returns the text of a source file, or `None` if it cannot be read or is too large.
-fn source(path: &str) -> Option<String> {
-    simprof_record::source::read(Path::new(path), MAX_SOURCE_BYTES)
-}
-
-/// Returns the text of a line, or of the lines of a loop: the first ones, joined.
-fn source_text(path: &str, line: u32, in_loop: Option<&LoopCost>) -> Option<String> {
-    let Some(found) = in_loop else { return source_line(path, line) };
-    let text = source(path)?;
-    let texts: Vec<&str> = text.lines().collect();
-    let own = found.lines.iter().filter(|at| at.file == path);
-    let range = found.first_line..=found.last_line;
-    let numbers = own.map(|at| at.line).filter(|number| range.contains(number)).take(LOOP_LINES);
-    let shown: Vec<&str> = numbers
-        .filter_map(|number| Some(texts.get((number as usize).checked_sub(1)?)?.trim()))
-        .collect();
-    (!shown.is_empty()).then(|| shown.join(" "))
-}
-
-fn source_line(path: &str, line: u32) -> Option<String> {
-    let text = source(path)?;
-    text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?).map(str::to_owned)
 }

@@ -10,6 +10,7 @@ mod line;
 mod macro_;
 mod readiness;
 mod record;
+mod source_text;
 mod system;
 mod timeline;
 
