@@ -16,14 +16,10 @@ fn main() {
     }
     println!("cargo:rustc-check-cfg=cfg(simprof_preloaded)");
     println!("cargo:rustc-check-cfg=cfg(simprof_heap)");
+    let architecture = variable("CARGO_CFG_TARGET_ARCH");
+    assert_eq!(architecture, "x86_64", "simprof supports x86-64 only");
     build("simprof_preload", &[]);
-    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
-        build("simprof_heap", &["--cfg", "simprof_heap"]);
-    } else {
-        let library = library("simprof_heap");
-        std::fs::write(&library, [])
-            .unwrap_or_else(|error| panic!("cannot write {library:?}: {error}"));
-    }
+    build("simprof_heap", &["--cfg", "simprof_heap"]);
 }
 
 fn variable(name: &str) -> String {

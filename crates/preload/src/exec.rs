@@ -10,7 +10,7 @@ mod restored;
 pub use environment::prepare;
 #[cfg(not(simprof_heap))]
 pub use image::{forked, restore_signal, with_signal_ignored};
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 pub use interposed::{execve_by_number, execveat_by_number};
 
 /// Removes the variables that the library added to the environment of this image. `before` is called first if there are any. Must be called

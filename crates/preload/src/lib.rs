@@ -79,9 +79,9 @@ use heap::{
     confinement::{filter_was_added, prepare as prepare_for_filter},
     deepbind::interposed,
 };
-#[cfg(all(simprof_preloaded, not(simprof_heap), target_arch = "x86_64"))]
+#[cfg(all(simprof_preloaded, not(simprof_heap)))]
 use seccomp::find as interposed;
-#[cfg(all(simprof_preloaded, not(simprof_heap), target_arch = "x86_64"))]
+#[cfg(all(simprof_preloaded, not(simprof_heap)))]
 use start::{filter_was_added, prepare_for_filter};
 
 /// Ends the target. The library contains no intentional panics.
@@ -101,9 +101,6 @@ core::arch::global_asm!(
     ".hidden rust_eh_personality",
     ".type rust_eh_personality, @function",
     "rust_eh_personality:",
-    #[cfg(target_arch = "x86_64")]
     "call abort@PLT",
-    #[cfg(target_arch = "aarch64")]
-    "b abort",
     ".popsection",
 );

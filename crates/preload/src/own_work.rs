@@ -45,11 +45,11 @@ extern "C" fn simprof_heap_own(change: i32) {
 }
 
 // The heap library is a separate one, which may be loaded beside this one.
-#[cfg(all(simprof_preloaded, not(simprof_heap), target_arch = "x86_64"))]
+#[cfg(all(simprof_preloaded, not(simprof_heap)))]
 core::arch::global_asm!(".weak simprof_heap_own");
 
 /// Changes the depth that the heap library counts, if it is loaded.
-#[cfg(all(simprof_preloaded, not(simprof_heap), target_arch = "x86_64"))]
+#[cfg(all(simprof_preloaded, not(simprof_heap)))]
 fn change_depth(by: i32) {
     let address: usize;
     // SAFETY: reads a word that the loader filled in: the function's address, or 0 if it is not defined.
@@ -66,5 +66,5 @@ fn change_depth(by: i32) {
     }
 }
 
-#[cfg(not(all(simprof_preloaded, target_arch = "x86_64")))]
+#[cfg(not(simprof_preloaded))]
 fn change_depth(_: i32) {}

@@ -11,14 +11,14 @@
 //! A program that installs a filter by an instruction of its own, without the C library, is not noticed.
 
 mod filter;
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 mod interposed;
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 mod lookup;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 pub use interposed::{find, resolve};
 
 use crate::format::filters_in;

@@ -27,7 +27,7 @@ extern "C" fn start() {
         marks::is_recorded();
     });
     let Some(memory) = memory else { return };
-    #[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+    #[cfg(simprof_preloaded)]
     seccomp::resolve();
     #[cfg(simprof_preloaded)]
     waits::prepare();
@@ -55,7 +55,7 @@ fn report(memory: shared_memory::SharedMemory, reason: u32) {
 }
 
 /// Called before the target installs a seccomp filter.
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 pub fn prepare_for_filter() {
     if python::interpreter().is_some()
         && let Some(memory) = shared_memory::memory()
@@ -66,7 +66,7 @@ pub fn prepare_for_filter() {
 
 /// Called before a filter of the target takes effect. Without the system call that ends a signal handler the process
 /// cannot be sampled.
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 pub fn filter_was_added() {
     if seccomp::is_strict() {
         waits::end();
@@ -172,8 +172,5 @@ fn look_for_interpreter(address: usize) {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_key_create(key: *mut c_void, destructor: *mut c_void) -> c_int {
-    #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!("mov rdx, [rsp]", "jmp {next}", next = sym key_created);
-    #[cfg(target_arch = "aarch64")]
-    core::arch::naked_asm!("mov x2, x30", "b {next}", next = sym key_created);
 }

@@ -65,42 +65,21 @@ pub const EINVAL: c_int = 22;
 pub const ENOSYS: c_int = 38;
 pub const ELOOP: c_int = 40;
 
-#[cfg(target_arch = "x86_64")]
-mod number {
-    pub const LSEEK: usize = 8;
-    pub const RT_SIGPROCMASK: usize = 14;
-    pub const RT_SIGRETURN: usize = 15;
-    pub const MUNMAP: usize = 11;
-    pub const MREMAP: usize = 25;
-    pub const GETPID: usize = 39;
-    pub const GETTID: usize = 186;
-    pub const FUTEX: usize = 202;
-    pub const CLOCK_GETTIME: usize = 228;
-    pub const TGKILL: usize = 234;
-    pub const OPENAT: usize = 257;
-    pub const PRLIMIT64: usize = 302;
-    /// The system calls that the loader of the C library makes before any code of the program runs: read, close,
-    /// fstat, mmap, mprotect, munmap, pread64, openat, newfstatat.
-    pub const LOADER_CALLS: [usize; 9] = [0, 3, 5, 9, 10, 11, 17, 257, 262];
-}
-#[cfg(target_arch = "aarch64")]
-mod number {
-    pub const LSEEK: usize = 62;
-    pub const RT_SIGPROCMASK: usize = 135;
-    pub const RT_SIGRETURN: usize = 139;
-    pub const MUNMAP: usize = 215;
-    pub const MREMAP: usize = 216;
-    pub const GETPID: usize = 172;
-    pub const GETTID: usize = 178;
-    pub const FUTEX: usize = 98;
-    pub const CLOCK_GETTIME: usize = 113;
-    pub const TGKILL: usize = 131;
-    pub const OPENAT: usize = 56;
-    pub const PRLIMIT64: usize = 261;
-    /// As on x86-64.
-    pub const LOADER_CALLS: [usize; 9] = [63, 57, 80, 222, 226, 215, 67, 56, 79];
-}
-pub use number::*;
+pub const LSEEK: usize = 8;
+pub const RT_SIGPROCMASK: usize = 14;
+pub const RT_SIGRETURN: usize = 15;
+pub const MUNMAP: usize = 11;
+pub const MREMAP: usize = 25;
+pub const GETPID: usize = 39;
+pub const GETTID: usize = 186;
+pub const FUTEX: usize = 202;
+pub const CLOCK_GETTIME: usize = 228;
+pub const TGKILL: usize = 234;
+pub const OPENAT: usize = 257;
+pub const PRLIMIT64: usize = 302;
+/// The system calls that the loader of the C library makes before any code of the program runs: read, close,
+/// fstat, mmap, mprotect, munmap, pread64, openat, newfstatat.
+pub const LOADER_CALLS: [usize; 9] = [0, 3, 5, 9, 10, 11, 17, 257, 262];
 
 /// Makes a system call without the C library, of which the target or this library may replace functions. Returns a negative
 /// error number if it fails.
@@ -113,24 +92,12 @@ pub unsafe fn raw_call(number: usize, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;
     // SAFETY: the kernel changes only the registers named here. Its effects on memory are the caller's responsibility.
-    #[cfg(target_arch = "x86_64")]
     unsafe {
         core::arch::asm!(
             "syscall",
             inlateout("rax") number => result,
             in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
             lateout("rcx") _, lateout("r11") _,
-            options(nostack)
-        );
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        core::arch::asm!(
-            "svc 0",
-            in("x8") number,
-            inlateout("x0") a => result,
-            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
             options(nostack)
         );
     }

@@ -56,25 +56,11 @@ pub fn block() -> &'static Block {
     let address: usize;
     // SAFETY: reads the thread pointer and the block's offset from it. Neither memory nor the program's flags
     // change.
-    #[cfg(target_arch = "x86_64")]
     unsafe {
         core::arch::asm!(
             "mov {address}, qword ptr fs:[0]",
             "add {address}, qword ptr [rip + simprof_preload_block@GOTTPOFF]",
             address = out(reg) address,
-            options(nostack, readonly),
-        );
-    }
-    // SAFETY: as above.
-    #[cfg(target_arch = "aarch64")]
-    unsafe {
-        core::arch::asm!(
-            "mrs {address}, tpidr_el0",
-            "adrp {offset}, :gottprel:simprof_preload_block",
-            "ldr {offset}, [{offset}, :gottprel_lo12:simprof_preload_block]",
-            "add {address}, {address}, {offset}",
-            address = out(reg) address,
-            offset = out(reg) _,
             options(nostack, readonly),
         );
     }

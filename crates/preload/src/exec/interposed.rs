@@ -1,6 +1,6 @@
 //! The functions by which the target starts programs: `exec` and `posix_spawn`.
 
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 use core::ffi::c_long;
 use core::ffi::{c_char, c_int};
 use core::mem::MaybeUninit;
@@ -69,7 +69,7 @@ exec! {
 /// # Safety
 ///
 /// As for `execve`.
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 pub unsafe extern "C" fn execve_by_number(
     _number: c_long,
     path: Text,
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn execve_by_number(
 /// # Safety
 ///
 /// As for `execveat`.
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 pub unsafe extern "C" fn execveat_by_number(
     _number: c_long,
     fd: c_int,
@@ -168,7 +168,6 @@ macro_rules! listed {
         unsafe extern "C" fn $name() {
             // The slot of the return address is used for the last register's argument; the return address is
             // put back at the end.
-            #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
                 "pop rax",
                 "push r9",
@@ -186,20 +185,6 @@ macro_rules! listed {
                 array = sym $array,
             );
             // At the call, the stack pointer points to the first stack argument.
-            #[cfg(target_arch = "aarch64")]
-            core::arch::naked_asm!(
-                "stp x29, x30, [sp, #-80]!",
-                "mov x29, sp",
-                "stp x1, x2, [sp, #24]",
-                "stp x3, x4, [sp, #40]",
-                "stp x5, x6, [sp, #56]",
-                "str x7, [sp, #72]",
-                "add x1, sp, #24",
-                "bl {array}",
-                "ldp x29, x30, [sp], #80",
-                "ret",
-                array = sym $array,
-            );
         }
     )*};
 }

@@ -19,13 +19,13 @@
 
 pub mod format;
 
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod byte_sampling;
 #[cfg(simprof_heap)]
 mod caller;
 #[cfg(simprof_heap)]
 pub mod confinement;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod contexts;
 #[cfg(simprof_heap)]
 mod custom_allocator;
@@ -37,21 +37,21 @@ mod hooks;
 mod image;
 #[cfg(simprof_heap)]
 mod late_interpreter;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod live;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod loader;
 #[cfg(simprof_heap)]
 mod mappings;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod memory_limits;
 #[cfg(simprof_heap)]
 mod mmap_hooks;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod modules;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod nodes;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod proc_maps;
 #[cfg(simprof_heap)]
 mod python;
@@ -63,15 +63,15 @@ mod real;
 mod record;
 #[cfg(simprof_heap)]
 mod root;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod shared;
 #[cfg(simprof_heap)]
 mod start;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod system;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod thread;
 #[cfg(simprof_heap)]
 mod unload;
-#[cfg(any(simprof_heap, all(test, target_arch = "x86_64")))]
+#[cfg(any(simprof_heap, test))]
 mod unwind;

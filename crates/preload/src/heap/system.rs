@@ -38,7 +38,6 @@ const O_RDWR_CLOEXEC: usize = 0o2_000_002;
 const O_RDONLY_CLOEXEC: usize = 0o2_000_000;
 const AT_FDCWD: usize = -100isize as usize;
 
-#[cfg(target_arch = "x86_64")]
 pub mod number {
     pub const READ: usize = 0;
     pub const CLOSE: usize = 3;
@@ -62,7 +61,6 @@ pub mod number {
 /// # Safety
 ///
 /// As for the system call.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 unsafe fn call(number: usize, arguments: [usize; 6]) -> isize {
     if !seccomp::allows(number) {

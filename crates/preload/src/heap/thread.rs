@@ -31,7 +31,6 @@ pub struct Thread {
 
 const _: () = assert!(size_of::<Thread>() == 64);
 
-#[cfg(target_arch = "x86_64")]
 global_asm!(
     ".pushsection .tbss,\"awT\",@nobits",
     ".balign 64",
@@ -45,7 +44,6 @@ global_asm!(
 
 /// Returns this thread's state. Only the thread itself and its signal handlers use it. A handler may change a
 /// field between any two accesses.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 pub fn current() -> *mut Thread {
     let address: *mut Thread;
@@ -63,7 +61,6 @@ pub fn current() -> *mut Thread {
 
 /// Returns the thread pointer. glibc stores it at the upper end of the thread's stack, except for the first
 /// thread.
-#[cfg(target_arch = "x86_64")]
 #[inline]
 pub fn pointer() -> usize {
     let address: usize;

@@ -19,7 +19,7 @@ pub struct Filter {
 }
 
 /// The architecture that the kernel passes to filters.
-const ARCHITECTURE: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
+const ARCHITECTURE: u32 = 0xc000_003e;
 
 /// Maximum number of branches that wait to be followed, and of evaluated instructions. A filter that needs
 /// more counts as one that forbids the call.

@@ -9,27 +9,15 @@
 //!
 //! Results and error numbers are those of the real functions. Cancelled threads and `longjmp` work as usual.
 
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 mod calls;
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 mod functions;
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 mod module_range;
 mod sampling;
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 mod trampoline;
 
-#[cfg(all(simprof_preloaded, target_arch = "x86_64"))]
+#[cfg(simprof_preloaded)]
 pub use calls::{begin, end, prepare};
-
-/// Nothing is interposed on this architecture.
-#[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
-pub fn prepare() {}
-
-/// Nothing is interposed on this architecture: no wait is recorded.
-#[cfg(all(simprof_preloaded, not(target_arch = "x86_64")))]
-pub fn begin(
-    _memory: crate::shared_memory::SharedMemory,
-    _interpreter: &crate::python::interpreter::Interpreter,
-) {
-}

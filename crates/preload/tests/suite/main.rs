@@ -1,7 +1,5 @@
 //! The libraries that simprof loads into targets, tested in real programs.
 
-#![cfg(target_arch = "x86_64")]
-
 // The layout tables are compiled into the tests a second time, because the library does not export them. They refer to
 // `crate::format`.
 #[path = "../../src/format.rs"]

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use object::read::elf::ElfFile64;
 use object::{Architecture, Endianness, Object, ObjectSymbol};
 
-use simprof_preload::HEAP_LIBRARY;
-
 use crate::{RecordError, program};
 
 /// The sanitizers that replace the allocator: prefix of the library's name, and a symbol of it.
@@ -20,9 +18,6 @@ const SANITIZERS: [(&str, &str); 5] = [
     ("liblsan", "__lsan_init"),
     ("libhwasan", "__hwasan_init"),
 ];
-/// The architecture of this program and of the preload library.
-const ARCHITECTURE: Architecture =
-    if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
 /// Maximum number of interpreters that are followed, since the interpreter of a script may itself be a script.
 const MAX_INTERPRETERS: usize = 4;
 
@@ -39,8 +34,6 @@ pub enum HeapRefusal {
     Musl,
     /// It is built for another architecture, or for 32 bits.
     Foreign,
-    /// There is no preload library for this architecture yet.
-    Machine,
 }
 
 impl HeapRefusal {
@@ -59,9 +52,6 @@ impl HeapRefusal {
                 "it uses the musl C library, and simprof's library needs the GNU C library"
             }
             Self::Foreign => "it is not a 64-bit program for this machine",
-            Self::Machine => {
-                "allocations can be recorded on x86-64 only, and this is not an x86-64 machine"
-            }
         }
     }
 
@@ -75,7 +65,6 @@ impl HeapRefusal {
             Self::Privileged => "run a copy of it without those rights",
             Self::Musl => "build it for the GNU C library",
             Self::Foreign => "build it for this machine",
-            Self::Machine => "profile its memory on an x86-64 machine",
         }
     }
 }
@@ -94,16 +83,7 @@ pub fn check(
 
 /// Checks, as [`check`], the file that a command names.
 pub(crate) fn check_path(path: &Path) -> Result<(), RecordError> {
-    check_with(HEAP_LIBRARY, path)
-}
-
-/// Checks, as [`check_path`], with this preload library; it is empty if there is none for this architecture.
-fn check_with(library: &[u8], path: &Path) -> Result<(), RecordError> {
-    let found = match library.is_empty() {
-        true => Some((path.to_owned(), HeapRefusal::Machine)),
-        false => refusal(path, MAX_INTERPRETERS),
-    };
-    match found {
+    match refusal(path, MAX_INTERPRETERS) {
         Some((path, refusal)) => Err(RecordError::HeapRefused { path, refusal }),
         None => Ok(()),
     }
@@ -127,7 +107,7 @@ fn refusal(path: &Path, depth: usize) -> Option<(PathBuf, HeapRefusal)> {
 
 fn binary_refusal(data: &[u8]) -> Option<HeapRefusal> {
     let Ok(file) = ElfFile64::<Endianness>::parse(data) else { return Some(HeapRefusal::Foreign) };
-    if file.architecture() != ARCHITECTURE {
+    if file.architecture() != Architecture::X86_64 {
         return Some(HeapRefusal::Foreign);
     }
     match program::loader(data) {
@@ -183,13 +163,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_library_every_target_is_refused() {
+    fn a_native_program_is_not_refused() {
         let path = std::env::current_exe().expect("this program has a path");
-        let error = check_with(&[], &path).expect_err("nothing can be loaded");
-        let text = error.to_string();
-        assert!(text.contains(&*path.to_string_lossy()), "{text}");
-        assert!(text.contains("not an x86-64 machine"), "{text}");
-        let (machine, works) = (cfg!(target_arch = "x86_64"), check_path(&path).is_ok());
-        assert_eq!(works, machine, "this program can be recorded if the architecture is x86-64");
+        assert!(check_path(&path).is_ok());
     }
 }

@@ -37,12 +37,11 @@ pub fn name(cpuinfo: Option<&CpuInfo>) -> Option<String> {
         .and_then(|info| info.get_field(0, "flags"))
         .is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"));
     let virtual_kind = line("/sys/hypervisor/type");
-    if cfg!(target_arch = "x86_64") && !flagged && virtual_kind.is_none() {
+    if !flagged && virtual_kind.is_none() {
         // The firmware of some physical machines contains the names of hypervisors' makers.
         return None;
     }
-    signature()
-        .and_then(|signature| named(&signature, &SIGNATURES))
+    named(&signature(), &SIGNATURES)
         .or_else(firmware_name)
         .or(virtual_kind)
         .or_else(|| flagged.then(|| "unknown".to_owned()))
@@ -60,19 +59,13 @@ fn named(text: &str, names: &[(&str, &str)]) -> Option<String> {
 }
 
 /// Returns the hypervisor's signature, from CPUID leaf 0x4000_0000.
-#[cfg(target_arch = "x86_64")]
-fn signature() -> Option<String> {
+fn signature() -> String {
     #[allow(unused_unsafe, reason = "it is safe in later versions of the standard library")]
     // SAFETY: every processor of this architecture has the CPUID instruction.
     let leaf = unsafe { std::arch::x86_64::__cpuid(0x4000_0000) };
     let bytes: Vec<u8> =
         [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn signature() -> Option<String> {
-    None
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

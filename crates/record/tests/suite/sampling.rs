@@ -147,7 +147,6 @@ fn a_stack_that_is_not_copied_completely_counts_as_truncated() {
 }
 
 /// Recurses deeply with a zero in %rbp, which can be a frame pointer, and spins at the bottom.
-#[cfg(target_arch = "x86_64")]
 const ZERO: &str = r#"
 #include <stdint.h>
 static volatile uint64_t sink;
@@ -172,7 +171,6 @@ int main(void) { zero(); return 0; }
 "#;
 
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn a_zero_frame_pointer_is_not_the_end_of_a_stack() {
     let folder = TestFolder::new();
     let program = folder.compile_c("zero", ZERO, &["-O2", "-g", "-fomit-frame-pointer"]);

@@ -81,7 +81,6 @@ fn a_limit_on_the_size_of_files_ends_neither_simprof_nor_the_target() {
 }
 
 /// The sampling of a Python program goes on under a filter that kills the process at an unexpected system call.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn a_python_target_that_confines_itself_is_sampled() {
     let workspace = Workspace::new();

@@ -123,7 +123,6 @@ fn a_leak_of_forty_kilobytes_a_step_is_named_with_its_line_and_rate() {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn a_program_started_through_the_loader_is_recorded_by_line() {
     let workspace = Workspace::new();
