@@ -25,13 +25,12 @@ struct positions {
     double at[];
 };
 
-static void *get(size_t bytes) {
-    void *memory = malloc(bytes);
+/* Ends the program if memory ran out. */
+static void check(const void *memory) {
     if (memory == NULL) {
         perror("flock");
         exit(EXIT_FAILURE);
     }
-    return memory;
 }
 
 /* Random numbers from 0 to 1, the same in every run. */
@@ -63,7 +62,8 @@ static double mean_direction(const struct bird *birds, const int *near, int foun
 }
 
 static double choose_direction(const struct bird *birds, int count, int of) {
-    int *near = get((size_t)count * sizeof *near);
+    int *near = malloc((size_t)count * sizeof *near);
+    check(near);
     int found = find_near(birds, count, of, near);
     double direction = mean_direction(birds, near, found);
     free(near);
@@ -80,7 +80,8 @@ static void move_birds(struct bird *birds, const double *directions, int count) 
 }
 
 static struct positions *record_positions(const struct bird *birds, int count, struct positions *earlier) {
-    struct positions *now = get(sizeof *now + 2 * (size_t)count * sizeof(double));
+    struct positions *now = malloc(sizeof *now + 2 * (size_t)count * sizeof(double));
+    check(now);
     now->earlier = earlier;
     for (int index = 0; index < count; index++) {
         now->at[2 * index] = birds[index].x;
@@ -96,8 +97,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: flock BIRDS STEPS\n");
         return 2;
     }
-    struct bird *birds = get((size_t)count * sizeof *birds);
-    double *directions = get((size_t)count * sizeof *directions);
+    struct bird *birds = malloc((size_t)count * sizeof *birds);
+    double *directions = malloc((size_t)count * sizeof *directions);
+    check(birds);
+    check(directions);
     for (int index = 0; index < count; index++) {
         birds[index] = (struct bird){draw() * SIZE, draw() * SIZE, draw() * 6.283};
     }

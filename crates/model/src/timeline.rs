@@ -81,7 +81,7 @@ pub struct Timeline {
     pub interval_ns: u64,
     /// Samples in order of time.
     pub samples: Vec<ResourceSample>,
-    /// Readings of the CPU time between the samples, in order of time. They are frequent at the beginning, so that the CPU time
+    /// Readings of the CPU time before the first sample and between samples, in order of time. They are frequent at the beginning, so that the CPU time
     /// of the steps of a short run is known.
     #[serde(default)]
     pub cpu_readings: Vec<CpuReading>,

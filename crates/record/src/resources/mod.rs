@@ -4,7 +4,7 @@
 //! ended but is still a zombie: totals are then exact. The kernel has already freed its memory, so
 //! the last sample repeats the memory usage of the one before.
 //!
-//! Between samples, the CPU time alone is read. The interval of these readings grows with the age of the target. So they bound
+//! Before the exec and between samples, the CPU time alone is read. The interval of these readings grows with the age of the target. So they bound
 //! when CPU time was used as a share of the time passed, also in short runs. There are at most 1000 per second at first, and
 //! none once their interval would exceed that of the samples.
 //!
@@ -57,13 +57,16 @@ enum Order {
 }
 
 impl Sampler {
-    /// Starts the thread for all descendants of `guardian`. `target` is the first of them.
+    /// Starts the thread for all descendants of `guardian`. `target` is the first of them, and waits for its exec.
     pub fn prepare(guardian: u32, target: u32, interval: Duration) -> io::Result<Sampler> {
         let (orders, received) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
         let interval = interval.max(MIN_INTERVAL);
         let thread = thread::Builder::new()
             .name("resources".to_owned())
-            .spawn(move || run(guardian, target, interval, &received))?;
+            .spawn(move || run(guardian, target, interval, &ready, &received))?;
+        // After the exec the thread may run late, when the first steps have ended. So it reads the CPU time before.
+        let _ = is_ready.recv();
         Ok(Sampler { thread, orders })
     }
 
@@ -87,10 +90,18 @@ impl Sampler {
     }
 }
 
-fn run(guardian: u32, target: u32, interval: Duration, orders: &Receiver<Order>) -> Sampled {
+fn run(
+    guardian: u32,
+    target: u32,
+    interval: Duration,
+    ready: &Sender<()>,
+    orders: &Receiver<Order>,
+) -> Sampled {
     let mut tracker = Tracker::new(guardian, target);
     let mut series = Series { interval, samples: Vec::new() };
-    let mut cpu_readings = Vec::new();
+    let mut cpu_readings = vec![tracker.cpu_reading()];
+    // If nobody waits any more, no order comes either.
+    let _ = ready.send(());
     if let Ok(Order::Begin) = orders.recv() {
         series.push(tracker.sample(true));
         let begin = Instant::now();

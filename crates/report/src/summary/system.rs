@@ -48,7 +48,7 @@ pub struct TimelineSummary {
     /// Wall time per step, from the beginning of the first to the end of the last, ms; `null` without steps.
     #[serde(default)]
     pub wall_ms_per_step: Option<f64>,
-    /// CPU time of all processes per step in the same time, ms; `null` without steps, or if they take too little time to tell.
+    /// CPU time of all processes per step in the same time, ms; `null` without steps, or if it may be off by more than 10 %.
     #[serde(default)]
     pub cpu_ms_per_step: Option<f64>,
     /// Largest resident set, bytes.
@@ -87,7 +87,7 @@ pub struct TimelinePoint {
 /// How memory grows with steps after the warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Growth {
-    /// Growth of the resident set per step, KB; negative if it shrinks. If it levelled off, that of the second half.
+    /// Growth of the resident set per step, KiB; negative if it shrinks. If it levelled off, that of the second half.
     pub kb_per_step: f64,
     /// 95 % interval (Theil and Sen).
     pub interval: Option<Bounds>,

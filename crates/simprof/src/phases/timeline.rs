@@ -200,7 +200,7 @@ fn describe(drift: &Drift) -> Growth {
         [trend.slope, trend.interval.lo, trend.interval.hi].map(|bytes| bytes / 1024.0);
     let p = if trend.p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", trend.p) };
     let mut evidence = format!(
-        "{slope:.2} KB per step (95 % interval {low:.2} to {high:.2}), {} samples after the warm-up, {p}",
+        "{slope:.2} KiB per step (95 % interval {low:.2} to {high:.2}), {} samples after the warm-up, {p}",
         drift.n
     );
     if levelled {

@@ -14,16 +14,16 @@ pub struct Readiness {
     /// Steps per second at or above which speed is acceptable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_per_second_acceptable: Option<f64>,
-    /// KB per unit of the size up to which memory is good.
+    /// KiB per unit of the size up to which memory is good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kb_per_agent: Option<f64>,
-    /// KB per unit of the size above which memory is high.
+    /// KiB per unit of the size above which memory is high.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kb_per_agent_high: Option<f64>,
-    /// Growth in KB per step up to which memory is stable.
+    /// Growth in KiB per step up to which memory is stable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth_kb_per_step: Option<f64>,
-    /// Growth in KB per step above which it is a leak.
+    /// Growth in KiB per step above which it is a leak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth_kb_per_step_leak: Option<f64>,
     /// Exponent of time in the model's size up to which scaling is linear.
@@ -60,12 +60,12 @@ impl Readiness {
         Limits::new(self.steps_per_second, self.steps_per_second_acceptable)
     }
 
-    /// Returns the limits of KB per unit of the size.
+    /// Returns the limits of KiB per unit of the size.
     pub fn memory(&self) -> Option<Limits> {
         Limits::new(self.kb_per_agent, self.kb_per_agent_high)
     }
 
-    /// Returns the limits of growth in KB per step.
+    /// Returns the limits of growth in KiB per step.
     pub fn growth(&self) -> Option<Limits> {
         Limits::new(self.growth_kb_per_step, self.growth_kb_per_step_leak)
     }

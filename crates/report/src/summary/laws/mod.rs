@@ -51,7 +51,7 @@ pub struct Law {
     /// Sizes that were measured, but are not part of the law: those that are not above zero, and those with costs that are not.
     #[serde(default)]
     pub skipped_sizes: Vec<f64>,
-    /// Sizes whose runs succeeded without a value of the metric. CPU time of a step has none if the steps take too little time.
+    /// Sizes whose runs succeeded without a value of the metric. CPU time of a step has none if it may be off by more than 10 %, mostly because the steps take too little time.
     #[serde(default)]
     pub missing_sizes: Vec<f64>,
 }
@@ -217,7 +217,8 @@ fn without_missing(law: &Law) -> String {
     if law.missing_sizes.is_empty() {
         return String::new();
     }
-    let why = if law.metric == STEP_CPU { "the steps take too little time" } else { "no value" };
+    let why =
+        if law.metric == STEP_CPU { "it may be off by more than 10 %" } else { "it has no value" };
     format!("; at {} = {}, {why}", law.parameter, listed(&law.missing_sizes))
 }
 

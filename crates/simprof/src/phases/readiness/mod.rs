@@ -144,9 +144,9 @@ fn step_cpu(session: &Session<'_>, measurements: &[Measurement]) -> String {
 /// Checks the memory of each additional unit of the size: the slope of the peak resident set.
 fn memory(limits: Option<Limits>, fits: &[&FittedLaw], size: Option<&str>) -> Check {
     let Some(size) = size else {
-        return not_measured("peak memory, KB per unit of size", limits, "no parameter is swept");
+        return not_measured("peak memory, KiB per unit of size", limits, "no parameter is swept");
     };
-    let check = format!("peak memory, KB per unit of {size}");
+    let check = format!("peak memory, KiB per unit of {size}");
     let is_memory = |fit: &&&FittedLaw| fit.0.parameter == size && fit.0.metric == "peak_rss_bytes";
     let Some((law, _)) = fits.iter().find(is_memory) else {
         return not_measured(&check, limits, "this parameter is not swept");
@@ -204,7 +204,7 @@ fn slope(x: &[f64], y: &[f64]) -> Option<Slope> {
 
 /// Checks the growth of memory with steps, in the run in which it is worst.
 fn growth(session: &Session<'_>, limits: Option<Limits>, timelines: &[TimelineSummary]) -> Check {
-    const CHECK: &str = "memory growth, KB per step";
+    const CHECK: &str = "memory growth, KiB per step";
     let rank = |growth: &Growth| (growth.verdict == GrowthVerdict::Grows, growth.kb_per_step);
     let grown = timelines.iter().filter_map(|timeline| Some((timeline, timeline.growth.as_ref()?)));
     let worst = grown.max_by(|a, b| {
