@@ -75,7 +75,7 @@ fn subtitle(profile: &HeapProfile) -> String {
 /// Returns the steps. The beginning of the first step is unknown. The step is shown with the mean length of the others,
 /// or of an interval if it is the only one.
 fn part_bands(profile: &HeapProfile, begin_ns: u64, end_ns: u64, width_ns: u64) -> PartBands {
-    let mut bands = PartBands { begin_ns, end_ns, steps: Vec::new() };
+    let mut bands = PartBands { begin_ns, end_ns, steps: Vec::new(), count: profile.steps };
     let (Some(first), Some(last)) = (profile.ticks.first(), profile.ticks.last()) else {
         return bands;
     };

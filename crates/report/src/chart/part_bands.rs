@@ -6,7 +6,7 @@ use crate::analysis::RunPart;
 use crate::format;
 
 /// Maximum number of steps that are marked individually.
-pub(super) const MAX_MARKS: usize = 120;
+pub(super) const MAX_MARKS: u64 = 120;
 /// Height of the band.
 const HEIGHT: f64 = 16.0;
 /// Gap between the band and the first panel.
@@ -23,8 +23,10 @@ pub(super) const STEP_COLOR: &str = COLORS[4];
 pub(super) struct PartBands {
     pub(super) begin_ns: u64,
     pub(super) end_ns: u64,
-    /// Begin and end of each step, in order.
+    /// Begin and end of each step, or of each group of consecutive steps, in order.
     pub(super) steps: Vec<(u64, u64)>,
+    /// Number of steps.
+    pub(super) count: u64,
 }
 
 impl PartBands {
@@ -51,8 +53,8 @@ impl PartBands {
     }
 
     fn count(&self) -> String {
-        let end = if self.steps.len() == 1 { "" } else { "s" };
-        format!("{} step{end}", format::count(self.steps.len() as f64))
+        let end = if self.count == 1 { "" } else { "s" };
+        format!("{} step{end}", format::count(self.count as f64))
     }
 
     /// Draws the band above the first panel, and shades all panels outside of the steps. `x_at` returns the position of a
@@ -75,7 +77,7 @@ impl PartBands {
 
     /// Whether each step is marked.
     fn is_marked(&self) -> bool {
-        self.steps.len() <= MAX_MARKS
+        self.count <= MAX_MARKS
     }
 
     /// Draws a mark for each step, or their whole span if they are many.
@@ -107,8 +109,9 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn bands(steps: Vec<(u64, u64)>) -> PartBands {
+        let count = steps.len() as u64;
         let steps = steps.into_iter().map(|(begin, end)| (begin * MS, end * MS)).collect();
-        PartBands { begin_ns: 0, end_ns: 1000 * MS, steps }
+        PartBands { begin_ns: 0, end_ns: 1000 * MS, steps, count }
     }
 
     fn drawn(bands: &PartBands) -> String {
@@ -141,10 +144,15 @@ mod tests {
     #[test]
     fn many_steps_are_one_mark() {
         let steps = |count: u64| bands((0..count).map(|at| (at, at + 1)).collect());
-        assert_eq!(drawn(&steps(MAX_MARKS as u64)).matches(STEP_COLOR).count(), MAX_MARKS);
-        let many = drawn(&steps(MAX_MARKS as u64 + 1));
+        assert_eq!(drawn(&steps(MAX_MARKS)).matches(STEP_COLOR).count() as u64, MAX_MARKS);
+        let many = drawn(&steps(MAX_MARKS + 1));
         assert_eq!(many.matches(STEP_COLOR).count(), 1);
         assert!(many.contains("121 steps"), "{many}");
         assert!(!drawn(&bands(Vec::new())).contains(SHADE));
+
+        let grouped = PartBands { count: 5000, ..bands(vec![(0, 500), (500, 1000)]) };
+        let svg = drawn(&grouped);
+        assert!(svg.contains("5,000 steps"), "{svg}");
+        assert_eq!(svg.matches(STEP_COLOR).count(), 1);
     }
 }

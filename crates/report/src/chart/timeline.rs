@@ -40,6 +40,7 @@ pub fn timeline_chart(timeline: &Timeline, steps: &Steps, title: &str) -> String
         begin_ns: span.begin_ns,
         end_ns: span.end_ns,
         steps: steps.steps.iter().map(|step| (step.begin_ns, step.end_ns)).collect(),
+        count: steps.steps.len() as u64,
     };
     let mut svg = Svg::new(WIDTH, layout.height, title, &subtitle(timeline, &bands));
     bands.draw(&mut svg, &[layout.cpu, layout.memory], &|time_ns| span.x(time_ns));
