@@ -116,7 +116,7 @@ fn whole(summary: &MemorySummary) -> String {
         let share = outside as f64 / summary.allocated.bytes as f64;
         if share >= OUTSIDE_MIN {
             sentence.push_str(&format!(
-                " {} ({}) of that was allocated outside of steps.",
+                " {} ({} of all) was allocated outside of steps.",
                 format::bytes(outside as f64),
                 format::share(share)
             ));
