@@ -66,6 +66,12 @@ pub fn count(count: f64) -> String {
     if size < 99.95 { three_digits(count) } else { grouped(count) }
 }
 
+/// Formats a number with its noun: `1 pair`, `3 pairs`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{end}", count(number as f64))
+}
+
 /// Formats a mean number of threads per run: `1 thread`, `3 threads`, or `1.2 threads on average` if it is not whole.
 pub fn threads(mean: f64) -> String {
     let number = count(mean);

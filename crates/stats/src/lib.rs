@@ -40,6 +40,7 @@ pub use drift::{
 };
 pub use error::StatsError;
 pub use interval::{Interval, binomial_interval, poisson_interval};
+pub use rank::pairs_needed;
 pub use rng::SplitMix64;
 pub use summary::{Summary, median, median_interval, percentile};
 pub use trend::{Trend, trend};

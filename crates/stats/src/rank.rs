@@ -53,7 +53,7 @@ pub(crate) fn two_sample_shift(before: &[f64], after: &[f64], confidence: f64) -
 }
 
 /// Returns the smallest number of pairs whose signed-rank interval reaches `confidence`: 6 for 95 %.
-pub(crate) fn pairs_needed(confidence: f64) -> usize {
+pub fn pairs_needed(confidence: f64) -> usize {
     (1..).find(|&n| 0.5f64.powi(n) <= (1.0 - confidence) / 2.0).map_or(usize::MAX, |n| n as usize)
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use simprof_model::{CalledFunction, CalledId, Caller};
 
 use super::facts::Facts;
-use crate::format;
+use crate::format::{self, counted};
 
 /// Minimum share of all time for advice.
 const NOTABLE_SHARE: f64 = 0.02;
@@ -137,12 +137,6 @@ fn per_call_ns(function: &CalledFunction) -> f64 {
 /// Returns the caller with the most calls, other than the function itself.
 fn main_caller(at: usize, function: &CalledFunction) -> Option<&Caller> {
     function.callers.iter().find(|caller| caller.function.index() != at)
-}
-
-/// Returns a number with its noun: `1 time`, `3 times`.
-fn counted(number: u64, noun: &str) -> String {
-    let end = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{end}", format::count(number as f64))
 }
 
 fn part(part: u64, whole: u64) -> f64 {

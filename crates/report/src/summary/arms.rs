@@ -261,7 +261,28 @@ mod tests {
         let winner = winner(&points, "index", "t_ns", 0.03).expect("there are points");
         assert_eq!((winner.winner.as_str(), winner.range.as_str()), ("hash", "n >= 500"));
         assert!((winner.speedup.expect("a gain") - 2.0).abs() < 1e-9);
-        assert!(winner.statement.contains("2.00x faster"), "{}", winner.statement);
+        assert!(winner.statement.contains("index = hash is faster than index = kdtree"));
+        // The speed-up is the same at all sizes of the range: one figure is enough.
+        assert!(winner.statement.contains("2x, 95 %"), "{}", winner.statement);
+        let sizes: Vec<Option<f64>> = winner.speedups.iter().map(|one| one.size).collect();
+        assert_eq!(sizes, [Some(500.0), Some(2000.0)]);
+    }
+
+    #[test]
+    fn a_speed_up_that_depends_on_the_size_is_a_range() {
+        let (base, faster, fastest) = (
+            measurement("all", 10.0, 1.0),
+            measurement("grid", 5.0, 1.0),
+            measurement("grid", 0.8, 1.0),
+        );
+        let points = [point(&base, &faster, 50.0), point(&base, &fastest, 400.0)];
+        let winner = winner(&points, "search", "t_ns", 0.03).expect("there are points");
+        let speedups: Vec<f64> = winner.speedups.iter().map(|one| one.speedup).collect();
+        assert!((speedups[0] - 2.0).abs() < 1e-9 && (speedups[1] - 12.5).abs() < 1e-9);
+        assert!((winner.speedup.expect("a gain") - 5.0).abs() < 1e-9, "the geometric mean");
+        let statement = &winner.statement;
+        assert!(statement.contains("2x at 50 to 12.5x at 400"), "{statement}");
+        assert!(!statement.contains("5x,"), "5x holds at no size: {statement}");
     }
 
     #[test]
@@ -318,6 +339,8 @@ mod tests {
         let points = [point(&base, &arm, 1.0)];
         assert_eq!(arms(&points, "index", "t_ns", 0.03)[0].verdict, ArmVerdict::Inconclusive);
         let winner = winner(&points, "index", "t_ns", 0.03).expect("there are points");
-        assert_eq!(winner.winner, "a");
+        assert_eq!((winner.winner.as_str(), winner.n), ("a", 3));
+        assert!(winner.statement.contains("3 pairs"), "{}", winner.statement);
+        assert!(winner.statement.ends_with("needs 6"), "{}", winner.statement);
     }
 }
