@@ -433,7 +433,7 @@ mod tests {
     fn the_law_of_a_benchmark_without_arms_is_a_result() {
         let statements = statements_for("t_ns");
         assert_eq!(statements.len(), 1, "{statements:?}");
-        assert!(statements[0].contains("n^1.00"), "{statements:?}");
+        assert!(statements[0].contains("exponent 1.00"), "{statements:?}");
     }
 
     #[test]

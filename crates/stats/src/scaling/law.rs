@@ -63,6 +63,20 @@ impl Term {
         }
     }
 
+    /// Returns the power of the size if it is fixed and the form has no logarithm.
+    pub fn power(self) -> Option<f64> {
+        match self {
+            Term::Linear => Some(1.0),
+            Term::Quadratic => Some(2.0),
+            Term::Cubic => Some(3.0),
+            Term::Constant
+            | Term::Power
+            | Term::OffsetPower
+            | Term::Logarithmic
+            | Term::Linearithmic => None,
+        }
+    }
+
     /// Returns whether the form has an additive constant and a growing part.
     pub fn has_offset(self) -> bool {
         !matches!(self, Term::Constant | Term::Power)

@@ -51,7 +51,7 @@ pub struct Law {
     /// Sizes that were measured, but are not part of the law: those that are not above zero, and those with costs that are not.
     #[serde(default)]
     pub skipped_sizes: Vec<f64>,
-    /// Sizes whose runs succeeded without a value of the metric. CPU time of a step has none if it may be off by more than 10 %, mostly because the steps take too little time.
+    /// Sizes at which less than half of the runs that succeeded have a value of the metric. CPU time of a step has none if it may be off by more than 10 %, mostly because the steps take too little time.
     #[serde(default)]
     pub missing_sizes: Vec<f64>,
 }
@@ -74,14 +74,14 @@ impl Law {
     }
 }
 
-/// Returns the costs at each size, ascending: the size and one median per process. Sizes without data are omitted.
+/// Returns the costs at each size, ascending: the size and one median per process. Sizes are omitted if less than half of the
+/// processes that succeeded have a value: the others do not represent them.
 pub fn sizes(measurements: &[&Measurement], parameter: &str, metric: &str) -> Vec<(f64, Vec<f64>)> {
     let mut points: Vec<(f64, Vec<f64>)> = measurements
         .iter()
         .filter_map(|measurement| {
             let size = measurement.parameters.get(parameter).and_then(Value::as_number)?;
-            let costs = measurement.replicate_medians(metric);
-            (!costs.is_empty()).then_some((size, costs))
+            Some((size, costs(measurement, metric)?))
         })
         .collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -107,7 +107,7 @@ pub fn skipped_sizes<'a>(laws: impl IntoIterator<Item = &'a Law>) -> Vec<Notice>
         let missing = if law.inadequate.is_none() { law.missing_sizes.as_slice() } else { &[] };
         for (sizes, why) in [
             (law.skipped_sizes.as_slice(), "a law needs sizes and costs above zero"),
-            (missing, "no process has a value there"),
+            (missing, "less than half of the processes have a value there"),
         ] {
             if !sizes.is_empty() {
                 let group = (law.operation_name(), law.parameter.as_str(), listed(sizes), why);
@@ -137,10 +137,12 @@ fn law(
 ) -> Option<FittedLaw> {
     let points = sizes(measurements, parameter, metric);
     let first = measurements.first()?;
-    if points.len() < 2 {
+    let missing_sizes = missing_sizes(measurements, parameter, metric);
+    if points.len() + missing_sizes.len() < 2 {
         return None;
     }
-    let idle = points.iter().all(|(_, costs)| costs.iter().all(|&cost| cost == 0.0));
+    let idle =
+        !points.is_empty() && points.iter().all(|(_, costs)| costs.iter().all(|&cost| cost == 0.0));
     let is_usable =
         |(size, costs): &(f64, Vec<f64>)| *size > 0.0 && costs.iter().all(|&cost| cost > 0.0);
     let (used, skipped): (Vec<_>, Vec<_>) =
@@ -160,7 +162,7 @@ fn law(
         n: used.iter().map(|point| point.1.len()).sum(),
         inadequate: None,
         skipped_sizes: skipped.iter().map(|point| point.0).collect(),
-        missing_sizes: missing_sizes(measurements, parameter, metric),
+        missing_sizes,
     };
     if idle {
         return Some((without_work(law), None));
@@ -172,12 +174,19 @@ fn law(
     }
 }
 
-/// Returns the sizes, ascending, at which a process succeeded, but none has a value of `metric`.
+/// Returns one median per process that has a value of `metric`. `None` if less than half of those that succeeded have one.
+fn costs(measurement: &Measurement, metric: &str) -> Option<Vec<f64>> {
+    let costs = measurement.replicate_medians(metric);
+    let are_most = 2 * costs.len() >= measurement.ok_replicates().count();
+    (!costs.is_empty() && are_most).then_some(costs)
+}
+
+/// Returns the sizes, ascending, at which a process succeeded, but less than half of them have a value of `metric`.
 fn missing_sizes(measurements: &[&Measurement], parameter: &str, metric: &str) -> Vec<f64> {
     let mut missing: Vec<f64> = measurements
         .iter()
-        .filter(|measurement| measurement.replicates.iter().any(|one| one.status.is_ok()))
-        .filter(|measurement| measurement.replicate_medians(metric).is_empty())
+        .filter(|measurement| measurement.ok_replicates().next().is_some())
+        .filter(|measurement| costs(measurement, metric).is_none())
         .filter_map(|measurement| measurement.parameters.get(parameter).and_then(Value::as_number))
         .collect();
     missing.sort_by(f64::total_cmp);
@@ -205,6 +214,7 @@ fn without_fit(law: Law) -> Law {
     let have = law.sizes.len();
     let above = if law.skipped_sizes.is_empty() { "" } else { " with costs above zero" };
     let why = match have {
+        0 if !law.missing_sizes.is_empty() => "no size has a value in most processes".to_owned(),
         0 => format!("no size was measured{above}"),
         1 => format!("1 size was measured{above}; a law needs {SIZES_NEEDED}"),
         _ => format!("{have} sizes were measured{above}; a law needs {SIZES_NEEDED}"),
@@ -217,8 +227,11 @@ fn without_missing(law: &Law) -> String {
     if law.missing_sizes.is_empty() {
         return String::new();
     }
-    let why =
-        if law.metric == STEP_CPU { "it may be off by more than 10 %" } else { "it has no value" };
+    let why = if law.metric == STEP_CPU {
+        "it may be off by more than 10 %"
+    } else {
+        "it is missing in most processes"
+    };
     format!("; at {} = {}, {why}", law.parameter, listed(&law.missing_sizes))
 }
 
@@ -356,6 +369,44 @@ mod tests {
         assert_eq!((law.missing_sizes.as_slice(), law.exponent), ([10.0].as_slice(), None));
         let reason = law.inadequate.as_deref().expect("4 sizes are too few");
         assert!(reason.contains("n = 10"), "{reason}");
+    }
+
+    #[test]
+    fn sizes_with_a_value_in_few_processes_are_missing() {
+        let law = |with_value: usize| {
+            let mut measurements: Vec<Measurement> =
+                [10, 20, 40, 80, 160].map(|n| measurement(n, |n| n)).into();
+            for replicate in
+                measurements.iter_mut().flat_map(|it| it.replicates.iter_mut().skip(with_value))
+            {
+                replicate.metrics.clear();
+            }
+            laws(&measurements.iter().collect::<Vec<_>>(), "n", "").remove(0).0
+        };
+        let (one, half) = (law(1), law(2));
+        assert_eq!((one.exponent, one.n, one.missing_sizes.len()), (None, 0, 5));
+        assert!(one.inadequate.is_some());
+        assert_eq!((half.n, half.missing_sizes), (10, vec![]));
+        assert!(half.exponent.is_some());
+    }
+
+    #[test]
+    fn an_unknown_law_has_no_form() {
+        let law = fit(&[10, 20, 40], |n| n);
+        assert_eq!((law.exponent, law.forms()), (None, String::new()));
+    }
+
+    #[test]
+    fn a_law_names_one_exponent() {
+        let law = fit(&[10, 20, 40, 80, 160], |n| 3.0 * n * n + 200.0);
+        assert_eq!(law.models[0], "c + a n^2");
+        let growth = law.growth().expect("known");
+        assert!(growth.contains("n^2 (exponent "), "{growth}");
+        let outside = Law { exponent: Some(1.5), exponent_interval: Some([1.4, 1.6]), ..law };
+        assert!(outside.growth().expect("known").contains("n^1.50 (95 %"), "{outside:?}");
+        let falling =
+            Law { exponent: Some(-0.79), exponent_interval: Some([-0.8, -0.7]), ..outside };
+        assert!(falling.growth().expect("known").starts_with("falls as n^-0.79"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A law in one sentence.
 
+use simprof_stats::scaling::Term;
+
 use super::Law;
 use crate::format;
 
@@ -21,8 +23,12 @@ impl Law {
         if arm.is_empty() { metric } else { format!("{metric} with{arm}") }
     }
 
-    /// Returns the best forms; if there are more than three, the first two and the number of the others.
+    /// Returns the best forms; if there are more than three, the first two and the number of the others. Empty if the data do
+    /// not support a law: a form beside "cannot tell" would contradict it.
     pub fn forms(&self) -> String {
+        if self.inadequate.is_some() {
+            return String::new();
+        }
         match self.models.as_slice() {
             [first, second, rest @ ..] if rest.len() > 1 => {
                 format!("{first}, {second} or {} more", rest.len())
@@ -43,7 +49,7 @@ impl Law {
         if let Some(why) = &self.inadequate {
             return format!("How {subject} grows with {parameter} is unknown: {why}.");
         }
-        let (Some(exponent), Some([low, high])) = (self.exponent, self.exponent_interval) else {
+        let (Some(_), Some([low, high])) = (self.exponent, self.exponent_interval) else {
             return format!("How {subject} grows with {parameter} is unknown.");
         };
         if self.did_no_work() {
@@ -60,12 +66,38 @@ impl Law {
                 self.n
             );
         }
-        let verb = if exponent < 0.0 { "falls" } else { "grows" };
-        format!(
-            "{subject} {verb} as {parameter}^{exponent:.2} (95 % interval {low:.2} to {high:.2}), best described by {}, n = {}.",
-            self.forms(),
-            self.n
-        )
+        let growth = self.growth().unwrap_or_default();
+        format!("{subject} {growth}, n = {}.", self.n)
+    }
+
+    /// Returns how the cost grows or falls: `grows as agents^1.92 (95 % interval 1.88 to 1.96; best described by a n^b)`. `None`
+    /// without an exponent.
+    ///
+    /// If the best form has a power that lies in the interval, that is the power: two exponents would have to be compared by
+    /// the reader.
+    pub fn growth(&self) -> Option<String> {
+        let (exponent, [low, high]) = (self.exponent?, self.exponent_interval?);
+        let (parameter, forms) = (&self.parameter, self.forms());
+        let best = if forms.is_empty() { forms } else { format!("; best described by {forms}") };
+        let interval = format!("95 % interval {low:.2} to {high:.2}{best}");
+        Some(match self.power().filter(|power| (low..=high).contains(power)) {
+            Some(1.0) => format!(
+                "grows about linearly with {parameter} (exponent {exponent:.2}, {interval})"
+            ),
+            Some(power) => {
+                format!("grows about as {parameter}^{power} (exponent {exponent:.2}, {interval})")
+            }
+            None => {
+                let verb = if exponent < 0.0 { "falls" } else { "grows" };
+                format!("{verb} as {parameter}^{exponent:.2} ({interval})")
+            }
+        })
+    }
+
+    /// Returns the power of the best form if it has a fixed one.
+    fn power(&self) -> Option<f64> {
+        let name = self.models.first()?;
+        Term::ALL.into_iter().find(|term| term.name() == name)?.power()
     }
 
     /// Whether the cost is 0 at every size.
