@@ -5,7 +5,9 @@ use std::fmt::Write;
 use super::parts::{line_location, location, share_with_interval};
 use crate::format::{self, three_digits};
 use crate::markdown::{code, escape, list};
-use crate::summary::{Bottleneck, ComponentSummary, Law, LineSummary, MacroSummary, SystemSummary};
+use crate::summary::{
+    Bottleneck, Check, ComponentSummary, Law, LineSummary, MacroSummary, SystemSummary,
+};
 
 /// Number of bottlenecks in the report.
 const FOLLOWED: usize = 5;
@@ -59,17 +61,22 @@ fn cost(bottleneck: &Bottleneck) -> String {
     let per_step = bottleneck
         .ms_per_step
         .map_or_else(String::new, |ms| format!(" ({} per step)", format::duration_ns(ms * 1e6)));
-    let inside = if bottleneck.ms_per_step.is_some() { " inside steps" } else { "" };
     format!(
-        "{} of CPU time{inside} in the function and the libraries that it calls{per_step}, {} including all callees; component {}; {}.",
+        "{} {} in the function and the libraries that it calls{per_step}, {} including all callees; component {}; {}.",
         share_with_interval(bottleneck.share, bottleneck.interval),
+        of_cpu_time(bottleneck),
         format::share(bottleneck.total_share),
         escape(&bottleneck.component_parts()),
         code(&location(bottleneck.file.as_deref(), bottleneck.line))
     )
 }
 
-/// Returns the steepest laws of its component, or the component's share in the recorded run.
+/// Returns what shares are of: `of CPU time inside steps`, or `of CPU time` if the target has no steps.
+fn of_cpu_time(bottleneck: &Bottleneck) -> &'static str {
+    if bottleneck.ms_per_step.is_some() { "of CPU time inside steps" } else { "of CPU time" }
+}
+
+/// Returns the steepest laws of its component, or the component's share of the recorded CPU time.
 fn growth(bottleneck: &Bottleneck, component: &ComponentSummary) -> String {
     let of_component = |law: &&Law| law.component.as_deref() == Some(bottleneck.component.as_str());
     let mut laws: Vec<&Law> =
@@ -92,9 +99,10 @@ fn growth(bottleneck: &Bottleneck, component: &ComponentSummary) -> String {
         || format!("no benchmark measures component {}.", escape(&bottleneck.component)),
         |cost| {
             format!(
-                "component {} takes {} of the recorded run; no benchmark measures how it grows.",
+                "component {} takes {} {}; no benchmark measures how it grows.",
                 escape(&cost.name),
-                format::share(cost.share)
+                format::share(cost.share),
+                of_cpu_time(bottleneck)
             )
         },
     )
@@ -113,13 +121,9 @@ fn lower_end(law: &Law) -> f64 {
 
 /// Returns `observe: observe_ns grows as agents^1.92 (95 % interval 1.88 to 1.96)`.
 fn law_sentence(law: &Law) -> Option<String> {
-    let ([low, high], exponent) = (law.exponent_interval?, law.exponent?);
     let arm = if law.arm.is_empty() { String::new() } else { format!(" ({})", law.arm) };
     let name = law.operation.as_deref().unwrap_or("the run");
-    Some(escape(&format!(
-        "{name}{arm}: {} grows as {}^{exponent:.2} (95 % interval {low:.2} to {high:.2})",
-        law.metric, law.parameter
-    )))
+    Some(escape(&format!("{name}{arm}: {} {}", law.metric, law.growth()?)))
 }
 
 fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
@@ -161,12 +165,13 @@ fn hottest_lines(bottleneck: &Bottleneck, line: &LineSummary) -> String {
 
 /// Returns the findings of phase 4.
 fn whole(system: &SystemSummary) -> String {
-    let checks = system.readiness.iter().map(|check| {
-        let value =
-            check.value.map_or_else(String::new, |value| format!("{}, ", three_digits(value)));
-        format!("{}: {value}{}", check.check, check.word)
-    });
-    list(system.statements.iter().cloned().chain(checks))
+    list(system.statements.iter().cloned().chain(system.readiness.iter().map(check_result)))
+}
+
+/// Returns `exponent of time in agents: 1.37, cannot tell (linear or less or poor)`.
+fn check_result(check: &Check) -> String {
+    let value = check.value.map_or_else(String::new, |value| format!("{}, ", three_digits(value)));
+    format!("{}: {value}{}", check.check, check.result())
 }
 
 /// Returns the upper bound of the gain (Amdahl 1967), in CPU time: the gain in wall time also depends on waiting and
@@ -178,4 +183,29 @@ fn bound(bottleneck: &Bottleneck) -> String {
          before and after a change.",
         format::share(bottleneck.interval[1])
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::ReadinessVerdict;
+
+    #[test]
+    fn the_result_of_a_check_has_its_verdict() {
+        let check = |verdict, word: &str| Check {
+            check: "exponent of time in n".to_owned(),
+            value: Some(1.37),
+            interval: None,
+            threshold: None,
+            verdict,
+            word: word.to_owned(),
+            evidence: String::new(),
+        };
+        let unknown = check(ReadinessVerdict::CannotTell, "linear or less or poor");
+        let text = check_result(&unknown);
+        assert!(text.ends_with(&unknown.result()), "{text}");
+        assert!(text.contains(unknown.verdict.describe()) && text.contains(&unknown.word));
+        let poor = check(ReadinessVerdict::Poor, "poor");
+        assert_eq!(poor.result(), ReadinessVerdict::Poor.describe());
+    }
 }

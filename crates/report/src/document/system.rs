@@ -65,17 +65,11 @@ fn readiness(checks: &[Check]) -> Table {
             check.check.clone(),
             value + &interval,
             check.threshold.map_or_else(|| "none".to_owned(), format::three_digits),
-            verdict(check),
+            check.result(),
             check.evidence.clone(),
         ]);
     }
     table
-}
-
-/// Returns the verdict, with its word for the quantity if that differs.
-fn verdict(check: &Check) -> String {
-    let verdict = check.verdict.describe();
-    if check.word == verdict { verdict.to_owned() } else { format!("{verdict} ({})", check.word) }
 }
 
 fn predictions(predictions: &[Prediction]) -> Table {

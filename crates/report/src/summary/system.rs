@@ -247,3 +247,11 @@ pub struct Check {
     /// The data that the value comes from.
     pub evidence: String,
 }
+
+impl Check {
+    /// Returns the verdict, with its word for the quantity if that differs: `cannot tell (good or acceptable)`.
+    pub fn result(&self) -> String {
+        let verdict = self.verdict.describe();
+        if self.word == verdict { verdict.to_owned() } else { format!("{verdict} ({})", self.word) }
+    }
+}
