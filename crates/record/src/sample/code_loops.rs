@@ -9,6 +9,10 @@ use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
 
+/// Largest number of blocks of a function whose loops are found. The time of the search grows with the square of this in the
+/// worst case, to about 0.1 s. Functions of programs have some thousands at most.
+const MAX_BLOCKS: usize = 1 << 13;
+
 /// An innermost loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CodeLoop {
@@ -23,15 +27,15 @@ pub(super) struct CodeLoop {
 /// Returns the innermost loops of the function whose code starts at `start`, in order of addresses. They do not overlap.
 pub(super) fn innermost(code: &[u8], start: u64) -> Vec<CodeLoop> {
     let instructions = decode(code, start);
-    let graph = Graph::new(&instructions);
-    let loops = graph.natural_loops();
-    let headers: Vec<usize> = loops.keys().copied().collect();
-    let mut innermost: Vec<CodeLoop> = loops
+    let blocks = blocks(&instructions);
+    if blocks.len() > MAX_BLOCKS {
+        return Vec::new();
+    }
+    let graph = Graph::new(&instructions, blocks);
+    let mut innermost: Vec<CodeLoop> = graph
+        .innermost_loops()
         .iter()
-        .filter(|(header, body)| {
-            headers.iter().all(|other| other == *header || !body.blocks.contains(other))
-        })
-        .map(|(_, body)| code_loop(&instructions, &graph.blocks, body))
+        .map(|body| code_loop(&instructions, &graph.blocks, body))
         .collect();
     innermost.sort_by_key(|found| found.instructions[0]);
     innermost
@@ -106,7 +110,8 @@ struct LoopBody {
     latch: usize,
 }
 
-/// The control flow graph of a function. Its first block is the entry.
+/// The control flow graph of a function. Its first block is the entry. The last one has no instructions: all indirect jumps lead
+/// to it, and it leads to all their possible targets. So the number of edges stays small.
 struct Graph {
     /// Positions of instructions.
     blocks: Vec<Range<usize>>,
@@ -114,8 +119,7 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(instructions: &[Decoded]) -> Self {
-        let blocks = blocks(instructions);
+    fn new(instructions: &[Decoded], mut blocks: Vec<Range<usize>>) -> Self {
         let block_at = |target: u64| {
             blocks.binary_search_by_key(&target, |block| instructions[block.start].address).ok()
         };
@@ -126,17 +130,20 @@ impl Graph {
             let next = Some(index + 1).filter(|&next| flow.continues() && next < blocks.len());
             successors.push(next.into_iter().chain(flow.target().and_then(block_at)).collect());
         }
-        let reached: BTreeSet<usize> = successors.iter().flatten().copied().collect();
-        let unreached: Vec<usize> =
-            (1..blocks.len()).filter(|block| !reached.contains(block)).collect();
+        let mut is_reached = vec![false; blocks.len()];
+        successors.iter().flatten().for_each(|&block| is_reached[block] = true);
+        let unreached = (1..blocks.len()).filter(|&block| !is_reached[block]).collect();
+        let dispatch = blocks.len();
         for (index, _) in flows.iter().enumerate().filter(|(_, flow)| **flow == Flow::Indirect) {
-            successors[index].clone_from(&unreached);
+            successors[index].push(dispatch);
         }
+        successors.push(unreached);
+        blocks.push(instructions.len()..instructions.len());
         Self { blocks, successors }
     }
 
-    /// Returns the natural loops by their headers, the blocks that they start with. Loops with the same header are one.
-    fn natural_loops(&self) -> BTreeMap<usize, LoopBody> {
+    /// Returns the natural loops that contain no other loop. Loops with the same header, the block that they start with, are one.
+    fn innermost_loops(&self) -> Vec<LoopBody> {
         let order = self.postorder();
         let mut predecessors = vec![Vec::new(); self.blocks.len()];
         for &block in &order {
@@ -144,19 +151,24 @@ impl Graph {
                 predecessors[next].push(block);
             }
         }
-        let dominators = dominators(&order, &predecessors);
-        let mut loops: BTreeMap<usize, LoopBody> = BTreeMap::new();
+        let dominators = Dominators::new(&order, &predecessors);
+        let mut latches: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &latch in &order {
             for &header in &self.successors[latch] {
-                if is_dominated(&dominators, latch, header) {
-                    let new = || LoopBody { blocks: BTreeSet::from([header]), latch };
-                    let body = loops.entry(header).or_insert_with(new);
-                    body.latch = body.latch.max(latch);
-                    add_to_loop(&mut body.blocks, latch, &predecessors);
+                if dominators.dominates(header, latch) {
+                    latches.entry(header).or_default().push(latch);
                 }
             }
         }
-        loops
+        // Jumps from case to case through the last block are no loop of the source.
+        let headers = latches.iter().filter(|(header, _)| **header + 1 < self.blocks.len());
+        headers
+            .filter_map(|(&header, of_header)| {
+                let is_header = |block: usize| latches.contains_key(&block);
+                let blocks = loop_blocks(header, of_header, &predecessors, &is_header)?;
+                Some(LoopBody { blocks, latch: *of_header.iter().max()? })
+            })
+            .collect()
     }
 
     /// Returns the blocks that the entry leads to, each after those that it leads to.
@@ -199,9 +211,54 @@ fn blocks(instructions: &[Decoded]) -> Vec<Range<usize>> {
     starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
+/// The tree of immediate dominators.
+struct Dominators {
+    /// The positions at which a walk through the tree enters and leaves each block; empty for blocks that the entry does not
+    /// lead to.
+    visits: Vec<Range<usize>>,
+}
+
+impl Dominators {
+    fn new(postorder: &[usize], predecessors: &[Vec<usize>]) -> Self {
+        let immediate = immediate_dominators(postorder, predecessors);
+        let mut children = vec![Vec::new(); immediate.len()];
+        for (block, &above) in immediate.iter().enumerate() {
+            if let Some(above) = above.filter(|&above| above != block) {
+                children[above].push(block);
+            }
+        }
+        let mut visits = vec![0..0; immediate.len()];
+        let mut entered = 0;
+        let mut open: Vec<(usize, usize)> =
+            postorder.last().map(|&entry| (entry, 0)).into_iter().collect();
+        while let Some((block, visited)) = open.last_mut() {
+            if *visited == 0 {
+                visits[*block].start = entered;
+                entered += 1;
+            }
+            match children[*block].get(*visited) {
+                Some(&child) => {
+                    *visited += 1;
+                    open.push((child, 0));
+                }
+                None => {
+                    visits[*block].end = entered;
+                    open.pop();
+                }
+            }
+        }
+        Self { visits }
+    }
+
+    /// Returns whether every way from the entry to `block` leads through `above`. A block dominates itself.
+    fn dominates(&self, above: usize, block: usize) -> bool {
+        !self.visits[block].is_empty() && self.visits[above].contains(&self.visits[block].start)
+    }
+}
+
 /// Returns the immediate dominator of each block; `None` for blocks that the entry does not lead to. The entry dominates itself.
 /// (Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm", 2001.)
-fn dominators(postorder: &[usize], predecessors: &[Vec<usize>]) -> Vec<Option<usize>> {
+fn immediate_dominators(postorder: &[usize], predecessors: &[Vec<usize>]) -> Vec<Option<usize>> {
     let mut dominators = vec![None; predecessors.len()];
     let Some((&entry, others)) = postorder.split_last() else { return dominators };
     let mut rank = vec![0; predecessors.len()];
@@ -240,24 +297,24 @@ fn common_dominator(
     a
 }
 
-fn is_dominated(dominators: &[Option<usize>], mut block: usize, by: usize) -> bool {
-    while block != by {
-        match dominators[block] {
-            Some(above) if above != block => block = above,
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// Adds the blocks that lead to `latch` without passing the header, which `body` contains.
-fn add_to_loop(body: &mut BTreeSet<usize>, latch: usize, predecessors: &[Vec<usize>]) {
-    let mut open = vec![latch];
+/// Returns the header and the blocks that lead to a latch without passing it; `None` if another header is among them.
+fn loop_blocks(
+    header: usize,
+    latches: &[usize],
+    predecessors: &[Vec<usize>],
+    is_header: &impl Fn(usize) -> bool,
+) -> Option<BTreeSet<usize>> {
+    let mut body = BTreeSet::from([header]);
+    let mut open = latches.to_vec();
     while let Some(block) = open.pop() {
         if body.insert(block) {
+            if is_header(block) {
+                return None;
+            }
             open.extend(&predecessors[block]);
         }
     }
+    Some(body)
 }
 
 fn code_loop(instructions: &[Decoded], blocks: &[Range<usize>], body: &LoopBody) -> CodeLoop {
@@ -354,6 +411,23 @@ mod tests {
         for (name, code, expected) in table {
             assert_eq!(loops(&code), expected, "{name}: {code:02x?}");
         }
+    }
+
+    #[test]
+    fn the_loop_of_a_large_function_is_found() {
+        let hot = [&[NOP][..], &jump(true, 1, 0)].concat();
+        // Each of these indirect jumps may lead to each instruction after one.
+        let indirect = [&hot[..], &[0xff, 0xe0].repeat(4_000)].concat();
+        assert_eq!(loops(&indirect), [vec![0..3]]);
+        // Loops around the loop, each with a start of its own: `jnz` with a distance of 32 bits.
+        let mut nested = [&[NOP].repeat(2_000)[..], &jump(true, 0, -1)].concat();
+        for outer in 1..2_000 {
+            let distance = 2_000 - 1 - outer - (nested.len() as i32 + 6);
+            nested.extend([&[0x0f, 0x85][..], &distance.to_le_bytes()].concat());
+        }
+        assert_eq!(loops(&nested), [vec![1_999..2_002]]);
+        let too_large = [0xff, 0xe0].repeat(2 * MAX_BLOCKS);
+        assert_eq!(loops(&too_large), Vec::<Vec<Range<u64>>>::new());
     }
 
     #[test]
