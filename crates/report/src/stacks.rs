@@ -12,7 +12,7 @@ use crate::analysis::{
     share as weight_share, sort_by_self, spin_callers,
 };
 use crate::columns::{columns, one_line};
-use crate::format::share;
+use crate::format::{grouped, share};
 use crate::markdown::Align::{Left, Right};
 
 /// Format name and version of [`StackAnalysis`].
@@ -185,7 +185,7 @@ pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> Str
     let mut by_total = by_self.clone();
     by_total.sort_by(|a, b| b.total_share.total_cmp(&a.total_share));
     let (title, StackAnalysis { format, weight, unit, stacks, .. }) = (one_line(title), analysis);
-    let mut text = format!("{title}: {format}, {weight} {unit} in {stacks} stacks\n");
+    let mut text = format!("{title}: {format}, {} in {stacks} stacks\n", weight_text(weight, unit));
     for (weight, order) in [("self", by_self), ("total", by_total)] {
         text += &format!("\nFunctions by {weight} weight\n{}", rows(&order, top));
     }
@@ -195,6 +195,15 @@ pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> Str
     }
     text += "\nRead this first\n";
     text + &analysis.notices.iter().map(|notice| format!("  - {notice}\n")).collect::<String>()
+}
+
+/// Returns a weight with its unit. The unit of samples is only what a file has that states none, so it is not named.
+fn weight_text(weight: &FileWeight, unit: &str) -> String {
+    match (unit, weight.0.as_u64()) {
+        ("samples", Some(whole)) => format!("weight {}", grouped(whole as f64)),
+        ("samples", None) => format!("weight {weight}"),
+        _ => format!("{weight} {unit}"),
+    }
 }
 
 fn rows(order: &[&StackCost], top: usize) -> String {
@@ -257,9 +266,17 @@ mod tests {
             [row("sim::near", "30", "30"), row("sim::step", "10", "40"), row("main", "0", "40")];
         assert_eq!(rows, expected);
         let text = describe_stacks(&analysis, "x", 2);
-        assert!(text.starts_with("x: folded, 40 samples in 2 stacks\n"), "{text}");
+        assert!(text.starts_with("x: folded, weight 40 in 2 stacks\n"), "{text}");
         assert!(text.contains("\n  75 %   75 %  sim::near (src/sim.rs)\n"), "{text}");
         assert!(text.contains("and 1 more; --top 3"), "{text}");
+    }
+
+    #[test]
+    fn a_weight_has_a_unit_only_if_it_is_known() {
+        let weight = FileWeight::new(1_518_556_000, 1);
+        assert_eq!(weight_text(&weight, "samples"), "weight 1,518,556,000");
+        assert_eq!(weight_text(&weight, "ns"), "1518556000 ns");
+        assert_eq!(weight_text(&FileWeight::new(5, 2), "samples"), "weight 2.5");
     }
 
     #[test]

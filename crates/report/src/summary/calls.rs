@@ -232,7 +232,7 @@ fn distortions(summary: &CallsSummary) -> Option<String> {
     let more = distorted.len().saturating_sub(NAMED);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let number = match distorted.len() {
-        1 => "1 function differs".to_owned(),
+        1 => "1 function differ".to_owned(),
         number => format!("{number} functions differ"),
     };
     Some(format!(
@@ -270,7 +270,7 @@ mod tests {
         summary.functions = vec![row("sim.tiny", 0.6, 0.2, true), row("sim.big", 0.4, 0.8, false)];
         let found = statements(&summary, false);
         let [one] = &found[..] else { panic!("{found:?}") };
-        assert!(one.contains("the shares of 1 function differ"), "{one}");
+        assert!(one.contains("the shares of 1 function differ "), "{one}");
         assert!(one.contains("(sim.tiny: 60 % traced, 20 % sampled)"), "{one}");
         summary.functions = vec![row("sim.tiny", 0.6, 0.2, true); 5];
         assert!(statements(&summary, false)[0].contains("5 functions differ"));

@@ -62,7 +62,7 @@ pub enum Refusal {
         adequacy: Adequacy,
     },
     /// The size is too far from the measured ones.
-    #[error("{x} is outside {lowest} to {highest}, the range that the measured sizes can predict")]
+    #[error("{} is outside {} to {}, the range that the measured sizes can predict", short(*.x), short(*.lowest), short(*.highest))]
     TooFar {
         /// The size asked for.
         x: f64,
@@ -72,7 +72,7 @@ pub enum Refusal {
         highest: f64,
     },
     /// Laws that the data do not distinguish predict different costs.
-    #[error("laws that fit the data equally well differ by a factor of {ratio:.2} at {x}")]
+    #[error("laws that fit the data equally well differ by a factor of {} at {}", short(*.ratio), short(*.x))]
     LawsDisagree {
         /// The size asked for, or the size at which the cost would reach its limit.
         x: f64,
@@ -80,17 +80,31 @@ pub enum Refusal {
         ratio: f64,
     },
     /// The cost stays within the limit at all sizes that can be predicted.
-    #[error("the limit is not reached up to {highest}")]
+    #[error("the limit is not reached up to {}", short(*.highest))]
     LimitNotReached {
         /// The largest size that can be predicted.
         highest: f64,
     },
     /// The cost exceeds the limit at all sizes that can be predicted.
-    #[error("the limit is exceeded from {lowest} on")]
+    #[error("the limit is exceeded from {} on", short(*.lowest))]
     LimitAlreadyExceeded {
         /// The smallest size that can be predicted.
         lowest: f64,
     },
+}
+
+/// Returns a number with three significant digits, or all digits before the point if there are more.
+fn short(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return value.to_string();
+    }
+    let decimals = (2 - value.abs().log10().floor() as i32).max(0) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 impl ScalingFit {

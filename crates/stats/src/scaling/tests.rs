@@ -307,3 +307,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_refusal_has_numbers_with_three_digits() {
+    let text = Refusal::LawsDisagree { x: 694.118_222_171_948_4, ratio: 1.5123 }.to_string();
+    assert!(text.ends_with("1.51 at 694"), "{text}");
+    let text = Refusal::LimitNotReached { highest: 12_345.678 }.to_string();
+    assert!(text.ends_with("12346"), "{text}");
+    assert!(Refusal::LimitAlreadyExceeded { lowest: 2.0 }.to_string().contains(" 2 on"));
+}
