@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod event_fallback;
 mod kallsyms;
+mod map_file;
 mod module;
 mod native_frames;
 mod native_stacks;

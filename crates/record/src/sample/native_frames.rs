@@ -105,7 +105,7 @@ impl<'a> NativeFrames<'a> {
     pub fn is_program(&mut self, id: RawFrameId) -> bool {
         let raw = self.raw(id);
         let kind = self.module(raw.module).kind;
-        let symbolised = self.symbolised(id, raw);
+        let symbolised = self.symbolised(raw);
         let outermost = symbolised.locations.last().expect("never empty");
         kind != ModuleKind::Interpreter
             && kind.role(&outermost.function.name, symbolised.named) == Role::Work
@@ -115,8 +115,8 @@ impl<'a> NativeFrames<'a> {
         self.trace.stacks.frames()[id.0 as usize]
     }
 
-    fn symbolised(&self, id: RawFrameId, raw: RawFrame) -> Cow<'a, Symbolised> {
-        if let Some(name) = self.trace.generated.name(id, raw) {
+    fn symbolised(&self, raw: RawFrame) -> Cow<'a, Symbolised> {
+        if let Some(name) = self.trace.generated.name(raw) {
             let locations = vec![symbolise::name_only(name.to_owned())];
             return Cow::Owned(Symbolised { locations, named: true });
         }
@@ -157,7 +157,7 @@ impl<'a> NativeFrames<'a> {
 
     fn expanded(&mut self, id: RawFrameId, builder: &mut ProfileBuilder) -> Expansion {
         let raw = self.raw(id);
-        let symbolised = self.symbolised(id, raw);
+        let symbolised = self.symbolised(raw);
         let module_kind = self.module(raw.module).kind;
         let (kind, address) = match (raw.module, symbolised.named) {
             (ModuleIndex::KERNEL, _) => {

@@ -200,7 +200,6 @@ fn anonymous_samples(trace: &Trace) -> u64 {
         let id = trace.stacks.nodes()[stack.0 as usize].frame;
         let frame = trace.stacks.frames()[id.0 as usize];
         matches!(frame.module, ModuleIndex::ANONYMOUS | ModuleIndex::UNKNOWN)
-            && trace.generated.name(id, frame).is_none()
     };
     trace.samples.iter().filter(is_anonymous).count() as u64
 }

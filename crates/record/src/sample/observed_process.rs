@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::address_space::AddressSpace;
 use super::perf_map::PerfMap;
-use super::raw_stacks::RawFrameId;
+use super::raw_stacks::{RawFrame, RawFrameId};
 use super::trace::Trace;
 
 /// A running process.
@@ -14,8 +14,8 @@ pub(super) struct Process {
     pub space: Arc<AddressSpace>,
     pub threads: u32,
     pub generated: PerfMap,
-    /// Frames of code that belongs to no file and has no name yet, by their addresses.
-    unnamed: HashMap<u64, RawFrameId>,
+    /// Frames of code that belongs to no file and has no name yet, in this process only: another one may have other code there.
+    unnamed: HashMap<RawFrame, RawFrameId>,
 }
 
 impl Process {
@@ -38,21 +38,24 @@ impl Process {
         if let Some(function) = self.generated.at(address) {
             return trace.stacks.frame(trace.generated.frame(&function.name));
         }
-        let frame = trace.stacks.frame(space.locate(address));
-        self.unnamed.insert(address, frame);
-        frame
+        let frame = space.locate(address);
+        *self.unnamed.entry(frame).or_insert_with(|| trace.stacks.separate_frame(frame))
     }
 
-    /// Names the frames that got a name only after they were sampled.
-    pub fn name_frames(&mut self, pid: u32, trace: &mut Trace) {
-        if self.unnamed.is_empty() {
+    /// Reads the names that process `pid` has listed since, unless that was done shortly before `now_ns`. Frames that had none
+    /// get the first one that is listed for their addresses.
+    pub fn refresh_names(&mut self, pid: u32, now_ns: u64, trace: &mut Trace) {
+        if now_ns == u64::MAX && self.unnamed.is_empty() {
             return;
         }
-        self.generated.refresh(pid, u64::MAX, trace.modules.started());
-        for (address, frame) in self.unnamed.drain() {
-            if let Some(function) = self.generated.at(address) {
-                trace.generated.name_late(frame, &function.name);
-            }
+        if !self.generated.refresh(pid, now_ns, trace.modules.started()) {
+            return;
         }
+        self.unnamed.retain(|frame, &mut id| {
+            // Code without a file is located at its address in the process.
+            let Some(function) = self.generated.at(frame.address) else { return true };
+            trace.stacks.replace(id, trace.generated.frame(&function.name));
+            false
+        });
     }
 }

@@ -5,22 +5,15 @@
 //! the name that was valid when it was sampled.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
-use std::io::Read;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
+
+use super::map_file::MapFile;
 
 /// Longer names are cut.
 const LONGEST_NAME: usize = 4096;
-/// Most bytes that are read at once. The rest is read later.
-const LARGEST_READ: u64 = 64 << 20;
 /// Time between two looks at a file, ns.
 const INTERVAL_NS: u64 = 10_000_000;
-/// A file that was last written longer than this before sampling started is of an earlier process with the same number. The
-/// clock of file systems is coarse.
-const TOLERANCE: Duration = Duration::from_secs(1);
 
 /// A function of generated code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +24,11 @@ pub(super) struct GeneratedFunction {
 }
 
 /// The functions that one process has listed so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct PerfMap {
     /// By start. A forked process shares those of its parent until it adds some.
     functions: Arc<BTreeMap<u64, GeneratedFunction>>,
-    file: Option<Arc<File>>,
+    file: MapFile,
     /// A line of which the end is not written yet.
     rest: Vec<u8>,
     looked_ns: u64,
@@ -47,20 +40,21 @@ impl PerfMap {
         Self { functions: Arc::clone(&self.functions), ..Self::default() }
     }
 
-    /// Reads what process `pid` has added to its file, unless that was done shortly before `now_ns`.
-    pub fn refresh(&mut self, pid: u32, now_ns: u64, started: SystemTime) {
+    /// Reads what process `pid` has written to its file, unless that was done shortly before `now_ns`. Returns whether there was
+    /// something. Names that a file written anew does not list stay: it may be incomplete at this moment.
+    pub fn refresh(&mut self, pid: u32, now_ns: u64, started: SystemTime) -> bool {
         if now_ns < self.looked_ns.saturating_add(INTERVAL_NS) {
-            return;
+            return false;
         }
         self.looked_ns = now_ns;
-        if self.file.is_none() {
-            self.file = open(pid, started).map(Arc::new);
+        let Some(text) = self.file.added(pid, started) else { return false };
+        if text.from_start {
+            self.rest.clear();
         }
-        let Some(file) = &self.file else { return };
-        let mut added = Vec::new();
-        if (&**file).take(LARGEST_READ).read_to_end(&mut added).is_ok() && !added.is_empty() {
-            self.add(&added);
+        if !text.bytes.is_empty() {
+            self.add(&text.bytes);
         }
+        !text.bytes.is_empty()
     }
 
     /// Adds text from the file.
@@ -106,33 +100,6 @@ fn parse(line: &[u8]) -> Option<GeneratedFunction> {
     let length = name.floor_char_boundary(LONGEST_NAME);
     let is_function = start < end && !name.is_empty();
     is_function.then(|| GeneratedFunction { start, end, name: name[..length].into() })
-}
-
-/// Opens the file of a process. In a container, the process has another number and another `/tmp`.
-fn open(pid: u32, started: SystemTime) -> Option<File> {
-    let inner = innermost_number(pid).unwrap_or(pid);
-    let candidates =
-        [format!("/proc/{pid}/root/tmp/perf-{inner}.map"), format!("/tmp/perf-{pid}.map")];
-    let owner = std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid());
-    candidates.iter().map(PathBuf::from).find_map(|path| {
-        let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
-        let file = File::options().read(true).custom_flags(flags).open(path).ok()?;
-        is_of(&file.metadata().ok()?, owner, started).then_some(file)
-    })
-}
-
-/// Returns whether a file was written by a process with this owner after sampling started. Anyone can create files in `/tmp`.
-fn is_of(metadata: &Metadata, owner: Option<u32>, started: SystemTime) -> bool {
-    let is_recent = metadata.modified().is_ok_and(|time| time + TOLERANCE >= started);
-    let is_owned = owner.is_none_or(|owner| metadata.uid() == owner);
-    metadata.is_file() && is_recent && is_owned
-}
-
-/// Returns the number of a process in its own namespace.
-fn innermost_number(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_whitespace().next_back()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -206,16 +173,5 @@ mod tests {
         map.add(b"2000 10 bad\xff\n");
         assert_eq!(map.at(0x1000).expect("named").name.len(), LONGEST_NAME);
         assert_eq!(names(&map, &[0x2000]), [Some("bad\u{fffd}".to_owned())]);
-    }
-
-    #[test]
-    fn files_of_earlier_processes_and_of_others_are_not_used() {
-        let file = tempfile::NamedTempFile::new().expect("made");
-        let metadata = file.as_file().metadata().expect("it exists");
-        let (now, own) = (SystemTime::now(), metadata.uid());
-        assert!(is_of(&metadata, Some(own), now) && is_of(&metadata, None, now));
-        assert!(!is_of(&metadata, Some(own), now + Duration::from_secs(60)));
-        assert!(!is_of(&metadata, Some(own + 1), now));
-        assert_eq!(innermost_number(std::process::id()), Some(std::process::id()));
     }
 }

@@ -46,6 +46,17 @@ impl RawStacks {
         })
     }
 
+    /// Adds a frame that no other lookup returns, so that it can be replaced later.
+    pub fn separate_frame(&mut self, frame: RawFrame) -> RawFrameId {
+        self.frames.push(frame);
+        RawFrameId(last_index(self.frames.len()))
+    }
+
+    /// Replaces a frame in all stacks that contain it.
+    pub fn replace(&mut self, id: RawFrameId, frame: RawFrame) {
+        self.frames[id.0 as usize] = frame;
+    }
+
     /// Interns the stack in which `parent` calls `frame`.
     pub fn child(&mut self, parent: Option<RawStackId>, frame: RawFrameId) -> RawStackId {
         let node = RawNode { parent, frame };
@@ -55,7 +66,7 @@ impl RawStacks {
         })
     }
 
-    /// Returns the distinct frames, by [`RawFrameId`].
+    /// Returns the frames, by [`RawFrameId`]. Those that were added separately or replaced may equal others.
     pub fn frames(&self) -> &[RawFrame] {
         &self.frames
     }
@@ -125,5 +136,10 @@ mod tests {
         assert_eq!(stacks.child(Some(root_again), work), leaf);
         assert_ne!(stacks.child(None, work), leaf);
         assert_eq!((stacks.frames().len(), stacks.nodes().len()), (2, 3));
+        let separate = stacks.separate_frame(frame(1));
+        assert_ne!(separate, main);
+        stacks.replace(separate, frame(2));
+        assert_eq!((stacks.frame(frame(1)), stacks.frame(frame(2))), (main, work));
+        assert_eq!(stacks.frames()[separate.0 as usize], frame(2));
     }
 }

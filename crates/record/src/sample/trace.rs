@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::module::{ModuleIndex, ModuleTable};
 use super::python::{Attached, PythonTrace};
-use super::raw_stacks::{RawFrame, RawFrameId, RawStackId, RawStacks};
+use super::raw_stacks::{RawFrame, RawStackId, RawStacks};
 use super::scheduling::Scheduled;
 use super::unwind::WalkEnd;
 
@@ -61,36 +61,22 @@ pub(super) struct Counts {
 pub(super) struct GeneratedCode {
     names: Vec<Arc<str>>,
     by_name: HashMap<Arc<str>, u64>,
-    /// Positions in `names` of frames at addresses that were named only after they were sampled.
-    late: HashMap<RawFrameId, u64>,
 }
 
 impl GeneratedCode {
     /// Returns the frame of a function with this name.
     pub fn frame(&mut self, name: &Arc<str>) -> RawFrame {
-        RawFrame { module: ModuleIndex::GENERATED, address: self.position(name) }
-    }
-
-    /// Names a frame that has no name yet.
-    pub fn name_late(&mut self, frame: RawFrameId, name: &Arc<str>) {
-        let position = self.position(name);
-        self.late.insert(frame, position);
-    }
-
-    /// Returns the name of a frame; `None` if it has none.
-    pub fn name(&self, id: RawFrameId, frame: RawFrame) -> Option<&str> {
-        let position = match frame.module {
-            ModuleIndex::GENERATED => frame.address,
-            _ => *self.late.get(&id)?,
-        };
-        self.names.get(usize::try_from(position).ok()?).map(AsRef::as_ref)
-    }
-
-    fn position(&mut self, name: &Arc<str>) -> u64 {
-        *self.by_name.entry(Arc::clone(name)).or_insert_with(|| {
+        let position = *self.by_name.entry(Arc::clone(name)).or_insert_with(|| {
             self.names.push(Arc::clone(name));
             self.names.len() as u64 - 1
-        })
+        });
+        RawFrame { module: ModuleIndex::GENERATED, address: position }
+    }
+
+    /// Returns the name of a frame; `None` if it is not one of generated code with a name.
+    pub fn name(&self, frame: RawFrame) -> Option<&str> {
+        let position = (frame.module == ModuleIndex::GENERATED).then_some(frame.address)?;
+        self.names.get(usize::try_from(position).ok()?).map(AsRef::as_ref)
     }
 }
 

@@ -201,7 +201,7 @@ int main(int argc, char **argv) {
 }
 
 /// Runs generated code twice at the same address: `push %rbp; mov %rsp,%rbp; mov %rdi,%rcx; l: imul $7,%rax; dec %rcx; jnz l;
-/// pop %rbp; ret`. Its names are in a map if an argument is given.
+/// pop %rbp; ret`. Its names are in a map if an argument is given; with "anew", the second one replaces the file's content.
 const GENERATED: &str = r#"
 typedef unsigned long (*function)(unsigned long);
 static const unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf9, 0xb8, 1, 0, 0, 0,
@@ -209,7 +209,6 @@ static const unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf9, 0
 NOINLINE static void first(function f) { sink = f(150000000); sink++; }
 NOINLINE static void second(function f) { sink = f(150000000); sink += 2; }
 int main(int argc, char **argv) {
-    (void)argv;
     char name[64], *page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     memcpy(page, code, sizeof code);
     snprintf(name, sizeof name, "/tmp/perf-%d.map", getpid());
@@ -217,6 +216,7 @@ int main(int argc, char **argv) {
     if (map) { fprintf(map, "%lx %zx one;[name] step.js:12\n", (long)page, sizeof code); fflush(map); }
     first((function)page);
     usleep(300000);
+    if (map && argv[1][0] == 'a') { fclose(map); map = fopen(name, "w"); }
     if (map) { fprintf(map, "%lx %zx another\n", (long)page, sizeof code); fflush(map); }
     usleep(300000);
     second((function)page);
@@ -227,15 +227,71 @@ int main(int argc, char **argv) {
 
 #[test]
 fn generated_code_has_the_name_that_was_valid_when_it_was_sampled() {
-    let Some(profile) = profile_c(GENERATED, &[], &["named"]) else { return };
-    for (caller, generated) in [("first", "one;[name] step.js:12"), ("second", "another")] {
-        assert_whole(&profile, caller, &["_start"]);
-        let samples = samples_with(&profile, caller);
-        let named =
-            samples.iter().filter(|sample| names(&profile, sample).contains(&generated)).count();
-        assert!(named * 10 > samples.len() * 9, "{}", explain(&profile));
+    for kind in ["named", "anew"] {
+        let Some(profile) = profile_c(GENERATED, &[], &[kind]) else { return };
+        for (caller, generated) in [("first", "one;[name] step.js:12"), ("second", "another")] {
+            assert_generated(&profile, caller, generated);
+        }
     }
+}
+
+/// Asserts that the samples below a caller are in one function of generated code.
+#[track_caller]
+fn assert_generated(profile: &Profile, caller: &str, generated: &str) {
+    assert_whole(profile, caller, &["_start"]);
+    let samples = samples_with(profile, caller);
+    let named = samples.iter().filter(|sample| names(profile, sample).contains(&generated)).count();
+    assert!(named * 10 > samples.len() * 9, "{generated}: {}", explain(profile));
+    let modules: Vec<_> = profile
+        .functions
+        .iter()
+        .filter(|function| profile.string(function.name) == generated)
+        .map(|function| {
+            function.module.map(|id| profile.string(profile.modules[id.0 as usize].path))
+        })
+        .collect();
+    assert_eq!(modules, [Some("[jit]")], "{}", explain(profile));
     assert!(!has_notice(&profile.provenance.notices, NoticeId::AnonymousCode));
+}
+
+#[test]
+fn generated_code_may_be_named_when_the_program_ends() {
+    let main = GENERATED.find("int main").expect("it has one");
+    // The child has other code than its parent at the same address.
+    let source = r#"
+#include <sys/wait.h>
+static void list(char *page, const char *first_name, const char *second_name) {
+    char name[64];
+    snprintf(name, sizeof name, "/tmp/perf-%d.map", getpid());
+    FILE *map = fopen(name, "w");
+    fprintf(map, "%lx %zx %s\n%lx %zx %s\n", (long)page, sizeof code, first_name, (long)page + 256, sizeof code, second_name);
+    fclose(map);
+}
+NOINLINE static void third(function f) { sink = f(150000000); sink += 3; }
+int main(void) {
+    char *page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memcpy(page, code, sizeof code);
+    memcpy(page + 256, code, sizeof code);
+    pid_t child = fork();
+    if (child == 0) {
+        third((function)page);
+        list(page, "gamma", "unused");
+        return 0;
+    }
+    first((function)page);
+    second((function)(page + 256));
+    list(page, "alpha", "beta");
+    return waitpid(child, NULL, 0) != child;
+}
+"#;
+    let source = [&GENERATED[..main], source].concat();
+    let Some(profile) = profile_c(&source, &[], &[]) else { return };
+    for thread in &profile.threads {
+        let _ = std::fs::remove_file(format!("/tmp/perf-{}.map", thread.pid));
+    }
+    for (caller, generated) in [("first", "alpha"), ("second", "beta"), ("third", "gamma")] {
+        assert_generated(&profile, caller, generated);
+    }
 }
 
 #[test]
