@@ -5,6 +5,9 @@
  *     counter   a counter that is not a number
  *     name      a name that JSON cannot contain
  *     nothing   no operation
+ *     calls     more calls than end in this century
+ *     null      a number of counters, but no counters
+ *     latin     a name that is not UTF-8
  */
 #include <stdio.h>
 #include <string.h>
@@ -57,6 +60,12 @@ int main(int argc, char **argv) {
         bench.name = "a\"b";
     } else if (strcmp(mode, "nothing") == 0) {
         bench.operation = NULL;
+    } else if (strcmp(mode, "calls") == 0) {
+        bench.calls = UINT64_MAX;
+    } else if (strcmp(mode, "null") == 0) {
+        bench.counters = NULL;
+    } else if (strcmp(mode, "latin") == 0) {
+        bench.name = "caf\xe9";
     }
     simprof_bench_run(&bench);
     fprintf(stderr, "%lu %lu\n", state.set_ups, state.calls);

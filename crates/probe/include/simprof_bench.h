@@ -67,6 +67,8 @@ extern "C" {
 /* No operation is so short that a batch needs more calls. A larger number means that the clock does not
  * advance. */
 #define SIMPROF_BENCH_MAX_CALLS (UINT64_C(1) << 40)
+/* The largest number of calls that a program may choose. */
+#define SIMPROF_BENCH_MAX_CHOSEN (UINT64_C(1) << 30)
 
 /* A work counter, such as the number of hits of a query. */
 struct simprof_counter {
@@ -83,7 +85,7 @@ struct simprof_bench {
     /* Called before each batch of calls, outside of the measured time. May be NULL. */
     void (*set_up)(void *data);
     void *data;
-    /* Calls in one batch; 0 chooses the number by time. Use 1 if the operation needs set_up before each call.
+    /* Calls in one batch, at most 2^30; 0 chooses the number by time. Use 1 if the operation needs set_up before each call.
      * Such an operation should take more than 0.1 ms, because reading the clock takes up to 1 us. */
     uint64_t calls;
     /* Work of one call. */
@@ -185,11 +187,35 @@ __attribute__((unused)) static uint64_t simprof_bench_warm_up(const struct simpr
     }
 }
 
+/* Returns whether a text is UTF-8 (RFC 3629): neither overlong, nor a surrogate, nor above U+10FFFF. */
+__attribute__((unused)) static int simprof_bench_is_utf8(const char *text) {
+    const unsigned char *byte = (const unsigned char *)text;
+    while (*byte != 0) {
+        unsigned char first = *byte++, low = 0x80, high = 0xbf;
+        int more = first < 0x80 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
+        if ((first >= 0x80 && first < 0xc2) || first > 0xf4) {
+            return 0;
+        }
+        /* Only the second byte has other limits, which depend on the first byte. */
+        low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
+        high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : high;
+        for (; more > 0; more--, byte++, low = 0x80, high = 0xbf) {
+            if (*byte < low || *byte > high) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
 /* Ends the program unless the name can be written between quotes in JSON. */
 __attribute__((unused)) static void simprof_bench_check_name(const char *name) {
     const char *character = name;
     if (name == NULL || *name == '\0') {
         simprof_bench_fail("an operation or a counter has no name", "");
+    }
+    if (!simprof_bench_is_utf8(name)) {
+        simprof_bench_fail("a name is not UTF-8: ", name);
     }
     for (; *character != '\0'; character++) {
         if ((unsigned char)*character < 0x20 || *character == '"' || *character == '\\') {
@@ -200,9 +226,18 @@ __attribute__((unused)) static void simprof_bench_check_name(const char *name) {
 
 __attribute__((unused)) static void simprof_bench_check(const struct simprof_bench *bench) {
     size_t counter;
+    if (bench == NULL) {
+        simprof_bench_fail("there is no benchmark", "");
+    }
     simprof_bench_check_name(bench->name);
     if (bench->operation == NULL) {
         simprof_bench_fail("there is no operation to measure: ", bench->name);
+    }
+    if (bench->calls > SIMPROF_BENCH_MAX_CHOSEN) {
+        simprof_bench_fail("calls is larger than 1073741824: ", bench->name);
+    }
+    if (bench->counters == NULL && bench->counter_count > 0) {
+        simprof_bench_fail("counter_count is not 0, but counters is NULL: ", bench->name);
     }
     for (counter = 0; counter < bench->counter_count; counter++) {
         simprof_bench_check_name(bench->counters[counter].name);

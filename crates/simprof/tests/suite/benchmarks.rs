@@ -90,7 +90,14 @@ fn the_header_reports_what_it_measured_whatever_the_operation_prints() {
 #[test]
 fn the_header_ends_the_program_if_nothing_valid_can_be_reported() {
     let (workspace, program) = (Workspace::new(), c_program("bench"));
-    for (mode, word) in [("counter", "share"), ("name", "a\"b"), ("nothing", "work")] {
+    for (mode, word) in [
+        ("counter", "share"),
+        ("name", "a\"b"),
+        ("nothing", "work"),
+        ("calls", "calls"),
+        ("null", "counter_count"),
+        ("latin", "UTF-8"),
+    ] {
         assert_failed(&case(&workspace, &[&program, mode], SHORT), word);
     }
     for budget in ["", "0", "5s", "nan", "1e99"] {
