@@ -1,10 +1,10 @@
 //! The summary of phase 2: component benchmarks.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use simprof_model::{Measurement, Value};
+use simprof_model::{Measurement, Replicate, Status, Value};
 use simprof_stats::{Comparison, MARGIN_FLOOR, margin_from_control};
 
 use super::arms::{Arm, ArmPoint, arms, compare_measurements};
@@ -171,20 +171,39 @@ impl BenchmarkShape<'_> {
         found
     }
 
-    /// Returns a sentence if processes succeeded, but none reported the metric that the spec names.
+    /// Returns a sentence on why there is no value of the metric that the spec names; `None` if there is one, or no process
+    /// ran.
     fn missing_metric(&self) -> Option<String> {
-        let reported: BTreeSet<&str> =
-            self.measurements.iter().flat_map(|measurement| measurement.metric_names()).collect();
-        if reported.is_empty() || reported.contains(self.metric.as_str()) {
-            return None;
+        let succeeded =
+            self.measurements.iter().flat_map(|measurement| measurement.ok_replicates());
+        let mut metrics: BTreeMap<&str, bool> = BTreeMap::new();
+        for (name, metric) in succeeded.flat_map(|replicate| &replicate.metrics) {
+            *metrics.entry(name.as_str()).or_default() |= !metric.samples.is_empty();
         }
-        let reported: Vec<&str> = reported.into_iter().collect();
-        Some(format!(
-            "{}: no process reported the metric {} that the spec names; reported: {}.",
-            self.operation(),
-            self.metric,
-            reported.join(", ")
-        ))
+        let text = match metrics.get(self.metric.as_str()) {
+            _ if metrics.is_empty() => self.failure()?,
+            Some(true) => return None,
+            Some(false) => format!("the metric {} has no samples", self.metric),
+            None => format!(
+                "no process reported the metric {} that the spec names; reported: {}",
+                self.metric,
+                metrics.into_keys().collect::<Vec<_>>().join(", ")
+            ),
+        };
+        Some(format!("{}: {text}.", self.operation()))
+    }
+
+    /// Returns how many processes failed, and why the first did; `None` if none did.
+    fn failure(&self) -> Option<String> {
+        let processes = self.measurements.iter().flat_map(|measurement| &measurement.replicates);
+        let is_failure = |one: &&Replicate| matches!(one.status, Status::Failed | Status::TimedOut);
+        let failed: Vec<&Replicate> = processes.filter(is_failure).collect();
+        let reason = failed.first()?.reason.as_deref().unwrap_or("the reason is not known");
+        let processes = match failed.len() {
+            1 => "the only process".to_owned(),
+            number => format!("all {number} processes"),
+        };
+        Some(format!("{processes} failed: {}", reason.trim_end_matches('.')))
     }
 
     /// Whether a law is the main result on its parameter: that of the baseline, for the metric that the spec names.
@@ -305,10 +324,7 @@ impl BenchmarkShape<'_> {
     }
 }
 
-fn without(
-    measurement: &Measurement,
-    parameter: &str,
-) -> std::collections::BTreeMap<String, Value> {
+fn without(measurement: &Measurement, parameter: &str) -> BTreeMap<String, Value> {
     let mut others = measurement.parameters.clone();
     others.remove(parameter);
     others
@@ -381,7 +397,7 @@ fn at_point(at: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simprof_model::{Metric, Replicate, Status};
+    use simprof_model::Metric;
 
     /// Returns a measurement at size `n` whose only metric is `t_ns`.
     fn measurement(n: i64) -> Measurement {
@@ -407,7 +423,13 @@ mod tests {
     }
 
     fn statements_for(metric: &str) -> Vec<String> {
-        let measurements: Vec<Measurement> = [1, 2, 4, 8, 16].map(measurement).into();
+        statements_of(metric, |_| {})
+    }
+
+    /// Returns the statements on five measurements whose processes were changed.
+    fn statements_of(metric: &str, change: impl Fn(&mut Replicate)) -> Vec<String> {
+        let mut measurements: Vec<Measurement> = [1, 2, 4, 8, 16].map(measurement).into();
+        measurements.iter_mut().flat_map(|one| &mut one.replicates).for_each(change);
         let benchmark = BenchmarkShape {
             sweeps: vec!["n".to_owned()],
             arms: Vec::new(),
@@ -441,5 +463,25 @@ mod tests {
         let statements = statements_for("time_ns");
         assert_eq!(statements.len(), 1, "{statements:?}");
         assert!(statements[0].contains("time_ns") && statements[0].contains("t_ns"));
+    }
+
+    #[test]
+    fn the_failure_of_all_processes_is_named_in_place_of_the_metric() {
+        let statements = statements_of("t_ns", |replicate| {
+            replicate.status = Status::Failed;
+            replicate.reason = Some("exited with status 3".to_owned());
+        });
+        assert_eq!(statements.len(), 1, "{statements:?}");
+        assert!(statements[0].contains("15") && statements[0].contains("exited with status 3"));
+        assert!(!statements[0].contains("t_ns"), "{statements:?}");
+    }
+
+    #[test]
+    fn a_metric_without_samples_is_named() {
+        let statements = statements_of("t_ns", |replicate| {
+            replicate.metrics.insert("t_ns".to_owned(), Metric { samples: Vec::new() });
+        });
+        assert_eq!(statements.len(), 1, "{statements:?}");
+        assert!(statements[0].contains("t_ns"), "{statements:?}");
     }
 }
