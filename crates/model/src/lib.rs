@@ -28,8 +28,8 @@ pub use notice::{Notice, NoticeId, add_notices, has_notice};
 pub use profile::{
     CodeRange, Frame, FrameId, Function, FunctionId, FunctionKind, LoopLine, Module, ModuleId,
     PROFILE_SCHEMA, Profile, ProfileBuilder, Provenance, PythonProvenance, StackId, StackNode,
-    StackSample, StringId, Thread, ThreadId, ThreadStates, TightLoop, WaitCause, WaitSample,
-    WeightKind,
+    StackSample, StateSpan, StringId, Thread, ThreadId, ThreadStates, TightLoop, WaitCause,
+    WaitSample, WeightKind,
 };
 pub use run::{Mode, Phase, PhaseRecord, ProblemCause, RUN_SCHEMA, Run, RunProblem, RunStatus};
 pub use steps::{Step, Steps, merged_spans};

@@ -3,7 +3,7 @@
 use simprof_model::{
     CodeRange, Frame, FrameId, Function, FunctionId, FunctionKind, HeapAmount, HeapAmounts,
     HeapOrigin, HeapProfile, HeapProvenance, HeapSite, HeapTick, LoopLine, Profile, ProfileBuilder,
-    StackSample, ThreadId, ThreadStates, TightLoop, WaitCause, WaitSample, WeightKind,
+    StackSample, StateSpan, ThreadId, ThreadStates, TightLoop, WaitCause, WaitSample, WeightKind,
 };
 
 use crate::summary::LineCost;
@@ -116,9 +116,21 @@ impl Sketch {
     }
 
     /// Adds what the current thread did while it had no CPU: ready to run, waiting, unknown.
-    pub(crate) fn states(mut self, runnable_ns: u64, blocked_ns: u64, unknown_ns: u64) -> Self {
+    pub(crate) fn states(self, runnable_ns: u64, blocked_ns: u64, unknown_ns: u64) -> Self {
+        self.states_in(runnable_ns, blocked_ns, unknown_ns, Vec::new())
+    }
+
+    /// As [`Sketch::states`], with the spans of time.
+    pub(crate) fn states_in(
+        mut self,
+        runnable_ns: u64,
+        blocked_ns: u64,
+        unknown_ns: u64,
+        spans: Vec<StateSpan>,
+    ) -> Self {
         let (thread, running_ns) = (self.thread, 0);
-        let states = ThreadStates { thread, running_ns, runnable_ns, blocked_ns, unknown_ns };
+        let states =
+            ThreadStates { thread, running_ns, runnable_ns, blocked_ns, unknown_ns, spans };
         self.builder.thread_states(states);
         self
     }

@@ -200,13 +200,33 @@ pub struct WaitSample {
 }
 
 /// What a thread did while it was observed, as the kernel's scheduler reports it. The four times sum to the time that it was observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadStates {
     /// The thread.
     pub thread: ThreadId,
     /// Time on a CPU in ns.
     pub running_ns: u64,
     /// Time in which it was ready to run but had no CPU, in ns: it was preempted, or had just been started or woken.
+    pub runnable_ns: u64,
+    /// Time in which it waited for something other than a CPU, in ns.
+    pub blocked_ns: u64,
+    /// Time for which records of the scheduler are missing, in ns.
+    pub unknown_ns: u64,
+    /// The same by time: disjoint spans in order. Empty if it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<StateSpan>,
+}
+
+/// What a thread did in a span of time. The four times sum to at most the length of the span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StateSpan {
+    /// Start in ns of CLOCK_MONOTONIC.
+    pub begin_ns: u64,
+    /// End in ns of CLOCK_MONOTONIC.
+    pub end_ns: u64,
+    /// Time on a CPU in ns.
+    pub running_ns: u64,
+    /// Time in which the thread was ready to run but had no CPU, in ns.
     pub runnable_ns: u64,
     /// Time in which it waited for something other than a CPU, in ns.
     pub blocked_ns: u64,

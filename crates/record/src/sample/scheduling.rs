@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::blocked_time::BlockedTime;
 use super::raw_stacks::RawStackId;
+use super::state_spans::{Kind, StateSpans};
 
 /// Gaps that are kept per thread of a process that runs Python.
 const MAX_GAPS: usize = 4096;
@@ -57,6 +58,8 @@ pub(super) struct Scheduled {
     pub waits: Vec<RawWait>,
     /// When each thread waited.
     pub blocked: HashMap<u32, BlockedTime>,
+    /// What each thread did over time.
+    pub spans: HashMap<u32, StateSpans>,
 }
 
 /// What a thread does since its latest record.
@@ -82,6 +85,7 @@ struct Track {
     since_ns: u64,
     times: StateTimes,
     blocked: BlockedTime,
+    spans: StateSpans,
     gaps: VecDeque<Gap>,
     /// Start of the time that `gaps` covers.
     gaps_from_ns: u64,
@@ -194,6 +198,7 @@ impl Scheduling {
             track.pass(last_ns);
             scheduled.states.push((thread, track.times));
             scheduled.blocked.insert(thread, track.blocked);
+            scheduled.spans.insert(thread, track.spans);
         }
         scheduled.states.sort_by_key(|&(thread, _)| thread);
         scheduled.waits.sort_by_key(|wait| (wait.time_ns, wait.thread));
@@ -215,6 +220,7 @@ impl Track {
             since_ns: time_ns,
             times: StateTimes::default(),
             blocked: BlockedTime::default(),
+            spans: StateSpans::default(),
             gaps: VecDeque::new(),
             gaps_from_ns: time_ns,
         }
@@ -223,21 +229,30 @@ impl Track {
     /// Adds the time since the latest record to the state.
     fn pass(&mut self, time_ns: u64) {
         let passed_ns = time_ns.saturating_sub(self.since_ns);
-        match self.state {
-            State::Running => self.times.running += passed_ns,
-            State::Runnable => self.times.runnable += passed_ns,
+        let kind = match self.state {
+            State::Running => {
+                self.times.running += passed_ns;
+                Kind::Running
+            }
+            State::Runnable => {
+                self.times.runnable += passed_ns;
+                Kind::Runnable
+            }
             State::Blocked(_) => {
                 self.times.blocked += passed_ns;
                 self.blocked.add(time_ns, passed_ns);
+                Kind::Blocked
             }
-            State::Ended => {}
-        }
+            State::Ended => Kind::None,
+        };
+        self.spans.add(self.since_ns..time_ns, kind);
         self.since_ns = self.since_ns.max(time_ns);
     }
 
     /// Counts the time since the latest record as unknown, because a record between is missing.
     fn miss(&mut self, time_ns: u64) {
         self.times.unknown += time_ns.saturating_sub(self.since_ns);
+        self.spans.add(self.since_ns..time_ns, Kind::Unknown);
         self.since_ns = self.since_ns.max(time_ns);
     }
 

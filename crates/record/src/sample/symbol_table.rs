@@ -2,7 +2,7 @@
 
 use object::elf;
 use object::read::elf::{ElfFile64, Sym};
-use object::{Endianness, Object, ObjectSymbol, SymbolFlags};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol, SymbolFlags};
 
 use super::debug_storage::Elf;
 use super::dynamic_symbols::{self, DynamicSymbol};
@@ -13,6 +13,8 @@ pub(super) struct Symbol<'a> {
     pub start: u64,
     /// Bytes; zero if unknown.
     size: u64,
+    /// End of the section that contains it, [`u64::MAX`] if unknown.
+    limit: u64,
     /// Orders the names of one address: the smallest is used.
     rank: (bool, u8, usize),
     name: &'a [u8],
@@ -36,7 +38,7 @@ impl<'a> Symbol<'a> {
         };
         let underscores = name.iter().take_while(|&&byte| byte == b'_').count();
         let rank = (kind == elf::STT_NOTYPE, binding, underscores);
-        Some(Self { start, size, rank, name })
+        Some(Self { start, size, limit: u64::MAX, rank, name })
     }
 
     /// Returns its addresses; `None` if its size is unknown.
@@ -69,7 +71,8 @@ impl<'a> SymbolTable<'a> {
     pub fn at(&self, address: u64) -> Option<&Symbol<'a>> {
         let after = self.symbols.partition_point(|symbol| symbol.start <= address);
         let symbol = &self.symbols[after.checked_sub(1)?];
-        (symbol.size == 0 || address - symbol.start < symbol.size).then_some(symbol)
+        let is_within = symbol.size == 0 || address - symbol.start < symbol.size;
+        (is_within && address < symbol.limit).then_some(symbol)
     }
 }
 
@@ -95,15 +98,20 @@ fn functions<'a>(file: &Elf<'a>) -> Vec<Symbol<'a>> {
         let symbols = dynamic_symbols::read(file);
         return symbols.iter().filter_map(|symbol| of_segment(symbol, file.endian())).collect();
     }
-    file.dynamic_symbols().chain(file.symbols()).filter_map(|symbol| of_section(&symbol)).collect()
+    let symbols = file.dynamic_symbols().chain(file.symbols());
+    symbols.filter_map(|symbol| of_section(file, &symbol)).collect()
 }
 
 fn of_section<'a>(
+    file: &Elf<'a>,
     symbol: &object::read::elf::ElfSymbol64<'a, '_, Endianness>,
 ) -> Option<Symbol<'a>> {
     let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { return None };
-    symbol.section_index()?;
-    Symbol::new(symbol.name_bytes().ok()?, st_info, symbol.address(), symbol.size())
+    let section = file.section_by_index(symbol.section_index()?).ok();
+    let found = Symbol::new(symbol.name_bytes().ok()?, st_info, symbol.address(), symbol.size())?;
+    let limit =
+        section.map_or(u64::MAX, |section| section.address().saturating_add(section.size()));
+    Some(Symbol { limit, ..found })
 }
 
 fn of_segment<'a>(symbol: &DynamicSymbol<'a>, endian: Endianness) -> Option<Symbol<'a>> {
@@ -171,10 +179,16 @@ mod tests {
         let symbol = |start, size, name: &'static str| Symbol {
             start,
             size,
+            limit: 0x70,
             rank: (false, 0, 0),
             name: name.as_bytes(),
         };
-        let symbols = vec![symbol(0x10, 0x10, "a"), symbol(0x30, 0, "b"), symbol(0x50, 8, "c")];
+        let symbols = vec![
+            symbol(0x10, 0x10, "a"),
+            symbol(0x30, 0, "b"),
+            symbol(0x50, 8, "c"),
+            symbol(0x60, 0, "d"),
+        ];
         let table = SymbolTable { symbols };
         let cases = [
             (0x0f, None),
@@ -185,6 +199,8 @@ mod tests {
             (0x4f, Some("b")),
             (0x57, Some("c")),
             (0x58, None),
+            (0x6f, Some("d")),
+            (0x70, None),
         ];
         for (address, name) in cases {
             assert_eq!(table.at(address).map(Symbol::demangled).as_deref(), name, "{address:#x}");

@@ -18,6 +18,7 @@ use super::debug_file::{self, Supplementary};
 use super::debug_storage::{Elf, Storage, main_section};
 use super::dwarf::{self, CodeLocation, DebugInfo, FunctionInfo};
 use super::module::{Image, ModuleFile, SharedBytes};
+use super::plt::Plt;
 use super::split_files::SplitFiles;
 use super::symbol_table::{Symbol, SymbolTable};
 use super::tight_loops::{self, TightCode};
@@ -57,10 +58,14 @@ pub(super) fn addresses(
     };
     let files = DebugFiles::find(&storage, file, Path::new(&module.path));
     let symbols = SymbolTable::read(&files.with_symbols());
+    let plt = Plt::read(&files.program);
     let mut info = files.read(&storage);
     let symbolised = addresses
         .iter()
-        .map(|&address| symbolised(module, image, info.as_mut(), symbols.at(address), address))
+        .map(|&address| match plt.name_at(address, &module.path) {
+            Some(name) => Symbolised { locations: vec![name_only(name)], named: true },
+            None => symbolised(module, image, info.as_mut(), symbols.at(address), address),
+        })
         .collect();
     let loops = info.as_mut().map(|info| {
         let locations = |address| info.locations(address, symbols.at(address));

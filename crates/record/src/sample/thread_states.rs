@@ -5,6 +5,7 @@
 //! from all waits of the thread in proportion.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use simprof_model::{FrameId, ProfileBuilder, ThreadStates, WaitCause, WaitSample};
 
@@ -84,7 +85,10 @@ impl RunStates {
             let mut sampled = waits.remove(&thread).unwrap_or_default();
             let raw = &trace.threads[thread as usize];
             let id = builder.thread(raw.pid, raw.tid, &raw.name);
-            let own_ns = causes.take_own(&mut sampled, stacks, builder);
+            let own = causes.take_own(&mut sampled, stacks, builder);
+            let own_ns: u64 = own.iter().map(|wait| wait.end - wait.start).sum();
+            let mut spans = scheduled.spans[&thread].clone();
+            own.iter().for_each(|wait| spans.remove_blocked(wait));
             let blocked_ns = times.recorded.blocked.saturating_sub(own_ns);
             let waiting_ns = (blocked_ns as f64 * times.waiting).round() as u64;
             builder.thread_states(ThreadStates {
@@ -93,6 +97,7 @@ impl RunStates {
                 runnable_ns: times.recorded.runnable + blocked_ns - waiting_ns,
                 blocked_ns: waiting_ns,
                 unknown_ns: times.recorded.unknown,
+                spans: spans.finish(times.waiting),
             });
             let mut factor = times.waiting;
             let mut located: Vec<(u64, u64)> = Vec::new();
@@ -183,26 +188,21 @@ struct Causes<'a> {
 }
 
 impl Causes<'_> {
-    /// Removes the waits of simprof's library for simprof, and returns their duration, ns. They are not the target's.
+    /// Removes the waits of simprof's library for simprof, and returns when they were, ns. They are not the target's.
     fn take_own(
         &self,
         waits: &mut Vec<&RawWait>,
         stacks: &NativeStacks,
         builder: &ProfileBuilder,
-    ) -> u64 {
+    ) -> Vec<Range<u64>> {
         let profile = builder.profile();
         let is_own = |wait: &RawWait| {
             let stack = wait.leaving.stack.map(|stack| stacks.id(stack));
             let mut frames = profile.frames_from_leaf(stack);
             frames.any(|frame| is_start(profile.function_name(profile.frame(frame).function)))
         };
-        let mut own_ns = 0;
-        waits.retain(|wait| {
-            let is_own = is_own(wait);
-            own_ns += if is_own { wait.duration_ns } else { 0 };
-            !is_own
-        });
-        own_ns
+        let range = |wait: &RawWait| wait.time_ns.saturating_sub(wait.duration_ns)..wait.time_ns;
+        waits.extract_if(.., |wait| is_own(wait)).map(range).collect()
     }
 
     fn cause(

@@ -10,6 +10,7 @@ mod heavy_path;
 mod lines;
 mod names;
 mod origin;
+mod part_states;
 mod patterns;
 mod placeholders;
 mod python;

@@ -252,7 +252,15 @@ pub(crate) fn origin_of_file(file: &str) -> Origin {
     }
 }
 
+/// Returns whether a function is a stub of the procedure linkage table, through which a program calls a library.
+fn is_stub(name: &str) -> bool {
+    name.ends_with("@plt") || name.starts_with("[plt of ")
+}
+
 fn by_name(name: &str) -> Origin {
+    if is_stub(name) {
+        return Origin::Library;
+    }
     let is_runtime = name.starts_with("__")
         || name == "_start"
         || RUNTIME_FUNCTIONS.contains(&name)
@@ -308,6 +316,9 @@ mod tests {
                 None,
                 Origin::Runtime,
             ),
+            ("sin@plt", Some(exe), None, Origin::Library),
+            ("sim::work(int)@plt", Some(exe), None, Origin::Library),
+            ("[plt of sim]", Some(exe), None, Origin::Library),
             ("sum", Some("/v/lib/python3.11/site-packages/np/_core.so"), None, Origin::Library),
         ] {
             let mut sketch = Sketch::new();

@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use simprof_model::{
     Frame, FrameId, Function, FunctionId, FunctionKind, Profile, StackId, StackNode, StackSample,
-    StringId, ThreadId, ThreadStates, WaitSample,
+    StringId, WaitSample,
 };
 
 use super::bottlenecks::bottlenecks;
 use super::functions::functions;
+use super::part_states;
 use super::stack_kinds::{StackKind, StackKinds};
 use super::step_spans::{RunSteps, StepSpans, Window};
 use super::weights::share;
@@ -123,7 +124,12 @@ pub fn split_run(profile: &Profile, runs: &[RunSteps]) -> RunSplit {
     let parts = costs(profile, &part_of, work, &mut scratch);
     scratch.samples = samples_of(profile, &part_of, work);
     scratch.waits = waits;
-    scratch.thread_states = states_of(profile, &scratch.samples);
+    let in_steps: Vec<StackSample> =
+        of_parts(profile, &part_of, |part| part == RunPart::Steps || part.is_once_in_steps());
+    scratch.thread_states = match &spans {
+        Some(spans) => part_states::inside_steps(profile, &scratch, &in_steps, spans),
+        None => part_states::in_proportion(profile, &scratch.samples),
+    };
     RunSplit { work: scratch, parts, steps, part_of }
 }
 
@@ -146,36 +152,17 @@ fn tables_of(profile: &Profile) -> Profile {
     }
 }
 
-/// Returns what the threads did during a part of the run, whose samples are given. The scheduler's sums have no times, so they are
-/// divided in proportion to each thread's CPU time. The waits of a part are known.
-fn states_of(profile: &Profile, samples: &[StackSample]) -> Vec<ThreadStates> {
-    let sums = |samples: &[StackSample]| {
-        let mut sums: HashMap<ThreadId, u64> = HashMap::new();
-        for sample in samples {
-            *sums.entry(sample.thread).or_default() += sample.weight;
-        }
-        sums
-    };
-    let (all, part) = (sums(&profile.samples), sums(samples));
-    let whole: f64 = share(part.values().sum(), all.values().sum());
-    let within = |states: &ThreadStates| {
-        let of = |sums: &HashMap<ThreadId, u64>| sums.get(&states.thread).copied().unwrap_or(0);
-        let part = if of(&all) > 0 { share(of(&part), of(&all)) } else { whole };
-        let scaled = |ns: u64| (ns as f64 * part).round() as u64;
-        ThreadStates {
-            thread: states.thread,
-            running_ns: scaled(states.running_ns),
-            runnable_ns: scaled(states.runnable_ns),
-            blocked_ns: scaled(states.blocked_ns),
-            unknown_ns: scaled(states.unknown_ns),
-        }
-    };
-    profile.thread_states.iter().map(within).collect()
+fn samples_of(profile: &Profile, part_of: &[RunPart], part: RunPart) -> Vec<StackSample> {
+    of_parts(profile, part_of, |of| of == part)
 }
 
-fn samples_of(profile: &Profile, part_of: &[RunPart], part: RunPart) -> Vec<StackSample> {
+fn of_parts(
+    profile: &Profile,
+    part_of: &[RunPart],
+    is_wanted: impl Fn(RunPart) -> bool,
+) -> Vec<StackSample> {
     let samples = profile.samples.iter().zip(part_of);
-    samples.filter(|&(_, &of)| of == part).map(|(sample, _)| *sample).collect()
+    samples.filter(|&(_, &part)| is_wanted(part)).map(|(sample, _)| *sample).collect()
 }
 
 fn costs(

@@ -404,8 +404,14 @@ mod tests {
         let stack = Some(StackId(1));
         profile.waits = vec![WaitSample { time_ns: 0, thread, stack, weight_ns: 6_000_000, cause }];
         let (running_ns, runnable_ns, blocked_ns, unknown_ns) = (1_000_000, 1_000_000, 0, 0);
-        profile.thread_states =
-            vec![ThreadStates { thread, running_ns, runnable_ns, blocked_ns, unknown_ns }];
+        profile.thread_states = vec![ThreadStates {
+            thread,
+            running_ns,
+            runnable_ns,
+            blocked_ns,
+            unknown_ns,
+            spans: vec![],
+        }];
         let joined = join(&traced, &profile);
         let rows: Vec<_> = joined
             .iter()
