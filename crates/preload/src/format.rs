@@ -109,7 +109,7 @@ pub fn is_affordable(generation_bytes: usize, limit: usize) -> bool {
     generation_bytes <= limit / SHARE
 }
 
-/// Returns the most bytes of a memory with these [`generations`] that a process with this limit of address space maps.
+/// Returns the most bytes of a memory with these `generations` that a process with this limit of address space maps.
 #[cfg(not(simprof_preloaded))]
 pub fn mappable_bytes(offsets: [usize; GENERATIONS + 1], limit: usize) -> usize {
     let is_mapped =
