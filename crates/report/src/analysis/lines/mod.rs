@@ -128,7 +128,7 @@ pub struct HotLine {
     pub line: Option<u32>,
     /// The loop, if this is the cost of all lines of a tight loop, with all code that is inlined there.
     pub in_loop: Option<LoopCost>,
-    /// Whether it is part of a Python interpreter, see [`interpreter_functions`].
+    /// Whether it is part of a Python interpreter, see `interpreter_functions`.
     pub interpreter: bool,
     /// Weight of the samples that are charged to it.
     pub weight: u64,
