@@ -215,7 +215,7 @@ __attribute__((unused)) static void simprof_bench_check_name(const char *name) {
         simprof_bench_fail("an operation or a counter has no name", "");
     }
     if (!simprof_bench_is_utf8(name)) {
-        simprof_bench_fail("a name is not UTF-8: ", name);
+        simprof_bench_fail("the name of an operation or a counter is not UTF-8", "");
     }
     for (; *character != '\0'; character++) {
         if ((unsigned char)*character < 0x20 || *character == '"' || *character == '\\') {
