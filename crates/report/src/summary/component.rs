@@ -138,9 +138,11 @@ pub fn component_summary(head: Head, benchmarks: &[BenchmarkShape<'_>]) -> Compo
     let mut main_laws = Vec::new();
     for benchmark in benchmarks {
         let laws = benchmark.laws();
-        let sentences = laws.iter().filter(|law| benchmark.is_main(law)).map(Law::sentence);
-        main_laws.extend(sentences);
-        main_laws.extend(benchmark.missing_metric());
+        match benchmark.missing_metric() {
+            Some(reason) => main_laws.push(reason),
+            None => main_laws
+                .extend(laws.iter().filter(|law| benchmark.is_main(law)).map(Law::sentence)),
+        }
         summary.laws.extend(laws);
         benchmark.compare(&mut summary);
         summary.latencies.extend(benchmark.measurements.iter().flat_map(|m| latencies(m)));
