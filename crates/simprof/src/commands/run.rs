@@ -19,7 +19,7 @@ use crate::cli::RunArgs;
 use crate::commands::into::EarlierRun;
 use crate::commands::run_end::{CROSS_REFERENCE, conclude};
 use crate::console::{self, message};
-use crate::earlier::earlier;
+use crate::earlier::{Earlier, earlier};
 use crate::exit::{Completion, UsageError, describe_error};
 use crate::folder::{Lock, RunFolder, Scratch, now_ms};
 use crate::input;
@@ -63,9 +63,9 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     find_program(&plan, &runner)?;
     let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
-    let mut manifest = manifest(&plan, &runner, &arguments.output_dir)?;
-    if let Some(notice) = plan.budget_notice(&crate::earlier::earlier(&arguments.output_dir, &plan))
-    {
+    let times = earlier(&arguments.output_dir, &plan);
+    let mut manifest = manifest(&plan, &runner, &times)?;
+    if let Some(notice) = plan.budget_notice(&times) {
         console::note(&notice.text);
         manifest.notices.push(notice);
     }
@@ -336,9 +336,8 @@ fn build(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// Returns the manifest of a run that has not started. Times of earlier runs in `output` are better estimates than the plan's.
-fn manifest(plan: &Plan, runner: &Runner, output: &Path) -> Result<Run> {
-    let times = earlier(output, plan);
+/// Returns the manifest of a run that has not started. The times of earlier runs are better estimates than the plan's.
+fn manifest(plan: &Plan, runner: &Runner, times: &BTreeMap<Phase, Earlier>) -> Result<Run> {
     let record = |&phase: &Phase| {
         let estimate_s = plan.estimate_s(phase).unwrap_or(0.0);
         let waiting = PhaseRecord::waiting(phase, plan.processes(phase), estimate_s);

@@ -35,10 +35,10 @@ pub fn conclude(session: &mut Session<'_>, outcome: Result<()>) -> Result<Comple
         outcome?;
         marked?;
     }
-    let known: Vec<String> =
-        session.stopped.clone().into_iter().chain(session.budget.reason()).collect();
-    for line in failures::lines(&session.folder.run().phases, &known) {
-        console::error(&line);
+    // Notices have reported the other problems.
+    let problems = session.folder.run().problems.iter();
+    for problem in problems.filter(|problem| problem.cause == ProblemCause::Measurements) {
+        console::error(&problem.text);
     }
     if let Err(problem) = report_results(session) {
         console::error(&problem.text);

@@ -167,7 +167,9 @@ fn attempts(
     let Some(smaller) = totals.smaller_interval(session.plan.sampling.enough) else {
         return Ok(first);
     };
-    if session.budget.refusal(Some(totals.wall)).is_some() {
+    if let Some(reason) = session.budget.refusal(Some(totals.wall)) {
+        let text = totals.describe(smaller, Some(&format!("no second run, because {reason}")));
+        session.notice(PHASE, Notice::new(NoticeId::MemorySampledAgain, text));
         return Ok(first);
     }
     let second = match session.stop_reason() {
