@@ -139,8 +139,9 @@ def finish():
     """Writes the counts of this process, once."""
     if state["begun"] != posix.getpid():
         return
-    state["begun"] = 0
+    # Before the next line, or a signal between the two would end the process without its counts.
     state["finishing"] = True
+    state["begun"] = 0
     try:
         write_counts()
     except Exception:
@@ -207,13 +208,14 @@ def forked():
     if own is not None:
         own.clear()
         tracers[_thread.get_ident()] = own
+    # Before the process is recorded as begun: a pool may end a worker that has only just started.
+    write_counts_on_sigterm()
     try:
         begin()
         if state["yielded"]:
             yield_profiler()
     except OSError:
         pass
-    write_counts_on_sigterm()
 
 
 def write_counts_on_sigterm():

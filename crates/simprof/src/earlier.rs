@@ -21,7 +21,7 @@ pub struct Earlier {
 
 /// Returns the times of the phases in the newest runs in `output` whose spec is that of `plan`. A run in the same mode is
 /// preferred. The time is scaled by the number of planned processes, which repeats and the mode change.
-pub fn earlier(output: &Path, plan: &Plan) -> BTreeMap<Phase, Earlier> {
+pub fn earlier_times(output: &Path, plan: &Plan) -> BTreeMap<Phase, Earlier> {
     let Ok(spec) = toml::to_string(&plan.spec) else { return BTreeMap::new() };
     let folders = std::fs::read_dir(output).into_iter().flatten().flatten();
     let is_folder = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -88,8 +88,8 @@ mod tests {
     fn the_newest_run_of_the_same_spec_and_mode_counts() {
         let output = tempfile::tempdir().expect("a folder");
         let plan = plan_for(SPEC);
-        assert!(earlier(output.path(), &plan).is_empty());
-        assert!(earlier(&output.path().join("missing"), &plan).is_empty());
+        assert!(earlier_times(output.path(), &plan).is_empty());
+        assert!(earlier_times(&output.path().join("missing"), &plan).is_empty());
         write_run(output.path(), "old", SPEC, Mode::Full, 3, Status::Ok);
         write_run(output.path(), "new", SPEC, Mode::Full, 4, Status::Ok);
         write_run(output.path(), "quick", SPEC, Mode::Quick, 9, Status::Ok);
@@ -97,7 +97,7 @@ mod tests {
         let other = SPEC.replace("sim", "other");
         write_run(output.path(), "other", &other, Mode::Full, 7, Status::Ok);
         std::fs::create_dir(output.path().join("broken")).expect("a folder");
-        let times = earlier(output.path(), &plan);
+        let times = earlier_times(output.path(), &plan);
         assert_eq!(times.len(), 4);
         assert!(times.values().all(|time| time.run == "new" && time.seconds == 4.0), "{times:?}");
         let text = plan.describe(&times);

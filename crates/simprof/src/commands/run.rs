@@ -19,7 +19,7 @@ use crate::cli::RunArgs;
 use crate::commands::into::EarlierRun;
 use crate::commands::run_end::{CROSS_REFERENCE, conclude};
 use crate::console::{self, message};
-use crate::earlier::{Earlier, earlier};
+use crate::earlier::{Earlier, earlier_times};
 use crate::exit::{Completion, UsageError, describe_error};
 use crate::folder::{Lock, RunFolder, Scratch, now_ms};
 use crate::input;
@@ -63,7 +63,7 @@ pub fn run(arguments: &RunArgs) -> Result<Completion> {
     find_program(&plan, &runner)?;
     let no_allocations = allocations::check(&mut plan, &runner)?;
     configure(&plan, &mut runner)?;
-    let times = earlier(&arguments.output_dir, &plan);
+    let times = earlier_times(&arguments.output_dir, &plan);
     let mut manifest = manifest(&plan, &runner, &times)?;
     if let Some(notice) = plan.budget_notice(&times) {
         console::note(&notice.text);
@@ -137,7 +137,7 @@ fn print_plan(plan: &mut Plan, recorder: Recorder, output: &Path) -> Result<Comp
     if let Some(reason) = allocations::check(plan, &runner)? {
         console::note(&format!("allocations will not be recorded: {reason}"));
     }
-    console::print(&plan.describe(&earlier(output, plan)))?;
+    console::print(&plan.describe(&earlier_times(output, plan)))?;
     Ok(Completion::Success)
 }
 
