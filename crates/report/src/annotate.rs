@@ -103,8 +103,9 @@ fn head(lines: &FunctionLines, what: &str) -> String {
     );
     if has_loops {
         head.push_str(
-            "\n\nThe lines of a tight loop are a block, whose cost stands above them: samples do not tell these lines apart. Costs \
-             beside a line of a block are of the functions that it calls.",
+            "\n\nThe lines of a tight loop are a block, whose cost stands above them: samples do not distinguish these lines. Costs \
+             beside a line of a block are not part of the loop: they are of functions that the line calls, or of code between \
+             the lines of the loop.",
         );
     }
     if let Some(shares) = lines.time.as_ref().and_then(|time| TimeShares::new(time, 1)) {

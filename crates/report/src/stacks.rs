@@ -197,7 +197,7 @@ pub fn describe_stacks(analysis: &StackAnalysis, title: &str, top: usize) -> Str
     text + &analysis.notices.iter().map(|notice| format!("  - {notice}\n")).collect::<String>()
 }
 
-/// Returns a weight with its unit. The unit of samples is only what a file has that states none, so it is not named.
+/// Returns a weight with its unit. `samples` is also the unit of files that state none, so it is not printed.
 fn weight_text(weight: &FileWeight, unit: &str) -> String {
     match (unit, weight.0.as_u64()) {
         ("samples", Some(whole)) => format!("weight {}", grouped(whole as f64)),
@@ -293,6 +293,8 @@ mod tests {
 
     #[test]
     fn spinning_is_set_apart_by_names_alone() {
+        use SpinKind::{Barrier, Lock};
+
         let mut sketch = crate::testing::Sketch::new();
         for (stack, weight) in [
             ("main;relax;relax._omp_fn.0", 10),
@@ -308,7 +310,6 @@ mod tests {
         let analysis = analyse_stacks(&input(&profile, 1, &rules));
         let found: Vec<_> =
             analysis.spinning.iter().map(|s| (s.kind, s.function.as_deref(), s.share)).collect();
-        use SpinKind::{Barrier, Lock};
         assert_eq!(
             found,
             [(Barrier, None, 0.4), (Barrier, Some("relax"), 0.3), (Lock, Some("work"), 0.2)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ModuleId, Profile, StringId};
 
-/// A tight loop: a short innermost loop of machine code in which samples do not tell source lines apart, because they fall on few of its
+/// A tight loop: a short innermost loop of machine code in which samples do not distinguish source lines, because they fall on few of its
 /// instructions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct TightLoop {

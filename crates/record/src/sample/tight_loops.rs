@@ -1,6 +1,6 @@
 //! Finds the tight loops that samples fell into, and the source lines of their instructions.
 //!
-//! Samples do not tell the lines of a short loop apart. A processor that is interrupted finishes some instructions and drops others, so
+//! Samples do not distinguish the lines of a short loop. A processor that is interrupted finishes some instructions and drops others, so
 //! samples gather at few instructions, often at the branch. This was measured with the timer on a virtual x86-64 machine, in loops of n
 //! equal lines (a chain of multiplications; additions in memory; floating point). The line of the `for`, which is a counter and a
 //! branch, gets 16 to 100 % of the samples of a loop with one line in it, 9 to 20 % with 4 lines (16 to 25 instructions), and 3 to 5 %

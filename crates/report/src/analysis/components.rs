@@ -127,7 +127,7 @@ fn ruled_labels(profile: &Profile, rules: &ComponentRules) -> Labels {
 }
 
 /// Returns the component of every function under the default rules of [`components`], indexed as the profile's table.
-pub fn default_component_names(profile: &Profile) -> Vec<String> {
+pub(crate) fn default_component_names(profile: &Profile) -> Vec<String> {
     let labels = split_labels(profile);
     labels.leaf.iter().map(|&label| labels.names[label].clone()).collect()
 }

@@ -38,7 +38,8 @@ pub fn heavy_callee(profile: &Profile, of: &[FunctionId]) -> Option<HeavyCallee>
     let paths = inner_paths(profile, &groups, &origins, start);
     let path = heavy_path(paths);
     let last_of_library = path.iter().rev().find(|(group, _)| origin(*group) == Origin::Library);
-    let &(group, weight) = last_of_library.or(path.first())?;
+    let of_language = || path.iter().find(|(group, _)| origin(*group) == Origin::Runtime);
+    let &(group, weight) = last_of_library.or_else(of_language)?;
     let id = groups.first(group);
     let lines = groups.members(group).iter().filter_map(|&id| profile.function(id).line);
     Some(HeavyCallee {

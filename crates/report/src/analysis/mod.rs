@@ -27,7 +27,8 @@ mod weights;
 
 pub use bottlenecks::{Bottlenecks, bottlenecks};
 pub use charged_components::ChargedComponents;
-pub use components::{ComponentRules, ComponentShare, OTHER, components, default_component_names};
+pub(crate) use components::default_component_names;
+pub use components::{ComponentRules, ComponentShare, OTHER, components};
 pub use follow::{FollowStep, follow_wrappers};
 pub use functions::{FunctionCost, functions, sort_by_charged, sort_by_self, sort_by_total};
 pub use heap::{

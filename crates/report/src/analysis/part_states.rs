@@ -35,14 +35,14 @@ pub(super) fn inside_steps(
     let of = |states: &ThreadStates| {
         let thread = states.thread;
         let inside = |begin, end| spans.inside_ns(profile, thread, begin, end);
-        let (states, room_ns) = if states.spans.is_empty() {
+        let (states, limit_ns) = if states.spans.is_empty() {
             let life_ns = lives.get(&thread).map_or(0, |&(begin, end)| inside(begin, end));
             (scaled(states, whole.of(thread)), life_ns)
         } else {
-            let room_ns = states.spans.iter().map(|span| inside(span.begin_ns, span.end_ns)).sum();
-            (scaled(&overlapping(states, inside), once.of(thread)), room_ns)
+            let limit_ns = states.spans.iter().map(|span| inside(span.begin_ns, span.end_ns)).sum();
+            (scaled(&overlapping(states, inside), once.of(thread)), limit_ns)
         };
-        limited(states, room_ns, used.get(&thread).copied().unwrap_or(0))
+        limited(states, limit_ns, used.get(&thread).copied().unwrap_or(0))
     };
     let is_there = |states: &ThreadStates| sum_ns(states) > 0;
     profile.thread_states.iter().map(of).filter(is_there).collect()
@@ -110,7 +110,8 @@ fn lives(profile: &Profile) -> HashMap<ThreadId, (u64, u64)> {
 fn overlapping(states: &ThreadStates, inside: impl Fn(u64, u64) -> u64) -> ThreadStates {
     let mut sum = [0.0; 4];
     for span in &states.spans {
-        let part = share(inside(span.begin_ns, span.end_ns), span.end_ns - span.begin_ns);
+        let part =
+            share(inside(span.begin_ns, span.end_ns), span.end_ns.saturating_sub(span.begin_ns));
         sum.iter_mut().zip(times(span)).for_each(|(sum, ns)| *sum += ns as f64 * part);
     }
     // Rounded down, so that they do not exceed the time inside steps.
@@ -139,12 +140,12 @@ fn sum_ns(states: &ThreadStates) -> u64 {
     states.running_ns + states.runnable_ns + states.blocked_ns + states.unknown_ns
 }
 
-/// Limits what a thread did to `room_ns`. Reports add up sampled CPU time, sampled waits and the time that only the scheduler
-/// knows, so the latter is also limited to what the `used_ns` of samples and waits leave.
-fn limited(states: ThreadStates, room_ns: u64, used_ns: u64) -> ThreadStates {
-    let running_ns = states.running_ns.min(room_ns);
-    let blocked_ns = states.blocked_ns.min(room_ns - running_ns);
-    let left_ns = (room_ns - running_ns - blocked_ns).min(room_ns.saturating_sub(used_ns));
+/// Limits what a thread did to `limit_ns`. Reports add sampled CPU time, waits, and time that only the scheduler reports. The sum
+/// must not exceed `limit_ns`, so the last is limited to `limit_ns - used_ns`.
+fn limited(states: ThreadStates, limit_ns: u64, used_ns: u64) -> ThreadStates {
+    let running_ns = states.running_ns.min(limit_ns);
+    let blocked_ns = states.blocked_ns.min(limit_ns - running_ns);
+    let left_ns = (limit_ns - running_ns - blocked_ns).min(limit_ns.saturating_sub(used_ns));
     let runnable_ns = states.runnable_ns.min(left_ns);
     let unknown_ns = states.unknown_ns.min(left_ns - runnable_ns);
     ThreadStates { running_ns, runnable_ns, blocked_ns, unknown_ns, ..states }
@@ -254,7 +255,7 @@ mod tests {
                 ranges.push((begin_ns, begin_ns + length_ns));
                 begin_ns += length_ns;
             }
-            let room_ns: u64 = spans
+            let limit_ns: u64 = spans
                 .iter()
                 .flat_map(|span| ranges.iter().map(move |&(begin, end)| {
                     span.end_ns.min(end).saturating_sub(span.begin_ns.max(begin))
@@ -272,8 +273,8 @@ mod tests {
             let work = split_run(&sketch.finish(), &[run(&ranges)]).work;
             let used = used_ns(&work).into_values().sum::<u64>();
             for states in &work.thread_states {
-                prop_assert!(sum_ns(states) <= room_ns);
-                prop_assert!(states.runnable_ns + states.unknown_ns <= room_ns.saturating_sub(used));
+                prop_assert!(sum_ns(states) <= limit_ns);
+                prop_assert!(states.runnable_ns + states.unknown_ns <= limit_ns.saturating_sub(used));
             }
         }
     }

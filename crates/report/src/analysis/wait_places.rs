@@ -19,7 +19,7 @@ pub enum UnknownPlace {
     NoStack,
     /// The Python frame could not be read.
     Unreadable,
-    /// The stack has only frames of the C library and the kernel.
+    /// The stack has no frame of the program, nor of a library other than the C library.
     OnlySystem,
 }
 
@@ -29,7 +29,9 @@ impl UnknownPlace {
         match self {
             Self::NoStack => "no stack was recorded",
             Self::Unreadable => "the Python frame could not be read",
-            Self::OnlySystem => "the stack shows only the C library and the kernel",
+            Self::OnlySystem => {
+                "the stack shows no function of the program, nor of a library other than the C library"
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ impl<'a> LoopBlocks<'a> {
         }
     }
 
-    /// Returns the share of the costliest loop, in the profile's weight.
+    /// Returns the weight of the costliest loop; 0 without loops.
     pub fn heaviest(&self) -> u64 {
         self.blocks.iter().map(|(cost, _)| cost.total_weight).max().unwrap_or(0)
     }

@@ -63,7 +63,7 @@ impl Axis {
     }
 
     /// Creates a horizontal logarithmic axis around positive values, with ticks at the sizes that were measured. Labels
-    /// that would overlap are omitted; those of the smallest and the largest size never are.
+    /// that would overlap are omitted, but never that of the largest size.
     pub(super) fn log_measured(
         values: impl Iterator<Item = f64>,
         mut measured: Vec<f64>,

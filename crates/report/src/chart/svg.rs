@@ -111,11 +111,10 @@ impl Svg {
     /// Adds the title of a vertical axis, which runs upwards. It may be somewhat longer than the axis.
     fn upright_title(&mut self, area: Area, title: &str) {
         let (x, y) = (18.0, f64::midpoint(area.top, area.bottom));
-        let title = cut(title, AXIS_TITLE_SIZE, area.bottom - area.top + 24.0);
         self.push(&format!(
             "<text transform=\"translate({x:.1} {y:.1}) rotate(-90)\" font-size=\"{AXIS_TITLE_SIZE}\" \
              fill=\"{INK}\" text-anchor=\"middle\">{}</text>\n",
-            escaped(&title)
+            escaped(title)
         ));
     }
 
@@ -175,7 +174,9 @@ impl Svg {
             self.text(area.left - 8.0, y + 4.0, &tick.label, LABEL_SIZE, INK, Anchor::End);
         }
         self.line((area.left, area.top), (area.left, area.bottom), INK, 1.0);
-        self.upright_title(area, &axis.title(name));
+        // The name is cut, so that the unit stays.
+        let name = cut(name, AXIS_TITLE_SIZE, 0.8 * (area.bottom - area.top));
+        self.upright_title(area, &axis.title(&name));
     }
 
     /// Adds a horizontal axis at the bottom of an area. `name` is what the values are.

@@ -170,20 +170,11 @@ fn view(
             text,
             "Not shown: {at_least}{} with too few allocation samples, {} together. A smaller `--memory-interval` takes more \
              samples.\n",
-            counted(unsure.len(), "line"),
+            format::counted(unsure.len() as u64, "line"),
             format::bytes(bytes as f64)
         );
     }
     text
-}
-
-/// Returns `one line`, `7 lines`.
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 {
-        format!("one {what}")
-    } else {
-        format!("{} {what}s", format::count(count as f64))
-    }
 }
 
 fn line_table(lines: &[&MemoryLine], amount: fn(&MemoryLine) -> &Amount, whole: u64) -> Table {
@@ -232,7 +223,7 @@ fn churn(churn: &[ChurnSummary]) -> String {
             text,
             "{}Not shown: {} without gain.",
             if text.is_empty() { "" } else { "\n" },
-            counted(omitted, "line")
+            format::counted(omitted as u64, "line")
         );
     }
     text
@@ -459,9 +450,9 @@ mod tests {
         let text = churn(&[line("costs", Some(1.2)), line("free", Some(1.0))]);
         assert!(text.contains(" gain |") && !text.contains("at most"), "{text}");
         assert!(text.contains("costs") && !text.contains("free"), "{text}");
-        assert!(text.contains("\n\nNot shown: one line without gain."), "{text}");
+        assert!(text.contains("\n\nNot shown: 1 line without gain."), "{text}");
         let text = churn(&[line("free", Some(1.0))]);
-        assert!(text.starts_with("Not shown: one line"), "{text}");
+        assert!(text.starts_with("Not shown: 1 line"), "{text}");
         let text = churn(&[line("unknown", None)]);
         assert!(text.contains("unknown") && !text.contains("Not shown"), "{text}");
     }

@@ -37,7 +37,7 @@ pub fn line_report(summary: &LineSummary, machine: &Machine, files: &[(String, S
     {
         text.push_str(
             "`loop` marks the lines of one tight loop, with code that is inlined there. The processor reports a sample some \
-             instructions late, so samples do not tell these lines apart; `samples in the loop` is only a hint. Time in functions \
+             instructions late, so samples do not distinguish these lines; `samples in the loop` is only a hint. Time in functions \
              that the loop calls is at the line of the call.\n\n",
         );
     }
@@ -107,7 +107,7 @@ fn section(function: &FunctionLines) -> String {
 /// Returns why a function has no lines, and what to do.
 fn without_lines(function: &FunctionLines) -> String {
     if function.is_kernel {
-        return "Functions of the kernel have no lines. Callers of it are in the flame graph."
+        return "Functions of the kernel have no lines. The flame graph shows their callers."
             .to_owned();
     }
     let module = function.module.as_deref().map_or("Its module".to_owned(), code);

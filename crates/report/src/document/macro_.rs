@@ -73,7 +73,9 @@ fn top(found: &[Bottleneck]) -> String {
     format!(
         "## {title}\n\n{}\n`share` is the CPU time in the function and in the libraries and the kernel that it calls, but not in other \
          functions of the program; over all functions it sums to 100 %. `self` is the time in the function alone, `with \
-         callees` includes everything that it calls. `heaviest callee` is the library function to which the calls lead, each taking at least half of its caller's time. `component` is what the share counts for.\n\n",
+         callees` includes everything that it calls. `heaviest callee` is a library function: \
+         each call on the path to it takes at least half of its caller's time. `component` shows the components that the share \
+         belongs to.\n\n",
         bottlenecks(found)
     )
 }

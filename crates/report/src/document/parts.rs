@@ -76,8 +76,9 @@ pub fn run_parts(parts: &[PartSummary]) -> String {
     let work = work.map_or("", |part| part.part.describe());
     format!(
         "## Parts of a run\n\n{table}\nAll shares and times per step below are of **{work}** alone. `mostly in` is the function of \
-         the part with the most CPU time. In `flamegraph.svg` each part is under a frame with its name, such as `[set-up]`, \
-         and in `profile.folded` each other part; `profile.json` and `profile.speedscope.json` have all samples as they came.\n\n"
+         the part with the most CPU time. `flamegraph.svg` has each part under a frame with its name, such as `[set-up]`. \
+         `profile.folded` has such frames for the other parts than **{work}**. `profile.json` and `profile.speedscope.json` \
+         have all samples without these frames.\n\n"
     )
 }
 
@@ -202,7 +203,10 @@ pub fn waits(lines: &[WaitingLine]) -> Table {
             escape(cause_name(line.cause)),
             format::count(line.threads),
             code(&location(line.file.as_deref(), line.line)),
-            if line.unknown_place.is_some() { escape(&line.place()) } else { code(&line.function) },
+            match line.unknown_place {
+                Some(why) => escape(&format!("place unknown: {}", why.describe())),
+                None => code(&line.function),
+            },
             line.call.as_deref().map(code).unwrap_or_default(),
         ]);
     }

@@ -161,7 +161,8 @@ fn spinning(lines: &[SpinningLine]) -> Table {
             code(&location(line.file.as_deref(), line.line)),
             match (&line.library, line.function.as_str()) {
                 (Some(library), _) => format!("in {}", code(library)),
-                (None, "") => "place unknown".to_owned(),
+                (None, "") if line.line.is_none() => "place unknown".to_owned(),
+                (None, "") => String::new(),
                 (None, function) => code(function),
             },
         ]);

@@ -195,15 +195,19 @@ impl BenchmarkShape<'_> {
         Some(format!("{}: {text}.", self.operation()))
     }
 
-    /// Returns how many processes failed, and why the first did; `None` if none did.
+    /// Returns how many of the processes that ran failed, and why the first did; `None` if none did.
     fn failure(&self) -> Option<String> {
         let processes = self.measurements.iter().flat_map(|measurement| &measurement.replicates);
-        let is_failure = |one: &&Replicate| matches!(one.status, Status::Failed | Status::TimedOut);
-        let failed: Vec<&Replicate> = processes.filter(is_failure).collect();
+        let processes: Vec<&Replicate> =
+            processes.filter(|one| one.status != Status::Skipped).collect();
+        let is_failure =
+            |one: &&&Replicate| matches!(one.status, Status::Failed | Status::TimedOut);
+        let failed: Vec<&&Replicate> = processes.iter().filter(is_failure).collect();
         let reason = failed.first()?.reason.as_deref().unwrap_or("the reason is not known");
-        let processes = match failed.len() {
-            1 => "the only process".to_owned(),
-            number => format!("all {number} processes"),
+        let processes = match (failed.len(), processes.len()) {
+            (1, 1) => "the only process".to_owned(),
+            (number, all) if number == all => format!("all {number} processes"),
+            (number, all) => format!("{number} of {all} processes"),
         };
         Some(format!("{processes} failed: {}", reason.trim_end_matches('.')))
     }

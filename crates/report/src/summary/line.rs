@@ -118,7 +118,7 @@ pub struct LineCost {
     pub file: String,
     /// Line, 1-based. Of a loop the first one.
     pub line: u32,
-    /// The loop, if this is the cost of all lines of a tight loop: their samples cannot be told apart. Time in functions that the loop
+    /// The loop, if this is the cost of all lines of a tight loop: samples do not distinguish them. Time in functions that the loop
     /// calls is not included. Absent for a single line.
     #[serde(rename = "loop", default, skip_serializing_if = "Option::is_none")]
     pub in_loop: Option<LoopLines>,

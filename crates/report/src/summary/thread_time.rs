@@ -82,16 +82,6 @@ pub struct WaitingLine {
     pub wait_s: f64,
 }
 
-impl WaitingLine {
-    /// Returns the function for people, or that the place is unknown and why.
-    pub fn place(&self) -> String {
-        match self.unknown_place {
-            Some(reason) => format!("place unknown: {}", reason.describe()),
-            None => self.function.clone(),
-        }
-    }
-}
-
 /// A line where threads spin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpinningLine {

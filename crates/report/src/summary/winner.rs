@@ -172,18 +172,12 @@ fn won(first: &Arm, gain: Gain) -> Winner {
         counted(gain.n as u64, "pair"),
     );
     Winner {
-        component: first.component.clone(),
-        operation: first.operation.clone(),
-        metric: first.metric.clone(),
-        parameter: first.parameter.clone(),
-        baseline: first.baseline.clone(),
         winner: gain.arm,
         range: gain.range,
         speedup: Some(gain.speedup),
         interval: gain.interval,
         speedups: gain.speedups,
-        n: gain.n,
-        statement,
+        ..baseline_wins(first, gain.n, statement)
     }
 }
 
@@ -216,6 +210,11 @@ fn intervals_overlap(speedups: &[Speedup]) -> bool {
 fn lost(first: &Arm, arms: &[Arm]) -> Winner {
     let statement =
         format!("{}: {}", first.operation, undecided(arms).unwrap_or_else(|| decided(first, arms)));
+    baseline_wins(first, arms.iter().map(|arm| arm.n).min().unwrap_or(0), statement)
+}
+
+/// Returns the result that no arm is faster than the baseline. `first` is any of the arms.
+fn baseline_wins(first: &Arm, n: usize, statement: String) -> Winner {
     Winner {
         component: first.component.clone(),
         operation: first.operation.clone(),
@@ -227,7 +226,7 @@ fn lost(first: &Arm, arms: &[Arm]) -> Winner {
         speedup: None,
         interval: None,
         speedups: Vec::new(),
-        n: arms.iter().map(|arm| arm.n).min().unwrap_or(0),
+        n,
         statement,
     }
 }

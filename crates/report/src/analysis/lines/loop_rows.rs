@@ -1,4 +1,4 @@
-//! The rows of tight loops: the lines of one loop are one row, because samples do not tell them apart.
+//! The rows of tight loops: the lines of one loop are one row, because samples do not distinguish them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;

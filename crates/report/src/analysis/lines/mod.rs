@@ -75,7 +75,7 @@ pub struct LineCost {
     pub natives: Vec<CalleeCost>,
 }
 
-/// The lines of a tight loop. Samples do not tell them apart.
+/// The lines of a tight loop. Samples do not distinguish them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoopCost {
     /// First line of the function in the loop.

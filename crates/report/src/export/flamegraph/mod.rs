@@ -13,7 +13,7 @@ use simprof_model::{Function, FunctionKind, Profile, WeightKind};
 
 use self::shorten::{OMITTED, ShortStacks, short_stacks};
 use super::{ExportInput, folded, weight_name};
-use crate::analysis::{Origin, PartCost, UNKNOWN, origins};
+use crate::analysis::{Origin, PartCost, UNKNOWN, origins, share};
 use crate::format;
 
 /// Frames narrower than this are omitted, percent.
@@ -65,8 +65,8 @@ pub(super) fn write_texts(profile: &Profile, texts: &Texts, out: &mut dyn Write)
     let svg = String::from_utf8(svg).map_err(io::Error::other)?;
     let whole = profile.total_weight();
     let show = |weight: u64| {
-        let share = weight as f64 / whole.max(1) as f64;
-        format!("{}, {}", amount(profile.weight, weight), format::share(share))
+        let share = format::share(share(weight, whole));
+        format!("{}, {share}", amount(profile.weight, weight))
     };
     let svg = decorate::with_amounts(&svg, &texts.root, show);
     let entries: Vec<decorate::LegendEntry> =
@@ -85,7 +85,7 @@ fn options() -> Options<'static> {
     options
 }
 
-/// Returns a text of at most `length` characters, with an ellipsis if it is cut.
+/// Returns a text of at most `length` characters, with an ellipsis if it is cut, and without characters that XML does not allow.
 fn cut(text: &str, length: usize) -> String {
     let plain: String = text
         .chars()
@@ -110,10 +110,10 @@ fn colors(profile: &Profile) -> Colors {
     .collect()
 }
 
-/// Returns what decides the colour of a function: whether it is Python, and its origin. A name in square brackets is no
-/// function's: it is of a part of the run, or unknown.
+/// Returns what decides the colour of a function: whether it is Python, and its origin. A name in square brackets is that of a
+/// part of the run or of unknown code.
 fn color_key(profile: &Profile, function: &Function, origin: Origin) -> (bool, Origin) {
-    if profile.string(function.name).starts_with('[') {
+    if origin == Origin::Unknown || profile.string(function.name).starts_with('[') {
         return (false, Origin::Unknown);
     }
     (function.kind == FunctionKind::Python, origin)
@@ -131,7 +131,7 @@ fn palette(profile: &Profile, stacks: &ShortStacks, colors: &Colors) -> PaletteM
         of_name.insert(name, color);
     }
     for (name, like) in &stacks.like {
-        palette.insert(name.clone(), of_name.get(like).copied().unwrap_or(GREY));
+        palette.insert(name.to_string(), of_name.get(&**like).copied().unwrap_or(GREY));
     }
     for name in ["", OMITTED, UNKNOWN] {
         palette.insert(name.to_owned(), GREY);

@@ -2,13 +2,14 @@
 //! of very deep stacks is omitted.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
-use simprof_model::{FrameId, FunctionId, FunctionKind, Profile};
+use simprof_model::{FrameId, Function, FunctionId, FunctionKind, Profile};
 
-use super::super::folded::{folded_name, names};
 use crate::analysis::{
     ImportRole, UNKNOWN, by_stack, import_role, interpreter_functions, python_module,
 };
+use crate::export::folded::{folded_name, names};
 
 /// Frames in a row from which a recursion becomes one frame.
 const RECURSION: usize = 6;
@@ -24,20 +25,23 @@ const IMPORTS: &str = "imports";
 /// Begins the name of the frame of an import.
 const IMPORT: &str = "import ";
 
+/// The name of a frame. It is shared, since stacks may be many and deep.
+type Name = Rc<str>;
+
 /// The stacks of a picture.
 #[derive(Debug, Default)]
 pub(super) struct ShortStacks {
     /// The stacks, `root;caller;leaf`, with their weights.
     pub(super) lines: BTreeMap<String, u64>,
     /// For the name of each frame that stands for others, the name of a function whose colour it has.
-    pub(super) like: HashMap<String, String>,
+    pub(super) like: HashMap<Name, Name>,
 }
 
 /// Returns the stacks of a profile, shortened. Stacks with the same text are merged.
 pub(super) fn short_stacks(profile: &Profile) -> ShortStacks {
     let namer = Namer::new(profile);
     let mut like = HashMap::new();
-    let mut stacks: Vec<(Vec<String>, u64)> = Vec::new();
+    let mut stacks: Vec<(Vec<Name>, u64)> = Vec::new();
     for entry in by_stack(profile).into_iter().filter(|entry| entry.weight > 0) {
         let mut frames: Vec<FrameId> = profile.frames_from_leaf(entry.stack).collect();
         frames.reverse();
@@ -65,7 +69,7 @@ enum Kind {
 
 /// The names and kinds of the functions of a profile, indexed as its table.
 struct Namer {
-    names: Vec<String>,
+    names: Vec<Name>,
     kinds: Vec<Kind>,
     /// The top-level packages of Python functions.
     packages: Vec<String>,
@@ -84,7 +88,7 @@ impl Namer {
                 None => Kind::Other,
             }
         };
-        let package = |function: &simprof_model::Function| {
+        let package = |function: &Function| {
             if function.kind != FunctionKind::Python {
                 return String::new();
             }
@@ -93,7 +97,7 @@ impl Namer {
             module.split('.').next().unwrap_or_default().to_owned()
         };
         Self {
-            names: names(profile),
+            names: names(profile).into_iter().map(Name::from).collect(),
             kinds: interpreter.into_iter().enumerate().map(kind).collect(),
             packages: profile.functions.iter().map(package).collect(),
         }
@@ -105,11 +109,11 @@ impl Namer {
         &self,
         profile: &Profile,
         frames: &[FrameId],
-        like: &mut HashMap<String, String>,
-    ) -> Vec<String> {
+        like: &mut HashMap<Name, Name>,
+    ) -> Vec<Name> {
         let functions: Vec<FunctionId> =
             frames.iter().map(|&frame| profile.frame(frame).function).collect();
-        let mut names: Vec<String> = Vec::new();
+        let mut names: Vec<Name> = Vec::new();
         let mut at = 0;
         while at < functions.len() {
             let is_nested = names.last().is_some_and(|name| is_import(name));
@@ -120,10 +124,13 @@ impl Namer {
             };
             let function = functions[at + run.frames - 1];
             let name = match run.has_module {
-                true => Some(folded_name(&format!("{IMPORT}{}", self.packages[function.index()]))),
+                true => {
+                    let name = format!("{IMPORT}{}", self.packages[function.index()]);
+                    Some(Name::from(folded_name(&name)))
+                }
                 // What the import that called it does.
                 false if is_nested => None,
-                false => Some(IMPORTS.to_owned()),
+                false => Some(Name::from(IMPORTS)),
             };
             if let Some(name) = name.filter(|name| names.last() != Some(name)) {
                 like.entry(name.clone()).or_insert_with(|| self.names[function.index()].clone());
@@ -132,7 +139,7 @@ impl Namer {
             at += run.frames;
         }
         if names.is_empty() {
-            names.push(UNKNOWN.to_owned());
+            names.push(Name::from(UNKNOWN));
         }
         names
     }
@@ -174,27 +181,27 @@ fn is_import(name: &str) -> bool {
 
 /// Replaces the frames of functions that call themselves or each other deeply by one frame, so that stacks of different
 /// depths become the same. Its name has the largest depth of all stacks.
-fn fold_recursion(stacks: &mut [(Vec<String>, u64)], like: &mut HashMap<String, String>) {
+fn fold_recursion(stacks: &mut [(Vec<Name>, u64)], like: &mut HashMap<Name, Name>) {
     let groups = recursive_groups(stacks);
     let group_of: HashMap<&str, usize> = groups
         .iter()
         .enumerate()
-        .flat_map(|(at, names)| names.iter().map(move |name| (name.as_str(), at)))
+        .flat_map(|(at, names)| names.iter().map(move |name| (&**name, at)))
         .collect();
     let mut depths = vec![0; groups.len()];
     for (stack, _) in stacks.iter() {
         for run in stack.chunk_by(|a, b| is_same_group(&group_of, a, b)) {
-            if let Some(&group) = group_of.get(run[0].as_str()) {
+            if let Some(&group) = group_of.get(&*run[0]) {
                 depths[group] = run.len().max(depths[group]);
             }
         }
     }
-    let labels: Vec<String> =
+    let labels: Vec<Name> =
         groups.iter().zip(&depths).map(|(names, depth)| recursion_label(names, *depth)).collect();
     for (stack, _) in stacks.iter_mut() {
         stack.dedup_by(|a, b| is_same_group(&group_of, a, b));
         for name in stack.iter_mut() {
-            if let Some(&group) = group_of.get(name.as_str()) {
+            if let Some(&group) = group_of.get(&**name) {
                 name.clone_from(&labels[group]);
             }
         }
@@ -207,13 +214,13 @@ fn is_same_group(group_of: &HashMap<&str, usize>, a: &str, b: &str) -> bool {
 }
 
 /// Returns the functions that call each other deeply in any stack, each in one group.
-fn recursive_groups(stacks: &[(Vec<String>, u64)]) -> Vec<Vec<String>> {
-    let mut groups: Vec<Vec<String>> = Vec::new();
+fn recursive_groups(stacks: &[(Vec<Name>, u64)]) -> Vec<Vec<Name>> {
+    let mut groups: Vec<Vec<Name>> = Vec::new();
     for cycle in stacks.iter().flat_map(|(stack, _)| cycles(stack)) {
         let (mut joined, apart): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|group| group.iter().any(|name| cycle.contains(name)));
         joined.push(cycle.to_vec());
-        let mut names: Vec<String> = joined.concat();
+        let mut names: Vec<Name> = joined.concat();
         names.sort();
         names.dedup();
         groups = apart;
@@ -223,7 +230,7 @@ fn recursive_groups(stacks: &[(Vec<String>, u64)]) -> Vec<Vec<String>> {
 }
 
 /// Returns one period of every part of a stack that repeats itself: `[even, odd]` of `even, odd, even, odd, even, odd`.
-fn cycles(stack: &[String]) -> Vec<&[String]> {
+fn cycles(stack: &[Name]) -> Vec<&[Name]> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < stack.len() {
@@ -244,7 +251,7 @@ fn cycles(stack: &[String]) -> Vec<&[String]> {
     found
 }
 
-fn recursion_label(names: &[String], depth: usize) -> String {
+fn recursion_label(names: &[Name], depth: usize) -> Name {
     let functions = match names {
         [first, second] => format!("{first}, {second}"),
         [first, second, rest @ ..] if !rest.is_empty() => {
@@ -252,12 +259,12 @@ fn recursion_label(names: &[String], depth: usize) -> String {
         }
         _ => names.concat(),
     };
-    format!("{functions} (recursive, up to {depth} deep)")
+    format!("{functions} (recursive, up to {depth} deep)").into()
 }
 
 /// Returns a stack, without its middle if it is very deep.
-fn without_middle(stack: &[String]) -> Vec<&str> {
-    let all = stack.iter().map(String::as_str);
+fn without_middle(stack: &[Name]) -> Vec<&str> {
+    let all = stack.iter().map(|name| &**name);
     if stack.len() <= AT_ROOT + AT_LEAF {
         return all.collect();
     }

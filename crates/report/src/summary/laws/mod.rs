@@ -103,7 +103,7 @@ pub fn skipped_sizes<'a>(laws: impl IntoIterator<Item = &'a Law>) -> Vec<Notice>
     type Group<'a> = (String, &'a str, String, &'static str);
     let mut groups: BTreeMap<Group<'_>, BTreeSet<&str>> = BTreeMap::new();
     for law in laws {
-        // A law that is unknown says itself which sizes are missing.
+        // The reason of a law that is unknown names the sizes that are missing.
         let missing = if law.inadequate.is_none() { law.missing_sizes.as_slice() } else { &[] };
         for (sizes, why) in [
             (law.skipped_sizes.as_slice(), "a law needs sizes and costs above zero"),
@@ -141,8 +141,8 @@ fn law(
     if points.len() + missing_sizes.len() < 2 {
         return None;
     }
-    let idle =
-        !points.is_empty() && points.iter().all(|(_, costs)| costs.iter().all(|&cost| cost == 0.0));
+    let idle = missing_sizes.is_empty()
+        && points.iter().all(|(_, costs)| costs.iter().all(|&cost| cost == 0.0));
     let is_usable =
         |(size, costs): &(f64, Vec<f64>)| *size > 0.0 && costs.iter().all(|&cost| cost > 0.0);
     let (used, skipped): (Vec<_>, Vec<_>) =
@@ -214,23 +214,23 @@ fn without_fit(law: Law) -> Law {
     let have = law.sizes.len();
     let above = if law.skipped_sizes.is_empty() { "" } else { " with costs above zero" };
     let why = match have {
-        0 if !law.missing_sizes.is_empty() => "no size has a value in most processes".to_owned(),
+        0 if !law.missing_sizes.is_empty() => "most processes have no value".to_owned(),
         0 => format!("no size was measured{above}"),
         1 => format!("1 size was measured{above}; a law needs {SIZES_NEEDED}"),
         _ => format!("{have} sizes were measured{above}; a law needs {SIZES_NEEDED}"),
     };
-    Law { inadequate: Some(why + &without_missing(&law)), ..law }
+    Law { inadequate: Some(why + &missing_note(&law)), ..law }
 }
 
 /// Returns which sizes have no value, and why, as the end of a sentence; empty if all have one.
-fn without_missing(law: &Law) -> String {
+fn missing_note(law: &Law) -> String {
     if law.missing_sizes.is_empty() {
         return String::new();
     }
     let why = if law.metric == STEP_CPU {
-        "it may be off by more than 10 %"
+        "CPU time of a step may be off by more than 10 %"
     } else {
-        "it is missing in most processes"
+        "most processes have no value"
     };
     format!("; at {} = {}, {why}", law.parameter, listed(&law.missing_sizes))
 }
@@ -243,11 +243,9 @@ fn fitted(law: Law, fit: &ScalingFit) -> Law {
             "the growth is too small beside the noise and the constant part to bound its exponent"
                 .to_owned(),
         ),
-        (inadequacy, _) if law.sizes.len() < SIZES_NEEDED => {
-            Some(inadequacy.to_string() + &without_missing(&law))
-        }
         (inadequacy, _) => Some(inadequacy.to_string()),
     };
+    let inadequate = inadequate.map(|why| why + &missing_note(&law));
     let is_known = inadequate.is_none();
     let has_form = !matches!(fit.adequacy, Adequacy::NoForm { .. });
     Law {

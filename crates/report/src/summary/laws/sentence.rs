@@ -73,8 +73,7 @@ impl Law {
     /// Returns how the cost grows or falls: `grows as agents^1.92 (95 % interval 1.88 to 1.96; best described by a n^b)`. `None`
     /// without an exponent.
     ///
-    /// If the best form has a power that lies in the interval, that is the power: two exponents would have to be compared by
-    /// the reader.
+    /// If the interval contains the power of the best form, that power is shown, so that the reader sees one exponent.
     pub fn growth(&self) -> Option<String> {
         let (exponent, [low, high]) = (self.exponent?, self.exponent_interval?);
         let (parameter, forms) = (&self.parameter, self.forms());

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::analysis::{
     ChargedComponents, ComponentShare, FunctionCost, HeavyCallee, OTHER, RunSplit, bottlenecks,
-    components, heavy_callee, interpreter_functions, python_module,
+    components, heavy_callee, interpreter_functions, python_module, share,
 };
 use crate::summary::calls::{CallCounts, CallsPerStep};
 use crate::summary::common::Bounds;
@@ -147,7 +147,7 @@ impl ComponentPart {
         let whole: u64 = weights.iter().map(|(_, weight)| weight).sum();
         let part = |(name, weight): &(String, u64)| Self {
             name: name.clone(),
-            share: *weight as f64 / whole.max(1) as f64,
+            share: share(*weight, whole),
         };
         weights.iter().map(part).collect()
     }

@@ -83,7 +83,7 @@ fn an_import_is_one_frame() {
 fn an_import_has_the_colour_of_its_module() {
     let stack = format!("{} > {}", machinery(true), module("numpy", "numpy/__init__.py"));
     let short = short_stacks(&profile(&[(&stack, 1)]));
-    assert_eq!(short.like["import numpy"], "numpy.<module> (__init__.py)");
+    assert_eq!(&*short.like["import numpy"], "numpy.<module> (__init__.py)");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn deep_recursion_is_one_frame_at_any_depth() {
     ];
     assert_eq!(found, expected);
     let short = short_stacks(&profile(&[(&walk(950), 5)]));
-    assert_eq!(short.like["walk (recursive, up to 950 deep)"], "walk");
+    assert_eq!(&*short.like["walk (recursive, up to 950 deep)"], "walk");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn functions_that_call_each_other_are_one_frame() {
     let short = short_stacks(&Sketch::new().stack(&stack, 1).finish());
     let label = "visit, visit_list and 1 more (recursive, up to 31 deep)";
     assert_eq!(short.lines.keys().collect::<Vec<_>>(), [label]);
-    assert_eq!(short.like[label], "visit");
+    assert_eq!(&*short.like[label], "visit");
 }
 
 #[test]
