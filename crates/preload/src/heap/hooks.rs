@@ -248,8 +248,7 @@ extern "C" fn free_seen(address: usize) {
 
 /// Records the end of an allocation if the allocation was recorded.
 pub fn forget(address: usize) {
-    if address != 0
-        && may_be_recorded(address)
+    if may_be_recorded(address)
         && let Some(recorder) = recorder()
     {
         LIVE.prefetch(address);
@@ -294,8 +293,7 @@ pub fn reallocate(
     let Some(recorder) = recorder() else { return make() };
     let is_sampled = !own_work::is_active() && recorder.sample(size as u64);
     // It is removed first: once it is freed, another thread may get the address.
-    let known = address != 0 && may_be_recorded(address);
-    let before = if known { LIVE.remove(address) } else { None };
+    let before = if may_be_recorded(address) { LIVE.remove(address) } else { None };
     let end = before.map(|allocation| end_event(address, allocation));
     let made = make();
     match end {

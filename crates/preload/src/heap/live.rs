@@ -55,10 +55,11 @@ fn take_from_filter(address: usize) {
     let _ = filter_slot(address).fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted);
 }
 
-/// Returns whether the address may belong to a recorded allocation.
+/// Returns whether the address may belong to a recorded allocation. Only then it may be looked up in [`LIVE`].
 #[inline]
 pub fn may_be_recorded(address: usize) -> bool {
-    filter_slot(address).load(Ordering::Relaxed) != 0
+    // In the table, 0 marks a free entry.
+    address != 0 && filter_slot(address).load(Ordering::Relaxed) != 0
 }
 
 /// A live allocation.
@@ -439,6 +440,18 @@ mod tests {
             assert_eq!(table.remove(address), Some(allocation(address as u64)));
             assert_eq!(table.remove(address), None);
         }
+        table.clear();
+    }
+
+    /// 0 is the address of free entries, and the argument of many calls of `free` and `realloc`.
+    #[test]
+    fn nothing_is_recorded_at_address_zero() {
+        let table = Table::new();
+        let allocation = Allocation { size: 1, origin: Origin::Python, made_ns: 1, stack: 1 };
+        let same_slot_as_zero = 1 << 23 | 1 << 7;
+        assert!(table.insert(same_slot_as_zero, allocation));
+        assert!(may_be_recorded(same_slot_as_zero));
+        assert!(!may_be_recorded(0));
         table.clear();
     }
 
