@@ -17,7 +17,7 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(simprof_preloaded)");
     println!("cargo:rustc-check-cfg=cfg(simprof_heap)");
     let architecture = variable("CARGO_CFG_TARGET_ARCH");
-    assert_eq!(architecture, "x86_64", "simprof supports x86-64 only");
+    assert!(architecture == "x86_64", "simprof supports x86-64 only, not {architecture}");
     build("simprof_preload", &[]);
     build("simprof_heap", &["--cfg", "simprof_heap"]);
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::{Code, TABLE_BYTES, TEXT_BYTES, Text, locate, size};
 use crate::python::layout::{self, Layout};
-use crate::shared_memory::{PROBES, SharedMemory};
+use crate::shared_memory::SharedMemory;
 use crate::sys;
 use crate::table::{intern, mix};
 
@@ -61,13 +61,7 @@ pub fn number(memory: SharedMemory, owner: Owner<'_>, head: &CodeIdentity) -> Op
             && code.first_line == head.first_line
             && code.identity == head.identity.map(|address| address as u64)
     };
-    intern(
-        |generation| memory.code_slots(generation),
-        &PROBES,
-        hash,
-        is_it,
-        || copy(memory, owner, head),
-    )
+    intern(|generation| memory.code_slots(generation), hash, is_it, || copy(memory, owner, head))
 }
 
 /// A text or a table to copy.

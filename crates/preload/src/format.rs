@@ -87,11 +87,14 @@ pub fn locate(sizes: [usize; GENERATIONS], number: usize) -> Option<(usize, usiz
 /// Generations begin at multiples of it: a multiple of every page size.
 pub const GRANULE: usize = 64 << 10;
 
+/// Offsets in the file where the generations begin, and where the last one ends: multiples of [`GRANULE`].
+pub type Offsets = [usize; GENERATIONS + 1];
+
+/// Where an entry of a table is: its generation, and its offset there, bytes.
+pub type Location = (usize, usize);
+
 /// Returns the offsets of the generations and of their end, if they have these sizes.
-pub(crate) const fn generations(
-    begin: usize,
-    bytes: [usize; GENERATIONS],
-) -> [usize; GENERATIONS + 1] {
+pub(crate) const fn generations(begin: usize, bytes: [usize; GENERATIONS]) -> Offsets {
     let mut offsets = [begin.next_multiple_of(GRANULE); GENERATIONS + 1];
     let mut at = 0;
     while at < GENERATIONS {
@@ -111,7 +114,7 @@ pub fn is_affordable(generation_bytes: usize, limit: usize) -> bool {
 
 /// Returns the most bytes of a memory with these `generations` that a process with this limit of address space maps.
 #[cfg(not(simprof_preloaded))]
-pub fn mappable_bytes(offsets: [usize; GENERATIONS + 1], limit: usize) -> usize {
+pub fn mappable_bytes(offsets: Offsets, limit: usize) -> usize {
     let is_mapped =
         |generation: &usize| is_affordable(offsets[generation + 1] - offsets[*generation], limit);
     let last = (1..GENERATIONS).take_while(is_mapped).last().unwrap_or(0);
@@ -143,7 +146,7 @@ pub mod offset {
     /// The ring of records.
     pub const RECORDS: usize = SCRIPT + SCRIPT_BYTES;
     /// The generations, and the end of the last one.
-    pub const GENERATIONS: [usize; super::GENERATIONS + 1] = generations(
+    pub const GENERATIONS: Offsets = generations(
         RECORDS + super::RECORDS as usize * size_of::<Record>(),
         [generation_bytes(0), generation_bytes(1), generation_bytes(2)],
     );
@@ -172,17 +175,38 @@ pub mod offset {
         code_slots(generation) + size::CODE_SLOTS[generation] * 4
     }
 
-    /// Returns the offset of a node; `None` if there is no such node.
+    /// Returns the offset of a node in the file; `None` if there is no such node.
     pub fn node(index: usize) -> Option<usize> {
-        let (generation, position) = locate(size::NODES, index)?;
-        Some(GENERATIONS[generation] + NODES + position * size_of::<Node>())
+        location::node(index).map(in_file)
     }
 
-    /// Returns the offset of a code object; `None` if there is no such number.
+    /// Returns the offset of a code object in the file; `None` if there is no such number.
     pub fn code(number: u32) -> Option<usize> {
+        location::code(number).map(in_file)
+    }
+
+    fn in_file((generation, offset): Location) -> usize {
+        GENERATIONS[generation] + offset
+    }
+}
+
+/// Locations of entries of the tables. A process maps the generations one by one.
+pub mod location {
+    use super::*;
+
+    /// Returns the location of a node; `None` if there is no such node.
+    #[inline]
+    pub fn node(index: usize) -> Option<Location> {
+        let (generation, position) = locate(size::NODES, index)?;
+        Some((generation, offset::NODES + position * size_of::<Node>()))
+    }
+
+    /// Returns the location of a code object; `None` if there is no such number.
+    #[inline]
+    pub fn code(number: u32) -> Option<Location> {
         let begin = 8 * (number as usize).checked_sub(1)?;
         let (generation, position) = locate(size::ARENA_BYTES, begin)?;
-        Some(GENERATIONS[generation] + arena(generation) + position)
+        Some((generation, offset::arena(generation) + position))
     }
 }
 

@@ -4,14 +4,8 @@
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use crate::format::{GENERATIONS, is_affordable};
+use crate::format::{GENERATIONS, GRANULE, Offsets, is_affordable};
 use crate::{seccomp, sys};
-
-/// Offsets in the file where the generations begin, and where the last one ends: multiples of [`GRANULE`].
-pub type Offsets = [usize; GENERATIONS + 1];
-
-/// A multiple of every page size.
-pub use crate::format::GRANULE;
 
 /// Where the generations after the first are mapped in this process.
 pub struct LaterGenerations {
@@ -70,8 +64,9 @@ impl LaterGenerations {
         let bytes = |generation: usize| offsets[generation + 1] - offsets[generation];
         // SAFETY: the generation before is mapped and stays mapped.
         let map = || unsafe { map_behind(before.add(bytes(generation - 1)), bytes(generation)) };
-        let mapped = is_affordable(bytes(generation), sys::address_space_limit()).then(map);
-        let Some(begin) = mapped.flatten() else {
+        let is_mappable = |limit: usize| is_affordable(bytes(generation), limit);
+        let limit = sys::address_space_limit().filter(|&limit| is_mappable(limit));
+        let Some(begin) = limit.and_then(|_| map()) else {
             self.close();
             return None;
         };

@@ -69,8 +69,7 @@ mod waits;
 #[cfg(not(simprof_preloaded))]
 pub const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_preload.so"));
 
-/// The shared library that records allocations: an ELF file. Empty except on x86-64, the only supported
-/// architecture.
+/// The shared library that records allocations: an ELF file.
 #[cfg(not(simprof_preloaded))]
 pub const HEAP_LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libsimprof_heap.so"));
 

@@ -6,15 +6,11 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::format::{
-    Code, GENERATIONS, Header, MAGIC, Node, PROCESSES, Process, RECORDS, Record, VARIABLE, locate,
-    offset, size,
+    Code, GENERATIONS, Header, Location, MAGIC, Node, PROCESSES, Process, RECORDS, Record,
+    VARIABLE, location, offset, reason, size,
 };
 use crate::generations::LaterGenerations;
 use crate::sys;
-use crate::table::MOST_PROBES;
-
-/// Slots examined for one entry in each generation of a hash table.
-pub const PROBES: [usize; GENERATIONS] = [8, 8, MOST_PROBES];
 
 static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 static LATER: LaterGenerations = LaterGenerations::new();
@@ -72,20 +68,15 @@ impl SharedMemory {
     /// Returns a node. `None` if there is no such node, or this process cannot map it.
     #[inline]
     pub fn node(self, index: u32) -> Option<&'static Node> {
-        let (generation, position) = locate(size::NODES, index as usize)?;
-        let begin = self.generation(generation)?;
+        let node = self.at(location::node(index as usize)?)?;
         // SAFETY: as for `record`.
-        unsafe { Some(&*begin.add(offset::NODES).cast::<Node>().add(position)) }
+        Some(unsafe { &*node.cast() })
     }
 
     /// Returns the address of a code object. `None` if there is no such number, or this process cannot map it.
     #[inline]
     pub fn code(self, number: u32) -> Option<*mut Code> {
-        let begin = 8 * (number as usize).checked_sub(1)?;
-        let (generation, position) = locate(size::ARENA_BYTES, begin)?;
-        let begin = self.generation(generation)?;
-        // SAFETY: within the mapping.
-        Some(unsafe { begin.add(offset::arena(generation) + position) }.cast())
+        Some(self.at(location::code(number)?)?.cast())
     }
 
     /// Returns a generation's slots for nodes. `None` if this process cannot map it.
@@ -102,9 +93,16 @@ impl SharedMemory {
 
     #[inline]
     fn slots(self, generation: usize, at: usize, count: usize) -> Option<&'static [AtomicU32]> {
-        let begin = self.generation(generation)?;
+        let slots = self.at((generation, at))?;
         // SAFETY: as for `record`.
-        Some(unsafe { core::slice::from_raw_parts(begin.add(at).cast(), count) })
+        Some(unsafe { core::slice::from_raw_parts(slots.cast(), count) })
+    }
+
+    /// Returns the address of an object. `None` if this process cannot map its generation.
+    #[inline]
+    fn at(self, (generation, offset): Location) -> Option<*mut u8> {
+        // SAFETY: the location is within the generation.
+        Some(unsafe { self.generation(generation)?.add(offset) })
     }
 
     /// Returns the address of a generation. `None` if this process cannot map it.
@@ -148,30 +146,35 @@ impl Part {
 /// The first part of the memory uses at most 1 / SHARE of the address space that a limit leaves to the process.
 const SHARE: usize = 8;
 
-/// Maps the file that the environment names. Does nothing if it names no file, or a file of another format, or if a limit
-/// leaves too little address space.
+/// Maps the file that the environment names. Does nothing if it names no file, or a file of another format, or for a reason of
+/// [`with_refusal`].
 pub fn map() {
-    if is_affordable()
+    if refusal().is_none()
         && let Some(base) = map_part(Part::First)
     {
         BASE.store(base, Ordering::Release);
     }
 }
 
-/// Calls `report` with the part of the memory that holds the slots of processes, if a limit of address space prevents that the
-/// first part is mapped.
-pub fn with_processes(report: impl FnOnce(SharedMemory)) {
-    if !is_affordable()
+/// Calls `report` with the part of the memory that holds the slots of processes, if the first part may not be mapped, and with
+/// the [`mod@reason`].
+pub fn with_refusal(report: impl FnOnce(SharedMemory, u32)) {
+    if let Some(reason) = refusal()
         && let Some(base) = map_part(Part::Processes)
     {
-        report(SharedMemory { base, later: &LATER });
+        report(SharedMemory { base, later: &LATER }, reason);
         // SAFETY: it was mapped above, and nothing keeps it.
         unsafe { sys::munmap(base.cast(), Part::Processes.bytes()) };
     }
 }
 
-fn is_affordable() -> bool {
-    sys::free_address_space() / SHARE >= Part::First.bytes()
+/// Returns the [`mod@reason`] why the first part may not be mapped, if there is one.
+fn refusal() -> Option<u32> {
+    match sys::free_address_space() {
+        Some(free) if free / SHARE >= Part::First.bytes() => None,
+        Some(_) => Some(reason::LIMITED),
+        None => Some(reason::FILTER),
+    }
 }
 
 fn map_part(part: Part) -> Option<*mut u8> {

@@ -15,7 +15,7 @@ use crate::{marks, waits};
 extern "C" fn start() {
     let (_errno, _own_work) = (sys::ErrnoGuard::new(), OwnWork::begin());
     shared_memory::map();
-    shared_memory::with_processes(|memory| report(memory, reason::LIMITED));
+    shared_memory::with_refusal(report);
     let memory = shared_memory::memory();
     let is_filtered = memory.is_some_and(|memory| {
         seccomp::is_inherited(memory.header().filters.load(Ordering::Relaxed) as u32)

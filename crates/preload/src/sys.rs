@@ -158,29 +158,31 @@ pub fn now_ns() -> u64 {
     time.seconds as u64 * 1_000_000_000 + time.nanoseconds as u64
 }
 
-/// Returns the process's limit of address space, bytes; `usize::MAX` if there is none; 0 if it may not be read.
-pub fn address_space_limit() -> usize {
+/// Returns the process's limit of address space, bytes; `usize::MAX` if there is none. `None` if it cannot be read: a seccomp
+/// filter may forbid that.
+pub fn address_space_limit() -> Option<usize> {
     const RLIMIT_AS: c_int = 9;
     if !seccomp::allows(PRLIMIT64) {
-        return 0;
+        return None;
     }
     let mut limits = [usize::MAX; 2];
     // SAFETY: the array has space for the soft and the hard limit.
-    unsafe { getrlimit(RLIMIT_AS, &raw mut limits) };
-    limits[0]
+    let status = unsafe { getrlimit(RLIMIT_AS, &raw mut limits) };
+    (status == 0).then_some(limits[0])
 }
 
-/// Returns how much address space the limit of the process leaves, bytes; `usize::MAX` if there is no limit.
-pub fn free_address_space() -> usize {
-    let limit = address_space_limit();
+/// Returns how much address space the limit of the process leaves, bytes; `usize::MAX` if there is no limit. `None` if the limit
+/// cannot be read.
+pub fn free_address_space() -> Option<usize> {
+    let limit = address_space_limit()?;
     if limit == usize::MAX {
-        return usize::MAX;
+        return Some(usize::MAX);
     }
     let mut text = [0; 32];
     let length = read_file(c"/proc/self/statm", &mut text);
     let digits = text[..length].iter().take_while(|byte| byte.is_ascii_digit());
     let pages = digits.fold(0, |sum: usize, digit| sum * 10 + usize::from(digit - b'0'));
-    limit.saturating_sub(pages * PAGE)
+    Some(limit.saturating_sub(pages * PAGE))
 }
 
 /// Returns the id of this process; 0 if the process may not read it.

@@ -2,9 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::format::{Node, WRITTEN};
-use crate::shared_memory::{PROBES, SharedMemory};
-use crate::table::{intern, mix};
+use crate::format::WRITTEN;
+use crate::shared_memory::SharedMemory;
+use crate::table::{intern, mix, reserve};
 
 /// One frame of a stack, without its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub fn node(memory: SharedMemory, parent: u32, frame: Frame) -> Option<u32> {
     };
     intern(
         |generation| memory.node_slots(generation),
-        &PROBES,
         hash,
         is_it,
         || {
-            let (position, node) = take(memory)?;
+            let (position, node) =
+                reserve(&memory.header().nodes, |position| memory.node(position))?;
             node.parent.store(parent, Ordering::Relaxed);
             node.code.store(frame.code, Ordering::Relaxed);
             node.instruction.store(frame.instruction, Ordering::Relaxed);
@@ -44,14 +44,6 @@ pub fn node(memory: SharedMemory, parent: u32, frame: Frame) -> Option<u32> {
             Some(position)
         },
     )
-}
-
-/// Reserves an unused node that this process can map. The counter stops near the end, so it never wraps.
-fn take(memory: SharedMemory) -> Option<(u32, &'static Node)> {
-    let next = &memory.header().nodes;
-    memory.node(u32::try_from(next.load(Ordering::Relaxed) + 1).ok()?)?;
-    let position = u32::try_from(next.fetch_add(1, Ordering::Relaxed) + 1).ok()?;
-    Some((position, memory.node(position)?))
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
-use crate::format::{GENERATIONS, generations, locate, sum};
+use crate::format::{GENERATIONS, Location, Offsets, generations, locate, sum};
 
 /// Identifies the format and its version.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"simprofH");
@@ -124,7 +124,7 @@ pub mod offset {
     /// The lanes.
     pub const LANES: usize = PROCESSES + super::PROCESSES * size_of::<Process>();
     /// The generations, and the end of the last one.
-    pub const GENERATIONS: [usize; super::GENERATIONS + 1] = generations(
+    pub const GENERATIONS: Offsets = generations(
         LANES + super::LANES * size_of::<Lane>(),
         [generation_bytes(0), generation_bytes(1), generation_bytes(2)],
     );
@@ -153,23 +153,49 @@ pub mod offset {
         nodes(generation) + size::NODES[generation] * size_of::<Node>()
     }
 
-    /// Returns the offset of a module; `None` if there is no such module.
+    /// Returns the offset of a module in the file; `None` if there is no such module.
     pub fn module(number: usize) -> Option<usize> {
-        let (generation, position) = locate(size::MODULES, number)?;
-        Some(GENERATIONS[generation] + MODULES + position * size_of::<Module>())
+        location::module(number).map(in_file)
     }
 
-    /// Returns the offset of a lane's record for a position, which counts up without wrapping; `None` if there is no such lane.
+    /// Returns the offset of a lane's record in the file, see [`location::record`].
     pub fn record(lane: usize, position: u64) -> Option<usize> {
+        location::record(lane, position).map(in_file)
+    }
+
+    /// Returns the offset of a node in the file; `None` if there is no such node.
+    pub fn node(number: usize) -> Option<usize> {
+        location::node(number).map(in_file)
+    }
+
+    fn in_file((generation, offset): Location) -> usize {
+        GENERATIONS[generation] + offset
+    }
+}
+
+/// Locations of entries of the tables, see [`crate::format::location`].
+pub mod location {
+    use super::*;
+
+    /// Returns the location of a module; `None` if there is no such module.
+    pub fn module(number: usize) -> Option<Location> {
+        let (generation, position) = locate(size::MODULES, number)?;
+        Some((generation, offset::MODULES + position * size_of::<Module>()))
+    }
+
+    /// Returns the location of a lane's record for a position, which counts up without wrapping; `None` if there is no such lane.
+    #[inline]
+    pub fn record(lane: usize, position: u64) -> Option<Location> {
         let (generation, lane) = locate(size::LANES, lane)?;
         let number = lane * RECORDS as usize + (position % RECORDS) as usize;
-        Some(GENERATIONS[generation] + records(generation) + number * size_of::<Record>())
+        Some((generation, offset::records(generation) + number * size_of::<Record>()))
     }
 
-    /// Returns the offset of a node; `None` if there is no such node.
-    pub fn node(number: usize) -> Option<usize> {
+    /// Returns the location of a node; `None` if there is no such node.
+    #[inline]
+    pub fn node(number: usize) -> Option<Location> {
         let (generation, position) = locate(size::NODES, number)?;
-        Some(GENERATIONS[generation] + nodes(generation) + position * size_of::<Node>())
+        Some((generation, offset::nodes(generation) + position * size_of::<Node>()))
     }
 }
 

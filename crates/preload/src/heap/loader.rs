@@ -138,16 +138,6 @@ pub fn each_loaded(mut visit: impl FnMut(&Listed)) {
 
 #[cfg(simprof_heap)]
 impl Listed {
-    /// Returns the program headers.
-    ///
-    /// # Safety
-    ///
-    /// It must be the loader's description of a loaded module.
-    pub unsafe fn segments(&self) -> &[Segment] {
-        // SAFETY: the caller's promise.
-        unsafe { core::slice::from_raw_parts(self.segments, self.count.into()) }
-    }
-
     /// Returns an address of the file in memory.
     pub fn address(&self, address: usize) -> *mut u8 {
         core::ptr::with_exposed_provenance_mut(self.bias.wrapping_add(address))
@@ -181,14 +171,24 @@ impl Listed {
 }
 
 impl Listed {
+    /// Returns the program headers.
+    ///
+    /// # Safety
+    ///
+    /// It must be the loader's description of a loaded module.
+    pub unsafe fn segments(&self) -> &[Segment] {
+        // SAFETY: the caller's promise: the headers are in memory.
+        unsafe { core::slice::from_raw_parts(self.segments, self.count.into()) }
+    }
+
     /// Returns the module. `None` if it has no unwind information.
     ///
     /// # Safety
     ///
     /// It must be the loader's description of a loaded module.
     pub unsafe fn module(&self) -> Option<Loaded> {
-        // SAFETY: the caller's promise: the segments are in memory.
-        let segments = unsafe { core::slice::from_raw_parts(self.segments, self.count.into()) };
+        // SAFETY: the caller's promise.
+        let segments = unsafe { self.segments() };
         let by_kind = |kind| segments.iter().filter(move |segment| segment.kind == kind);
         let begin = |segment: &Segment| self.bias.wrapping_add(segment.address);
         let start = by_kind(PT_LOAD).map(begin).min()? & !(system::PAGE - 1);

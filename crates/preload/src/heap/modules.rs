@@ -6,6 +6,7 @@ use super::format::{self, Module};
 use super::loader::{self, Loaded};
 use super::proc_maps;
 use super::shared::{self, Shared};
+use crate::table;
 
 /// The module at an address.
 #[derive(Clone, Copy)]
@@ -158,12 +159,8 @@ fn register_in(shared: Shared, entry: &Registered<'_>) -> u32 {
     if let Some(number) = (1..=count as u32).find(same) {
         return number;
     }
-    let number = shared.header().modules.fetch_add(1, Ordering::AcqRel) + 1;
-    let module = u32::try_from(number).ok().and_then(|number| shared.module(number));
-    let Some(module) = module else {
-        shared.header().modules.fetch_sub(1, Ordering::AcqRel);
-        return 0;
-    };
+    let reserved = table::reserve(&shared.header().modules, |number| shared.module(number));
+    let Some((number, module)) = reserved else { return 0 };
     module.process.store(shared::image(), Ordering::Relaxed);
     module.start.store(start as u64, Ordering::Relaxed);
     module.is_mapped.store(is_mapped.into(), Ordering::Relaxed);
@@ -179,7 +176,7 @@ fn register_in(shared: Shared, entry: &Registered<'_>) -> u32 {
     let build_id_bytes = build_id.len().min(module.build_id.len());
     module.build_id_bytes.store(build_id_bytes as u32, Ordering::Relaxed);
     module.written.store(1, Ordering::Release);
-    number as u32
+    number
 }
 
 fn is_module(module: &Module, path: &[u8], build_id: &[u8]) -> bool {

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::byte_sampling;
 use super::format::Node;
-use super::shared::{self, Shared};
+use super::shared;
 use crate::{lookup_cache, table};
 
 /// A frame and the node that it was called from: parent, module, address.
@@ -28,23 +28,15 @@ fn look_up(key: usize, parent: u32, module: u32, address: u64) -> Option<u32> {
     let shared = shared::get()?;
     table::intern(
         |generation| shared.node_slots(generation),
-        &shared::PROBES,
         key as u64,
         |node| shared.node(node).is_some_and(|node| is_same(node, parent, module, address)),
         || {
-            let (number, node) = reserve(shared)?;
+            let (number, node) =
+                table::reserve(&shared.header().nodes, |number| shared.node(number))?;
             write(node, parent, module, address);
             Some(number)
         },
     )
-}
-
-/// Reserves an unused node that this process can map. The counter stops near the end, so it never wraps.
-fn reserve(shared: Shared) -> Option<(u32, &'static Node)> {
-    let next = &shared.header().nodes;
-    shared.node(u32::try_from(next.load(Ordering::Relaxed) + 1).ok()?)?;
-    let number = u32::try_from(next.fetch_add(1, Ordering::Relaxed) + 1).ok()?;
-    Some((number, shared.node(number)?))
 }
 
 fn write(node: &Node, parent: u32, module: u32, address: u64) {

@@ -4,20 +4,16 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::format::{self, Header, Lane, Module, Node, Process, Record, offset, size};
+use super::format::{self, Header, Lane, Module, Node, Process, Record, location, offset, size};
 use super::system;
-use crate::format::{GENERATIONS, locate};
+use crate::format::Location;
 use crate::generations::LaterGenerations;
-use crate::table::MOST_PROBES;
 
 static MEMORY: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 static LATER: LaterGenerations = LaterGenerations::new();
 
 /// Bytes of the first part.
 pub const FIRST_BYTES: usize = offset::GENERATIONS[1];
-
-/// Slots examined for one entry in each generation of a hash table.
-pub const PROBES: [usize; GENERATIONS] = [8, 8, MOST_PROBES];
 
 /// State that the kernel zeroes in a forked child, so that the child notices the fork however it was made.
 #[repr(C, align(4096))]
@@ -127,12 +123,12 @@ impl Shared {
         unsafe { LATER.get(self.0, &offset::GENERATIONS, generation) }
     }
 
-    /// Returns the object at an index of an array in a generation. `None` if this process cannot map it.
+    /// Returns the object at a location. `None` if this process cannot map it.
     #[inline]
-    fn item<T>(self, generation: usize, array: usize, index: usize) -> Option<&'static T> {
+    fn item<T>(self, (generation, offset): Location) -> Option<&'static T> {
         let begin = self.generation(generation)?;
         // SAFETY: as in `at`.
-        Some(unsafe { &*begin.add(array).cast::<T>().add(index) })
+        Some(unsafe { &*begin.add(offset).cast::<T>() })
     }
 
     /// Returns the lane for a thread that should use `lane`: that one, or another if this process cannot map it.
@@ -153,16 +149,13 @@ impl Shared {
     /// Returns the record of a lane for a position. `None` if this process cannot map the lane.
     #[inline]
     pub fn record(self, lane: usize, position: u64) -> Option<&'static Record> {
-        let (generation, lane) = locate(size::LANES, lane)?;
-        let index = lane * format::RECORDS as usize + (position % format::RECORDS) as usize;
-        self.item(generation, offset::records(generation), index)
+        self.item(location::record(lane, position)?)
     }
 
     /// Returns a node. `None` if there is no such node, or this process cannot map it.
     #[inline]
     pub fn node(self, node: u32) -> Option<&'static Node> {
-        let (generation, index) = locate(size::NODES, node as usize)?;
-        self.item(generation, offset::nodes(generation), index)
+        self.item(location::node(node as usize)?)
     }
 
     /// Returns a generation's slots for nodes. `None` if this process cannot map it.
@@ -176,14 +169,13 @@ impl Shared {
 
     /// Returns a module. `None` if there is no such module, or this process cannot map it.
     pub fn module(self, number: u32) -> Option<&'static Module> {
-        let (generation, index) = locate(size::MODULES, number as usize)?;
-        self.item(generation, offset::MODULES, index)
+        self.item(location::module(number as usize)?)
     }
 
     /// Maps all generations that the limits of this process allow, before it may be forbidden.
     #[cfg(simprof_heap)]
     pub fn prepare_for_filter(self) {
-        self.generation(GENERATIONS - 1);
+        self.generation(crate::format::GENERATIONS - 1);
     }
 
     /// Unmaps the memory.

@@ -144,7 +144,7 @@ pub fn send_pending() {
 ///
 /// `context` must be the third argument of a signal handler.
 unsafe fn interrupted_mask(context: *mut c_void) -> u64 {
-    // It follows flags, link, stack and, on x86-64, the machine context of 256 bytes.
+    // It follows flags, link, stack and the machine context of 256 bytes.
     const OFFSET: usize = 8 + 8 + 24 + 256;
     // SAFETY: the caller's promise.
     unsafe { context.cast::<u8>().add(OFFSET).cast::<u64>().read() }
