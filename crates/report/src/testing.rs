@@ -81,13 +81,7 @@ impl Sketch {
             });
         }
         let code = vec![CodeRange { start: code.start, end: code.end }];
-        self.builder.tight_loop(TightLoop {
-            module,
-            code,
-            instructions: 4,
-            functions,
-            lines: found,
-        });
+        self.builder.tight_loop(TightLoop { module, code, functions, lines: found });
         self
     }
 

@@ -199,7 +199,8 @@ pub struct WaitSample {
     pub cause: WaitCause,
 }
 
-/// What a thread did while it was observed, as the kernel's scheduler reports it. The four times sum to the time that it was observed.
+/// What a thread did while it was observed, as the kernel's scheduler reports it. The four times sum to the time that it was observed,
+/// without the time in which it waited for simprof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreadStates {
     /// The thread.

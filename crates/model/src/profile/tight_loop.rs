@@ -13,8 +13,6 @@ pub struct TightLoop {
     pub module: ModuleId,
     /// The code, in order of addresses. Addresses are as in [`super::Frame::address`].
     pub code: Vec<CodeRange>,
-    /// Number of its instructions.
-    pub instructions: u32,
     /// Names of the functions that contain the whole loop, innermost first: the function in which the loop is written, then those that this
     /// function is inlined into.
     pub functions: Vec<StringId>,
@@ -56,7 +54,6 @@ impl TightLoop {
         Self {
             module,
             code: self.code.clone(),
-            instructions: self.instructions,
             functions: self.functions.iter().map(|&name| translate(name)).collect(),
             lines: self
                 .lines

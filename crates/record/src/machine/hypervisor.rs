@@ -61,7 +61,7 @@ fn named(text: &str, names: &[(&str, &str)]) -> Option<String> {
 /// Returns the hypervisor's signature, from CPUID leaf 0x4000_0000.
 fn signature() -> String {
     #[allow(unused_unsafe, reason = "it is safe in later versions of the standard library")]
-    // SAFETY: every processor of this architecture has the CPUID instruction.
+    // SAFETY: every x86-64 processor has the CPUID instruction.
     let leaf = unsafe { std::arch::x86_64::__cpuid(0x4000_0000) };
     let bytes: Vec<u8> =
         [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();

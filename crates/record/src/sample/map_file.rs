@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// Most bytes that are read at once. The rest is read later.
-const LARGEST_READ: usize = 64 << 20;
+pub(super) const LARGEST_READ: usize = 64 << 20;
 /// Number of bytes that are read again to see whether the file was written anew.
 const COMPARED: usize = 4096;
 /// A file that was last written longer than this before sampling started is of an earlier process with the same number. The
@@ -27,6 +27,8 @@ pub(super) struct Text {
 /// The file of one process. It stays open, since some processes delete it before they end.
 #[derive(Debug, Default)]
 pub(super) struct MapFile {
+    /// Number of the process in its own namespace, once it was read.
+    inner_pid: Option<u32>,
     file: Option<File>,
     /// Number of bytes that were read.
     position: u64,
@@ -40,7 +42,8 @@ impl MapFile {
     /// Returns the text that process `pid` has written since the last look; `None` if there is no file. `started` is the time at
     /// which sampling started.
     pub fn added(&mut self, pid: u32, started: SystemTime) -> Option<Text> {
-        self.read(open(pid, started))
+        let inner_pid = *self.inner_pid.get_or_insert_with(|| innermost_number(pid).unwrap_or(pid));
+        self.read(open(pid, inner_pid, started))
     }
 
     /// Reads on, in `newest` if it is another file.
@@ -108,11 +111,10 @@ fn read_at(file: &File, mut position: u64, length: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// Opens the file of a process. In a container, the process has another number and another `/tmp`.
-fn open(pid: u32, started: SystemTime) -> Option<File> {
-    let inner = innermost_number(pid).unwrap_or(pid);
+/// Opens the file of a process. In a container, the process has another number, `inner_pid`, and another `/tmp`.
+fn open(pid: u32, inner_pid: u32, started: SystemTime) -> Option<File> {
     let candidates =
-        [format!("/proc/{pid}/root/tmp/perf-{inner}.map"), format!("/tmp/perf-{pid}.map")];
+        [format!("/proc/{pid}/root/tmp/perf-{inner_pid}.map"), format!("/tmp/perf-{pid}.map")];
     let owner = std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid());
     candidates.iter().map(PathBuf::from).find_map(|path| {
         let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;

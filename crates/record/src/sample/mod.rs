@@ -6,7 +6,6 @@
 //! falls behind, samples are lost and counted.
 
 mod address_space;
-mod blocked_time;
 mod call_sites;
 mod code_exit;
 mod code_loops;

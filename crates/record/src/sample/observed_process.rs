@@ -42,15 +42,22 @@ impl Process {
         *self.unnamed.entry(frame).or_insert_with(|| trace.stacks.separate_frame(frame))
     }
 
-    /// Reads the names that process `pid` has listed since, unless that was done shortly before `now_ns`. Frames that had none
-    /// get the first one that is listed for their addresses.
+    /// Reads the names that process `pid` has listed since the last time, unless that was shortly before `now_ns`.
     pub fn refresh_names(&mut self, pid: u32, now_ns: u64, trace: &mut Trace) {
-        if now_ns == u64::MAX && self.unnamed.is_empty() {
-            return;
+        if self.generated.refresh(pid, now_ns, trace.modules.started()) {
+            self.name_frames(trace);
         }
-        if !self.generated.refresh(pid, now_ns, trace.modules.started()) {
-            return;
+    }
+
+    /// Reads all names that process `pid` has listed, once it has ended or executes another program.
+    pub fn finish_names(&mut self, pid: u32, trace: &mut Trace) {
+        if !self.unnamed.is_empty() && self.generated.finish(pid, trace.modules.started()) {
+            self.name_frames(trace);
         }
+    }
+
+    /// A frame without a name gets the first name that is listed for its address.
+    fn name_frames(&mut self, trace: &mut Trace) {
         self.unnamed.retain(|frame, &mut id| {
             // Code without a file is located at its address in the process.
             let Some(function) = self.generated.at(frame.address) else { return true };

@@ -112,7 +112,7 @@ impl Observer {
     /// Ends the recording. `malformed` counts the records that could not be read from the buffers.
     pub fn into_trace(mut self, malformed: u64, python: Option<PythonTrace>) -> Trace {
         for (pid, process) in &mut self.processes {
-            process.refresh_names(*pid, u64::MAX, &mut self.trace);
+            process.finish_names(*pid, &mut self.trace);
         }
         self.trace.counts.malformed += malformed;
         self.trace.python = python;
@@ -332,7 +332,7 @@ impl Observer {
             self.trace.execs.entry(pid).or_default().push(time_ns);
             self.trace.forks.remove(&pid);
             if let Some(mut before) = self.processes.insert(pid, Process::new()) {
-                before.refresh_names(pid, u64::MAX, &mut self.trace);
+                before.finish_names(pid, &mut self.trace);
             }
         }
         let thread = self.thread(pid, tid);
@@ -376,7 +376,7 @@ impl Observer {
         process.threads = process.threads.saturating_sub(1);
         if process.threads == 0 {
             if let Some(mut ended) = self.processes.remove(&pid) {
-                ended.refresh_names(pid, u64::MAX, &mut self.trace);
+                ended.finish_names(pid, &mut self.trace);
             }
             self.disarm(pid, time_ns);
             if let Some(life) = self.trace.forks.get_mut(&pid) {

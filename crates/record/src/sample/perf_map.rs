@@ -14,6 +14,8 @@ use super::map_file::MapFile;
 const LONGEST_NAME: usize = 4096;
 /// Time between two looks at a file, ns.
 const INTERVAL_NS: u64 = 10_000_000;
+/// Most times that a file is read at the last look: a gigabyte of text.
+const LAST_READS: usize = 16;
 
 /// A function of generated code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,15 @@ impl PerfMap {
             return false;
         }
         self.looked_ns = now_ns;
+        self.read(pid, started)
+    }
+
+    /// Reads all that process `pid` has written to its file, for the last time. Returns whether there was something.
+    pub fn finish(&mut self, pid: u32, started: SystemTime) -> bool {
+        (0..LAST_READS).take_while(|_| self.read(pid, started)).count() > 0
+    }
+
+    fn read(&mut self, pid: u32, started: SystemTime) -> bool {
         let Some(text) = self.file.added(pid, started) else { return false };
         if text.from_start {
             self.rest.clear();
@@ -104,6 +115,10 @@ fn parse(line: &[u8]) -> Option<GeneratedFunction> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::super::map_file::LARGEST_READ;
     use super::*;
 
     fn names(map: &PerfMap, addresses: &[u64]) -> Vec<Option<String>> {
@@ -173,5 +188,21 @@ mod tests {
         map.add(b"2000 10 bad\xff\n");
         assert_eq!(map.at(0x1000).expect("named").name.len(), LONGEST_NAME);
         assert_eq!(names(&map, &[0x2000]), [Some("bad\u{fffd}".to_owned())]);
+    }
+
+    #[test]
+    fn the_last_look_reads_all_of_a_large_file() {
+        let pid = std::process::id();
+        let path = tempfile::TempPath::try_from_path(format!("/tmp/perf-{pid}.map"))
+            .expect("an absolute path");
+        let mut file = File::create(&path).expect("created");
+        file.seek(SeekFrom::Start(LARGEST_READ as u64 + 10)).expect("it can be sparse");
+        file.write_all(b"\n1000 10 last\n").expect("written");
+        let (mut map, started) = (PerfMap::default(), SystemTime::now());
+        assert!(map.refresh(pid, INTERVAL_NS, started));
+        assert_eq!(names(&map, &[0x1000]), [None]);
+        assert!(map.finish(pid, started));
+        assert_eq!(names(&map, &[0x1000]), [Some("last".to_owned())]);
+        assert!(!map.finish(pid, started));
     }
 }

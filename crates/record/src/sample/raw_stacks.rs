@@ -66,6 +66,13 @@ impl RawStacks {
         })
     }
 
+    /// Returns the frames of a stack, leaf first.
+    pub fn frames_from_leaf(&self, stack: Option<RawStackId>) -> impl Iterator<Item = RawFrame> {
+        let node = |stack: RawStackId| self.nodes[stack.0 as usize];
+        let nodes = std::iter::successors(stack.map(node), move |at| at.parent.map(node));
+        nodes.map(|node| self.frames[node.frame.0 as usize])
+    }
+
     /// Returns the frames, by [`RawFrameId`]. Those that were added separately or replaced may equal others.
     pub fn frames(&self) -> &[RawFrame] {
         &self.frames
@@ -135,6 +142,8 @@ mod tests {
         let root_again = stacks.child(None, main);
         assert_eq!(stacks.child(Some(root_again), work), leaf);
         assert_ne!(stacks.child(None, work), leaf);
+        assert!(stacks.frames_from_leaf(Some(leaf)).eq([frame(2), frame(1)]));
+        assert_eq!(stacks.frames_from_leaf(None).next(), None);
         assert_eq!((stacks.frames().len(), stacks.nodes().len()), (2, 3));
         let separate = stacks.separate_frame(frame(1));
         assert_ne!(separate, main);

@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
-use super::blocked_time::BlockedTime;
 use super::raw_stacks::RawStackId;
 use super::state_spans::{Kind, StateSpans};
 
@@ -49,6 +48,13 @@ pub(super) struct RawWait {
     pub leaving: Leaving,
 }
 
+impl RawWait {
+    /// Returns its time, ns.
+    pub fn range(&self) -> Range<u64> {
+        self.time_ns.saturating_sub(self.duration_ns)..self.time_ns
+    }
+}
+
 /// What the threads did.
 #[derive(Debug, Default)]
 pub(super) struct Scheduled {
@@ -56,8 +62,6 @@ pub(super) struct Scheduled {
     pub states: Vec<(u32, StateTimes)>,
     /// The sampled waits, in order of time.
     pub waits: Vec<RawWait>,
-    /// When each thread waited.
-    pub blocked: HashMap<u32, BlockedTime>,
     /// What each thread did over time.
     pub spans: HashMap<u32, StateSpans>,
 }
@@ -84,7 +88,6 @@ struct Track {
     state: State,
     since_ns: u64,
     times: StateTimes,
-    blocked: BlockedTime,
     spans: StateSpans,
     gaps: VecDeque<Gap>,
     /// Start of the time that `gaps` covers.
@@ -197,7 +200,6 @@ impl Scheduling {
         for (thread, mut track) in self.tracks {
             track.pass(last_ns);
             scheduled.states.push((thread, track.times));
-            scheduled.blocked.insert(thread, track.blocked);
             scheduled.spans.insert(thread, track.spans);
         }
         scheduled.states.sort_by_key(|&(thread, _)| thread);
@@ -219,7 +221,6 @@ impl Track {
             state: State::Ended,
             since_ns: time_ns,
             times: StateTimes::default(),
-            blocked: BlockedTime::default(),
             spans: StateSpans::default(),
             gaps: VecDeque::new(),
             gaps_from_ns: time_ns,
@@ -232,20 +233,21 @@ impl Track {
         let kind = match self.state {
             State::Running => {
                 self.times.running += passed_ns;
-                Kind::Running
+                Some(Kind::Running)
             }
             State::Runnable => {
                 self.times.runnable += passed_ns;
-                Kind::Runnable
+                Some(Kind::Runnable)
             }
             State::Blocked(_) => {
                 self.times.blocked += passed_ns;
-                self.blocked.add(time_ns, passed_ns);
-                Kind::Blocked
+                Some(Kind::Blocked)
             }
-            State::Ended => Kind::None,
+            State::Ended => None,
         };
-        self.spans.add(self.since_ns..time_ns, kind);
+        if let Some(kind) = kind {
+            self.spans.add(self.since_ns..time_ns, kind);
+        }
         self.since_ns = self.since_ns.max(time_ns);
     }
 
@@ -298,7 +300,8 @@ mod tests {
         let scheduled = scheduling.finish();
         assert_eq!(scheduled.states, [(0, first), (1, second)]);
         assert_eq!(scheduled.waits, waits);
-        assert_eq!(scheduled.blocked[&1].divide(4, &[]), [(190, 4)]);
+        let spans = scheduled.spans[&1].clone().finish(1.0);
+        assert_eq!((spans[0].end_ns, spans[0].blocked_ns, spans.len()), (200, 40, 1));
     }
 
     #[test]

@@ -13,8 +13,6 @@ const FIRST_WIDTH_NS: u64 = 1_000_000;
 /// What a thread does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It does not exist.
-    None,
     Running,
     Runnable,
     Blocked,
@@ -38,7 +36,7 @@ impl Default for StateSpans {
 impl StateSpans {
     /// Adds what the thread did in a range of time after all earlier ones.
     pub fn add(&mut self, range: Range<u64>, kind: Kind) {
-        if range.is_empty() || kind == Kind::None {
+        if range.is_empty() {
             return;
         }
         let first_ns = self.spans.first().map_or(range.start, |span| span.begin_ns);
@@ -55,11 +53,7 @@ impl StateSpans {
 
     /// Removes waiting that is not the target's in a range of time.
     pub fn remove_blocked(&mut self, range: &Range<u64>) {
-        let first = self.spans.partition_point(|span| span.end_ns <= range.start);
-        for span in self.spans[first..].iter_mut().take_while(|span| span.begin_ns < range.end) {
-            let overlap_ns = span.end_ns.min(range.end) - span.begin_ns.max(range.start);
-            span.blocked_ns = span.blocked_ns.saturating_sub(overlap_ns);
-        }
+        remove_blocked(&mut self.spans, range, range.end - range.start);
     }
 
     /// Returns the spans. `waiting` is the part of the recorded blocked time that was waiting, 0 to 1; in the rest the thread
@@ -78,6 +72,36 @@ impl StateSpans {
         let mut wider = Vec::with_capacity(self.spans.len() / 2 + 1);
         self.spans.iter().for_each(|&span| push(&mut wider, self.width_ns, span));
         self.spans = wider;
+    }
+}
+
+/// Divides `rest_ns` of waiting among spans, in proportion to the waiting in them that `located` does not explain: the waits
+/// whose places are known, with the waiting time that each represents. Returns the end of each span and its part, ns.
+pub(super) fn divide(
+    spans: &[StateSpan],
+    rest_ns: u64,
+    located: &[(Range<u64>, u64)],
+) -> Vec<(u64, u64)> {
+    let mut spans = spans.to_vec();
+    for (range, weight_ns) in located {
+        remove_blocked(&mut spans, range, *weight_ns);
+    }
+    let whole: u64 = spans.iter().map(|span| span.blocked_ns).sum();
+    let part = |span: &StateSpan| {
+        let weight = rest_ns as f64 * span.blocked_ns as f64 / whole.max(1) as f64;
+        (span.end_ns, weight.round() as u64)
+    };
+    spans.iter().map(part).filter(|&(_, weight_ns)| weight_ns > 0).collect()
+}
+
+/// Subtracts `weight_ns` of waiting, evenly over a range of time.
+fn remove_blocked(spans: &mut [StateSpan], range: &Range<u64>, weight_ns: u64) {
+    let share = weight_ns as f64 / range.end.saturating_sub(range.start).max(1) as f64;
+    let first = spans.partition_point(|span| span.end_ns <= range.start);
+    for span in spans[first..].iter_mut().take_while(|span| span.begin_ns < range.end) {
+        let overlap_ns = span.end_ns.min(range.end) - span.begin_ns.max(range.start);
+        let removed_ns = (overlap_ns as f64 * share).round() as u64;
+        span.blocked_ns = span.blocked_ns.saturating_sub(removed_ns);
     }
 }
 
@@ -125,7 +149,6 @@ mod tests {
         spans.add(MS / 2..MS + 10, Kind::Running);
         spans.add(MS + 10..MS + 10, Kind::Unknown);
         spans.add(MS + 10..MS + 50, Kind::Blocked);
-        spans.add(MS + 50..MS + 60, Kind::None);
         spans.add(5 * MS..5 * MS + 1, Kind::Runnable);
         spans.remove_blocked(&(MS + 40..9 * MS));
         let spans: Vec<_> = spans
@@ -139,20 +162,52 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_rest_is_where_no_wait_is_located() {
+        let mut spans = StateSpans::default();
+        for end_ms in [100, 200, 300] {
+            spans.add(end_ms * MS - 50..end_ms * MS, Kind::Blocked);
+        }
+        // Waits across the ends of spans.
+        spans.add(400 * MS - 100..400 * MS + 100, Kind::Blocked);
+        let own = 100 * MS - 20..100 * MS + 5;
+        spans.remove_blocked(&own);
+        let spans = spans.finish(1.0);
+        let divide = |rest_ns, located: &[(Range<u64>, u64)]| -> Vec<(u64, u64)> {
+            divide(&spans, rest_ns, located)
+        };
+        let ends = [100 * MS, 200 * MS, 300 * MS, 400 * MS, 400 * MS + 100];
+        let expect = |weights: [u64; 5]| -> Vec<(u64, u64)> {
+            ends.into_iter().zip(weights).filter(|&(_, weight_ns)| weight_ns > 0).collect()
+        };
+        assert_eq!(divide(330, &[]), expect([30, 50, 50, 100, 100]));
+        let first = (100 * MS - 50..100 * MS - 20, 30);
+        // It represents a part of the other waits in its span.
+        let second = (200 * MS - 10..200 * MS, 40);
+        let third = (400 * MS - 50..400 * MS + 50, 100);
+        let located = [first, second, third];
+        assert_eq!(divide(320, &located), expect([0, 20, 100, 100, 100]));
+        let all = [located[0].clone(), (0..401 * MS, 401 * MS)];
+        assert_eq!(divide(60, &all), []);
+        assert_eq!(super::divide(&[], 60, &[]), []);
+    }
+
     proptest! {
         #[test]
         fn spans_are_disjoint_few_and_complete(
-            parts in prop::collection::vec((0..40 * MS, 0..5_u8), 1..200),
+            parts in prop::collection::vec((0..40 * MS, 0..5_usize), 1..200),
             waiting in 0.0..=1.0,
         ) {
             let mut spans = StateSpans::default();
-            let kinds = [Kind::None, Kind::Running, Kind::Runnable, Kind::Blocked, Kind::Unknown];
+            // The thread may not exist all the time.
+            let kinds = [Kind::Running, Kind::Runnable, Kind::Blocked, Kind::Unknown];
             let (mut now_ns, mut observed_ns) = (7 * MS + 3, 0);
             for (length_ns, kind) in parts {
-                let kind = kinds[usize::from(kind)];
-                spans.add(now_ns..now_ns + length_ns, kind);
+                if let Some(&kind) = kinds.get(kind) {
+                    spans.add(now_ns..now_ns + length_ns, kind);
+                    observed_ns += length_ns;
+                }
                 now_ns += length_ns;
-                observed_ns += if kind == Kind::None { 0 } else { length_ns };
             }
             let spans = spans.finish(waiting);
             prop_assert!(spans.len() as u64 <= MAX_SPANS);

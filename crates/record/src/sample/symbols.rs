@@ -7,6 +7,7 @@ use simprof_model::{CodeRange, LoopLine, ProfileBuilder, TightLoop};
 use super::kallsyms::KernelSymbols;
 use super::module::{FileIdentity, ModuleFile, ModuleIndex};
 use super::native_frames::build_id;
+use super::raw_stacks::RawFrame;
 use super::symbolise::{self, Symbolised};
 use super::tight_loops::TightCode;
 use super::trace::Trace;
@@ -80,13 +81,12 @@ impl Symbols {
     pub fn add_loops(&self, builder: &mut ProfileBuilder) {
         for ModuleLoops { path, build_id, loops } in &self.loops {
             let module = builder.module(path, build_id.clone());
-            for TightCode { code, instructions, functions, lines } in loops {
+            for TightCode { code, functions, lines } in loops {
                 let range =
                     |code: &std::ops::Range<u64>| CodeRange { start: code.start, end: code.end };
                 let tight = TightLoop {
                     module,
                     code: code.iter().map(range).collect(),
-                    instructions: u32::try_from(*instructions).unwrap_or(u32::MAX),
                     functions: functions.iter().map(|name| builder.string(name)).collect(),
                     lines: lines
                         .iter()
@@ -125,12 +125,11 @@ fn user_addresses(trace: &Trace) -> BTreeMap<ModuleIndex, BTreeSet<u64>> {
     by_module
 }
 
-/// Returns the innermost address of each sample outside of the kernel.
+/// Returns the address of each sample, or that at which the kernel had interrupted the program.
 fn leaves(trace: &Trace) -> impl Iterator<Item = (ModuleIndex, u64)> + '_ {
-    let frame = |id: super::raw_stacks::RawFrameId| trace.stacks.frames()[id.0 as usize];
-    trace
-        .samples
-        .iter()
-        .filter_map(move |sample| Some(frame(trace.stacks.nodes()[sample.stack?.0 as usize].frame)))
-        .map(|leaf| (leaf.module, leaf.address))
+    let samples = trace.samples.iter();
+    let frames = |stack| trace.stacks.frames_from_leaf(stack);
+    let outside_kernel = |frame: &RawFrame| frame.module != ModuleIndex::KERNEL;
+    let leaves = samples.filter_map(move |sample| frames(sample.stack).find(outside_kernel));
+    leaves.map(|leaf| (leaf.module, leaf.address))
 }

@@ -12,6 +12,7 @@ use simprof_model::{FrameId, ProfileBuilder, ThreadStates, WaitCause, WaitSample
 use super::native_stacks::NativeStacks;
 use super::samples::{RunInfo, Samples};
 use super::scheduling::{RawWait, StateTimes};
+use super::state_spans;
 use super::symbols::Symbols;
 use super::trace::Trace;
 use super::wait_cause::wait_cause;
@@ -91,16 +92,16 @@ impl RunStates {
             own.iter().for_each(|wait| spans.remove_blocked(wait));
             let blocked_ns = times.recorded.blocked.saturating_sub(own_ns);
             let waiting_ns = (blocked_ns as f64 * times.waiting).round() as u64;
-            builder.thread_states(ThreadStates {
+            let states = ThreadStates {
                 thread: id,
                 running_ns: times.recorded.running,
                 runnable_ns: times.recorded.runnable + blocked_ns - waiting_ns,
                 blocked_ns: waiting_ns,
                 unknown_ns: times.recorded.unknown,
                 spans: spans.finish(times.waiting),
-            });
+            };
             let mut factor = times.waiting;
-            let mut located: Vec<(u64, u64)> = Vec::new();
+            let mut located: Vec<(Range<u64>, u64)> = Vec::new();
             if let Some(recorded) = python.get(&thread) {
                 // The process may have run another program, such as a shell, before it ran Python.
                 sampled.retain(|wait| wait.time_ns <= recorded.began_ns);
@@ -117,26 +118,32 @@ impl RunStates {
                     continue;
                 }
                 let time_ns = wait.time_ns;
-                located.push((time_ns, weight_ns));
+                located.push((wait.range(), weight_ns));
                 builder.wait(WaitSample { time_ns, thread: id, stack, weight_ns, cause });
             }
-            let located_ns: u64 = located.iter().map(|(_, weight_ns)| weight_ns).sum();
-            let rest_ns = waiting_ns.saturating_sub(located_ns);
-            if rest_ns >= NOTABLE_REST_NS && rest_ns as f64 >= NOTABLE_REST * waiting_ns as f64 {
-                for (time_ns, weight_ns) in scheduled.blocked[&thread].divide(rest_ns, &located) {
-                    let (stack, cause) = (None, WaitCause::Other);
-                    builder.wait(WaitSample { time_ns, thread: id, stack, weight_ns, cause });
-                }
+            for (time_ns, weight_ns) in rest(&states, &located) {
+                let (stack, cause) = (None, WaitCause::Other);
+                builder.wait(WaitSample { time_ns, thread: id, stack, weight_ns, cause });
             }
+            builder.thread_states(states);
         }
     }
+}
+
+/// Returns the waiting time of a thread that `located` does not explain, by time, if it is notable. See [`state_spans::divide`].
+fn rest(states: &ThreadStates, located: &[(Range<u64>, u64)]) -> Vec<(u64, u64)> {
+    let located_ns: u64 = located.iter().map(|(_, weight_ns)| weight_ns).sum();
+    let rest_ns = states.blocked_ns.saturating_sub(located_ns);
+    let is_notable =
+        rest_ns >= NOTABLE_REST_NS && rest_ns as f64 >= NOTABLE_REST * states.blocked_ns as f64;
+    if is_notable { state_spans::divide(&states.spans, rest_ns, located) } else { Vec::new() }
 }
 
 /// What the preload library recorded of a thread.
 #[derive(Debug, Clone, Default)]
 struct PythonWaits {
-    /// Ends and durations of its waits.
-    waits: Vec<(u64, u64)>,
+    /// Its waits, with the waiting time that each represents, ns.
+    waits: Vec<(Range<u64>, u64)>,
     /// When its process began to run Python.
     began_ns: u64,
 }
@@ -157,7 +164,8 @@ fn waits_of_python(run: &Samples, states: &RunStates) -> HashMap<u32, PythonWait
             let known =
                 known.or_insert_with(|| PythonWaits { waits: Vec::new(), began_ns: began_ns() });
             let weight = wait.weight_ns as f64 * states.waiting_part(ids.0, ids.1);
-            known.waits.push((wait.stack.time_ns, weight.round() as u64));
+            let (end_ns, weight_ns) = (wait.stack.time_ns, weight.round() as u64);
+            known.waits.push((end_ns.saturating_sub(weight_ns)..end_ns, weight_ns));
         }
     }
     sums
@@ -188,7 +196,7 @@ struct Causes<'a> {
 }
 
 impl Causes<'_> {
-    /// Removes the waits of simprof's library for simprof, and returns when they were, ns. They are not the target's.
+    /// Removes the waits in which simprof's library waited for simprof. Returns their times, ns.
     fn take_own(
         &self,
         waits: &mut Vec<&RawWait>,
@@ -201,8 +209,7 @@ impl Causes<'_> {
             let mut frames = profile.frames_from_leaf(stack);
             frames.any(|frame| is_start(profile.function_name(profile.frame(frame).function)))
         };
-        let range = |wait: &RawWait| wait.time_ns.saturating_sub(wait.duration_ns)..wait.time_ns;
-        waits.extract_if(.., |wait| is_own(wait)).map(range).collect()
+        waits.extract_if(.., |wait| is_own(wait)).map(|wait| wait.range()).collect()
     }
 
     fn cause(

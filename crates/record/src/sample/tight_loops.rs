@@ -34,8 +34,6 @@ const MAX_LOOPS: usize = 256;
 pub(super) struct TightCode {
     /// In order of addresses.
     pub code: Vec<Range<u64>>,
-    /// Number of instructions.
-    pub instructions: usize,
     /// Names of the functions that contain the whole loop, innermost first.
     pub functions: Vec<String>,
     pub lines: BTreeSet<SourceLine>,
@@ -87,10 +85,10 @@ fn sampled_loops(
     let mut loops = Vec::new();
     for (_, function) in functions {
         let length = function.end - function.start;
-        decoded += length;
-        if length > MAX_FUNCTION || decoded > MAX_DECODED {
+        if length > MAX_FUNCTION || decoded + length > MAX_DECODED {
             continue;
         }
+        decoded += length;
         let code = image.code_at(function.start);
         let code = &code[..code.len().min(usize::try_from(length).unwrap_or(0))];
         for found in code_loops::innermost(code, function.start) {
@@ -132,7 +130,6 @@ fn tight(
         || innermost.collect::<BTreeSet<_>>().len() <= FEW_LINES;
     (is_tight && !lines.is_empty()).then(|| TightCode {
         code: found.code.clone(),
-        instructions: found.instructions.len(),
         functions: containing(&locations(found.latch), &chains),
         lines,
     })
