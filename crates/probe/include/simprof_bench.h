@@ -54,9 +54,9 @@ extern "C" {
 
 /* The share of the budget that the warm-up takes. */
 #define SIMPROF_BENCH_WARM_UP 0.2
-/* A batch takes at least this fraction of the budget, so that there are some tens of batches, */
+/* A batch takes at least this fraction of the budget, so that there are some tens of batches. */
 #define SIMPROF_BENCH_BATCH 0.02
-/* and at least this many of the smallest steps of the clock, so that its cost and resolution are below 1 %. */
+/* It also takes at least this many of the smallest steps of the clock, so that its cost and resolution are below 1 %. */
 #define SIMPROF_BENCH_CLOCK_STEPS 100.0
 /* A batch that uses little CPU time, because it waits, is long enough after this multiple of the time in
  * wall time. */

@@ -114,7 +114,7 @@ mod tests {
         PartBands { begin_ns: 0, end_ns: 1000 * MS, steps, count }
     }
 
-    fn drawn(bands: &PartBands) -> String {
+    fn svg(bands: &PartBands) -> String {
         let mut svg = Svg::new(1000.0, 100.0, "", "");
         let panel = Area { left: 0.0, top: 50.0, right: 1000.0, bottom: 100.0 };
         bands.draw(&mut svg, &[panel, panel], &|ns| ns as f64 / MS as f64);
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn parts_are_named_where_the_name_fits() {
-        let svg = drawn(&bands(vec![(200, 300), (300, 990)]));
+        let svg = svg(&bands(vec![(200, 300), (300, 990)]));
         assert!(svg.contains(">set-up</text>") && svg.contains(">steps</text>"), "{svg}");
         assert!(!svg.contains(">tear-down</text>"), "10 pixels are too few: {svg}");
         assert_eq!(svg.matches(STEP_COLOR).count(), 2);
@@ -144,14 +144,14 @@ mod tests {
     #[test]
     fn many_steps_are_one_mark() {
         let steps = |count: u64| bands((0..count).map(|at| (at, at + 1)).collect());
-        assert_eq!(drawn(&steps(MAX_MARKS)).matches(STEP_COLOR).count() as u64, MAX_MARKS);
-        let many = drawn(&steps(MAX_MARKS + 1));
+        assert_eq!(svg(&steps(MAX_MARKS)).matches(STEP_COLOR).count() as u64, MAX_MARKS);
+        let many = svg(&steps(MAX_MARKS + 1));
         assert_eq!(many.matches(STEP_COLOR).count(), 1);
         assert!(many.contains("121 steps"), "{many}");
-        assert!(!drawn(&bands(Vec::new())).contains(SHADE));
+        assert!(!svg(&bands(Vec::new())).contains(SHADE));
 
         let grouped = PartBands { count: 5000, ..bands(vec![(0, 500), (500, 1000)]) };
-        let svg = drawn(&grouped);
+        let svg = svg(&grouped);
         assert!(svg.contains("5,000 steps"), "{svg}");
         assert_eq!(svg.matches(STEP_COLOR).count(), 1);
     }
