@@ -13,7 +13,7 @@ const STATIC_BYTES: usize = 4 << 20;
 /// Limits of the target's main process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetLimits {
-    /// Bytes of address space; `None` if there is no limit.
+    /// Bytes of address space; `None` if there is no limit, or it cannot be read.
     address_space: Option<u64>,
 }
 
@@ -22,9 +22,13 @@ impl TargetLimits {
     pub fn of(pid: u32) -> Self {
         let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: 0 };
         // SAFETY: no limit is passed to be set, and `limit` is a valid `rlimit` to write to.
-        unsafe {
+        let status = unsafe {
             libc::prlimit(pid as libc::pid_t, libc::RLIMIT_AS, std::ptr::null(), &raw mut limit)
         };
+        if status != 0 {
+            let error = std::io::Error::last_os_error();
+            log::warn!("cannot read the limit of address space of process {pid}: {error}");
+        }
         Self { address_space: (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur) }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! Before the exec and between samples, the CPU time alone is read. The interval of these readings grows with the age of the target. So they bound
 //! when CPU time was used as a share of the time passed, also in short runs. There are at most 1000 per second at first, and
-//! none once their interval would exceed that of the samples.
+//! none once their interval would exceed that of the samples. They take at most 1 % of the time. They are of the processes that the
+//! sample before found: if the next sample finds another one, they are discarded.
 //!
 //! Reading the proportional set takes time that grows with the target's memory. It is read at most once
 //! per sample, and rarely enough to cost less than 0.1 % of a core.
@@ -35,6 +36,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The interval between readings of the CPU time is the age of the target divided by this.
 const CPU_READINGS_PER_AGE: u32 = 128;
+
+/// Reading the CPU time may take at most 1 / CPU_READING_SHARE of the time.
+const CPU_READING_SHARE: u32 = 100;
 
 /// A handle of the running thread.
 pub struct Sampler {
@@ -104,23 +108,35 @@ fn run(
     let _ = ready.send(());
     if let Ok(Order::Begin) = orders.recv() {
         series.push(tracker.sample(true));
+        let mut complete = cpu_readings.len();
+        let mut cost = Duration::ZERO;
         let begin = Instant::now();
         let mut next = begin + series.interval;
         let mut reading = begin + MIN_INTERVAL;
         while let Err(RecvTimeoutError::Timeout) =
             orders.recv_timeout(reading.min(next).saturating_duration_since(Instant::now()))
         {
+            let start = Instant::now();
             if reading < next {
                 cpu_readings.push(tracker.cpu_reading());
+                cost = start.elapsed();
             } else {
                 series.push(tracker.sample(false));
+                if tracker.has_found_processes() {
+                    cpu_readings.truncate(complete);
+                }
+                complete = cpu_readings.len();
                 // After a late sample, the following ones are not taken in quick succession to catch up.
                 next = (next + series.interval).max(Instant::now());
             }
             let now = Instant::now();
-            reading = now + ((now - begin) / CPU_READINGS_PER_AGE).max(MIN_INTERVAL);
+            let interval = (now - begin) / CPU_READINGS_PER_AGE;
+            reading = now + interval.max(cost * CPU_READING_SHARE).max(MIN_INTERVAL);
         }
         series.push(tracker.sample(true));
+        if tracker.has_found_processes() {
+            cpu_readings.truncate(complete);
+        }
     }
     let interval_ns = series.interval.as_nanos() as u64;
     let mut timeline =

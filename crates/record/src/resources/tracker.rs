@@ -31,6 +31,8 @@ pub struct Tracker {
     vanished: Usage,
     ended_threads: Vec<ThreadCpu>,
     ended_threads_dropped: u64,
+    /// Whether the last sample found a process that was not known before.
+    has_found: bool,
     cores: Cores,
     scratch: Scratch,
     count: u64,
@@ -54,6 +56,7 @@ impl Tracker {
             vanished: Usage::default(),
             ended_threads: Vec::new(),
             ended_threads_dropped: 0,
+            has_found: false,
             cores: Cores::new(&limit),
             scratch: Scratch { buffer: Vec::new(), limit },
             count: 0,
@@ -79,6 +82,7 @@ impl Tracker {
             self.guardian.update_io(&mut self.scratch.buffer);
         }
         self.update_processes(true);
+        self.has_found = false;
         if thorough || tenth || threads <= MANY_THREADS {
             self.update_threads(thorough || tenth);
         }
@@ -100,6 +104,12 @@ impl Tracker {
         // A later total must not be smaller, as for a sample.
         self.last.cpu_ns = totals.cpu_ns;
         CpuReading { time_ns, cpu_ns: totals.cpu_ns, threads: totals.threads }
+    }
+
+    /// Returns whether the last sample found a process that was not known before. CPU readings since the sample before that may
+    /// then be too low.
+    pub fn has_found_processes(&self) -> bool {
+        self.has_found
     }
 
     fn update_processes(&mut self, io: bool) {
@@ -159,7 +169,9 @@ impl Tracker {
     /// Opens a process that is not known yet; `None` if it has already gone.
     fn new_process(&mut self, pid: u32) -> Option<Process> {
         let mut process = Process::new(pid, &self.scratch.limit);
-        process.update(&mut self.scratch.buffer).ok().map(|()| process)
+        process.update(&mut self.scratch.buffer).ok()?;
+        self.has_found = true;
+        Some(process)
     }
 
     fn keep(&mut self, pid: u32, tid: u32, thread: &Thread) {
@@ -295,4 +307,33 @@ fn add_waited(sum: &mut Waited, one: &Waited) {
     sum.cpu_ns += one.cpu_ns;
     sum.minor_faults += one.minor_faults;
     sum.major_faults += one.major_faults;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_found_once() {
+        let shell = "read line; sleep 60 & read line; kill $!";
+        let mut target =
+            Command::new("sh").args(["-c", shell]).stdin(Stdio::piped()).spawn().expect("sh runs");
+        let mut input = target.stdin.take().expect("a pipe");
+        let mut tracker = Tracker::new(std::process::id(), target.id());
+        assert_eq!((tracker.sample(true).processes, tracker.has_found_processes()), (1, false));
+        input.write_all(b"\n").expect("sh reads");
+        let begin = Instant::now();
+        while tracker.sample(true).processes < 2 {
+            assert!(!tracker.has_found_processes());
+            assert!(begin.elapsed() < Duration::from_secs(60), "sh starts no process");
+        }
+        assert!(tracker.has_found_processes());
+        tracker.sample(true);
+        assert!(!tracker.has_found_processes());
+        input.write_all(b"\n").expect("sh reads");
+        target.wait().expect("it ends");
+    }
 }
