@@ -11,7 +11,7 @@ use simprof_testkit::run;
 
 use crate::support::{FAST, Workspace, python_program, sampled};
 
-/// Builds the wheel as a development build.
+/// Builds the wheel, with little optimisation.
 ///
 /// It has a separate target folder, because cargo would otherwise replace the executable that other tests run at the same time. The
 /// folder is kept, so that only changed crates are compiled again. Cargo may need the network: maturin asks for the dependencies of
@@ -20,7 +20,7 @@ fn build(workspace: &Workspace) -> PathBuf {
     let maturin = python_with_maturin().with_file_name("maturin");
     let wheels = workspace.path("wheels");
     run(Command::new(maturin)
-        .args(["build", "--profile", "dev", "--locked", "--out"])
+        .args(["build", "--profile", "wheel-test", "--locked", "--out"])
         .arg(&wheels)
         .env("CARGO_TARGET_DIR", cache_root().join("wheel-target"))
         .current_dir(repository()));
